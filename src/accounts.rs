@@ -1,0 +1,363 @@
+//! Accounts: sign up, log in, change the password, close.
+//!
+//! Every door that takes a password goes the same way: a place in the budget of failures is taken, one hash is
+//! computed, and only then the database is changed, on condition that the hash that was compared is still the
+//! account's. So a burst of guesses counts as that many guesses, an unknown e-mail costs what a wrong password costs,
+//! and a login that checked a password while it was being changed leaves no session behind.
+
+pub mod budget;
+mod email;
+mod rows;
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::database::{Database, Id, StoreError};
+use crate::passwords::{
+    Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, Verdict,
+    WeakPassword,
+};
+use crate::refresh_token::RefreshToken;
+use crate::sessions::access::Access;
+use crate::sessions::rotation::EndReason;
+use crate::sessions::{Device, Holder, IssueError, Sessions, Tokens};
+
+use budget::{LoginBudget, Origin, Place, Taken};
+pub use email::{Email, InvalidEmail};
+pub use rows::Account;
+use rows::Credentials;
+
+/// Accounts and their passwords. Clones share everything.
+#[derive(Clone)]
+pub struct Accounts {
+    db: Database,
+    clock: Clock,
+    hasher: Hasher,
+    policy: PasswordPolicy,
+    budget: Arc<LoginBudget>,
+    sessions: Sessions,
+}
+
+/// Somebody who says who they are.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The e-mail address as it came.
+    pub email: &'a str,
+    /// The password as it came.
+    pub password: &'a str,
+    /// A refresh token of a session that this device had, spent or expired as it may be.
+    pub known_device: Option<RefreshToken>,
+    /// Where the attempt comes from, as the budget counts: one address, or one IPv6 /64.
+    pub network: &'a str,
+    /// What the new session remembers.
+    pub device: Device,
+}
+
+/// Why nobody was signed up.
+#[derive(Debug, thiserror::Error)]
+pub enum SignUpError {
+    /// The address has no form that mail could reach.
+    #[error(transparent)]
+    Email(#[from] InvalidEmail),
+    /// The password is longer than any is allowed to be.
+    #[error(transparent)]
+    TooLong(#[from] PasswordTooLong),
+    /// The password could be guessed.
+    #[error(transparent)]
+    Weak(#[from] WeakPassword),
+    /// There is an account with this address.
+    #[error("the e-mail address is taken")]
+    Taken,
+    /// Too many passwords are being hashed.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a password opened nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LogInError {
+    /// Unknown address, wrong or over-long password, disabled account: nobody is told which.
+    #[error("the e-mail address or the password is wrong")]
+    Wrong,
+    /// Too many failures.
+    #[error("too many failed logins")]
+    Spent {
+        /// When one more attempt is free.
+        retry_after: std::time::Duration,
+    },
+    /// Too many passwords are being hashed.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The database did not answer, or the tokens could not be signed.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+impl From<StoreError> for LogInError {
+    fn from(error: StoreError) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
+/// Why a password was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The new one is longer than any is allowed to be.
+    #[error(transparent)]
+    TooLong(#[from] PasswordTooLong),
+    /// The new one could be guessed.
+    #[error(transparent)]
+    Weak(#[from] WeakPassword),
+    /// The present one was not accepted.
+    #[error(transparent)]
+    Present(#[from] LogInError),
+}
+
+impl Accounts {
+    /// Puts the parts together.
+    #[must_use]
+    pub const fn new(
+        db: Database,
+        clock: Clock,
+        hasher: Hasher,
+        policy: PasswordPolicy,
+        budget: Arc<LoginBudget>,
+        sessions: Sessions,
+    ) -> Self {
+        Self { db, clock, hasher, policy, budget, sessions }
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// [`SignUpError`]: nothing was made.
+    pub async fn sign_up(&self, email: &str, password: &str) -> Result<Account, SignUpError> {
+        let email = Email::parse(email)?;
+        let password = Password::parse(password)?;
+        self.policy.check(&password, &[email.as_str()])?;
+        let hash = self.hasher.hash(password).await?;
+        let clock = self.clock.clone();
+        let account = self
+            .db
+            .write(move |tx| rows::insert(tx.connection(), &email, &hash, clock.now()))
+            .await?;
+        account
+            .inspect(|a| tracing::info!(event = "account_created", user = %a.id))
+            .ok_or(SignUpError::Taken)
+    }
+
+    /// Starts a session for whoever knows the password.
+    ///
+    /// # Errors
+    /// [`LogInError`]: no session was started.
+    pub async fn log_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
+        let key = Email::key_of(attempt.email);
+        let lookup = key.clone();
+        let found = self.db.read(move |c| rows::credentials(c, &lookup)).await?;
+        let place = self.place_for(&key, found.as_ref(), &attempt).await?;
+        let password = Password::parse(attempt.password).ok();
+        let (found, upgraded, place) = self.compare(found, password, place).await?;
+
+        let (this, device) = (self.clone(), attempt.device);
+        let grant = self
+            .db
+            .write(move |tx| {
+                let now = this.clock.now();
+                // First the user's row, by an UPDATE: a read would lock nothing.
+                if !rows::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
+                    return Ok(None);
+                }
+                this.sessions.start(tx, &found.holder(), &device, now).map(Some)
+            })
+            .await;
+        place.give_back();
+        let grant = grant?.ok_or(LogInError::Wrong)?;
+        Ok(self.sessions.issue(&grant)?)
+    }
+
+    /// The account of a user.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn profile(&self, user: Id) -> Result<Option<Account>, StoreError> {
+        self.db.read(move |c| rows::account(c, user)).await
+    }
+
+    /// Changes the password, ends every session of the user, and starts a new one.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: the old password holds and no session has ended.
+    pub async fn change_password(
+        &self,
+        access: Access,
+        present: &str,
+        new: &str,
+        device: Device,
+    ) -> Result<Tokens, ChangeError> {
+        let new = Password::parse(new)?;
+        let found = self.credentials_of(access).await?;
+        self.policy.check(&new, &[&found.email])?;
+        let found = self.confirm(access, found, present).await?;
+        let hash = self.hasher.hash(new).await.map_err(LogInError::from)?;
+
+        let this = self.clone();
+        let grant = self
+            .db
+            .write(move |tx| {
+                let now = this.clock.now();
+                if !rows::set_password(tx.connection(), &found, &hash, now)? {
+                    return Ok(None);
+                }
+                this.sessions.end_all(tx, found.id, None, EndReason::PasswordChanged, now)?;
+                this.sessions.start(tx, &found.holder(), &device, now).map(Some)
+            })
+            .await
+            .map_err(LogInError::from)?
+            .ok_or(LogInError::Wrong)?;
+        tracing::info!(event = "password_changed", user = %access.user);
+        Ok(self.sessions.issue(&grant).map_err(LogInError::from)?)
+    }
+
+    /// Closes the account: its sessions end, and what identifies the person is removed.
+    ///
+    /// # Errors
+    /// [`LogInError`]: the account is open still.
+    pub async fn close(&self, access: Access, password: &str) -> Result<(), LogInError> {
+        let found = self.credentials_of(access).await?;
+        let found = self.confirm(access, found, password).await?;
+        let this = self.clone();
+        let closed = self
+            .db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let closed = rows::close(tx.connection(), &found, now)?;
+                if closed {
+                    this.sessions.end_all(tx, found.id, None, EndReason::AccountClosed, now)?;
+                    this.sessions.forget_devices(tx, found.id)?;
+                }
+                Ok(closed)
+            })
+            .await?;
+        tracing::info!(event = "account_closed", user = %access.user);
+        if closed { Ok(()) } else { Err(LogInError::Wrong) }
+    }
+
+    /// Disables an account: its sessions end and nobody logs in. False when there is none, or it was disabled before.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing has changed.
+    pub async fn disable(&self, user: Id) -> Result<bool, StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let disabled = rows::disable(tx.connection(), user, now)?;
+                if disabled {
+                    this.sessions.end_all(tx, user, None, EndReason::AccountDisabled, now)?;
+                }
+                Ok(disabled)
+            })
+            .await
+    }
+
+    /// Deletes a batch of closed accounts whose last session is forgotten; whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be deleted.
+    pub async fn purge(&self) -> Result<bool, StoreError> {
+        let deleted = self.db.write(|tx| rows::delete_closed(tx.connection())).await?;
+        Ok(deleted > 0)
+    }
+
+    /// The present password once more, from somebody who is logged in.
+    async fn confirm(
+        &self,
+        access: Access,
+        found: Credentials,
+        password: &str,
+    ) -> Result<Credentials, LogInError> {
+        let origin = Origin::Device(access.session.uuid());
+        let place = granted(self.budget.take_known(&found.email_key, &origin))?;
+        let password = Password::parse(password).ok();
+        let (found, _, place) = self.compare(Some(found), password, place).await?;
+        place.give_back();
+        Ok(found)
+    }
+
+    /// One hash, whatever there is to compare. A place stays taken when the password was wrong, and when the client
+    /// hung up and nobody waits for the result any more.
+    async fn compare(
+        &self,
+        found: Option<Credentials>,
+        password: Option<Password>,
+        place: Place,
+    ) -> Result<(Credentials, Option<PasswordHash>, Place), LogInError> {
+        let stored = found.as_ref().map(|found| found.hash.clone());
+        match self.hasher.verify(password, stored).await {
+            Err(overloaded) => {
+                place.give_back();
+                Err(overloaded.into())
+            }
+            Ok(Verdict::Right { upgraded }) => match found.filter(|found| !found.disabled) {
+                Some(found) => Ok((found, upgraded, place)),
+                None => Err(LogInError::Wrong),
+            },
+            Ok(Verdict::Wrong) => {
+                let user = found.map(|found| found.id.to_string());
+                tracing::info!(event = "login_failed", user);
+                Err(LogInError::Wrong)
+            }
+        }
+    }
+
+    /// A place in the budget. Where strangers have spent the account's, only they get one who are known: by a refresh
+    /// token of the account, or by an address that it logged in from.
+    async fn place_for(
+        &self,
+        key: &str,
+        found: Option<&Credentials>,
+        attempt: &Attempt<'_>,
+    ) -> Result<Place, LogInError> {
+        let address = Origin::Address(attempt.network.to_owned());
+        if let (Some(found), Some(token)) = (found, &attempt.known_device)
+            && self.sessions.knows_device(found.id, token).await?
+        {
+            return granted(self.budget.take_known(key, &Origin::Device(token.session)));
+        }
+        match self.budget.take(key, &address) {
+            Taken::Spent { account: true, retry_after } => match found {
+                Some(found)
+                    if self
+                        .sessions
+                        .knows_address(found.id, attempt.network.to_owned())
+                        .await? =>
+                {
+                    granted(self.budget.take_known(key, &address))
+                }
+                _ => Err(LogInError::Spent { retry_after }),
+            },
+            taken => granted(taken),
+        }
+    }
+
+    async fn credentials_of(&self, access: Access) -> Result<Credentials, LogInError> {
+        let found = self.db.read(move |c| rows::credentials_by_id(c, access.user)).await?;
+        found.ok_or(LogInError::Wrong)
+    }
+}
+
+fn granted(taken: Taken) -> Result<Place, LogInError> {
+    match taken {
+        Taken::Granted(place) => Ok(place),
+        Taken::Spent { retry_after, .. } => Err(LogInError::Spent { retry_after }),
+    }
+}
+
+impl Credentials {
+    fn holder(&self) -> Holder {
+        Holder { user: self.id, roles: self.roles.clone() }
+    }
+}

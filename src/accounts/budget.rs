@@ -1,0 +1,273 @@
+//! The budget of failed logins: how many wrong passwords an account takes, from one place and from all of them.
+//!
+//! A place in the budget is taken before the password is hashed, so that a hundred guesses at once count as a hundred,
+//! and it is given back unless a password was compared and wrong. A budget refills evenly over its window.
+//!
+//! A counter is one moment: when its budget will be whole again. Taking a place moves it by a share of the window, and
+//! there is a place as long as it is not a whole window ahead (the generic cell rate algorithm, ITU-T I.371).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::clock::{Clock, Timestamp};
+use crate::secret::DerivedKey;
+
+/// The settings of the budget. It is this node's own: with n nodes, guesses spread over them count n times.
+#[derive(Clone, Copy, Debug)]
+pub struct BudgetSettings {
+    /// Wrong passwords for one account from one place.
+    pub per_origin: u32,
+    /// Wrong passwords for one account from everywhere.
+    pub per_account: u32,
+    /// The time over which a spent budget is whole again.
+    pub window: Duration,
+    /// Counters that are kept; beyond it the lowest are forgotten.
+    pub max_keys: usize,
+}
+
+/// Where an attempt comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client's network.
+    Address(String),
+    /// A device that has shown a refresh or access token of the account: by its session.
+    Device(Uuid),
+}
+
+/// The counters. Shared by all requests of a node.
+#[derive(Debug)]
+pub struct LoginBudget {
+    key: DerivedKey,
+    settings: BudgetSettings,
+    clock: Clock,
+    counters: Arc<Mutex<HashMap<CounterId, Timestamp>>>,
+}
+
+/// A keyed hash: the table tells nobody whose accounts are under attack.
+type CounterId = [u8; 16];
+
+/// What came of asking for a place.
+#[derive(Debug)]
+pub enum Taken {
+    /// There was one.
+    Granted(Place),
+    /// There was none.
+    Spent {
+        /// When there will be one.
+        retry_after: Duration,
+        /// Whether it was the account's budget that was spent, and not the origin's.
+        account: bool,
+    },
+}
+
+/// A place in the budget. It stays taken unless it is given back: a client that hangs up has guessed all the same.
+#[derive(Debug)]
+pub struct Place {
+    counters: Arc<Mutex<HashMap<CounterId, Timestamp>>>,
+    taken: [(CounterId, Duration); 2],
+}
+
+impl LoginBudget {
+    /// An unspent budget.
+    #[must_use]
+    pub fn new(key: DerivedKey, settings: BudgetSettings, clock: Clock) -> Self {
+        Self { key, settings, clock, counters: Arc::default() }
+    }
+
+    /// Takes a place for an attempt by a stranger.
+    #[must_use]
+    pub fn take(&self, email_key: &str, origin: &Origin) -> Taken {
+        self.take_place(email_key, origin, true)
+    }
+
+    /// Takes a place for an attempt by somebody who is known: it counts for the account, and is not refused because
+    /// strangers have spent the account's budget.
+    #[must_use]
+    pub fn take_known(&self, email_key: &str, origin: &Origin) -> Taken {
+        self.take_place(email_key, origin, false)
+    }
+
+    /// Forgets the counters whose budgets are whole again; to be called now and then.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        let mut counters = lock(&self.counters);
+        counters.retain(|_, whole_at| *whole_at > now);
+        counters.shrink_to_fit();
+    }
+
+    fn take_place(&self, email_key: &str, origin: &Origin, is_stranger: bool) -> Taken {
+        let now = self.clock.now();
+        let (place, account) = self.ids(email_key, origin);
+        let window = self.settings.window;
+        let wanted = [
+            (place, window / self.settings.per_origin.max(1)),
+            (account, window / self.settings.per_account.max(1)),
+        ];
+        let mut counters = lock(&self.counters);
+        if counters.len() + wanted.len() > self.settings.max_keys {
+            make_room(&mut counters, now);
+        }
+        let moved = wanted.map(|(id, share)| {
+            let whole_at = counters.get(&id).map_or(now, |at| *at.max(&now));
+            (id, whole_at.plus(share))
+        });
+        for (is_account, (_, whole_at)) in [false, true].into_iter().zip(moved) {
+            let missing = whole_at.since(now).saturating_sub(window);
+            if !missing.is_zero() && (is_stranger || !is_account) {
+                let retry_after = Duration::from_secs(missing.as_secs() + 1);
+                return Taken::Spent { retry_after, account: is_account };
+            }
+        }
+        counters.extend(moved);
+        Taken::Granted(Place { counters: Arc::clone(&self.counters), taken: wanted })
+    }
+
+    fn ids(&self, email_key: &str, origin: &Origin) -> (CounterId, CounterId) {
+        let origin = match origin {
+            Origin::Address(network) => format!("address {network}"),
+            Origin::Device(session) => format!("device {session}"),
+        };
+        // No address and no origin holds a NUL, so no two pairs read the same.
+        let id = |text: String| {
+            let mac = self.key.mac(text.as_bytes());
+            std::array::from_fn(|i| mac[i])
+        };
+        (id(format!("{origin}\0{email_key}")), id(format!("account\0{email_key}")))
+    }
+}
+
+impl Place {
+    /// Returns the place: no password was compared, or it was right.
+    pub fn give_back(self) {
+        let mut counters = lock(&self.counters);
+        for (id, share) in self.taken {
+            if let Some(whole_at) = counters.get_mut(&id) {
+                *whole_at = whole_at.minus(share);
+            }
+        }
+    }
+}
+
+/// Forgets what is whole again and, when that is not a quarter, the lower half of the rest: a flood of one guess each
+/// on ever new accounts must not push out an account that is under attack.
+fn make_room(counters: &mut HashMap<CounterId, Timestamp>, now: Timestamp) {
+    let before = counters.len();
+    counters.retain(|_, whole_at| *whole_at > now);
+    if counters.len() > before / 4 * 3 {
+        let mut moments: Vec<Timestamp> = counters.values().copied().collect();
+        let middle = moments.len() / 2;
+        let (_, median, _) = moments.select_nth_unstable(middle);
+        let median = *median;
+        counters.retain(|_, whole_at| *whole_at > median);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::{MasterSecret, Purpose};
+
+    fn budget(max_keys: usize) -> (LoginBudget, Clock) {
+        let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
+        let key = MasterSecret::generate().derive(Purpose::LoginBudget);
+        let window = Duration::from_secs(600);
+        let settings = BudgetSettings { per_origin: 10, per_account: 30, window, max_keys };
+        (LoginBudget::new(key, settings, clock.clone()), clock)
+    }
+
+    fn address(n: u32) -> Origin {
+        Origin::Address(format!("192.0.2.{n}"))
+    }
+
+    fn is_granted(taken: &Taken) -> bool {
+        matches!(taken, Taken::Granted(_))
+    }
+
+    #[test]
+    fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
+        let (budget, _) = budget(1000);
+        let granted = std::thread::scope(|scope| {
+            let guess = || is_granted(&budget.take("ada", &address(1)));
+            let threads: Vec<_> = (0..100).map(|_| scope.spawn(guess)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).filter(|g| *g).count()
+        });
+        assert_eq!(granted, 10);
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_is_free_again_and_a_dropped_one_is_not() {
+        let (budget, _) = budget(1000);
+        for _ in 0..100 {
+            let Taken::Granted(place) = budget.take("ada", &address(1)) else { panic!("spent") };
+            place.give_back();
+        }
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take("ada", &address(1))));
+        }
+        assert!(!is_granted(&budget.take("ada", &address(1))));
+    }
+
+    #[test]
+    fn a_budget_refills_evenly_and_says_when() {
+        let (budget, clock) = budget(1000);
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take("ada", &address(1))));
+        }
+        let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1)) else {
+            panic!("granted")
+        };
+        assert_eq!(retry_after, Duration::from_secs(61));
+        clock.advance(retry_after);
+        assert!(is_granted(&budget.take("ada", &address(1))));
+        assert!(!is_granted(&budget.take("ada", &address(1))));
+    }
+
+    #[test]
+    fn strangers_from_everywhere_spend_the_accounts_budget_and_the_known_get_in() {
+        let (budget, _) = budget(1000);
+        for n in 0..30 {
+            assert!(is_granted(&budget.take("ada", &address(n))));
+        }
+        assert!(matches!(budget.take("ada", &address(99)), Taken::Spent { account: true, .. }));
+        assert!(is_granted(&budget.take_known("ada", &address(99))));
+        assert!(is_granted(&budget.take_known("ada", &Origin::Device(Uuid::from_u128(7)))));
+        assert!(is_granted(&budget.take("bob", &address(99))));
+    }
+
+    #[test]
+    fn a_known_device_has_no_more_guesses_than_an_address() {
+        let (budget, _) = budget(1000);
+        let device = Origin::Device(Uuid::from_u128(7));
+        let granted = (0..50).filter(|_| is_granted(&budget.take_known("ada", &device))).count();
+        assert_eq!(granted, 10);
+    }
+
+    #[test]
+    fn a_flood_of_accounts_fills_no_more_than_the_table_and_forgets_no_account_under_attack() {
+        let (budget, _) = budget(1000);
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take("ada", &address(1))));
+        }
+        for n in 0..5000 {
+            let _ = budget.take(&format!("somebody {n}"), &address(n));
+        }
+        assert!(lock(&budget.counters).len() <= 1000);
+        assert!(!is_granted(&budget.take("ada", &address(1))));
+    }
+
+    #[test]
+    fn a_sweep_forgets_what_is_whole_again() {
+        let (budget, clock) = budget(1000);
+        let _ = budget.take("ada", &address(1));
+        clock.advance(Duration::from_secs(61));
+        budget.sweep();
+        assert!(lock(&budget.counters).is_empty());
+    }
+}

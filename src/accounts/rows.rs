@@ -1,0 +1,237 @@
+//! The users table: every statement that writes it.
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::Email;
+use crate::clock::Timestamp;
+use crate::database::schema::{sessions, users};
+use crate::database::{AnyConnection, Id};
+use crate::passwords::PasswordHash;
+
+/// Closed accounts that a purge deletes in one unit of work.
+const PURGE_BATCH: i64 = 200;
+
+/// An account as its owner sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Account {
+    /// Its id: `sub` of its tokens.
+    pub id: Id,
+    /// The address as it was given.
+    pub email: String,
+    /// What the account may do, for services to interpret.
+    pub roles: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its password was last set.
+    pub password_changed_at: Timestamp,
+}
+
+/// What a password is compared with, and what follows when it is right.
+#[derive(Clone, Debug)]
+pub(super) struct Credentials {
+    pub id: Id,
+    pub email: String,
+    pub email_key: String,
+    pub hash: PasswordHash,
+    pub roles: Vec<String>,
+    pub disabled: bool,
+}
+
+/// Inserts an account; `None` when the address is taken.
+pub(super) fn insert(
+    connection: &mut AnyConnection,
+    email: &Email,
+    hash: &PasswordHash,
+    now: Timestamp,
+) -> QueryResult<Option<Account>> {
+    let id = Id::new(now);
+    let row = (
+        users::id.eq(id),
+        users::email.eq(email.as_str()),
+        users::email_key.eq(email.key()),
+        users::password_hash.eq(hash.as_str()),
+        users::created_at.eq(now),
+        users::password_changed_at.eq(now),
+    );
+    // `on_conflict` does not exist for both databases at once.
+    let inserted = match connection {
+        AnyConnection::Sqlite(c) => {
+            diesel::insert_into(users::table).values(row).on_conflict_do_nothing().execute(c)
+        }
+        AnyConnection::Postgres(c) => {
+            diesel::insert_into(users::table).values(row).on_conflict_do_nothing().execute(c)
+        }
+    }?;
+    Ok((inserted == 1).then(|| Account {
+        id,
+        email: email.to_string(),
+        roles: Vec::new(),
+        created_at: now,
+        password_changed_at: now,
+    }))
+}
+
+pub(super) fn account(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Account>> {
+    let row: Option<(Id, String, String, Timestamp, Timestamp)> = users::table
+        .find(id)
+        .filter(users::closed_at.is_null())
+        .select((
+            users::id,
+            users::email,
+            users::roles,
+            users::created_at,
+            users::password_changed_at,
+        ))
+        .first(connection)
+        .optional()?;
+    Ok(row.map(|(id, email, roles, created_at, password_changed_at)| Account {
+        id,
+        email,
+        roles: split(&roles),
+        created_at,
+        password_changed_at,
+    }))
+}
+
+pub(super) fn credentials(
+    connection: &mut AnyConnection,
+    email_key: &str,
+) -> QueryResult<Option<Credentials>> {
+    let row = users::table
+        .filter(users::email_key.eq(email_key))
+        .filter(users::closed_at.is_null())
+        .select(CREDENTIALS)
+        .first(connection);
+    row.optional().map(|row| row.map(from_columns))
+}
+
+pub(super) fn credentials_by_id(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<Credentials>> {
+    let row = users::table
+        .find(id)
+        .filter(users::closed_at.is_null())
+        .select(CREDENTIALS)
+        .first(connection);
+    row.optional().map(|row| row.map(from_columns))
+}
+
+type CredentialColumns = (Id, String, String, String, String, Option<Timestamp>);
+
+const CREDENTIALS: (
+    users::id,
+    users::email,
+    users::email_key,
+    users::password_hash,
+    users::roles,
+    users::disabled_at,
+) = (
+    users::id,
+    users::email,
+    users::email_key,
+    users::password_hash,
+    users::roles,
+    users::disabled_at,
+);
+
+fn from_columns(
+    (id, email, email_key, hash, roles, disabled_at): CredentialColumns,
+) -> Credentials {
+    Credentials {
+        id,
+        email,
+        email_key,
+        hash: PasswordHash::from_stored(hash),
+        roles: split(&roles),
+        disabled: disabled_at.is_some(),
+    }
+}
+
+/// Roles stand in one column, separated by spaces.
+fn split(roles: &str) -> Vec<String> {
+    roles.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Notes a login, and stores the password's better hash if there is one, provided that the hash which was compared is
+/// still the account's and the account is in good standing.
+pub(super) fn note_login(
+    connection: &mut AnyConnection,
+    verified: &Credentials,
+    upgraded: Option<&PasswordHash>,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let hash = upgraded.unwrap_or(&verified.hash);
+    diesel::update(as_verified(verified))
+        .set((users::last_login_at.eq(now), users::password_hash.eq(hash.as_str())))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Sets another password, on the same condition.
+pub(super) fn set_password(
+    connection: &mut AnyConnection,
+    verified: &Credentials,
+    hash: &PasswordHash,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(as_verified(verified))
+        .set((users::password_hash.eq(hash.as_str()), users::password_changed_at.eq(now)))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Empties the row of an account that is closed, on the same condition. The row itself stays as long as its sessions
+/// are remembered; its address is free at once.
+pub(super) fn close(
+    connection: &mut AnyConnection,
+    verified: &Credentials,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(as_verified(verified))
+        .set((
+            users::email.eq(""),
+            // No address has a space in it.
+            users::email_key.eq(format!("closed {}", verified.id)),
+            users::password_hash.eq(""),
+            users::roles.eq(""),
+            users::closed_at.eq(now),
+        ))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) -> QueryResult<bool> {
+    let open = users::table
+        .filter(users::id.eq(id))
+        .filter(users::disabled_at.is_null())
+        .filter(users::closed_at.is_null());
+    diesel::update(open).set(users::disabled_at.eq(now)).execute(connection).map(|rows| rows == 1)
+}
+
+/// Deletes closed accounts that no session points to any more.
+pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize> {
+    let remembered = sessions::table.filter(sessions::user_id.eq(users::id));
+    let forgotten: Vec<Id> = users::table
+        .filter(users::closed_at.is_not_null())
+        .filter(diesel::dsl::not(diesel::dsl::exists(remembered)))
+        .select(users::id)
+        .limit(PURGE_BATCH)
+        .load(connection)?;
+    for id in &forgotten {
+        diesel::delete(users::table.find(id)).execute(connection)?;
+    }
+    Ok(forgotten.len())
+}
+
+#[diesel::dsl::auto_type]
+fn as_verified<'a>(verified: &'a Credentials) -> _ {
+    let hash: &'a str = verified.hash.as_str();
+    let id: Id = verified.id;
+    users::table
+        .filter(users::id.eq(id))
+        .filter(users::password_hash.eq(hash))
+        .filter(users::disabled_at.is_null())
+        .filter(users::closed_at.is_null())
+}

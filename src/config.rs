@@ -1,0 +1,193 @@
+//! Every setting, once.
+//!
+//! A value comes from the last of these that has it: the default in `settings`, the TOML file
+//! (`--config`, else `DOORWARD_CONFIG`, else `doorward.toml` in the working directory if there is
+//! one), a variable, a flag. The setting `lifetime` in the section `[tokens]` is the variable
+//! `DOORWARD_TOKENS__LIFETIME` and the flag `--set tokens.lifetime=10m`; a list in a variable or a
+//! flag is separated by commas. Durations are text (`10m`, `30s`, `90d`) or plain seconds. Empty
+//! text for `public_url`, `database_url` or a secret says nothing: what stood before goes on to
+//! stand. A setting that holds a secret can be read from a file: `secret_file` names it, in the
+//! file, as a variable and as a flag.
+//!
+//! Nothing is guessed: an unknown key, an unknown `DOORWARD_` variable and a value out of bounds
+//! are errors, each one line that names the setting, where it came from, what is wrong, and what to
+//! do. This is the only module that reads the environment.
+//!
+//! `doorward config` prints the settings in force as TOML, with what each means above it and
+//! secrets hidden. What it prints on a fresh machine is the sample file.
+
+mod layers;
+mod master;
+mod sample;
+mod settings;
+mod text;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+pub use master::MasterSecrets;
+pub use settings::{
+    Config, Cors, Database, Limits, Log, LogFormat, Passwords, Revocations, Sessions, Tokens,
+    WhenStale,
+};
+
+use layers::Layers;
+
+/// The settings in force, and where they came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings, validated.
+    pub config: Config,
+    /// What set each setting that is not at its default, by its dotted name.
+    origins: BTreeMap<String, String>,
+}
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// The TOML file with the settings [default: doorward.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address and port to listen on
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// The URL under which clients reach Doorward
+    #[arg(long, global = true, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// The directory for what Doorward keeps
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    pub data_dir: Option<String>,
+    /// `sqlite://PATH` or `postgres://…` (other users of this machine can read a command line)
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// What to log: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Any setting; see `doorward config` for what there is
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Reads the settings from the file, the environment and the flags.
+///
+/// # Errors
+/// [`ConfigError`] when a setting is unknown or invalid, or a file cannot be read.
+pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
+    load_from(flags, std::env::vars_os(), Path::new(""))
+}
+
+fn load_from(
+    flags: &Flags,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    working_directory: &Path,
+) -> Result<Loaded, ConfigError> {
+    let mut variables = layers::own_variables(variables)?;
+    let named = variables.remove("DOORWARD_CONFIG").filter(|path| !path.is_empty());
+    let mut layers = Layers::new();
+    match flags.config.clone().or(named.map(PathBuf::from)) {
+        Some(path) => layers.read_file(&path)?,
+        None => layers.read_file_if_there(&working_directory.join("doorward.toml"))?,
+    }
+    layers.read_variables(variables)?;
+    layers.read_flags(flags)?;
+    let (config, origins) = layers.merge()?;
+    config.validate().map_err(|error| error.looked_up(&origins))?;
+    Ok(Loaded { config, origins })
+}
+
+impl Config {
+    /// The issuer, without a slash at its end: `public_url`, or the address that the server is
+    /// bound to.
+    #[must_use]
+    pub fn issuer(&self, bound: SocketAddr) -> String {
+        match self.public_url.trim_end_matches('/') {
+            "" => format!("http://{bound}"),
+            url => url.to_owned(),
+        }
+    }
+
+    /// Threads that answer requests.
+    #[must_use]
+    pub fn worker_threads(&self) -> usize {
+        or_cores(self.workers)
+    }
+}
+
+impl Passwords {
+    /// Threads that hash.
+    #[must_use]
+    pub fn hashing_threads(&self) -> usize {
+        or_cores(self.threads)
+    }
+
+    /// Hashes that may wait for a thread.
+    #[must_use]
+    pub fn queue_length(&self) -> usize {
+        if self.queue == 0 { 16 * self.hashing_threads() } else { self.queue }
+    }
+}
+
+fn or_cores(count: usize) -> usize {
+    if count == 0 { thread::available_parallelism().map_or(1, usize::from) } else { count }
+}
+
+/// Why the settings cannot be used: one line that names the setting, where it came from, what is
+/// wrong, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    subject: String,
+    origin: Option<String>,
+    problem: String,
+    remedy: String,
+}
+
+impl ConfigError {
+    fn new(
+        subject: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (subject, problem, remedy) = (subject.into(), problem.into(), remedy.into());
+        Self { subject, origin: None, problem, remedy }
+    }
+
+    fn given_by(self, origin: impl Into<String>) -> Self {
+        Self { origin: Some(origin.into()), ..self }
+    }
+
+    fn looked_up(self, origins: &BTreeMap<String, String>) -> Self {
+        let origin = origins.get(&self.subject).map_or("default", String::as_str).to_owned();
+        self.given_by(origin)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, origin, problem, remedy } = self;
+        let origin = origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+        f.write_str(&one_line(&format!("{subject}{origin}: {problem}; {remedy}")))
+    }
+}
+
+/// The text with its control characters spelled out as JSON spells them, so that nobody's input can
+/// start a line or command a terminal.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |line, c| {
+        if c.is_control() {
+            line + &format!("\\u{:04x}", u32::from(c))
+        } else {
+            line + c.encode_utf8(&mut [0; 4])
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! File, variables and flags, laid over the defaults.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io, mem};
+
+use serde::Deserialize as _;
+use toml::{Table, Value};
+use zeroize::Zeroizing;
+
+use super::{Config, ConfigError, Flags};
+
+/// Settings that hold a secret: `<name>_file` gives them too.
+const SECRETS: [&str; 3] = ["database_url", "secret", "secret_previous"];
+
+const PREFIX: &str = "DOORWARD_";
+
+/// What was given so far. The defaults, as TOML, are the guide: they say which settings there are,
+/// and which TOML type the text of a variable becomes.
+pub(super) struct Layers {
+    guide: BTreeMap<String, Value>,
+    given: BTreeMap<String, Given>,
+}
+
+struct Given {
+    value: Value,
+    origin: Origin,
+    /// The value is the path of a file that holds it.
+    in_file: bool,
+}
+
+enum Origin {
+    File(PathBuf),
+    Variable(String),
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+impl Layers {
+    pub fn new() -> Self {
+        Self { guide: flat(&Config::default()).unwrap_or_default(), given: BTreeMap::new() }
+    }
+
+    pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        fs::read_to_string(path)
+            .map_err(|error| unreadable(path, &error))
+            .and_then(|text| self.read_toml(path, &text))
+    }
+
+    pub fn read_file_if_there(&mut self, path: &Path) -> Result<(), ConfigError> {
+        match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(unreadable(path, &error)),
+            Ok(text) => self.read_toml(path, &text),
+        }
+    }
+
+    fn read_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let table = text.parse::<Table>().map_err(|error| {
+            // The error's own Display would show the line, and a secret that stands in it.
+            let start = error.span().map_or(0, |span| span.start);
+            let line = 1 + text.bytes().take(start).filter(|&byte| byte == b'\n').count();
+            let problem = format!("line {line} is not TOML: {}", error.message());
+            ConfigError::new(path.display().to_string(), problem, "correct that line")
+        })?;
+        let mut settings = BTreeMap::new();
+        flatten("", table, &mut settings);
+        for (name, value) in settings {
+            // An empty section says nothing.
+            if !(value.as_table().is_some_and(Table::is_empty) && self.is_section(&name)) {
+                self.set(&name, value, Origin::File(path.to_owned()))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn read_variables(
+        &mut self,
+        variables: BTreeMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        for (variable, text) in variables {
+            let name = variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
+            if self.setting_of(&name).is_none() || variable_of(&name) != variable {
+                let nearest = variable_of(&self.nearest(&name));
+                return Err(ConfigError::new(
+                    format!("variable {variable}"),
+                    "there is no such setting",
+                    format!("the nearest is {nearest}: rename the variable or remove it"),
+                ));
+            }
+            let value = self.value_of(&name, text);
+            self.set(&name, value, Origin::Variable(variable))?;
+        }
+        Ok(())
+    }
+
+    pub fn read_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        for (flag, name, text) in [
+            ("--listen", "listen", &flags.listen),
+            ("--public-url", "public_url", &flags.public_url),
+            ("--data-dir", "data_dir", &flags.data_dir),
+            ("--database-url", "database_url", &flags.database_url),
+            ("--log", "log.level", &flags.log),
+        ] {
+            if let Some(text) = text {
+                let value = self.value_of(name, text.clone());
+                self.set(name, value, Origin::Flag(flag.to_owned()))?;
+            }
+        }
+        for setting in &flags.set {
+            let (name, text) = setting.split_once('=').ok_or_else(|| {
+                let remedy = "write it as in `--set tokens.lifetime=10m`";
+                // Without its `=` all of it may be a secret.
+                ConfigError::new("flag --set", "there is no `=` in what follows it", remedy)
+            })?;
+            let value = self.value_of(name, text.to_owned());
+            self.set(name, value, Origin::Flag(String::from("--set")))?;
+        }
+        Ok(())
+    }
+
+    /// The settings, and what set each.
+    pub fn merge(self) -> Result<(Config, BTreeMap<String, String>), ConfigError> {
+        let mut table = Table::new();
+        let mut origins = BTreeMap::new();
+        for (name, given) in self.given {
+            let (mut value, mut origin) = (given.value, given.origin.to_string());
+            if given.in_file {
+                let path = PathBuf::from(value.as_str().unwrap_or_default());
+                origin = format!("file {}, named by {origin}", path.display());
+                value = read_secret(&path).map_err(|error| error.given_by(&*origin))?;
+            }
+            nest(&mut table, &name, value);
+            origins.insert(name, origin);
+        }
+        // Each setting was tried as it was set, so this does not fail.
+        let config = Config::deserialize(table)
+            .map_err(|error| ConfigError::new("settings", error.message(), "correct them"))?;
+        Ok((config, origins))
+    }
+
+    fn set(&mut self, name: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
+        let Some((setting, in_file)) = self.setting_of(name) else {
+            let nearest = self.nearest(name);
+            let remedy = format!("the nearest is {nearest}: rename it or remove it");
+            return Err(ConfigError::new(name, "there is no such setting", remedy)
+                .given_by(origin.to_string()));
+        };
+        try_out(setting, &value).map_err(|problem| {
+            let example = if in_file {
+                "\"/run/secrets/doorward\"".into()
+            } else {
+                self.guide[setting].to_string()
+            };
+            let remedy = format!("write it as in `{} = {example}`", last_part(name));
+            ConfigError::new(name, problem, remedy).given_by(origin.to_string())
+        })?;
+        // `X=${X:-}` in a compose file sets what nobody gave: what stood before goes on to stand.
+        if is_empty(&value) && is_empty(&self.guide[setting]) {
+            return Ok(());
+        }
+        if let Some(before) = self.given.get(setting)
+            && before.in_file != in_file
+            && mem::discriminant(&before.origin) == mem::discriminant(&origin)
+        {
+            let problem = format!("{setting} and {setting}_file are both given");
+            return Err(ConfigError::new(setting, problem, "remove one of them")
+                .given_by(origin.to_string()));
+        }
+        self.given.insert(setting.to_owned(), Given { value, origin, in_file });
+        Ok(())
+    }
+
+    /// The setting that a name means, and whether the name is that of its `_file` twin.
+    fn setting_of<'a>(&self, name: &'a str) -> Option<(&'a str, bool)> {
+        if self.guide.contains_key(name) {
+            return Some((name, false));
+        }
+        name.strip_suffix("_file")
+            .filter(|setting| SECRETS.contains(setting))
+            .map(|setting| (setting, true))
+    }
+
+    fn is_section(&self, name: &str) -> bool {
+        self.guide
+            .keys()
+            .any(|known| known.split_once('.').is_some_and(|(section, _)| section == name))
+    }
+
+    /// The text of a variable or a flag as the TOML type that the setting has.
+    fn value_of(&self, name: &str, text: String) -> Value {
+        // What does not parse stays text, and is refused as the wrong type.
+        match self.guide.get(name) {
+            Some(Value::Integer(_)) => {
+                text.trim().parse().map_or(Value::String(text), Value::Integer)
+            }
+            Some(Value::Boolean(_)) => {
+                text.trim().parse().map_or(Value::String(text), Value::Boolean)
+            }
+            Some(Value::Array(_)) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Value::Array(items.map(Value::from).collect())
+            }
+            _ => Value::String(text),
+        }
+    }
+
+    /// The known name most like this one, as a whole or, when the section is wrong or missing, in
+    /// its last part.
+    fn nearest(&self, name: &str) -> String {
+        let likeness = |known: &str| {
+            let whole = strsim::normalized_damerau_levenshtein(
+                &known.replace('.', "_"),
+                &name.replace('.', "_"),
+            );
+            whole.max(
+                0.9 * strsim::normalized_damerau_levenshtein(last_part(known), last_part(name)),
+            )
+        };
+        let twins = SECRETS.iter().map(|secret| format!("{secret}_file"));
+        let known = self.guide.keys().cloned().chain(twins);
+        known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
+    }
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(_, last)| last)
+}
+
+/// The variables that are meant for Doorward.
+pub(super) fn own_variables(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut own = BTreeMap::new();
+    for (name, value) in variables {
+        let name = name.to_string_lossy();
+        if !name.starts_with(PREFIX) {
+            continue;
+        }
+        let value = value.into_string().map_err(|_| {
+            ConfigError::new(
+                format!("variable {name}"),
+                "its value is not UTF-8",
+                "set it to text or remove it",
+            )
+        })?;
+        if !is_service_link(&name, &value) {
+            own.insert(name.into_owned(), value);
+        }
+    }
+    Ok(own)
+}
+
+/// Kubernetes sets these in every pod beside a Service whose name begins with "doorward":
+/// `DOORWARD_SERVICE_HOST`, `DOORWARD_PORT=tcp://10.0.0.1:80`, `DOORWARD_PORT_80_TCP_ADDR`. Nobody
+/// wrote them, and nobody can mend them.
+fn is_service_link(name: &str, value: &str) -> bool {
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.contains("_PORT_") && (name.contains("_TCP") || name.contains("_UDP"))
+        || name.ends_with("_PORT") && value.contains("://")
+}
+
+fn variable_of(name: &str) -> String {
+    format!("{PREFIX}{}", name.replace('.', "__").to_ascii_uppercase())
+}
+
+/// The settings by their dotted names.
+pub(super) fn flat(config: &Config) -> Result<BTreeMap<String, Value>, toml::ser::Error> {
+    let mut settings = BTreeMap::new();
+    flatten("", Table::try_from(config)?, &mut settings);
+    Ok(settings)
+}
+
+fn flatten(prefix: &str, table: Table, into: &mut BTreeMap<String, Value>) {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(section) if !section.is_empty() => flatten(&name, section, into),
+            value => {
+                into.insert(name, value);
+            }
+        }
+    }
+}
+
+fn nest(table: &mut Table, name: &str, value: Value) {
+    match name.split_once('.') {
+        None => {
+            table.insert(name.to_owned(), value);
+        }
+        Some((section, key)) => {
+            let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(section) = entry {
+                nest(section, key, value);
+            }
+        }
+    }
+}
+
+/// Whether the setting can take this value. Alone over the defaults, it is the only one that an
+/// error can mean.
+fn try_out(setting: &str, value: &Value) -> Result<(), String> {
+    let mut table = Table::new();
+    nest(&mut table, setting, value.clone());
+    Config::deserialize(table).map(drop).map_err(|error| error.message().to_owned())
+}
+
+fn read_secret(path: &Path) -> Result<Value, ConfigError> {
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
+    match text.trim() {
+        "" => Err(ConfigError::new(
+            path.display().to_string(),
+            "it is empty",
+            "write the secret into it",
+        )),
+        secret => Ok(Value::String(secret.to_owned())),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_str().is_some_and(str::is_empty)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let remedy = "name a file that this user can read";
+    ConfigError::new(path.display().to_string(), format!("it cannot be read: {error}"), remedy)
+}

@@ -1,0 +1,149 @@
+//! The master secret: given, or kept beside the SQLite file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Config, ConfigError};
+use crate::database::DatabaseUrl;
+use crate::secret::{MasterSecret, Secret};
+
+const DRAW_ONE: &str = "draw one with `openssl rand -base64 32` or `doorward secret new`";
+
+/// The secrets from which every key is derived.
+#[derive(Clone, Debug)]
+pub struct MasterSecrets {
+    /// The one that protects what is written.
+    pub current: MasterSecret,
+    /// The one before it, which still opens what it protected.
+    pub previous: Option<MasterSecret>,
+}
+
+impl Config {
+    /// The master secret that was given; else, with SQLite, the one in the data directory, which
+    /// the first start draws. A secret is never made anew beside a database: it would not open the
+    /// keys there, and would end every session.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the secret is missing, malformed or weak, when others can read its
+    /// file, or when it cannot be written.
+    pub fn master_secret(&self) -> Result<MasterSecrets, ConfigError> {
+        let (given, previous) = self.given_secrets()?;
+        let current = match (given, self.database()?) {
+            (Some(given), _) => given,
+            (None, DatabaseUrl::Sqlite(database)) => self.kept_secret(&database)?,
+            (None, DatabaseUrl::Postgres(_)) => {
+                let problem = "with PostgreSQL it must be given, and the same to every node";
+                return Err(ConfigError::new(
+                    "secret",
+                    problem,
+                    DRAW_ONE.to_owned() + " and set DOORWARD_SECRET_FILE",
+                ));
+            }
+        };
+        Ok(MasterSecrets { current, previous })
+    }
+
+    /// Makes the data directory, for this user alone, unless it is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it cannot be made.
+    pub fn create_data_dir(&self) -> Result<(), ConfigError> {
+        let made = if self.data_dir.is_dir() {
+            Ok(())
+        } else {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.data_dir);
+            made.and_then(|()| sync_directory(&self.data_dir.join("..")))
+        };
+        made.map_err(|error| {
+            let problem = format!("{} cannot be made: {error}", self.data_dir.display());
+            ConfigError::new(
+                "data_dir",
+                problem,
+                "make it, or name a directory that this user can write to",
+            )
+        })
+    }
+
+    /// `secret` and `secret_previous`, as far as they were given.
+    pub(super) fn given_secrets(
+        &self,
+    ) -> Result<(Option<MasterSecret>, Option<MasterSecret>), ConfigError> {
+        let parse = |setting: &str, text: &Option<Secret<String>>| {
+            let parsed = text.as_ref().map(|text| MasterSecret::parse(text.expose())).transpose();
+            parsed.map_err(|error| ConfigError::new(setting, error.to_string(), DRAW_ONE))
+        };
+        Ok((parse("secret", &self.secret)?, parse("secret_previous", &self.secret_previous)?))
+    }
+
+    fn kept_secret(&self, database: &Path) -> Result<MasterSecret, ConfigError> {
+        let path = self.data_dir.join("secret");
+        let failed = |error: io::Error| {
+            let remedy = "make data_dir readable and writable for this user";
+            ConfigError::new(path.display().to_string(), error.to_string(), remedy)
+        };
+        if !path.try_exists().map_err(failed)? {
+            if database.try_exists().map_err(failed)? {
+                return Err(ConfigError::new(
+                    path.display().to_string(),
+                    format!("it is missing, and {} cannot be used without it", database.display()),
+                    "restore it from the backup, or give the secret in DOORWARD_SECRET",
+                ));
+            }
+            self.create_data_dir()?;
+            draw(&self.data_dir, &path).map_err(failed)?;
+        }
+        read_private(&path)
+    }
+}
+
+/// Writes a new secret so that the file is whole and on disk as soon as it can be seen. When
+/// another process was faster, its secret stays.
+fn draw(directory: &Path, path: &Path) -> io::Result<()> {
+    let unfinished = directory.join(format!("secret.{}", Uuid::new_v4()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(MasterSecret::generate().to_text().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    // Unlike a rename, a link never replaces.
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    linked.or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(error),
+    })?;
+    sync_directory(directory)
+}
+
+fn read_private(path: &Path) -> Result<MasterSecret, ConfigError> {
+    let shown = path.display().to_string();
+    let mut text = Zeroizing::new(String::new());
+    let read = File::open(path).and_then(|mut file| {
+        let mode = file.metadata()?.permissions().mode();
+        file.read_to_string(&mut text)?;
+        Ok(mode)
+    });
+    match read {
+        Err(error) => {
+            let problem = format!("it cannot be read: {error}");
+            Err(ConfigError::new(shown, problem, "make it a file that this user can read"))
+        }
+        Ok(mode) if mode & 0o077 != 0 => {
+            let problem = format!("other users can open it (its mode is {:o})", mode & 0o777);
+            let remedy = format!("chmod 600 {shown}");
+            Err(ConfigError::new(shown, problem, remedy))
+        }
+        Ok(_) => MasterSecret::parse(&text).map_err(|error| {
+            let remedy = "restore it from the backup; where there is no database yet, remove it";
+            ConfigError::new(shown, error.to_string(), remedy)
+        }),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

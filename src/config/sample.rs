@@ -1,0 +1,65 @@
+//! The settings in force, as a TOML file that explains itself.
+
+use std::mem;
+
+use super::{Loaded, layers, one_line};
+
+/// The doc comments there are what stands above each setting here, so that a setting is described
+/// once.
+const SETTINGS: &str = include_str!("settings.rs");
+
+const HEAD: &str = "\
+# Doorward's settings. A variable overrides this file: DOORWARD_LISTEN, and for a key in a section
+# DOORWARD_TOKENS__LIFETIME. A flag overrides both: --set tokens.lifetime=10m. Durations are text
+# (30s, 10m, 90d) or plain seconds.
+";
+
+impl Loaded {
+    /// The settings as TOML: what each means, its value with secrets hidden, and what set it unless
+    /// that is the default.
+    ///
+    /// # Errors
+    /// When a setting cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let values = layers::flat(&self.config)?;
+        let mut out = String::from(HEAD);
+        let mut section = String::new();
+        for (name, comment) in described() {
+            // What has no value is a section.
+            let Some(value) = values.get(&name) else {
+                continue;
+            };
+            let (of, key) = name.split_once('.').unwrap_or(("", &name));
+            if of != section {
+                of.clone_into(&mut section);
+                out.extend(["\n[", of, "]\n"]);
+            }
+            let origin = self.origins.get(&name);
+            let origin =
+                origin.map(|origin| format!(" # {}", one_line(origin))).unwrap_or_default();
+            out.extend(["\n", &comment, key, " = ", &value.to_string(), &origin, "\n"]);
+        }
+        Ok(out)
+    }
+}
+
+/// Each setting's dotted name and its comment, in the order of the source.
+fn described() -> Vec<(String, String)> {
+    let (mut section, mut comment, mut found) = (String::new(), String::new(), Vec::new());
+    for line in SETTINGS.lines().map(str::trim_start) {
+        if let Some(text) = line.strip_prefix("///") {
+            comment = comment + "#" + text + "\n";
+        } else if let Some(name) = line.strip_prefix("pub struct ") {
+            section = name.trim_end_matches(" {").to_ascii_lowercase() + ".";
+            comment.clear();
+        } else if let Some((key, _)) =
+            line.strip_prefix("pub ").and_then(|rest| rest.split_once(':'))
+        {
+            let name = format!("{section}{key}").trim_start_matches("config.").to_owned();
+            found.push((name, mem::take(&mut comment)));
+        } else if !line.starts_with("#[") {
+            comment.clear();
+        }
+    }
+    found
+}

@@ -1,0 +1,351 @@
+//! The tree of settings: what there is, what each means, and what it is when nobody says otherwise.
+//!
+//! A setting stands here and nowhere else. Its type says what a value may look like, its default
+//! which spelling a variable's text takes in TOML, and its doc comment is what `doorward config`
+//! prints above it; so these comments are written for the person who runs Doorward. Bounds are
+//! checked in `validate`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::text;
+use crate::secret::Secret;
+use crate::tokens::Algorithm;
+
+const MINUTE: u64 = 60;
+const DAY: u64 = 24 * 60 * MINUTE;
+
+/// Every setting. Serialising it never gives a secret away.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address and port to listen on. Port 0 lets the system choose one.
+    pub listen: SocketAddr,
+    /// The URL under which clients reach Doorward: the issuer in every token, and the root of every
+    /// URL that it publishes. http or https, without query or fragment. Empty: `http://<listen>`.
+    pub public_url: String,
+    /// The proxies in front of Doorward: addresses or networks (`10.0.0.0/8`). Only what they say
+    /// in `X-Forwarded-For` counts as a client's address.
+    #[serde(with = "text::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The directory for what Doorward keeps: the SQLite database and its secret.
+    pub data_dir: PathBuf,
+    /// `sqlite://<path>` or `postgres://<user>:<password>@<host>/<database>`. Empty: `doorward.db`
+    /// in `data_dir`. It can be read from the file that `database_url_file` names.
+    #[serde(with = "text::database_url")]
+    pub database_url: Option<Secret<String>>,
+    /// The master secret, from which every other key is derived: 32 random bytes in base64
+    /// (`doorward secret new`). It can be read from the file that `secret_file` names. Empty: with
+    /// SQLite it is the file `secret` in `data_dir`, written at the first start.
+    #[serde(with = "text::hidden")]
+    pub secret: Option<Secret<String>>,
+    /// The master secret before the present one, while what it protected is being replaced. It can
+    /// be read from the file that `secret_previous_file` names.
+    #[serde(with = "text::hidden")]
+    pub secret_previous: Option<Secret<String>>,
+    /// Whom access tokens are for, the claim `aud`: 1 to 100 visible ASCII characters.
+    pub audience: String,
+    /// Threads that answer requests: 0 (one for each core) to 1024.
+    pub workers: usize,
+    /// How long a stopping server waits for requests under way: 0s to 10m.
+    #[serde(with = "text::duration")]
+    pub shutdown_timeout: Duration,
+    /// The log.
+    pub log: Log,
+    /// Access tokens and the keys that sign them.
+    pub tokens: Tokens,
+    /// Sessions and their refresh tokens.
+    pub sessions: Sessions,
+    /// Passwords and their hashes.
+    pub passwords: Passwords,
+    /// What one client may ask for.
+    pub limits: Limits,
+    /// The list of revoked tokens in each node's memory.
+    pub revocations: Revocations,
+    /// Which web pages may call.
+    pub cors: Cors,
+    /// The database's connections.
+    pub database: Database,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            data_dir: PathBuf::from("doorward-data"),
+            database_url: None,
+            secret: None,
+            secret_previous: None,
+            audience: String::from("doorward"),
+            workers: 0,
+            shutdown_timeout: Duration::from_secs(30),
+            log: Log::default(),
+            tokens: Tokens::default(),
+            sessions: Sessions::default(),
+            passwords: Passwords::default(),
+            limits: Limits::default(),
+            revocations: Revocations::default(),
+            cors: Cors::default(),
+            database: Database::default(),
+        }
+    }
+}
+
+/// The log, on standard error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` or `json`: one event is one line in both.
+    pub format: LogFormat,
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; also for one part:
+    /// `info,doorward::sessions=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: String::from("info") }
+    }
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Access tokens and the keys that sign them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokens {
+    /// `ES256` (every verifier knows it), `EdDSA` or `RS256`.
+    pub algorithm: Algorithm,
+    /// How long an access token lives: 1m to 1d. The revocation list keeps what was revoked about
+    /// as long, and a verifier that hears of no revocations trusts a token that long.
+    #[serde(with = "text::duration")]
+    pub lifetime: Duration,
+    /// How long a key signs before the next one takes over: 1d to 3650d.
+    #[serde(with = "text::duration")]
+    pub key_lifetime: Duration,
+    /// How long a client may keep the published keys, and so how long before it signs a new key is
+    /// published: 1m to 1d.
+    #[serde(with = "text::duration")]
+    pub jwks_max_age: Duration,
+    /// The clock difference that other services may forgive: 0s to 5m. Doorward itself forgives
+    /// none.
+    #[serde(with = "text::duration")]
+    pub verifier_leeway: Duration,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::Es256,
+            lifetime: Duration::from_secs(10 * MINUTE),
+            key_lifetime: Duration::from_secs(90 * DAY),
+            jwks_max_age: Duration::from_secs(10 * MINUTE),
+            verifier_leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Sessions and their refresh tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// A session ends when it was not refreshed for so long: `tokens.lifetime` to
+    /// `sessions.absolute`.
+    #[serde(with = "text::duration")]
+    pub sliding: Duration,
+    /// A session ends when it is so old: `sessions.sliding` to 400d, the longest that browsers keep
+    /// a cookie (RFC 6265bis). NIST SP 800-63B-4 2.1.3 advises 30d at most.
+    #[serde(with = "text::duration")]
+    pub absolute: Duration,
+    /// After a rotation the token before it is answered so long without a proof: 0s (strict) to
+    /// `tokens.lifetime`. It must be longer than a request and its answer are under way.
+    #[serde(with = "text::duration")]
+    pub retry_window: Duration,
+    /// Live sessions of one user: 1 to 10000. One more ends the one that was used least.
+    pub max_per_user: u32,
+    /// How long ended sessions are kept, for their reasons and addresses: 1d to 3650d.
+    #[serde(with = "text::duration")]
+    pub keep_ended: Duration,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            sliding: Duration::from_secs(30 * DAY),
+            absolute: Duration::from_secs(90 * DAY),
+            retry_window: Duration::from_secs(30),
+            max_per_user: 100,
+            keep_ended: Duration::from_secs(90 * DAY),
+        }
+    }
+}
+
+/// Passwords and their hashes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passwords {
+    /// The shortest new password, in characters: 8 to 64 (NIST SP 800-63B-4 3.1.1.2: 15 for a
+    /// password that stands alone, and never under 8).
+    pub min_length: usize,
+    /// How hard a new password must be to guess, by zxcvbn's measure: 0 (anything) to 4.
+    pub min_score: u8,
+    /// Argon2id's memory in KiB, taken once by each thread: 7168 to 1048576. Its product with
+    /// `iterations` must be 35840 or more, the least that OWASP's Password Storage Cheat Sheet
+    /// lists.
+    pub memory_kib: u32,
+    /// Argon2id's passes over that memory: 1 to 100.
+    pub iterations: u32,
+    /// Argon2id's lanes: 1 to 16. They are computed one after the other.
+    pub parallelism: u32,
+    /// Threads that hash: 0 (one for each core) to 1024.
+    pub threads: usize,
+    /// Hashes that may wait for a thread: 0 (16 for each thread) to 100000.
+    pub queue: usize,
+    /// A hash that waited so long is given up and answered 503: 100ms to 10s.
+    #[serde(with = "text::duration")]
+    pub queue_deadline: Duration,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self {
+            min_length: 15,
+            min_score: 3,
+            memory_kib: 19456,
+            iterations: 2,
+            parallelism: 1,
+            threads: 0,
+            queue: 0,
+            queue_deadline: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What one client may ask for. Counts are kept by each node for itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a minute that take a password, for one address (IPv6: one /64): 1 to 60000.
+    pub login_per_minute: u32,
+    /// So many of them may come at once: 1 to 100000.
+    pub login_burst: u32,
+    /// Registrations a minute, for one address: 1 to 60000.
+    pub register_per_minute: u32,
+    /// So many of them may come at once: 1 to 100000.
+    pub register_burst: u32,
+    /// Refreshes a minute, for one session, never for an address: 1 to 60000.
+    pub refresh_per_minute: u32,
+    /// So many of them may come at once: 1 to 100000.
+    pub refresh_burst: u32,
+    /// Wrong passwords for one account from one address within the window: 1 to
+    /// `failed_logins_per_account`.
+    pub failed_logins_per_address: u32,
+    /// Wrong passwords for one account from everywhere within the window: 1 to 100 (NIST SP
+    /// 800-63B-4 3.2.2). Then only addresses and devices that were logged in before get in.
+    pub failed_logins_per_account: u32,
+    /// The window over which wrong passwords count: 1m to 1d.
+    #[serde(with = "text::duration")]
+    pub failed_login_window: Duration,
+    /// For how long the address of an earlier session counts as known: 0s to `sessions.keep_ended`.
+    #[serde(with = "text::duration")]
+    pub known_address_for: Duration,
+    /// Clients that each limiter remembers at most: 1000 to 10000000. About 100 bytes each.
+    pub max_keys: usize,
+    /// The longest request body in bytes: 4096 (two of the longest passwords fit) to 1048576.
+    pub body_bytes: usize,
+    /// The time within which a request must have arrived and been answered: 1s to 30s, and longer
+    /// than `passwords.queue_deadline`.
+    #[serde(with = "text::duration")]
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            login_per_minute: 30,
+            login_burst: 20,
+            register_per_minute: 10,
+            register_burst: 10,
+            refresh_per_minute: 60,
+            refresh_burst: 200,
+            failed_logins_per_address: 10,
+            failed_logins_per_account: 100,
+            failed_login_window: Duration::from_secs(15 * MINUTE),
+            known_address_for: Duration::from_secs(90 * DAY),
+            max_keys: 100_000,
+            body_bytes: 16_384,
+            request_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The list of revoked tokens in each node's memory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocations {
+    /// A node that for so long could not ask the database for revocations is stale: 5s (from then
+    /// on `/readyz` says no) to 1h.
+    #[serde(with = "text::duration")]
+    pub max_staleness: Duration,
+    /// What a stale node does with access tokens: `fail_closed` (503) or `fail_open` (trust them).
+    pub when_stale: WhenStale,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self { max_staleness: Duration::from_secs(30), when_stale: WhenStale::FailClosed }
+    }
+}
+
+/// What to do with an access token while revocations may have been missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenStale {
+    /// Refuse it for now.
+    FailClosed,
+    /// Accept it, although it may have been revoked.
+    FailOpen,
+}
+
+/// Which web pages may call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// The origins of pages that may call from a browser, each spelled as the browser spells it:
+    /// `https://app.example.com`.
+    pub origins: Vec<String>,
+}
+
+/// The database's connections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// Connections that a node keeps: 1 to 1000. (SQLite: for reading; one more writes.)
+    pub pool_size: u32,
+    /// The longest that a statement may run: 100ms to 10s. Above 3s clients wait longer than 3s for
+    /// the 503 of a database that is gone.
+    #[serde(with = "text::duration")]
+    pub statement_timeout: Duration,
+    /// Whether a start brings the database's schema up to date.
+    pub migrate: bool,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { pool_size: 8, statement_timeout: Duration::from_secs(3), migrate: true }
+    }
+}

@@ -1,0 +1,571 @@
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::database::DatabaseUrl;
+use crate::secret::{MasterSecret, Purpose, Secret};
+
+/// One machine: a working directory, an environment and a command line.
+struct Machine {
+    directory: TempDir,
+    variables: Vec<(OsString, OsString)>,
+    flags: Flags,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        Self { directory, variables: Vec::new(), flags: Flags::default() }
+    }
+
+    fn file(self, text: &str) -> Self {
+        fs::write(self.directory.path().join("doorward.toml"), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    fn set(mut self, setting: &str) -> Self {
+        self.flags.set.push(setting.into());
+        self
+    }
+
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        load_from(&self.flags, self.variables.clone(), self.directory.path())
+    }
+
+    fn config(&self) -> Config {
+        self.load().unwrap().config
+    }
+
+    fn error(&self) -> String {
+        self.load().unwrap_err().to_string()
+    }
+}
+
+fn secret() -> String {
+    MasterSecret::generate().to_text().to_string()
+}
+
+#[test]
+fn the_last_that_has_a_setting_wins() {
+    let lifetime = |machine: &Machine| machine.config().tokens.lifetime.as_secs();
+    let machine = Machine::new();
+    assert_eq!(lifetime(&machine), 600);
+    let machine = machine.file("[tokens]\nlifetime = '2m'\n");
+    assert_eq!(lifetime(&machine), 120);
+    let machine = machine.variable("DOORWARD_TOKENS__LIFETIME", "3m");
+    assert_eq!(lifetime(&machine), 180);
+    let machine = machine.set("tokens.lifetime=4m");
+    assert_eq!(lifetime(&machine), 240);
+    assert_eq!(machine.config().tokens.key_lifetime, Tokens::default().key_lifetime);
+}
+
+#[test]
+fn named_flags_set_their_settings() {
+    let mut machine = Machine::new();
+    machine.flags = Flags {
+        listen: Some("[::1]:0".into()),
+        public_url: Some("https://login.example.com/".into()),
+        data_dir: Some("/srv/doorward".into()),
+        database_url: Some("sqlite:///srv/d.db".into()),
+        log: Some("debug".into()),
+        ..Flags::default()
+    };
+    let config = machine.config();
+    assert_eq!(config.issuer(config.listen), "https://login.example.com");
+    assert_eq!(config.data_dir, Path::new("/srv/doorward"));
+    assert_eq!(config.log.level, "debug");
+    let database = config.database().unwrap();
+    assert!(matches!(database, DatabaseUrl::Sqlite(path) if path == Path::new("/srv/d.db")));
+}
+
+#[test]
+fn the_file_is_the_flags_or_the_variables_or_the_one_that_is_there() {
+    let mut machine = Machine::new().file("audience = 'there'");
+    assert_eq!(machine.config().audience, "there");
+    let named = machine.directory.path().join("named.toml");
+    fs::write(&named, "audience = 'named'").unwrap();
+    machine = machine.variable("DOORWARD_CONFIG", named.to_str().unwrap());
+    assert_eq!(machine.config().audience, "named");
+    machine.flags.config = Some(machine.directory.path().join("absent.toml"));
+    assert!(machine.error().contains("absent.toml: it cannot be read"), "{}", machine.error());
+}
+
+#[test]
+fn text_takes_the_type_of_the_setting() {
+    let config = Machine::new()
+        .variable("DOORWARD_DATABASE__MIGRATE", "false")
+        .variable("DOORWARD_SESSIONS__MAX_PER_USER", "7")
+        .variable("DOORWARD_SESSIONS__RETRY_WINDOW", "45")
+        .variable("DOORWARD_TRUSTED_PROXIES", "10.0.0.0/8, ::1,")
+        .variable("DOORWARD_TOKENS__ALGORITHM", "EdDSA")
+        .variable("DOORWARD_REVOCATIONS__WHEN_STALE", "fail_open")
+        .set("audience=12")
+        .config();
+    assert!(!config.database.migrate);
+    assert_eq!(config.sessions.max_per_user, 7);
+    assert_eq!(config.sessions.retry_window, Duration::from_secs(45));
+    assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(config.revocations.when_stale, WhenStale::FailOpen);
+    assert_eq!(config.audience, "12");
+}
+
+#[test]
+fn an_unknown_setting_names_the_nearest() {
+    let machine = Machine::new().file("[tokens]\nlifetme = '2m'\n");
+    let file = machine.directory.path().join("doorward.toml");
+    assert_eq!(
+        machine.error(),
+        format!(
+            "tokens.lifetme (file {}): there is no such setting; the nearest is tokens.lifetime: \
+             rename it or remove it",
+            file.display()
+        )
+    );
+    for (text, nearest) in [
+        ("lifetime = '2m'", "tokens.lifetime"),
+        ("[token]\nlifetime = '2m'", "tokens.lifetime"),
+        ("tokens = 1", ""),
+        ("[toknes]", ""),
+        ("[tokens.lifetime]\nx = 1", "tokens.lifetime"),
+        ("secretfile = 'x'", "secret_file"),
+        ("audience_file = 'x'", "audience"),
+    ] {
+        let error = Machine::new().file(text).error();
+        assert!(error.contains("there is no such setting; the nearest is "), "{text}: {error}");
+        assert!(error.contains(nearest), "{text}: {error}");
+    }
+    assert!(Machine::new().set("log.levle=info").error().starts_with("log.levle (flag --set): "));
+    Machine::new().file("[tokens]\n[cors]\n").config();
+}
+
+#[test]
+fn an_unknown_variable_names_the_nearest() {
+    assert_eq!(
+        Machine::new().variable("DOORWARD_TOKENS_LIFETIME", "2m").error(),
+        "variable DOORWARD_TOKENS_LIFETIME: there is no such setting; the nearest is \
+         DOORWARD_TOKENS__LIFETIME: rename the variable or remove it"
+    );
+    for name in ["DOORWARD_", "DOORWARD_Listen", "DOORWARD_PORT", "DOORWARD_TOKENS.LIFETIME"] {
+        let error = Machine::new().variable(name, "1").error();
+        assert!(error.starts_with(&format!("variable {name}: there is no such")), "{error}");
+    }
+}
+
+#[test]
+fn what_kubernetes_sets_is_not_ours() {
+    Machine::new()
+        .variable("DOORWARD_PORT", "tcp://10.0.0.1:80")
+        .variable("DOORWARD_SERVICE_HOST", "10.0.0.1")
+        .variable("DOORWARD_SERVICE_PORT_HTTP", "80")
+        .variable("DOORWARD_PORT_80_TCP_ADDR", "10.0.0.1")
+        .variable("DOORWARD_POSTGRES_PORT_5432_TCP", "tcp://10.0.0.2:5432")
+        .config();
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    let mut machine = Machine::new();
+    machine.variables.push(("OTHER".into(), OsString::from_vec(vec![0xff])));
+    machine.config();
+    machine.variables.push(("DOORWARD_AUDIENCE".into(), OsString::from_vec(vec![0xff])));
+    assert_eq!(
+        machine.error(),
+        "variable DOORWARD_AUDIENCE: its value is not UTF-8; set it to text or remove it"
+    );
+}
+
+#[test]
+fn a_wrong_type_names_the_setting_and_shows_the_right_one() {
+    for (name, value, example) in [
+        ("DOORWARD_WORKERS", "many", "workers = 0"),
+        ("DOORWARD_WORKERS", "-1", "workers = 0"),
+        ("DOORWARD_DATABASE__MIGRATE", "yes", "migrate = true"),
+        ("DOORWARD_LISTEN", "localhost", "listen = \"127.0.0.1:8080\""),
+        ("DOORWARD_TOKENS__LIFETIME", "soon", "lifetime = \"10m\""),
+        ("DOORWARD_TOKENS__LIFETIME", "-1", "lifetime = \"10m\""),
+        ("DOORWARD_TOKENS__LIFETIME", "", "lifetime = \"10m\""),
+        ("DOORWARD_TOKENS__ALGORITHM", "HS256", "algorithm = \"ES256\""),
+        ("DOORWARD_LOG__FORMAT", "xml", "format = \"text\""),
+        ("DOORWARD_TRUSTED_PROXIES", "10.0.0.0/33", "trusted_proxies = []"),
+    ] {
+        let error = Machine::new().variable(name, value).error();
+        assert!(error.contains(&format!("(variable {name}): ")), "{error}");
+        assert!(error.ends_with(&format!("; write it as in `{example}`")), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+    let error = Machine::new().file("[tokens]\nlifetime = -5").error();
+    assert!(error.contains(": -5 is no duration; "), "{error}");
+    assert!(Machine::new().file("workers = 1.5").error().contains("workers = 0"));
+    assert!(Machine::new().file("listen = 1").error().starts_with("listen (file "));
+}
+
+#[test]
+fn toml_that_does_not_parse_names_the_line_and_shows_no_secret() {
+    let error = Machine::new().file("workers = 1\nsecret = hunter2'\n").error();
+    assert!(error.contains("doorward.toml: line 2 is not TOML: "), "{error}");
+    assert!(!error.contains("hunter2") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn every_text_has_its_form() {
+    hold(&[
+        (
+            "public_url",
+            "https://a.example,https://a.example/door,http://[::1]:8080/",
+            "ftp://a.example,a.example",
+        ),
+        (
+            "public_url",
+            "http://localhost",
+            "https://a.example/?,https://a.example/#x,https://u:p@a.example",
+        ),
+        (
+            "public_url",
+            "",
+            "https://A.example,https://a.example:443, https://a.example,https://a.example/a b",
+        ),
+        ("audience", "a,https://api.example", ",a b,\u{e9}"),
+        ("data_dir", "x", ""),
+        (
+            "database_url",
+            "sqlite://x,sqlite:///x/y.db,postgres://h/d,postgresql:///d?host=/run,",
+            "sqlite://,mysql://h/d",
+        ),
+        (
+            "database_url",
+            "",
+            "x.db,sqlite:x.db,sqlite://:memory:,sqlite://x?mode=rwc,postgres://,Postgres://h/d",
+        ),
+        ("workers", "0,1024", "1025"),
+        ("shutdown_timeout", "0s,10m", "601s"),
+        (
+            "log.level",
+            "off,INFO,info;doorward=debug,warn;[span]=trace",
+            "inof,doorward=loud,info; ;debug=loud,",
+        ),
+        (
+            "cors.origins",
+            "https://a.example;http://localhost:3000;capacitor://localhost",
+            "*,null,https://a.example/",
+        ),
+        (
+            "cors.origins",
+            "",
+            "https://a.example/x,https://A.example,https://a.example:443,ws://*.b,file:///",
+        ),
+    ]);
+}
+
+#[test]
+fn every_bound_holds() {
+    hold(&[
+        ("tokens.lifetime", "1m,1d", "59s,86401s"),
+        ("tokens.key_lifetime", "1d,3650d", "23h,3651d"),
+        ("tokens.jwks_max_age", "1m,1d", "59s,25h"),
+        ("tokens.verifier_leeway", "0s,5m", "301s"),
+        ("sessions.sliding", "10m,90d", "9m,91d"),
+        ("sessions.absolute", "30d,400d", "401d,29d,9m"),
+        ("sessions.retry_window", "0s,10m", "601s"),
+        ("sessions.max_per_user", "1,10000", "0,10001"),
+        ("sessions.keep_ended", "90d,3650d", "23h,3651d,89d"),
+        ("passwords.min_length", "8,64", "7,65"),
+        ("passwords.min_score", "0,4", "5,256"),
+        ("passwords.memory_kib", "17920,1048576", "17919,7167,1048577"),
+        ("passwords.iterations", "2,100", "0,1,101"),
+        ("passwords.parallelism", "1,16", "0,17"),
+        ("passwords.threads", "0,1024", "1025"),
+        ("passwords.queue", "0,100000", "100001"),
+        ("passwords.queue_deadline", "100ms,10s", "99ms,11s"),
+        ("limits.login_per_minute", "1,60000", "0,60001"),
+        ("limits.login_burst", "1,100000", "0,100001"),
+        ("limits.register_per_minute", "1,60000", "0,60001"),
+        ("limits.register_burst", "1,100000", "0,100001"),
+        ("limits.refresh_per_minute", "1,60000", "0,60001"),
+        ("limits.refresh_burst", "1,100000", "0,100001"),
+        ("limits.failed_logins_per_address", "1,100", "0,101"),
+        ("limits.failed_logins_per_account", "10,100", "9,0,101"),
+        ("limits.failed_login_window", "1m,1d", "59s,25h"),
+        ("limits.known_address_for", "0s,90d", "91d"),
+        ("limits.max_keys", "1000,10000000", "999,10000001"),
+        ("limits.body_bytes", "4096,1048576", "4095,1048577"),
+        ("limits.request_timeout", "3s,30s", "31s,2s,0s"),
+        ("revocations.max_staleness", "5s,1h", "4s,61m"),
+        ("database.pool_size", "1,1000", "0,1001"),
+        ("database.statement_timeout", "100ms,10s", "99ms,11s"),
+    ]);
+}
+
+/// Tries each setting with values that are good and values that are not, separated by commas; a
+/// semicolon is a comma within a value.
+fn hold(settings: &[(&str, &str, &str)]) {
+    for (setting, good, bad) in settings {
+        let with =
+            |value: &str| Machine::new().set(&format!("{setting}={}", value.replace(';', ",")));
+        for value in good.split(',') {
+            let loaded = with(value).load();
+            assert!(loaded.is_ok(), "{setting}={value}: {loaded:?}");
+        }
+        for value in bad.split(',') {
+            let error = with(value).error();
+            assert!(error.contains(": ") && error.contains("; "), "{setting}={value}: {error}");
+            // A bound between two settings may blame the other.
+            let blamed = error.starts_with(setting) || error.contains(" (default): ");
+            assert!(blamed, "{setting}={value}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_bound_names_value_origin_and_remedy() {
+    assert_eq!(
+        Machine::new().variable("DOORWARD_TOKENS__LIFETIME", "5").error(),
+        "tokens.lifetime (variable DOORWARD_TOKENS__LIFETIME): 5s is out of bounds; set it to \
+         1m at least and 1d at most"
+    );
+    assert!(Machine::new().set("passwords.iterations=1").error().contains("OWASP"));
+    Machine::new().set("passwords.memory_kib=7168").set("passwords.iterations=5").config();
+}
+
+#[test]
+fn secrets_are_hidden_wherever_they_could_show() {
+    let (current, previous) = (secret(), secret());
+    let url = "postgres://door:hunter2@db.example/door";
+    let machine = Machine::new()
+        .variable("DOORWARD_SECRET", &current)
+        .variable("DOORWARD_SECRET_PREVIOUS", &previous)
+        .variable("DOORWARD_DATABASE_URL", url);
+    let loaded = machine.load().unwrap();
+    let printed = loaded.to_toml().unwrap();
+    assert!(printed.contains("\nsecret = \"[secret]\" # variable DOORWARD_SECRET\n"), "{printed}");
+    for shown in [printed, format!("{loaded:?}"), format!("{:?}", loaded.config.master_secret())] {
+        for hidden in [current.as_str(), previous.as_str(), "hunter2"] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+    }
+    for text in [
+        "secret = 1234567",
+        "secret = ['1234567']",
+        "secret = '1234567'",
+        "database_url = '1234567'",
+    ] {
+        let error = Machine::new().file(text).error();
+        assert!(!error.contains("1234567"), "{error}");
+    }
+    assert!(!Machine::new().set("secret:1234567").error().contains("1234567"));
+    let sqlite = Machine::new().set("database_url=sqlite:///srv/d.db").load().unwrap();
+    assert!(sqlite.to_toml().unwrap().contains("\"sqlite:///srv/d.db\" # flag --set\n"));
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_says_the_same() {
+    let machine = Machine::new()
+        .set("tokens.lifetime=7m")
+        .set("trusted_proxies=10.0.0.0/8")
+        .set("data_dir=a\n\"b\"")
+        .set("cors.origins=https://a.example,https://b.example");
+    let printed = machine.load().unwrap().to_toml().unwrap();
+    let again = Machine::new().file(&printed).load().unwrap();
+    let values = |loaded: &Loaded| layers::flat(&loaded.config).unwrap();
+    assert_eq!(values(&again), values(&machine.load().unwrap()));
+}
+
+#[test]
+fn every_setting_is_printed_with_what_it_means() {
+    let printed = Machine::new().load().unwrap().to_toml().unwrap();
+    let lines: Vec<&str> = printed.lines().collect();
+    let settings: Vec<usize> = (0..lines.len())
+        .filter(|&at| lines[at].contains(" = ") && !lines[at].starts_with('#'))
+        .collect();
+    assert_eq!(settings.len(), layers::flat(&Config::default()).unwrap().len());
+    for at in settings {
+        assert!(lines[at - 1].starts_with("# "), "{}", lines[at]);
+    }
+    assert!(lines.iter().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn a_secret_can_be_read_from_a_file() {
+    let machine = Machine::new();
+    let path = machine.directory.path().join("given");
+    fs::write(&path, secret() + "\n").unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    let given = |machine: Machine| machine.variable("DOORWARD_SECRET_FILE", &path);
+
+    let machine = given(machine);
+    let loaded = machine.load().unwrap();
+    loaded.config.master_secret().unwrap();
+    let origin =
+        format!("secret = \"[secret]\" # file {path}, named by variable DOORWARD_SECRET_FILE\n");
+    assert!(loaded.to_toml().unwrap().contains(&origin));
+
+    // The later layer wins, in whichever way it gives the secret; within one layer there is no
+    // order.
+    given(Machine::new().file("secret = 'overridden, so never looked at'")).config();
+    let both = given(Machine::new().variable("DOORWARD_SECRET", &secret())).error();
+    assert!(both.contains("secret and secret_file are both given; remove one of them"), "{both}");
+    assert!(given(Machine::new().variable("DOORWARD_SECRET", "")).config().secret.is_some());
+    let unset =
+        Machine::new().variable("DOORWARD_SECRET_FILE", "").variable("DOORWARD_SECRET", &secret());
+    assert!(unset.config().secret.is_some());
+
+    fs::write(&path, " \n").unwrap();
+    let empty = given(Machine::new()).error();
+    assert!(empty.contains(&format!("{path} (")) && empty.contains("it is empty"), "{empty}");
+    assert!(Machine::new().set("secret_previous_file=/absent").error().contains("/absent"));
+    let url = Machine::new();
+    fs::write(&path, "postgres://a:b@c/d\n").unwrap();
+    let url = url.set(&format!("database_url_file={path}")).config();
+    let database = url.database().unwrap();
+    let expected = "postgres://a:b@c/d";
+    assert!(matches!(database, DatabaseUrl::Postgres(url) if url.expose() == expected));
+}
+
+#[test]
+fn an_empty_variable_takes_nothing_away() {
+    let machine =
+        Machine::new().file("public_url = 'https://a.example'\ndatabase_url = 'sqlite://x.db'");
+    let config =
+        machine.variable("DOORWARD_PUBLIC_URL", "").variable("DOORWARD_DATABASE_URL", "").config();
+    assert_eq!(config.public_url, "https://a.example");
+    assert!(config.database_url.is_some());
+}
+
+#[test]
+fn a_weak_secret_is_refused_with_how_to_draw_one() {
+    for (variable, value) in
+        [("DOORWARD_SECRET", "changeme"), ("DOORWARD_SECRET_PREVIOUS", &"A".repeat(43))]
+    {
+        let error = Machine::new().variable(variable, value).error();
+        assert!(error.contains(&format!("(variable {variable}): ")), "{error}");
+        assert!(error.ends_with("openssl rand -base64 32` or `doorward secret new`"), "{error}");
+    }
+}
+
+#[test]
+fn the_previous_secret_comes_along() {
+    let config = Machine::new()
+        .variable("DOORWARD_SECRET_PREVIOUS", &secret())
+        .variable("DOORWARD_SECRET", &secret());
+    assert!(config.config().master_secret().unwrap().previous.is_some());
+}
+
+fn in_data_dir(directory: &TempDir) -> Config {
+    Config { data_dir: directory.path().join("a/data"), ..Config::default() }
+}
+
+fn fingerprint(config: &Config) -> [u8; 32] {
+    config.master_secret().unwrap().current.derive(Purpose::LoginBudget).mac(b"")
+}
+
+#[test]
+fn the_first_start_draws_a_secret_that_stays() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    let first = fingerprint(&config);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&config.data_dir), 0o700);
+    assert_eq!(mode(&config.data_dir.join("secret")), 0o600);
+    assert_eq!(fs::read_dir(&config.data_dir).unwrap().count(), 1);
+    fs::write(config.data_dir.join("doorward.db"), "").unwrap();
+    assert_eq!(fingerprint(&config), first);
+}
+
+#[test]
+fn first_starts_at_once_agree_on_one_secret() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    let drawn: Vec<_> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..16).map(|_| scope.spawn(|| fingerprint(&config))).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    assert!(drawn.iter().all(|print| *print == drawn[0]));
+}
+
+#[test]
+fn a_secret_is_never_drawn_beside_a_database() {
+    let directory = TempDir::new().unwrap();
+    let mut config = in_data_dir(&directory);
+    config.create_data_dir().unwrap();
+    let elsewhere = directory.path().join("elsewhere.db");
+    for database in [config.data_dir.join("doorward.db"), elsewhere.clone()] {
+        fs::write(&database, "").unwrap();
+        let error = config.master_secret().unwrap_err().to_string();
+        assert!(
+            error.contains("/secret: it is missing, and ") && error.contains("; restore it "),
+            "{error}"
+        );
+        fs::remove_file(&database).unwrap();
+        config.database_url = Some(Secret::new(format!("sqlite://{}", elsewhere.display())));
+    }
+    assert!(!config.data_dir.join("secret").exists());
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    config.master_secret().unwrap();
+    let path = config.data_dir.join("secret");
+    for mode in [0o640, 0o604, 0o620] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = config.master_secret().unwrap_err().to_string();
+        assert!(error.ends_with(&format!("; chmod 600 {}", path.display())), "{error}");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+    config.master_secret().unwrap();
+}
+
+#[test]
+fn a_damaged_secret_is_refused_and_kept() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    config.master_secret().unwrap();
+    let path = config.data_dir.join("secret");
+    fs::write(&path, "").unwrap();
+    assert!(
+        config.master_secret().unwrap_err().to_string().contains("; restore it from the backup")
+    );
+    assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
+#[test]
+fn postgresql_needs_a_secret_that_was_given() {
+    let mut config =
+        Config { database_url: Some(Secret::new("postgres://h/d".into())), ..Config::default() };
+    let error = config.master_secret().unwrap_err().to_string();
+    assert!(
+        error.contains("with PostgreSQL it must be given") && error.contains("doorward secret new")
+    );
+    config.secret = Some(Secret::new(secret()));
+    config.master_secret().unwrap();
+}
+
+#[test]
+fn the_issuer_follows_the_address_when_no_url_is_given() {
+    let config = Config::default();
+    config.validate().unwrap();
+    assert_eq!(config.issuer("127.0.0.1:4711".parse().unwrap()), "http://127.0.0.1:4711");
+}
+
+#[test]
+fn durations_are_spelled_in_one_unit() {
+    for text in ["0s", "100ms", "1s", "90s", "10m", "25h", "90d"] {
+        assert_eq!(text::duration::spell(humantime::parse_duration(text).unwrap()), text);
+    }
+}
+
+#[test]
+fn an_error_is_one_line_whatever_is_in_it() {
+    let error = Machine::new().set("a\nb\u{1b}=1").error();
+    assert!(error.starts_with("a\\u000ab\\u001b (flag --set): "), "{error}");
+}

@@ -1,0 +1,128 @@
+//! How settings that are no plain TOML values are spelled.
+
+/// Durations: humantime text, or a plain number of seconds.
+pub(super) mod duration {
+    use std::fmt;
+    use std::time::Duration;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&spell(*value))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        deserializer.deserialize_any(Spelled)
+    }
+
+    struct Spelled;
+
+    impl Visitor<'_> for Spelled {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration")
+        }
+
+        fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
+            u64::try_from(seconds)
+                .map(Duration::from_secs)
+                .map_err(|_| E::custom(format_args!("{seconds} is no duration")))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+            let text = text.trim();
+            // A variable has no other way to say a plain number.
+            text.parse()
+                .map(Duration::from_secs)
+                .or_else(|_| humantime::parse_duration(text))
+                .map_err(|error| E::custom(format_args!("`{text}` is no duration: {error}")))
+        }
+    }
+
+    /// The shortest text in one unit. (humantime would write 90 days as months and a remainder.)
+    pub fn spell(duration: Duration) -> String {
+        let millis = duration.as_millis();
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
+            .into_iter()
+            .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
+            .map_or_else(
+                || {
+                    if millis == 0 { String::from("0s") } else { format!("{millis}ms") }
+                },
+                |(unit, name)| format!("{}{name}", millis / unit),
+            )
+    }
+}
+
+/// A secret: empty text is none, and what is serialised does not show it.
+pub(super) mod hidden {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::secret::Secret;
+
+    pub const MASK: &str = "[secret]";
+
+    #[expect(clippy::ref_option, reason = "serde passes the field")]
+    pub fn serialize<S: Serializer>(
+        value: &Option<Secret<String>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if value.is_some() { MASK } else { "" })
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Secret<String>>, D::Error> {
+        // serde's own error would quote the value.
+        let text =
+            String::deserialize(deserializer).map_err(|_| D::Error::custom("it is no text"))?;
+        Ok((!text.is_empty()).then(|| Secret::new(text)))
+    }
+}
+
+/// A database's URL: a secret, but worth seeing when there is no place in it where one could be.
+pub(super) mod database_url {
+    use serde::Serializer;
+
+    pub use super::hidden::deserialize;
+    use crate::secret::Secret;
+
+    #[expect(clippy::ref_option, reason = "serde passes the field")]
+    pub fn serialize<S: Serializer>(
+        value: &Option<Secret<String>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value.as_ref().map(Secret::expose) {
+            Some(url) if !url.contains(['@', '?']) => serializer.serialize_str(url),
+            _ => super::hidden::serialize(value, serializer),
+        }
+    }
+}
+
+/// Networks, of which a bare address is the smallest.
+pub(super) mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+        let list = Vec::<String>::deserialize(deserializer)?;
+        list.iter()
+            .map(|text| {
+                let address = text.parse::<IpAddr>().map(IpNet::from);
+                address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+                    D::Error::custom(format_args!("`{text}` is neither an address nor a network"))
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,256 @@
+//! What a value must be beyond its type. The bounds stand in the settings' own comments too, for
+//! those who set them.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use url::Url;
+
+use super::text::duration::spell;
+use super::{Config, ConfigError, Limits, Log, Passwords, Sessions, Tokens};
+use crate::database::DatabaseUrl;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// The least product of memory and passes in OWASP's list for Argon2id (7168 KiB, 5 passes), and
+/// the least memory.
+const LEAST_WORK: u64 = 5 * 7168;
+const LEAST_MEMORY_KIB: u32 = 7168;
+
+type Checked = Result<(), ConfigError>;
+
+impl Config {
+    /// Checks every value against its bounds and its neighbours.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        public_url(&self.public_url)?;
+        audience(&self.audience)?;
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(ConfigError::new("data_dir", "it is empty", "name a directory"));
+        }
+        self.database()?;
+        self.given_secrets()?;
+        between("workers", self.workers, 0..=1024)?;
+        lasts("shutdown_timeout", self.shutdown_timeout, Duration::ZERO..=10 * MINUTE)?;
+        log(&self.log)?;
+        tokens(&self.tokens)?;
+        sessions(&self.sessions, &self.tokens)?;
+        passwords(&self.passwords)?;
+        limits(&self.limits, self)?;
+        lasts("revocations.max_staleness", self.revocations.max_staleness, 5 * SECOND..=HOUR)?;
+        self.cors.origins.iter().try_for_each(|text| origin(text))?;
+        between("database.pool_size", self.database.pool_size, 1..=1000)?;
+        let statement = self.database.statement_timeout;
+        lasts("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
+    }
+
+    /// Where the data is, by `database_url` and `data_dir`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the URL is not one of SQLite's or PostgreSQL's.
+    pub fn database(&self) -> Result<DatabaseUrl, ConfigError> {
+        let Some(url) = &self.database_url else {
+            return Ok(DatabaseUrl::Sqlite(self.data_dir.join("doorward.db")));
+        };
+        match url.expose().split_once("://") {
+            Some(("sqlite", path))
+                if !path.is_empty() && !path.contains(['?', '#', '\0']) && path != ":memory:" =>
+            {
+                Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
+            }
+            Some(("sqlite", _)) => Err(ConfigError::new(
+                "database_url",
+                "it does not name a file",
+                "write sqlite:// and the path of a file, without parameters",
+            )),
+            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
+                Ok(DatabaseUrl::Postgres(url.clone()))
+            }
+            _ => Err(ConfigError::new(
+                "database_url",
+                "it is neither SQLite's nor PostgreSQL's",
+                "write sqlite://<path> or postgres://<user>:<password>@<host>/<database>",
+            )),
+        }
+    }
+}
+
+fn tokens(tokens: &Tokens) -> Checked {
+    lasts("tokens.lifetime", tokens.lifetime, MINUTE..=DAY)?;
+    lasts("tokens.key_lifetime", tokens.key_lifetime, DAY..=TEN_YEARS)?;
+    lasts("tokens.jwks_max_age", tokens.jwks_max_age, MINUTE..=DAY)?;
+    lasts("tokens.verifier_leeway", tokens.verifier_leeway, Duration::ZERO..=5 * MINUTE)
+}
+
+fn sessions(sessions: &Sessions, tokens: &Tokens) -> Checked {
+    lasts("sessions.absolute", sessions.absolute, tokens.lifetime..=400 * DAY)?;
+    lasts("sessions.sliding", sessions.sliding, tokens.lifetime..=sessions.absolute)?;
+    lasts("sessions.retry_window", sessions.retry_window, Duration::ZERO..=tokens.lifetime)?;
+    between("sessions.max_per_user", sessions.max_per_user, 1..=10_000)?;
+    lasts("sessions.keep_ended", sessions.keep_ended, DAY..=TEN_YEARS)
+}
+
+fn passwords(passwords: &Passwords) -> Checked {
+    between("passwords.min_length", passwords.min_length, 8..=64)?;
+    between("passwords.min_score", passwords.min_score, 0..=4)?;
+    between("passwords.memory_kib", passwords.memory_kib, LEAST_MEMORY_KIB..=1 << 20)?;
+    between("passwords.iterations", passwords.iterations, 1..=100)?;
+    between("passwords.parallelism", passwords.parallelism, 1..=16)?;
+    if u64::from(passwords.memory_kib) * u64::from(passwords.iterations) < LEAST_WORK {
+        let iterations = LEAST_WORK.div_ceil(u64::from(passwords.memory_kib));
+        let problem = format!(
+            "with passwords.iterations it makes hashes that are cheap to guess: their product is \
+             under {LEAST_WORK}, the least that OWASP lists"
+        );
+        let remedy = format!("raise it, or set passwords.iterations to {iterations} or more");
+        return Err(ConfigError::new("passwords.memory_kib", problem, remedy));
+    }
+    between("passwords.threads", passwords.threads, 0..=1024)?;
+    between("passwords.queue", passwords.queue, 0..=100_000)?;
+    lasts("passwords.queue_deadline", passwords.queue_deadline, SECOND / 10..=10 * SECOND)
+}
+
+fn limits(limits: &Limits, config: &Config) -> Checked {
+    for (setting, rate) in [
+        ("limits.login_per_minute", limits.login_per_minute),
+        ("limits.register_per_minute", limits.register_per_minute),
+        ("limits.refresh_per_minute", limits.refresh_per_minute),
+    ] {
+        between(setting, rate, 1..=60_000)?;
+    }
+    for (setting, burst) in [
+        ("limits.login_burst", limits.login_burst),
+        ("limits.register_burst", limits.register_burst),
+        ("limits.refresh_burst", limits.refresh_burst),
+    ] {
+        between(setting, burst, 1..=100_000)?;
+    }
+    let by_account = limits.failed_logins_per_account;
+    between("limits.failed_logins_per_account", by_account, 1..=100)?;
+    between("limits.failed_logins_per_address", limits.failed_logins_per_address, 1..=by_account)?;
+    lasts("limits.failed_login_window", limits.failed_login_window, MINUTE..=DAY)?;
+    let kept = config.sessions.keep_ended;
+    lasts("limits.known_address_for", limits.known_address_for, Duration::ZERO..=kept)?;
+    between("limits.max_keys", limits.max_keys, 1000..=10_000_000)?;
+    between("limits.body_bytes", limits.body_bytes, 4096..=1 << 20)?;
+    lasts("limits.request_timeout", limits.request_timeout, SECOND..=30 * SECOND)?;
+    if limits.request_timeout <= config.passwords.queue_deadline {
+        return Err(ConfigError::new(
+            "limits.request_timeout",
+            format!(
+                "a password may wait as long for its hash ({})",
+                spell(config.passwords.queue_deadline)
+            ),
+            "raise it, or lower passwords.queue_deadline",
+        ));
+    }
+    Ok(())
+}
+
+fn log(log: &Log) -> Checked {
+    // EnvFilter takes a lone unknown word as the name of a module, and then logs nothing else.
+    let lone = |part: &&str| {
+        let part = part.trim();
+        part.is_empty() || !part.contains(['=', '[', ']']) && part.parse::<LevelFilter>().is_err()
+    };
+    let unknown = log.level.split(',').find(lone).map(|part| format!("`{part}` is no level"));
+    let problem =
+        unknown.or_else(|| EnvFilter::try_new(&log.level).err().map(|error| error.to_string()));
+    problem.map_or(Ok(()), |problem| {
+        let remedy =
+            "write off, error, warn, info, debug or trace, or as in info,doorward::sessions=debug";
+        Err(ConfigError::new("log.level", problem, remedy))
+    })
+}
+
+fn public_url(text: &str) -> Checked {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let error = |problem: String| {
+        Err(ConfigError::new("public_url", problem, "write it as in https://login.example.com"))
+    };
+    let Some(url) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+    else {
+        return error(format!("`{text}` is no http or https URL"));
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return error("it holds a user or a password".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return error(format!("`{text}` has a query or a fragment"));
+    }
+    // The issuer is compared as text, so there is one spelling.
+    let canonical = url.as_str().trim_end_matches('/');
+    if text.trim_end_matches('/') != canonical {
+        return error(format!("`{text}` is spelled {canonical}"));
+    }
+    Ok(())
+}
+
+fn audience(text: &str) -> Checked {
+    if (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "audience",
+        format!("`{text}` is not 1 to 100 visible ASCII characters"),
+        "write a name without spaces, or a URL",
+    ))
+}
+
+fn origin(text: &str) -> Checked {
+    // A host of `*` parses, and no browser sends it.
+    let url = Url::parse(text).ok().filter(|_| !text.contains('*'));
+    let canonical = url.as_ref().and_then(|url| {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        url.host_str().map(|host| format!("{}://{host}{port}", url.scheme()))
+    });
+    match canonical {
+        Some(canonical) if canonical == text => Ok(()),
+        Some(canonical) => Err(ConfigError::new(
+            "cors.origins",
+            format!("`{text}` is not spelled as browsers spell an origin"),
+            format!("write {canonical}"),
+        )),
+        None => Err(ConfigError::new(
+            "cors.origins",
+            format!("`{text}` is no origin"),
+            "list each origin as in https://app.example.com",
+        )),
+    }
+}
+
+fn between<T: PartialOrd + Display>(setting: &str, value: T, bounds: RangeInclusive<T>) -> Checked {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    Err(outside(setting, value, bounds.start(), bounds.end()))
+}
+
+fn lasts(setting: &str, value: Duration, bounds: RangeInclusive<Duration>) -> Checked {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    Err(outside(setting, spell(value), spell(*bounds.start()), spell(*bounds.end())))
+}
+
+fn outside(
+    setting: &str,
+    value: impl Display,
+    least: impl Display,
+    most: impl Display,
+) -> ConfigError {
+    let remedy = format!("set it to {least} at least and {most} at most");
+    ConfigError::new(setting, format!("{value} is out of bounds"), remedy)
+}

@@ -1,0 +1,134 @@
+//! One connection to either database, and how it is set up.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::r2d2::{ManageConnection, R2D2Connection as _};
+use diesel::sql_types::BigInt;
+
+use super::{DatabaseSettings, DatabaseUrl};
+
+pub use multi::{AnyConnection, MultiBackend};
+
+mod multi {
+    #![expect(missing_docs, reason = "the derive makes public items of its own")]
+
+    /// A connection to whichever database the configuration names.
+    #[derive(diesel::MultiConnection)]
+    pub enum AnyConnection {
+        Sqlite(diesel::SqliteConnection),
+        Postgres(diesel::PgConnection),
+    }
+}
+
+/// Makes connections for the pools, by the URL's scheme: the derived `establish` would hide why one failed.
+#[derive(Clone, Debug)]
+pub(super) struct Manager {
+    url: DatabaseUrl,
+    setup: String,
+}
+
+impl Manager {
+    pub(super) fn new(settings: &DatabaseSettings, patience: Duration) -> Self {
+        let patience = patience.as_millis();
+        let setup = match &settings.url {
+            // WAL lets readers go on beside the writer; FULL makes a commit survive a power cut.
+            DatabaseUrl::Sqlite(_) => format!(
+                "PRAGMA busy_timeout = {patience};
+                 PRAGMA journal_mode = WAL;
+                 PRAGMA synchronous = FULL;
+                 PRAGMA foreign_keys = ON;
+                 PRAGMA journal_size_limit = 67108864;"
+            ),
+            DatabaseUrl::Postgres(_) => format!(
+                "SET statement_timeout = {statement};
+                 SET lock_timeout = {patience};
+                 SET idle_in_transaction_session_timeout = {statement};",
+                statement = settings.statement_timeout.as_millis()
+            ),
+        };
+        Self { url: settings.url.clone(), setup }
+    }
+
+    /// The same, for connections that must not write.
+    pub(super) fn read_only(mut self) -> Self {
+        self.setup.push_str("PRAGMA query_only = ON;");
+        self
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = AnyConnection;
+    type Error = diesel::r2d2::Error;
+
+    fn connect(&self) -> Result<AnyConnection, Self::Error> {
+        let mut connection = match &self.url {
+            DatabaseUrl::Sqlite(path) => {
+                make_private_file(path)?;
+                SqliteConnection::establish(&path.to_string_lossy()).map(AnyConnection::Sqlite)
+            }
+            DatabaseUrl::Postgres(url) => {
+                PgConnection::establish(&with_deadlines(url.expose())).map(AnyConnection::Postgres)
+            }
+        }
+        .map_err(Self::Error::ConnectionError)?;
+        connection.batch_execute(&self.setup).map_err(Self::Error::QueryError)?;
+        Ok(connection)
+    }
+
+    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Self::Error> {
+        match connection {
+            // A file does not go away; looking would cost every request a query.
+            AnyConnection::Sqlite(_) => Ok(()),
+            AnyConnection::Postgres(connection) => {
+                connection.ping().map_err(Self::Error::QueryError)
+            }
+        }
+    }
+
+    fn has_broken(&self, connection: &mut AnyConnection) -> bool {
+        match connection {
+            AnyConnection::Sqlite(connection) => connection.is_broken(),
+            AnyConnection::Postgres(connection) => connection.is_broken(),
+        }
+    }
+}
+
+/// The file holds password hashes; SQLite would make it readable by everybody. Its WAL takes over the mode.
+fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| ConnectionError::BadConnection(error.to_string()))
+        .map_err(diesel::r2d2::Error::ConnectionError)
+}
+
+/// libpq waits for ever by default, for a connection and for an answer.
+fn with_deadlines(url: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!(
+        "{url}{separator}connect_timeout=2&tcp_user_timeout=3000&keepalives_idle=5&keepalives_interval=2&keepalives_count=2"
+    )
+}
+
+#[derive(QueryableByName)]
+struct DataVersion {
+    #[diesel(sql_type = BigInt)]
+    data_version: i64,
+}
+
+/// SQLite's counter of other connections' commits; constant for PostgreSQL, which tells by other means.
+pub(super) fn data_version(connection: &mut AnyConnection) -> QueryResult<i64> {
+    match connection {
+        AnyConnection::Sqlite(connection) => diesel::sql_query("PRAGMA data_version")
+            .get_result::<DataVersion>(connection)
+            .map(|row| row.data_version),
+        AnyConnection::Postgres(_) => Ok(0),
+    }
+}

@@ -1,0 +1,75 @@
+//! The tables, once for both databases: what `migrations` makes.
+
+#![expect(missing_docs, reason = "the macro makes public items of its own")]
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::database::types::IdSql;
+
+    users (id) {
+        id -> IdSql,
+        email -> Text,
+        email_key -> Text,
+        password_hash -> Text,
+        roles -> Text,
+        created_at -> BigInt,
+        password_changed_at -> BigInt,
+        last_login_at -> Nullable<BigInt>,
+        disabled_at -> Nullable<BigInt>,
+        closed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+    use crate::database::types::IdSql;
+
+    sessions (id) {
+        id -> IdSql,
+        user_id -> IdSql,
+        client_id -> Text,
+        family_hash -> Binary,
+        generation -> BigInt,
+        rotated_at -> Nullable<BigInt>,
+        retry_keys -> Binary,
+        forgiven_generation -> Nullable<BigInt>,
+        created_at -> BigInt,
+        last_seen_at -> BigInt,
+        expires_at -> BigInt,
+        ends_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+        end_reason -> Nullable<Text>,
+        label -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
+        address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt};
+    use crate::database::types::IdSql;
+
+    blocklist (id) {
+        id -> IdSql,
+        expires_at -> BigInt,
+        revoked_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+
+    signing_keys (kid) {
+        kid -> Text,
+        alg -> Text,
+        sealed -> Binary,
+        jwk -> Text,
+        state -> Text,
+        created_at -> BigInt,
+        activated_at -> Nullable<BigInt>,
+        retired_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::joinable!(sessions -> users (user_id));
+diesel::allow_tables_to_appear_in_same_query!(sessions, users);

@@ -1,0 +1,146 @@
+//! SQLite's one writer: a thread that owns the write connection and commits units in groups.
+//!
+//! A commit costs an fsync, and an fsync costs milliseconds. While one is under way other units queue up; the next
+//! commit takes them all. Each runs in a savepoint of its own, so that one which fails takes nobody along, and no
+//! answer leaves, not even a refusal, before the commit that it rests on.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use diesel::QueryResult;
+use diesel::connection::SimpleConnection as _;
+use tokio::sync::oneshot;
+
+use super::{AnyConnection, Hook, StoreError, Tx, classify, guarded, unavailable};
+
+/// Units in one commit at most: a bound on how long the first of them waits for the last.
+const GROUP: usize = 256;
+
+/// Units that may wait; past it the answer is "unavailable" at once.
+const QUEUE: usize = 4096;
+
+/// The way to the writer thread, which ends when this is dropped and the queue is done.
+pub(super) struct Writer {
+    queue: Option<SyncSender<Box<dyn Unit>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    #[expect(clippy::expect_used, reason = "without its writer the service must not start")]
+    pub(super) fn start(connection: AnyConnection) -> Self {
+        let (queue, waiting) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("doorward-writer".into())
+            .spawn(move || serve(connection, &waiting))
+            .expect("the system starts a thread");
+        Self { queue: Some(queue), thread: Some(thread) }
+    }
+
+    /// Runs a unit in the next group and answers when it is on disk.
+    pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        let unit = Pending { work, hooks: Vec::new(), value: None, answer };
+        let queue = self.queue.as_ref().ok_or(StoreError::Unavailable)?;
+        match queue.try_send(Box::new(unit)) {
+            Ok(()) => result.await.unwrap_or(Err(StoreError::Unavailable)),
+            Err(TrySendError::Full(_)) => Err(unavailable(&"the writer's queue is full")),
+            Err(TrySendError::Disconnected(_)) => Err(unavailable(&"the writer has ended")),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        let own =
+            self.thread.as_ref().is_some_and(|t| t.thread().id() == std::thread::current().id());
+        if let Some(thread) = self.thread.take().filter(|_| !own) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A unit on its way: run in its turn, settled after the commit.
+trait Unit: Send {
+    fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()>;
+    fn settle(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+struct Pending<T, F> {
+    work: F,
+    hooks: Vec<Hook>,
+    value: Option<Result<T, StoreError>>,
+    answer: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Unit for Pending<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send,
+{
+    fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()> {
+        let Self { work, hooks, .. } = self;
+        let result = guarded(|| work(&mut Tx { connection, hooks }));
+        match result {
+            Ok(value) => {
+                self.value = Some(Ok(value));
+                Ok(())
+            }
+            Err(error) => {
+                self.value = Some(Err(classify(&error)));
+                self.hooks.clear();
+                Err(error)
+            }
+        }
+    }
+
+    fn settle(self: Box<Self>, commit: Result<(), StoreError>) {
+        let Self { hooks, value, answer, .. } = *self;
+        let value = commit.and_then(|()| value.unwrap_or(Err(StoreError::Unavailable)));
+        if value.is_ok() {
+            for hook in hooks {
+                hook();
+            }
+        }
+        // Whoever asked may have hung up; what was committed stays committed.
+        let _ = answer.send(value);
+    }
+}
+
+fn serve(mut connection: AnyConnection, waiting: &Receiver<Box<dyn Unit>>) {
+    while let Ok(first) = waiting.recv() {
+        let mut group = vec![first];
+        group.extend(waiting.try_iter().take(GROUP - 1));
+        let commit = commit(&mut connection, &mut group);
+        for unit in group {
+            unit.settle(commit);
+        }
+    }
+}
+
+fn commit(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> Result<(), StoreError> {
+    transaction(connection, group).map_err(|error| {
+        // SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a commit that was
+        // refused); either way none of it stays.
+        let _ = connection.batch_execute("ROLLBACK");
+        unavailable(&error)
+    })
+}
+
+fn transaction(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> QueryResult<()> {
+    connection.batch_execute("BEGIN IMMEDIATE")?;
+    for unit in group {
+        connection.batch_execute("SAVEPOINT unit")?;
+        // Where SQLite ended the whole transaction in the unit, the savepoint is gone and this fails: the units
+        // before have lost their work, and one after would be committed alone, by its own savepoint.
+        match unit.run(connection) {
+            Ok(()) => connection.batch_execute("RELEASE unit")?,
+            Err(_) => connection.batch_execute("ROLLBACK TO unit; RELEASE unit")?,
+        }
+    }
+    connection.batch_execute("COMMIT")
+}

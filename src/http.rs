@@ -1,0 +1,113 @@
+//! The HTTP surface: the route table on one screen, and what stands around it.
+//!
+//! A request passes the [`door`] (id, refusals that concern every resource, log line, problem documents), CORS, the
+//! address limit of its resource, and arrives at a handler, which does four things in order: extract, parse into the
+//! domain's types, call one method, name the status. [`errors`] has the one `match` that turns each of the domain's
+//! errors into a [`problem::Problem`].
+
+mod accounts;
+mod bearer;
+pub mod body;
+pub mod caller;
+pub mod door;
+mod errors;
+pub mod limits;
+mod origin;
+pub mod problem;
+pub mod server;
+mod sessions;
+mod well_known;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use ipnet::IpNet;
+
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::keys::Keys;
+use crate::revocations::Revocations;
+use crate::sessions::Sessions;
+
+use limits::{AddressLimiter, SessionLimiter};
+use problem::{Code, Problem};
+
+/// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
+pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
+    config
+        .service(
+            web::resource("/register").wrap(limits.register.middleware()).post(accounts::register),
+        )
+        .service(web::resource("/login").wrap(limits.password.middleware()).post(sessions::log_in))
+        .service(web::resource("/refresh").post(sessions::refresh))
+        .service(web::resource("/logout").post(sessions::log_out))
+        .service(web::resource("/me").get(accounts::me))
+        .service(
+            web::resource("/me/password")
+                .wrap(limits.password.middleware())
+                .post(accounts::change_password),
+        )
+        .service(
+            web::resource("/me/close").wrap(limits.password.middleware()).post(accounts::close),
+        )
+        .service(web::resource("/sessions").get(sessions::list))
+        .service(web::resource("/sessions/{id}").delete(sessions::end))
+        .service(web::resource("/.well-known/jwks.json").get(well_known::jwks))
+        .service(web::resource("/.well-known/oauth-authorization-server").get(well_known::metadata))
+        .service(web::resource("/openapi.yaml").get(well_known::openapi))
+        .service(web::resource("/healthz").get(well_known::healthz))
+        .service(web::resource("/readyz").get(well_known::readyz))
+        .default_service(web::to(nothing_here));
+}
+
+async fn nothing_here() -> Result<HttpResponse, Problem> {
+    Err(Code::NotFound.into())
+}
+
+/// What the handlers call.
+#[derive(Clone)]
+pub struct Api {
+    /// Accounts and passwords.
+    pub accounts: Accounts,
+    /// Sessions and tokens.
+    pub sessions: Sessions,
+    /// Signing keys.
+    pub keys: Keys,
+    /// The blocklist.
+    pub revocations: Revocations,
+    /// The store, for the readiness check.
+    pub db: Database,
+    /// The refreshes of each session.
+    pub refresh_limit: SessionLimiter,
+    /// `iss`, and what the metadata's URLs begin with.
+    pub issuer: String,
+}
+
+/// The limits by client address.
+#[derive(Clone)]
+pub struct Limits {
+    /// Making accounts.
+    pub register: AddressLimiter,
+    /// Every door that takes a password.
+    pub password: AddressLimiter,
+}
+
+/// What the plumbing needs to know; handed to every request as `web::Data`.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The proxies whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The most bytes that a request's body may have.
+    pub body_bytes: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// Whether to send `Strict-Transport-Security`: when the public URL is https.
+    pub hsts: bool,
+    /// Set when the server is about to stop: every answer then closes its connection.
+    pub draining: Arc<AtomicBool>,
+    /// Measures how long requests take.
+    pub clock: Clock,
+}

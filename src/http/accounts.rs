@@ -1,0 +1,72 @@
+//! `/register` and `/me`.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Api;
+use super::bearer::Caller;
+use super::body::Json;
+use super::origin::Origin;
+use super::problem::{Code, Problem};
+use crate::secret::Secret;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Register {
+    email: String,
+    password: Secret<String>,
+}
+
+pub(super) async fn register(
+    api: web::Data<Api>,
+    body: Json<Register>,
+) -> Result<HttpResponse, Problem> {
+    let account = api.accounts.sign_up(&body.0.email, body.0.password.expose()).await?;
+    let Some(created) = json!(account).as_object_mut().map(|all| {
+        all.retain(|name, _| ["id", "email", "created_at"].contains(&name.as_str()));
+        all.clone()
+    }) else {
+        return Err(Code::InternalError.into());
+    };
+    Ok(HttpResponse::Created().json(created))
+}
+
+pub(super) async fn me(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let account = api.accounts.profile(caller.0.user).await?.ok_or(Code::TokenRevoked)?;
+    Ok(HttpResponse::Ok().json(account))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangePassword {
+    current_password: Secret<String>,
+    new_password: Secret<String>,
+}
+
+pub(super) async fn change_password(
+    api: web::Data<Api>,
+    caller: Caller,
+    origin: Origin,
+    body: Json<ChangePassword>,
+) -> Result<HttpResponse, Problem> {
+    let (present, new) = (body.0.current_password.expose(), body.0.new_password.expose());
+    let tokens = api.accounts.change_password(caller.0, present, new, origin.device(None)).await?;
+    Ok(HttpResponse::Ok().json(tokens))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Close {
+    password: Secret<String>,
+}
+
+pub(super) async fn close(
+    api: web::Data<Api>,
+    caller: Caller,
+    body: Json<Close>,
+) -> Result<HttpResponse, Problem> {
+    let closed = api.accounts.close(caller.0, body.0.password.expose()).await;
+    closed.map_err(|error| Problem::of_present_password(error, "/password"))?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,389 @@
+//! Bodies: JSON, read once, strictly.
+//!
+//! Two parsers that read one document differently are how checks are walked around, so whatever JSON leaves open is
+//! refused here: duplicate members, unknown members, a byte order mark, NUL in strings, deep nesting, a body in
+//! another encoding. What is said about a refused body names places in it and never its values, which may be
+//! passwords.
+
+use std::fmt;
+use std::future::Future;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
+use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
+use zeroize::Zeroizing;
+
+use super::HttpSettings;
+use super::problem::{Code, Problem};
+
+/// How deep arrays and objects may be nested.
+const MAX_DEPTH: usize = 16;
+
+/// A body that must be there. Its type should `deny_unknown_fields`.
+#[derive(Clone, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let acceptable = check_type(request.headers());
+        let body = read(request, payload.take());
+        Box::pin(async move {
+            acceptable?;
+            parse(&body.await?).map(Self)
+        })
+    }
+}
+
+/// A body that may be empty, and then stands for `T::default()`.
+#[derive(Clone, Debug)]
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest for OptionalJson<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let acceptable = check_type(request.headers());
+        let body = read(request, payload.take());
+        Box::pin(async move {
+            let body = body.await?;
+            if body.is_empty() {
+                return Ok(Self(T::default()));
+            }
+            acceptable?;
+            parse(&body).map(Self)
+        })
+    }
+}
+
+/// `application/json`, in UTF-8 if it says so, and not compressed.
+fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut types = headers.get_all(CONTENT_TYPE);
+    let is_json = types.next().and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    let is_plain = headers
+        .get_all(CONTENT_ENCODING)
+        .all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if is_json && is_plain && types.next().is_none() {
+        Ok(())
+    } else {
+        Err(Code::UnsupportedMediaType.into())
+    }
+}
+
+fn is_json(value: &str) -> bool {
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.all(|parameter| {
+            parameter.split_once('=').is_some_and(|(name, value)| {
+                name.eq_ignore_ascii_case("charset")
+                    && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            })
+        })
+}
+
+/// The bytes of a body, within the limits of size and time.
+fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+) -> impl Future<Output = Result<Zeroizing<Vec<u8>>, Problem>> + 'static {
+    let settings = request.app_data::<web::Data<HttpSettings>>().cloned();
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    async move {
+        let settings = settings.ok_or(Code::InternalError)?;
+        let most = settings.body_bytes;
+        if announced.is_some_and(|length| length > most) {
+            return Err(too_large(most));
+        }
+        // All of the room at once: a buffer that grows would leave copies of a password behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(most)));
+        let collect = async {
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|error| broken(&error))?;
+                if body.len() + chunk.len() > most {
+                    return Err(too_large(most));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(())
+        };
+        tokio::time::timeout(settings.body_timeout, collect)
+            .await
+            .map_err(|_| Problem::new(Code::RequestTimeout))??;
+        Ok(body)
+    }
+}
+
+fn too_large(most: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge).detail(format!("The body may have {most} bytes at most."))
+}
+
+fn broken(error: &PayloadError) -> Problem {
+    Problem::new(Code::MalformedRequest).detail(match error {
+        PayloadError::Incomplete(_) => "The body ended before its announced length.",
+        _ => "The body could not be read.",
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let text = str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let tree = Tree { depth: 0 }
+        .deserialize(&mut reader)
+        .and_then(|tree| reader.end().map(|()| tree))
+        // The parser's messages name what it expected and where, and repeat nothing.
+        .map_err(|error| malformed(format!("The body is not acceptable JSON: {error}.")))?;
+    if !tree.is_object() {
+        return Err(malformed("The body must be a JSON object."));
+    }
+    serde_path_to_error::deserialize(tree).map_err(|error| misfit(&error))
+}
+
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Code::MalformedRequest).detail(detail)
+}
+
+/// Says which member does not fit. Serde's own message would repeat the value.
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let message = error.inner().to_string();
+    let at = pointer(error.path());
+    let quoted = || message.split('`').nth(1).unwrap_or_default();
+    let (at, detail) = if message.starts_with("missing field") {
+        (format!("{at}/{}", escape(quoted())), String::from("This member is required."))
+    } else if message.starts_with("unknown field") {
+        let at = if at.is_empty() { format!("/{}", escape(quoted())) } else { at };
+        (at, String::from("This member is not known."))
+    } else if let Some((_, expected)) = message.rsplit_once(", expected ") {
+        (at, format!("Expected {expected}."))
+    } else {
+        (at, String::from("This value is not acceptable."))
+    };
+    Problem::new(Code::MalformedRequest)
+        .detail("The body's members are not the ones expected.")
+        .field(at, detail)
+}
+
+/// RFC 6901.
+fn pointer(path: &Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", escape(key)),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+/// Long names are cut: they are the caller's own.
+fn escape(name: &str) -> String {
+    name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
+}
+
+/// Builds a [`Value`] and refuses what [`Value`] itself would let pass.
+#[derive(Clone, Copy)]
+struct Tree {
+    depth: usize,
+}
+
+impl Tree {
+    fn inside<E: de::Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom("nested too deeply"));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+fn without_nul<E: de::Error>(text: &str) -> Result<(), E> {
+    if text.contains('\0') { Err(E::custom("NUL in a string")) } else { Ok(()) }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree {
+    type Value = Value;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        without_nul(text)?;
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(inside)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            without_nul(&name)?;
+            if members.contains_key(&name) {
+                return Err(de::Error::custom("a member appears twice"));
+            }
+            members.insert(name, map.next_value_seed(inside)?);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Login {
+        email: String,
+        password: String,
+        count: Option<u32>,
+        #[serde(default)]
+        deep: Vec<Inner>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        id: u8,
+    }
+
+    fn refusal(body: &[u8]) -> String {
+        let problem = parse::<Login>(body).unwrap_err();
+        assert_eq!(problem.code(), Code::MalformedRequest);
+        format!("{problem:#?}")
+    }
+
+    #[test]
+    fn what_fits_is_taken() {
+        let login: Login = parse(br#"{"email":"a","password":"\ud83d\ude00","count":3}"#).unwrap();
+        assert_eq!((login.password.as_str(), login.count), ("\u{1f600}", Some(3)));
+    }
+
+    #[test]
+    fn what_json_leaves_open_is_refused() {
+        let deep = [b"{\"email\":".as_slice(), &b"[".repeat(100_000)].concat();
+        for (body, why) in [
+            (&br#"{"email":"a","email":"b"}"#[..], "twice at line 1 column 20"),
+            (br#"{"deep":[{"id":1,"id":2}]}"#, "twice"),
+            (br#"{"email":"a\u0000"}"#, "NUL"),
+            (br#"{"em\u0000ail":"a"}"#, "NUL"),
+            (br#"{"email":"\ud800"}"#, "line 1"),
+            (b"\xef\xbb\xbf{}", "line 1"),
+            (b"{\"email\":\"\xff\"}", "UTF-8"),
+            (br#"{"email":"a"} {}"#, "trailing"),
+            (b"[]", "object"),
+            (b"", "line 1"),
+            (&deep, "nested too deeply"),
+        ] {
+            let shown = refusal(body);
+            assert!(shown.contains(why), "{why}: {shown}");
+        }
+    }
+
+    #[test]
+    fn sixteen_levels_are_enough() {
+        let nested = |depth| [b"[".repeat(depth), b"]".repeat(depth)].concat();
+        let tree = |body: Vec<u8>| {
+            Tree { depth: 0 }.deserialize(&mut serde_json::Deserializer::from_slice(&body)).is_ok()
+        };
+        assert!(tree(nested(16)));
+        assert!(!tree(nested(17)));
+    }
+
+    #[test]
+    fn a_member_that_does_not_fit_is_named_and_its_value_is_not() {
+        for (body, pointer, detail) in [
+            (&br#"{"email":"a"}"#[..], "/password", "required"),
+            (br#"{"email":7,"password":"hunter2"}"#, "/email", "Expected a string"),
+            (
+                br#"{"email":"a","password":"x","count":"hunter2, expected b"}"#,
+                "/count",
+                "Expected u32",
+            ),
+            (br#"{"email":"a","password":"hunter2","is/admin":true}"#, "/is~1admin", "not known"),
+            (
+                br#"{"email":"a","password":"hunter2","deep":[{"id":1},{}]}"#,
+                "/deep/1/id",
+                "required",
+            ),
+            (
+                br#"{"email":"a","password":"hunter2","deep":[{"id":300}]}"#,
+                "/deep/0/id",
+                "Expected u8",
+            ),
+        ] {
+            let shown = refusal(body);
+            assert!(shown.contains(&format!("\"{pointer}\"")), "{pointer}: {shown}");
+            assert!(shown.contains(detail), "{detail}: {shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_plain_json_is_json() {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "text/plain",
+            "application/json; charset=latin1",
+            "application/json; x=y",
+            "application/jsonp",
+            "",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The one door: the outermost middleware, through which every request comes in and every answer goes out.
+//!
+//! On the way in it gives the request an id and refuses what no resource should have to think of. On the way out it
+//! makes a problem of every bare error, whoever made it, adds the headers that every answer has, and writes one line
+//! to the log.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpResponse, web};
+use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::HttpSettings;
+use super::caller::ClientAddress;
+use super::problem::{Code, MEDIA_TYPE, Problem};
+
+/// The header that names a request in answers and in the log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest path and query that is looked at, in bytes.
+const MAX_URI: usize = 8 * 1024;
+
+/// The most that all header fields together may have, in bytes.
+const MAX_HEADERS: usize = 32 * 1024;
+
+/// Query parameters that a token could be sent in.
+const TOKEN_PARAMETERS: &[&str] = &[
+    "access_token",
+    "authorization",
+    "bearer_token",
+    "id_token",
+    "jwt",
+    "known_device",
+    "password",
+    "refresh_token",
+    "token",
+];
+
+/// Wrap the app with `from_fn(door)`, last, so that it is outermost.
+///
+/// # Errors
+/// An error that already has its final answer inside, when a middleware failed or a handler panicked: the request is
+/// gone by then.
+pub async fn door(
+    settings: web::Data<HttpSettings>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let started = settings.clock.monotonic();
+    let id = Uuid::new_v4().to_string();
+    let method = request.method().clone();
+    let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
+    let span = tracing::info_span!("request", request_id = %id);
+
+    let outcome = pass(request, next).instrument(span.clone()).await;
+    let (request, response) = match outcome {
+        Ok(answer) => {
+            let (request, response) = answer.into_parts();
+            (Some(request), response)
+        }
+        Err(error) => (None, HttpResponse::from_error(error)),
+    };
+    let response = seal(response, &id, &settings);
+
+    let pattern = request.as_ref().and_then(|request| request.match_pattern());
+    span.in_scope(|| {
+        tracing::info!(
+            %method,
+            // Never the path or the query themselves: people put secrets there.
+            route = pattern.as_deref().unwrap_or("-"),
+            status = response.status().as_u16(),
+            duration_us = settings.clock.monotonic().duration_since(started).as_micros(),
+            client = %address,
+            "answered",
+        );
+    });
+    match request {
+        Some(request) => Ok(ServiceResponse::new(request, response)),
+        None => Err(InternalError::from_response("refused", response).into()),
+    }
+}
+
+/// Lets the request in, or not. A panic inside costs its own request and nobody else's: without this, actix drops the
+/// connection without an answer.
+async fn pass(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    if let Some(problem) = refusal(&request) {
+        return Ok(request.error_response(problem));
+    }
+    let inside = AssertUnwindSafe(async move { next.call(request).await }).catch_unwind().await;
+    if let Ok(outcome) = inside {
+        return outcome.map(ServiceResponse::map_into_boxed_body);
+    }
+    tracing::error!("a handler panicked");
+    Err(Problem::new(Code::InternalError).into())
+}
+
+fn refusal(request: &ServiceRequest) -> Option<Problem> {
+    let uri = request.uri();
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let code = if uri.path_and_query().is_some_and(|text| text.as_str().len() > MAX_URI) {
+        Code::UriTooLong
+    } else if bytes > MAX_HEADERS {
+        Code::HeadersTooLarge
+    } else if headers.get_all(AUTHORIZATION).count() > 1 {
+        Code::MultipleCredentials
+    } else if uri.query().is_some_and(names_a_token) {
+        Code::TokenInQuery
+    } else {
+        return None;
+    };
+    Some(code.into())
+}
+
+fn names_a_token(query: &str) -> bool {
+    url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| {
+        TOKEN_PARAMETERS.iter().any(|token| name.trim().eq_ignore_ascii_case(token))
+    })
+}
+
+/// What every answer looks like.
+fn seal(response: HttpResponse, id: &str, settings: &HttpSettings) -> HttpResponse {
+    let status = response.status();
+    let mut response = if status.is_client_error() || status.is_server_error() {
+        as_problem(response, id)
+    } else {
+        response
+    };
+    // After these the caller may still be sending.
+    let is_unread = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
+    if is_unread || settings.draining.load(Ordering::Relaxed) {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if settings.hsts {
+        let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        headers.insert(STRICT_TRANSPORT_SECURITY, year);
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// Writes an error anew, with the id of its request and with the headers that whoever made it has set.
+fn as_problem(response: HttpResponse, id: &str) -> HttpResponse {
+    let problem = match response.error().map(|error| (error, error.as_error::<Problem>())) {
+        Some((_, Some(problem))) => problem.clone(),
+        None if is_document(&response) => return response,
+        unknown => {
+            if let Some((error, _)) = unknown
+                && response.status().is_server_error()
+            {
+                tracing::error!(%error, "failed");
+            }
+            Code::for_status(response.status()).into()
+        }
+    };
+    let mut written = problem.response(Some(id));
+    for name in response.headers().keys() {
+        let of_the_old_body =
+            [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING].contains(name);
+        if of_the_old_body || written.headers().contains_key(name) {
+            continue;
+        }
+        for value in response.headers().get_all(name) {
+            written.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    written
+}
+
+/// Whether a handler wrote the error's body itself: the plain form of RFC 6749, or the report of a health check.
+fn is_document(response: &HttpResponse) -> bool {
+    let media_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    media_type.is_some_and(|it| it.starts_with(b"application/json") || it == MEDIA_TYPE.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_the_query_is_seen_however_it_is_spelled() {
+        for query in
+            ["token=x", "a=b&access_token=x", "Refresh%5Ftoken=x", "acc%65ss_token", "+token=1"]
+        {
+            assert!(names_a_token(query), "{query}");
+        }
+        for query in ["", "scope=this", "tokens=1", "q=access_token"] {
+            assert!(!names_a_token(query), "{query}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! From the domain's errors to problems: an exhaustive `match` for each group of operations.
+
+use actix_web::error::{PathError, QueryPayloadError};
+
+use super::problem::{Code, Problem};
+use crate::accounts::{ChangeError, LogInError, SignUpError};
+use crate::database::StoreError;
+use crate::passwords::Overloaded;
+use crate::refresh_token::Malformed;
+use crate::sessions::access::AccessError;
+use crate::sessions::refresh::RefreshError;
+use crate::sessions::{IssueError, LogOutError};
+use crate::tokens::TokenError;
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable => Self::new(Code::Unavailable),
+            StoreError::Failed => Self::new(Code::InternalError),
+        }
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(overloaded: Overloaded) -> Self {
+        Self::new(Code::Overloaded).retry_after(overloaded.retry_after)
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Store(error) => error.into(),
+            IssueError::Signing => Self::new(Code::InternalError),
+        }
+    }
+}
+
+impl From<SignUpError> for Problem {
+    fn from(error: SignUpError) -> Self {
+        match error {
+            SignUpError::Email(error) => invalid("/email", &error),
+            SignUpError::TooLong(error) => invalid("/password", &error),
+            SignUpError::Weak(error) => invalid("/password", &error),
+            SignUpError::Taken => Self::new(Code::EmailTaken),
+            SignUpError::Overloaded(overloaded) => overloaded.into(),
+            SignUpError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LogInError> for Problem {
+    fn from(error: LogInError) -> Self {
+        match error {
+            LogInError::Wrong => Self::new(Code::InvalidCredentials).oauth("invalid_grant"),
+            LogInError::Spent { retry_after } => Self::new(Code::TooManyFailedLogins)
+                .oauth("temporarily_unavailable")
+                .retry_after(retry_after),
+            LogInError::Overloaded(overloaded) => {
+                Self::from(overloaded).oauth("temporarily_unavailable")
+            }
+            LogInError::Issue(error) => Self::from(error).oauth("temporarily_unavailable"),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::TooLong(error) => invalid("/new_password", &error),
+            ChangeError::Weak(error) => invalid("/new_password", &error),
+            ChangeError::Present(error) => Self::of_present_password(error, "/current_password"),
+        }
+    }
+}
+
+impl Problem {
+    /// For somebody who is logged in already: a 401 would make a client throw a good token away.
+    pub(super) fn of_present_password(error: LogInError, pointer: &'static str) -> Self {
+        match error {
+            LogInError::Wrong => {
+                Self::new(Code::WrongPassword).field(pointer, Code::WrongPassword.detail())
+            }
+            LogInError::Spent { .. } | LogInError::Overloaded(_) | LogInError::Issue(_) => {
+                error.into()
+            }
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Refused(reason) => Self::new(Code::InvalidGrant)
+                .detail(reason.explanation())
+                .reason(reason.as_str())
+                .oauth("invalid_grant"),
+            RefreshError::Issue(error) => Self::from(error).oauth("temporarily_unavailable"),
+        }
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(_: Malformed) -> Self {
+        RefreshError::unknown().into()
+    }
+}
+
+impl From<LogOutError> for Problem {
+    fn from(error: LogOutError) -> Self {
+        match error {
+            LogOutError::Store(error) => error.into(),
+            LogOutError::Unknown => RefreshError::unknown().into(),
+        }
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Token(TokenError::Expired) => Self::new(Code::TokenExpired),
+            AccessError::Token(error) => Self::new(Code::InvalidToken)
+                .detail(format!("The access token is refused: {error}.")),
+            AccessError::Revoked => Self::new(Code::TokenRevoked),
+            AccessError::Stale => Self::new(Code::RevocationsStale),
+        }
+    }
+}
+
+impl From<QueryPayloadError> for Problem {
+    fn from(_: QueryPayloadError) -> Self {
+        Self::new(Code::MalformedRequest).detail(
+            "The query is not one that this resource knows; openapi.yaml lists its parameters.",
+        )
+    }
+}
+
+impl From<PathError> for Problem {
+    fn from(_: PathError) -> Self {
+        Self::new(Code::NotFound)
+    }
+}
+
+fn invalid(pointer: &'static str, error: &dyn std::fmt::Display) -> Problem {
+    let detail = error.to_string();
+    Problem::new(Code::InvalidFields).detail(detail.clone()).field(pointer, detail)
+}

@@ -1,0 +1,174 @@
+//! How often somebody may ask: by client address before the work, by session after its token was checked.
+//!
+//! Memory is bounded by construction. A limiter knows a fixed number of buckets, and a client or a session falls into
+//! one of them by a hash that nobody outside can compute. When a flood from ever new addresses fills the buckets,
+//! honest clients share them with the flood in proportion to its size, instead of all being shut out at some limit of
+//! the table. [`AddressLimiter::sweep`] gives back what is not in use.
+
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_governor::governor::clock::{Clock as _, DefaultClock, QuantaInstant};
+use actix_governor::governor::middleware::NoOpMiddleware;
+use actix_governor::governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtractor};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use uuid::Uuid;
+
+use super::HttpSettings;
+use super::caller::ClientAddress;
+use super::problem::{Code, Problem};
+
+/// So many at once, and then one more each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many requests may come at once.
+    pub burst: NonZeroU32,
+    /// How long it takes until one more may come; not zero.
+    pub every: Duration,
+}
+
+/// Limits the POST requests of each client network to a resource.
+#[derive(Clone)]
+pub struct AddressLimiter(GovernorConfig<ByNetwork, NoOpMiddleware>);
+
+impl AddressLimiter {
+    /// A limiter with `buckets` places.
+    #[must_use]
+    pub fn new(rate: Rate, buckets: NonZeroUsize, settings: web::Data<HttpSettings>) -> Self {
+        #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
+        let config = GovernorConfigBuilder::default()
+            .period(rate.every.max(Duration::from_nanos(1)))
+            .burst_size(rate.burst.get())
+            .methods(vec![Method::POST])
+            .key_extractor(ByNetwork { buckets: Buckets::new(buckets), settings })
+            .finish()
+            .expect("a limiter of something");
+        Self(config)
+    }
+
+    /// The middleware to wrap a resource with; all that come from one limiter count together.
+    #[must_use]
+    pub fn middleware(&self) -> Governor<ByNetwork, NoOpMiddleware> {
+        Governor::new(&self.0)
+    }
+
+    /// Gives back the memory of the clients that have their whole burst again; to be called now and then.
+    pub fn sweep(&self) {
+        self.0.limiter().retain_recent();
+        self.0.limiter().shrink_to_fit();
+    }
+}
+
+/// Limits the refreshes of each session.
+#[derive(Clone)]
+pub struct SessionLimiter {
+    limiter: Arc<DefaultKeyedRateLimiter<usize>>,
+    buckets: Buckets,
+}
+
+impl SessionLimiter {
+    /// A limiter with `buckets` places.
+    #[must_use]
+    pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
+        #[expect(clippy::expect_used, reason = "the period is not zero")]
+        let quota = Quota::with_period(rate.every.max(Duration::from_nanos(1)))
+            .expect("a period")
+            .allow_burst(rate.burst);
+        Self { limiter: Arc::new(RateLimiter::keyed(quota)), buckets: Buckets::new(buckets) }
+    }
+
+    /// Counts one request of a session.
+    ///
+    /// # Errors
+    /// `rate_limited` when there were too many.
+    pub fn check(&self, session: Uuid) -> Result<(), Problem> {
+        self.limiter.check_key(&self.buckets.place(session)).map_err(|negative| too_many(&negative))
+    }
+
+    /// Gives back the memory of the sessions that have their whole burst again; to be called now and then.
+    pub fn sweep(&self) {
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+    }
+}
+
+fn too_many(negative: &NotUntil<QuantaInstant>) -> Problem {
+    let wait = negative.wait_time_from(DefaultClock::default().now());
+    Problem::new(Code::RateLimited).oauth("temporarily_unavailable").retry_after(wait)
+}
+
+#[derive(Clone)]
+struct Buckets {
+    count: NonZeroUsize,
+    hash: RandomState,
+}
+
+impl Buckets {
+    fn new(count: NonZeroUsize) -> Self {
+        Self { count, hash: RandomState::new() }
+    }
+
+    fn place(&self, key: impl Hash) -> usize {
+        // The remainder is below `count`, so it fits whatever was cut off.
+        usize::try_from(self.hash.hash_one(key) % self.count.get() as u64).unwrap_or(0)
+    }
+}
+
+/// Finds the bucket of a request's client network.
+#[derive(Clone)]
+pub struct ByNetwork {
+    buckets: Buckets,
+    settings: web::Data<HttpSettings>,
+}
+
+impl KeyExtractor for ByNetwork {
+    type Key = usize;
+    type KeyExtractionError = Problem;
+
+    fn extract(&self, request: &ServiceRequest) -> Result<usize, Problem> {
+        let address = ClientAddress::of(request.request(), &self.settings.trusted_proxies);
+        Ok(self.buckets.place(address.network()))
+    }
+
+    fn exceed_rate_limit_response(
+        &self,
+        negative: &NotUntil<QuantaInstant>,
+        _: HttpResponseBuilder,
+    ) -> HttpResponse {
+        HttpResponse::from_error(too_many(negative))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_asks_too_often_is_told_when_to_come_back() {
+        let rate = Rate { burst: NonZeroU32::new(2).unwrap(), every: Duration::from_secs(60) };
+        let limiter = SessionLimiter::new(rate, NonZeroUsize::new(1 << 16).unwrap());
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(limiter.check(one).is_ok());
+        assert!(limiter.check(one).is_ok());
+        assert_eq!(limiter.check(one).unwrap_err().code(), Code::RateLimited);
+        assert!(limiter.check(other).is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_sessions_fills_no_more_than_the_buckets_and_a_sweep_empties_them() {
+        let rate = Rate { burst: NonZeroU32::MIN, every: Duration::from_millis(1) };
+        let limiter = SessionLimiter::new(rate, NonZeroUsize::new(64).unwrap());
+        for n in 0..10_000 {
+            let _ = limiter.check(Uuid::from_u128(n));
+        }
+        assert!(limiter.limiter.len() <= 64);
+        std::thread::sleep(Duration::from_millis(20));
+        limiter.sweep();
+        assert!(limiter.limiter.is_empty());
+    }
+}

@@ -1,0 +1,41 @@
+//! Where a request comes from, as a session remembers it and the budget of failed logins counts it.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+
+use super::HttpSettings;
+use super::caller::{ClientAddress, UserAgent};
+use super::problem::Problem;
+use crate::sessions::Device;
+
+/// The client's network and program.
+pub struct Origin {
+    network: String,
+    user_agent: Option<String>,
+}
+
+impl Origin {
+    /// One IPv4 address, or one IPv6 /64.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// What a session started from here remembers.
+    pub fn device(&self, label: Option<String>) -> Device {
+        Device { label, user_agent: self.user_agent.clone(), address: Some(self.network.clone()) }
+    }
+}
+
+impl FromRequest for Origin {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let settings = request.app_data::<web::Data<HttpSettings>>();
+        let trusted = settings.map_or(&[][..], |settings| &settings.trusted_proxies);
+        let network = ClientAddress::of(request, trusted).network().to_string();
+        ready(Ok(Self { network, user_agent: UserAgent::of(request).0 }))
+    }
+}

@@ -1,0 +1,310 @@
+//! What an error looks like to the caller: `application/problem+json` (RFC 9457).
+//!
+//! Every refusal has a [`Code`], which never changes once it is published; the text beside it may. The door adds the
+//! request's id to the document.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+/// The media type of a [`Problem`].
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+macro_rules! codes {
+    ($($name:ident $text:literal $status:ident $detail:literal;)+) => {
+        /// The stable name of a problem.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $detail] $name,)+
+        }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The code as the caller sees it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The status that it is answered with.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)+ }
+            }
+
+            /// The detail of a problem that has no better one.
+            #[must_use]
+            pub const fn detail(self) -> &'static str {
+                match self { $(Self::$name => $detail,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedRequest     "malformed_request"      BAD_REQUEST                     "The request cannot be understood.";
+    InvalidFields        "invalid_fields"         UNPROCESSABLE_ENTITY            "Some members of the body are not acceptable.";
+    TokenInQuery         "token_in_query"         BAD_REQUEST                     "A token must not be sent in the query string, where logs keep it. Consider it known to others.";
+    MultipleCredentials  "multiple_credentials"   BAD_REQUEST                     "The request carries more than one credential.";
+    InvalidCredentials   "invalid_credentials"    UNAUTHORIZED                    "The e-mail address or the password is wrong.";
+    MissingToken         "missing_token"          UNAUTHORIZED                    "Send an access token: Authorization: Bearer <token>.";
+    InvalidToken         "invalid_token"          UNAUTHORIZED                    "The access token is not valid.";
+    TokenExpired         "token_expired"          UNAUTHORIZED                    "The access token has expired.";
+    TokenRevoked         "token_revoked"          UNAUTHORIZED                    "The access token was revoked.";
+    InvalidGrant         "invalid_grant"          UNAUTHORIZED                    "The refresh token is not valid any more. Log in again.";
+    WrongPassword        "wrong_password"         FORBIDDEN                       "The password is wrong.";
+    Forbidden            "forbidden"              FORBIDDEN                       "This is not allowed.";
+    NotFound             "not_found"              NOT_FOUND                       "There is nothing here.";
+    MethodNotAllowed     "method_not_allowed"     METHOD_NOT_ALLOWED              "The resource does not know this method. The Allow header lists those it knows.";
+    RequestTimeout       "request_timeout"        REQUEST_TIMEOUT                 "The request took too long to arrive.";
+    EmailTaken           "email_taken"            CONFLICT                        "An account with this e-mail address exists.";
+    PayloadTooLarge      "payload_too_large"      PAYLOAD_TOO_LARGE               "The body is too large.";
+    UriTooLong           "uri_too_long"           URI_TOO_LONG                    "The URI is too long.";
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE          "Send the body as application/json in UTF-8, without a Content-Encoding.";
+    ExpectationFailed    "expectation_failed"     EXPECTATION_FAILED              "The only expectation that can be met is 100-continue.";
+    HeadersTooLarge      "headers_too_large"      REQUEST_HEADER_FIELDS_TOO_LARGE "The header fields are too large.";
+    RateLimited          "rate_limited"           TOO_MANY_REQUESTS               "Too many requests. Try again later.";
+    TooManyFailedLogins  "too_many_failed_logins" TOO_MANY_REQUESTS               "Too many failed logins. Try again later.";
+    InternalError        "internal_error"         INTERNAL_SERVER_ERROR           "Something went wrong. The log has more under the request's id.";
+    Overloaded           "overloaded"             SERVICE_UNAVAILABLE             "Too much to do at the moment. Try again later.";
+    Unavailable          "unavailable"            SERVICE_UNAVAILABLE             "The service is not available at the moment. Try again later.";
+    RevocationsStale     "revocations_stale"      SERVICE_UNAVAILABLE             "Whether the token was revoked cannot be known at the moment. Keep it and try again later.";
+    NotReady             "not_ready"              SERVICE_UNAVAILABLE             "This node is not ready.";
+}
+
+impl Code {
+    /// The code for a status that came without one: from actix itself, a middleware or an extractor.
+    #[must_use]
+    pub fn for_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::MissingToken,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
+            _ if status.is_server_error() => Self::InternalError,
+            _ => *Self::ALL
+                .iter()
+                .find(|code| code.status() == status && **code != Self::EmailTaken)
+                .unwrap_or(&Self::MalformedRequest),
+        }
+    }
+
+    /// Whether the same request may succeed later; the caller should keep its tokens and retry.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(
+            self.status(),
+            StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE
+        )
+    }
+
+    /// The challenge that goes with it (RFC 6750 3): every 401 has one, and says `invalid_token` only to a caller who
+    /// showed a token.
+    fn challenge(self) -> Option<String> {
+        let error = match self {
+            Self::InvalidToken | Self::TokenExpired | Self::TokenRevoked => "invalid_token",
+            Self::MultipleCredentials | Self::TokenInQuery => "invalid_request",
+            _ if self.status() == StatusCode::UNAUTHORIZED => {
+                return Some(String::from(r#"Bearer realm="doorward""#));
+            }
+            _ => return None,
+        };
+        let description = self.detail();
+        Some(format!(
+            r#"Bearer realm="doorward", error="{error}", error_description="{description}""#
+        ))
+    }
+}
+
+/// A refusal on its way to the caller.
+#[derive(Clone, Debug)]
+pub struct Problem(Box<Content>);
+
+#[derive(Clone, Debug)]
+struct Content {
+    code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    reason: Option<&'static str>,
+    oauth: Option<&'static str>,
+    retry_after: Duration,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct FieldError {
+    pointer: String,
+    detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// A problem with its code's own detail.
+    #[must_use]
+    pub fn new(code: Code) -> Self {
+        Self(Box::new(Content {
+            code,
+            detail: Cow::Borrowed(code.detail()),
+            errors: Vec::new(),
+            reason: None,
+            oauth: None,
+            retry_after: Duration::from_secs(1),
+        }))
+    }
+
+    /// Says what is wrong in one sentence, without repeating anything secret.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.0.detail = detail.into();
+        self
+    }
+
+    /// Adds what is wrong with one member of the body; `pointer` is its JSON pointer (RFC 6901).
+    #[must_use]
+    pub fn field(
+        mut self,
+        pointer: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.0.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        self
+    }
+
+    /// Adds why a session is no more.
+    #[must_use]
+    pub fn reason(mut self, reason: &'static str) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
+    /// Adds the error code of RFC 6749 5.2.
+    #[must_use]
+    pub fn oauth(mut self, error: &'static str) -> Self {
+        self.0.oauth = Some(error);
+        self
+    }
+
+    /// When a retry makes sense, rounded up to whole seconds; only transient problems say so.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// The answer, with the id of the request when there is one.
+    #[must_use]
+    pub fn response(&self, request_id: Option<&str>) -> HttpResponse {
+        let content = &*self.0;
+        let (code, status) = (content.code, content.code.status());
+        let mut response = HttpResponse::build(status);
+        if code.is_transient() {
+            response.insert_header((RETRY_AFTER, whole_seconds(content.retry_after)));
+        }
+        if let Some(challenge) = code.challenge() {
+            response.insert_header((WWW_AUTHENTICATE, challenge));
+        }
+        response.content_type(MEDIA_TYPE).json(Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: &content.detail,
+            code: code.as_str(),
+            request_id,
+            errors: &content.errors,
+            reason: content.reason,
+            error: content.oauth,
+            transient: code.is_transient(),
+        })
+    }
+}
+
+/// `Retry-After` knows whole seconds only, and none of them would be an invitation to hammer.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    transient: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.code.as_str())
+    }
+}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.0.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_snake_case_and_an_error() {
+        for code in Code::ALL {
+            assert!(code.as_str().bytes().all(|b| b == b'_' || b.is_ascii_lowercase()));
+            assert!(code.status().as_u16() >= 400);
+            // Quoted as it is in WWW-Authenticate.
+            assert!(code.detail().bytes().all(|b| b.is_ascii() && b != b'"' && b != b'\\'));
+        }
+    }
+
+    #[test]
+    fn a_bare_status_keeps_its_status() {
+        for code in Code::ALL {
+            if !matches!(code, Code::EmailTaken) {
+                assert_eq!(Code::for_status(code.status()).status(), code.status());
+            }
+        }
+        assert_eq!(Code::for_status(StatusCode::IM_A_TEAPOT), Code::MalformedRequest);
+        assert_eq!(Code::for_status(StatusCode::BAD_GATEWAY), Code::InternalError);
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_and_never_nothing() {
+        assert_eq!(whole_seconds(Duration::ZERO), 1);
+        assert_eq!(whole_seconds(Duration::from_millis(1001)), 2);
+    }
+}

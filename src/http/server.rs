@@ -1,0 +1,247 @@
+//! The listening socket, its connections, and a stop that answers whatever was accepted.
+//!
+//! Two things are missing in actix's own `HttpServer`, and both are here:
+//!
+//! - **Nothing waits for ever.** Actix has a time limit for the head of a connection's first request and for an idle
+//!   connection, but none for the head of a second request, nor for a chunked body that nobody reads. A
+//!   [`Connection`] has one rule instead: it lives on by being answered. When nothing could be written to it for
+//!   [`ServerSettings::silence`], it is cut.
+//! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet, and forgets those
+//!   that wait to be accepted. [`Running::until`] first lets no new connection begin, answers the ones that exist, and
+//!   only then stops actix.
+
+use std::fmt;
+use std::future::{Future, ready};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol, Request, Response};
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Server, ServerHandle, Service};
+use actix_web::rt::net::TcpStream;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// How long a handshake that had begun before the stop may still take.
+const HANDSHAKE: Duration = Duration::from_millis(300);
+
+/// How often the stop looks whether the last connection has gone.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How connections are treated.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Threads that serve connections.
+    pub workers: usize,
+    /// Connections that each of them holds at most; further ones wait in the kernel.
+    pub connections_per_worker: usize,
+    /// How long the head of a connection's first request may take.
+    pub head_timeout: Duration,
+    /// How long a connection may idle between requests.
+    pub keep_alive: Duration,
+    /// How long a connection may be without an answer, whatever it does.
+    pub silence: Duration,
+    /// How long, once the stop has begun, idle connections may still bring one more request.
+    pub drain: Duration,
+    /// How long after that the requests under way may take.
+    pub finish: Duration,
+    /// Shared with the door: raised when the stop begins.
+    pub draining: Arc<AtomicBool>,
+}
+
+/// A server that is listening.
+pub struct Running {
+    server: Server,
+    listener: TcpListener,
+    open: Arc<AtomicUsize>,
+    settings: ServerSettings,
+}
+
+impl Running {
+    /// Serves until `stop` is done, and then until what was accepted is answered.
+    ///
+    /// # Errors
+    /// When the server ends by itself, or the socket cannot be closed.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { server, listener, open, settings } = self;
+        let handle = server.handle();
+        let mut server = tokio::spawn(server);
+        tokio::select! {
+            ended = &mut server => return ended.map_err(io::Error::other)?,
+            () = stop => {}
+        }
+        tracing::info!("stopping");
+        settings.draining.store(true, Ordering::Relaxed);
+        close(listener, &handle).await?;
+        let drained = async {
+            while open.load(Ordering::Relaxed) > 0 {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(settings.drain, drained).await;
+        handle.stop(true).await;
+        server.await.map_err(io::Error::other)?
+    }
+}
+
+/// Closes the listening socket without losing who waits in it: new connections may not begin, those that have begun
+/// are accepted, and then the port is free for a successor.
+async fn close(listener: TcpListener, handle: &ServerHandle) -> io::Result<()> {
+    let socket = SockRef::from(&listener);
+    // A client whose SYN is dropped sends it again a second later, and then meets the successor.
+    #[cfg(target_os = "linux")]
+    socket.attach_filter(&without_syn())?;
+    sleep(HANDSHAKE).await;
+    // Pausing first, or actix would try to accept from the closed socket over and over. It says that it was asked to,
+    // not that it has.
+    handle.pause().await;
+    sleep(LOOK).await;
+    match socket.shutdown(Shutdown::Both) {
+        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A filter over the TCP header that drops what begins a connection: byte 13 holds the flags, 2 is SYN.
+#[cfg(target_os = "linux")]
+fn without_syn() -> [socket2::SockFilter; 4] {
+    use socket2::SockFilter;
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(JUMP_IF_SET, 0, 1, 2),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
+}
+
+/// Serves an app on a listening socket. Must be called within a tokio runtime; signals are the caller's business.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub fn serve<F, I, S, B>(
+    listener: TcpListener,
+    settings: ServerSettings,
+    app: F,
+) -> io::Result<Running>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error>,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>>,
+    S::Service: 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let open = Arc::new(AtomicUsize::new(0));
+    let (limits, count) = (settings.clone(), Arc::clone(&open));
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder
+        .workers(settings.workers)
+        .max_concurrent_connections(settings.connections_per_worker)
+        .shutdown_timeout(settings.finish.as_secs())
+        .disable_signals()
+        .listen("doorward", listener.try_clone()?, move || {
+            let stopping = stopping.clone();
+            let (silence, count) = (limits.silence, Arc::clone(&count));
+            let app = app().into_factory().map_err(|error| error.into().error_response());
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .client_request_timeout(limits.head_timeout)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .keep_alive(limits.keep_alive)
+                .finish(map_config(app, |()| AppConfig::default()));
+            fn_service(move |io: TcpStream| {
+                let peer: Option<SocketAddr> = io.peer_addr().ok();
+                let connection = Connection::new(io, silence, &count);
+                ready(Ok::<_, DispatchError>((connection, Protocol::Http1, peer)))
+            })
+            .and_then(http)
+        })?
+        .run();
+    Ok(Running { server, listener, open, settings })
+}
+
+/// A connection that is cut when nothing could be written to it for too long.
+struct Connection {
+    io: TcpStream,
+    silence: Duration,
+    deadline: Pin<Box<Sleep>>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    fn new(io: TcpStream, silence: Duration, open: &Arc<AtomicUsize>) -> Self {
+        // Answers are small and whole; waiting for more of them would only delay.
+        let _ = io.set_nodelay(true);
+        open.fetch_add(1, Ordering::Relaxed);
+        Self { io, silence, deadline: Box::pin(sleep(silence)), open: Arc::clone(open) }
+    }
+
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        let written = Pin::new(&mut self.io).poll_write(cx, data);
+        if let Poll::Ready(Ok(1..)) = written {
+            let next = Instant::now() + self.silence;
+            self.deadline.as_mut().reset(next);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,73 @@
+//! What anybody may read: keys, metadata, the API's description, health.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, CacheControl, CacheDirective, ETAG, IF_NONE_MATCH};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::Api;
+use super::problem::{Code, Problem};
+
+/// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
+const READY_STALENESS: Duration = Duration::from_secs(5);
+
+/// The API's description, as it was when this was built.
+const OPENAPI: &str = include_str!("../../openapi.yaml");
+
+pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpResponse {
+    let jwks = api.keys.jwks();
+    let max_age = u32::try_from(jwks.max_age.as_secs()).unwrap_or(u32::MAX);
+    let cache = CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(max_age)]);
+    let known = request
+        .headers()
+        .get_all(IF_NONE_MATCH)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == jwks.etag);
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, jwks.etag.as_str())).insert_header(cache);
+    if known {
+        return response.finish();
+    }
+    response.content_type("application/jwk-set+json").body(jwks.body.clone())
+}
+
+pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
+    let issuer = &api.issuer;
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=3600")).json(json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+        // RFC 8414 2: both are required or have a default that would be wrong here.
+        "response_types_supported": [],
+        "grant_types_supported": [],
+    }))
+}
+
+pub(super) async fn openapi() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "public, max-age=3600"))
+        .content_type("application/yaml")
+        .body(OPENAPI)
+}
+
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+pub(super) async fn readyz(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    let staleness = api.revocations.staleness();
+    if staleness > READY_STALENESS {
+        return Err(Problem::new(Code::NotReady).detail(format!(
+            "The revocation list was last complete {} seconds ago.",
+            staleness.as_secs()
+        )));
+    }
+    if api.db.ping().await.is_err() {
+        return Err(Problem::new(Code::NotReady).detail("The database does not answer."));
+    }
+    Ok(HttpResponse::Ok().json(json!({
+        "status": "ready",
+        "revocations_age_seconds": staleness.as_secs_f64(),
+    })))
+}

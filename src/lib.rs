@@ -1,0 +1,25 @@
+//! Doorward.
+#[cfg(feature = "server")]
+pub mod accounts;
+#[cfg(feature = "server")]
+pub mod app;
+pub mod clock;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod database;
+#[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
+pub mod keys;
+#[cfg(feature = "server")]
+pub mod passwords;
+#[cfg(feature = "server")]
+pub mod refresh_token;
+#[cfg(feature = "server")]
+pub mod revocations;
+#[cfg(feature = "server")]
+pub mod secret;
+#[cfg(feature = "server")]
+pub mod sessions;
+pub mod tokens;

@@ -1,0 +1,124 @@
+//! The command line.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use doorward::app::{self, StartError};
+use doorward::config::{self, ConfigError, Flags, Log, LogFormat, one_line};
+use doorward::secret::MasterSecret;
+use tracing_subscriber::EnvFilter;
+
+/// Doorward: a self-hosted login service.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve; the default
+    Serve,
+    /// Print the settings in force, with secrets hidden
+    Config,
+    /// The master secret
+    #[command(subcommand)]
+    Secret(SecretCommand),
+}
+
+#[derive(Subcommand)]
+enum SecretCommand {
+    /// Draw a new one and print it
+    New,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command.as_ref().unwrap_or(&Command::Serve), &cli.flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("doorward: {}", one_line(&error.to_string()));
+            // 2 says that a restart cannot help.
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Serve => {
+            let config = config::load(flags)?.config;
+            start_log(&config.log)?;
+            app::run(&config).map_err(|error| match error {
+                StartError::Config(error) => error.into(),
+                error => error.into(),
+            })
+        }
+        Command::Config => print(&config::load(flags)?.to_toml()?),
+        Command::Secret(SecretCommand::New) => {
+            print(&format!("{}\n", *MasterSecret::generate().to_text()))
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    let printed = io::stdout().write_all(text.as_bytes());
+    // A reader that has seen enough (`| head`) is no failure.
+    let printed = printed.or_else(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    });
+    Ok(printed?)
+}
+
+fn start_log(log: &Log) -> Result<(), Box<dyn Error>> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&log.level)?)
+        .with_ansi(false)
+        .with_writer(|| OneLineEach(io::stderr()));
+    match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(|error| error as Box<dyn Error>)
+}
+
+/// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither
+/// line ends nor, in JSON, the C1 controls.
+struct OneLineEach<W>(W);
+
+impl<W: Write> Write for OneLineEach<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = one_line(text.trim_end_matches('\n')) + "\n";
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobodys_input_starts_a_line_in_the_log() {
+        let mut out = Vec::new();
+        OneLineEach(&mut out).write_all(b"agent=a\nINFO forged\x1b[2J \xc2\x85\n").unwrap();
+        assert_eq!(out, b"agent=a\\u000aINFO forged\\u001b[2J \\u0085\n");
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,116 @@
+//! Passwords: what one is, which are good enough, and the threads that hash them.
+//!
+//! Everything about Argon2 and about guessing stays below this module. Above it there are a [`Password`], which has
+//! been read and normalised, a [`PasswordHash`], which may be stored, and the [`Hasher`] between the two.
+
+mod argon;
+mod hasher;
+mod policy;
+
+pub use argon::{HashCost, Verdict};
+pub use hasher::{Hasher, HasherSettings, Overloaded};
+pub use policy::{PasswordPolicy, WeakPassword};
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::secret::Secret;
+
+/// A password as somebody typed it, in Unicode's composed form (NFC).
+///
+/// Keyboards differ in how they send an accented letter; composed, the same password has the same bytes everywhere
+/// (RFC 8265 4.2.2 asks for NFC). Nothing else is changed: no trimming, no folding, no truncation.
+#[derive(Clone, Debug)]
+pub struct Password(Secret<String>);
+
+impl Password {
+    /// The longest password, in bytes of UTF-8, as typed and as composed.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// Takes a password as it was sent.
+    ///
+    /// # Errors
+    /// [`PasswordTooLong`] when it has more than [`Password::MAX_BYTES`]. A login must then still do the work of a
+    /// hash: see [`Hasher::verify`].
+    pub fn parse(raw: &str) -> Result<Self, PasswordTooLong> {
+        if raw.len() > Self::MAX_BYTES {
+            return Err(PasswordTooLong);
+        }
+        // NFC makes a text at most three times as long (UAX 15). With room for that from the start, no piece of the
+        // password is left behind in memory by a string that grew.
+        let mut composed = String::with_capacity(3 * raw.len());
+        composed.extend(raw.nfc());
+        let password = Self(Secret::new(composed));
+        if password.as_str().len() > Self::MAX_BYTES {
+            return Err(PasswordTooLong);
+        }
+        Ok(password)
+    }
+
+    fn as_str(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+/// A text that is too long to be a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Use a password of at most {} bytes.", Password::MAX_BYTES)]
+pub struct PasswordTooLong;
+
+/// The hash of a password, as a PHC string: algorithm, parameters, salt and tag in one text.
+#[derive(Clone, Debug)]
+pub struct PasswordHash(Secret<String>);
+
+impl PasswordHash {
+    /// Takes what was stored. It is not looked at before it is needed; the empty text belongs to an account that has
+    /// no password, and no password matches it.
+    #[must_use]
+    pub const fn from_stored(phc: String) -> Self {
+        Self(Secret::new(phc))
+    }
+
+    /// The text to store.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn composed_and_decomposed_spellings_are_one_password() {
+        let composed = Password::parse("caf\u{e9} \u{1e69}").unwrap();
+        let decomposed = Password::parse("cafe\u{301} s\u{307}\u{323}").unwrap();
+        assert_eq!(composed.as_str(), decomposed.as_str());
+    }
+
+    #[test]
+    fn nothing_else_about_a_password_is_changed() {
+        for kept in ["", "  spaces  ", "ＦＵＬＬ width ﬁ", "nul \0 and tab \t", "Grüße 😀"]
+        {
+            assert_eq!(Password::parse(kept).unwrap().as_str(), kept);
+        }
+    }
+
+    #[test]
+    fn the_cap_counts_bytes_before_and_after_composition() {
+        assert!(Password::parse(&"a".repeat(1024)).is_ok());
+        assert_eq!(Password::parse(&"a".repeat(1025)).unwrap_err(), PasswordTooLong);
+        // Two bytes that NFC turns into four; three bytes that it turns into two.
+        assert!(Password::parse(&"\u{344}".repeat(256)).is_ok());
+        assert_eq!(Password::parse(&"\u{344}".repeat(257)).unwrap_err(), PasswordTooLong);
+        assert_eq!(Password::parse(&"e\u{301}".repeat(342)).unwrap_err(), PasswordTooLong);
+    }
+
+    #[test]
+    fn debug_shows_neither_password_nor_hash() {
+        let shown = format!(
+            "{:?} {:?}",
+            Password::parse("hunter2").unwrap(),
+            PasswordHash::from_stored("$argon2id$".to_owned())
+        );
+        assert!(!shown.contains("hunter2") && !shown.contains("argon2id"), "{shown}");
+    }
+}

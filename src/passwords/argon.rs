@@ -1,0 +1,306 @@
+//! Argon2id, worked out by one thread in one piece of memory.
+
+use std::io;
+
+use argon2::password_hash::phc::{self, Output, ParamsString, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+
+use super::{Password, PasswordHash};
+use crate::secret::{equal, random_bytes};
+
+/// What one hash costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// Memory in KiB, at most [`HashCost::MAX_MEMORY_KIB`].
+    pub memory_kib: u32,
+    /// Passes over that memory, at most [`HashCost::MAX_ITERATIONS`].
+    pub iterations: u32,
+    /// Lanes. They are worked out one after the other: the threads are for other people's passwords.
+    pub parallelism: u32,
+}
+
+impl HashCost {
+    /// 1 GiB. What asks for more is a mistake, or an attempt on the server's memory by way of the database.
+    pub const MAX_MEMORY_KIB: u32 = 1 << 20;
+    /// The most passes over the memory.
+    pub const MAX_ITERATIONS: u32 = 100;
+}
+
+impl Default for HashCost {
+    /// The first choice of OWASP's password storage cheat sheet.
+    fn default() -> Self {
+        Self { memory_kib: 19_456, iterations: 2, parallelism: 1 }
+    }
+}
+
+/// What came of comparing a password with a stored hash.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// They do not match, or there was nothing to compare.
+    Wrong,
+    /// They match.
+    Right {
+        /// The same password under the present cost, to be stored instead, when the stored hash had another.
+        upgraded: Option<PasswordHash>,
+    },
+}
+
+/// One thread's Argon2, with memory that is made once: fresh pages cost a third of the speed.
+pub(super) struct Engine {
+    recipe: Recipe,
+    memory: Vec<Block>,
+}
+
+impl Engine {
+    pub(super) fn new(cost: HashCost) -> io::Result<Self> {
+        let recipe = Recipe::of(cost).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("Argon2 takes no {cost:?}"))
+        })?;
+        let memory = vec![Block::new(); recipe.params.block_count()];
+        Ok(Self { recipe, memory })
+    }
+
+    /// Hashes a new password.
+    pub(super) fn hash(&mut self, password: &Password) -> PasswordHash {
+        let recipe = self.recipe.clone();
+        let salt = random_bytes::<{ Salt::RECOMMENDED_LENGTH }>();
+        let tag = self.tag(&recipe, password.as_str().as_bytes(), &salt);
+        PasswordHash::from_stored(recipe.write(&salt, &tag))
+    }
+
+    /// Compares a password with a stored hash, at the price of one hash: also when one of them is missing or the
+    /// hash cannot be read. Whoever measures the time then learns nothing about who has an account.
+    ///
+    /// A hash whose cost is not the present one takes its own time until it has been upgraded.
+    pub(super) fn verify(
+        &mut self,
+        password: Option<&Password>,
+        stored: Option<&PasswordHash>,
+    ) -> Verdict {
+        let stored = stored.and_then(Stored::read);
+        let comparable = password.is_some() && stored.is_some();
+        let stored = stored.unwrap_or_else(|| Stored::nobodys(&self.recipe));
+
+        let typed = password.map_or("", Password::as_str).as_bytes();
+        let tag = self.tag(&stored.recipe, typed, &stored.salt);
+        match password {
+            Some(password) if equal(&tag, &stored.tag) && comparable => Verdict::Right {
+                upgraded: (stored.recipe != self.recipe).then(|| self.hash(password)),
+            },
+            _ => Verdict::Wrong,
+        }
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "a recipe and a salt that were read are within Argon2's limits"
+    )]
+    fn tag(&mut self, recipe: &Recipe, password: &[u8], salt: &[u8]) -> Vec<u8> {
+        let argon2 = Argon2::new(recipe.algorithm, recipe.version, recipe.params.clone());
+        let mut tag = vec![0; recipe.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
+        if recipe.params.block_count() <= self.memory.len() {
+            argon2.hash_password_into_with_memory(password, salt, &mut tag, &mut self.memory)
+        } else {
+            // A hash from a time when they cost more; its upgrade will fit.
+            argon2.hash_password_into(password, salt, &mut tag)
+        }
+        .expect("Argon2 takes what was checked");
+        tag
+    }
+}
+
+/// All that makes two hashes of one password and one salt the same.
+#[derive(Clone, PartialEq)]
+struct Recipe {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+}
+
+impl Recipe {
+    fn of(cost: HashCost) -> Option<Self> {
+        let HashCost { memory_kib, iterations, parallelism } = cost;
+        let length = Some(Params::DEFAULT_OUTPUT_LEN);
+        let params = Params::new(memory_kib, iterations, parallelism, length).ok()?;
+        Self { algorithm: Algorithm::Argon2id, version: Version::V0x13, params }.if_affordable()
+    }
+
+    fn if_affordable(self) -> Option<Self> {
+        let affordable = self.params.m_cost() <= HashCost::MAX_MEMORY_KIB
+            && self.params.t_cost() <= HashCost::MAX_ITERATIONS;
+        affordable.then_some(self)
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "salt, tag and numbers have lengths that PHC strings allow"
+    )]
+    fn write(&self, salt: &[u8], tag: &[u8]) -> String {
+        phc::PasswordHash {
+            algorithm: self.algorithm.ident(),
+            version: Some(self.version.into()),
+            params: ParamsString::try_from(&self.params).expect("three numbers are short"),
+            salt: Some(Salt::new(salt).expect("16 bytes make a salt")),
+            hash: Some(Output::new(tag).expect("32 bytes make a tag")),
+        }
+        .to_string()
+    }
+}
+
+/// A stored hash, taken apart.
+struct Stored {
+    recipe: Recipe,
+    salt: Vec<u8>,
+    tag: Vec<u8>,
+}
+
+impl Stored {
+    fn read(hash: &PasswordHash) -> Option<Self> {
+        let text = hash.as_str();
+        let stored = Self::parse(text);
+        if stored.is_none() && !text.is_empty() {
+            tracing::error!("a stored password hash cannot be read: its owner cannot log in");
+        }
+        stored
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let phc = phc::PasswordHash::new(text).ok()?;
+        let version = match phc.version {
+            Some(version) => Version::try_from(version).ok()?,
+            // Argon2's own encoding wrote no version before there was a second one.
+            None => Version::V0x10,
+        };
+        let recipe = Recipe {
+            algorithm: Algorithm::new(phc.algorithm.as_str()).ok()?,
+            version,
+            params: Params::try_from(&phc).ok()?,
+        };
+        Some(Self {
+            recipe: recipe.if_affordable()?,
+            salt: phc.salt?.to_vec(),
+            tag: phc.hash?.as_bytes().to_vec(),
+        })
+    }
+
+    fn nobodys(recipe: &Recipe) -> Self {
+        Self {
+            recipe: recipe.clone(),
+            salt: vec![0; Salt::RECOMMENDED_LENGTH],
+            tag: vec![0; Params::DEFAULT_OUTPUT_LEN],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: HashCost = HashCost { memory_kib: 64, iterations: 1, parallelism: 1 };
+
+    fn password(text: &str) -> Password {
+        Password::parse(text).unwrap()
+    }
+
+    fn stored(phc: &str) -> PasswordHash {
+        PasswordHash::from_stored(phc.to_owned())
+    }
+
+    #[test]
+    fn a_hash_is_argon2id_at_owasps_cost_unless_told_otherwise() {
+        let hash = Engine::new(HashCost::default()).unwrap().hash(&password("x"));
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
+    }
+
+    #[test]
+    fn the_right_password_matches_and_a_wrong_one_does_not() {
+        let mut engine = Engine::new(CHEAP).unwrap();
+        let hash = engine.hash(&password("right"));
+        let again = engine.hash(&password("right"));
+        assert_ne!(hash.as_str(), again.as_str(), "each hash has a salt of its own");
+
+        let right = engine.verify(Some(&password("right")), Some(&hash));
+        assert!(matches!(right, Verdict::Right { upgraded: None }));
+        for wrong in ["", "Right", "right ", "righ"] {
+            let verdict = engine.verify(Some(&password(wrong)), Some(&hash));
+            assert!(matches!(verdict, Verdict::Wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn both_unicode_spellings_of_a_password_match_one_hash() {
+        let mut engine = Engine::new(CHEAP).unwrap();
+        let hash = engine.hash(&password("caf\u{e9}"));
+        let verdict = engine.verify(Some(&password("cafe\u{301}")), Some(&hash));
+        assert!(matches!(verdict, Verdict::Right { .. }));
+    }
+
+    #[test]
+    fn a_good_login_brings_another_cost_algorithm_or_version_up_to_date() {
+        // The first is the example in the reference implementation's README.
+        let others = [
+            "$argon2i$v=19$m=65536,t=2,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b0dWRWJTmaaJObG".to_owned(),
+            hashed_with(HashCost { iterations: 2, ..CHEAP }),
+            hashed_with(HashCost { memory_kib: 32, ..CHEAP }),
+            hashed_with(HashCost { parallelism: 2, ..CHEAP }),
+        ];
+        let mut engine = Engine::new(CHEAP).unwrap();
+        for other in others {
+            let wrong = engine.verify(Some(&password("Password")), Some(&stored(&other)));
+            assert!(matches!(wrong, Verdict::Wrong), "{other}");
+
+            let right = engine.verify(Some(&password("password")), Some(&stored(&other)));
+            let Verdict::Right { upgraded: Some(better) } = right else {
+                panic!("{other}: {right:?}")
+            };
+            assert!(better.as_str().starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
+            let verdict = engine.verify(Some(&password("password")), Some(&better));
+            assert!(matches!(verdict, Verdict::Right { upgraded: None }));
+        }
+    }
+
+    fn hashed_with(cost: HashCost) -> String {
+        Engine::new(cost).unwrap().hash(&password("password")).as_str().to_owned()
+    }
+
+    #[test]
+    fn whatever_is_missing_or_broken_costs_one_hash_and_never_matches() {
+        let real = hashed_with(CHEAP);
+        let of_nothing = Engine::new(CHEAP).unwrap().hash(&password(""));
+        let endless = real.replace("t=1", "t=4294967295");
+        let huge = real.replace("m=64", "m=4294967295");
+        let typed = password("password");
+        for (password, hash) in [
+            (None, None),
+            (None, Some(real.as_str())),
+            (None, Some(of_nothing.as_str())),
+            (Some(&typed), None),
+            (Some(&typed), Some("")),
+            (Some(&typed), Some("password")),
+            (Some(&typed), Some("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW")),
+            (Some(&typed), Some(&real[..real.len() - 44])),
+            (Some(&typed), Some(endless.as_str())),
+            (Some(&typed), Some(huge.as_str())),
+        ] {
+            let mut engine = Engine::new(CHEAP).unwrap();
+            let verdict = engine.verify(password, hash.map(stored).as_ref());
+            assert!(matches!(verdict, Verdict::Wrong), "{hash:?}");
+            let worked = |block: &Block| block.as_ref().iter().any(|&word| word != 0);
+            assert!(engine.memory.iter().all(worked), "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn a_cost_beyond_reason_is_refused_at_the_start() {
+        for cost in [
+            HashCost { memory_kib: 0, ..CHEAP },
+            HashCost { memory_kib: HashCost::MAX_MEMORY_KIB + 1, ..CHEAP },
+            HashCost { iterations: 0, ..CHEAP },
+            HashCost { iterations: HashCost::MAX_ITERATIONS + 1, ..CHEAP },
+            HashCost { parallelism: 0, ..CHEAP },
+            HashCost { parallelism: 9, ..CHEAP },
+        ] {
+            assert!(Engine::new(cost).is_err(), "{cost:?}");
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The threads that hash, and the queue before them.
+//!
+//! A hash takes tens of milliseconds of a core and megabytes of memory. A fixed number of threads does them all, so
+//! that a storm of logins leaves memory and the rest of the server alone; what they cannot do in time is refused.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::argon::{Engine, HashCost, Verdict};
+use super::{Password, PasswordHash};
+use crate::clock::Clock;
+
+/// How the hasher is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HasherSettings {
+    /// What a new hash costs.
+    pub cost: HashCost,
+    /// How many threads hash; each keeps the memory of one hash. At least one.
+    pub threads: usize,
+    /// How many jobs may wait for a thread. At least one.
+    pub queue: usize,
+    /// How long a job may wait.
+    pub deadline: Duration,
+}
+
+/// A handle on the hashing threads. They end with the last handle.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    jobs: SyncSender<Job>,
+    waiting: Arc<AtomicUsize>,
+    deadline: Duration,
+    clock: Clock,
+}
+
+impl Hasher {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When Argon2 does not take the cost, or the system gives no thread.
+    pub fn start(settings: HasherSettings, clock: Clock) -> io::Result<Self> {
+        let (jobs, receiver) = sync_channel(settings.queue.max(1));
+        let hasher = Self {
+            jobs,
+            waiting: Arc::default(),
+            deadline: settings.deadline,
+            clock: clock.clone(),
+        };
+        let queue = Arc::new(Queue {
+            jobs: Mutex::new(receiver),
+            waiting: Arc::clone(&hasher.waiting),
+            deadline: settings.deadline,
+            clock,
+        });
+        for number in 0..settings.threads.max(1) {
+            let engine = Engine::new(settings.cost)?;
+            let queue = Arc::clone(&queue);
+            thread::Builder::new()
+                .name(format!("hasher-{number}"))
+                .spawn(move || queue.work_off(engine))?;
+        }
+        Ok(hasher)
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`Overloaded`] when too many others are waiting.
+    pub async fn hash(&self, password: Password) -> Result<PasswordHash, Overloaded> {
+        self.run(move |engine| engine.hash(&password)).await
+    }
+
+    /// Compares a password with a stored hash. A caller that has no password (it was too long) or no hash (nobody has
+    /// that e-mail address) asks all the same: it costs one hash, and never matches.
+    ///
+    /// # Errors
+    /// [`Overloaded`] when too many others are waiting.
+    pub async fn verify(
+        &self,
+        password: Option<Password>,
+        stored: Option<PasswordHash>,
+    ) -> Result<Verdict, Overloaded> {
+        self.run(move |engine| engine.verify(password.as_ref(), stored.as_ref())).await
+    }
+
+    /// How many jobs wait for a thread.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Result<T, Overloaded> {
+        self.submit(work)?.await.map_err(|_| self.overloaded())
+    }
+
+    /// Queues a job. The job owns its place: a caller that hangs up has it neither done nor undone, only skipped when
+    /// its turn comes before it has begun.
+    fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Overloaded> {
+        let (answer, answered) = oneshot::channel();
+        let work = Box::new(move |engine: &mut Engine| {
+            if !answer.is_closed() {
+                let _ = answer.send(work(engine));
+            }
+        });
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(Job { queued_at: self.clock.monotonic(), work }).map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.overloaded()
+        })?;
+        Ok(answered)
+    }
+
+    /// By the deadline all that waits now is done or refused.
+    fn overloaded(&self) -> Overloaded {
+        let whole = Duration::from_secs(self.deadline.as_secs());
+        let rounded_up = if whole < self.deadline { whole + Duration::from_secs(1) } else { whole };
+        Overloaded { retry_after: rounded_up.max(Duration::from_secs(1)) }
+    }
+}
+
+/// More passwords are waiting than can be hashed in time. (Or the job panicked: the caller can do no more about it.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are waiting to be hashed")]
+pub struct Overloaded {
+    /// When to try again: whole seconds, at least one.
+    pub retry_after: Duration,
+}
+
+/// Work for a thread. It holds the sender of its answer, so a job that is dropped without being done tells its caller.
+struct Job {
+    queued_at: Instant,
+    work: Box<dyn FnOnce(&mut Engine) + Send>,
+}
+
+/// The threads' end of the queue.
+struct Queue {
+    jobs: Mutex<Receiver<Job>>,
+    waiting: Arc<AtomicUsize>,
+    deadline: Duration,
+    clock: Clock,
+}
+
+impl Queue {
+    fn work_off(&self, mut engine: Engine) {
+        give_way();
+        while let Some(job) = self.next() {
+            let waited = self.clock.monotonic().duration_since(job.queued_at);
+            if waited >= self.deadline {
+                continue;
+            }
+            // The next hash writes over whatever a panic leaves in the memory.
+            if catch_unwind(AssertUnwindSafe(|| (job.work)(&mut engine))).is_err() {
+                tracing::error!("a hashing job panicked");
+            }
+        }
+    }
+
+    /// The next job, or none when the last handle is gone. One idle thread waits inside the lock, the others before it.
+    fn next(&self) -> Option<Job> {
+        let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(job)
+    }
+}
+
+/// Lets the server's other threads go first. Only Linux knows priorities of single threads; elsewhere it would be the
+/// whole process that gives way.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::warn!(%error, "the hashing threads have the priority of all others");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Poll, Wake};
+
+    use super::*;
+    use crate::clock::Timestamp;
+
+    const SETTINGS: HasherSettings = HasherSettings {
+        cost: HashCost { memory_kib: 64, iterations: 1, parallelism: 1 },
+        threads: 1,
+        queue: 1,
+        deadline: Duration::from_secs(60),
+    };
+
+    fn start(settings: HasherSettings) -> Hasher {
+        Hasher::start(settings, Clock::manual(Timestamp::from_micros(0))).unwrap()
+    }
+
+    fn password() -> Password {
+        Password::parse("correct horse battery staple").unwrap()
+    }
+
+    /// Occupies a thread until the sender is dropped.
+    fn occupy(hasher: &Hasher) -> mpsc::Sender<()> {
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        // Nobody waits for the answer, but the job must not be skipped.
+        let answer = hasher.submit(move |_| {
+            begun.send(()).unwrap();
+            let _ = released.recv();
+        });
+        has_begun.recv().unwrap();
+        drop(answer);
+        release
+    }
+
+    /// The plainest executor there is: if the futures run here, they run under any other.
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        struct Unpark(thread::Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Arc::new(Unpark(thread::current())).into();
+        let mut future = pin!(future);
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_can_be_verified() {
+        let hasher = start(SETTINGS);
+        let hash = block_on(hasher.hash(password())).unwrap();
+        let right = block_on(hasher.verify(Some(password()), Some(hash.clone()))).unwrap();
+        assert!(matches!(right, Verdict::Right { upgraded: None }));
+        let nobody = block_on(hasher.verify(Some(password()), None)).unwrap();
+        assert!(matches!(nobody, Verdict::Wrong));
+        let too_long = block_on(hasher.verify(None, Some(hash))).unwrap();
+        assert!(matches!(too_long, Verdict::Wrong));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_at_once() {
+        let hasher = start(SETTINGS);
+        let release = occupy(&hasher);
+        let waiting = hasher.submit(|engine| engine.hash(&password())).unwrap();
+        assert_eq!(hasher.waiting(), 1);
+
+        let refused = block_on(hasher.hash(password())).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_secs(60));
+        assert_eq!(hasher.waiting(), 1);
+
+        drop(release);
+        assert!(block_on(waiting).is_ok());
+        assert_eq!(hasher.waiting(), 0);
+    }
+
+    #[test]
+    fn a_job_past_its_deadline_is_refused_without_a_hash() {
+        let hasher = start(HasherSettings { deadline: Duration::ZERO, ..SETTINGS });
+        let (hashed, was_hashed) = mpsc::channel();
+        let refused = block_on(hasher.run(move |_| hashed.send(()).unwrap())).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_secs(1));
+        assert!(was_hashed.recv().is_err());
+    }
+
+    #[test]
+    fn a_caller_that_hung_up_in_the_queue_is_skipped() {
+        let hasher = start(SETTINGS);
+        let release = occupy(&hasher);
+        let (hashed, was_hashed) = mpsc::channel();
+        drop(hasher.submit(move |_| hashed.send(()).unwrap()).unwrap());
+        assert_eq!(hasher.waiting(), 1, "hanging up frees no place");
+
+        drop(release);
+        assert!(was_hashed.recv().is_err());
+        assert!(block_on(hasher.hash(password())).is_ok());
+    }
+
+    #[test]
+    fn a_panic_ends_its_own_job_only() {
+        let hasher = start(SETTINGS);
+        for _ in 0..3 {
+            assert!(block_on(hasher.run(|_| panic!("on purpose"))).is_err());
+        }
+        assert!(block_on(hasher.hash(password())).is_ok());
+    }
+
+    #[test]
+    fn every_thread_takes_jobs() {
+        let hasher = start(HasherSettings { threads: 3, ..SETTINGS });
+        let held = [occupy(&hasher), occupy(&hasher), occupy(&hasher)];
+        let waiting = hasher.submit(|engine| engine.hash(&password())).unwrap();
+        assert!(hasher.submit(|_| ()).is_err());
+        drop(held);
+        assert!(block_on(waiting).is_ok());
+    }
+
+    #[test]
+    fn the_threads_end_with_the_last_handle() {
+        thread_local!(static ALIVE: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) });
+        let hasher = start(SETTINGS);
+        let (alive, ended) = mpsc::channel();
+        block_on(hasher.clone().run(move |_| ALIVE.set(Some(alive)))).unwrap();
+        assert!(ended.try_recv().is_err_and(|state| state == mpsc::TryRecvError::Empty));
+        drop(hasher);
+        assert!(ended.recv().is_err());
+    }
+
+    #[test]
+    fn retry_after_is_the_deadline_in_whole_seconds() {
+        for (deadline, seconds) in [(1, 1), (999, 1), (1000, 1), (1001, 2), (3000, 3)] {
+            let deadline = Duration::from_millis(deadline);
+            let hasher = start(HasherSettings { deadline, ..SETTINGS });
+            assert_eq!(hasher.overloaded().retry_after, Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn hashing_threads_give_way_to_the_others() {
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let hashing = block_on(start(SETTINGS).run(move |_| priority())).unwrap();
+        assert_eq!(hashing, (priority() + 10).min(19));
+    }
+
+    #[test]
+    fn futures_can_move_between_threads() {
+        fn send<T: Send>(future: T) -> T {
+            future
+        }
+        let hasher = start(SETTINGS);
+        assert!(block_on(send(hasher.hash(password()))).is_ok());
+        assert!(block_on(send(hasher.verify(None, None))).is_ok());
+    }
+}

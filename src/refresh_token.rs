@@ -1,0 +1,147 @@
+//! The refresh token's bytes: `dwr_` and base64url of version ‖ session id ‖ generation ‖ family secret ‖ tag.
+//!
+//! The tag, under a key derived from the master secret, tells a forgery before the database is asked. The family
+//! secret, of which the database holds only the hash, is what a stolen master secret alone cannot make up. Nothing
+//! in a token is random but the family secret, so the successor of a token is computed and not stored: whoever asks
+//! again gets the same one.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::secret::{DerivedKey, equal, random_bytes, sha256};
+
+/// What every token begins with, so that people and secret scanners know it when they see it.
+const PREFIX: &str = "dwr_";
+
+const VERSION: u8 = 1;
+const ID: usize = 16;
+const GENERATION: usize = 4;
+const FAMILY: usize = 16;
+/// 128 bits: nobody tries 2^128 tags against a service that answers each.
+const TAG: usize = 16;
+const BODY: usize = 1 + ID + GENERATION + FAMILY;
+
+/// A refresh token that was issued here: its tag was right.
+#[derive(Clone)]
+pub struct RefreshToken {
+    /// The session that it continues.
+    pub session: Uuid,
+    /// Which of the session's tokens it is, counted from zero.
+    pub generation: u32,
+    family: FamilySecret,
+}
+
+/// What all tokens of a session have in common and nobody else knows.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct FamilySecret([u8; FAMILY]);
+
+impl FamilySecret {
+    /// Draws a new one.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(random_bytes())
+    }
+
+    /// What the database keeps of it: SHA-256, which is enough for 128 random bits.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        sha256(&self.0)
+    }
+}
+
+impl RefreshToken {
+    /// The first token of a session.
+    #[must_use]
+    pub const fn first(session: Uuid, family: FamilySecret) -> Self {
+        Self { session, generation: 0, family }
+    }
+
+    /// The token of the same session at another generation.
+    #[must_use]
+    pub fn at_generation(&self, generation: u32) -> Self {
+        Self { generation, ..self.clone() }
+    }
+
+    /// What the database must hold for the token to be its session's.
+    #[must_use]
+    pub fn family_digest(&self) -> [u8; 32] {
+        self.family.digest()
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, generation, .. } = self;
+        write!(f, "RefreshToken({session}, generation {generation})")
+    }
+}
+
+/// A text that is no refresh token, or not one of this service's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a refresh token of this service")]
+pub struct Malformed;
+
+/// The keys of the tags: the present one, and while the master secret is being changed the one before.
+#[derive(Clone, Debug)]
+pub struct TagKeys {
+    current: DerivedKey,
+    previous: Option<DerivedKey>,
+}
+
+impl TagKeys {
+    /// Tags with `current`, and accepts the tags of both.
+    #[must_use]
+    pub const fn new(current: DerivedKey, previous: Option<DerivedKey>) -> Self {
+        Self { current, previous }
+    }
+
+    /// The token's text. It is a secret.
+    #[must_use]
+    pub fn encode(&self, token: &RefreshToken) -> String {
+        let mut bytes = Vec::with_capacity(BODY + TAG);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(token.session.as_bytes());
+        bytes.extend_from_slice(&token.generation.to_be_bytes());
+        bytes.extend_from_slice(&token.family.0);
+        let mac = self.current.mac(&bytes);
+        bytes.extend_from_slice(&mac[..TAG]);
+        let text = PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode(&bytes);
+        bytes.zeroize();
+        text
+    }
+
+    /// Reads a token back.
+    ///
+    /// # Errors
+    /// [`Malformed`] when this text was not issued here: a single bit that differs is enough.
+    pub fn decode(&self, text: &str) -> Result<RefreshToken, Malformed> {
+        let encoded = text.strip_prefix(PREFIX).ok_or(Malformed)?;
+        // The exact length first: nobody has us decode megabytes.
+        let mut bytes = [0; BODY + TAG];
+        if encoded.len() != (BODY + TAG) * 4 / 3 + 1 {
+            return Err(Malformed);
+        }
+        let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).map_err(|_| Malformed)?;
+        let (body, tag) = bytes.split_at(BODY);
+        let genuine = |key: &DerivedKey| equal(&key.mac(body)[..TAG], tag);
+        let known = genuine(&self.current) || self.previous.as_ref().is_some_and(genuine);
+        if length != BODY + TAG || body[0] != VERSION || !known {
+            return Err(Malformed);
+        }
+        let token = RefreshToken {
+            session: Uuid::from_bytes(part(body, 1)),
+            generation: u32::from_be_bytes(part(body, 1 + ID)),
+            family: FamilySecret(part(body, 1 + ID + GENERATION)),
+        };
+        bytes.zeroize();
+        Ok(token)
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
+    std::array::from_fn(|i| bytes[from + i])
+}

@@ -1,0 +1,214 @@
+//! The blocklist: what was taken back before it expired.
+//!
+//! One keyspace of ids: a row names a token (its `jti`) or a session (its `sid`), and a token is refused when either
+//! of its two is there. Every node mirrors the table in memory, so that a check costs no I/O. A row lives until the
+//! last token that it can concern has expired, so the table stays as small as the access lifetime is short.
+//!
+//! A revocation takes effect here after its commit and before its answer, by a hook on the unit that stores it
+//! ([`Revocations::revoke`]): there is no way to store one and forget to apply it. What other processes store is
+//! found by [`Revocations::follow`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+
+use crate::clock::{Clock, Timestamp};
+use crate::database::schema::blocklist;
+use crate::database::{AnyConnection, Database, FileWatch, Id, StoreError, Tx};
+
+/// How long a revocation stays listed beyond the longest life of an access token and a verifier's leeway: time for a
+/// request that was past its check when the revocation came to sign a token yet.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// Rows that a purge deletes at once, so that no other unit waits long for it.
+const PURGE_BATCH: i64 = 500;
+
+/// What to do with a token while the list may be out of date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// Refuse every token for the time being.
+    FailClosed,
+    /// Go on with the list as it was.
+    FailOpen,
+}
+
+/// The settings of revocation.
+#[derive(Clone, Copy, Debug)]
+pub struct RevocationPolicy {
+    /// The life of an access token plus the leeway that verifiers grant.
+    pub token_life: Duration,
+    /// The age from which on the mirror may not be trusted.
+    pub max_staleness: Duration,
+    /// What happens then.
+    pub when_stale: WhenStale,
+}
+
+/// The answer for one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing was revoked.
+    Good,
+    /// The token or its session was revoked.
+    Revoked,
+    /// The list is too old to know, and the policy is to refuse.
+    Unknown,
+}
+
+/// The blocklist of this node. Clones share it.
+#[derive(Clone)]
+pub struct Revocations {
+    db: Database,
+    clock: Clock,
+    policy: RevocationPolicy,
+    mirror: Arc<RwLock<Mirror>>,
+}
+
+struct Mirror {
+    /// When each listed id may be forgotten.
+    listed: HashMap<Id, Timestamp>,
+    /// When the list was last known to be complete.
+    known_at: Instant,
+}
+
+impl Revocations {
+    /// Loads the list; nothing may be answered before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn load(
+        db: Database,
+        clock: Clock,
+        policy: RevocationPolicy,
+    ) -> Result<Self, StoreError> {
+        let known_at = clock.monotonic();
+        let now = clock.now();
+        let listed = db.read(move |c| listed(c, now)).await?;
+        let mirror = Arc::new(RwLock::new(Mirror { listed, known_at }));
+        Ok(Self { db, clock, policy, mirror })
+    }
+
+    /// How a token with these ids stands.
+    #[must_use]
+    pub fn standing(&self, jti: Id, sid: Id) -> Standing {
+        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        if mirror.listed.contains_key(&jti) || mirror.listed.contains_key(&sid) {
+            Standing::Revoked
+        } else if self.policy.when_stale == WhenStale::FailClosed
+            && self.age(&mirror) > self.policy.max_staleness
+        {
+            Standing::Unknown
+        } else {
+            Standing::Good
+        }
+    }
+
+    /// How long ago the list was last known to be complete.
+    #[must_use]
+    pub fn staleness(&self) -> Duration {
+        self.age(&self.mirror.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Revokes a token or a session as part of a unit of work: stored with it, and in force here from its commit on,
+    /// before its answer leaves.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
+        let expires_at = now.plus(self.policy.token_life).plus(MARGIN);
+        insert(tx.connection(), id, expires_at, now)?;
+        let mirror = Arc::clone(&self.mirror);
+        tx.after_commit(move || {
+            mirror.write().unwrap_or_else(PoisonError::into_inner).listed.insert(id, expires_at);
+        });
+        Ok(())
+    }
+
+    /// Takes over what another process has written to the file since the last call: the command line, or a second
+    /// instance that starts while this one drains.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read; the list then grows stale.
+    pub fn follow(&self, watch: &mut FileWatch) -> Result<(), StoreError> {
+        let known_at = self.clock.monotonic();
+        let fresh = if watch.changed()? {
+            let now = self.clock.now();
+            Some(watch.read(|c| listed(c, now))?)
+        } else {
+            None
+        };
+        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        // Added to, never replaced: what this node revoked after the reading is not in it.
+        mirror.listed.extend(fresh.into_iter().flatten());
+        mirror.known_at = known_at;
+        Ok(())
+    }
+
+    /// Forgets what can no longer concern any token: a batch of rows, and whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the rows cannot be deleted; the next call will try again.
+    pub async fn purge(&self) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let deleted = self.db.write(move |tx| delete_expired(tx.connection(), now)).await?;
+        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        mirror.listed.retain(|_, expires_at| *expires_at > now);
+        Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
+    }
+
+    fn age(&self, mirror: &Mirror) -> Duration {
+        self.clock.monotonic().saturating_duration_since(mirror.known_at)
+    }
+}
+
+fn listed(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<HashMap<Id, Timestamp>> {
+    let rows: Vec<(Id, Timestamp)> = blocklist::table
+        .filter(blocklist::expires_at.gt(now))
+        .select((blocklist::id, blocklist::expires_at))
+        .load(connection)?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Revoking twice is a success, and the later end counts.
+fn insert(
+    connection: &mut AnyConnection,
+    id: Id,
+    expires_at: Timestamp,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let updated = diesel::update(blocklist::table.find(id))
+        .set(blocklist::expires_at.eq(expires_at))
+        .execute(connection)?;
+    if updated == 0 {
+        let row = (
+            blocklist::id.eq(id),
+            blocklist::expires_at.eq(expires_at),
+            blocklist::revoked_at.eq(now),
+        );
+        // `on_conflict` does not exist for both databases at once.
+        match connection {
+            AnyConnection::Sqlite(c) => diesel::insert_into(blocklist::table)
+                .values(row)
+                .on_conflict_do_nothing()
+                .execute(c),
+            AnyConnection::Postgres(c) => diesel::insert_into(blocklist::table)
+                .values(row)
+                .on_conflict_do_nothing()
+                .execute(c),
+        }?;
+    }
+    Ok(())
+}
+
+fn delete_expired(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<usize> {
+    let expired: Vec<Id> = blocklist::table
+        .filter(blocklist::expires_at.le(now))
+        .select(blocklist::id)
+        .limit(PURGE_BATCH)
+        .load(connection)?;
+    for id in &expired {
+        diesel::delete(blocklist::table.find(id)).execute(connection)?;
+    }
+    Ok(expired.len())
+}

@@ -1,0 +1,413 @@
+//! Sessions: started by a login, carried on by refreshes, ended by a logout, a theft, a change of password or time.
+//!
+//! A session is one row, and a refresh changes that row and adds none. What a refresh token at hand means is decided
+//! by one pure function, [`rotation::decide`]; [`refresh`] carries it out. Whatever ends a session also puts its id on
+//! the blocklist, in the same unit of work, so its access tokens end with it.
+
+pub mod access;
+pub mod refresh;
+pub mod rotation;
+mod rows;
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+use serde::Serialize;
+
+use crate::clock::{Clock, Timestamp};
+use crate::database::{Database, Id, StoreError, Tx};
+use crate::keys::Keys;
+use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
+use crate::revocations::Revocations;
+use crate::secret::{equal, random_bytes};
+use crate::tokens::{Claims, Expected, TokenId};
+
+use rotation::EndReason;
+use rows::NewSession;
+
+/// Sessions and past sessions that a purge looks at in one unit of work.
+const PURGE_BATCH: i64 = 200;
+
+/// The client that a session belongs to as long as none is registered (RFC 9068 2.2 wants one named).
+const BUILT_IN_CLIENT: &str = "doorward";
+
+/// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
+#[derive(Clone, Debug)]
+pub struct SessionPolicy {
+    /// How long a session lives without being refreshed.
+    pub sliding: Duration,
+    /// How long a session lives at all.
+    pub absolute: Duration,
+    /// How long after a rotation its predecessor is answered without question; zero for never.
+    pub retry_window: Duration,
+    /// Live sessions that a user may have.
+    pub max_per_user: u32,
+    /// How long an ended session is remembered.
+    pub keep_ended: Duration,
+    /// How long an address counts as known after a session was used from it.
+    pub known_address_for: Duration,
+    /// `iss` and `aud` of access tokens, and the leeway of their check here.
+    pub expected: Expected,
+    /// The life of an access token.
+    pub token_lifetime: Duration,
+}
+
+/// Sessions and their tokens. Clones share everything.
+#[derive(Clone)]
+pub struct Sessions {
+    db: Database,
+    clock: Clock,
+    keys: Keys,
+    revocations: Revocations,
+    tags: TagKeys,
+    policy: SessionPolicy,
+}
+
+/// Whose session it is, as far as its tokens say.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// The account.
+    pub user: Id,
+    /// Roles that the tokens carry.
+    pub roles: Vec<String>,
+}
+
+/// What a session remembers of the other end, for its owner to recognise it by.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    /// A name that the client chose.
+    pub label: Option<String>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
+    /// The client's address, or its network where addresses are handed out by the network.
+    pub address: Option<String>,
+}
+
+/// What a login and a refresh answer (RFC 6749 5.1, and what a client needs beside it).
+#[derive(Serialize)]
+pub struct Tokens {
+    token_type: &'static str,
+    access_token: String,
+    expires_in: u64,
+    refresh_token: String,
+    refresh_expires_in: u64,
+    generation: u32,
+    session_id: Id,
+}
+
+/// A session as its owner sees it in the list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Session {
+    id: Id,
+    label: Option<String>,
+    user_agent: Option<String>,
+    address: Option<String>,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+    expires_at: Timestamp,
+    current: bool,
+}
+
+/// Which of a user's sessions a logout ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The one that asks.
+    This,
+    /// All but the one that asks.
+    Others,
+    /// Every one.
+    All,
+}
+
+/// Why tokens cannot be issued, though the session is good.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing key failed.
+    #[error("the access token cannot be signed")]
+    Signing,
+}
+
+/// Why a logout by refresh token did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LogOutError {
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No session has this token.
+    #[error("no session has this refresh token")]
+    Unknown,
+}
+
+/// The right to tokens that a unit of work granted: a session, at a generation, at a moment.
+#[derive(Debug)]
+pub struct Grant {
+    holder: Holder,
+    token: RefreshToken,
+    client_id: String,
+    granted_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Sessions {
+    /// Puts the parts together.
+    #[must_use]
+    pub const fn new(
+        db: Database,
+        clock: Clock,
+        keys: Keys,
+        revocations: Revocations,
+        tags: TagKeys,
+        policy: SessionPolicy,
+    ) -> Self {
+        Self { db, clock, keys, revocations, tags, policy }
+    }
+
+    /// Starts a session in the caller's unit of work, which has locked the user's row by updating it.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn start(
+        &self,
+        tx: &mut Tx<'_>,
+        holder: &Holder,
+        device: &Device,
+        now: Timestamp,
+    ) -> QueryResult<Grant> {
+        self.make_room(tx, holder.user, now)?;
+        let family = FamilySecret::generate();
+        let id = Id::new(now);
+        let ends_at = now.plus(self.policy.absolute);
+        let expires_at = ends_at.min(now.plus(self.policy.sliding));
+        let session = NewSession {
+            id,
+            user_id: holder.user,
+            client_id: BUILT_IN_CLIENT,
+            family_hash: family.digest(),
+            created_at: now,
+            expires_at,
+            ends_at,
+            device,
+        };
+        rows::insert(tx.connection(), &session)?;
+        tracing::info!(event = "session_started", user = %holder.user, session = %id);
+        Ok(Grant {
+            holder: holder.clone(),
+            token: RefreshToken::first(id.uuid(), family),
+            client_id: BUILT_IN_CLIENT.to_owned(),
+            granted_at: now,
+            expires_at,
+        })
+    }
+
+    /// Signs and encodes what a unit of work granted.
+    ///
+    /// # Errors
+    /// [`IssueError::Signing`].
+    pub fn issue(&self, grant: &Grant) -> Result<Tokens, IssueError> {
+        let at = grant.granted_at;
+        let lifetime = self.policy.token_lifetime.min(grant.expires_at.since(at));
+        let session = Id::from(grant.token.session);
+        let claims = Claims {
+            iss: self.policy.expected.issuer.clone(),
+            sub: grant.holder.user.uuid(),
+            aud: self.policy.expected.audience.as_str().into(),
+            iat: at.unix_seconds(),
+            exp: at.plus(lifetime).unix_seconds(),
+            jti: TokenId::from_bits(u64::from_be_bytes(random_bytes())),
+            client_id: grant.client_id.clone(),
+            sid: session.uuid(),
+            scope: None,
+            roles: grant.holder.roles.clone(),
+        };
+        let access_token = self.keys.signing().sign(&claims).map_err(|error| {
+            tracing::error!(%error, "an access token cannot be signed");
+            IssueError::Signing
+        })?;
+        Ok(Tokens {
+            token_type: "Bearer",
+            access_token,
+            expires_in: lifetime.as_secs(),
+            refresh_token: self.tags.encode(&grant.token),
+            refresh_expires_in: grant.expires_at.since(at).as_secs(),
+            generation: grant.token.generation,
+            session_id: session,
+        })
+    }
+
+    /// Reads a refresh token whose tag shows that it was issued here; the database is not asked.
+    ///
+    /// # Errors
+    /// [`Malformed`] for everything else.
+    pub fn parse_token(&self, text: &str) -> Result<RefreshToken, Malformed> {
+        self.tags.decode(text)
+    }
+
+    /// The user's live sessions, the one used last first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list(&self, user: Id, current: Id) -> Result<Vec<Session>, StoreError> {
+        let now = self.clock.now();
+        let mut sessions = self.db.read(move |c| rows::live(c, user, now)).await?;
+        for session in &mut sessions {
+            session.current = session.id == current;
+        }
+        Ok(sessions)
+    }
+
+    /// Ends one live session of the user by its id; false when the user has none of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be stored: the session is still live.
+    pub async fn end(&self, user: Id, session: Id) -> Result<bool, StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let own = rows::live(tx.connection(), user, now)?.iter().any(|s| s.id == session);
+                Ok(own && this.end_one(tx, session, EndReason::Ended, now)?)
+            })
+            .await
+    }
+
+    /// Logs out: ends the sessions of the user that `scope` names.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be stored: none of them has ended.
+    pub async fn log_out(&self, user: Id, session: Id, scope: Scope) -> Result<(), StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                match scope {
+                    Scope::This => {
+                        this.end_one(tx, session, EndReason::Logout, now)?;
+                    }
+                    Scope::Others => {
+                        this.end_all(tx, user, Some(session), EndReason::Logout, now)?;
+                    }
+                    Scope::All => this.end_all(tx, user, None, EndReason::Logout, now)?,
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Logs out the session of a refresh token, whatever its generation. A session that has ended already is a
+    /// success.
+    ///
+    /// # Errors
+    /// [`LogOutError`]: nothing has ended.
+    pub async fn log_out_by_token(&self, token: RefreshToken) -> Result<(), LogOutError> {
+        let this = self.clone();
+        let known = self
+            .db
+            .write(move |tx| {
+                let known = row_of(tx, &token)?.is_some();
+                if known {
+                    let now = this.clock.now();
+                    this.end_one(tx, token.session.into(), EndReason::Logout, now)?;
+                }
+                Ok(known)
+            })
+            .await?;
+        if known { Ok(()) } else { Err(LogOutError::Unknown) }
+    }
+
+    /// Ends every live session of the user but `except`, in the caller's unit of work.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn end_all(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        except: Option<Id>,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        for session in rows::live(tx.connection(), user, now)? {
+            if Some(session.id) != except {
+                self.end_one(tx, session.id, reason, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what identifies a person from the user's sessions, for an account that is closed.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn forget_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+        rows::forget_devices(tx.connection(), user)
+    }
+
+    /// Whether the user has, or had within the time that ended sessions are kept, a session that this token belongs
+    /// to: the sign of a device that logged in before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn knows_device(&self, user: Id, token: &RefreshToken) -> Result<bool, StoreError> {
+        let (session, digest) = (Id::from(token.session), token.family_digest());
+        let row = self.db.read(move |c| rows::find(c, session)).await?;
+        Ok(row.is_some_and(|row| row.user_id == user && equal(&row.family_hash, &digest)))
+    }
+
+    /// Whether the user has, or had within the time that ended sessions are kept, a session at this address that was
+    /// not ended for suspicion.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn knows_address(&self, user: Id, address: String) -> Result<bool, StoreError> {
+        let since = self.clock.now().minus(self.policy.known_address_for);
+        self.db.read(move |c| rows::has_address(c, user, &address, since)).await
+    }
+
+    /// Deletes a batch of sessions that ended longer ago than they are kept; whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be deleted.
+    pub async fn purge(&self) -> Result<bool, StoreError> {
+        let before = self.clock.now().minus(self.policy.keep_ended);
+        let deleted =
+            self.db.write(move |tx| rows::delete_old(tx.connection(), before, PURGE_BATCH)).await?;
+        Ok(deleted > 0)
+    }
+
+    /// Ends a live session and revokes its access tokens; false when it was not live.
+    fn end_one(
+        &self,
+        tx: &mut Tx<'_>,
+        session: Id,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> QueryResult<bool> {
+        let ended = rows::end(tx.connection(), session, reason, now)?;
+        if ended {
+            self.revocations.revoke(tx, session, now)?;
+            tracing::info!(event = "session_ended", %session, reason = reason.as_str());
+        }
+        Ok(ended)
+    }
+
+    /// Ends as many sessions as must give way to one more: never refreshed ones first, then the least recently used.
+    fn make_room(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<()> {
+        let live = rows::count_live(tx.connection(), user, now)?;
+        let surplus = live + 1 - i64::from(self.policy.max_per_user);
+        if surplus > 0 {
+            for session in rows::least_used(tx.connection(), user, now, surplus)? {
+                self.end_one(tx, session, EndReason::TooManySessions, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The row that this token belongs to by its id and its family secret.
+fn row_of(tx: &mut Tx<'_>, token: &RefreshToken) -> QueryResult<Option<rows::Row>> {
+    let row = rows::find(tx.connection(), token.session.into())?;
+    Ok(row.filter(|row| equal(&row.family_hash, &token.family_digest())))
+}

@@ -1,0 +1,50 @@
+//! Who asks: an access token, checked without I/O.
+
+use super::Sessions;
+use crate::database::Id;
+use crate::revocations::Standing;
+use crate::tokens::{self, TokenError};
+
+/// The holder of a good access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The account (`sub`).
+    pub user: Id,
+    /// The session (`sid`).
+    pub session: Id,
+}
+
+/// Why an access token is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// It is none of this issuer's, or not any more.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It, or its session, was revoked.
+    #[error("the token was revoked")]
+    Revoked,
+    /// Whether it was revoked cannot be known at the moment.
+    #[error("the revocation list is out of date")]
+    Stale,
+}
+
+impl Sessions {
+    /// Checks an access token: signature, claims, time and revocation.
+    ///
+    /// # Errors
+    /// [`AccessError`] names what is wrong with it.
+    pub fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
+        let claims = tokens::verify(
+            token,
+            |kid| self.keys.verifying(kid),
+            &self.policy.expected,
+            self.clock.now(),
+        )?;
+        let access = Access { user: claims.sub.into(), session: claims.sid.into() };
+        match self.revocations.standing(claims.jti.uuid().into(), access.session) {
+            Standing::Good => Ok(access),
+            Standing::Revoked => Err(AccessError::Revoked),
+            Standing::Unknown => Err(AccessError::Stale),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A refresh: what [`decide`] says, carried out in one unit of work.
+
+use diesel::QueryResult;
+
+use super::rotation::{EndReason, KeyHash, SessionState, Step, decide, slide};
+use super::rows::{self, Change};
+use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
+use crate::database::{Id, StoreError, Tx};
+use crate::refresh_token::RefreshToken;
+
+/// How often a refresh that lost a race reads the row again; each loss means that another one won.
+const ATTEMPTS: usize = 20;
+
+/// Why a refresh answered no tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The session is over, or never was. Terminal: the client has to log in again.
+    #[error("the refresh token is refused")]
+    Refused(Refusal),
+    /// The token may still be good; the database did not answer.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+impl RefreshError {
+    /// For a token that no session has.
+    #[must_use]
+    pub const fn unknown() -> Self {
+        Self::Refused(Refusal::UnknownToken)
+    }
+}
+
+impl From<StoreError> for RefreshError {
+    fn from(error: StoreError) -> Self {
+        Self::Issue(error.into())
+    }
+}
+
+/// Why a refresh token is not good any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is none, or its session is forgotten.
+    UnknownToken,
+    /// Its session was not refreshed in time, or has lived as long as any may.
+    Expired,
+    /// Its session was ended.
+    Ended(EndReason),
+}
+
+impl Refusal {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "unknown_token",
+            Self::Expired => "expired",
+            Self::Ended(reason) => reason.as_str(),
+        }
+    }
+
+    /// One sentence for a person.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "This is not a refresh token of a session here. Log in again.",
+            Self::Expired => "The session has expired. Log in again.",
+            Self::Ended(EndReason::Logout) => "The session was logged out. Log in again.",
+            Self::Ended(EndReason::Ended) => {
+                "The session was ended from the list of sessions. Log in again."
+            }
+            Self::Ended(EndReason::RefreshTokenReused) => {
+                "A spent refresh token of this session was used again, so somebody may have stolen it. Log in again."
+            }
+            Self::Ended(EndReason::PasswordChanged) => "The password was changed. Log in again.",
+            Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
+            Self::Ended(EndReason::AccountClosed) => "The account was closed.",
+            Self::Ended(EndReason::TooManySessions) => {
+                "The session gave way to a newer one of the same account. Log in again."
+            }
+        }
+    }
+}
+
+impl Sessions {
+    /// Answers the tokens that follow a refresh token. `key` is the request's `Idempotency-Key`, by which a client
+    /// proves that it asks again; `device` is where it asks from.
+    ///
+    /// # Errors
+    /// [`RefreshError`]: a refusal is final, anything else is worth a retry with the same token and key.
+    pub async fn refresh(
+        &self,
+        token: RefreshToken,
+        key: Option<&[u8]>,
+        device: Device,
+    ) -> Result<Tokens, RefreshError> {
+        let key = key.map(KeyHash::of);
+        let this = self.clone();
+        let verdict = self.db.write(move |tx| this.take_turn(tx, &token, key, &device)).await?;
+        let grant = verdict.map_err(RefreshError::Refused)?;
+        Ok(self.issue(&grant)?)
+    }
+
+    fn take_turn(
+        &self,
+        tx: &mut Tx<'_>,
+        token: &RefreshToken,
+        key: Option<KeyHash>,
+        device: &Device,
+    ) -> QueryResult<Result<Grant, Refusal>> {
+        let session = Id::from(token.session);
+        for _ in 0..ATTEMPTS {
+            let Some(row) = row_of(tx, token)? else {
+                return Ok(Err(Refusal::UnknownToken));
+            };
+            let (state, now) = (row.state(), self.clock.now());
+            let expires_at = slide(&state, now, self.policy.sliding);
+            let used = Change {
+                rotated_at: Some(now.as_micros()),
+                last_seen_at: Some(now.as_micros()),
+                expires_at: Some(expires_at.as_micros()),
+                ..Change::default()
+            };
+            let step = decide(&state, token.generation, key, now, self.policy.retry_window);
+            let (generation, change) = match step {
+                Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason))),
+                Step::Expired => return Ok(Err(Refusal::Expired)),
+                Step::Reuse => {
+                    warn(session, token, &state, "refresh_token_reused");
+                    self.end_one(tx, session, EndReason::RefreshTokenReused, now)?;
+                    return Ok(Err(Refusal::Ended(EndReason::RefreshTokenReused)));
+                }
+                Step::Answer => (state.generation, None),
+                Step::AnswerAndKeep(keys) => {
+                    let retry_keys = Some(KeyHash::join(&keys));
+                    (state.generation, Some(Change { retry_keys, ..Change::default() }))
+                }
+                Step::Reopen => (state.generation, Some(used)),
+                Step::Forgive => {
+                    let forgiven_generation = Some(i64::from(state.generation));
+                    (state.generation, Some(Change { forgiven_generation, ..used }))
+                }
+                Step::Rotate { to, keys, fast_forward } => {
+                    if fast_forward {
+                        warn(session, token, &state, "database_older_than_token");
+                    }
+                    let change = Change {
+                        generation: Some(i64::from(to)),
+                        retry_keys: Some(KeyHash::join(&keys)),
+                        user_agent: device.user_agent.clone(),
+                        address: device.address.clone(),
+                        ..used
+                    };
+                    (to, Some(change))
+                }
+            };
+            if change.is_none() && row.was_elsewhere(device) {
+                // A tab behind another proxy, or a thief beside the owner: nobody can tell from here.
+                tracing::info!(event = "refresh_replayed_elsewhere", %session);
+            }
+            let expires_at = match &change {
+                Some(Change { expires_at: Some(_), .. }) => expires_at,
+                _ => row.expires_at,
+            };
+            let stands = match change {
+                Some(change) => rows::compare_and_set(tx.connection(), session, &row, &change)?,
+                None => true,
+            };
+            if stands {
+                return Ok(Ok(Grant {
+                    holder: row.holder(),
+                    token: token.at_generation(generation),
+                    client_id: row.client_id,
+                    granted_at: now,
+                    expires_at,
+                }));
+            }
+        }
+        Err(diesel::result::Error::RollbackTransaction)
+    }
+}
+
+fn warn(session: Id, token: &RefreshToken, state: &SessionState, event: &str) {
+    let (presented, generation) = (token.generation, state.generation);
+    tracing::warn!(event, %session, presented, generation);
+}

@@ -1,0 +1,298 @@
+//! The sessions table: every statement that touches it.
+
+use diesel::prelude::*;
+
+use super::rotation::{EndReason, KeyHash, SessionState};
+use super::{Device, Holder, Session};
+use crate::clock::Timestamp;
+use crate::database::schema::{sessions, users};
+use crate::database::{AnyConnection, Id};
+
+/// A session about to begin.
+pub(super) struct NewSession<'a> {
+    pub id: Id,
+    pub user_id: Id,
+    pub client_id: &'a str,
+    pub family_hash: [u8; 32],
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub ends_at: Timestamp,
+    pub device: &'a Device,
+}
+
+/// A session as a refresh needs it.
+#[derive(Debug, Queryable)]
+pub(super) struct Row {
+    pub user_id: Id,
+    pub client_id: String,
+    pub family_hash: Vec<u8>,
+    generation: i64,
+    rotated_at: Option<Timestamp>,
+    retry_keys: Vec<u8>,
+    forgiven_generation: Option<i64>,
+    pub expires_at: Timestamp,
+    ends_at: Timestamp,
+    end_reason: Option<String>,
+    user_agent: Option<String>,
+    address: Option<String>,
+    roles: String,
+    disabled_at: Option<Timestamp>,
+}
+
+impl Row {
+    /// What the rotation rule goes by.
+    pub(super) fn state(&self) -> SessionState {
+        let ended = match (self.end_reason.as_deref(), self.disabled_at) {
+            // A name that a later version wrote ends the session all the same.
+            (Some(name), _) => Some(EndReason::parse(name).unwrap_or(EndReason::Ended)),
+            (None, Some(_)) => Some(EndReason::AccountDisabled),
+            (None, None) => None,
+        };
+        SessionState {
+            generation: generation(self.generation),
+            rotated_at: self.rotated_at,
+            retry_keys: KeyHash::split(&self.retry_keys),
+            forgiven_generation: self.forgiven_generation.map(generation),
+            ended,
+            expires_at: self.expires_at,
+            ends_at: self.ends_at,
+        }
+    }
+}
+
+impl Row {
+    pub(super) fn holder(&self) -> Holder {
+        let roles = self.roles.split_whitespace().map(str::to_owned).collect();
+        Holder { user: self.user_id, roles }
+    }
+
+    /// Whether a request comes from another place than the last rotation's.
+    pub(super) fn was_elsewhere(&self, device: &Device) -> bool {
+        self.address != device.address || self.user_agent != device.user_agent
+    }
+}
+
+fn generation(column: i64) -> u32 {
+    u32::try_from(column).unwrap_or(u32::MAX)
+}
+
+pub(super) fn insert(connection: &mut AnyConnection, new: &NewSession<'_>) -> QueryResult<()> {
+    diesel::insert_into(sessions::table)
+        .values((
+            sessions::id.eq(new.id),
+            sessions::user_id.eq(new.user_id),
+            sessions::client_id.eq(new.client_id),
+            sessions::family_hash.eq(new.family_hash.as_slice()),
+            sessions::generation.eq(0_i64),
+            sessions::retry_keys.eq([].as_slice()),
+            sessions::created_at.eq(new.created_at),
+            sessions::last_seen_at.eq(new.created_at),
+            sessions::expires_at.eq(new.expires_at),
+            sessions::ends_at.eq(new.ends_at),
+            sessions::label.eq(new.device.label.as_deref()),
+            sessions::user_agent.eq(new.device.user_agent.as_deref()),
+            sessions::address.eq(new.device.address.as_deref()),
+        ))
+        .execute(connection)
+        .map(drop)
+}
+
+/// A session with what its owner's account says about it.
+pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Row>> {
+    sessions::table
+        .inner_join(users::table)
+        .filter(sessions::id.eq(id))
+        .select((
+            sessions::user_id,
+            sessions::client_id,
+            sessions::family_hash,
+            sessions::generation,
+            sessions::rotated_at,
+            sessions::retry_keys,
+            sessions::forgiven_generation,
+            sessions::expires_at,
+            sessions::ends_at,
+            sessions::end_reason,
+            sessions::user_agent,
+            sessions::address,
+            users::roles,
+            users::disabled_at,
+        ))
+        .first(connection)
+        .optional()
+}
+
+/// What a refresh changes. `None` leaves a column as it is.
+#[derive(Debug, Default, AsChangeset)]
+#[diesel(table_name = sessions)]
+pub(super) struct Change {
+    pub generation: Option<i64>,
+    pub rotated_at: Option<i64>,
+    pub retry_keys: Option<Vec<u8>>,
+    pub forgiven_generation: Option<i64>,
+    pub last_seen_at: Option<i64>,
+    pub expires_at: Option<i64>,
+    pub user_agent: Option<String>,
+    pub address: Option<String>,
+}
+
+/// Changes a live session that is still as it was read: the compare-and-set that makes one lineage of all refreshes.
+/// False when somebody was faster.
+pub(super) fn compare_and_set(
+    connection: &mut AnyConnection,
+    id: Id,
+    seen: &Row,
+    change: &Change,
+) -> QueryResult<bool> {
+    let rotated_at = seen.rotated_at.map(Timestamp::as_micros);
+    diesel::update(
+        sessions::table
+            .filter(sessions::id.eq(id))
+            .filter(sessions::generation.eq(seen.generation))
+            // Only a session that never rotated has none, and it is at generation 0 then.
+            .filter(sessions::rotated_at.eq(rotated_at).or(sessions::rotated_at.is_null()))
+            .filter(sessions::retry_keys.eq(seen.retry_keys.as_slice()))
+            .filter(sessions::revoked_at.is_null()),
+    )
+    .set(change)
+    .execute(connection)
+    .map(|rows| rows == 1)
+}
+
+/// Ends a live session; false when it is not live.
+pub(super) fn end(
+    connection: &mut AnyConnection,
+    id: Id,
+    reason: EndReason,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
+        .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+type SessionColumns =
+    (Id, Option<String>, Option<String>, Option<String>, Timestamp, Timestamp, Timestamp);
+
+/// The user's live sessions, the one used last first.
+pub(super) fn live(
+    connection: &mut AnyConnection,
+    user: Id,
+    now: Timestamp,
+) -> QueryResult<Vec<Session>> {
+    let rows: Vec<SessionColumns> = sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .order((sessions::last_seen_at.desc(), sessions::id.desc()))
+        .select((
+            sessions::id,
+            sessions::label,
+            sessions::user_agent,
+            sessions::address,
+            sessions::created_at,
+            sessions::last_seen_at,
+            sessions::expires_at,
+        ))
+        .load(connection)?;
+    let session =
+        |(id, label, user_agent, address, created_at, last_seen_at, expires_at)| Session {
+            id,
+            label,
+            user_agent,
+            address,
+            created_at,
+            last_seen_at,
+            expires_at,
+            current: false,
+        };
+    Ok(rows.into_iter().map(session).collect())
+}
+
+pub(super) fn count_live(
+    connection: &mut AnyConnection,
+    user: Id,
+    now: Timestamp,
+) -> QueryResult<i64> {
+    sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .count()
+        .get_result(connection)
+}
+
+/// The sessions that give way first.
+pub(super) fn least_used(
+    connection: &mut AnyConnection,
+    user: Id,
+    now: Timestamp,
+    limit: i64,
+) -> QueryResult<Vec<Id>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .order((sessions::rotated_at.is_not_null(), sessions::last_seen_at, sessions::id))
+        .select(sessions::id)
+        .limit(limit)
+        .load(connection)
+}
+
+/// Whether a session of the user was at this address since then and did not end for suspicion.
+pub(super) fn has_address(
+    connection: &mut AnyConnection,
+    user: Id,
+    address: &str,
+    since: Timestamp,
+) -> QueryResult<bool> {
+    let suspicious =
+        [EndReason::RefreshTokenReused, EndReason::PasswordChanged].map(EndReason::as_str);
+    let found: i64 =
+        sessions::table
+            .filter(sessions::user_id.eq(user))
+            .filter(sessions::address.eq(address))
+            .filter(sessions::last_seen_at.gt(since))
+            .filter(sessions::end_reason.is_null().or(
+                sessions::end_reason.ne(suspicious[0]).and(sessions::end_reason.ne(suspicious[1])),
+            ))
+            .count()
+            .get_result(connection)?;
+    Ok(found > 0)
+}
+
+pub(super) fn forget_devices(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
+    let nothing = None::<String>;
+    diesel::update(sessions::table.filter(sessions::user_id.eq(user)))
+        .set((
+            sessions::label.eq(&nothing),
+            sessions::user_agent.eq(&nothing),
+            sessions::address.eq(&nothing),
+        ))
+        .execute(connection)
+        .map(drop)
+}
+
+/// Deletes sessions that were revoked, or came to their absolute end, before then.
+pub(super) fn delete_old(
+    connection: &mut AnyConnection,
+    before: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let revoked: Vec<Id> = sessions::table
+        .filter(sessions::revoked_at.lt(before))
+        .select(sessions::id)
+        .limit(limit)
+        .load(connection)?;
+    let over: Vec<Id> = sessions::table
+        .filter(sessions::ends_at.lt(before))
+        .select(sessions::id)
+        .limit(limit)
+        .load(connection)?;
+    let mut deleted = 0;
+    for id in revoked.iter().chain(&over) {
+        deleted += diesel::delete(sessions::table.find(id)).execute(connection)?;
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,223 @@
+//! A small fluent client. Every answer is held against `openapi.yaml` before a test sees it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::TestApp;
+use super::contract;
+
+/// A password that the policy likes.
+pub const PASSWORD: &str = "seven otters juggle lanterns";
+
+/// An answer that agrees with the contract.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn assert_status(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    #[track_caller]
+    pub fn assert_problem(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{}", self.text);
+        self
+    }
+
+    /// A refusal of a refresh token, with the reason why the session is over.
+    #[track_caller]
+    pub fn assert_ended(self, reason: &str) -> Self {
+        let answer = self.assert_problem(401, "invalid_grant");
+        assert_eq!(answer.body["reason"], reason, "{}", answer.text);
+        assert_eq!(answer.body["error"], "invalid_grant");
+        answer
+    }
+
+    #[track_caller]
+    pub fn tokens(self) -> Tokens {
+        Tokens::of(&self.assert_status(200).body)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// What a login or a refresh answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+    pub generation: u64,
+    pub session: String,
+}
+
+impl Tokens {
+    #[track_caller]
+    fn of(body: &Value) -> Self {
+        let text = |name: &str| body[name].as_str().expect("a token answer").to_owned();
+        Self {
+            access: text("access_token"),
+            refresh: text("refresh_token"),
+            generation: body["generation"].as_u64().expect("a generation"),
+            session: text("session_id"),
+        }
+    }
+}
+
+/// A request that a test builds.
+pub struct Call<'a> {
+    app: &'a TestApp,
+    method: Method,
+    path: String,
+    request: reqwest::RequestBuilder,
+}
+
+impl Call<'_> {
+    pub fn bearer(mut self, token: &str) -> Self {
+        self.request = self.request.bearer_auth(token);
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn json(mut self, body: &Value) -> Self {
+        self.request = self.request.json(body);
+        self
+    }
+
+    pub fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.header("content-type", content_type).body(body);
+        self
+    }
+
+    pub async fn send(self) -> Answer {
+        self.try_send().await.expect("the service answers")
+    }
+
+    /// For a test that pulls the service down under its requests.
+    pub async fn try_send(self) -> reqwest::Result<Answer> {
+        let response = self.request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await?;
+        contract::check(self.method.as_str(), &self.path, status, &headers, &bytes);
+        let _ = self.app;
+        Ok(Answer {
+            status,
+            headers,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+}
+
+impl TestApp {
+    pub fn call(&self, method: &str, path: &str) -> Call<'_> {
+        let method: Method = method.parse().unwrap();
+        let request = self.http.request(method.clone(), self.url(path));
+        Call { app: self, method, path: path.to_owned(), request }
+    }
+
+    pub fn get(&self, path: &str) -> Call<'_> {
+        self.call("GET", path)
+    }
+
+    pub fn post(&self, path: &str) -> Call<'_> {
+        self.call("POST", path)
+    }
+
+    pub async fn register(&self, email: &str, password: &str) -> Answer {
+        self.post("/register").json(&json!({ "email": email, "password": password })).send().await
+    }
+
+    pub async fn log_in(&self, email: &str, password: &str) -> Answer {
+        self.post("/login").json(&json!({ "email": email, "password": password })).send().await
+    }
+
+    pub async fn refresh(&self, token: &str) -> Answer {
+        self.post("/refresh").json(&json!({ "refresh_token": token })).send().await
+    }
+
+    /// A refresh with an `Idempotency-Key`.
+    pub async fn refresh_with_key(&self, token: &str, key: &str) -> Answer {
+        self.post("/refresh")
+            .header("idempotency-key", key)
+            .json(&json!({ "refresh_token": token }))
+            .send()
+            .await
+    }
+
+    pub async fn me(&self, access: &str) -> Answer {
+        self.get("/me").bearer(access).send().await
+    }
+
+    /// Somebody who has an account and is logged in.
+    pub async fn signed_up(&self) -> User<'_> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let email = format!("user{}@example.com", COUNT.fetch_add(1, Ordering::Relaxed));
+        let account = self.register(&email, PASSWORD).await.assert_status(201);
+        let tokens = self.log_in(&email, PASSWORD).await.tokens();
+        let id = account.body["id"].as_str().unwrap().to_owned();
+        User { app: self, id, email, tokens }
+    }
+}
+
+/// Somebody with an account.
+pub struct User<'a> {
+    pub app: &'a TestApp,
+    pub id: String,
+    pub email: String,
+    pub tokens: Tokens,
+}
+
+impl User<'_> {
+    /// A second session of the same account.
+    pub async fn another_session(&self) -> Tokens {
+        self.app.log_in(&self.email, PASSWORD).await.tokens()
+    }
+
+    pub async fn me(&self) -> Answer {
+        self.app.me(&self.tokens.access).await
+    }
+
+    /// Refreshes with the token at hand, and keeps the new ones when there are any.
+    pub async fn refresh(&mut self) -> Answer {
+        let answer = self.app.refresh(&self.tokens.refresh).await;
+        if answer.status == 200 {
+            self.tokens = Tokens::of(&answer.body);
+        }
+        answer
+    }
+
+    pub async fn log_out(&self) -> Answer {
+        self.app.post("/logout").bearer(&self.tokens.access).send().await
+    }
+
+    pub async fn log_out_scope(&self, scope: &str) -> Answer {
+        let path = format!("/logout?scope={scope}");
+        self.app.post(&path).bearer(&self.tokens.access).send().await
+    }
+
+    pub async fn change_password(&self, present: &str, new: &str) -> Answer {
+        let body = json!({ "current_password": present, "new_password": new });
+        self.app.post("/me/password").bearer(&self.tokens.access).json(&body).send().await
+    }
+
+    pub async fn close(&self, password: &str) -> Answer {
+        let body = json!({ "password": password });
+        self.app.post("/me/close").bearer(&self.tokens.access).json(&body).send().await
+    }
+}

@@ -1,0 +1,725 @@
+//! The shape of the code base, checked by reading it: who may use whom, which crate lives where, what lies at the top.
+//!
+//! The rules are the tables below; a change of the architecture is a change of them. Every violation is reported with
+//! its file and line.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+use std::slice::Iter;
+
+/// Who may use whom. `module` allows all of a module, `module::Item` that item only. Modules use themselves freely.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("main", &["app", "config"]),
+    (
+        "app",
+        &[
+            "config",
+            "http",
+            "accounts",
+            "sessions",
+            "passwords",
+            "tokens",
+            "refresh_token",
+            "keys",
+            "revocations",
+            "database",
+            "clock",
+            "secret",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "accounts",
+            "sessions",
+            "keys",
+            "revocations",
+            "clock",
+            "secret",
+            // To name the status of what went wrong further down, and to ask whether the database answers.
+            "passwords::Overloaded",
+            "refresh_token::Malformed",
+            "tokens::TokenError",
+            "database::StoreError",
+            "database::Database",
+        ],
+    ),
+    // One way: a session knows nothing of passwords.
+    (
+        "accounts",
+        &[
+            "sessions",
+            "passwords",
+            "tokens",
+            "refresh_token",
+            "keys",
+            "revocations",
+            "database",
+            "clock",
+            "secret",
+        ],
+    ),
+    (
+        "sessions",
+        &[
+            "tokens",
+            "refresh_token",
+            "keys",
+            "revocations",
+            "database",
+            "clock",
+            "secret",
+        ],
+    ),
+    ("keys", &["tokens", "database", "clock", "secret"]),
+    ("revocations", &["database", "clock"]),
+    ("passwords", &["clock", "secret"]),
+    ("refresh_token", &["secret"]),
+    ("tokens", &["clock"]),
+    ("database", &["clock", "secret"]),
+    ("clock", &[]),
+    ("secret", &[]),
+    ("config", &["secret", "clock", "tokens::Algorithm"]),
+    ("verifier", &["tokens", "clock"]),
+];
+
+/// Where a crate, or a part of the standard library, may be named.
+const LIVES_IN: &[(&str, &[&str])] = &[
+    ("actix_web", &["http", "app"]),
+    ("actix_http", &["http", "app"]),
+    ("actix_service", &["http", "app"]),
+    ("actix_cors", &["http", "app"]),
+    ("actix_governor", &["http", "app"]),
+    (
+        "diesel",
+        &["database", "revocations", "keys", "accounts", "sessions"],
+    ),
+    ("diesel_migrations", &["database"]),
+    ("r2d2", &["database"]),
+    ("jsonwebtoken", &["tokens"]),
+    ("argon2", &["passwords"]),
+    ("zxcvbn", &["passwords"]),
+    ("std::env", &["config"]),
+    ("rustix", &["passwords", "config"]),
+    ("libc", &["passwords", "config"]),
+];
+
+/// What may lie at the top, beside what `.gitignore` names there.
+const TOP: &[&str] = &[
+    ".ci",
+    ".git",
+    ".gitignore",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "benches",
+    "clippy.toml",
+    "diesel.toml",
+    "examples",
+    "migrations",
+    "openapi.yaml",
+    "rustfmt.toml",
+    "src",
+    "tests",
+];
+
+/// Longer files have mixed two things, wherever we looked.
+const MAX_LINES: usize = 500;
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let violations: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, text)| edges(path, text))
+        .collect();
+    assert_none(&violations);
+}
+
+#[test]
+fn every_library_lives_where_it_belongs() {
+    let violations: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, text)| strangers(path, text))
+        .collect();
+    assert_none(&violations);
+}
+
+#[test]
+fn no_file_has_grown_too_long() {
+    let too_long = |(path, text): &(String, String)| {
+        let lines = text.lines().count();
+        (lines > MAX_LINES).then(|| {
+            format!("{path}:{lines}: more than {MAX_LINES} lines; what are its two things?")
+        })
+    };
+    assert_none(&sources().iter().filter_map(too_long).collect::<Vec<_>>());
+}
+
+#[test]
+fn lib_rs_declares_and_explains_every_module() {
+    let map = read(&root().join("src/lib.rs"));
+    assert_none(&unexplained(&map, &top_level_modules()));
+}
+
+#[test]
+fn nothing_lies_at_the_top_that_does_not_belong_there() {
+    let ignored = read(&root().join(".gitignore"));
+    let ignored: Vec<&str> = ignored
+        .lines()
+        .filter_map(|line| line.strip_prefix('/'))
+        .collect();
+    let stray: Vec<String> = names(&root())
+        .into_iter()
+        .filter(|name| !TOP.contains(&name.as_str()) && !ignored.contains(&name.as_str()))
+        .map(|name| format!("{name}:1: does not belong at the top"))
+        .collect();
+    assert_none(&stray);
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    let of = |database: &str| -> BTreeSet<String> {
+        let folder = root().join("migrations").join(database);
+        let files = |name: String| {
+            let inside = names(&folder.join(&name));
+            inside.into_iter().map(move |file| format!("{name}/{file}"))
+        };
+        names(&folder).into_iter().flat_map(files).collect()
+    };
+    let (sqlite, postgres) = (of("sqlite"), of("postgres"));
+    assert_eq!(sqlite, postgres);
+    assert!(!sqlite.is_empty());
+    for migration in sqlite
+        .iter()
+        .filter_map(|file| file.strip_suffix("/up.sql"))
+    {
+        assert!(
+            sqlite.contains(&format!("{migration}/down.sql")),
+            "{migration} has no down.sql"
+        );
+    }
+    assert!(
+        sqlite
+            .iter()
+            .all(|file| file.ends_with("/up.sql") || file.ends_with("/down.sql")),
+        "{sqlite:?}"
+    );
+}
+
+/// The uses of other modules that the table does not allow.
+fn edges(path: &str, text: &str) -> Vec<String> {
+    let module = module_of(path);
+    let Some(from) = module.first() else {
+        return Vec::new();
+    };
+    let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| name == from) else {
+        return vec![format!(
+            "{path}:1: the module {from} is not in the table MAY_USE of tests/shape.rs"
+        )];
+    };
+    let is_allowed = |target: &[String]| {
+        target.first() == Some(from) || allowed.iter().any(|allowed| begins_with(target, allowed))
+    };
+    paths(text)
+        .into_iter()
+        .filter_map(|used| Some((used.line, within_crate(&module, &used)?)))
+        .filter(|(_, target)| !is_allowed(target))
+        .map(|(line, target)| format!("{path}:{line}: {from} may not use {}", target.join("::")))
+        .collect()
+}
+
+/// The uses of libraries in a module where they do not live.
+fn strangers(path: &str, text: &str) -> Vec<String> {
+    let module = module_of(path);
+    let here = module.first().map_or("lib", String::as_str);
+    paths(text)
+        .into_iter()
+        .filter_map(|used| {
+            let (library, homes) = LIVES_IN
+                .iter()
+                .find(|(library, _)| begins_with(&used.names, library))?;
+            (!homes.contains(&here))
+                .then(|| format!("{path}:{}: {library} lives in {homes:?}", used.line))
+        })
+        .collect()
+}
+
+/// The modules that `lib.rs` does not declare, or says nothing about in its own documentation.
+fn unexplained(map: &str, modules: &[String]) -> Vec<String> {
+    let docs: String = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//!"))
+        .collect();
+    let missing = |module: &String| {
+        let is_declared = map.lines().any(|line| {
+            let line = line.trim().trim_start_matches("pub ");
+            line.strip_prefix("mod ")
+                .is_some_and(|rest| rest.trim_end_matches([';', ' ']) == module)
+        });
+        let is_explained =
+            docs.contains(&format!("`{module}`")) || docs.contains(&format!("`mod@{module}`"));
+        let what = if is_declared {
+            "is not explained in the documentation"
+        } else {
+            "is not declared"
+        };
+        (!is_declared || !is_explained).then(|| format!("src/lib.rs:1: the module {module} {what}"))
+    };
+    modules.iter().filter_map(missing).collect()
+}
+
+/// Whether a path is what a rule names or lies below it.
+fn begins_with(path: &[String], rule: &str) -> bool {
+    let mut names = path.iter();
+    rule.split("::")
+        .all(|part| names.next().is_some_and(|name| name == part))
+}
+
+/// `src/http/door.rs` is `http::door`; `src/lib.rs` is the root.
+fn module_of(path: &str) -> Vec<String> {
+    let inside = path
+        .trim_start_matches("src/")
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod");
+    inside
+        .split('/')
+        .filter(|name| *name != "lib")
+        .map(Into::into)
+        .collect()
+}
+
+/// The target of a path, counted from the crate's root, when it begins with `crate`, `super` or `self`.
+fn within_crate(module: &[String], used: &Used) -> Option<Vec<String>> {
+    let here = || {
+        module
+            .iter()
+            .chain(&used.inline)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let (first, rest) = used.names.split_first()?;
+    let (mut target, mut rest) = match first.as_str() {
+        "crate" | "doorward" => (Vec::new(), rest),
+        "self" => (here(), rest),
+        "super" => (here(), used.names.as_slice()),
+        _ => return None,
+    };
+    while let Some((first, further)) = rest.split_first()
+        && first == "super"
+    {
+        target.pop();
+        rest = further;
+    }
+    target.extend_from_slice(rest);
+    Some(target)
+}
+
+/// A path as it stands in the source.
+#[derive(Debug, PartialEq)]
+struct Used {
+    line: usize,
+    /// The modules within the file that it stands in.
+    inline: Vec<String>,
+    names: Vec<String>,
+}
+
+/// Every path of a file: those of its `use` lines, written out one by one, and those in the midst of code.
+fn paths(text: &str) -> Vec<Used> {
+    let tokens = tokens(text);
+    let mut rest = tokens.iter().peekable();
+    let mut found = Vec::new();
+    let mut depth = 0;
+    // The modules within the file, each with the depth of its braces.
+    let mut inline: Vec<(String, usize)> = Vec::new();
+    while let Some(token) = rest.next() {
+        match token.text.as_str() {
+            "{" => depth += 1,
+            "}" => {
+                inline.retain(|(_, opened)| *opened < depth);
+                depth = depth.saturating_sub(1);
+            }
+            "mod" => {
+                let name = rest
+                    .next()
+                    .map(|name| name.text.clone())
+                    .unwrap_or_default();
+                if rest.next_if(|next| next.text == "{").is_some() {
+                    depth += 1;
+                    inline.push((name, depth));
+                }
+            }
+            text if text == "use" || is_name(text) => {
+                let mut paths = Vec::new();
+                if text == "use" {
+                    rest.next_if(|next| next.text == "::");
+                    use_tree(&mut rest, &[], &mut paths);
+                } else {
+                    paths.push((token.line, path_from(token, &mut rest)));
+                }
+                let inline: Vec<String> = inline.iter().map(|(name, _)| name.clone()).collect();
+                // A single name is a variable, a keyword, or something imported by a path of its own.
+                let several = paths
+                    .into_iter()
+                    .filter(|(_, names)| text == "use" || names.len() > 1);
+                found.extend(several.map(|(line, names)| Used {
+                    line,
+                    inline: inline.clone(),
+                    names,
+                }));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `a::b::c`, of which the first name is read already.
+fn path_from(first: &Token, rest: &mut Peekable<Iter<'_, Token>>) -> Vec<String> {
+    let mut names = vec![first.text.clone()];
+    while rest.peek().is_some_and(|next| next.text == "::") {
+        rest.next();
+        match rest.next_if(|next| is_name(&next.text)) {
+            Some(name) => names.push(name.text.clone()),
+            None => break,
+        }
+    }
+    names
+}
+
+/// `a::{b, c::*}` is `a::b` and `a::c::*`.
+fn use_tree(
+    rest: &mut Peekable<Iter<'_, Token>>,
+    before: &[String],
+    found: &mut Vec<(usize, Vec<String>)>,
+) {
+    let mut names = before.to_vec();
+    while let Some(token) = rest.next() {
+        match token.text.as_str() {
+            "::" => continue,
+            "{" => {
+                while rest.next_if(|next| next.text == "}").is_none() && rest.peek().is_some() {
+                    use_tree(rest, &names, found);
+                    rest.next_if(|next| next.text == ",");
+                }
+                return;
+            }
+            // At the end of a tree, `self` is the module in front of it.
+            "self" if !before.is_empty() => {}
+            name => names.push(name.to_owned()),
+        }
+        if rest.next_if(|next| next.text == "as").is_some() {
+            rest.next();
+        }
+        if rest.peek().is_none_or(|next| next.text != "::") {
+            found.push((token.line, names));
+            return;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Token {
+    line: usize,
+    text: String,
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// Names, `::` and single signs, without comments, strings and characters.
+fn tokens(text: &str) -> Vec<Token> {
+    let mut found = Vec::new();
+    let (mut at, mut line) = (0, 1);
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let length = skipped(rest).unwrap_or_else(|| {
+            let name = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
+            let length = if rest.starts_with("::") {
+                2
+            } else {
+                name.max(first.len_utf8())
+            };
+            found.push(Token {
+                line,
+                text: rest[..length].trim_start_matches("r#").to_owned(),
+            });
+            length
+        });
+        line += rest[..length].matches('\n').count();
+        at += length;
+    }
+    found
+}
+
+/// How long what stands here is, if it is nothing to be read: white space, a comment, a string, a character.
+fn skipped(rest: &str) -> Option<usize> {
+    let first = rest.chars().next()?;
+    if first.is_whitespace() {
+        return Some(first.len_utf8());
+    }
+    if rest.starts_with("//") {
+        return Some(rest.find('\n').unwrap_or(rest.len()));
+    }
+    if rest.starts_with("/*") {
+        return Some(block_comment(rest));
+    }
+    let prefix = ["br", "cr", "b", "c", "r", ""].into_iter().find(|prefix| {
+        rest.strip_prefix(prefix).is_some_and(|rest| {
+            rest.starts_with('"')
+                || (prefix.ends_with('r') && rest.trim_start_matches('#').starts_with('"'))
+        })
+    });
+    if let Some(prefix) = prefix {
+        return Some(prefix.len() + string(&rest[prefix.len()..], prefix.ends_with('r')));
+    }
+    // A lifetime has no second quote.
+    let body = rest.strip_prefix('\'')?;
+    let first = body.chars().next()?;
+    if first == '\\' {
+        return Some(2 + body[2..].find('\'').map_or(body.len() - 2, |end| end + 2));
+    }
+    body[first.len_utf8()..]
+        .starts_with('\'')
+        .then(|| first.len_utf8() + 2)
+}
+
+/// They can be nested.
+fn block_comment(rest: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < rest.len() {
+        let here = &rest[at..];
+        let step = if here.starts_with("/*") {
+            depth += 1;
+            2
+        } else if here.starts_with("*/") {
+            depth -= 1;
+            2
+        } else {
+            here.chars().next().map_or(1, char::len_utf8)
+        };
+        at += step;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// From its quote, or its first `#`, to its end.
+fn string(rest: &str, is_raw: bool) -> usize {
+    if is_raw {
+        let hashes = rest.len() - rest.trim_start_matches('#').len();
+        let end = format!("\"{}", "#".repeat(hashes));
+        let body = hashes + 1;
+        return rest[body..]
+            .find(&end)
+            .map_or(rest.len(), |at| body + at + end.len());
+    }
+    let mut escaped = false;
+    for (at, sign) in rest.char_indices().skip(1) {
+        match sign {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below `src`, by its path from the root.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(&root(), "src", &mut found);
+    assert!(found.len() > 1, "src was not read");
+    found
+}
+
+fn collect(root: &Path, path: &str, found: &mut Vec<(String, String)>) {
+    for name in names(&root.join(path)) {
+        let path = format!("{path}/{name}");
+        if root.join(&path).is_dir() {
+            collect(root, &path, found);
+        } else if Path::new(&name)
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
+            let text = read(&root.join(&path));
+            found.push((path, text));
+        }
+    }
+}
+
+fn top_level_modules() -> Vec<String> {
+    let modules = names(&root().join("src")).into_iter();
+    modules
+        .filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned()))
+        .filter(|name| name != "lib" && name != "main")
+        .collect()
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[track_caller]
+fn assert_none(violations: &[String]) {
+    let mut list = String::new();
+    for violation in violations {
+        let _ = write!(list, "\n  {violation}");
+    }
+    assert!(
+        violations.is_empty(),
+        "{} things are out of shape:{list}",
+        violations.len()
+    );
+}
+
+mod of_the_checker {
+    use super::*;
+
+    #[test]
+    fn an_upward_use_is_found_with_its_line() {
+        let text =
+            "use std::fmt;\n\nuse crate::clock::Clock;\nuse crate::http::problem::Problem;\n";
+        assert_eq!(
+            edges("src/sessions.rs", text),
+            ["src/sessions.rs:4: sessions may not use http::problem::Problem"]
+        );
+        assert!(edges("src/http/door.rs", text).is_empty());
+    }
+
+    #[test]
+    fn a_use_is_found_however_it_is_written() {
+        for text in [
+            "use crate::{clock::{self, Clock}, accounts};",
+            "use crate::{\n  accounts::{\n    Email as Mail,\n  },\n};",
+            "use super::super::accounts::Email;",
+            "fn f() { crate::accounts::sign_up(); }",
+            "type T = Vec<crate::accounts::Email>;",
+            "pub use crate::accounts::*;",
+            "mod tests { use super::super::super::accounts::Email; }",
+            "mod tests {} use super::super::accounts as a;",
+            "macro_rules! m { () => { $crate::accounts::f() } }",
+            "use crate::*;",
+            "use super::super::*;",
+            "use crate::r#accounts::Email;",
+            "let c = '\"'; let d = '\\''; use crate::accounts::Email; // \"",
+            "fn f<'a>(x: &'a str) -> crate::accounts::X<'a> {}",
+        ] {
+            assert_eq!(edges("src/sessions/rows.rs", text).len(), 1, "{text}");
+        }
+        assert_eq!(
+            edges("src/main.rs", "use doorward::database::Database;").len(),
+            1
+        );
+        assert_eq!(
+            edges("src/keys.rs", "use crate::{accounts, sessions::{a, b}};").len(),
+            3
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_a_use_is_passed_over() {
+        for text in [
+            "//! [`crate::accounts::Email`]\n/* use crate::accounts; /* nested */ crate::http::x */",
+            "const A: &str = \"use crate::accounts;\"; const B: &str = r#\"crate::accounts::X \" y\"#;",
+            "const A: &[u8] = b\"\\\"crate::accounts::x\";",
+            "pub(crate) fn accounts() {}",
+            "use super::rotation::decide; use super::*;",
+            "mod tests { use super::*; use super::super::Sessions; }",
+            "mod accounts { pub fn f() {} } fn g() { self::accounts::f() }",
+        ] {
+            assert_eq!(edges("src/sessions/rows.rs", text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_an_item_allows_that_item_only() {
+        assert!(edges("src/http/errors.rs", "use crate::passwords::Overloaded;").is_empty());
+        assert_eq!(
+            edges(
+                "src/http/errors.rs",
+                "use crate::passwords::{Hasher, Overloaded};"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            edges("src/http/errors.rs", "use crate::passwords;").len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_module_without_a_rule_is_found() {
+        assert_eq!(
+            edges("src/mailer.rs", ""),
+            ["src/mailer.rs:1: the module mailer is not in the table MAY_USE of tests/shape.rs"]
+        );
+    }
+
+    #[test]
+    fn a_library_far_from_home_is_found_with_its_line() {
+        assert_eq!(
+            strangers("src/accounts.rs", "use std::fmt;\nuse actix_web::web;\n"),
+            ["src/accounts.rs:2: actix_web lives in [\"http\", \"app\"]"]
+        );
+        assert_eq!(strangers("src/app.rs", "use std::{env, fs};").len(), 1);
+        assert_eq!(
+            strangers("src/app.rs", "fn f() { ::std::env::var(\"A\") }").len(),
+            1
+        );
+        assert_eq!(
+            strangers("src/lib.rs", "#[jsonwebtoken::x]\nfn f() {}").len(),
+            1
+        );
+        assert!(
+            strangers(
+                "src/http/door.rs",
+                "use actix_web::web; use std::env_logger;"
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_module_that_the_map_forgot_is_found() {
+        let modules = ["clock".to_owned(), "keys".to_owned(), "http".to_owned()];
+        let map = "//! [`clock`] and [`http`].\npub mod clock;\n#[cfg(x)]\nmod keys;\n";
+        assert_eq!(
+            unexplained(map, &modules),
+            [
+                "src/lib.rs:1: the module keys is not explained in the documentation",
+                "src/lib.rs:1: the module http is not declared",
+            ]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "2 things are out of shape:\n  a:1: x\n  b:2: y")]
+    fn violations_fail_the_test() {
+        assert_none(&["a:1: x".into(), "b:2: y".into()]);
+    }
+}
