@@ -1,9 +1,10 @@
 //! Accounts: sign up, log in, change the password, close.
 //!
-//! Every door that takes a password goes the same way: a place in the budget of failures is taken, one hash is
-//! computed, and only then the database is changed, on condition that the hash that was compared is still the
-//! account's. So a burst of guesses counts as that many guesses, an unknown e-mail costs what a wrong password costs,
-//! and a login that checked a password while it was being changed leaves no session behind.
+//! Every door that takes a password goes the same way: a place in the budget of failures is taken,
+//! one hash is computed, and only then the database is changed, on condition that the hash that was
+//! compared is still the account's. So a burst of guesses counts as that many guesses, an unknown
+//! e-mail costs what a wrong password costs, and a login that checked a password while it was being
+//! changed leaves no session behind.
 
 pub mod budget;
 mod email;
@@ -245,7 +246,8 @@ impl Accounts {
         if closed { Ok(()) } else { Err(LogInError::Wrong) }
     }
 
-    /// Disables an account: its sessions end and nobody logs in. False when there is none, or it was disabled before.
+    /// Disables an account: its sessions end and nobody logs in. False when there is none, or it
+    /// was disabled before.
     ///
     /// # Errors
     /// [`StoreError`]: nothing has changed.
@@ -263,7 +265,8 @@ impl Accounts {
             .await
     }
 
-    /// Deletes a batch of closed accounts whose last session is forgotten; whether there may be more.
+    /// Deletes a batch of closed accounts whose last session is forgotten; whether there may be
+    /// more.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
@@ -287,8 +290,8 @@ impl Accounts {
         Ok(found)
     }
 
-    /// One hash, whatever there is to compare. A place stays taken when the password was wrong, and when the client
-    /// hung up and nobody waits for the result any more.
+    /// One hash, whatever there is to compare. A place stays taken when the password was wrong, and
+    /// when the client hung up and nobody waits for the result any more.
     async fn compare(
         &self,
         found: Option<Credentials>,
@@ -313,8 +316,8 @@ impl Accounts {
         }
     }
 
-    /// A place in the budget. Where strangers have spent the account's, only they get one who are known: by a refresh
-    /// token of the account, or by an address that it logged in from.
+    /// A place in the budget. Where strangers have spent the account's, only they get one who are
+    /// known: by a refresh token of the account, or by an address that it logged in from.
     async fn place_for(
         &self,
         key: &str,

@@ -1,6 +1,7 @@
 //! Puts the parts together: start, background tasks, graceful stop.
 //!
-//! The same [`App::build`] serves production and the tests, which bring a clock of their own and listen on port 0.
+//! The same [`App::build`] serves production and the tests, which bring a clock of their own and
+//! listen on port 0.
 
 mod welcome;
 
@@ -43,8 +44,11 @@ const MAINTENANCE: Duration = Duration::from_secs(60);
 /// The pause between two batches of a purge, in which other units of work have their turn.
 const PURGE_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long a connection may be idle or silent: nothing lasts longer than 30 seconds without an answer.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long a connection may idle between requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a connection may go on without being answered, whatever it sends.
+const SILENCE: Duration = Duration::from_secs(25);
 
 /// Connections that a worker holds at a time; further ones wait in the kernel.
 const CONNECTIONS_PER_WORKER: usize = 10_000;
@@ -285,7 +289,7 @@ fn listen(
         workers: config.worker_threads(),
         connections_per_worker: CONNECTIONS_PER_WORKER,
         head_timeout: config.limits.request_timeout,
-        keep_alive: SILENCE,
+        keep_alive: KEEP_ALIVE,
         silence: SILENCE,
         drain: Duration::from_secs(1),
         finish: config.shutdown_timeout,
@@ -343,7 +347,8 @@ impl Tasks {
         }
     }
 
-    /// Looks after keys, deletes what is no longer needed, and gives back memory. What fails is tried again next time.
+    /// Looks after keys, deletes what is no longer needed, and gives back memory. What fails is
+    /// tried again next time.
     async fn maintain(&self) {
         if let Err(error) = self.api.keys.maintain().await {
             tracing::error!(%error, "the signing keys could not be looked after");

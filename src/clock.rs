@@ -1,7 +1,9 @@
 //! The only source of time.
 //!
-//! Everything that asks for the time is handed a [`Clock`], so that a test can hold one and move it. A moment is a
-//! [`Timestamp`]: whole microseconds since 1970, the same in memory, in both databases and, as RFC 3339, in JSON.
+//! Everything that asks for the time is handed a [`Clock`], so that a test can hold one and move
+//! it. A moment is a
+//! [`Timestamp`]: whole microseconds since 1970, the same in memory, in both databases and, as RFC
+//! 3339, in JSON.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +30,8 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still at `start` until [`Clock::advance`] moves it. Its clones move together.
+    /// A clock that stands still at `start` until [`Clock::advance`] moves it. Its clones move
+    /// together.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
@@ -50,7 +53,8 @@ impl Clock {
         }
     }
 
-    /// A reading that only ever grows, for measuring how long something took. It does not follow a manual clock.
+    /// A reading that only ever grows, for measuring how long something took. It does not follow a
+    /// manual clock.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn monotonic(&self) -> Instant {

@@ -1,8 +1,9 @@
-//! The store: two calls, [`Database::read`] and [`Database::write`], each a unit of work over one connection.
+//! The store: two calls, [`Database::read`] and [`Database::write`], each a unit of work over one
+//! connection.
 //!
 //! The closure *is* the transaction, and it is synchronous: nothing can await, or hash a password,
-//! while a connection is held. What a unit decides ("reuse", "e-mail taken") is its value; its error
-//! means that nothing of it happened.
+//! while a connection is held. What a unit decides ("reuse", "e-mail taken") is its value; its
+//! error means that nothing of it happened.
 //!
 //! - SQLite: one [`writer`] thread commits units in groups; a pool of readers.
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
@@ -125,8 +126,8 @@ impl Tx<'_> {
         self.connection
     }
 
-    /// Runs `hook` when this unit is on disk and before its answer leaves; never when it is not. Unlike code behind
-    /// the `.await`, it runs even if the client has hung up meanwhile.
+    /// Runs `hook` when this unit is on disk and before its answer leaves; never when it is not.
+    /// Unlike code behind the `.await`, it runs even if the client has hung up meanwhile.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.hooks.push(Box::new(hook));
     }
@@ -235,7 +236,8 @@ impl Database {
     }
 }
 
-/// Notices commits to the SQLite file by `PRAGMA data_version`, which changes whenever another connection commits.
+/// Notices commits to the SQLite file by `PRAGMA data_version`, which changes whenever another
+/// connection commits.
 pub struct FileWatch {
     connection: AnyConnection,
     version: Option<i64>,
@@ -256,7 +258,8 @@ impl FileWatch {
     /// Reads what has changed.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be read; the next [`FileWatch::changed`] then says so again.
+    /// [`StoreError`] when the file cannot be read; the next [`FileWatch::changed`] then says so
+    /// again.
     pub fn read<T>(
         &mut self,
         unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T>,

@@ -1,10 +1,12 @@
-//! Signing keys: made, published, used, retired and removed; shared by all nodes through the database.
+//! Signing keys: made, published, used, retired and removed; shared by all nodes through the
+//! database.
 //!
-//! A key goes next → active → retired → removed ([`State`]). It stands in the JWKS before it signs, so that a
-//! verifier that caches the JWKS has it in time, and until the last token that it signed has expired. [`schedule`]
-//! is the whole life cycle; [`Keys::maintain`] carries it out.
+//! A key goes next → active → retired → removed ([`State`]). It stands in the JWKS before it signs,
+//! so that a verifier that caches the JWKS has it in time, and until the last token that it signed
+//! has expired. [`schedule`] is the whole life cycle; [`Keys::maintain`] carries it out.
 //!
-//! Private keys are sealed under a key derived from the master secret: a stolen database signs nothing.
+//! Private keys are sealed under a key derived from the master secret: a stolen database signs
+//! nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,7 +28,8 @@ use crate::database::{AnyConnection, Database, StoreError};
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
 
-/// Time beyond the JWKS cache's and the tokens' own for clocks that differ and caches that refresh late.
+/// Time beyond the JWKS cache's and the tokens' own for clocks that differ and caches that refresh
+/// late.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// The settings of the life cycle.
@@ -277,7 +280,8 @@ async fn carry_out(
     Ok(rows)
 }
 
-/// Seals under the present secret what only the previous one opens, so that the previous one can be dropped.
+/// Seals under the present secret what only the previous one opens, so that the previous one can be
+/// dropped.
 async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     let mut changed = Vec::new();
     for row in db.read(load).await? {

@@ -1,4 +1,77 @@
-//! Doorward.
+//! Doorward is a self-hosted login service. It checks a password against an Argon2 hash, hands out
+//! a short-lived access token (a signed JWT) and a rotating refresh token, and can take both back
+//! at once.
+//!
+//! This page is the map. It says what each module is for, who may call whom, and follows one
+//! request from the socket to the disk and back.
+//!
+//! # The house
+//!
+//! ```text
+//! main ──► app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
+//!           │                   │            │             │                              ▲
+//!           ▼                   ▼            ▼             ▼                              │
+//!         config            passwords   refresh_token    tokens ───────────────────────────┘
+//! ```
+//!
+//! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
+//! it. Beside the arrows, everything may use `clock` and `secret`.
+//!
+//! - [`config`]: every setting, once: its default, its bounds, its meaning. Only `main` and [`app`]
+//!   read it; what goes further down are small structs such as [`sessions::SessionPolicy`].
+//! - [`app`]: puts the parts together, starts them, runs the background tasks, stops without losing
+//!   a request.
+//! - [`http`]: the route table on one screen, the middleware that every request passes, short
+//!   handlers, and the one place where an error of the domain becomes a status and a text
+//!   (`http/errors.rs`, with the texts in [`http::problem`]).
+//! - [`accounts`]: sign up, log in, change the password, close; the budget of failed logins.
+//! - [`sessions`]: start, refresh, list, end. The rule of refresh tokens is one pure function,
+//!   [`sessions::rotation::decide`].
+//! - [`passwords`]: what a password must be, and the bounded pool of threads that hash.
+//! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`.
+//! - [`refresh_token`]: the bytes of a refresh token: no I/O.
+//! - [`keys`]: signing keys and their life: next, active, retired, removed.
+//! - [`revocations`]: the blocklist, in the database and, for every check, in memory.
+//! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
+//!   that commits in groups; PostgreSQL has a pool.
+//! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
+//! - [`clock`]: the only source of time, so that tests can move it.
+//!
+//! # One request: `POST /refresh`
+//!
+//! 1. The [`http::door`] gives the request an id and opens a span for its log lines.
+//! 2. The handler in `http/sessions.rs` reads the body (bounded in size, depth and time), and
+//!    [`refresh_token::TagKeys::decode`] checks the token's tag: a forgery ends here, before any
+//!    I/O. The session's rate limit comes next.
+//! 3. [`sessions::Sessions::refresh`] hands a closure to [`database::Database::write`]. The writer
+//!    thread puts it into a group with whatever else waits, and runs it in its own savepoint: it
+//!    reads the session's row, asks [`sessions::rotation::decide`], and stores the step by one
+//!    compare-and-set `UPDATE`.
+//! 4. The group commits: one fsync. Only now do answers leave. Had the session been ended by a
+//!    reuse, the hook that [`revocations::Revocations::revoke`] left on the unit would put its id
+//!    into the in-memory list, between the commit and the answer.
+//! 5. The access token is signed with the active key ([`keys::Keys::signing`]); its times are those
+//!    that the unit read.
+//! 6. On the way out the door adds the headers that every answer has. A refusal would have been a
+//!    value of the unit, turned into a problem document by `http/errors.rs`.
+//!
+//! # Where a change goes
+//!
+//! - The retry window, or what a replayed token means: [`sessions::rotation`]; its default and
+//!   bounds: [`config`].
+//! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
+//! - A limit by address or session: [`http::limits`] and the route table; by account:
+//!   [`accounts::budget`]; the numbers: [`config::Limits`].
+//! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
+//!   [`sessions::refresh::Refusal::explanation`].
+//! - A column: `migrations` (both folders), [`database::schema`], and the `rows.rs` of the module
+//!   that owns the table.
+//!
+//! # Features
+//!
+//! `server`, the default, is all of it. `verifier` alone builds [`tokens`] and [`clock`] for
+//! services that verify access tokens by themselves.
+
 #[cfg(feature = "server")]
 pub mod accounts;
 #[cfg(feature = "server")]

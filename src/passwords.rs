@@ -1,7 +1,8 @@
 //! Passwords: what one is, which are good enough, and the threads that hash them.
 //!
-//! Everything about Argon2 and about guessing stays below this module. Above it there are a [`Password`], which has
-//! been read and normalised, a [`PasswordHash`], which may be stored, and the [`Hasher`] between the two.
+//! Everything about Argon2 and about guessing stays below this module. Above it there are a
+//! [`Password`], which has been read and normalised, a [`PasswordHash`], which may be stored, and
+//! the [`Hasher`] between the two.
 
 mod argon;
 mod hasher;
@@ -17,8 +18,9 @@ use crate::secret::Secret;
 
 /// A password as somebody typed it, in Unicode's composed form (NFC).
 ///
-/// Keyboards differ in how they send an accented letter; composed, the same password has the same bytes everywhere
-/// (RFC 8265 4.2.2 asks for NFC). Nothing else is changed: no trimming, no folding, no truncation.
+/// Keyboards differ in how they send an accented letter; composed, the same password has the same
+/// bytes everywhere (RFC 8265 4.2.2 asks for NFC). Nothing else is changed: no trimming, no
+/// folding, no truncation.
 #[derive(Clone, Debug)]
 pub struct Password(Secret<String>);
 
@@ -29,14 +31,14 @@ impl Password {
     /// Takes a password as it was sent.
     ///
     /// # Errors
-    /// [`PasswordTooLong`] when it has more than [`Password::MAX_BYTES`]. A login must then still do the work of a
-    /// hash: see [`Hasher::verify`].
+    /// [`PasswordTooLong`] when it has more than [`Password::MAX_BYTES`]. A login must then still
+    /// do the work of a hash: see [`Hasher::verify`].
     pub fn parse(raw: &str) -> Result<Self, PasswordTooLong> {
         if raw.len() > Self::MAX_BYTES {
             return Err(PasswordTooLong);
         }
-        // NFC makes a text at most three times as long (UAX 15). With room for that from the start, no piece of the
-        // password is left behind in memory by a string that grew.
+        // NFC makes a text at most three times as long (UAX 15). With room for that from the start,
+        // no piece of the password is left behind in memory by a string that grew.
         let mut composed = String::with_capacity(3 * raw.len());
         composed.extend(raw.nfc());
         let password = Self(Secret::new(composed));
@@ -61,8 +63,8 @@ pub struct PasswordTooLong;
 pub struct PasswordHash(Secret<String>);
 
 impl PasswordHash {
-    /// Takes what was stored. It is not looked at before it is needed; the empty text belongs to an account that has
-    /// no password, and no password matches it.
+    /// Takes what was stored. It is not looked at before it is needed; the empty text belongs to an
+    /// account that has no password, and no password matches it.
     #[must_use]
     pub const fn from_stored(phc: String) -> Self {
         Self(Secret::new(phc))

@@ -1,9 +1,10 @@
-//! The refresh token's bytes: `dwr_` and base64url of version ‖ session id ‖ generation ‖ family secret ‖ tag.
+//! The refresh token's bytes: `dwr_` and base64url of version ‖ session id ‖ generation ‖ family
+//! secret ‖ tag.
 //!
-//! The tag, under a key derived from the master secret, tells a forgery before the database is asked. The family
-//! secret, of which the database holds only the hash, is what a stolen master secret alone cannot make up. Nothing
-//! in a token is random but the family secret, so the successor of a token is computed and not stored: whoever asks
-//! again gets the same one.
+//! The tag, under a key derived from the master secret, tells a forgery before the database is
+//! asked. The family secret, of which the database holds only the hash, is what a stolen master
+//! secret alone cannot make up. Nothing in a token is random but the family secret, so the
+//! successor of a token is computed and not stored: whoever asks again gets the same one.
 
 use std::fmt;
 
@@ -85,7 +86,8 @@ impl fmt::Debug for RefreshToken {
 #[error("not a refresh token of this service")]
 pub struct Malformed;
 
-/// The keys of the tags: the present one, and while the master secret is being changed the one before.
+/// The keys of the tags: the present one, and while the master secret is being changed the one
+/// before.
 #[derive(Clone, Debug)]
 pub struct TagKeys {
     current: DerivedKey,

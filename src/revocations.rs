@@ -1,12 +1,13 @@
 //! The blocklist: what was taken back before it expired.
 //!
-//! One keyspace of ids: a row names a token (its `jti`) or a session (its `sid`), and a token is refused when either
-//! of its two is there. Every node mirrors the table in memory, so that a check costs no I/O. A row lives until the
-//! last token that it can concern has expired, so the table stays as small as the access lifetime is short.
+//! One keyspace of ids: a row names a token (its `jti`) or a session (its `sid`), and a token is
+//! refused when either of its two is there. Every node mirrors the table in memory, so that a check
+//! costs no I/O. A row lives until the last token that it can concern has expired, so the table
+//! stays as small as the access lifetime is short.
 //!
-//! A revocation takes effect here after its commit and before its answer, by a hook on the unit that stores it
-//! ([`Revocations::revoke`]): there is no way to store one and forget to apply it. What other processes store is
-//! found by [`Revocations::follow`].
+//! A revocation takes effect here after its commit and before its answer, by a hook on the unit
+//! that stores it ([`Revocations::revoke`]): there is no way to store one and forget to apply it.
+//! What other processes store is found by [`Revocations::follow`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,8 +19,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::schema::blocklist;
 use crate::database::{AnyConnection, Database, FileWatch, Id, StoreError, Tx};
 
-/// How long a revocation stays listed beyond the longest life of an access token and a verifier's leeway: time for a
-/// request that was past its check when the revocation came to sign a token yet.
+/// How long a revocation stays listed beyond the longest life of an access token and a verifier's
+/// leeway: time for a request that was past its check when the revocation came to sign a token yet.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// Rows that a purge deletes at once, so that no other unit waits long for it.
@@ -110,8 +111,8 @@ impl Revocations {
         self.age(&self.mirror.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Revokes a token or a session as part of a unit of work: stored with it, and in force here from its commit on,
-    /// before its answer leaves.
+    /// Revokes a token or a session as part of a unit of work: stored with it, and in force here
+    /// from its commit on, before its answer leaves.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -125,8 +126,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// Takes over what another process has written to the file since the last call: the command line, or a second
-    /// instance that starts while this one drains.
+    /// Takes over what another process has written to the file since the last call: the command
+    /// line, or a second instance that starts while this one drains.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read; the list then grows stale.
@@ -145,7 +146,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// Forgets what can no longer concern any token: a batch of rows, and whether there may be more.
+    /// Forgets what can no longer concern any token: a batch of rows, and whether there may be
+    /// more.
     ///
     /// # Errors
     /// [`StoreError`] when the rows cannot be deleted; the next call will try again.

@@ -1,8 +1,8 @@
-//! Secrets: the operating system's randomness, comparison in constant time, key derivation, and text that cannot be
-//! printed by accident.
+//! Secrets: the operating system's randomness, comparison in constant time, key derivation, and
+//! text that cannot be printed by accident.
 //!
-//! One master secret stands behind everything; from it one key is derived for each [`Purpose`], so that a key that
-//! leaks opens one door only.
+//! One master secret stands behind everything; from it one key is derived for each [`Purpose`], so
+//! that a key that leaks opens one door only.
 
 use std::fmt;
 
@@ -70,7 +70,8 @@ impl<'de, T: Zeroize + serde::Deserialize<'de>> serde::Deserialize<'de> for Secr
     }
 }
 
-/// What a derived key is for. The names are part of the derivation: changing one makes what it protected unreadable.
+/// What a derived key is for. The names are part of the derivation: changing one makes what it
+/// protected unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The tag on refresh tokens.
@@ -115,7 +116,8 @@ impl MasterSecret {
         Self(Secret::new(random_bytes()))
     }
 
-    /// Reads one from base64 (either alphabet, padded or not) or hexadecimal; white space around it does not count.
+    /// Reads one from base64 (either alphabet, padded or not) or hexadecimal; white space around it
+    /// does not count.
     ///
     /// # Errors
     /// [`SecretError`] when the text has another shape or is visibly not random.
@@ -161,8 +163,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(unpadded).ok()
 }
 
-/// 32 random bytes have 14 different values or more, and so has their base64, but for fewer than one
-/// draw in 2^40; typed, padded and documented "secrets" have fewer, or are text.
+/// 32 random bytes have 14 different values or more, and so has their base64, but for fewer than
+/// one draw in 2^40; typed, padded and documented "secrets" have fewer, or are text.
 fn is_regular(bytes: &[u8]) -> bool {
     let mut seen = [false; 256];
     for &byte in bytes {
@@ -195,7 +197,8 @@ impl DerivedKey {
         out
     }
 
-    /// Seals `plain` with AES-256-GCM under a random nonce, bound to `context`: nonce ‖ ciphertext ‖ tag.
+    /// Seals `plain` with AES-256-GCM under a random nonce, bound to `context`: nonce ‖ ciphertext
+    /// ‖ tag.
     ///
     /// # Panics
     /// When AES-GCM refuses a short message, which it does not.

@@ -1,8 +1,10 @@
-//! Sessions: started by a login, carried on by refreshes, ended by a logout, a theft, a change of password or time.
+//! Sessions: started by a login, carried on by refreshes, ended by a logout, a theft, a change of
+//! password or time.
 //!
-//! A session is one row, and a refresh changes that row and adds none. What a refresh token at hand means is decided
-//! by one pure function, [`rotation::decide`]; [`refresh`] carries it out. Whatever ends a session also puts its id on
-//! the blocklist, in the same unit of work, so its access tokens end with it.
+//! A session is one row, and a refresh changes that row and adds none. What a refresh token at hand
+//! means is decided by one pure function, [`rotation::decide`]; [`refresh`] carries it out.
+//! Whatever ends a session also puts its id on the blocklist, in the same unit of work, so its
+//! access tokens end with it.
 
 pub mod access;
 pub mod refresh;
@@ -28,7 +30,8 @@ use rows::NewSession;
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
 
-/// The client that a session belongs to as long as none is registered (RFC 9068 2.2 wants one named).
+/// The client that a session belongs to as long as none is registered (RFC 9068 2.2 wants one
+/// named).
 const BUILT_IN_CLIENT: &str = "doorward";
 
 /// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
@@ -165,7 +168,8 @@ impl Sessions {
         Self { db, clock, keys, revocations, tags, policy }
     }
 
-    /// Starts a session in the caller's unit of work, which has locked the user's row by updating it.
+    /// Starts a session in the caller's unit of work, which has locked the user's row by updating
+    /// it.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -296,8 +300,8 @@ impl Sessions {
             .await
     }
 
-    /// Logs out the session of a refresh token, whatever its generation. A session that has ended already is a
-    /// success.
+    /// Logs out the session of a refresh token, whatever its generation. A session that has ended
+    /// already is a success.
     ///
     /// # Errors
     /// [`LogOutError`]: nothing has ended.
@@ -345,8 +349,8 @@ impl Sessions {
         rows::forget_devices(tx.connection(), user)
     }
 
-    /// Whether the user has, or had within the time that ended sessions are kept, a session that this token belongs
-    /// to: the sign of a device that logged in before.
+    /// Whether the user has, or had within the time that ended sessions are kept, a session that
+    /// this token belongs to: the sign of a device that logged in before.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -356,8 +360,8 @@ impl Sessions {
         Ok(row.is_some_and(|row| row.user_id == user && equal(&row.family_hash, &digest)))
     }
 
-    /// Whether the user has, or had within the time that ended sessions are kept, a session at this address that was
-    /// not ended for suspicion.
+    /// Whether the user has, or had within the time that ended sessions are kept, a session at this
+    /// address that was not ended for suspicion.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -366,7 +370,8 @@ impl Sessions {
         self.db.read(move |c| rows::has_address(c, user, &address, since)).await
     }
 
-    /// Deletes a batch of sessions that ended longer ago than they are kept; whether there may be more.
+    /// Deletes a batch of sessions that ended longer ago than they are kept; whether there may be
+    /// more.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
@@ -393,7 +398,8 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// Ends as many sessions as must give way to one more: never refreshed ones first, then the least recently used.
+    /// Ends as many sessions as must give way to one more: never refreshed ones first, then the
+    /// least recently used.
     fn make_room(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<()> {
         let live = rows::count_live(tx.connection(), user, now)?;
         let surplus = live + 1 - i64::from(self.policy.max_per_user);

@@ -1,7 +1,8 @@
-//! The shape of the code base, checked by reading it: who may use whom, which crate lives where, what lies at the top.
+//! The shape of the code base, checked by reading it: who may use whom, which crate lives where,
+//! what lies at the top.
 //!
-//! The rules are the tables below; a change of the architecture is a change of them. Every violation is reported with
-//! its file and line.
+//! The rules are the tables below; a change of the architecture is a change of them. Every
+//! violation is reported with its file and line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,7 +11,8 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::slice::Iter;
 
-/// Who may use whom. `module` allows all of a module, `module::Item` that item only. Modules use themselves freely.
+/// Who may use whom. `module` allows all of a module, `module::Item` that item only. Modules use
+/// themselves freely.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("main", &["app", "config"]),
     (
@@ -39,7 +41,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "revocations",
             "clock",
             "secret",
-            // To name the status of what went wrong further down, and to ask whether the database answers.
+            // To name the status of what went wrong further down, and to ask whether the database
+            // answers.
             "passwords::Overloaded",
             "refresh_token::Malformed",
             "tokens::TokenError",
@@ -64,15 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "sessions",
-        &[
-            "tokens",
-            "refresh_token",
-            "keys",
-            "revocations",
-            "database",
-            "clock",
-            "secret",
-        ],
+        &["tokens", "refresh_token", "keys", "revocations", "database", "clock", "secret"],
     ),
     ("keys", &["tokens", "database", "clock", "secret"]),
     ("revocations", &["database", "clock"]),
@@ -93,10 +88,7 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("actix_service", &["http", "app"]),
     ("actix_cors", &["http", "app"]),
     ("actix_governor", &["http", "app"]),
-    (
-        "diesel",
-        &["database", "revocations", "keys", "accounts", "sessions"],
-    ),
+    ("diesel", &["database", "revocations", "keys", "accounts", "sessions"]),
     ("diesel_migrations", &["database"]),
     ("r2d2", &["database"]),
     ("jsonwebtoken", &["tokens"]),
@@ -133,19 +125,15 @@ const MAX_LINES: usize = 500;
 
 #[test]
 fn modules_use_only_what_lies_below_them() {
-    let violations: Vec<String> = sources()
-        .iter()
-        .flat_map(|(path, text)| edges(path, text))
-        .collect();
+    let violations: Vec<String> =
+        sources().iter().flat_map(|(path, text)| edges(path, text)).collect();
     assert_none(&violations);
 }
 
 #[test]
 fn every_library_lives_where_it_belongs() {
-    let violations: Vec<String> = sources()
-        .iter()
-        .flat_map(|(path, text)| strangers(path, text))
-        .collect();
+    let violations: Vec<String> =
+        sources().iter().flat_map(|(path, text)| strangers(path, text)).collect();
     assert_none(&violations);
 }
 
@@ -169,10 +157,7 @@ fn lib_rs_declares_and_explains_every_module() {
 #[test]
 fn nothing_lies_at_the_top_that_does_not_belong_there() {
     let ignored = read(&root().join(".gitignore"));
-    let ignored: Vec<&str> = ignored
-        .lines()
-        .filter_map(|line| line.strip_prefix('/'))
-        .collect();
+    let ignored: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('/')).collect();
     let stray: Vec<String> = names(&root())
         .into_iter()
         .filter(|name| !TOP.contains(&name.as_str()) && !ignored.contains(&name.as_str()))
@@ -194,19 +179,11 @@ fn both_databases_have_the_same_migrations() {
     let (sqlite, postgres) = (of("sqlite"), of("postgres"));
     assert_eq!(sqlite, postgres);
     assert!(!sqlite.is_empty());
-    for migration in sqlite
-        .iter()
-        .filter_map(|file| file.strip_suffix("/up.sql"))
-    {
-        assert!(
-            sqlite.contains(&format!("{migration}/down.sql")),
-            "{migration} has no down.sql"
-        );
+    for migration in sqlite.iter().filter_map(|file| file.strip_suffix("/up.sql")) {
+        assert!(sqlite.contains(&format!("{migration}/down.sql")), "{migration} has no down.sql");
     }
     assert!(
-        sqlite
-            .iter()
-            .all(|file| file.ends_with("/up.sql") || file.ends_with("/down.sql")),
+        sqlite.iter().all(|file| file.ends_with("/up.sql") || file.ends_with("/down.sql")),
         "{sqlite:?}"
     );
 }
@@ -240,9 +217,8 @@ fn strangers(path: &str, text: &str) -> Vec<String> {
     paths(text)
         .into_iter()
         .filter_map(|used| {
-            let (library, homes) = LIVES_IN
-                .iter()
-                .find(|(library, _)| begins_with(&used.names, library))?;
+            let (library, homes) =
+                LIVES_IN.iter().find(|(library, _)| begins_with(&used.names, library))?;
             (!homes.contains(&here))
                 .then(|| format!("{path}:{}: {library} lives in {homes:?}", used.line))
         })
@@ -251,10 +227,7 @@ fn strangers(path: &str, text: &str) -> Vec<String> {
 
 /// The modules that `lib.rs` does not declare, or says nothing about in its own documentation.
 fn unexplained(map: &str, modules: &[String]) -> Vec<String> {
-    let docs: String = map
-        .lines()
-        .filter_map(|line| line.strip_prefix("//!"))
-        .collect();
+    let docs: String = map.lines().filter_map(|line| line.strip_prefix("//!")).collect();
     let missing = |module: &String| {
         let is_declared = map.lines().any(|line| {
             let line = line.trim().trim_start_matches("pub ");
@@ -263,11 +236,8 @@ fn unexplained(map: &str, modules: &[String]) -> Vec<String> {
         });
         let is_explained =
             docs.contains(&format!("`{module}`")) || docs.contains(&format!("`mod@{module}`"));
-        let what = if is_declared {
-            "is not explained in the documentation"
-        } else {
-            "is not declared"
-        };
+        let what =
+            if is_declared { "is not explained in the documentation" } else { "is not declared" };
         (!is_declared || !is_explained).then(|| format!("src/lib.rs:1: the module {module} {what}"))
     };
     modules.iter().filter_map(missing).collect()
@@ -276,32 +246,19 @@ fn unexplained(map: &str, modules: &[String]) -> Vec<String> {
 /// Whether a path is what a rule names or lies below it.
 fn begins_with(path: &[String], rule: &str) -> bool {
     let mut names = path.iter();
-    rule.split("::")
-        .all(|part| names.next().is_some_and(|name| name == part))
+    rule.split("::").all(|part| names.next().is_some_and(|name| name == part))
 }
 
 /// `src/http/door.rs` is `http::door`; `src/lib.rs` is the root.
 fn module_of(path: &str) -> Vec<String> {
-    let inside = path
-        .trim_start_matches("src/")
-        .trim_end_matches(".rs")
-        .trim_end_matches("/mod");
-    inside
-        .split('/')
-        .filter(|name| *name != "lib")
-        .map(Into::into)
-        .collect()
+    let inside = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
+    inside.split('/').filter(|name| *name != "lib").map(Into::into).collect()
 }
 
-/// The target of a path, counted from the crate's root, when it begins with `crate`, `super` or `self`.
+/// The target of a path, counted from the crate's root, when it begins with `crate`, `super` or
+/// `self`.
 fn within_crate(module: &[String], used: &Used) -> Option<Vec<String>> {
-    let here = || {
-        module
-            .iter()
-            .chain(&used.inline)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
+    let here = || module.iter().chain(&used.inline).cloned().collect::<Vec<_>>();
     let (first, rest) = used.names.split_first()?;
     let (mut target, mut rest) = match first.as_str() {
         "crate" | "doorward" => (Vec::new(), rest),
@@ -328,7 +285,8 @@ struct Used {
     names: Vec<String>,
 }
 
-/// Every path of a file: those of its `use` lines, written out one by one, and those in the midst of code.
+/// Every path of a file: those of its `use` lines, written out one by one, and those in the midst
+/// of code.
 fn paths(text: &str) -> Vec<Used> {
     let tokens = tokens(text);
     let mut rest = tokens.iter().peekable();
@@ -344,10 +302,7 @@ fn paths(text: &str) -> Vec<Used> {
                 depth = depth.saturating_sub(1);
             }
             "mod" => {
-                let name = rest
-                    .next()
-                    .map(|name| name.text.clone())
-                    .unwrap_or_default();
+                let name = rest.next().map(|name| name.text.clone()).unwrap_or_default();
                 if rest.next_if(|next| next.text == "{").is_some() {
                     depth += 1;
                     inline.push((name, depth));
@@ -362,10 +317,10 @@ fn paths(text: &str) -> Vec<Used> {
                     paths.push((token.line, path_from(token, &mut rest)));
                 }
                 let inline: Vec<String> = inline.iter().map(|(name, _)| name.clone()).collect();
-                // A single name is a variable, a keyword, or something imported by a path of its own.
-                let several = paths
-                    .into_iter()
-                    .filter(|(_, names)| text == "use" || names.len() > 1);
+                // A single name is a variable, a keyword, or something imported by a path of its
+                // own.
+                let several =
+                    paths.into_iter().filter(|(_, names)| text == "use" || names.len() > 1);
                 found.extend(several.map(|(line, names)| Used {
                     line,
                     inline: inline.clone(),
@@ -439,18 +394,9 @@ fn tokens(text: &str) -> Vec<Token> {
     while let Some(first) = text[at..].chars().next() {
         let rest = &text[at..];
         let length = skipped(rest).unwrap_or_else(|| {
-            let name = rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(rest.len());
-            let length = if rest.starts_with("::") {
-                2
-            } else {
-                name.max(first.len_utf8())
-            };
-            found.push(Token {
-                line,
-                text: rest[..length].trim_start_matches("r#").to_owned(),
-            });
+            let name = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let length = if rest.starts_with("::") { 2 } else { name.max(first.len_utf8()) };
+            found.push(Token { line, text: rest[..length].trim_start_matches("r#").to_owned() });
             length
         });
         line += rest[..length].matches('\n').count();
@@ -459,7 +405,8 @@ fn tokens(text: &str) -> Vec<Token> {
     found
 }
 
-/// How long what stands here is, if it is nothing to be read: white space, a comment, a string, a character.
+/// How long what stands here is, if it is nothing to be read: white space, a comment, a string, a
+/// character.
 fn skipped(rest: &str) -> Option<usize> {
     let first = rest.chars().next()?;
     if first.is_whitespace() {
@@ -486,9 +433,7 @@ fn skipped(rest: &str) -> Option<usize> {
     if first == '\\' {
         return Some(2 + body[2..].find('\'').map_or(body.len() - 2, |end| end + 2));
     }
-    body[first.len_utf8()..]
-        .starts_with('\'')
-        .then(|| first.len_utf8() + 2)
+    body[first.len_utf8()..].starts_with('\'').then(|| first.len_utf8() + 2)
 }
 
 /// They can be nested.
@@ -519,9 +464,7 @@ fn string(rest: &str, is_raw: bool) -> usize {
         let hashes = rest.len() - rest.trim_start_matches('#').len();
         let end = format!("\"{}", "#".repeat(hashes));
         let body = hashes + 1;
-        return rest[body..]
-            .find(&end)
-            .map_or(rest.len(), |at| body + at + end.len());
+        return rest[body..].find(&end).map_or(rest.len(), |at| body + at + end.len());
     }
     let mut escaped = false;
     for (at, sign) in rest.char_indices().skip(1) {
@@ -552,10 +495,7 @@ fn collect(root: &Path, path: &str, found: &mut Vec<(String, String)>) {
         let path = format!("{path}/{name}");
         if root.join(&path).is_dir() {
             collect(root, &path, found);
-        } else if Path::new(&name)
-            .extension()
-            .is_some_and(|extension| extension == "rs")
-        {
+        } else if Path::new(&name).extension().is_some_and(|extension| extension == "rs") {
             let text = read(&root.join(&path));
             found.push((path, text));
         }
@@ -573,10 +513,7 @@ fn top_level_modules() -> Vec<String> {
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries =
         fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn read(path: &Path) -> String {
@@ -589,11 +526,7 @@ fn assert_none(violations: &[String]) {
     for violation in violations {
         let _ = write!(list, "\n  {violation}");
     }
-    assert!(
-        violations.is_empty(),
-        "{} things are out of shape:{list}",
-        violations.len()
-    );
+    assert!(violations.is_empty(), "{} things are out of shape:{list}", violations.len());
 }
 
 mod of_the_checker {
@@ -630,14 +563,8 @@ mod of_the_checker {
         ] {
             assert_eq!(edges("src/sessions/rows.rs", text).len(), 1, "{text}");
         }
-        assert_eq!(
-            edges("src/main.rs", "use doorward::database::Database;").len(),
-            1
-        );
-        assert_eq!(
-            edges("src/keys.rs", "use crate::{accounts, sessions::{a, b}};").len(),
-            3
-        );
+        assert_eq!(edges("src/main.rs", "use doorward::database::Database;").len(), 1);
+        assert_eq!(edges("src/keys.rs", "use crate::{accounts, sessions::{a, b}};").len(), 3);
     }
 
     #[test]
@@ -659,17 +586,10 @@ mod of_the_checker {
     fn a_rule_for_an_item_allows_that_item_only() {
         assert!(edges("src/http/errors.rs", "use crate::passwords::Overloaded;").is_empty());
         assert_eq!(
-            edges(
-                "src/http/errors.rs",
-                "use crate::passwords::{Hasher, Overloaded};"
-            )
-            .len(),
+            edges("src/http/errors.rs", "use crate::passwords::{Hasher, Overloaded};").len(),
             1
         );
-        assert_eq!(
-            edges("src/http/errors.rs", "use crate::passwords;").len(),
-            1
-        );
+        assert_eq!(edges("src/http/errors.rs", "use crate::passwords;").len(), 1);
     }
 
     #[test]
@@ -687,20 +607,10 @@ mod of_the_checker {
             ["src/accounts.rs:2: actix_web lives in [\"http\", \"app\"]"]
         );
         assert_eq!(strangers("src/app.rs", "use std::{env, fs};").len(), 1);
-        assert_eq!(
-            strangers("src/app.rs", "fn f() { ::std::env::var(\"A\") }").len(),
-            1
-        );
-        assert_eq!(
-            strangers("src/lib.rs", "#[jsonwebtoken::x]\nfn f() {}").len(),
-            1
-        );
+        assert_eq!(strangers("src/app.rs", "fn f() { ::std::env::var(\"A\") }").len(), 1);
+        assert_eq!(strangers("src/lib.rs", "#[jsonwebtoken::x]\nfn f() {}").len(), 1);
         assert!(
-            strangers(
-                "src/http/door.rs",
-                "use actix_web::web; use std::env_logger;"
-            )
-            .is_empty()
+            strangers("src/http/door.rs", "use actix_web::web; use std::env_logger;").is_empty()
         );
     }
 

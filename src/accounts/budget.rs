@@ -1,10 +1,13 @@
-//! The budget of failed logins: how many wrong passwords an account takes, from one place and from all of them.
+//! The budget of failed logins: how many wrong passwords an account takes, from one place and from
+//! all of them.
 //!
-//! A place in the budget is taken before the password is hashed, so that a hundred guesses at once count as a hundred,
-//! and it is given back unless a password was compared and wrong. A budget refills evenly over its window.
+//! A place in the budget is taken before the password is hashed, so that a hundred guesses at once
+//! count as a hundred, and it is given back unless a password was compared and wrong. A budget
+//! refills evenly over its window.
 //!
-//! A counter is one moment: when its budget will be whole again. Taking a place moves it by a share of the window, and
-//! there is a place as long as it is not a whole window ahead (the generic cell rate algorithm, ITU-T I.371).
+//! A counter is one moment: when its budget will be whole again. Taking a place moves it by a share
+//! of the window, and there is a place as long as it is not a whole window ahead (the generic cell
+//! rate algorithm, ITU-T I.371).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +18,8 @@ use uuid::Uuid;
 use crate::clock::{Clock, Timestamp};
 use crate::secret::DerivedKey;
 
-/// The settings of the budget. It is this node's own: with n nodes, guesses spread over them count n times.
+/// The settings of the budget. It is this node's own: with n nodes, guesses spread over them count
+/// n times.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetSettings {
     /// Wrong passwords for one account from one place.
@@ -63,7 +67,8 @@ pub enum Taken {
     },
 }
 
-/// A place in the budget. It stays taken unless it is given back: a client that hangs up has guessed all the same.
+/// A place in the budget. It stays taken unless it is given back: a client that hangs up has
+/// guessed all the same.
 #[derive(Debug)]
 pub struct Place {
     counters: Arc<Mutex<HashMap<CounterId, Timestamp>>>,
@@ -83,8 +88,8 @@ impl LoginBudget {
         self.take_place(email_key, origin, true)
     }
 
-    /// Takes a place for an attempt by somebody who is known: it counts for the account, and is not refused because
-    /// strangers have spent the account's budget.
+    /// Takes a place for an attempt by somebody who is known: it counts for the account, and is not
+    /// refused because strangers have spent the account's budget.
     #[must_use]
     pub fn take_known(&self, email_key: &str, origin: &Origin) -> Taken {
         self.take_place(email_key, origin, false)
@@ -151,8 +156,8 @@ impl Place {
     }
 }
 
-/// Forgets what is whole again and, when that is not a quarter, the lower half of the rest: a flood of one guess each
-/// on ever new accounts must not push out an account that is under attack.
+/// Forgets what is whole again and, when that is not a quarter, the lower half of the rest: a flood
+/// of one guess each on ever new accounts must not push out an account that is under attack.
 fn make_room(counters: &mut HashMap<CounterId, Timestamp>, now: Timestamp) {
     let before = counters.len();
     counters.retain(|_, whole_at| *whole_at > now);

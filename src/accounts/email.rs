@@ -64,15 +64,16 @@ impl Email {
         Self::key_of(&self.0)
     }
 
-    /// The key of any text, an address or not: trimmed, ASCII letters in lower case, and nothing more, so that
-    /// look-alike letters make different accounts, never the same.
+    /// The key of any text, an address or not: trimmed, ASCII letters in lower case, and nothing
+    /// more, so that look-alike letters make different accounts, never the same.
     #[must_use]
     pub fn key_of(raw: &str) -> String {
         raw.trim().to_ascii_lowercase()
     }
 }
 
-/// Characters that show nothing, or turn the text around: two addresses that look the same would not be.
+/// Characters that show nothing, or turn the text around: two addresses that look the same would
+/// not be.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

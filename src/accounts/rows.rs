@@ -154,8 +154,8 @@ fn split(roles: &str) -> Vec<String> {
     roles.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Notes a login, and stores the password's better hash if there is one, provided that the hash which was compared is
-/// still the account's and the account is in good standing.
+/// Notes a login, and stores the password's better hash if there is one, provided that the hash
+/// which was compared is still the account's and the account is in good standing.
 pub(super) fn note_login(
     connection: &mut AnyConnection,
     verified: &Credentials,
@@ -182,8 +182,8 @@ pub(super) fn set_password(
         .map(|rows| rows == 1)
 }
 
-/// Empties the row of an account that is closed, on the same condition. The row itself stays as long as its sessions
-/// are remembered; its address is free at once.
+/// Empties the row of an account that is closed, on the same condition. The row itself stays as
+/// long as its sessions are remembered; its address is free at once.
 pub(super) fn close(
     connection: &mut AnyConnection,
     verified: &Credentials,

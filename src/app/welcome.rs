@@ -2,7 +2,8 @@
 
 use std::io::{self, Write as _};
 
-/// The session, with `{url}` where the service is. The README has the same lines, and a test runs them.
+/// The session, with `{url}` where the service is. The README has the same lines, and a test runs
+/// them.
 pub const SESSION: &str = include_str!("session.sh");
 
 /// Prints it to the terminal, or whatever standard output is.

@@ -276,10 +276,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            login_per_minute: 30,
-            login_burst: 20,
+            login_per_minute: 60,
+            login_burst: 60,
             register_per_minute: 10,
-            register_burst: 10,
+            register_burst: 30,
             refresh_per_minute: 60,
             refresh_burst: 200,
             failed_logins_per_address: 10,
@@ -287,7 +287,7 @@ impl Default for Limits {
             failed_login_window: Duration::from_secs(15 * MINUTE),
             known_address_for: Duration::from_secs(90 * DAY),
             max_keys: 100_000,
-            body_bytes: 16_384,
+            body_bytes: 65_536,
             request_timeout: Duration::from_secs(15),
         }
     }

@@ -24,7 +24,8 @@ mod multi {
     }
 }
 
-/// Makes connections for the pools, by the URL's scheme: the derived `establish` would hide why one failed.
+/// Makes connections for the pools, by the URL's scheme: the derived `establish` would hide why one
+/// failed.
 #[derive(Clone, Debug)]
 pub(super) struct Manager {
     url: DatabaseUrl,
@@ -97,7 +98,8 @@ impl ManageConnection for Manager {
     }
 }
 
-/// The file holds password hashes; SQLite would make it readable by everybody. Its WAL takes over the mode.
+/// The file holds password hashes; SQLite would make it readable by everybody. Its WAL takes over
+/// the mode.
 fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> {
     OpenOptions::new()
         .create(true)
@@ -123,7 +125,8 @@ struct DataVersion {
     data_version: i64,
 }
 
-/// SQLite's counter of other connections' commits; constant for PostgreSQL, which tells by other means.
+/// SQLite's counter of other connections' commits; constant for PostgreSQL, which tells by other
+/// means.
 pub(super) fn data_version(connection: &mut AnyConnection) -> QueryResult<i64> {
     match connection {
         AnyConnection::Sqlite(connection) => diesel::sql_query("PRAGMA data_version")

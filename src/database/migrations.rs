@@ -20,7 +20,8 @@ pub(super) fn bring_up_to_date(
     migrate: bool,
 ) -> Result<(), OpenError> {
     match connection {
-        // One transaction that holds the write lock from its start: a second process waits, then finds it done.
+        // One transaction that holds the write lock from its start: a second process waits, then
+        // finds it done.
         AnyConnection::Sqlite(connection) => {
             connection.immediate_transaction(|c| apply(c, SQLITE, migrate))
         }

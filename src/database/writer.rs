@@ -1,8 +1,9 @@
 //! SQLite's one writer: a thread that owns the write connection and commits units in groups.
 //!
-//! A commit costs an fsync, and an fsync costs milliseconds. While one is under way other units queue up; the next
-//! commit takes them all. Each runs in a savepoint of its own, so that one which fails takes nobody along, and no
-//! answer leaves, not even a refusal, before the commit that it rests on.
+//! A commit costs an fsync, and an fsync costs milliseconds. While one is under way other units
+//! queue up; the next commit takes them all. Each runs in a savepoint of its own, so that one which
+//! fails takes nobody along, and no answer leaves, not even a refusal, before the commit that it
+//! rests on.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -124,8 +125,8 @@ fn serve(mut connection: AnyConnection, waiting: &Receiver<Box<dyn Unit>>) {
 
 fn commit(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> Result<(), StoreError> {
     transaction(connection, group).map_err(|error| {
-        // SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a commit that was
-        // refused); either way none of it stays.
+        // SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a
+        // commit that was refused); either way none of it stays.
         let _ = connection.batch_execute("ROLLBACK");
         unavailable(&error)
     })
@@ -135,8 +136,9 @@ fn transaction(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> Q
     connection.batch_execute("BEGIN IMMEDIATE")?;
     for unit in group {
         connection.batch_execute("SAVEPOINT unit")?;
-        // Where SQLite ended the whole transaction in the unit, the savepoint is gone and this fails: the units
-        // before have lost their work, and one after would be committed alone, by its own savepoint.
+        // Where SQLite ended the whole transaction in the unit, the savepoint is gone and this
+        // fails: the units before have lost their work, and one after would be committed alone, by
+        // its own savepoint.
         match unit.run(connection) {
             Ok(()) => connection.batch_execute("RELEASE unit")?,
             Err(_) => connection.batch_execute("ROLLBACK TO unit; RELEASE unit")?,

@@ -1,9 +1,9 @@
 //! Bodies: JSON, read once, strictly.
 //!
-//! Two parsers that read one document differently are how checks are walked around, so whatever JSON leaves open is
-//! refused here: duplicate members, unknown members, a byte order mark, NUL in strings, deep nesting, a body in
-//! another encoding. What is said about a refused body names places in it and never its values, which may be
-//! passwords.
+//! Two parsers that read one document differently are how checks are walked around, so whatever
+//! JSON leaves open is refused here: duplicate members, unknown members, a byte order mark, NUL in
+//! strings, deep nesting, a body in another encoding. What is said about a refused body names
+//! places in it and never its values, which may be passwords.
 
 use std::fmt;
 use std::future::Future;

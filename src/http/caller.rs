@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, USER_AGENT};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use actix_web::{FromRequest, HttpRequest, web};
 use ipnet::IpNet;
 
@@ -27,8 +27,8 @@ const TOKEN_BYTES: usize = 4096;
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// The address behind a request: the socket's peer or, as long as that is a trusted proxy, the one that it says it
-    /// forwards for.
+    /// The address behind a request: the socket's peer or, as long as that is a trusted proxy, the
+    /// one that it says it forwards for.
     #[must_use]
     pub fn of(request: &HttpRequest, trusted: &[IpNet]) -> Self {
         let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
@@ -41,7 +41,8 @@ impl ClientAddress {
         self.0
     }
 
-    /// What counts as one client for a limit: an IPv4 address, or an IPv6 /64, which is what one household gets.
+    /// What counts as one client for a limit: an IPv4 address, or an IPv6 /64, which is what one
+    /// household gets.
     #[must_use]
     pub fn network(self) -> IpAddr {
         match self.0 {
@@ -51,7 +52,8 @@ impl ClientAddress {
     }
 }
 
-/// From the right, because only what our own proxies appended is true. A malformed entry ends the walk.
+/// From the right, because only what our own proxies appended is true. A malformed entry ends the
+/// walk.
 fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
     let mut address = peer.to_canonical();
@@ -61,7 +63,9 @@ fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let fields: Vec<_> = headers.get_all(FORWARDED_FOR).collect();
     let entries = fields.iter().rev().flat_map(|field| field.as_bytes().rsplit(|b| *b == b','));
     for entry in entries {
-        let Some(before) = parse_entry(entry) else { break };
+        let Some(before) = parse_entry(entry) else {
+            break;
+        };
         address = before;
         if !is_trusted(&address) {
             break;
@@ -112,7 +116,7 @@ impl UserAgent {
     /// The user agent of a request.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        let header = request.headers().get(USER_AGENT).map(|value| value.as_bytes());
+        let header = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
         Self(header.and_then(clean))
     }
 }
@@ -138,11 +142,13 @@ impl BearerToken {
     /// The token of a request, if it carries one.
     ///
     /// # Errors
-    /// `multiple_credentials` for a second header, `invalid_token` for what cannot be a token, `missing_token` for
-    /// another scheme.
+    /// `multiple_credentials` for a second header, `invalid_token` for what cannot be a token,
+    /// `missing_token` for another scheme.
     pub fn of(request: &HttpRequest) -> Result<Option<Self>, Problem> {
         let mut fields = request.headers().get_all(AUTHORIZATION);
-        let Some(field) = fields.next() else { return Ok(None) };
+        let Some(field) = fields.next() else {
+            return Ok(None);
+        };
         if fields.next().is_some() {
             return Err(Code::MultipleCredentials.into());
         }
@@ -192,7 +198,7 @@ impl FromRequest for IdempotencyKey {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(parse_key(request.headers()).map(Self).ok_or_else(|| {
+        ready(parse_key(request.headers()).ok_or_else(|| {
             let detail =
                 "Idempotency-Key must be one header of 16 to 255 visible ASCII characters.";
             Problem::new(Code::MalformedRequest).detail(detail)
@@ -201,12 +207,14 @@ impl FromRequest for IdempotencyKey {
 }
 
 /// `None` when there is something that is not a key.
-fn parse_key(headers: &HeaderMap) -> Option<Option<Secret<String>>> {
+fn parse_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
     let mut fields = headers.get_all(IDEMPOTENCY_KEY);
-    let Some(field) = fields.next() else { return Some(None) };
+    let Some(field) = fields.next() else {
+        return Some(IdempotencyKey(None));
+    };
     let text = str::from_utf8(field.as_bytes()).ok()?;
     let is_key = (16..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    (is_key && fields.next().is_none()).then(|| Some(Secret::new(text.to_owned())))
+    (is_key && fields.next().is_none()).then(|| IdempotencyKey(Some(Secret::new(text.to_owned()))))
 }
 
 #[cfg(test)]
@@ -281,7 +289,7 @@ mod tests {
         let key = |text: &str| {
             let request = TestRequest::default().insert_header((IDEMPOTENCY_KEY, text));
             parse_key(request.to_http_request().headers())
-                .map(|key| key.map(|key| key.expose().clone()))
+                .map(|key| key.0.map(|key| key.expose().clone()))
         };
         assert_eq!(key(&"k".repeat(16)), Some(Some("k".repeat(16))));
         for odd in [&"k".repeat(15), &"k".repeat(256), "with a space in it!"] {

@@ -1,8 +1,9 @@
-//! The one door: the outermost middleware, through which every request comes in and every answer goes out.
+//! The one door: the outermost middleware, through which every request comes in and every answer
+//! goes out.
 //!
-//! On the way in it gives the request an id and refuses what no resource should have to think of. On the way out it
-//! makes a problem of every bare error, whoever made it, adds the headers that every answer has, and writes one line
-//! to the log.
+//! On the way in it gives the request an id and refuses what no resource should have to think of.
+//! On the way out it makes a problem of every bare error, whoever made it, adds the headers that
+//! every answer has, and writes one line to the log.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -17,14 +18,14 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::HttpSettings;
 use super::caller::ClientAddress;
-use super::problem::{Code, MEDIA_TYPE, Problem};
+use super::problem::{Code, Problem};
 
 /// The header that names a request in answers and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,8 +52,8 @@ const TOKEN_PARAMETERS: &[&str] = &[
 /// Wrap the app with `from_fn(door)`, last, so that it is outermost.
 ///
 /// # Errors
-/// An error that already has its final answer inside, when a middleware failed or a handler panicked: the request is
-/// gone by then.
+/// An error that already has its final answer inside, when a middleware failed or a handler
+/// panicked: the request is gone by then.
 pub async fn door(
     settings: web::Data<HttpSettings>,
     request: ServiceRequest,
@@ -74,7 +75,7 @@ pub async fn door(
     };
     let response = seal(response, &id, &settings);
 
-    let pattern = request.as_ref().and_then(|request| request.match_pattern());
+    let pattern = request.as_ref().and_then(HttpRequest::match_pattern);
     span.in_scope(|| {
         tracing::info!(
             %method,
@@ -92,8 +93,8 @@ pub async fn door(
     }
 }
 
-/// Lets the request in, or not. A panic inside costs its own request and nobody else's: without this, actix drops the
-/// connection without an answer.
+/// Lets the request in, or not. A panic inside costs its own request and nobody else's: without
+/// this, actix drops the connection without an answer.
 async fn pass(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -167,20 +168,21 @@ fn seal(response: HttpResponse, id: &str, settings: &HttpSettings) -> HttpRespon
     response
 }
 
-/// Writes an error anew, with the id of its request and with the headers that whoever made it has set.
+/// Writes an error anew, with the id of its request and with the headers that whoever made it has
+/// set.
 fn as_problem(response: HttpResponse, id: &str) -> HttpResponse {
-    let problem = match response.error().map(|error| (error, error.as_error::<Problem>())) {
-        Some((_, Some(problem))) => problem.clone(),
-        None if is_document(&response) => return response,
-        unknown => {
-            if let Some((error, _)) = unknown
-                && response.status().is_server_error()
-            {
-                tracing::error!(%error, "failed");
-            }
-            Code::for_status(response.status()).into()
+    let known = response.extensions().get::<Problem>().cloned();
+    if known.is_none() && is_document(&response) {
+        return response;
+    }
+    let problem = known.unwrap_or_else(|| {
+        if let Some(error) = response.error()
+            && response.status().is_server_error()
+        {
+            tracing::error!(%error, "failed");
         }
-    };
+        Code::for_status(response.status()).into()
+    });
     let mut written = problem.response(Some(id));
     for name in response.headers().keys() {
         let of_the_old_body =
@@ -195,10 +197,11 @@ fn as_problem(response: HttpResponse, id: &str) -> HttpResponse {
     written
 }
 
-/// Whether a handler wrote the error's body itself: the plain form of RFC 6749, or the report of a health check.
+/// Whether a handler wrote the error's body itself: the plain form of RFC 6749, or the report of a
+/// health check.
 fn is_document(response: &HttpResponse) -> bool {
     let media_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    media_type.is_some_and(|it| it.starts_with(b"application/json") || it == MEDIA_TYPE.as_bytes())
+    media_type.is_some_and(|it| it.starts_with(b"application/json"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! How often somebody may ask: by client address before the work, by session after its token was checked.
+//! How often somebody may ask: by client address before the work, by session after its token was
+//! checked.
 //!
-//! Memory is bounded by construction. A limiter knows a fixed number of buckets, and a client or a session falls into
-//! one of them by a hash that nobody outside can compute. When a flood from ever new addresses fills the buckets,
-//! honest clients share them with the flood in proportion to its size, instead of all being shut out at some limit of
-//! the table. [`AddressLimiter::sweep`] gives back what is not in use.
+//! Memory is bounded by construction. A limiter knows a fixed number of buckets, and a client or a
+//! session falls into one of them by a hash that nobody outside can compute. When a flood from ever
+//! new addresses fills the buckets, honest clients share them with the flood in proportion to its
+//! size, instead of all being shut out at some limit of the table. [`AddressLimiter::sweep`] gives
+//! back what is not in use.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -38,6 +40,9 @@ pub struct AddressLimiter(GovernorConfig<ByNetwork, NoOpMiddleware>);
 
 impl AddressLimiter {
     /// A limiter with `buckets` places.
+    ///
+    /// # Panics
+    /// Never: neither the burst nor the period is zero.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize, settings: web::Data<HttpSettings>) -> Self {
         #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
@@ -57,7 +62,8 @@ impl AddressLimiter {
         Governor::new(&self.0)
     }
 
-    /// Gives back the memory of the clients that have their whole burst again; to be called now and then.
+    /// Gives back the memory of the clients that have their whole burst again; to be called now and
+    /// then.
     pub fn sweep(&self) {
         self.0.limiter().retain_recent();
         self.0.limiter().shrink_to_fit();
@@ -73,6 +79,9 @@ pub struct SessionLimiter {
 
 impl SessionLimiter {
     /// A limiter with `buckets` places.
+    ///
+    /// # Panics
+    /// Never: neither the burst nor the period is zero.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
         #[expect(clippy::expect_used, reason = "the period is not zero")]
@@ -90,7 +99,8 @@ impl SessionLimiter {
         self.limiter.check_key(&self.buckets.place(session)).map_err(|negative| too_many(&negative))
     }
 
-    /// Gives back the memory of the sessions that have their whole burst again; to be called now and then.
+    /// Gives back the memory of the sessions that have their whole burst again; to be called now
+    /// and then.
     pub fn sweep(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();

@@ -1,7 +1,7 @@
 //! What an error looks like to the caller: `application/problem+json` (RFC 9457).
 //!
-//! Every refusal has a [`Code`], which never changes once it is published; the text beside it may. The door adds the
-//! request's id to the document.
+//! Every refusal has a [`Code`], which never changes once it is published; the text beside it may.
+//! The door adds the request's id to the document.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -49,38 +49,68 @@ macro_rules! codes {
 }
 
 codes! {
-    MalformedRequest     "malformed_request"      BAD_REQUEST                     "The request cannot be understood.";
-    InvalidFields        "invalid_fields"         UNPROCESSABLE_ENTITY            "Some members of the body are not acceptable.";
-    TokenInQuery         "token_in_query"         BAD_REQUEST                     "A token must not be sent in the query string, where logs keep it. Consider it known to others.";
-    MultipleCredentials  "multiple_credentials"   BAD_REQUEST                     "The request carries more than one credential.";
-    InvalidCredentials   "invalid_credentials"    UNAUTHORIZED                    "The e-mail address or the password is wrong.";
-    MissingToken         "missing_token"          UNAUTHORIZED                    "Send an access token: Authorization: Bearer <token>.";
-    InvalidToken         "invalid_token"          UNAUTHORIZED                    "The access token is not valid.";
-    TokenExpired         "token_expired"          UNAUTHORIZED                    "The access token has expired.";
-    TokenRevoked         "token_revoked"          UNAUTHORIZED                    "The access token was revoked.";
-    InvalidGrant         "invalid_grant"          UNAUTHORIZED                    "The refresh token is not valid any more. Log in again.";
-    WrongPassword        "wrong_password"         FORBIDDEN                       "The password is wrong.";
-    Forbidden            "forbidden"              FORBIDDEN                       "This is not allowed.";
-    NotFound             "not_found"              NOT_FOUND                       "There is nothing here.";
-    MethodNotAllowed     "method_not_allowed"     METHOD_NOT_ALLOWED              "The resource does not know this method. The Allow header lists those it knows.";
-    RequestTimeout       "request_timeout"        REQUEST_TIMEOUT                 "The request took too long to arrive.";
-    EmailTaken           "email_taken"            CONFLICT                        "An account with this e-mail address exists.";
-    PayloadTooLarge      "payload_too_large"      PAYLOAD_TOO_LARGE               "The body is too large.";
-    UriTooLong           "uri_too_long"           URI_TOO_LONG                    "The URI is too long.";
-    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE          "Send the body as application/json in UTF-8, without a Content-Encoding.";
-    ExpectationFailed    "expectation_failed"     EXPECTATION_FAILED              "The only expectation that can be met is 100-continue.";
-    HeadersTooLarge      "headers_too_large"      REQUEST_HEADER_FIELDS_TOO_LARGE "The header fields are too large.";
-    RateLimited          "rate_limited"           TOO_MANY_REQUESTS               "Too many requests. Try again later.";
-    TooManyFailedLogins  "too_many_failed_logins" TOO_MANY_REQUESTS               "Too many failed logins. Try again later.";
-    InternalError        "internal_error"         INTERNAL_SERVER_ERROR           "Something went wrong. The log has more under the request's id.";
-    Overloaded           "overloaded"             SERVICE_UNAVAILABLE             "Too much to do at the moment. Try again later.";
-    Unavailable          "unavailable"            SERVICE_UNAVAILABLE             "The service is not available at the moment. Try again later.";
-    RevocationsStale     "revocations_stale"      SERVICE_UNAVAILABLE             "Whether the token was revoked cannot be known at the moment. Keep it and try again later.";
-    NotReady             "not_ready"              SERVICE_UNAVAILABLE             "This node is not ready.";
+    MalformedRequest "malformed_request" BAD_REQUEST
+        "The request cannot be understood.";
+    InvalidFields "invalid_fields" UNPROCESSABLE_ENTITY
+        "Some members of the body are not acceptable.";
+    TokenInQuery "token_in_query" BAD_REQUEST
+        "A token must not be sent in the query string, where logs keep it. Consider it known to \
+         others.";
+    MultipleCredentials "multiple_credentials" BAD_REQUEST
+        "The request carries more than one credential.";
+    InvalidCredentials "invalid_credentials" UNAUTHORIZED
+        "The e-mail address or the password is wrong.";
+    MissingToken "missing_token" UNAUTHORIZED
+        "Send an access token in the Authorization header, with the scheme Bearer.";
+    InvalidToken "invalid_token" UNAUTHORIZED
+        "The access token is not valid.";
+    TokenExpired "token_expired" UNAUTHORIZED
+        "The access token has expired.";
+    TokenRevoked "token_revoked" UNAUTHORIZED
+        "The access token was revoked.";
+    InvalidGrant "invalid_grant" UNAUTHORIZED
+        "The refresh token is not valid any more. Log in again.";
+    WrongPassword "wrong_password" FORBIDDEN
+        "The password is wrong.";
+    Forbidden "forbidden" FORBIDDEN
+        "This is not allowed.";
+    NotFound "not_found" NOT_FOUND
+        "There is nothing here.";
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
+        "The resource does not know this method. The Allow header lists those it knows.";
+    RequestTimeout "request_timeout" REQUEST_TIMEOUT
+        "The request took too long to arrive.";
+    EmailTaken "email_taken" CONFLICT
+        "An account with this e-mail address exists.";
+    PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE
+        "The body is too large.";
+    UriTooLong "uri_too_long" URI_TOO_LONG
+        "The URI is too long.";
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE
+        "Send the body as application/json in UTF-8, without a Content-Encoding.";
+    ExpectationFailed "expectation_failed" EXPECTATION_FAILED
+        "The only expectation that can be met is 100-continue.";
+    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE
+        "The header fields are too large.";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS
+        "Too many requests. Try again later.";
+    TooManyFailedLogins "too_many_failed_logins" TOO_MANY_REQUESTS
+        "Too many failed logins. Try again later.";
+    InternalError "internal_error" INTERNAL_SERVER_ERROR
+        "Something went wrong. The log has more under the request's id.";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE
+        "Too much to do at the moment. Try again later.";
+    Unavailable "unavailable" SERVICE_UNAVAILABLE
+        "The service is not available at the moment. Try again later.";
+    RevocationsStale "revocations_stale" SERVICE_UNAVAILABLE
+        "Whether the token was revoked cannot be known at the moment. Keep it and try again later.";
+    NotReady "not_ready" SERVICE_UNAVAILABLE
+        "This node is not ready.";
 }
 
 impl Code {
-    /// The code for a status that came without one: from actix itself, a middleware or an extractor.
+    /// The code for a status that came without one: from actix itself, a middleware or an
+    /// extractor.
     #[must_use]
     pub fn for_status(status: StatusCode) -> Self {
         match status {
@@ -107,8 +137,8 @@ impl Code {
         )
     }
 
-    /// The challenge that goes with it (RFC 6750 3): every 401 has one, and says `invalid_token` only to a caller who
-    /// showed a token.
+    /// The challenge that goes with it (RFC 6750 3): every 401 has one, and says `invalid_token`
+    /// only to a caller who showed a token.
     fn challenge(self) -> Option<String> {
         let error = match self {
             Self::InvalidToken | Self::TokenExpired | Self::TokenRevoked => "invalid_token",
@@ -216,7 +246,7 @@ impl Problem {
         if let Some(challenge) = code.challenge() {
             response.insert_header((WWW_AUTHENTICATE, challenge));
         }
-        response.content_type(MEDIA_TYPE).json(Document {
+        let mut response = response.content_type(MEDIA_TYPE).json(Document {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -227,7 +257,11 @@ impl Problem {
             reason: content.reason,
             error: content.oauth,
             transient: code.is_transient(),
-        })
+        });
+        // For the door, which writes it again with the request's id. An error that travels inside a
+        // response does not survive every middleware; what is in the extensions does.
+        response.extensions_mut().insert(self.clone());
+        response
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Two things are missing in actix's own `HttpServer`, and both are here:
 //!
-//! - **Nothing waits for ever.** Actix has a time limit for the head of a connection's first request and for an idle
-//!   connection, but none for the head of a second request, nor for a chunked body that nobody reads. A
-//!   [`Connection`] has one rule instead: it lives on by being answered. When nothing could be written to it for
-//!   [`ServerSettings::silence`], it is cut.
-//! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet, and forgets those
-//!   that wait to be accepted. [`Running::until`] first lets no new connection begin, answers the ones that exist, and
-//!   only then stops actix.
+//! - **Nothing waits for ever.** Actix has a time limit for the head of a connection's first
+//!   request and for an idle connection, but none for the head of a second request, nor for a
+//!   chunked body that nobody reads. Here a connection has one rule instead: it lives on by being
+//!   answered. When nothing could be written to it for [`ServerSettings::silence`], it is cut.
+//! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet,
+//!   and forgets those that wait to be accepted. [`Running::until`] first lets no new connection
+//!   begin, answers the ones that exist, and only then stops actix.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -95,16 +95,16 @@ impl Running {
     }
 }
 
-/// Closes the listening socket without losing who waits in it: new connections may not begin, those that have begun
-/// are accepted, and then the port is free for a successor.
+/// Closes the listening socket without losing who waits in it: new connections may not begin, those
+/// that have begun are accepted, and then the port is free for a successor.
 async fn close(listener: TcpListener, handle: &ServerHandle) -> io::Result<()> {
     let socket = SockRef::from(&listener);
     // A client whose SYN is dropped sends it again a second later, and then meets the successor.
     #[cfg(target_os = "linux")]
     socket.attach_filter(&without_syn())?;
     sleep(HANDSHAKE).await;
-    // Pausing first, or actix would try to accept from the closed socket over and over. It says that it was asked to,
-    // not that it has.
+    // Pausing first, or actix would try to accept from the closed socket over and over. It says
+    // that it was asked to, not that it has.
     handle.pause().await;
     sleep(LOOK).await;
     match socket.shutdown(Shutdown::Both) {
@@ -113,7 +113,8 @@ async fn close(listener: TcpListener, handle: &ServerHandle) -> io::Result<()> {
     }
 }
 
-/// A filter over the TCP header that drops what begins a connection: byte 13 holds the flags, 2 is SYN.
+/// A filter over the TCP header that drops what begins a connection: byte 13 holds the flags, 2 is
+/// SYN.
 #[cfg(target_os = "linux")]
 fn without_syn() -> [socket2::SockFilter; 4] {
     use socket2::SockFilter;
@@ -128,7 +129,8 @@ fn without_syn() -> [socket2::SockFilter; 4] {
     ]
 }
 
-/// Serves an app on a listening socket. Must be called within a tokio runtime; signals are the caller's business.
+/// Serves an app on a listening socket. Must be called within a tokio runtime; signals are the
+/// caller's business.
 ///
 /// # Errors
 /// When the socket cannot be used.

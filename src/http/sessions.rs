@@ -105,7 +105,8 @@ pub(super) async fn log_out(
     };
     match (caller.0, body.0.refresh_token) {
         (Ok(caller), _) => api.sessions.log_out(caller.user, caller.session, scope).await?,
-        // The access token has expired, as it does after minutes; the refresh token speaks for its own session.
+        // The access token has expired, as it does after minutes; the refresh token speaks for its
+        // own session.
         (Err(_), Some(token)) if scope == Scope::This => {
             let token = api.sessions.parse_token(token.expose())?;
             api.refresh_limit.check(token.session)?;

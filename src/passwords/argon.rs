@@ -15,12 +15,14 @@ pub struct HashCost {
     pub memory_kib: u32,
     /// Passes over that memory, at most [`HashCost::MAX_ITERATIONS`].
     pub iterations: u32,
-    /// Lanes. They are worked out one after the other: the threads are for other people's passwords.
+    /// Lanes. They are worked out one after the other: the threads are for other people's
+    /// passwords.
     pub parallelism: u32,
 }
 
 impl HashCost {
-    /// 1 GiB. What asks for more is a mistake, or an attempt on the server's memory by way of the database.
+    /// 1 GiB. What asks for more is a mistake, or an attempt on the server's memory by way of the
+    /// database.
     pub const MAX_MEMORY_KIB: u32 = 1 << 20;
     /// The most passes over the memory.
     pub const MAX_ITERATIONS: u32 = 100;
@@ -40,7 +42,8 @@ pub enum Verdict {
     Wrong,
     /// They match.
     Right {
-        /// The same password under the present cost, to be stored instead, when the stored hash had another.
+        /// The same password under the present cost, to be stored instead, when the stored hash had
+        /// another.
         upgraded: Option<PasswordHash>,
     },
 }
@@ -54,7 +57,10 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(cost: HashCost) -> io::Result<Self> {
         let recipe = Recipe::of(cost).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("Argon2 takes no {cost:?}"))
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("Argon2 cannot work at this cost: {cost:?}"),
+            )
         })?;
         let memory = vec![Block::new(); recipe.params.block_count()];
         Ok(Self { recipe, memory })
@@ -68,8 +74,9 @@ impl Engine {
         PasswordHash::from_stored(recipe.write(&salt, &tag))
     }
 
-    /// Compares a password with a stored hash, at the price of one hash: also when one of them is missing or the
-    /// hash cannot be read. Whoever measures the time then learns nothing about who has an account.
+    /// Compares a password with a stored hash, at the price of one hash: also when one of them is
+    /// missing or the hash cannot be read. Whoever measures the time then learns nothing about who
+    /// has an account.
     ///
     /// A hash whose cost is not the present one takes its own time until it has been upgraded.
     pub(super) fn verify(
@@ -78,13 +85,13 @@ impl Engine {
         stored: Option<&PasswordHash>,
     ) -> Verdict {
         let stored = stored.and_then(Stored::read);
-        let comparable = password.is_some() && stored.is_some();
+        let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| Stored::nobodys(&self.recipe));
 
         let typed = password.map_or("", Password::as_str).as_bytes();
         let tag = self.tag(&stored.recipe, typed, &stored.salt);
         match password {
-            Some(password) if equal(&tag, &stored.tag) && comparable => Verdict::Right {
+            Some(password) if equal(&tag, &stored.tag) && exists => Verdict::Right {
                 upgraded: (stored.recipe != self.recipe).then(|| self.hash(password)),
             },
             _ => Verdict::Wrong,
@@ -97,7 +104,8 @@ impl Engine {
     )]
     fn tag(&mut self, recipe: &Recipe, password: &[u8], salt: &[u8]) -> Vec<u8> {
         let argon2 = Argon2::new(recipe.algorithm, recipe.version, recipe.params.clone());
-        let mut tag = vec![0; recipe.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN)];
+        let length = recipe.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+        let mut tag = vec![0; length];
         if recipe.params.block_count() <= self.memory.len() {
             argon2.hash_password_into_with_memory(password, salt, &mut tag, &mut self.memory)
         } else {
@@ -237,9 +245,12 @@ mod tests {
 
     #[test]
     fn a_good_login_brings_another_cost_algorithm_or_version_up_to_date() {
-        // The first is the example in the reference implementation's README.
+        // The first two are test vectors of the reference implementation.
         let others = [
-            "$argon2i$v=19$m=65536,t=2,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b0dWRWJTmaaJObG".to_owned(),
+            "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY"
+                .to_owned(),
+            "$argon2i$v=19$m=256,t=2,p=2$c29tZXNhbHQ$T/XOJ2mh1/TIpJHfCdQan76Q5esCFVoT5MAeIM1Oq2E"
+                .to_owned(),
             hashed_with(HashCost { iterations: 2, ..CHEAP }),
             hashed_with(HashCost { memory_kib: 32, ..CHEAP }),
             hashed_with(HashCost { parallelism: 2, ..CHEAP }),

@@ -1,7 +1,8 @@
 //! The threads that hash, and the queue before them.
 //!
-//! A hash takes tens of milliseconds of a core and megabytes of memory. A fixed number of threads does them all, so
-//! that a storm of logins leaves memory and the rest of the server alone; what they cannot do in time is refused.
+//! A hash takes tens of milliseconds of a core and megabytes of memory. A fixed number of threads
+//! does them all, so that a storm of logins leaves memory and the rest of the server alone; what
+//! they cannot do in time is refused.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::argon::{Engine, HashCost, Verdict};
-use super::{Password, PasswordHash};
+use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
 
 /// How the hasher is built.
@@ -76,8 +77,9 @@ impl Hasher {
         self.run(move |engine| engine.hash(&password)).await
     }
 
-    /// Compares a password with a stored hash. A caller that has no password (it was too long) or no hash (nobody has
-    /// that e-mail address) asks all the same: it costs one hash, and never matches.
+    /// Compares a password with a stored hash. A caller that has no password (it was too long) or
+    /// no hash (nobody has that e-mail address) asks all the same: it costs one hash, and never
+    /// matches.
     ///
     /// # Errors
     /// [`Overloaded`] when too many others are waiting.
@@ -87,6 +89,24 @@ impl Hasher {
         stored: Option<PasswordHash>,
     ) -> Result<Verdict, Overloaded> {
         self.run(move |engine| engine.verify(password.as_ref(), stored.as_ref())).await
+    }
+
+    /// Judges a new password on these threads: estimating it can cost as much as a hash, and would
+    /// hold up whatever else the caller's thread has to do.
+    ///
+    /// # Errors
+    /// [`Overloaded`] when too many others are waiting.
+    pub async fn check(
+        &self,
+        policy: PasswordPolicy,
+        password: Password,
+        forbidden: Vec<String>,
+    ) -> Result<Result<(), WeakPassword>, Overloaded> {
+        self.run(move |_| {
+            let forbidden: Vec<&str> = forbidden.iter().map(String::as_str).collect();
+            policy.check(&password, &forbidden)
+        })
+        .await
     }
 
     /// How many jobs wait for a thread.
@@ -102,8 +122,8 @@ impl Hasher {
         self.submit(work)?.await.map_err(|_| self.overloaded())
     }
 
-    /// Queues a job. The job owns its place: a caller that hangs up has it neither done nor undone, only skipped when
-    /// its turn comes before it has begun.
+    /// Queues a job. The job owns its place: a caller that hangs up frees neither the place nor the
+    /// thread. Only, if nobody waits for the answer any more when its turn comes, it is not begun.
     fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
@@ -130,7 +150,8 @@ impl Hasher {
     }
 }
 
-/// More passwords are waiting than can be hashed in time. (Or the job panicked: the caller can do no more about it.)
+/// More passwords are waiting than can be hashed in time. (Or the job panicked: the caller can do
+/// no more about it.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords are waiting to be hashed")]
 pub struct Overloaded {
@@ -138,7 +159,8 @@ pub struct Overloaded {
     pub retry_after: Duration,
 }
 
-/// Work for a thread. It holds the sender of its answer, so a job that is dropped without being done tells its caller.
+/// Work for a thread. It holds the sender of its answer, so a job that is dropped without being
+/// done tells its caller.
 struct Job {
     queued_at: Instant,
     work: Box<dyn FnOnce(&mut Engine) + Send>,
@@ -167,7 +189,8 @@ impl Queue {
         }
     }
 
-    /// The next job, or none when the last handle is gone. One idle thread waits inside the lock, the others before it.
+    /// The next job, or none when the last handle is gone. One idle thread waits inside the lock,
+    /// the others before it.
     fn next(&self) -> Option<Job> {
         let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()?;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -175,8 +198,8 @@ impl Queue {
     }
 }
 
-/// Lets the server's other threads go first. Only Linux knows priorities of single threads; elsewhere it would be the
-/// whole process that gives way.
+/// Lets the server's other threads go first. Only Linux knows priorities of single threads;
+/// elsewhere it would be the whole process that gives way.
 fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(10) {
@@ -254,6 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn a_new_password_can_be_judged_in_the_same_lane() {
+        let hasher = start(SETTINGS);
+        let judge = |forbidden: &str| {
+            block_on(hasher.check(
+                PasswordPolicy::default(),
+                password(),
+                vec![forbidden.to_owned()],
+            ))
+        };
+        assert_eq!(judge("somebody@example.org"), Ok(Ok(())));
+        assert_eq!(judge(password().as_str()), Ok(Err(WeakPassword::Personal)));
+    }
+
+    #[test]
     fn a_full_queue_refuses_at_once() {
         let hasher = start(SETTINGS);
         let release = occupy(&hasher);
@@ -272,22 +309,22 @@ mod tests {
     #[test]
     fn a_job_past_its_deadline_is_refused_without_a_hash() {
         let hasher = start(HasherSettings { deadline: Duration::ZERO, ..SETTINGS });
-        let (hashed, was_hashed) = mpsc::channel();
-        let refused = block_on(hasher.run(move |_| hashed.send(()).unwrap())).unwrap_err();
+        let (begun, has_begun) = mpsc::channel();
+        let refused = block_on(hasher.run(move |_| begun.send(()).unwrap())).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(1));
-        assert!(was_hashed.recv().is_err());
+        assert!(has_begun.recv().is_err());
     }
 
     #[test]
     fn a_caller_that_hung_up_in_the_queue_is_skipped() {
         let hasher = start(SETTINGS);
         let release = occupy(&hasher);
-        let (hashed, was_hashed) = mpsc::channel();
-        drop(hasher.submit(move |_| hashed.send(()).unwrap()).unwrap());
+        let (begun, has_begun) = mpsc::channel();
+        drop(hasher.submit(move |_| begun.send(()).unwrap()).unwrap());
         assert_eq!(hasher.waiting(), 1, "hanging up frees no place");
 
         drop(release);
-        assert!(was_hashed.recv().is_err());
+        assert!(has_begun.recv().is_err());
         assert!(block_on(hasher.hash(password())).is_ok());
     }
 
@@ -312,7 +349,8 @@ mod tests {
 
     #[test]
     fn the_threads_end_with_the_last_handle() {
-        thread_local!(static ALIVE: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) });
+        // What a thread keeps to itself is dropped when it ends.
+        thread_local!(static ALIVE: RefCell<Option<mpsc::Sender<()>>> = RefCell::default());
         let hasher = start(SETTINGS);
         let (alive, ended) = mpsc::channel();
         block_on(hasher.clone().run(move |_| ALIVE.set(Some(alive)))).unwrap();

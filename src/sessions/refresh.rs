@@ -82,11 +82,12 @@ impl Refusal {
 }
 
 impl Sessions {
-    /// Answers the tokens that follow a refresh token. `key` is the request's `Idempotency-Key`, by which a client
-    /// proves that it asks again; `device` is where it asks from.
+    /// Answers the tokens that follow a refresh token. `key` is the request's `Idempotency-Key`, by
+    /// which a client proves that it asks again; `device` is where it asks from.
     ///
     /// # Errors
-    /// [`RefreshError`]: a refusal is final, anything else is worth a retry with the same token and key.
+    /// [`RefreshError`]: a refusal is final, anything else is worth a retry with the same token and
+    /// key.
     pub async fn refresh(
         &self,
         token: RefreshToken,
@@ -154,7 +155,8 @@ impl Sessions {
                 }
             };
             if change.is_none() && row.was_elsewhere(device) {
-                // A tab behind another proxy, or a thief beside the owner: nobody can tell from here.
+                // A tab behind another proxy, or a thief beside the owner: nobody can tell from
+                // here.
                 tracing::info!(event = "refresh_replayed_elsewhere", %session);
             }
             let expires_at = match &change {

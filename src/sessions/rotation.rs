@@ -1,7 +1,8 @@
 //! What a refresh token means to its session: the whole rule, as one function without I/O.
 //!
-//! A session stands at a generation c. Of its tokens, c is the one that counts and c − 1 is its parent, whose answer
-//! may have been lost on the way. The table that [`decide`] goes through, from the top:
+//! A session stands at a generation c. Of its tokens, c is the one that counts and c − 1 is its
+//! parent, whose answer may have been lost on the way. The table that [`decide`] goes through, from
+//! the top:
 //!
 //! | the session | the token | the answer |
 //! | --- | --- | --- |
@@ -13,8 +14,8 @@
 //! | any live one | above c | the database is older than the token: a rotation from there |
 //! | any live one | any other | reuse: the session ends |
 //!
-//! So an honest client that retries is never logged out, and a stolen token is seen at the next use by whoever was
-//! left behind. The tests explore every interleaving of a few requests to show it.
+//! So an honest client that retries is never logged out, and a stolen token is seen at the next use
+//! by whoever was left behind. The tests explore every interleaving of a few requests to show it.
 
 #[cfg(test)]
 mod model;
@@ -24,7 +25,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::secret::sha256;
 
-/// Keys of one rotation that are remembered: a client with more retries under way at once uses one key for them.
+/// Keys of one rotation that are remembered: a client with more retries under way at once uses one
+/// key for them.
 pub const MAX_KEYS: usize = 4;
 
 /// The part of a session's row that the rule goes by.
@@ -74,9 +76,11 @@ pub enum Step {
     Expired,
 }
 
-/// What to do when a token of generation `presented` comes in at `now`, with an `Idempotency-Key` or without.
+/// What to do when a token of generation `presented` comes in at `now`, with an `Idempotency-Key`
+/// or without.
 ///
-/// A `window` of zero is strict mode: every use rotates, nothing is forgiven, and every replay needs its key.
+/// A `window` of zero is strict mode: every use rotates, nothing is forgiven, and every replay
+/// needs its key.
 #[must_use]
 pub fn decide(
     state: &SessionState,
@@ -103,7 +107,8 @@ pub fn decide(
         };
     }
     if is_current || presented > current {
-        // A key of the rotation before would later "prove" a retry of a request that was never made.
+        // A key of the rotation before would later "prove" a retry of a request that was never
+        // made.
         let keys = key.into_iter().filter(|key| !state.retry_keys.contains(key)).collect();
         return Step::Rotate { to: presented + 1, keys, fast_forward: !is_current };
     }
@@ -116,7 +121,8 @@ pub fn decide(
     Step::Reuse
 }
 
-/// When a session that is used at `now` expires: never past its absolute end, and never earlier than before.
+/// When a session that is used at `now` expires: never past its absolute end, and never earlier
+/// than before.
 #[must_use]
 pub fn slide(state: &SessionState, now: Timestamp, sliding: Duration) -> Timestamp {
     state.ends_at.min(now.plus(sliding).max(state.expires_at))

@@ -136,8 +136,8 @@ pub(super) struct Change {
     pub address: Option<String>,
 }
 
-/// Changes a live session that is still as it was read: the compare-and-set that makes one lineage of all refreshes.
-/// False when somebody was faster.
+/// Changes a live session that is still as it was read: the compare-and-set that makes one lineage
+/// of all refreshes. False when somebody was faster.
 pub(super) fn compare_and_set(
     connection: &mut AnyConnection,
     id: Id,

@@ -176,9 +176,7 @@ async fn a_session_with_keys_is_not_forgiven_without_one() {
     let user = app.signed_up().await;
     app.refresh_with_key(&user.tokens.refresh, KEY_1).await.assert_status(200);
     app.advance(3600);
-    app.refresh_with_key(&user.tokens.refresh, KEY_2)
-        .await
-        .assert_ended("refresh_token_reused");
+    app.refresh_with_key(&user.tokens.refresh, KEY_2).await.assert_ended("refresh_token_reused");
 }
 
 #[tokio::test]
@@ -223,10 +221,8 @@ async fn a_reuse_under_parallel_refreshes_ends_the_session_for_all_of_them() {
     app.advance(LATER);
     user.refresh().await.assert_status(200);
     let tokens = user.tokens.clone();
-    let (reuse, _) = tokio::join!(
-        app.refresh(&old),
-        join_all((0..20).map(|_| app.refresh(&tokens.refresh)))
-    );
+    let (reuse, _) =
+        tokio::join!(app.refresh(&old), join_all((0..20).map(|_| app.refresh(&tokens.refresh))));
     reuse.assert_ended("refresh_token_reused");
     app.refresh(&tokens.refresh).await.assert_ended("refresh_token_reused");
     user.me().await.assert_problem(401, "token_revoked");
@@ -300,9 +296,7 @@ async fn strict_mode_answers_a_retry_that_brings_its_key() {
     let one = app.refresh_with_key(&user.tokens.refresh, KEY_1).await.tokens();
     let again = app.refresh_with_key(&user.tokens.refresh, KEY_1).await.tokens();
     assert_eq!(again.refresh, one.refresh);
-    app.refresh_with_key(&user.tokens.refresh, KEY_2)
-        .await
-        .assert_ended("refresh_token_reused");
+    app.refresh_with_key(&user.tokens.refresh, KEY_2).await.assert_ended("refresh_token_reused");
 }
 
 #[tokio::test]

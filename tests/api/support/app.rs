@@ -1,4 +1,5 @@
-//! The real service on a port of its own, with a data directory of its own and a clock that the test holds.
+//! The real service on a port of its own, with a data directory of its own and a clock that the
+//! test holds.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -13,7 +14,8 @@ use doorward::http::Api;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-/// The public URL of every test's service: fixed, so that tokens stay good across a restart on another port.
+/// The public URL of every test's service: fixed, so that tokens stay good across a restart on
+/// another port.
 pub const ISSUER: &str = "http://doorward.test";
 
 /// A running service. It stops when this is dropped.

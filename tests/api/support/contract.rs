@@ -1,8 +1,9 @@
 //! `openapi.yaml` as a contract: every answer that a test receives is held against it.
 //!
-//! An answer must belong to a declared operation and a declared status, have the declared media type, every required
-//! header and a body that its schema allows. What belongs to no operation may only be a refusal: 404 for an unknown
-//! path, 405 for an unknown method, or one of those that any request can meet.
+//! An answer must belong to a declared operation and a declared status, have the declared media
+//! type, every required header and a body that its schema allows. What belongs to no operation may
+//! only be a refusal: 404 for an unknown path, 405 for an unknown method, or one of those that any
+//! request can meet.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,9 +14,7 @@ use serde_json::{Map, Value, json};
 
 const OPENAPI: &str = include_str!("../../../openapi.yaml");
 
-const METHODS: [&str; 8] = [
-    "get", "put", "post", "delete", "options", "head", "patch", "trace",
-];
+const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// Checks an answer against `openapi.yaml`, and notes that it was seen.
 ///
@@ -38,7 +37,8 @@ pub struct Contract {
 type Violation = String;
 
 impl Contract {
-    /// The one of `openapi.yaml`. There is one in the process, so that all tests together exercise it.
+    /// The one of `openapi.yaml`. There is one in the process, so that all tests together exercise
+    /// it.
     pub fn load() -> &'static Self {
         static CONTRACT: OnceLock<Contract> = OnceLock::new();
         CONTRACT.get_or_init(|| Self::parse(OPENAPI))
@@ -48,11 +48,7 @@ impl Contract {
         let mut document: Value =
             serde_norway::from_str(yaml).unwrap_or_else(|error| panic!("openapi.yaml: {error}"));
         document["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
-        Self {
-            document,
-            validators: Mutex::default(),
-            exercised: Mutex::default(),
-        }
+        Self { document, validators: Mutex::default(), exercised: Mutex::default() }
     }
 
     /// Checks an answer, and notes that it was seen.
@@ -93,11 +89,7 @@ impl Contract {
         };
         self.check_headers(&response, headers)?;
         // An answer to HEAD has the headers of one with a body, and no body (RFC 9110 9.3.2).
-        if method == "HEAD" {
-            Ok(())
-        } else {
-            self.check_body(&response, status, headers, body)
-        }
+        if method == "HEAD" { Ok(()) } else { self.check_body(&response, status, headers, body) }
     }
 
     /// Every operation as `GET /path/{parameter}`, to be compared with the router's.
@@ -108,13 +100,7 @@ impl Contract {
     /// The codes that a problem can have.
     pub fn problem_codes(&self) -> Vec<String> {
         let codes = &self.document["components"]["schemas"]["ProblemCode"]["enum"];
-        codes
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(Into::into)
-            .collect()
+        codes.as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
     }
 
     /// The declared answers that no check has seen, as `GET /path 200`. `default` does not count.
@@ -123,9 +109,7 @@ impl Contract {
         self.each_operation()
             .flat_map(|(name, operation)| {
                 let statuses = members(operation.get("responses").map(|it| it.value));
-                statuses
-                    .map(move |(status, _)| format!("{name} {status}"))
-                    .collect::<Vec<_>>()
+                statuses.map(move |(status, _)| format!("{name} {status}")).collect::<Vec<_>>()
             })
             .filter(|answer| !answer.ends_with(" default") && !exercised.contains(answer))
             .collect()
@@ -151,10 +135,7 @@ impl Contract {
             return Found::UnknownPath;
         };
         let name = format!("{method} {template}");
-        match self
-            .each_operation()
-            .find(|(candidate, _)| *candidate == name)
-        {
+        match self.each_operation().find(|(candidate, _)| *candidate == name) {
             Some((name, operation)) => Found::Operation(name, operation),
             None => Found::UnknownMethod,
         }
@@ -166,18 +147,12 @@ impl Contract {
         operation: &Node<'a>,
         status: u16,
     ) -> Result<Node<'a>, Violation> {
-        let responses = operation
-            .get("responses")
-            .ok_or("the operation declares no responses")?;
+        let responses = operation.get("responses").ok_or("the operation declares no responses")?;
         if let Some(response) = responses.get(&status.to_string()) {
             lock(&self.exercised).insert(format!("{name} {status}"));
             return Ok(response);
         }
-        let refusal = if status >= 400 {
-            responses.get("default")
-        } else {
-            None
-        };
+        let refusal = if status >= 400 { responses.get("default") } else { None };
         refusal.ok_or_else(|| format!("{name} declares no status {status}"))
     }
 
@@ -191,18 +166,14 @@ impl Contract {
             return Ok(());
         };
         for (name, _) in members(Some(declared.value)) {
-            let header = declared
-                .get(name)
-                .ok_or_else(|| format!("{name} leads nowhere"))?;
+            let header = declared.get(name).ok_or_else(|| format!("{name} leads nowhere"))?;
             let Some(value) = headers.get(name) else {
                 if header.value["required"] == true {
                     return Err(format!("the header {name} is missing"));
                 }
                 continue;
             };
-            let text = value
-                .to_str()
-                .map_err(|_| format!("the header {name} is not ASCII"))?;
+            let text = value.to_str().map_err(|_| format!("the header {name} is not ASCII"))?;
             if let Some(schema) = header.get("schema") {
                 self.fits(&schema, &header_value(&schema, text))
                     .map_err(|error| format!("the header {name}: {error}"))?;
@@ -226,14 +197,11 @@ impl Contract {
             };
         };
         let media_type = media_type(headers);
-        let schema = content
-            .get(&media_type)
-            .and_then(|it| it.get("schema"))
-            .ok_or_else(|| {
-                let declared: Vec<&String> =
-                    members(Some(content.value)).map(|(name, _)| name).collect();
-                format!("the content type is {media_type:?}, and declared are {declared:?}")
-            })?;
+        let schema = content.get(&media_type).and_then(|it| it.get("schema")).ok_or_else(|| {
+            let declared: Vec<&String> =
+                members(Some(content.value)).map(|(name, _)| name).collect();
+            format!("the content type is {media_type:?}, and declared are {declared:?}")
+        })?;
         let value = parse_body(&media_type, body)?;
         self.fits(&schema, &value)?;
         if media_type == "application/problem+json" {
@@ -248,11 +216,7 @@ impl Contract {
             .iter_errors(value)
             .map(|error| format!("{error} (at {:?})", error.instance_path().to_string()))
             .collect();
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors.join("; "))
-        }
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
     }
 
     fn validator(&self, pointer: &str) -> Arc<Validator> {
@@ -260,10 +224,7 @@ impl Contract {
         let made = validators.entry(pointer.to_owned()).or_insert_with(|| {
             // The schema in the midst of its document, so that its references find what they name.
             let mut schema = self.document.clone();
-            schema["$ref"] = json!(format!(
-                "#{}",
-                pointer.replace('{', "%7B").replace('}', "%7D")
-            ));
+            schema["$ref"] = json!(format!("#{}", pointer.replace('{', "%7B").replace('}', "%7D")));
             let validator = jsonschema::draft202012::options()
                 .should_validate_formats(true)
                 .build(&schema)
@@ -274,11 +235,7 @@ impl Contract {
     }
 
     const fn root(&self) -> Node<'_> {
-        Node {
-            document: &self.document,
-            pointer: String::new(),
-            value: &self.document,
-        }
+        Node { document: &self.document, pointer: String::new(), value: &self.document }
     }
 }
 
@@ -298,36 +255,22 @@ struct Node<'a> {
 
 impl<'a> Node<'a> {
     fn get(&self, name: &str) -> Option<Self> {
-        let pointer = format!(
-            "{}/{}",
-            self.pointer,
-            name.replace('~', "~0").replace('/', "~1")
-        );
+        let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
         let value = self.value.get(name)?;
         match value.get("$ref").and_then(Value::as_str) {
             Some(reference) => self.follow(reference),
-            None => Some(Self {
-                document: self.document,
-                pointer,
-                value,
-            }),
+            None => Some(Self { document: self.document, pointer, value }),
         }
     }
 
     fn at(&self, names: &[&str]) -> Option<Self> {
-        names
-            .iter()
-            .try_fold(self.clone(), |node, name| node.get(name))
+        names.iter().try_fold(self.clone(), |node, name| node.get(name))
     }
 
     fn follow(&self, reference: &str) -> Option<Self> {
         let pointer = reference.strip_prefix('#')?.to_owned();
         let value: &'a Value = self.document.pointer(&pointer)?;
-        Some(Self {
-            document: self.document,
-            pointer,
-            value,
-        })
+        Some(Self { document: self.document, pointer, value })
     }
 }
 
@@ -344,16 +287,8 @@ fn matches(template: &str, path: &str) -> bool {
 }
 
 fn media_type(headers: &HeaderMap) -> String {
-    let whole = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    whole
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
+    let whole = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    whole.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn parse_body(media_type: &str, body: &[u8]) -> Result<Value, Violation> {
@@ -368,11 +303,7 @@ fn parse_body(media_type: &str, body: &[u8]) -> Result<Value, Violation> {
 
 /// A field is text; where its schema says `integer`, the digits are meant.
 fn header_value(schema: &Node<'_>, text: &str) -> Value {
-    let number = if schema.value["type"] == "integer" {
-        text.parse::<i64>().ok()
-    } else {
-        None
-    };
+    let number = if schema.value["type"] == "integer" { text.parse::<i64>().ok() } else { None };
     number.map_or_else(|| text.into(), Value::from)
 }
 
@@ -381,14 +312,9 @@ fn check_problem(status: u16, headers: &HeaderMap, problem: &Value) -> Result<()
     if problem["status"] != status {
         return Err(format!("the problem says status {}", problem["status"]));
     }
-    let id = headers
-        .get("x-request-id")
-        .and_then(|value| value.to_str().ok());
+    let id = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     if problem["request_id"].as_str() != id {
-        return Err(format!(
-            "X-Request-Id is {id:?}, the problem's {}",
-            problem["request_id"]
-        ));
+        return Err(format!("X-Request-Id is {id:?}, the problem's {}", problem["request_id"]));
     }
     if problem["transient"] == true && !headers.contains_key("retry-after") {
         return Err("it is transient, and Retry-After is missing".into());
@@ -397,10 +323,7 @@ fn check_problem(status: u16, headers: &HeaderMap, problem: &Value) -> Result<()
 }
 
 fn members(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
-    value
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(Map::iter)
+    value.and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
 /// A test that failed a check has left nothing half done.
@@ -419,15 +342,12 @@ mod of_openapi_yaml {
             let Some(schema) = node.get("schema") else {
                 return;
             };
-            let named: Vec<String> = members(node.value.get("examples"))
-                .map(|(name, _)| name.clone())
-                .collect();
+            let named: Vec<String> =
+                members(node.value.get("examples")).map(|(name, _)| name.clone()).collect();
             let single = node.get("example").into_iter();
-            for example in single.chain(
-                named
-                    .iter()
-                    .filter_map(|name| node.at(&["examples", name, "value"])),
-            ) {
+            for example in
+                single.chain(named.iter().filter_map(|name| node.at(&["examples", name, "value"])))
+            {
                 count += 1;
                 if let Err(error) = contract.fits(&schema, example.value) {
                     panic!("openapi.yaml: the example at {}: {error}", example.pointer);
@@ -441,16 +361,8 @@ mod of_openapi_yaml {
     fn everything_with_a_schema_of_its_own_has_an_example() {
         walk(&Contract::load().root(), &mut |node| {
             let has_schema = node.value.get("schema").is_some();
-            let has_example = node
-                .value
-                .get("example")
-                .or(node.value.get("examples"))
-                .is_some();
-            assert!(
-                !has_schema || has_example,
-                "openapi.yaml: no example at {}",
-                node.pointer
-            );
+            let has_example = node.value.get("example").or(node.value.get("examples")).is_some();
+            assert!(!has_schema || has_example, "openapi.yaml: no example at {}", node.pointer);
         });
     }
 
@@ -460,27 +372,16 @@ mod of_openapi_yaml {
         let mut names = BTreeSet::new();
         for (operation, node) in contract.each_operation() {
             let name = node.value["operationId"].as_str().unwrap_or_default();
-            assert!(
-                !name.is_empty() && names.insert(name.to_owned()),
-                "{operation}: {name:?}"
-            );
-            assert!(
-                node.at(&["responses", "default"]).is_some(),
-                "{operation}: no default"
-            );
-            assert!(
-                node.value.get("security").is_some(),
-                "{operation}: for whom is it?"
-            );
+            assert!(!name.is_empty() && names.insert(name.to_owned()), "{operation}: {name:?}");
+            assert!(node.at(&["responses", "default"]).is_some(), "{operation}: no default");
+            assert!(node.value.get("security").is_some(), "{operation}: for whom is it?");
         }
     }
 
     #[test]
     fn every_answer_names_its_request_and_says_who_may_keep_it() {
         let contract = Contract::load();
-        let of_operations = contract
-            .each_operation()
-            .filter_map(|(_, node)| node.get("responses"));
+        let of_operations = contract.each_operation().filter_map(|(_, node)| node.get("responses"));
         for responses in of_operations.chain(contract.root().at(&["components", "responses"])) {
             for (status, _) in members(Some(responses.value)) {
                 for header in ["X-Request-Id", "Cache-Control"] {
@@ -508,19 +409,13 @@ mod of_openapi_yaml {
         assert_eq!(codes, with_status);
         let text = problem["description"].as_str().unwrap_or_default();
         for code in codes {
-            assert!(
-                text.contains(&format!("| `{code}` |")),
-                "{code} is not explained"
-            );
+            assert!(text.contains(&format!("| `{code}` |")), "{code} is not explained");
         }
     }
 
     #[test]
     fn the_version_is_the_packages() {
-        assert_eq!(
-            Contract::load().document["info"]["version"],
-            env!("CARGO_PKG_VERSION")
-        );
+        assert_eq!(Contract::load().document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 
     /// Visits every object of the document, but for what examples hold and what references repeat.
@@ -584,10 +479,7 @@ mod of_made_up_cases {
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     fn json_headers(more: &[(&'static str, &str)]) -> HeaderMap {
@@ -600,15 +492,9 @@ mod of_made_up_cases {
 
     /// A problem, and the headers that it comes with.
     fn problem(status: u16, more: &[(&'static str, &str)]) -> (HeaderMap, Vec<u8>) {
-        let own = [
-            ("content-type", "application/problem+json"),
-            ("x-request-id", ID),
-        ];
+        let own = [("content-type", "application/problem+json"), ("x-request-id", ID)];
         let body = json!({ "status": status, "code": "not_found", "request_id": ID });
-        (
-            headers(&[&own, more].concat()),
-            body.to_string().into_bytes(),
-        )
+        (headers(&[&own, more].concat()), body.to_string().into_bytes())
     }
 
     fn violation(
@@ -618,19 +504,14 @@ mod of_made_up_cases {
         headers: &HeaderMap,
         body: &[u8],
     ) -> String {
-        contract()
-            .verify(method, path, status, headers, body)
-            .unwrap_err()
+        contract().verify(method, path, status, headers, body).unwrap_err()
     }
 
     #[test]
     fn what_is_declared_passes() {
         let contract = contract();
         let good = json_headers(&[("x-count", "3")]);
-        assert_eq!(
-            contract.verify("GET", "/things/7?full=1", 200, &good, &thing()),
-            Ok(())
-        );
+        assert_eq!(contract.verify("GET", "/things/7?full=1", 200, &good, &thing()), Ok(()));
         assert_eq!(
             contract.verify(
                 "GET",
@@ -641,24 +522,12 @@ mod of_made_up_cases {
             ),
             Ok(())
         );
-        assert_eq!(
-            contract.verify("POST", "/things/best", 201, &headers(&[]), b""),
-            Ok(())
-        );
+        assert_eq!(contract.verify("POST", "/things/best", 201, &headers(&[]), b""), Ok(()));
         let (of_problem, body) = problem(500, &[]);
-        assert_eq!(
-            contract.verify("GET", "/things/7", 500, &of_problem, &body),
-            Ok(())
-        );
+        assert_eq!(contract.verify("GET", "/things/7", 500, &of_problem, &body), Ok(()));
         let (of_problem, body) = problem(404, &[]);
-        assert_eq!(
-            contract.verify("GET", "/nowhere", 404, &of_problem, &body),
-            Ok(())
-        );
-        assert_eq!(
-            contract.verify("OPTIONS", "/things/7", 200, &headers(&[]), b""),
-            Ok(())
-        );
+        assert_eq!(contract.verify("GET", "/nowhere", 404, &of_problem, &body), Ok(()));
+        assert_eq!(contract.verify("OPTIONS", "/things/7", 200, &headers(&[]), b""), Ok(()));
         assert_eq!(
             contract.verify("HEAD", "/things/7", 405, &headers(&[("allow", "GET")]), b""),
             Ok(())
@@ -676,10 +545,7 @@ mod of_made_up_cases {
             violation("GET", "/things/", 200, &good, &thing()),
             "no operation has this path"
         );
-        assert_eq!(
-            violation("PUT", "/things/7", 200, &good, b""),
-            "no operation has this method"
-        );
+        assert_eq!(violation("PUT", "/things/7", 200, &good, b""), "no operation has this method");
         assert_eq!(
             violation("GET", "/things/7", 202, &good, b""),
             "GET /things/{id} declares no status 202"
@@ -732,20 +598,11 @@ mod of_made_up_cases {
     #[test]
     fn a_problem_that_contradicts_itself_is_a_violation() {
         let of = |status: u16, headers: &HeaderMap, body: &Value| {
-            violation(
-                "GET",
-                "/nowhere",
-                status,
-                headers,
-                body.to_string().as_bytes(),
-            )
+            violation("GET", "/nowhere", status, headers, body.to_string().as_bytes())
         };
         let (headers, _) = problem(404, &[]);
         let with = |status: u16, code: &str, id: &str| json!({ "status": status, "code": code, "request_id": id });
-        assert_eq!(
-            of(404, &headers, &with(500, "broken", ID)),
-            "the problem says status 500"
-        );
+        assert_eq!(of(404, &headers, &with(500, "broken", ID)), "the problem says status 500");
         assert!(of(404, &headers, &with(404, "broken", "other")).starts_with("X-Request-Id is"));
         assert!(of(404, &headers, &with(404, "unheard_of", ID)).contains("unheard_of"));
         let mut transient = with(404, "broken", ID);
@@ -761,11 +618,7 @@ mod of_made_up_cases {
             ["GET /things/{id}", "POST /things/best"]
         );
         assert_eq!(contract.problem_codes(), ["not_found", "broken"]);
-        let all = [
-            "GET /things/{id} 200",
-            "GET /things/{id} 204",
-            "POST /things/best 201",
-        ];
+        let all = ["GET /things/{id} 200", "GET /things/{id} 204", "POST /things/best 201"];
         let sorted = || {
             let mut answers = contract.unexercised();
             answers.sort_unstable();

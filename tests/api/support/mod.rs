@@ -1,5 +1,5 @@
-//! What every test stands on: a real server on a database of its own, and a client that checks each answer against
-//! `openapi.yaml`.
+//! What every test stands on: a real server on a database of its own, and a client that checks each
+//! answer against `openapi.yaml`.
 
 pub mod app;
 pub mod client;
