@@ -138,7 +138,8 @@ impl Accounts {
     pub async fn sign_up(&self, email: &str, password: &str) -> Result<Account, SignUpError> {
         let email = Email::parse(email)?;
         let password = Password::parse(password)?;
-        self.policy.check(&password, &[email.as_str()])?;
+        let personal = vec![email.to_string()];
+        self.hasher.check(self.policy, password.clone(), personal).await??;
         let hash = self.hasher.hash(password).await?;
         let clock = self.clock.clone();
         let account = self
@@ -200,7 +201,8 @@ impl Accounts {
     ) -> Result<Tokens, ChangeError> {
         let new = Password::parse(new)?;
         let found = self.credentials_of(access).await?;
-        self.policy.check(&new, &[&found.email])?;
+        let personal = vec![found.email.clone()];
+        self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
         let found = self.confirm(access, found, present).await?;
         let hash = self.hasher.hash(new).await.map_err(LogInError::from)?;
 

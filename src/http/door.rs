@@ -49,6 +49,9 @@ const TOKEN_PARAMETERS: &[&str] = &[
     "token",
 ];
 
+/// Where a client may expect the error codes of RFC 6749.
+const SPEAK_OAUTH: &[&str] = &["/login", "/refresh"];
+
 /// Wrap the app with `from_fn(door)`, last, so that it is outermost.
 ///
 /// # Errors
@@ -62,6 +65,7 @@ pub async fn door(
     let started = settings.clock.monotonic();
     let id = Uuid::new_v4().to_string();
     let method = request.method().clone();
+    let speaks_oauth = SPEAK_OAUTH.contains(&request.path());
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
     let span = tracing::info_span!("request", request_id = %id);
 
@@ -73,7 +77,7 @@ pub async fn door(
         }
         Err(error) => (None, HttpResponse::from_error(error)),
     };
-    let response = seal(response, &id, &settings);
+    let response = seal(response, &id, speaks_oauth, &settings);
 
     let pattern = request.as_ref().and_then(HttpRequest::match_pattern);
     span.in_scope(|| {
@@ -135,10 +139,15 @@ fn names_a_token(query: &str) -> bool {
 }
 
 /// What every answer looks like.
-fn seal(response: HttpResponse, id: &str, settings: &HttpSettings) -> HttpResponse {
+fn seal(
+    response: HttpResponse,
+    id: &str,
+    speaks_oauth: bool,
+    settings: &HttpSettings,
+) -> HttpResponse {
     let status = response.status();
     let mut response = if status.is_client_error() || status.is_server_error() {
-        as_problem(response, id)
+        as_problem(response, id, speaks_oauth)
     } else {
         response
     };
@@ -170,7 +179,7 @@ fn seal(response: HttpResponse, id: &str, settings: &HttpSettings) -> HttpRespon
 
 /// Writes an error anew, with the id of its request and with the headers that whoever made it has
 /// set.
-fn as_problem(response: HttpResponse, id: &str) -> HttpResponse {
+fn as_problem(response: HttpResponse, id: &str, speaks_oauth: bool) -> HttpResponse {
     let known = response.extensions().get::<Problem>().cloned();
     if known.is_none() && is_document(&response) {
         return response;
@@ -183,7 +192,7 @@ fn as_problem(response: HttpResponse, id: &str) -> HttpResponse {
         }
         Code::for_status(response.status()).into()
     });
-    let mut written = problem.response(Some(id));
+    let mut written = problem.response(Some(id), speaks_oauth);
     for name in response.headers().keys() {
         let of_the_old_body =
             [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING].contains(name);

@@ -52,14 +52,12 @@ impl From<SignUpError> for Problem {
 impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
-            LogInError::Wrong => Self::new(Code::InvalidCredentials).oauth("invalid_grant"),
-            LogInError::Spent { retry_after } => Self::new(Code::TooManyFailedLogins)
-                .oauth("temporarily_unavailable")
-                .retry_after(retry_after),
-            LogInError::Overloaded(overloaded) => {
-                Self::from(overloaded).oauth("temporarily_unavailable")
+            LogInError::Wrong => Self::new(Code::InvalidCredentials),
+            LogInError::Spent { retry_after } => {
+                Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
-            LogInError::Issue(error) => Self::from(error).oauth("temporarily_unavailable"),
+            LogInError::Overloaded(overloaded) => overloaded.into(),
+            LogInError::Issue(error) => error.into(),
         }
     }
 }
@@ -91,11 +89,10 @@ impl Problem {
 impl From<RefreshError> for Problem {
     fn from(error: RefreshError) -> Self {
         match error {
-            RefreshError::Refused(reason) => Self::new(Code::InvalidGrant)
-                .detail(reason.explanation())
-                .reason(reason.as_str())
-                .oauth("invalid_grant"),
-            RefreshError::Issue(error) => Self::from(error).oauth("temporarily_unavailable"),
+            RefreshError::Refused(reason) => {
+                Self::new(Code::InvalidGrant).detail(reason.explanation()).reason(reason.as_str())
+            }
+            RefreshError::Issue(error) => error.into(),
         }
     }
 }

@@ -109,7 +109,7 @@ impl SessionLimiter {
 
 fn too_many(negative: &NotUntil<QuantaInstant>) -> Problem {
     let wait = negative.wait_time_from(DefaultClock::default().now());
-    Problem::new(Code::RateLimited).oauth("temporarily_unavailable").retry_after(wait)
+    Problem::new(Code::RateLimited).retry_after(wait)
 }
 
 #[derive(Clone)]

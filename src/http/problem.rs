@@ -137,6 +137,16 @@ impl Code {
         )
     }
 
+    /// The same in the words of RFC 6749 (5.2; 4.1.2.1 for what is the server's fault).
+    fn oauth_error(self) -> &'static str {
+        match self {
+            Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
+            _ if self.is_transient() => "temporarily_unavailable",
+            _ if self.status().is_server_error() => "server_error",
+            _ => "invalid_request",
+        }
+    }
+
     /// The challenge that goes with it (RFC 6750 3): every 401 has one, and says `invalid_token`
     /// only to a caller who showed a token.
     fn challenge(self) -> Option<String> {
@@ -165,7 +175,6 @@ struct Content {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     reason: Option<&'static str>,
-    oauth: Option<&'static str>,
     retry_after: Duration,
 }
 
@@ -184,7 +193,6 @@ impl Problem {
             detail: Cow::Borrowed(code.detail()),
             errors: Vec::new(),
             reason: None,
-            oauth: None,
             retry_after: Duration::from_secs(1),
         }))
     }
@@ -214,13 +222,6 @@ impl Problem {
         self
     }
 
-    /// Adds the error code of RFC 6749 5.2.
-    #[must_use]
-    pub fn oauth(mut self, error: &'static str) -> Self {
-        self.0.oauth = Some(error);
-        self
-    }
-
     /// When a retry makes sense, rounded up to whole seconds; only transient problems say so.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
@@ -234,9 +235,10 @@ impl Problem {
         self.0.code
     }
 
-    /// The answer, with the id of the request when there is one.
+    /// The answer, with the id of the request when there is one. Where OAuth clients may be
+    /// listening it says in their words, too, what is wrong.
     #[must_use]
-    pub fn response(&self, request_id: Option<&str>) -> HttpResponse {
+    pub fn response(&self, request_id: Option<&str>, speaks_oauth: bool) -> HttpResponse {
         let content = &*self.0;
         let (code, status) = (content.code, content.code.status());
         let mut response = HttpResponse::build(status);
@@ -255,7 +257,7 @@ impl Problem {
             request_id,
             errors: &content.errors,
             reason: content.reason,
-            error: content.oauth,
+            error: speaks_oauth.then(|| code.oauth_error()),
             transient: code.is_transient(),
         });
         // For the door, which writes it again with the request's id. An error that travels inside a
@@ -307,7 +309,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.response(None)
+        self.response(None, false)
     }
 }
 

@@ -1,0 +1,160 @@
+//! Secrets: given, read from files, kept beside the database.
+
+use super::*;
+
+#[test]
+fn a_secret_can_be_read_from_a_file() {
+    let machine = Machine::new();
+    let path = machine.directory.path().join("given");
+    fs::write(&path, secret() + "\n").unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    let given = |machine: Machine| machine.variable("DOORWARD_SECRET_FILE", &path);
+
+    let machine = given(machine);
+    let loaded = machine.load().unwrap();
+    loaded.config.master_secret().unwrap();
+    let origin =
+        format!("secret = \"[secret]\" # file {path}, named by variable DOORWARD_SECRET_FILE\n");
+    assert!(loaded.to_toml().unwrap().contains(&origin));
+
+    // The later layer wins, in whichever way it gives the secret; within one layer there is no
+    // order.
+    given(Machine::new().file("secret = 'overridden, so never looked at'")).config();
+    let both = given(Machine::new().variable("DOORWARD_SECRET", &secret())).error();
+    assert!(both.contains("secret and secret_file are both given; remove one of them"), "{both}");
+    assert!(given(Machine::new().variable("DOORWARD_SECRET", "")).config().secret.is_some());
+    let unset =
+        Machine::new().variable("DOORWARD_SECRET_FILE", "").variable("DOORWARD_SECRET", &secret());
+    assert!(unset.config().secret.is_some());
+
+    fs::write(&path, " \n").unwrap();
+    let empty = given(Machine::new()).error();
+    assert!(empty.contains(&format!("{path} (")) && empty.contains("it is empty"), "{empty}");
+    assert!(Machine::new().set("secret_previous_file=/absent").error().contains("/absent"));
+    let url = Machine::new();
+    fs::write(&path, "postgres://a:b@c/d\n").unwrap();
+    let url = url.set(&format!("database_url_file={path}")).config();
+    let database = url.database().unwrap();
+    let expected = "postgres://a:b@c/d";
+    assert!(matches!(database, DatabaseUrl::Postgres(url) if url.expose() == expected));
+}
+
+#[test]
+fn an_empty_variable_takes_nothing_away() {
+    let machine =
+        Machine::new().file("public_url = 'https://a.example'\ndatabase_url = 'sqlite://x.db'");
+    let config =
+        machine.variable("DOORWARD_PUBLIC_URL", "").variable("DOORWARD_DATABASE_URL", "").config();
+    assert_eq!(config.public_url, "https://a.example");
+    assert!(config.database_url.is_some());
+}
+
+#[test]
+fn a_weak_secret_is_refused_with_how_to_draw_one() {
+    for (variable, value) in
+        [("DOORWARD_SECRET", "changeme"), ("DOORWARD_SECRET_PREVIOUS", &"A".repeat(43))]
+    {
+        let error = Machine::new().variable(variable, value).error();
+        assert!(error.contains(&format!("(variable {variable}): ")), "{error}");
+        assert!(error.ends_with("openssl rand -base64 32` or `doorward secret new`"), "{error}");
+    }
+}
+
+#[test]
+fn the_previous_secret_comes_along() {
+    let config = Machine::new()
+        .variable("DOORWARD_SECRET_PREVIOUS", &secret())
+        .variable("DOORWARD_SECRET", &secret());
+    assert!(config.config().master_secret().unwrap().previous.is_some());
+}
+
+fn in_data_dir(directory: &TempDir) -> Config {
+    Config { data_dir: directory.path().join("a/data"), ..Config::default() }
+}
+
+fn fingerprint(config: &Config) -> [u8; 32] {
+    config.master_secret().unwrap().current.derive(Purpose::LoginBudget).mac(b"")
+}
+
+#[test]
+fn the_first_start_draws_a_secret_that_stays() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    let first = fingerprint(&config);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&config.data_dir), 0o700);
+    assert_eq!(mode(&config.data_dir.join("secret")), 0o600);
+    assert_eq!(fs::read_dir(&config.data_dir).unwrap().count(), 1);
+    fs::write(config.data_dir.join("doorward.db"), "").unwrap();
+    assert_eq!(fingerprint(&config), first);
+}
+
+#[test]
+fn first_starts_at_once_agree_on_one_secret() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    let drawn: Vec<_> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..16).map(|_| scope.spawn(|| fingerprint(&config))).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    assert!(drawn.iter().all(|print| *print == drawn[0]));
+}
+
+#[test]
+fn a_secret_is_never_drawn_beside_a_database() {
+    let directory = TempDir::new().unwrap();
+    let mut config = in_data_dir(&directory);
+    config.create_data_dir().unwrap();
+    let elsewhere = directory.path().join("elsewhere.db");
+    for database in [config.data_dir.join("doorward.db"), elsewhere.clone()] {
+        fs::write(&database, "").unwrap();
+        let error = config.master_secret().unwrap_err().to_string();
+        assert!(
+            error.contains("/secret: it is missing, and ") && error.contains("; restore it "),
+            "{error}"
+        );
+        fs::remove_file(&database).unwrap();
+        config.database_url = Some(Secret::new(format!("sqlite://{}", elsewhere.display())));
+    }
+    assert!(!config.data_dir.join("secret").exists());
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    config.master_secret().unwrap();
+    let path = config.data_dir.join("secret");
+    for mode in [0o640, 0o604, 0o620] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = config.master_secret().unwrap_err().to_string();
+        assert!(error.ends_with(&format!("; chmod 600 {}", path.display())), "{error}");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+    config.master_secret().unwrap();
+}
+
+#[test]
+fn a_damaged_secret_is_refused_and_kept() {
+    let directory = TempDir::new().unwrap();
+    let config = in_data_dir(&directory);
+    config.master_secret().unwrap();
+    let path = config.data_dir.join("secret");
+    fs::write(&path, "").unwrap();
+    assert!(
+        config.master_secret().unwrap_err().to_string().contains("; restore it from the backup")
+    );
+    assert_eq!(fs::read(&path).unwrap(), b"");
+}
+
+#[test]
+fn postgresql_needs_a_secret_that_was_given() {
+    let mut config =
+        Config { database_url: Some(Secret::new("postgres://h/d".into())), ..Config::default() };
+    let error = config.master_secret().unwrap_err().to_string();
+    assert!(
+        error.contains("with PostgreSQL it must be given") && error.contains("doorward secret new")
+    );
+    config.secret = Some(Secret::new(secret()));
+    config.master_secret().unwrap();
+}
