@@ -11,6 +11,7 @@ mod email;
 mod rows;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError};
@@ -27,6 +28,9 @@ use budget::{LoginBudget, Origin, Place, Taken};
 pub use email::{Email, InvalidEmail};
 pub use rows::Account;
 use rows::Credentials;
+
+/// When to try again to log in while many are at it for the same account: a hash takes less.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Accounts and their passwords. Clones share everything.
 #[derive(Clone)]
@@ -87,7 +91,7 @@ pub enum LogInError {
     #[error("too many failed logins")]
     Spent {
         /// When one more attempt is free.
-        retry_after: std::time::Duration,
+        retry_after: Duration,
     },
     /// Too many passwords are being hashed.
     #[error(transparent)]
@@ -357,6 +361,7 @@ impl Accounts {
 fn granted(taken: Taken) -> Result<Place, LogInError> {
     match taken {
         Taken::Granted(place) => Ok(place),
+        Taken::Busy => Err(Overloaded { retry_after: SOON }.into()),
         Taken::Spent { retry_after, .. } => Err(LogInError::Spent { retry_after }),
     }
 }

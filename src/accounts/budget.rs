@@ -47,17 +47,29 @@ pub struct LoginBudget {
     key: DerivedKey,
     settings: BudgetSettings,
     clock: Clock,
-    counters: Arc<Mutex<HashMap<CounterId, Timestamp>>>,
+    counters: Counters,
 }
+
+type Counters = Arc<Mutex<HashMap<CounterId, Counter>>>;
 
 /// A keyed hash: the table tells nobody whose accounts are under attack.
 type CounterId = [u8; 16];
+
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    /// When the budget will be whole again.
+    whole_at: Timestamp,
+    /// Places of it that are taken by attempts still being made.
+    in_flight: u32,
+}
 
 /// What came of asking for a place.
 #[derive(Debug)]
 pub enum Taken {
     /// There was one.
     Granted(Place),
+    /// There is none as long as other attempts are being made, which may give theirs back.
+    Busy,
     /// There was none.
     Spent {
         /// When there will be one.
@@ -71,8 +83,9 @@ pub enum Taken {
 /// guessed all the same.
 #[derive(Debug)]
 pub struct Place {
-    counters: Arc<Mutex<HashMap<CounterId, Timestamp>>>,
+    counters: Counters,
     taken: [(CounterId, Duration); 2],
+    is_returned: bool,
 }
 
 impl LoginBudget {
@@ -99,7 +112,7 @@ impl LoginBudget {
     pub fn sweep(&self) {
         let now = self.clock.now();
         let mut counters = lock(&self.counters);
-        counters.retain(|_, whole_at| *whole_at > now);
+        counters.retain(|_, counter| counter.counts(now));
         counters.shrink_to_fit();
     }
 
@@ -116,18 +129,25 @@ impl LoginBudget {
             make_room(&mut counters, now);
         }
         let moved = wanted.map(|(id, share)| {
-            let whole_at = counters.get(&id).map_or(now, |at| *at.max(&now));
-            (id, whole_at.plus(share))
+            let before =
+                counters.get(&id).copied().unwrap_or(Counter { whole_at: now, in_flight: 0 });
+            let whole_at = before.whole_at.max(now).plus(share);
+            (id, share, Counter { whole_at, in_flight: before.in_flight + 1 })
         });
-        for (is_account, (_, whole_at)) in [false, true].into_iter().zip(moved) {
-            let missing = whole_at.since(now).saturating_sub(window);
-            if !missing.is_zero() && (is_stranger || !is_account) {
-                let retry_after = Duration::from_secs(missing.as_secs() + 1);
-                return Taken::Spent { retry_after, account: is_account };
+        for (is_account, (_, share, counter)) in [false, true].into_iter().zip(moved) {
+            let missing = counter.whole_at.since(now).saturating_sub(window);
+            if missing.is_zero() || (is_account && !is_stranger) {
+                continue;
             }
+            if missing <= share * (counter.in_flight - 1) {
+                return Taken::Busy;
+            }
+            let retry_after = Duration::from_secs(missing.as_secs() + 1);
+            return Taken::Spent { retry_after, account: is_account };
         }
-        counters.extend(moved);
-        Taken::Granted(Place { counters: Arc::clone(&self.counters), taken: wanted })
+        counters.extend(moved.map(|(id, _, counter)| (id, counter)));
+        let counters = Arc::clone(&self.counters);
+        Taken::Granted(Place { counters, taken: wanted, is_returned: false })
     }
 
     fn ids(&self, email_key: &str, origin: &Origin) -> (CounterId, CounterId) {
@@ -144,13 +164,28 @@ impl LoginBudget {
     }
 }
 
+impl Counter {
+    fn counts(&self, now: Timestamp) -> bool {
+        self.whole_at > now || self.in_flight > 0
+    }
+}
+
 impl Place {
     /// Returns the place: no password was compared, or it was right.
-    pub fn give_back(self) {
+    pub fn give_back(mut self) {
+        self.is_returned = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
         let mut counters = lock(&self.counters);
         for (id, share) in self.taken {
-            if let Some(whole_at) = counters.get_mut(&id) {
-                *whole_at = whole_at.minus(share);
+            if let Some(counter) = counters.get_mut(&id) {
+                counter.in_flight = counter.in_flight.saturating_sub(1);
+                if self.is_returned {
+                    counter.whole_at = counter.whole_at.minus(share);
+                }
             }
         }
     }
@@ -158,15 +193,16 @@ impl Place {
 
 /// Forgets what is whole again and, when that is not a quarter, the lower half of the rest: a flood
 /// of one guess each on ever new accounts must not push out an account that is under attack.
-fn make_room(counters: &mut HashMap<CounterId, Timestamp>, now: Timestamp) {
+fn make_room(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
     let before = counters.len();
-    counters.retain(|_, whole_at| *whole_at > now);
+    counters.retain(|_, counter| counter.counts(now));
     if counters.len() > before / 4 * 3 {
-        let mut moments: Vec<Timestamp> = counters.values().copied().collect();
+        let mut moments: Vec<Timestamp> =
+            counters.values().map(|counter| counter.whole_at).collect();
         let middle = moments.len() / 2;
         let (_, median, _) = moments.select_nth_unstable(middle);
         let median = *median;
-        counters.retain(|_, whole_at| *whole_at > median);
+        counters.retain(|_, counter| counter.whole_at > median);
     }
 }
 
@@ -204,6 +240,16 @@ mod tests {
             threads.into_iter().map(|t| t.join().unwrap()).filter(|g| *g).count()
         });
         assert_eq!(granted, 10);
+    }
+
+    #[test]
+    fn attempts_that_are_still_being_made_are_no_failures() {
+        let (budget, _) = budget(1000);
+        let under_way: Vec<Taken> = (0..10).map(|_| budget.take("ada", &address(1))).collect();
+        assert!(under_way.iter().all(is_granted));
+        assert!(matches!(budget.take("ada", &address(1)), Taken::Busy));
+        drop(under_way);
+        assert!(matches!(budget.take("ada", &address(1)), Taken::Spent { account: false, .. }));
     }
 
     #[test]
