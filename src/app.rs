@@ -370,7 +370,7 @@ impl Tasks {
     }
 }
 
-/// Done at the first SIGTERM or SIGINT.
+/// Done at the first SIGTERM or SIGINT. The second ends the process at once, as it does by default.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -380,5 +380,13 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("stopped by a second signal");
+            std::process::exit(1);
+        });
     })
 }

@@ -17,6 +17,7 @@ mod origin;
 pub mod problem;
 pub mod server;
 mod sessions;
+mod unparsed;
 mod well_known;
 
 use std::sync::Arc;

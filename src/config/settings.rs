@@ -110,7 +110,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: String::from("info") }
+        Self {
+            format: LogFormat::Text,
+            level: String::from("info,actix_server=warn,actix_http=off"),
+        }
     }
 }
 

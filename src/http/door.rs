@@ -49,6 +49,13 @@ const TOKEN_PARAMETERS: &[&str] = &[
     "token",
 ];
 
+/// What every answer says (OWASP ASVS 3.4): it is data, and no page.
+pub(super) const SAME_FOR_ALL: [(HeaderName, &str); 3] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (REFERRER_POLICY, "no-referrer"),
+];
+
 /// Where a client may expect the error codes of RFC 6749.
 const SPEAK_OAUTH: &[&str] = &["/login", "/refresh"];
 
@@ -157,11 +164,7 @@ fn seal(
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     let headers = response.headers_mut();
-    for (name, value) in [
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (REFERRER_POLICY, "no-referrer"),
-    ] {
+    for (name, value) in SAME_FOR_ALL {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if settings.hsts {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -239,16 +239,27 @@ impl Problem {
     /// listening it says in their words, too, what is wrong.
     #[must_use]
     pub fn response(&self, request_id: Option<&str>, speaks_oauth: bool) -> HttpResponse {
+        let mut response = HttpResponse::build(self.0.code.status());
+        for header in self.headers() {
+            response.insert_header(header);
+        }
+        response.content_type(MEDIA_TYPE).body(self.document(request_id, speaks_oauth))
+    }
+
+    /// The headers that belong to it.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, String)> {
+        let code = self.0.code;
+        let retry_after = whole_seconds(self.0.retry_after).to_string();
+        let retry_after = code.is_transient().then_some((RETRY_AFTER, retry_after));
+        let challenge = code.challenge().map(|challenge| (WWW_AUTHENTICATE, challenge));
+        retry_after.into_iter().chain(challenge)
+    }
+
+    /// The document, as JSON.
+    pub(super) fn document(&self, request_id: Option<&str>, speaks_oauth: bool) -> String {
         let content = &*self.0;
         let (code, status) = (content.code, content.code.status());
-        let mut response = HttpResponse::build(status);
-        if code.is_transient() {
-            response.insert_header((RETRY_AFTER, whole_seconds(content.retry_after)));
-        }
-        if let Some(challenge) = code.challenge() {
-            response.insert_header((WWW_AUTHENTICATE, challenge));
-        }
-        let mut response = response.content_type(MEDIA_TYPE).json(Document {
+        let document = Document {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -259,11 +270,9 @@ impl Problem {
             reason: content.reason,
             error: speaks_oauth.then(|| code.oauth_error()),
             transient: code.is_transient(),
-        });
-        // For the door, which writes it again with the request's id. An error that travels inside a
-        // response does not survive every middleware; what is in the extensions does.
-        response.extensions_mut().insert(self.clone());
-        response
+        };
+        // Text, numbers and lists of them always have a JSON form.
+        serde_json::to_string(&document).unwrap_or_default()
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::unparsed;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
 use actix_service::{
@@ -189,6 +190,8 @@ struct Connection {
     silence: Duration,
     deadline: Pin<Box<Sleep>>,
     open: Arc<AtomicUsize>,
+    /// What is written in the place of a bare refusal, as far as it has not been.
+    instead: Option<Vec<u8>>,
 }
 
 impl Connection {
@@ -196,7 +199,17 @@ impl Connection {
         // Answers are small and whole; waiting for more of them would only delay.
         let _ = io.set_nodelay(true);
         open.fetch_add(1, Ordering::Relaxed);
-        Self { io, silence, deadline: Box::pin(sleep(silence)), open: Arc::clone(open) }
+        let deadline = Box::pin(sleep(silence));
+        Self { io, silence, deadline, open: Arc::clone(open), instead: None }
+    }
+
+    fn poll_some(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, data);
+        if let Poll::Ready(Ok(1..)) = written {
+            let next = Instant::now() + self.silence;
+            self.deadline.as_mut().reset(next);
+        }
+        written
     }
 
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -231,12 +244,23 @@ impl AsyncWrite for Connection {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
-        let written = Pin::new(&mut self.io).poll_write(cx, data);
-        if let Poll::Ready(Ok(1..)) = written {
-            let next = Instant::now() + self.silence;
-            self.deadline.as_mut().reset(next);
+        if self.instead.is_none() {
+            self.instead = unparsed::in_full(data);
         }
-        written
+        while let Some(mut rest) = self.instead.take() {
+            match self.poll_some(cx, &rest) {
+                Poll::Ready(Ok(written)) if written < rest.len() => {
+                    self.instead = Some(rest.split_off(written));
+                }
+                Poll::Ready(result) => return Poll::Ready(result.map(|_| data.len())),
+                Poll::Pending => {
+                    // The caller comes again with the same data.
+                    self.instead = Some(rest);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.poll_some(cx, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

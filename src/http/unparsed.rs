@@ -1,0 +1,59 @@
+//! The refusals that actix writes itself, about what never became a request: a broken or endless
+//! head. They are a status and nothing else; here they get the form of every other refusal.
+
+use actix_web::http::StatusCode;
+use uuid::Uuid;
+
+use super::door::SAME_FOR_ALL;
+use super::problem::{Code, MEDIA_TYPE, Problem};
+
+/// The whole answer to put in the place of `written`, when that is a bare refusal.
+///
+/// The app's own refusals have a body, so none of them is taken for one.
+pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
+    let status = written.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let status = StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)?;
+    let text = str::from_utf8(written).ok()?;
+    let is_bare = text.ends_with("\r\n\r\n") && text.contains("\r\ncontent-length: 0\r\n");
+    is_bare.then(|| answer(status))
+}
+
+fn answer(status: StatusCode) -> Vec<u8> {
+    let id = Uuid::new_v4().to_string();
+    let problem = Problem::new(Code::for_status(status));
+    tracing::info!(request_id = id, status = status.as_u16(), "answered what was no request");
+    let body = problem.document(Some(&id), false);
+    let headers = problem.headers().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let same = SAME_FOR_ALL.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers: String = headers.chain(same).collect();
+    let (media_type, length) = (MEDIA_TYPE, body.len());
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\
+         connection: close\r\ncache-control: no-store\r\nx-request-id: {id}\r\n\
+         {headers}\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bare_refusal_is_written_anew() {
+        let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
+        let full = String::from_utf8(in_full(bare).unwrap()).unwrap();
+        assert!(full.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
+        let (_, body) = full.split_once("\r\n\r\n").unwrap();
+        assert!(full.contains(&format!("content-length: {}\r\n", body.len())));
+        assert!(body.contains(r#""code":"headers_too_large""#));
+        for other in [
+            &b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
+            b"HTTP/1.1 4",
+            b"",
+        ] {
+            assert_eq!(in_full(other), None);
+        }
+    }
+}
