@@ -287,7 +287,10 @@ fn checkout(pool: &Pool) -> Result<r2d2::PooledConnection<Manager>, StoreError> 
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
+        .await
+        .unwrap_or(Err(StoreError::Failed))
 }
 
 fn write_with_retries<T>(

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{AnyConnection, Hook, StoreError, Tx, classify, guarded, unavailable};
 
@@ -44,7 +45,8 @@ impl Writer {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
-        let unit = Pending { work, hooks: Vec::new(), value: None, answer };
+        let span = Span::current();
+        let unit = Pending { work, span, hooks: Vec::new(), value: None, answer };
         let queue = self.queue.as_ref().ok_or(StoreError::Unavailable)?;
         match queue.try_send(Box::new(unit)) {
             Ok(()) => result.await.unwrap_or(Err(StoreError::Unavailable)),
@@ -73,6 +75,8 @@ trait Unit: Send {
 
 struct Pending<T, F> {
     work: F,
+    /// The request's, for what is logged on its behalf here.
+    span: Span,
     hooks: Vec<Hook>,
     value: Option<Result<T, StoreError>>,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -84,7 +88,8 @@ where
     F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send,
 {
     fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()> {
-        let Self { work, hooks, .. } = self;
+        let Self { work, span, hooks, .. } = self;
+        let _entered = span.enter();
         let result = guarded(|| work(&mut Tx { connection, hooks }));
         match result {
             Ok(value) => {

@@ -243,7 +243,12 @@ impl Problem {
         for header in self.headers() {
             response.insert_header(header);
         }
-        response.content_type(MEDIA_TYPE).body(self.document(request_id, speaks_oauth))
+        let body = self.document(request_id, speaks_oauth);
+        let mut response = response.content_type(MEDIA_TYPE).body(body);
+        // For the door, which writes it again with the request's id. An error that travels inside a
+        // response does not survive every middleware; what is in the extensions does.
+        response.extensions_mut().insert(self.clone());
+        response
     }
 
     /// The headers that belong to it.
