@@ -361,7 +361,7 @@ impl Accounts {
 fn granted(taken: Taken) -> Result<Place, LogInError> {
     match taken {
         Taken::Granted(place) => Ok(place),
-        Taken::Busy => Err(Overloaded { retry_after: SOON }.into()),
+        Taken::Busy { .. } => Err(Overloaded { retry_after: SOON }.into()),
         Taken::Spent { retry_after, .. } => Err(LogInError::Spent { retry_after }),
     }
 }

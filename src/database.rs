@@ -5,7 +5,7 @@
 //! while a connection is held. What a unit decides ("reuse", "e-mail taken") is its value; its
 //! error means that nothing of it happened.
 //!
-//! - SQLite: one [`writer`] thread commits units in groups; a pool of readers.
+//! - SQLite: one writer thread commits units in groups; a pool of readers.
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
 
 mod connection;

@@ -3,7 +3,7 @@
 //! A request passes the [`door`] (id, refusals that concern every resource, log line, problem
 //! documents), CORS, the address limit of its resource, and arrives at a handler, which does four
 //! things in order: extract, parse into the domain's types, call one method, name the status.
-//! [`errors`] has the one `match` that turns each of the domain's errors into a
+//! `errors.rs` has the one `match` that turns each of the domain's errors into a
 //! [`problem::Problem`].
 
 mod accounts;

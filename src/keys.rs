@@ -3,7 +3,7 @@
 //!
 //! A key goes next → active → retired → removed ([`State`]). It stands in the JWKS before it signs,
 //! so that a verifier that caches the JWKS has it in time, and until the last token that it signed
-//! has expired. [`schedule`] is the whole life cycle; [`Keys::maintain`] carries it out.
+//! has expired. `schedule` is the whole life cycle; [`Keys::maintain`] carries it out.
 //!
 //! Private keys are sealed under a key derived from the master secret: a stolen database signs
 //! nothing.

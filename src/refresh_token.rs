@@ -147,3 +147,179 @@ impl TagKeys {
 fn part<const N: usize>(bytes: &[u8], from: usize) -> [u8; N] {
     std::array::from_fn(|i| bytes[from + i])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::secret::{MasterSecret, Purpose};
+
+    /// The bytes in base64url's alphabet, by their values.
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    /// Made by an independent program from the text of the format.
+    const SAMPLE: &str =
+        "dwr_AQGPPC56W3zejwEjRWeJq80BAgMEoKGio6SlpqeoqaqrrK2ur1d-Bc7VDc1CA2mOdEqDZjU";
+
+    fn sample_keys() -> TagKeys {
+        let master = MasterSecret::parse("KXK7BE2W3yhxugNMld4ncLkCS5TdJm-4AUqT3CVutwA").unwrap();
+        TagKeys::new(master.derive(Purpose::RefreshTokenTag), None)
+    }
+
+    fn sample_token() -> RefreshToken {
+        let session = Uuid::from_u128(0x018f_3c2e_7a5b_7cde_8f01_2345_6789_abcd);
+        let family = FamilySecret(std::array::from_fn(|i| 0xa0 + u8::try_from(i).unwrap()));
+        RefreshToken::first(session, family).at_generation(0x0102_0304)
+    }
+
+    fn new_key() -> DerivedKey {
+        MasterSecret::generate().derive(Purpose::RefreshTokenTag)
+    }
+
+    fn token() -> RefreshToken {
+        RefreshToken::first(Uuid::from_u128(7), FamilySecret::generate())
+    }
+
+    /// A text with these bytes and the right tag under the sample's key.
+    fn tagged(body: &[u8]) -> String {
+        let mac = sample_keys().current.mac(body);
+        PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode([body, &mac[..TAG]].concat())
+    }
+
+    fn is_same(a: &RefreshToken, b: &RefreshToken) -> bool {
+        (a.session, a.generation, a.family.0) == (b.session, b.generation, b.family.0)
+    }
+
+    #[test]
+    fn the_format_is_what_the_design_says() {
+        assert_eq!(sample_keys().encode(&sample_token()), SAMPLE);
+        assert!(is_same(&sample_keys().decode(SAMPLE).unwrap(), &sample_token()));
+    }
+
+    #[test]
+    fn a_token_under_the_previous_key_is_accepted_and_a_new_one_has_the_present_key() {
+        let (old, new) = (new_key(), new_key());
+        let before = TagKeys::new(old.clone(), None);
+        let during = TagKeys::new(new.clone(), Some(old));
+        let after = TagKeys::new(new, None);
+        let issued_before = before.encode(&token());
+        assert!(during.decode(&issued_before).is_ok());
+        assert_eq!(after.decode(&issued_before).unwrap_err(), Malformed);
+        let issued_during = during.encode(&token());
+        assert!(after.decode(&issued_during).is_ok());
+        assert_eq!(before.decode(&issued_during).unwrap_err(), Malformed);
+    }
+
+    #[test]
+    fn a_key_for_another_purpose_makes_no_token() {
+        let master = MasterSecret::generate();
+        let tags = TagKeys::new(master.derive(Purpose::RefreshTokenTag), None);
+        let other = TagKeys::new(master.derive(Purpose::LoginBudget), None);
+        assert!(tags.decode(&other.encode(&token())).is_err());
+    }
+
+    #[test]
+    fn every_other_character_in_every_place_is_refused() {
+        let keys = sample_keys();
+        for place in 0..SAMPLE.len() {
+            for &character in ALPHABET {
+                let mut text = SAMPLE.to_owned().into_bytes();
+                text[place] = character;
+                let text = String::from_utf8(text).unwrap();
+                assert_eq!(keys.decode(&text).is_ok(), text == SAMPLE, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_length_is_refused() {
+        let keys = sample_keys();
+        for length in 0..SAMPLE.len() {
+            assert!(keys.decode(&SAMPLE[..length]).is_err());
+            assert!(keys.decode(&SAMPLE[length + 1..]).is_err());
+        }
+        for more in ["A", "=", "==", " ", "\n", "\0", SAMPLE] {
+            assert!(keys.decode(&format!("{SAMPLE}{more}")).is_err());
+            assert!(keys.decode(&format!("{more}{SAMPLE}")).is_err());
+        }
+        assert!(keys.decode(&"dwr_".repeat(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn another_version_is_refused_although_its_tag_is_right() {
+        let mut body: Vec<u8> = URL_SAFE_NO_PAD.decode(&SAMPLE[4..]).unwrap();
+        body.truncate(BODY);
+        assert_eq!(tagged(&body), SAMPLE);
+        for version in [0, 2, 0xff] {
+            body[0] = version;
+            assert!(sample_keys().decode(&tagged(&body)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_length_is_refused_although_its_tag_is_right() {
+        for length in (0..=2 * BODY).filter(|length| *length != BODY) {
+            assert!(sample_keys().decode(&tagged(&vec![VERSION; length])).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn the_successor_is_the_same_whoever_asks() {
+        let keys = sample_keys();
+        let read_back = keys.decode(SAMPLE).unwrap();
+        let successor = |token: &RefreshToken| keys.encode(&token.at_generation(9));
+        assert_eq!(successor(&read_back), successor(&sample_token()));
+        assert_ne!(successor(&read_back), SAMPLE);
+        assert_eq!(read_back.at_generation(9).family_digest(), read_back.family_digest());
+    }
+
+    #[test]
+    fn a_session_has_a_family_secret_of_its_own() {
+        assert_ne!(token().family_digest(), token().family_digest());
+        assert_eq!(sample_token().family_digest(), sha256(&sample_token().family.0));
+    }
+
+    #[test]
+    fn debug_tells_no_secret() {
+        let shown = format!("{:?}", sample_token());
+        let id = "018f3c2e-7a5b-7cde-8f01-23456789abcd";
+        assert_eq!(shown, format!("RefreshToken({id}, generation 16909060)"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_survives_its_own_text(
+            session: u128,
+            generation: u32,
+            family: [u8; FAMILY],
+        ) {
+            let keys = sample_keys();
+            let token = RefreshToken::first(Uuid::from_u128(session), FamilySecret(family))
+                .at_generation(generation);
+            prop_assert!(is_same(&keys.decode(&keys.encode(&token)).unwrap(), &token));
+        }
+
+        #[test]
+        fn a_changed_character_is_refused(place in 0..SAMPLE.len(), character: char) {
+            let mut text = SAMPLE.to_owned();
+            text.replace_range(place..=place, character.encode_utf8(&mut [0; 4]));
+            prop_assert_eq!(sample_keys().decode(&text).is_ok(), text == SAMPLE);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic_or_is_accepted(text in any::<String>()) {
+            prop_assert!(sample_keys().decode(&text).is_err());
+            let prefixed = PREFIX.to_owned() + &text;
+            prop_assert!(sample_keys().decode(&prefixed).is_err());
+        }
+
+        #[test]
+        fn another_key_refuses(session: u128, generation: u32) {
+            let token = RefreshToken::first(Uuid::from_u128(session), FamilySecret::generate())
+                .at_generation(generation);
+            let text = TagKeys::new(new_key(), None).encode(&token);
+            prop_assert!(sample_keys().decode(&text).is_err());
+        }
+    }
+}

@@ -69,10 +69,13 @@ pub enum Taken {
     /// There was one.
     Granted(Place),
     /// There is none as long as other attempts are being made, which may give theirs back.
-    Busy,
+    Busy {
+        /// Whether it is the account's budget that they hold, and not the origin's.
+        account: bool,
+    },
     /// There was none.
     Spent {
-        /// When there will be one.
+        /// How long until there is one: whole seconds, one at least.
         retry_after: Duration,
         /// Whether it was the account's budget that was spent, and not the origin's.
         account: bool,
@@ -140,9 +143,10 @@ impl LoginBudget {
                 continue;
             }
             if missing <= share * (counter.in_flight - 1) {
-                return Taken::Busy;
+                return Taken::Busy { account: is_account };
             }
-            let retry_after = Duration::from_secs(missing.as_secs() + 1);
+            let started = u64::from(missing.subsec_nanos() > 0);
+            let retry_after = Duration::from_secs(missing.as_secs() + started);
             return Taken::Spent { retry_after, account: is_account };
         }
         counters.extend(moved.map(|(id, _, counter)| (id, counter)));
@@ -155,7 +159,7 @@ impl LoginBudget {
             Origin::Address(network) => format!("address {network}"),
             Origin::Device(session) => format!("device {session}"),
         };
-        // No address and no origin holds a NUL, so no two pairs read the same.
+        // An e-mail may hold anything, an origin no NUL: no two pairs read the same.
         let id = |text: String| {
             let mac = self.key.mac(text.as_bytes());
             std::array::from_fn(|i| mac[i])
@@ -197,12 +201,13 @@ fn make_room(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
     let before = counters.len();
     counters.retain(|_, counter| counter.counts(now));
     if counters.len() > before / 4 * 3 {
-        let mut moments: Vec<Timestamp> =
-            counters.values().map(|counter| counter.whole_at).collect();
-        let middle = moments.len() / 2;
-        let (_, median, _) = moments.select_nth_unstable(middle);
-        let median = *median;
-        counters.retain(|_, counter| counter.whole_at > median);
+        // The id decides between equals: a flood within one moment must not empty the table.
+        let mut all: Vec<_> = counters.iter().map(|(id, at)| (at.whole_at, *id)).collect();
+        let middle = all.len() / 2;
+        let (lower, ..) = all.select_nth_unstable(middle);
+        for (_, id) in lower {
+            counters.remove(id);
+        }
     }
 }
 
@@ -247,7 +252,7 @@ mod tests {
         let (budget, _) = budget(1000);
         let under_way: Vec<Taken> = (0..10).map(|_| budget.take("ada", &address(1))).collect();
         assert!(under_way.iter().all(is_granted));
-        assert!(matches!(budget.take("ada", &address(1)), Taken::Busy));
+        assert!(matches!(budget.take("ada", &address(1)), Taken::Busy { account: false }));
         drop(under_way);
         assert!(matches!(budget.take("ada", &address(1)), Taken::Spent { account: false, .. }));
     }
@@ -274,7 +279,7 @@ mod tests {
         let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1)) else {
             panic!("granted")
         };
-        assert_eq!(retry_after, Duration::from_secs(61));
+        assert_eq!(retry_after, Duration::from_secs(60));
         clock.advance(retry_after);
         assert!(is_granted(&budget.take("ada", &address(1))));
         assert!(!is_granted(&budget.take("ada", &address(1))));
@@ -320,5 +325,140 @@ mod tests {
         clock.advance(Duration::from_secs(61));
         budget.sweep();
         assert!(lock(&budget.counters).is_empty());
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
+        let (budget, clock) = budget(1000);
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take("ada", &address(1))));
+        }
+        let mut passed = 0;
+        for (at_micros, wait_seconds) in
+            [(0, 60), (1, 60), (999_999, 60), (1_000_000, 59), (59_000_000, 1), (59_999_999, 1)]
+        {
+            clock.advance(Duration::from_micros(at_micros - passed));
+            passed = at_micros;
+            let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1))
+            else {
+                panic!("granted after {at_micros} µs")
+            };
+            assert_eq!(retry_after, Duration::from_secs(wait_seconds), "{at_micros} µs");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_was_told_is_enough_for_the_account_too() {
+        let (budget, clock) = budget(1000);
+        for n in 0..30 {
+            assert!(is_granted(&budget.take("ada", &address(n))));
+        }
+        let Taken::Spent { retry_after, account: true } = budget.take("ada", &address(99)) else {
+            panic!("granted")
+        };
+        assert_eq!(retry_after, Duration::from_secs(20));
+        clock.advance(retry_after.checked_sub(Duration::from_micros(1)).unwrap());
+        assert!(!is_granted(&budget.take("ada", &address(99))));
+        clock.advance(Duration::from_micros(1));
+        assert!(is_granted(&budget.take("ada", &address(99))));
+    }
+
+    #[test]
+    fn a_refused_attempt_costs_nothing() {
+        let (budget, clock) = budget(1000);
+        for _ in 0..100 {
+            let _ = budget.take("ada", &address(1));
+        }
+        for n in 2..4 {
+            let granted = (0..100).filter(|_| is_granted(&budget.take("ada", &address(n)))).count();
+            assert_eq!(granted, 10);
+        }
+        assert!(matches!(budget.take("ada", &address(4)), Taken::Spent { account: true, .. }));
+        clock.advance(Duration::from_secs(600));
+        assert!(is_granted(&budget.take("ada", &address(4))));
+    }
+
+    #[test]
+    fn the_guesses_of_the_known_count_for_the_account() {
+        let (budget, _) = budget(1000);
+        for n in 0..3 {
+            for _ in 0..10 {
+                assert!(is_granted(&budget.take_known("ada", &address(n))));
+            }
+        }
+        assert!(matches!(budget.take("ada", &address(99)), Taken::Spent { account: true, .. }));
+    }
+
+    #[test]
+    fn an_origin_that_is_spent_is_told_so_even_where_the_account_is_too() {
+        let (budget, _) = budget(1000);
+        for n in 0..3 {
+            for _ in 0..10 {
+                assert!(is_granted(&budget.take("ada", &address(n))));
+            }
+        }
+        assert!(matches!(budget.take("ada", &address(0)), Taken::Spent { account: false, .. }));
+        assert!(matches!(
+            budget.take_known("ada", &address(0)),
+            Taken::Spent { account: false, .. }
+        ));
+    }
+
+    #[test]
+    fn every_budget_that_the_configuration_allows_has_exactly_its_places() {
+        for per_origin in 1..=100 {
+            for window in [60, 600, 86_400].map(Duration::from_secs) {
+                let settings =
+                    BudgetSettings { per_origin, per_account: 1000, window, max_keys: 1000 };
+                let budget = LoginBudget { settings, ..budget(1000).0 };
+                let granted =
+                    (0..200).filter(|_| is_granted(&budget.take("ada", &address(1)))).count();
+                assert_eq!(granted, per_origin as usize, "{window:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flood_within_one_moment_empties_no_more_than_half_of_the_table() {
+        let (budget, _) = budget(1000);
+        for n in 0..500 {
+            let _ = budget.take(&format!("somebody {n}"), &address(n));
+        }
+        assert_eq!(lock(&budget.counters).len(), 1000);
+        let _ = budget.take("ada", &address(1));
+        assert!((500..=502).contains(&lock(&budget.counters).len()));
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_is_whole_before_anything_else() {
+        let (budget, clock) = budget(1000);
+        for n in 0..400 {
+            let _ = budget.take(&format!("somebody {n}"), &address(n));
+        }
+        clock.advance(Duration::from_secs(60));
+        for n in 0..100 {
+            let _ = budget.take(&format!("somebody else {n}"), &address(n));
+        }
+        let _ = budget.take("ada", &address(1));
+        assert_eq!(lock(&budget.counters).len(), 202);
+    }
+
+    #[test]
+    fn the_table_names_nobody_and_another_key_makes_another_table() {
+        let (a, _) = budget(1000);
+        let (b, _) = budget(1000);
+        for budget in [&a, &b] {
+            let _ = budget.take("ada", &address(1));
+        }
+        assert!(lock(&a.counters).keys().all(|id| !lock(&b.counters).contains_key(id)));
+    }
+
+    #[test]
+    fn an_address_and_a_device_never_share_a_counter() {
+        let (budget, _) = budget(1000);
+        let device = Uuid::from_u128(7);
+        let _ = budget.take("ada", &Origin::Device(device));
+        let _ = budget.take("ada", &Origin::Address(device.to_string()));
+        assert_eq!(lock(&budget.counters).len(), 3);
     }
 }

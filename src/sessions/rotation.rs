@@ -19,6 +19,8 @@
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -129,9 +131,10 @@ pub fn slide(state: &SessionState, now: Timestamp, sliding: Duration) -> Timesta
 }
 
 impl SessionState {
-    /// Half open: at its end it is over, so a window of zero never was.
+    /// Half open: at its end it is over. A window of zero is never open, not even to a node whose
+    /// clock is behind that of the one which rotated.
     fn in_window(&self, now: Timestamp, window: Duration) -> bool {
-        self.rotated_at.is_some_and(|rotated_at| now < rotated_at.plus(window))
+        !window.is_zero() && self.rotated_at.is_some_and(|rotated_at| now < rotated_at.plus(window))
     }
 
     fn has_room_for(&self, key: KeyHash) -> bool {

@@ -1,1 +1,477 @@
+//! Everything that can happen to a few requests, driven through [`decide`]: when an honest client
+//! is logged out, and that a thief is seen.
+//!
+//! The client is one storage that any number of tabs share. A message may overtake another and may
+//! be lost; a request may be sent again at any time. Every state that a client can come to within
+//! some generations is visited, and every way in which its session ends there is collected. What
+//! the tests say:
+//!
+//! | requests that arrive after the window | answers likewise | a client that comes back later | is logged out |
+//! | --- | --- | --- | --- |
+//! | no | no | no | never |
+//! | no | no | with the key beside its token | never |
+//! | no | no | with a key of its own that arrived before, one of four | never |
+//! | no | no | without keys, after one lost answer | never |
+//! | no | no | without keys, after two in a row | at the second |
+//! | no | no | with a key that never arrived, or the fifth | at once |
+//! | no | yes | no | never, if it stores no older token over a newer |
+//! | no | yes | with any key | by a request two generations old |
+//! | yes | | | by a request two generations old |
 
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use super::*;
+
+const WINDOW: Duration = Duration::from_secs(30);
+const ROTATED: Timestamp = Timestamp::from_unix_seconds(1_000_000);
+const FAR: Timestamp = Timestamp::from_unix_seconds(2_000_000);
+
+/// How a client behaves, and how the network does.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    keys: Keys,
+    store: Store,
+    late: Late,
+    behind: Behind,
+    window: Duration,
+    /// Requests that are under way at once, and answers likewise.
+    under_way: usize,
+    /// Keys that the client draws for one token, not counting those that nobody remembers.
+    keys_of_a_token: u8,
+    /// No rotation goes beyond it.
+    last_generation: u8,
+}
+
+/// Which `Idempotency-Key` a request carries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Keys {
+    None,
+    /// One that was drawn when the token was stored.
+    PerToken,
+    /// One of its own, or that of an earlier request which arrived; after the window the latter
+    /// only.
+    PerRequest,
+    /// One of its own, or that of an earlier request which arrived, at any time.
+    PerRequestAtWill,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Store {
+    /// Whatever was answered last.
+    Last,
+    /// Nothing that is older than what is there.
+    Greatest,
+}
+
+/// What may be under way while the window closes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Late {
+    Nothing,
+    Answers,
+    Everything,
+}
+
+/// Whether the window may close over a client that has not stored the present token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Behind {
+    Never,
+    /// But not for two generations in a row.
+    NowAndThen,
+    AtAnyTime,
+}
+
+/// The key of a request, told from other keys that come with the same token.
+type Key = u8;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    session: Session,
+    stored: Message,
+    requests: Vec<Message>,
+    /// The generations that were answered.
+    answers: Vec<u8>,
+    /// The generation that the client was last late for.
+    behind_at: Option<u8>,
+}
+
+/// A token and the key that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Message {
+    generation: u8,
+    key: Option<Key>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Session {
+    generation: u8,
+    window_is_open: bool,
+    /// All of them came with the parent token.
+    keys: Vec<Key>,
+    forgiven: Option<u8>,
+}
+
+/// By what a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    /// A token two generations old or more.
+    TooOld,
+    /// The parent, without the key that would have proved it.
+    Unproven,
+    /// The parent, without keys, where it or the generation before had been forgiven.
+    ForgivenBefore,
+}
+
+/// Visits every state, and collects how sessions end.
+fn endings(rules: Rules) -> BTreeSet<Ending> {
+    let first_key = (rules.keys == Keys::PerToken).then_some(0);
+    let start = World {
+        session: Session { generation: 0, window_is_open: false, keys: Vec::new(), forgiven: None },
+        stored: Message { generation: 0, key: first_key },
+        requests: Vec::new(),
+        answers: Vec::new(),
+        behind_at: None,
+    };
+    let mut endings = BTreeSet::new();
+    let mut seen = HashSet::from([start.clone()]);
+    let mut next = VecDeque::from([start]);
+    while let Some(world) = next.pop_front() {
+        let mut visit = |after: World| {
+            if !seen.contains(&after) {
+                seen.insert(after.clone());
+                next.push_back(after);
+            }
+        };
+        world.sends(&rules, &mut visit);
+        world.arrives(&rules, &mut visit, &mut endings);
+        world.stores(&rules, &mut visit);
+        world.waits(&rules, &mut visit);
+    }
+    endings
+}
+
+impl World {
+    fn sends(&self, rules: &Rules, visit: &mut impl FnMut(Self)) {
+        if self.requests.len() == rules.under_way {
+            return;
+        }
+        let Message { generation, key } = self.stored;
+        let mut send = |key| {
+            let mut after = self.clone();
+            after.requests.push(Message { generation, key });
+            after.requests.sort_unstable();
+            visit(after);
+        };
+        match rules.keys {
+            Keys::None | Keys::PerToken => send(key),
+            Keys::PerRequest | Keys::PerRequestAtWill => {
+                let is_behind =
+                    generation < self.session.generation && !self.session.window_is_open;
+                if key.is_some() {
+                    send(key);
+                }
+                let may_draw = key.is_none() || !is_behind || rules.keys == Keys::PerRequestAtWill;
+                let fresh = self.fresh_key(generation);
+                if may_draw && fresh < rules.keys_of_a_token {
+                    send(Some(fresh));
+                }
+            }
+        }
+    }
+
+    /// A request is answered, or lost.
+    fn arrives(&self, rules: &Rules, visit: &mut impl FnMut(Self), endings: &mut BTreeSet<Ending>) {
+        for (i, &request) in self.requests.iter().enumerate() {
+            let mut lost = self.clone();
+            lost.requests.remove(i);
+            if self.answers.len() < rules.under_way {
+                let mut after = lost.clone();
+                match self.session.refreshed(request, rules) {
+                    Err(ending) => {
+                        endings.insert(ending);
+                    }
+                    Ok(session) if session.generation > rules.last_generation => {}
+                    Ok(session) => {
+                        after.answers.push(session.generation);
+                        after.answers.sort_unstable();
+                        after.session = session;
+                        let per_request = !matches!(rules.keys, Keys::None | Keys::PerToken);
+                        if per_request && request.generation == self.stored.generation {
+                            after.stored.key = request.key;
+                        }
+                        visit(after);
+                    }
+                }
+            }
+            visit(lost);
+        }
+    }
+
+    /// An answer is stored, or lost.
+    fn stores(&self, rules: &Rules, visit: &mut impl FnMut(Self)) {
+        for (i, &answer) in self.answers.iter().enumerate() {
+            let mut lost = self.clone();
+            lost.answers.remove(i);
+            let stored = self.stored.generation;
+            if answer > stored || (answer < stored && rules.store == Store::Last) {
+                let mut after = lost.clone();
+                let key = (rules.keys == Keys::PerToken).then(|| lost.fresh_key(answer));
+                after.stored = Message { generation: answer, key };
+                visit(after);
+            }
+            visit(lost);
+        }
+    }
+
+    /// The window closes.
+    fn waits(&self, rules: &Rules, visit: &mut impl FnMut(Self)) {
+        let nothing_too_late = match rules.late {
+            Late::Nothing => self.requests.is_empty() && self.answers.is_empty(),
+            Late::Answers => self.requests.is_empty(),
+            Late::Everything => true,
+        };
+        if !self.session.window_is_open || !nothing_too_late {
+            return;
+        }
+        let current = self.session.generation;
+        let mut after = self.clone();
+        after.session.window_is_open = false;
+        if self.stored.generation < current {
+            match rules.behind {
+                Behind::Never => return,
+                Behind::NowAndThen if self.behind_at.is_some_and(|at| current < at + 2) => return,
+                Behind::NowAndThen => after.behind_at = Some(current),
+                Behind::AtAnyTime => {}
+            }
+        }
+        visit(after);
+    }
+
+    /// A key that nobody remembers to have seen with this token, as a random one would be.
+    fn fresh_key(&self, generation: u8) -> Key {
+        let is_taken = |key: &Key| {
+            let message = Message { generation, key: Some(*key) };
+            let at_server = generation + 1 == self.session.generation;
+            self.stored == message
+                || self.requests.contains(&message)
+                || (at_server && self.session.keys.contains(key))
+        };
+        (0..=Key::MAX).find(|key| !is_taken(key)).unwrap()
+    }
+}
+
+impl Session {
+    /// What a request makes of the session, by the rule itself. The answer is the generation that
+    /// comes out.
+    fn refreshed(&self, request: Message, rules: &Rules) -> Result<Self, Ending> {
+        let hash = |key: Key| KeyHash::of(&[request.generation, key]);
+        let parent_hash = |key: Key| KeyHash::of(&[self.generation.wrapping_sub(1), key]);
+        let state = SessionState {
+            generation: self.generation.into(),
+            rotated_at: (self.generation > 0).then_some(ROTATED),
+            retry_keys: self.keys.iter().copied().map(parent_hash).collect(),
+            forgiven_generation: self.forgiven.map(u32::from),
+            ended: None,
+            expires_at: FAR,
+            ends_at: FAR,
+        };
+        let now = if self.window_is_open { ROTATED } else { ROTATED.plus(rules.window) };
+        let key = request.key.map(hash);
+        let mut after = self.clone();
+        match decide(&state, request.generation.into(), key, now, rules.window) {
+            Step::Answer => {}
+            Step::AnswerAndKeep(keys) => {
+                assert_eq!(keys.split_last(), Some((&key.unwrap(), &*state.retry_keys)));
+                after.keys.extend(request.key);
+                after.keys.sort_unstable();
+            }
+            Step::Reopen => after.window_is_open = true,
+            Step::Forgive => {
+                after.window_is_open = true;
+                after.forgiven = Some(self.generation);
+            }
+            Step::Rotate { to, keys, fast_forward } => {
+                assert!(!fast_forward, "no token is newer than the session");
+                assert_eq!(to, u32::from(self.generation) + 1, "there is one lineage");
+                after.generation += 1;
+                after.window_is_open = true;
+                after.keys = if keys.is_empty() { Vec::new() } else { Vec::from_iter(request.key) };
+            }
+            Step::Reuse => {
+                return Err(if request.generation + 1 < self.generation {
+                    Ending::TooOld
+                } else if self.forgiven.is_some() && self.keys.is_empty() {
+                    Ending::ForgivenBefore
+                } else {
+                    Ending::Unproven
+                });
+            }
+            step @ (Step::Ended(_) | Step::Expired) => panic!("a live session was {step:?}"),
+        }
+        Ok(after)
+    }
+}
+const BOTH: [Store; 2] = [Store::Last, Store::Greatest];
+
+impl Rules {
+    /// A client that comes back in time, over a network that is fast enough.
+    fn of(keys: Keys, store: Store) -> Self {
+        let (keys_of_a_token, last_generation) =
+            if matches!(keys, Keys::None | Keys::PerToken) { (1, 5) } else { (3, 2) };
+        Self {
+            keys,
+            store,
+            late: Late::Nothing,
+            behind: Behind::Never,
+            window: WINDOW,
+            under_way: 3,
+            keys_of_a_token,
+            last_generation,
+        }
+    }
+
+    /// With fewer messages, for there are many more states.
+    fn late(self, late: Late) -> Self {
+        let last_generation = self.last_generation.min(3);
+        Self { late, under_way: 2, last_generation, ..self }
+    }
+
+    fn behind(self, behind: Behind) -> Self {
+        Self { behind, ..self }
+    }
+
+    fn strict(self) -> Self {
+        Self { window: Duration::ZERO, ..self }
+    }
+}
+
+#[test]
+fn a_client_that_comes_back_in_time_is_never_logged_out_whatever_it_sends_and_stores() {
+    for keys in [Keys::None, Keys::PerToken, Keys::PerRequestAtWill] {
+        for store in BOTH {
+            let rules = Rules::of(keys, store);
+            assert_eq!(endings(rules), [].into(), "{rules:?}");
+        }
+    }
+}
+
+#[test]
+fn a_client_with_a_key_beside_its_token_may_come_back_at_any_time() {
+    for store in BOTH {
+        let rules = Rules::of(Keys::PerToken, store).behind(Behind::AtAnyTime);
+        assert_eq!(endings(rules), [].into(), "{rules:?}");
+    }
+}
+
+#[test]
+fn a_client_without_keys_survives_a_lost_answer_at_any_time_but_not_two_in_a_row() {
+    for store in BOTH {
+        let rules = Rules::of(Keys::None, store);
+        assert_eq!(endings(rules.behind(Behind::NowAndThen)), [].into(), "{rules:?}");
+        let often = rules.behind(Behind::AtAnyTime);
+        assert_eq!(endings(often), [Ending::ForgivenBefore].into(), "{rules:?}");
+    }
+}
+
+#[test]
+fn a_key_for_each_request_must_be_sent_again_by_a_client_that_comes_back_later() {
+    for store in BOTH {
+        let later = |keys| Rules::of(keys, store).behind(Behind::AtAnyTime);
+        assert_eq!(endings(later(Keys::PerRequest)), [].into(), "{store:?}");
+        let at_will = later(Keys::PerRequestAtWill);
+        assert_eq!(endings(at_will), [Ending::Unproven].into(), "{store:?}");
+    }
+}
+
+#[test]
+fn four_keys_of_a_token_are_remembered_and_the_fifth_proves_nothing() {
+    let rules = Rules::of(Keys::PerRequest, Store::Greatest).behind(Behind::AtAnyTime);
+    let with = |keys_of_a_token| endings(Rules { keys_of_a_token, under_way: 1, ..rules });
+    assert_eq!(with(4), [].into());
+    assert_eq!(with(5), [Ending::Unproven].into());
+}
+
+#[test]
+fn late_answers_do_no_harm_to_a_client_that_stores_no_older_token_over_a_newer() {
+    for keys in [Keys::None, Keys::PerToken, Keys::PerRequestAtWill] {
+        let greatest = Rules::of(keys, Store::Greatest).late(Late::Answers);
+        assert_eq!(endings(greatest), [].into(), "{greatest:?}");
+    }
+    for keys in [Keys::None, Keys::PerToken] {
+        let last = Rules { last_generation: 4, ..Rules::of(keys, Store::Last).late(Late::Answers) };
+        assert!(endings(last).contains(&Ending::TooOld), "{last:?}");
+    }
+}
+
+#[test]
+fn a_late_answer_to_a_client_that_came_back_later_may_leave_a_request_two_generations_behind() {
+    let rules = Rules::of(Keys::PerToken, Store::Greatest).late(Late::Answers);
+    assert_eq!(endings(rules.behind(Behind::AtAnyTime)), [Ending::TooOld].into());
+}
+
+#[test]
+fn a_request_that_arrives_two_generations_late_ends_a_session_whatever_its_key() {
+    for store in BOTH {
+        for keys in [Keys::None, Keys::PerToken, Keys::PerRequest] {
+            let rules = Rules::of(keys, store).late(Late::Everything);
+            assert!(endings(rules).contains(&Ending::TooOld), "{rules:?}");
+        }
+    }
+    let best = Rules::of(Keys::PerToken, Store::Greatest).late(Late::Everything);
+    assert_eq!(endings(best.behind(Behind::AtAnyTime)), [Ending::TooOld].into());
+}
+
+#[test]
+fn strict_mode_suits_a_client_with_keys_and_one_request_at_a_time() {
+    for store in BOTH {
+        let rules = Rules::of(Keys::PerToken, store).behind(Behind::AtAnyTime).strict();
+        assert_eq!(endings(Rules { under_way: 1, ..rules }), [].into(), "{store:?}");
+        assert!(endings(Rules { under_way: 2, ..rules }).contains(&Ending::TooOld), "{store:?}");
+        let rules = Rules { keys: Keys::None, under_way: 1, ..rules };
+        assert_eq!(endings(rules), [Ending::Unproven].into(), "{store:?}");
+    }
+}
+
+/// The owner and a thief who copied the token, each using his own after the window, in every order
+/// of turns; how often at most a turn goes from the one to the other before the session ends.
+fn most_changes_of_hands(owner: Keys, thief: Keys) -> usize {
+    const TURNS: u32 = 8;
+    let rules = Rules::of(Keys::PerToken, Store::Greatest);
+    let keys = [owner, thief].map(|keys| keys != Keys::None);
+    let mut most = 0;
+    for order in 0..1_u32 << TURNS {
+        let mut session =
+            Session { generation: 3, window_is_open: false, keys: Vec::new(), forgiven: None };
+        let mut held = [3, 3];
+        let turns: Vec<usize> =
+            (0..TURNS).map(|turn| usize::from(order >> turn & 1 == 1)).collect();
+        for (turn, &who) in turns.iter().enumerate() {
+            // Each draws keys of his own: even ones and odd ones.
+            let key = keys[who].then_some(u8::from(who == 1));
+            let Ok(after) = session.refreshed(Message { generation: held[who], key }, &rules)
+            else {
+                let changes = turns[..=turn].windows(2).filter(|pair| pair[0] != pair[1]).count();
+                most = most.max(changes);
+                break;
+            };
+            held[who] = after.generation;
+            session = Session { window_is_open: false, ..after };
+            let changes = turns[..=turn].windows(2).filter(|pair| pair[0] != pair[1]).count();
+            assert!(changes < 3, "owner and thief take turns: {turns:?}");
+        }
+    }
+    most
+}
+
+#[test]
+fn a_thief_outside_the_window_is_seen_at_the_next_use_by_whoever_was_left_behind() {
+    assert_eq!(most_changes_of_hands(Keys::PerToken, Keys::PerToken), 1);
+}
+
+#[test]
+fn without_keys_a_thief_is_seen_one_round_later() {
+    for (owner, thief) in
+        [(Keys::None, Keys::None), (Keys::None, Keys::PerToken), (Keys::PerToken, Keys::None)]
+    {
+        assert!((2..=3).contains(&most_changes_of_hands(owner, thief)), "{owner:?} {thief:?}");
+    }
+}

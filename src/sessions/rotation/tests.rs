@@ -1,0 +1,278 @@
+//! The table, row by row, with its borders.
+
+use super::*;
+
+const WINDOW: Duration = Duration::from_secs(30);
+const STRICT: Duration = Duration::ZERO;
+const TICK: Duration = Duration::from_micros(1);
+
+/// When the session below came to its generation.
+const ROTATED: Timestamp = Timestamp::from_unix_seconds(1_000_000);
+const EXPIRES: Timestamp = Timestamp::from_unix_seconds(2_000_000);
+const ENDS: Timestamp = Timestamp::from_unix_seconds(3_000_000);
+
+/// A live session at generation 5, reached without a key.
+fn session() -> SessionState {
+    SessionState {
+        generation: 5,
+        rotated_at: Some(ROTATED),
+        retry_keys: Vec::new(),
+        forgiven_generation: None,
+        ended: None,
+        expires_at: EXPIRES,
+        ends_at: ENDS,
+    }
+}
+
+fn session_with(keys: &[KeyHash]) -> SessionState {
+    SessionState { retry_keys: keys.to_vec(), ..session() }
+}
+
+fn key(n: u8) -> KeyHash {
+    KeyHash::of(&[n])
+}
+
+fn in_window(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Step {
+    decide(state, presented, key, ROTATED.plus(WINDOW).minus(TICK), WINDOW)
+}
+
+fn later(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Step {
+    decide(state, presented, key, ROTATED.plus(WINDOW), WINDOW)
+}
+
+fn strictly(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Step {
+    decide(state, presented, key, ROTATED.plus(TICK), STRICT)
+}
+
+fn rotation(to: u32, keys: &[KeyHash]) -> Step {
+    Step::Rotate { to, keys: keys.to_vec(), fast_forward: false }
+}
+
+#[test]
+fn an_ended_session_gives_its_reason_to_any_token_and_before_anything_else() {
+    for &reason in EndReason::ALL {
+        let state = SessionState { ended: Some(reason), ..session_with(&[key(1)]) };
+        for presented in [0, 3, 4, 5, 6, u32::MAX] {
+            for now in [ROTATED, ROTATED.plus(WINDOW), ENDS] {
+                let step = decide(&state, presented, Some(key(1)), now, WINDOW);
+                assert_eq!(step, Step::Ended(reason));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_expires_at_its_very_moment_and_not_before() {
+    let now = |now| decide(&session(), 5, None, now, WINDOW);
+    assert_eq!(now(EXPIRES.minus(TICK)), rotation(6, &[]));
+    assert_eq!(now(EXPIRES), Step::Expired);
+}
+
+#[test]
+fn a_session_ends_at_its_absolute_end_whatever_its_sliding_end_says() {
+    let state = SessionState { expires_at: ENDS.plus(WINDOW), ..session() };
+    let now = |now| decide(&state, 5, None, now, WINDOW);
+    assert_eq!(now(ENDS.minus(TICK)), rotation(6, &[]));
+    assert_eq!(now(ENDS), Step::Expired);
+}
+
+#[test]
+fn an_expired_session_takes_no_replay_for_reuse() {
+    assert_eq!(decide(&session(), 0, None, EXPIRES, WINDOW), Step::Expired);
+}
+
+#[test]
+fn within_the_window_the_token_and_its_parent_get_the_same_answer() {
+    assert_eq!(in_window(&session(), 5, None), Step::Answer);
+    assert_eq!(in_window(&session(), 4, None), Step::Answer);
+}
+
+#[test]
+fn within_the_window_a_grandparent_is_reuse() {
+    assert_eq!(in_window(&session(), 3, None), Step::Reuse);
+    assert_eq!(in_window(&session_with(&[key(1)]), 3, Some(key(1))), Step::Reuse);
+}
+
+#[test]
+fn within_the_window_a_parents_new_key_is_kept() {
+    let step = in_window(&session_with(&[key(1)]), 4, Some(key(2)));
+    assert_eq!(step, Step::AnswerAndKeep(vec![key(1), key(2)]));
+}
+
+#[test]
+fn within_the_window_a_known_key_is_not_kept_twice_and_the_tokens_own_never() {
+    assert_eq!(in_window(&session_with(&[key(1)]), 4, Some(key(1))), Step::Answer);
+    assert_eq!(in_window(&session(), 5, Some(key(1))), Step::Answer);
+}
+
+#[test]
+fn a_rotation_keeps_four_keys_and_no_more() {
+    let keys = [1, 2, 3, 4].map(key);
+    let fourth = in_window(&session_with(&keys[..3]), 4, Some(keys[3]));
+    assert_eq!(fourth, Step::AnswerAndKeep(keys.to_vec()));
+    assert_eq!(in_window(&session_with(&keys), 4, Some(key(5))), Step::Answer);
+}
+
+#[test]
+fn the_window_is_half_open() {
+    let at = |now| decide(&session(), 5, None, now, WINDOW);
+    assert_eq!(at(ROTATED), Step::Answer);
+    assert_eq!(at(ROTATED.plus(WINDOW).minus(TICK)), Step::Answer);
+    assert_eq!(at(ROTATED.plus(WINDOW)), rotation(6, &[]));
+}
+
+#[test]
+fn after_the_window_the_token_rotates_and_its_key_is_kept() {
+    assert_eq!(later(&session(), 5, None), rotation(6, &[]));
+    assert_eq!(later(&session_with(&[key(1)]), 5, Some(key(2))), rotation(6, &[key(2)]));
+}
+
+#[test]
+fn a_session_that_never_rotated_rotates_at_once() {
+    let fresh = SessionState { generation: 0, rotated_at: None, ..session() };
+    assert_eq!(in_window(&fresh, 0, Some(key(1))), rotation(1, &[key(1)]));
+}
+
+#[test]
+fn a_key_of_the_rotation_before_counts_as_none() {
+    let state = session_with(&[key(1), key(2)]);
+    assert_eq!(later(&state, 5, Some(key(2))), rotation(6, &[]));
+    assert_eq!(strictly(&state, 5, Some(key(2))), rotation(6, &[]));
+}
+
+#[test]
+fn after_the_window_a_parent_with_any_known_key_is_a_proven_retry() {
+    let state = session_with(&[key(1), key(2)]);
+    assert_eq!(later(&state, 4, Some(key(1))), Step::Reopen);
+    assert_eq!(later(&state, 4, Some(key(2))), Step::Reopen);
+    let last_moment = decide(&state, 4, Some(key(2)), EXPIRES.minus(TICK), WINDOW);
+    assert_eq!(last_moment, Step::Reopen);
+}
+
+#[test]
+fn after_the_window_a_parent_without_the_known_key_is_reuse() {
+    let state = session_with(&[key(1)]);
+    assert_eq!(later(&state, 4, None), Step::Reuse);
+    assert_eq!(later(&state, 4, Some(key(2))), Step::Reuse);
+}
+
+#[test]
+fn a_key_proves_nothing_for_a_grandparent() {
+    assert_eq!(later(&session_with(&[key(1)]), 3, Some(key(1))), Step::Reuse);
+}
+
+#[test]
+fn where_no_key_is_known_a_parent_is_forgiven_once() {
+    assert_eq!(later(&session(), 4, None), Step::Forgive);
+    assert_eq!(later(&session(), 4, Some(key(1))), Step::Forgive);
+}
+
+#[test]
+fn two_generations_in_a_row_are_not_forgiven_but_every_other_one_is() {
+    let forgiven = |generation| SessionState { forgiven_generation: Some(generation), ..session() };
+    assert_eq!(later(&forgiven(5), 4, None), Step::Reuse);
+    assert_eq!(later(&forgiven(4), 4, None), Step::Reuse);
+    assert_eq!(later(&forgiven(3), 4, None), Step::Forgive);
+}
+
+#[test]
+fn a_forgiven_session_still_answers_within_its_new_window() {
+    let state = SessionState { forgiven_generation: Some(5), ..session() };
+    assert_eq!(in_window(&state, 4, None), Step::Answer);
+}
+
+#[test]
+fn a_token_from_the_future_carries_the_session_forward_at_any_time() {
+    let expected =
+        |keys: &[KeyHash]| Step::Rotate { to: 9, keys: keys.to_vec(), fast_forward: true };
+    assert_eq!(in_window(&session(), 8, None), expected(&[]));
+    assert_eq!(later(&session(), 8, Some(key(1))), expected(&[key(1)]));
+    assert_eq!(strictly(&session(), 8, Some(key(1))), expected(&[key(1)]));
+    assert_eq!(later(&session_with(&[key(1)]), 8, Some(key(1))), expected(&[]));
+}
+
+#[test]
+fn any_older_token_is_reuse_at_any_time() {
+    for presented in 0..=3 {
+        assert_eq!(in_window(&session(), presented, None), Step::Reuse);
+        assert_eq!(later(&session(), presented, None), Step::Reuse);
+        assert_eq!(strictly(&session(), presented, None), Step::Reuse);
+    }
+}
+
+#[test]
+fn the_first_generation_has_no_parent() {
+    let fresh = SessionState { generation: 0, ..session() };
+    assert_eq!(later(&fresh, u32::MAX, None), Step::Expired);
+}
+
+#[test]
+fn the_last_generation_expires_instead_of_overflowing() {
+    let last = SessionState { generation: u32::MAX, ..session() };
+    for window in [STRICT, WINDOW] {
+        for now in [ROTATED, ROTATED.plus(WINDOW)] {
+            for state in [&last, &session()] {
+                assert_eq!(decide(state, u32::MAX, None, now, window), Step::Expired);
+            }
+        }
+    }
+    assert_eq!(later(&last, u32::MAX - 1, None), Step::Forgive);
+    let before = SessionState { generation: u32::MAX - 1, ..session() };
+    assert_eq!(later(&before, u32::MAX - 1, None), rotation(u32::MAX, &[]));
+    let forgiven = SessionState { forgiven_generation: Some(u32::MAX), ..before };
+    assert_eq!(later(&forgiven, u32::MAX - 2, None), Step::Forgive);
+}
+
+#[test]
+fn in_strict_mode_every_use_rotates() {
+    assert_eq!(strictly(&session(), 5, None), rotation(6, &[]));
+    assert_eq!(decide(&session(), 5, None, ROTATED, STRICT), rotation(6, &[]));
+    assert_eq!(strictly(&session(), 5, Some(key(1))), rotation(6, &[key(1)]));
+}
+
+#[test]
+fn in_strict_mode_a_replay_needs_its_key_and_nothing_is_forgiven() {
+    let state = session_with(&[key(1)]);
+    assert_eq!(strictly(&state, 4, Some(key(1))), Step::Reopen);
+    assert_eq!(strictly(&state, 4, Some(key(2))), Step::Reuse);
+    assert_eq!(strictly(&state, 4, None), Step::Reuse);
+    assert_eq!(strictly(&session(), 4, None), Step::Reuse);
+    assert_eq!(strictly(&session(), 4, Some(key(1))), Step::Reuse);
+}
+
+#[test]
+fn in_strict_mode_a_node_whose_clock_is_behind_forgives_nothing_either() {
+    let before = ROTATED.minus(Duration::from_secs(1));
+    assert_eq!(decide(&session(), 4, None, before, STRICT), Step::Reuse);
+    assert_eq!(decide(&session(), 5, None, before, STRICT), rotation(6, &[]));
+}
+
+#[test]
+fn a_use_moves_the_sliding_end_but_never_past_the_absolute_one() {
+    let sliding = |secs| slide(&session(), ROTATED, Duration::from_secs(secs));
+    assert_eq!(sliding(1_500_000), Timestamp::from_unix_seconds(2_500_000));
+    assert_eq!(sliding(2_000_000), ENDS);
+    assert_eq!(sliding(2_000_001), ENDS);
+    assert_eq!(slide(&session(), ROTATED, Duration::MAX), ENDS);
+}
+
+#[test]
+fn a_use_never_brings_the_end_nearer() {
+    assert_eq!(slide(&session(), ROTATED, Duration::from_secs(1)), EXPIRES);
+}
+
+#[test]
+fn keys_survive_their_column_and_no_two_share_a_hash() {
+    let keys = [1, 2, 3, 4].map(key);
+    assert_eq!(KeyHash::split(&KeyHash::join(&keys)), keys);
+    assert_eq!(KeyHash::split(&[]), []);
+    assert_ne!(key(1), key(2));
+}
+
+#[test]
+fn every_reason_is_read_back_by_its_name() {
+    for &reason in EndReason::ALL {
+        assert_eq!(EndReason::parse(reason.as_str()), Some(reason));
+    }
+    assert_eq!(EndReason::parse("Logout"), None);
+}
