@@ -336,20 +336,15 @@ impl Accounts {
         {
             return granted(self.budget.take_known(key, &Origin::Device(token.session)));
         }
-        match self.budget.take(key, &address) {
-            Taken::Spent { account: true, retry_after } => match found {
-                Some(found)
-                    if self
-                        .sessions
-                        .knows_address(found.id, attempt.network.to_owned())
-                        .await? =>
-                {
-                    granted(self.budget.take_known(key, &address))
-                }
-                _ => Err(LogInError::Spent { retry_after }),
-            },
-            taken => granted(taken),
+        let taken = self.budget.take(key, &address);
+        let is_the_accounts =
+            matches!(taken, Taken::Spent { account: true, .. } | Taken::Busy { account: true });
+        if let Some(found) = found.filter(|_| is_the_accounts)
+            && self.sessions.knows_address(found.id, attempt.network.to_owned()).await?
+        {
+            return granted(self.budget.take_known(key, &address));
         }
+        granted(taken)
     }
 
     async fn credentials_of(&self, access: Access) -> Result<Credentials, LogInError> {
