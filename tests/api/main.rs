@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
+mod complete;
 mod refresh;
 mod support;

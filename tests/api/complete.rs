@@ -1,0 +1,160 @@
+//! Every answer that `openapi.yaml` declares is one that the service gives.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
+use serde_json::json;
+
+use crate::support::contract::Contract;
+use crate::support::{TestApp, client::PASSWORD};
+
+#[tokio::test]
+async fn every_declared_answer_of_every_operation_is_given() {
+    let app = TestApp::start().await;
+    good_answers(&app).await;
+    refused_bodies(&app).await;
+    refused_values(&app).await;
+    refused_tokens(&app).await;
+    too_many_requests().await;
+    a_service_in_trouble(&app).await;
+    assert_eq!(Contract::load().unexercised(), Vec::<String>::new());
+}
+
+async fn good_answers(app: &TestApp) {
+    let mut user = app.signed_up().await;
+    user.me().await.assert_status(200);
+    user.refresh().await.assert_status(200);
+    let other = user.another_session().await;
+    app.get("/sessions").bearer(&user.tokens.access).send().await.assert_status(200);
+    let path = format!("/sessions/{}", other.session);
+    let end = |path: String| app.call("DELETE", &path).bearer(&user.tokens.access).send();
+    end(path.clone()).await.assert_status(204);
+    end(path).await.assert_problem(404, "not_found");
+    user.change_password("not the password", "eight walnuts paint the harbour")
+        .await
+        .assert_problem(403, "wrong_password");
+    user.close("not the password").await.assert_problem(403, "wrong_password");
+    user.tokens = user.change_password(PASSWORD, "eight walnuts paint the harbour").await.tokens();
+    user.close("eight walnuts paint the harbour").await.assert_status(204);
+    app.signed_up().await.log_out().await.assert_status(204);
+
+    let keys = app.get("/.well-known/jwks.json").send().await.assert_status(200);
+    let tag = keys.header("etag").unwrap();
+    let again = app.get("/.well-known/jwks.json").header("if-none-match", tag).send().await;
+    again.assert_status(304);
+    for path in ["/.well-known/oauth-authorization-server", "/openapi.yaml", "/healthz", "/readyz"]
+    {
+        app.get(path).send().await.assert_status(200);
+    }
+}
+
+const WITH_BODY: [&str; 6] =
+    ["/register", "/login", "/refresh", "/logout", "/me/password", "/me/close"];
+
+async fn refused_bodies(app: &TestApp) {
+    let user = app.signed_up().await;
+    for path in WITH_BODY {
+        let call = || app.post(path).bearer(&user.tokens.access);
+        let broken = call().body("application/json", "{").send().await;
+        broken.assert_problem(400, "malformed_request");
+        let form = call().body("application/x-www-form-urlencoded", "a=b").send().await;
+        form.assert_problem(415, "unsupported_media_type");
+        let huge = call().body("application/json", " ".repeat(5_000_000)).send().await;
+        huge.assert_problem(413, "payload_too_large");
+    }
+}
+
+async fn refused_values(app: &TestApp) {
+    let user = app.signed_up().await;
+    app.register("weak@example.com", "short").await.assert_problem(422, "invalid_fields");
+    app.register(&user.email, PASSWORD).await.assert_problem(409, "email_taken");
+    user.change_password(PASSWORD, "short").await.assert_problem(422, "invalid_fields");
+    let label = json!({ "email": user.email, "password": PASSWORD, "label": "x".repeat(101) });
+    app.post("/login").json(&label).send().await.assert_problem(422, "invalid_fields");
+    app.log_in(&user.email, "not the password").await.assert_problem(401, "invalid_credentials");
+}
+
+async fn refused_tokens(app: &TestApp) {
+    app.refresh("dwr_nothing").await.assert_ended("unknown_token");
+    let body = json!({ "current_password": "a", "new_password": "b" });
+    for call in [
+        app.post("/logout"),
+        app.get("/me"),
+        app.post("/me/password").json(&body),
+        app.post("/me/close").json(&json!({ "password": "a" })),
+        app.get("/sessions"),
+        app.call("DELETE", "/sessions/nobodys"),
+    ] {
+        call.send().await.assert_problem(401, "missing_token");
+    }
+}
+
+async fn too_many_requests() {
+    let app = TestApp::with(|config| {
+        config.limits.login_burst = 1;
+        config.limits.register_burst = 1;
+        config.limits.refresh_burst = 1;
+    })
+    .await;
+    let user = app.signed_up().await;
+    let limited = |answer: crate::support::Answer| answer.assert_problem(429, "rate_limited");
+    limited(app.register("second@example.com", PASSWORD).await);
+    limited(app.log_in(&user.email, PASSWORD).await);
+    limited(user.change_password(PASSWORD, PASSWORD).await);
+    limited(user.close(PASSWORD).await);
+    app.refresh(&user.tokens.refresh).await.assert_status(200);
+    limited(app.refresh(&user.tokens.refresh).await);
+    let body = json!({ "refresh_token": user.tokens.refresh });
+    limited(app.post("/logout").json(&body).send().await);
+}
+
+/// A database that another process holds, readers that do not come back, and a revocation list
+/// that is too old to be trusted.
+async fn a_service_in_trouble(app: &TestApp) {
+    let user = app.signed_up().await;
+    let file = app.config.data_dir.join("doorward.db");
+    let mut other = SqliteConnection::establish(&file.to_string_lossy()).unwrap();
+    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let (register, log_in, refresh) = tokio::join!(
+        app.register("third@example.com", PASSWORD),
+        app.log_in(&user.email, PASSWORD),
+        app.refresh(&user.tokens.refresh)
+    );
+    for answer in [register, log_in, refresh] {
+        assert_eq!(answer.assert_problem(503, "unavailable").body["transient"], json!(true));
+    }
+    other.batch_execute("ROLLBACK").unwrap();
+    drop(other);
+
+    let stale = TestApp::with(|config| {
+        config.revocations.max_staleness = Duration::ZERO;
+        config.database.pool_size = 1;
+    })
+    .await;
+    let user = stale.signed_up().await;
+    let access = &user.tokens.access;
+    for call in [
+        stale.post("/logout"),
+        stale.get("/me"),
+        stale.post("/me/password").json(&json!({ "current_password": "a", "new_password": "b" })),
+        stale.post("/me/close").json(&json!({ "password": "a" })),
+        stale.get("/sessions"),
+        stale.call("DELETE", "/sessions/nobodys"),
+    ] {
+        call.bearer(access).send().await.assert_problem(503, "revocations_stale");
+    }
+
+    let (release, held) = mpsc::channel::<()>();
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let busy = tokio::spawn(stale.db().read(move |_| {
+        begun.blocking_send(()).unwrap();
+        let _ = held.recv();
+        Ok(())
+    }));
+    has_begun.recv().await;
+    stale.get("/readyz").send().await.assert_problem(503, "not_ready");
+    drop(release);
+    busy.await.unwrap().unwrap();
+}
