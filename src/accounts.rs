@@ -165,7 +165,7 @@ impl Accounts {
         let found = self.db.read(move |c| rows::credentials(c, &lookup)).await?;
         let place = self.place_for(&key, found.as_ref(), &attempt).await?;
         let password = Password::parse(attempt.password).ok();
-        let (found, upgraded, place) = self.compare(found, password, place).await?;
+        let (found, upgraded) = self.compare(found, password, place).await?;
 
         let (this, device) = (self.clone(), attempt.device);
         let grant = self
@@ -178,9 +178,8 @@ impl Accounts {
                 }
                 this.sessions.start(tx, &found.holder(), &device, now).map(Some)
             })
-            .await;
-        place.give_back();
-        let grant = grant?.ok_or(LogInError::Wrong)?;
+            .await?
+            .ok_or(LogInError::Wrong)?;
         Ok(self.sessions.issue(&grant)?)
     }
 
@@ -248,8 +247,11 @@ impl Accounts {
                 Ok(closed)
             })
             .await?;
+        if !closed {
+            return Err(LogInError::Wrong);
+        }
         tracing::info!(event = "account_closed", user = %access.user);
-        if closed { Ok(()) } else { Err(LogInError::Wrong) }
+        Ok(())
     }
 
     /// Disables an account: its sessions end and nobody logs in. False when there is none, or it
@@ -291,30 +293,30 @@ impl Accounts {
         let origin = Origin::Device(access.session.uuid());
         let place = granted(self.budget.take_known(&found.email_key, &origin))?;
         let password = Password::parse(password).ok();
-        let (found, _, place) = self.compare(Some(found), password, place).await?;
-        place.give_back();
-        Ok(found)
+        self.compare(Some(found), password, place).await.map(|(found, _)| found)
     }
 
-    /// One hash, whatever there is to compare. A place stays taken when the password was wrong, and
-    /// when the client hung up and nobody waits for the result any more.
+    /// One hash, whatever there is to compare; and then the place is given back, unless a password
+    /// was compared and wrong. Both happen whether or not the client hangs up meanwhile.
     async fn compare(
         &self,
         found: Option<Credentials>,
         password: Option<Password>,
         place: Place,
-    ) -> Result<(Credentials, Option<PasswordHash>, Place), LogInError> {
+    ) -> Result<(Credentials, Option<PasswordHash>), LogInError> {
         let stored = found.as_ref().map(|found| found.hash.clone());
-        match self.hasher.verify(password, stored).await {
-            Err(overloaded) => {
+        let hasher = self.hasher.clone();
+        let comparison = async move {
+            let verdict = hasher.verify(password, stored).await;
+            if !matches!(verdict, Ok(Verdict::Wrong)) {
                 place.give_back();
-                Err(overloaded.into())
             }
-            Ok(Verdict::Right { upgraded }) => match found.filter(|found| !found.disabled) {
-                Some(found) => Ok((found, upgraded, place)),
-                None => Err(LogInError::Wrong),
-            },
-            Ok(Verdict::Wrong) => {
+            verdict
+        };
+        let verdict = tokio::spawn(comparison).await.unwrap_or(Ok(Verdict::Wrong));
+        match (verdict?, found) {
+            (Verdict::Right { upgraded }, Some(found)) if !found.disabled => Ok((found, upgraded)),
+            (_, found) => {
                 let user = found.map(|found| found.id.to_string());
                 tracing::info!(event = "login_failed", user);
                 Err(LogInError::Wrong)

@@ -41,6 +41,13 @@ const WATCH: Duration = Duration::from_millis(100);
 /// How often expired rows are purged, limiters swept and signing keys looked after.
 const MAINTENANCE: Duration = Duration::from_secs(60);
 
+/// How often a port in use is tried again, and how long between.
+const BIND_ATTEMPTS: u32 = 10;
+const BIND_PAUSE: Duration = Duration::from_millis(100);
+
+/// The clock may gain so much in a minute and still be believed.
+const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
+
 /// The pause between two batches of a purge, in which other units of work have their turn.
 const PURGE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -94,6 +101,9 @@ struct Tasks {
     api: Api,
     budget: Arc<LoginBudget>,
     limits: Limits,
+    clock: Clock,
+    /// The life of an access token, with the leeway that verifiers grant.
+    longest_token: Duration,
 }
 
 /// Runs the service until SIGTERM or SIGINT.
@@ -104,6 +114,12 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     actix_web::rt::System::new().block_on(async {
         let app = App::build(config, &Clock::system()).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
+        if config.public_url.is_empty() && app.address.ip().is_unspecified() {
+            tracing::warn!(
+                issuer = app.api.issuer,
+                "nobody can reach the issuer under this name; set public_url"
+            );
+        }
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
@@ -118,7 +134,7 @@ impl App {
     /// [`StartError`].
     pub async fn build(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let listener =
-            TcpListener::bind(config.listen).map_err(|e| StartError::Listen(config.listen, e))?;
+            bind(config.listen).await.map_err(|e| StartError::Listen(config.listen, e))?;
         let address = listener.local_addr()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
@@ -199,7 +215,8 @@ impl App {
         let refresh_limit = SessionLimiter::new(refresh, buckets);
         let api = Api { accounts, sessions, keys, revocations, db, refresh_limit, issuer };
         let running = listen(listener, config, &settings, &api, &limits)?;
-        let tasks = Tasks { api: api.clone(), budget, limits };
+        let clock = clock.clone();
+        let tasks = Tasks { api: api.clone(), budget, limits, clock, longest_token: token_life };
         Ok(Self { address, api, running, tasks })
     }
 
@@ -223,13 +240,26 @@ impl App {
         let Self { running, tasks, api, .. } = self;
         let watch = api.db.watch_file().map_err(io::Error::other)?;
         let background = async {
-            tokio::join!(tasks.follow(watch), tasks.maintain_now_and_then());
+            tokio::join!(tasks.follow(watch), tasks.maintain(), tasks.purge());
         };
         tokio::select! {
             result = running.until(stop) => result,
             () = background => Ok(()),
         }
     }
+}
+
+/// Binds the port; a predecessor that has just been told to stop holds it for a moment yet.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    for _ in 0..BIND_ATTEMPTS {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+    TcpListener::bind(address)
 }
 
 fn database_settings(config: &Config) -> Result<DatabaseSettings, ConfigError> {
@@ -339,24 +369,51 @@ impl Tasks {
         }
     }
 
-    async fn maintain_now_and_then(&self) {
+    /// Looks after keys and gives back memory. What fails is tried again next time.
+    async fn maintain(&self) {
         let mut tick = tokio::time::interval(MAINTENANCE);
         loop {
             tick.tick().await;
-            self.maintain().await;
+            if let Err(error) = self.api.keys.maintain().await {
+                tracing::error!(%error, "the signing keys could not be looked after");
+            }
+            self.budget.sweep();
+            self.limits.register.sweep();
+            self.limits.password.sweep();
+            self.api.refresh_limit.sweep();
         }
     }
 
-    /// Looks after keys, deletes what is no longer needed, and gives back memory. What fails is
-    /// tried again next time.
-    async fn maintain(&self) {
-        if let Err(error) = self.api.keys.maintain().await {
-            tracing::error!(%error, "the signing keys could not be looked after");
+    /// Deletes what is no longer needed.
+    ///
+    /// A clock that is wrong for a while must not make it forget what was revoked. So nothing is
+    /// deleted until the clock has gone evenly for as long as an access token lives: then no token
+    /// from before is alive, whatever the clock said.
+    async fn purge(&self) {
+        let mut tick = tokio::time::interval(MAINTENANCE);
+        let (mut seen, mut seen_at) = (self.clock.now(), self.clock.monotonic());
+        let mut even_since = seen_at;
+        loop {
+            tick.tick().await;
+            let (now, at) = (self.clock.now(), self.clock.monotonic());
+            let (told, passed) = (now.since(seen), at.duration_since(seen_at));
+            if told.abs_diff(passed) > MAX_CLOCK_JUMP {
+                tracing::warn!(
+                    ?told,
+                    ?passed,
+                    "the clock has jumped; nothing is purged for a while"
+                );
+                even_since = at;
+            }
+            (seen, seen_at) = (now, at);
+            if at.duration_since(even_since) > self.longest_token {
+                self.purge_now().await;
+            }
         }
-        self.budget.sweep();
-        self.limits.register.sweep();
-        self.limits.password.sweep();
-        self.api.refresh_limit.sweep();
+    }
+
+    /// Small batches, between which other units of work have their turn.
+    async fn purge_now(&self) {
         let Api { revocations, sessions, accounts, .. } = &self.api;
         while let Ok(true) = revocations.purge().await {
             tokio::time::sleep(PURGE_PAUSE).await;

@@ -6,8 +6,8 @@
 //! 3339, in JSON.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -50,6 +50,21 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(at) = &self.0 {
             at.fetch_add(micros(by), Ordering::SeqCst);
+        }
+    }
+
+    /// The time of a clock that nobody sets: for what must not jump with the system's, such as how
+    /// fast a budget refills. Only the difference between two of these means anything.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn steady(&self) -> Timestamp {
+        static START: OnceLock<Instant> = OnceLock::new();
+        match &self.0 {
+            Source::System => {
+                let start = *START.get_or_init(Instant::now);
+                Timestamp(0).plus(Instant::now().saturating_duration_since(start))
+            }
+            Source::Manual(_) => self.now(),
         }
     }
 

@@ -33,8 +33,9 @@ use crate::secret::Secret;
 use connection::Manager;
 use writer::Writer;
 
-/// How long a request waits for a connection (or SQLite for a lock) before it is told to come back.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
+/// wait for the group before its own, too, and all of it should take less than 3 s.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a unit that PostgreSQL asked to try again is tried.
 const ATTEMPTS: usize = 5;
@@ -213,12 +214,14 @@ impl Database {
         }
     }
 
-    /// Whether the database answers.
+    /// Whether the database reads, and takes writes in time.
     ///
     /// # Errors
     /// [`StoreError`] when it does not.
-    pub fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.read(|connection| connection.batch_execute("SELECT 1"))
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|connection| connection.batch_execute("SELECT 1")).await?;
+        // It changes nothing, so its commit writes nothing.
+        self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
     }
 
     /// A watch for changes that other processes make to a SQLite file; nothing for PostgreSQL.

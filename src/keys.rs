@@ -28,9 +28,9 @@ use crate::database::{AnyConnection, Database, StoreError};
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
 
-/// Time beyond the JWKS cache's and the tokens' own for clocks that differ and caches that refresh
-/// late.
-const MARGIN: Duration = Duration::from_secs(60);
+/// Time beyond the JWKS cache's and the tokens' own: for clocks that differ, caches that refresh
+/// late, and nodes that look after their keys once a minute.
+const MARGIN: Duration = Duration::from_secs(180);
 
 /// The settings of the life cycle.
 #[derive(Clone, Copy, Debug)]
@@ -448,7 +448,7 @@ mod tests {
     #[test]
     fn a_new_key_is_published_a_cache_life_before_the_old_one_is_due() {
         let rows = [row("a", State::Active, 0)];
-        let due = 90 * 86400 - 660;
+        let due = 90 * 86400 - 780;
         assert_eq!(at(&rows, due - 1), Schedule::default());
         assert_eq!(at(&rows, due), Schedule { create: Some(State::Next), ..Schedule::default() });
     }
@@ -456,20 +456,20 @@ mod tests {
     #[test]
     fn a_new_key_signs_only_when_every_cache_has_it() {
         let rows = [row("a", State::Active, 0), row("b", State::Next, 1000)];
-        assert_eq!(at(&rows, 1659), Schedule::default());
+        assert_eq!(at(&rows, 1779), Schedule::default());
         let turn = Schedule {
             retire: Some("a".into()),
             activate: Some("b".into()),
             ..Schedule::default()
         };
-        assert_eq!(at(&rows, 1660), turn);
+        assert_eq!(at(&rows, 1780), turn);
     }
 
     #[test]
     fn a_retired_key_stays_until_its_last_token_has_expired() {
         let rows = [row("a", State::Retired, 1000), row("b", State::Active, 1000)];
-        assert_eq!(at(&rows, 1690), Schedule::default());
-        assert_eq!(at(&rows, 1691), Schedule { remove: vec!["a".into()], ..Schedule::default() });
+        assert_eq!(at(&rows, 1810), Schedule::default());
+        assert_eq!(at(&rows, 1811), Schedule { remove: vec!["a".into()], ..Schedule::default() });
     }
 
     #[test]

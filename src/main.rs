@@ -8,7 +8,11 @@ use clap::{Parser, Subcommand};
 use doorward::app::{self, StartError};
 use doorward::config::{self, ConfigError, Flags, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+/// Log lines that may wait to be written; further ones are dropped.
+const LOG_LINES: usize = 10_000;
 
 /// Doorward: a self-hosted login service.
 #[derive(Parser)]
@@ -42,7 +46,8 @@ fn main() -> ExitCode {
     match run(cli.command.as_ref().unwrap_or(&Command::Serve), &cli.flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("doorward: {}", one_line(&error.to_string()));
+            // Nobody may be there to read it.
+            let _ = writeln!(io::stderr(), "doorward: {}", one_line(&error.to_string()));
             // 2 says that a restart cannot help.
             ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
@@ -53,7 +58,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve => {
             let config = config::load(flags)?.config;
-            start_log(&config.log)?;
+            let _log = start_log(&config.log)?;
             app::run(&config).map_err(|error| match error {
                 StartError::Config(error) => error.into(),
                 error => error.into(),
@@ -76,16 +81,25 @@ fn print(text: &str) -> Result<(), Box<dyn Error>> {
     Ok(printed?)
 }
 
-fn start_log(log: &Log) -> Result<(), Box<dyn Error>> {
+/// The log, as long as the guard lives. It never holds up a request nor ends one: a reader that
+/// stalls, a pipe that breaks and a disk that is full cost lines.
+fn start_log(log: &Log) -> Result<WorkerGuard, Box<dyn Error>> {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LOG_LINES)
+        .finish(OneLineEach(io::stderr()));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&log.level)?)
         .with_ansi(false)
-        .with_writer(|| OneLineEach(io::stderr()));
+        // What it says of its own failures it says by `eprintln!`, which panics where they matter.
+        .log_internal_errors(false)
+        .with_writer(writer);
     match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
-    .map_err(|error| error as Box<dyn Error>)
+    .map_err(|error| error as Box<dyn Error>)?;
+    Ok(guard)
 }
 
 /// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither

@@ -196,7 +196,10 @@ impl Sessions {
             device,
         };
         rows::insert(tx.connection(), &session)?;
-        tracing::info!(event = "session_started", user = %holder.user, session = %id);
+        let user = holder.user;
+        tx.after_commit(move || {
+            tracing::info!(event = "session_started", %user, session = %id);
+        });
         Ok(Grant {
             holder: holder.clone(),
             token: RefreshToken::first(id.uuid(), family),
@@ -390,12 +393,15 @@ impl Sessions {
         reason: EndReason,
         now: Timestamp,
     ) -> QueryResult<bool> {
-        let ended = rows::end(tx.connection(), session, reason, now)?;
-        if ended {
-            self.revocations.revoke(tx, session, now)?;
+        let Some(last_seen_at) = rows::end(tx.connection(), session, reason, now)? else {
+            return Ok(false);
+        };
+        // Its last token was issued then, by a clock that may have been set back since.
+        self.revocations.revoke(tx, session, now.max(last_seen_at))?;
+        tx.after_commit(move || {
             tracing::info!(event = "session_ended", %session, reason = reason.as_str());
-        }
-        Ok(ended)
+        });
+        Ok(true)
     }
 
     /// Ends as many sessions as must give way to one more: never refreshed ones first, then the

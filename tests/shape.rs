@@ -50,6 +50,7 @@ const LIVES_IN: &str = "
     jsonwebtoken      -> tokens
     argon2            -> passwords
     zxcvbn            -> passwords
+    tracing_appender  -> main
     std::env          -> config
     rustix            -> passwords config
     libc              -> passwords config

@@ -82,8 +82,7 @@ pub enum Taken {
     },
 }
 
-/// A place in the budget. It stays taken unless it is given back: a client that hangs up has
-/// guessed all the same.
+/// A place in the budget. It stays taken unless it is given back.
 #[derive(Debug)]
 pub struct Place {
     counters: Counters,
@@ -113,14 +112,14 @@ impl LoginBudget {
 
     /// Forgets the counters whose budgets are whole again; to be called now and then.
     pub fn sweep(&self) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut counters = lock(&self.counters);
         counters.retain(|_, counter| counter.counts(now));
         counters.shrink_to_fit();
     }
 
     fn take_place(&self, email_key: &str, origin: &Origin, is_stranger: bool) -> Taken {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let (place, account) = self.ids(email_key, origin);
         let window = self.settings.window;
         let wanted = [

@@ -5,6 +5,7 @@
 //! fails takes nobody along, and no answer leaves, not even a refusal, before the commit that it
 //! rests on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -105,7 +106,8 @@ where
     }
 
     fn settle(self: Box<Self>, commit: Result<(), StoreError>) {
-        let Self { hooks, value, answer, .. } = *self;
+        let Self { hooks, value, answer, span, .. } = *self;
+        let _entered = span.enter();
         let value = commit.and_then(|()| value.unwrap_or(Err(StoreError::Unavailable)));
         if value.is_ok() {
             for hook in hooks {
@@ -121,9 +123,15 @@ fn serve(mut connection: AnyConnection, waiting: &Receiver<Box<dyn Unit>>) {
     while let Ok(first) = waiting.recv() {
         let mut group = vec![first];
         group.extend(waiting.try_iter().take(GROUP - 1));
-        let commit = commit(&mut connection, &mut group);
+        // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
+        // would write again.
+        let commit = catch_unwind(AssertUnwindSafe(|| commit(&mut connection, &mut group)))
+            .unwrap_or_else(|_| {
+                let _ = connection.batch_execute("ROLLBACK");
+                Err(StoreError::Failed)
+            });
         for unit in group {
-            unit.settle(commit);
+            let _ = catch_unwind(AssertUnwindSafe(|| unit.settle(commit)));
         }
     }
 }

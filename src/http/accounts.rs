@@ -9,6 +9,7 @@ use super::bearer::Caller;
 use super::body::Json;
 use super::origin::Origin;
 use super::problem::{Code, Problem};
+use crate::accounts::Account;
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
@@ -23,13 +24,8 @@ pub(super) async fn register(
     body: Json<Register>,
 ) -> Result<HttpResponse, Problem> {
     let account = api.accounts.sign_up(&body.0.email, body.0.password.expose()).await?;
-    let Some(created) = json!(account).as_object_mut().map(|all| {
-        all.retain(|name, _| ["id", "email", "created_at"].contains(&name.as_str()));
-        all.clone()
-    }) else {
-        return Err(Code::InternalError.into());
-    };
-    Ok(HttpResponse::Created().json(created))
+    let Account { id, email, created_at, .. } = account;
+    Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
 }
 
 pub(super) async fn me(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {

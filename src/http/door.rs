@@ -16,7 +16,7 @@ use actix_web::http::header::{
     CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
@@ -66,7 +66,7 @@ const SPEAK_OAUTH: &[&str] = &["/login", "/refresh"];
 /// panicked: the request is gone by then.
 pub async fn door(
     settings: web::Data<HttpSettings>,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
     let started = settings.clock.monotonic();
@@ -76,6 +76,10 @@ pub async fn door(
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
     let span = tracing::info_span!("request", request_id = %id);
 
+    if method == Method::HEAD {
+        // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.
+        request.head_mut().method = Method::GET;
+    }
     let outcome = pass(request, next).instrument(span.clone()).await;
     let (request, response) = match outcome {
         Ok(answer) => {

@@ -104,7 +104,17 @@ pub(super) async fn log_out(
         Some(LogOutScope::All) => Scope::All,
     };
     match (caller.0, body.0.refresh_token) {
-        (Ok(caller), _) => api.sessions.log_out(caller.user, caller.session, scope).await?,
+        (Ok(caller), token) => {
+            // A second credential for another session would be left alive by a "success".
+            if let Some(token) = token
+                && api.sessions.parse_token(token.expose())?.session != caller.session.uuid()
+            {
+                return Err(Problem::new(Code::MultipleCredentials).detail(
+                    "The access token and the refresh token belong to different sessions.",
+                ));
+            }
+            api.sessions.log_out(caller.user, caller.session, scope).await?;
+        }
         // The access token has expired, as it does after minutes; the refresh token speaks for its
         // own session.
         (Err(_), Some(token)) if scope == Scope::This => {

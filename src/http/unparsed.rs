@@ -11,11 +11,15 @@ use super::problem::{Code, MEDIA_TYPE, Problem};
 ///
 /// The app's own refusals have a body, so none of them is taken for one.
 pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
-    let status = written.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    const BEGIN: &[u8] = b"HTTP/1.1 ";
+    // The answers to the requests before it, when they came in one piece, stand in front.
+    let begin = written.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
+    let (before, last) = written.split_at(begin);
+    let status = last.get(BEGIN.len()..BEGIN.len() + 3)?;
     let status = StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)?;
-    let text = str::from_utf8(written).ok()?;
+    let text = str::from_utf8(last).ok()?;
     let is_bare = text.ends_with("\r\n\r\n") && text.contains("\r\ncontent-length: 0\r\n");
-    is_bare.then(|| answer(status))
+    is_bare.then(|| [before, &answer(status)].concat())
 }
 
 fn answer(status: StatusCode) -> Vec<u8> {
@@ -47,6 +51,8 @@ mod tests {
         let (_, body) = full.split_once("\r\n\r\n").unwrap();
         assert!(full.contains(&format!("content-length: {}\r\n", body.len())));
         assert!(body.contains(r#""code":"headers_too_large""#));
+        let two = [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", &bare[..]].concat();
+        assert!(in_full(&two).unwrap().starts_with(b"HTTP/1.1 200 OK"));
         for other in [
             &b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"[..],
             b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",

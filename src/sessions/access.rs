@@ -1,6 +1,7 @@
 //! Who asks: an access token, checked without I/O.
 
 use super::Sessions;
+use crate::clock::Timestamp;
 use crate::database::Id;
 use crate::revocations::Standing;
 use crate::tokens::{self, TokenError};
@@ -34,12 +35,14 @@ impl Sessions {
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
     pub fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
-        let claims = tokens::verify(
-            token,
-            |kid| self.keys.verifying(kid),
-            &self.policy.expected,
-            self.clock.now(),
-        )?;
+        let now = self.clock.now();
+        let claims =
+            tokens::verify(token, |kid| self.keys.verifying(kid), &self.policy.expected, now)?;
+        // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
+        // longer one must not outlive it.
+        if now >= Timestamp::from_unix_seconds(claims.iat).plus(self.policy.token_lifetime) {
+            return Err(TokenError::Expired.into());
+        }
         let access = Access { user: claims.sub.into(), session: claims.sid.into() };
         match self.revocations.standing(claims.jti.uuid().into(), access.session) {
             Standing::Good => Ok(access),

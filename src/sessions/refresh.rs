@@ -2,7 +2,7 @@
 
 use diesel::QueryResult;
 
-use super::rotation::{EndReason, KeyHash, SessionState, Step, decide, slide};
+use super::rotation::{EndReason, KeyHash, Step, decide, slide};
 use super::rows::{self, Change};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
 use crate::database::{Id, StoreError, Tx};
@@ -126,7 +126,11 @@ impl Sessions {
                 Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason))),
                 Step::Expired => return Ok(Err(Refusal::Expired)),
                 Step::Reuse => {
-                    warn(session, token, &state, "refresh_token_reused");
+                    let (presented, generation) = (token.generation, state.generation);
+                    tx.after_commit(move || {
+                        let event = "refresh_token_reused";
+                        tracing::warn!(event, %session, presented, generation);
+                    });
                     self.end_one(tx, session, EndReason::RefreshTokenReused, now)?;
                     return Ok(Err(Refusal::Ended(EndReason::RefreshTokenReused)));
                 }
@@ -142,7 +146,9 @@ impl Sessions {
                 }
                 Step::Rotate { to, keys, fast_forward } => {
                     if fast_forward {
-                        warn(session, token, &state, "database_older_than_token");
+                        let (presented, generation) = (token.generation, state.generation);
+                        let event = "database_older_than_token";
+                        tracing::warn!(event, %session, presented, generation);
                     }
                     let change = Change {
                         generation: Some(i64::from(to)),
@@ -179,9 +185,4 @@ impl Sessions {
         }
         Err(diesel::result::Error::RollbackTransaction)
     }
-}
-
-fn warn(session: Id, token: &RefreshToken, state: &SessionState, event: &str) {
-    let (presented, generation) = (token.generation, state.generation);
-    tracing::warn!(event, %session, presented, generation);
 }

@@ -134,7 +134,11 @@ impl SessionState {
     /// Half open: at its end it is over. A window of zero is never open, not even to a node whose
     /// clock is behind that of the one which rotated.
     fn in_window(&self, now: Timestamp, window: Duration) -> bool {
-        !window.is_zero() && self.rotated_at.is_some_and(|rotated_at| now < rotated_at.plus(window))
+        !window.is_zero()
+            && self.rotated_at.is_some_and(|rotated_at| {
+                // A rotation that lies further ahead was made before this clock was set back.
+                now < rotated_at.plus(window) && rotated_at <= now.plus(window)
+            })
     }
 
     fn has_room_for(&self, key: KeyHash) -> bool {

@@ -159,17 +159,18 @@ pub(super) fn compare_and_set(
     .map(|rows| rows == 1)
 }
 
-/// Ends a live session; false when it is not live.
+/// Ends a live session and says when it was last seen; nothing when it is not live.
 pub(super) fn end(
     connection: &mut AnyConnection,
     id: Id,
     reason: EndReason,
     now: Timestamp,
-) -> QueryResult<bool> {
+) -> QueryResult<Option<Timestamp>> {
     diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
         .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
-        .execute(connection)
-        .map(|rows| rows == 1)
+        .returning(sessions::last_seen_at)
+        .get_result(connection)
+        .optional()
 }
 
 type SessionColumns =
