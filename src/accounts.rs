@@ -32,6 +32,10 @@ use rows::Credentials;
 /// When to try again to log in while many are at it for the same account: a hash takes less.
 const SOON: Duration = Duration::from_secs(1);
 
+/// How often a login compares the password because the stored hash has changed meanwhile: another
+/// login may have brought it up to date, and the password is still right.
+const ATTEMPTS: usize = 3;
+
 /// Accounts and their passwords. Clones share everything.
 #[derive(Clone)]
 pub struct Accounts {
@@ -135,6 +139,12 @@ impl Accounts {
         Self { db, clock, hasher, policy, budget, sessions }
     }
 
+    /// The threads that hash.
+    #[must_use]
+    pub const fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
     /// Makes an account.
     ///
     /// # Errors
@@ -161,26 +171,30 @@ impl Accounts {
     /// [`LogInError`]: no session was started.
     pub async fn log_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
         let key = Email::key_of(attempt.email);
-        let lookup = key.clone();
-        let found = self.db.read(move |c| rows::credentials(c, &lookup)).await?;
-        let place = self.place_for(&key, found.as_ref(), &attempt).await?;
         let password = Password::parse(attempt.password).ok();
-        let (found, upgraded) = self.compare(found, password, place).await?;
+        for _ in 0..ATTEMPTS {
+            let lookup = key.clone();
+            let found = self.db.read(move |c| rows::credentials(c, &lookup)).await?;
+            let place = self.place_for(&key, found.as_ref(), &attempt).await?;
+            let (found, upgraded) = self.compare(found, password.clone(), place).await?;
 
-        let (this, device) = (self.clone(), attempt.device);
-        let grant = self
-            .db
-            .write(move |tx| {
-                let now = this.clock.now();
-                // First the user's row, by an UPDATE: a read would lock nothing.
-                if !rows::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
-                    return Ok(None);
-                }
-                this.sessions.start(tx, &found.holder(), &device, now).map(Some)
-            })
-            .await?
-            .ok_or(LogInError::Wrong)?;
-        Ok(self.sessions.issue(&grant)?)
+            let (this, device) = (self.clone(), attempt.device.clone());
+            let grant = self
+                .db
+                .write(move |tx| {
+                    let now = this.clock.now();
+                    // First the user's row, by an UPDATE: a read would lock nothing.
+                    if !rows::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
+                        return Ok(None);
+                    }
+                    this.sessions.start(tx, &found.holder(), &device, now).map(Some)
+                })
+                .await?;
+            if let Some(grant) = grant {
+                return Ok(self.sessions.issue(&grant)?);
+            }
+        }
+        Err(LogInError::Wrong)
     }
 
     /// The account of a user.
@@ -297,7 +311,8 @@ impl Accounts {
     }
 
     /// One hash, whatever there is to compare; and then the place is given back, unless a password
-    /// was compared and wrong. Both happen whether or not the client hangs up meanwhile.
+    /// was compared and wrong, or right and of no use: a disabled account is spent like any other.
+    /// Both happen whether or not the client hangs up meanwhile.
     async fn compare(
         &self,
         found: Option<Credentials>,
@@ -305,11 +320,14 @@ impl Accounts {
         place: Place,
     ) -> Result<(Credentials, Option<PasswordHash>), LogInError> {
         let stored = found.as_ref().map(|found| found.hash.clone());
+        let is_disabled = found.as_ref().is_some_and(|found| found.disabled);
         let hasher = self.hasher.clone();
         let comparison = async move {
             let verdict = hasher.verify(password, stored).await;
-            if !matches!(verdict, Ok(Verdict::Wrong)) {
-                place.give_back();
+            match &verdict {
+                Ok(Verdict::Wrong) => {}
+                Ok(Verdict::Right { .. }) if is_disabled => {}
+                Ok(Verdict::Right { .. }) | Err(_) => place.give_back(),
             }
             verdict
         };

@@ -1,6 +1,8 @@
 //! Argon2id, worked out by one thread in one piece of memory.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use argon2::password_hash::phc::{self, Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -52,10 +54,12 @@ pub enum Verdict {
 pub(super) struct Engine {
     recipe: Recipe,
     memory: Vec<Block>,
+    hashed: Arc<AtomicU64>,
 }
 
 impl Engine {
-    pub(super) fn new(cost: HashCost) -> io::Result<Self> {
+    /// Every hash is counted in `hashed`, when it begins.
+    pub(super) fn counted(cost: HashCost, hashed: Arc<AtomicU64>) -> io::Result<Self> {
         let recipe = Recipe::of(cost).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -63,7 +67,7 @@ impl Engine {
             )
         })?;
         let memory = vec![Block::new(); recipe.params.block_count()];
-        Ok(Self { recipe, memory })
+        Ok(Self { recipe, memory, hashed })
     }
 
     /// Hashes a new password.
@@ -103,6 +107,7 @@ impl Engine {
         reason = "a recipe and a salt that were read are within Argon2's limits"
     )]
     fn tag(&mut self, recipe: &Recipe, password: &[u8], salt: &[u8]) -> Vec<u8> {
+        self.hashed.fetch_add(1, Ordering::Relaxed);
         let argon2 = Argon2::new(recipe.algorithm, recipe.version, recipe.params.clone());
         let length = recipe.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let mut tag = vec![0; length];
@@ -205,6 +210,12 @@ mod tests {
     use super::*;
 
     const CHEAP: HashCost = HashCost { memory_kib: 64, iterations: 1, parallelism: 1 };
+
+    impl Engine {
+        fn new(cost: HashCost) -> io::Result<Self> {
+            Self::counted(cost, Arc::default())
+        }
+    }
 
     fn password(text: &str) -> Password {
         Password::parse(text).unwrap()

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -36,6 +36,7 @@ pub struct HasherSettings {
 pub struct Hasher {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
+    hashed: Arc<AtomicU64>,
     deadline: Duration,
     clock: Clock,
 }
@@ -50,6 +51,7 @@ impl Hasher {
         let hasher = Self {
             jobs,
             waiting: Arc::default(),
+            hashed: Arc::default(),
             deadline: settings.deadline,
             clock: clock.clone(),
         };
@@ -60,7 +62,7 @@ impl Hasher {
             clock,
         });
         for number in 0..settings.threads.max(1) {
-            let engine = Engine::new(settings.cost)?;
+            let engine = Engine::counted(settings.cost, Arc::clone(&hasher.hashed))?;
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("hasher-{number}"))
@@ -113,6 +115,12 @@ impl Hasher {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many hashes have been begun since the start.
+    #[must_use]
+    pub fn hashed(&self) -> u64 {
+        self.hashed.load(Ordering::Relaxed)
     }
 
     async fn run<T: Send + 'static>(

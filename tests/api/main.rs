@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
+mod accounts;
 mod complete;
+mod limits;
+mod login;
+mod logout;
 mod refresh;
 mod support;

@@ -6,10 +6,12 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use diesel::prelude::*;
 use doorward::app::App;
 use doorward::clock::{Clock, Timestamp};
 use doorward::config::Config;
-use doorward::database::Database;
+use doorward::database::schema::sessions;
+use doorward::database::{Database, Id};
 use doorward::http::Api;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -54,6 +56,10 @@ impl TestApp {
     }
 
     /// A service with other settings.
+    #[expect(
+        clippy::unused_async,
+        reason = "starting may come to wait; no test should change then"
+    )]
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config {
@@ -89,13 +95,23 @@ impl TestApp {
         let server = Server { stop: Some(stop), thread: Some(thread) };
         // A pooled connection that the server has just closed for being idle would fail a request.
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, clock, config, api, http, directory, server }
+        Self { address, clock, config, api, http, server, directory }
     }
 
     /// Stops the service as a deployment does, and starts it again on the same data.
     pub async fn restart(self) -> Self {
-        let Self { server, directory, config, clock, .. } = self;
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    #[expect(
+        clippy::unused_async,
+        reason = "starting may come to wait; no test should change then"
+    )]
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { server, directory, mut config, clock, .. } = self;
         drop(server);
+        change(&mut config);
         Self::on(directory, config, clock)
     }
 
@@ -105,6 +121,24 @@ impl TestApp {
 
     pub fn db(&self) -> &Database {
         &self.api.db
+    }
+
+    /// The ids of the user's sessions that nobody has ended.
+    pub async fn live_sessions(&self, user: &str) -> Vec<String> {
+        let user = super::id(user);
+        let live = self.db().read(move |c| {
+            sessions::table
+                .filter(sessions::user_id.eq(user))
+                .filter(sessions::revoked_at.is_null())
+                .select(sessions::id)
+                .load::<Id>(c)
+        });
+        live.await.unwrap().iter().map(Id::to_string).collect()
+    }
+
+    /// How many passwords have been hashed since the start.
+    pub fn hashed(&self) -> u64 {
+        self.api.accounts.hasher().hashed()
     }
 
     pub fn advance(&self, seconds: u64) {

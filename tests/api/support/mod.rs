@@ -7,4 +7,30 @@ pub mod contract;
 pub mod raw;
 
 pub use app::TestApp;
-pub use client::{Answer, Tokens, User};
+pub use client::{Answer, PASSWORD, Tokens, User};
+
+use std::time::Duration;
+
+use doorward::database::Id;
+
+/// An id as an answer spells it.
+#[track_caller]
+pub fn id(text: &str) -> Id {
+    Id::from(uuid::Uuid::parse_str(text).unwrap())
+}
+
+/// Waits for what other threads are about to bring about, as long as anybody would.
+#[track_caller]
+pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let mut condition = condition;
+        let met = async {
+            while !condition().await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), met).await;
+        assert!(waited.is_ok(), "still waiting at {caller}");
+    }
+}
