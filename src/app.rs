@@ -112,6 +112,8 @@ struct Tasks {
 /// [`StartError`] when it cannot start, or what ended it.
 pub fn run(config: &Config) -> Result<(), StartError> {
     actix_web::rt::System::new().block_on(async {
+        // Before anybody can know that it runs: a signal that comes during the start counts too.
+        let stop = stop_signal()?;
         let app = App::build(config, &Clock::system()).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().is_unspecified() {
@@ -123,7 +125,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
-        Ok(app.run(stop_signal()?).await?)
+        Ok(app.run(stop).await?)
     })
 }
 
@@ -315,12 +317,14 @@ fn listen(
     api: &Api,
     limits: &Limits,
 ) -> io::Result<Running> {
+    // Long enough for a body that comes at the last moment and the answer to it.
+    let silence = SILENCE.min(2 * config.limits.request_timeout);
     let how = ServerSettings {
         workers: config.worker_threads(),
         connections_per_worker: CONNECTIONS_PER_WORKER,
         head_timeout: config.limits.request_timeout,
-        keep_alive: KEEP_ALIVE,
-        silence: SILENCE,
+        keep_alive: KEEP_ALIVE.min(silence),
+        silence,
         drain: Duration::from_secs(1),
         finish: config.shutdown_timeout,
         draining: Arc::clone(&settings.draining),
@@ -333,6 +337,7 @@ fn listen(
             .app_data(settings.clone())
             .app_data(api.clone())
             .configure(move |routes| http::routes(routes, &limits))
+            .wrap(from_fn(door::refuse))
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
             .wrap(from_fn(door::door))
     })

@@ -78,7 +78,8 @@ impl fmt::Debug for DatabaseUrl {
 pub enum OpenError {
     /// It cannot be reached or read.
     #[error(
-        "cannot open the database {at}: {cause}; check that it exists and that this user may read and write it"
+        "cannot open the database {at}: {cause}; check that it is there, that it is a database, and \
+         that this user may read and write it"
     )]
     Unreachable {
         /// The database, without its password.
@@ -97,7 +98,10 @@ pub enum OpenError {
     )]
     Pending(String),
     /// A migration failed.
-    #[error("cannot migrate the database: {0}; nothing was changed by the migration that failed")]
+    #[error(
+        "cannot migrate the database: {0}; name a database that is empty or Doorward's own (nothing \
+         was changed by the migration that failed)"
+    )]
     Migration(String),
 }
 

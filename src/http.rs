@@ -1,7 +1,7 @@
 //! The HTTP surface: the route table on one screen, and what stands around it.
 //!
-//! A request passes the [`door`] (id, refusals that concern every resource, log line, problem
-//! documents), CORS, the address limit of its resource, and arrives at a handler, which does four
+//! A request passes the [`door`] (id, log line, problem documents), CORS, the refusals that concern
+//! every resource, the address limit of its resource, and arrives at a handler, which does four
 //! things in order: extract, parse into the domain's types, call one method, name the status.
 //! `errors.rs` has the one `match` that turns each of the domain's errors into a
 //! [`problem::Problem`].

@@ -270,7 +270,7 @@ pub struct Limits {
     pub max_keys: usize,
     /// The longest request body in bytes: 4096 (two of the longest passwords fit) to 1048576.
     pub body_bytes: usize,
-    /// The time within which a request must have arrived and been answered: 1s to 30s, and longer
+    /// The time within which a request must have arrived and been answered: 1s to 20s, and longer
     /// than `passwords.queue_deadline`.
     #[serde(with = "text::duration")]
     pub request_timeout: Duration,

@@ -300,7 +300,7 @@ fn every_bound_holds() {
         ("limits.known_address_for", "0s,90d", "91d"),
         ("limits.max_keys", "1000,10000000", "999,10000001"),
         ("limits.body_bytes", "4096,1048576", "4095,1048577"),
-        ("limits.request_timeout", "3s,30s", "31s,2s,0s"),
+        ("limits.request_timeout", "3s,20s", "21s,2s,0s"),
         ("revocations.max_staleness", "5s,1h", "4s,61m"),
         ("database.pool_size", "1,1000", "0,1001"),
         ("database.statement_timeout", "100ms,10s", "99ms,11s"),

@@ -143,7 +143,7 @@ fn limits(limits: &Limits, config: &Config) -> Checked {
     lasts("limits.known_address_for", limits.known_address_for, Duration::ZERO..=kept)?;
     between("limits.max_keys", limits.max_keys, 1000..=10_000_000)?;
     between("limits.body_bytes", limits.body_bytes, 4096..=1 << 20)?;
-    lasts("limits.request_timeout", limits.request_timeout, SECOND..=30 * SECOND)?;
+    lasts("limits.request_timeout", limits.request_timeout, SECOND..=20 * SECOND)?;
     if limits.request_timeout <= config.passwords.queue_deadline {
         return Err(ConfigError::new(
             "limits.request_timeout",

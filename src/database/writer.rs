@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
+use diesel::result::Error as DieselError;
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -125,28 +126,40 @@ fn serve(mut connection: AnyConnection, waiting: &Receiver<Box<dyn Unit>>) {
         group.extend(waiting.try_iter().take(GROUP - 1));
         // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
         // would write again.
-        let commit = catch_unwind(AssertUnwindSafe(|| commit(&mut connection, &mut group)))
-            .unwrap_or_else(|_| {
-                let _ = connection.batch_execute("ROLLBACK");
-                Err(StoreError::Failed)
-            });
+        let commit =
+            catch_unwind(AssertUnwindSafe(|| commit(&mut connection, &mut group, waiting)))
+                .unwrap_or_else(|_| {
+                    let _ = connection.batch_execute("ROLLBACK");
+                    Err(StoreError::Failed)
+                });
         for unit in group {
             let _ = catch_unwind(AssertUnwindSafe(|| unit.settle(commit)));
         }
     }
 }
 
-fn commit(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> Result<(), StoreError> {
-    transaction(connection, group).map_err(|error| {
-        // SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a
-        // commit that was refused); either way none of it stays.
-        let _ = connection.batch_execute("ROLLBACK");
-        unavailable(&error)
-    })
+fn commit(
+    connection: &mut AnyConnection,
+    group: &mut Vec<Box<dyn Unit>>,
+    waiting: &Receiver<Box<dyn Unit>>,
+) -> Result<(), StoreError> {
+    if let Err(error) = connection.batch_execute("BEGIN IMMEDIATE") {
+        // Another process holds the lock. Those who have queued up meanwhile are told so too: as a
+        // group of their own they would wait as long once more.
+        group.extend(waiting.try_iter());
+        return Err(roll_back(connection, &error));
+    }
+    transaction(connection, group).map_err(|error| roll_back(connection, &error))
+}
+
+/// SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a commit
+/// that was refused); either way none of it stays.
+fn roll_back(connection: &mut AnyConnection, cause: &DieselError) -> StoreError {
+    let _ = connection.batch_execute("ROLLBACK");
+    unavailable(cause)
 }
 
 fn transaction(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> QueryResult<()> {
-    connection.batch_execute("BEGIN IMMEDIATE")?;
     for unit in group {
         connection.batch_execute("SAVEPOINT unit")?;
         // Where SQLite ended the whole transaction in the unit, the savepoint is gone and this

@@ -1,9 +1,9 @@
 //! The one door: the outermost middleware, through which every request comes in and every answer
 //! goes out.
 //!
-//! On the way in it gives the request an id and refuses what no resource should have to think of.
-//! On the way out it makes a problem of every bare error, whoever made it, adds the headers that
-//! every answer has, and writes one line to the log.
+//! On the way in it gives the request an id; [`refuse`], a step further in, refuses what no resource
+//! should have to think of. On the way out it makes a problem of every bare error, whoever made it,
+//! adds the headers that every answer has, and writes one line to the log.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -108,21 +108,33 @@ pub async fn door(
     }
 }
 
-/// Lets the request in, or not. A panic inside costs its own request and nobody else's: without
+/// Lets the request in. A panic inside costs its own request and nobody else's: without
 /// this, actix drops the connection without an answer.
 async fn pass(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
-    if let Some(problem) = refusal(&request) {
-        return Ok(request.error_response(problem));
-    }
     let inside = AssertUnwindSafe(async move { next.call(request).await }).catch_unwind().await;
     if let Ok(outcome) = inside {
         return outcome.map(ServiceResponse::map_into_boxed_body);
     }
     tracing::error!("a handler panicked");
     Err(Problem::new(Code::InternalError).into())
+}
+
+/// Wrap the app with `from_fn(refuse)` inside CORS, so that a page of a listed origin can read why
+/// it was refused.
+///
+/// # Errors
+/// What is inside fails with.
+pub async fn refuse(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    match refusal(&request) {
+        Some(problem) => Ok(request.error_response(problem)),
+        None => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+    }
 }
 
 fn refusal(request: &ServiceRequest) -> Option<Problem> {

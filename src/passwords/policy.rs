@@ -47,6 +47,9 @@ impl PasswordPolicy {
     /// [`WeakPassword`], which says what to do instead.
     pub fn check(&self, password: &Password, forbidden: &[&str]) -> Result<(), WeakPassword> {
         let text = password.as_str();
+        if text.contains(char::is_control) {
+            return Err(WeakPassword::Control);
+        }
         if text.chars().count() < self.min_length {
             return Err(WeakPassword::TooShort { least: self.min_length });
         }
@@ -70,6 +73,9 @@ impl PasswordPolicy {
 /// Why a password is refused, as a sentence for the person who chose it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
+    /// It has line ends, tabs or the like in it: a slip, and hard to type again.
+    #[error("Leave out line ends, tabs and other control characters.")]
+    Control,
     /// It has too few characters.
     #[error(
         "Use at least {least} characters, such as four or five words that do not belong together."
@@ -118,6 +124,15 @@ mod tests {
     fn verdict(text: &str) -> Result<(), WeakPassword> {
         PasswordPolicy::default()
             .check(&Password::parse(text).unwrap(), &["vrelzimond.quaffenbriel@ystrolane.example"])
+    }
+
+    #[test]
+    fn control_characters_are_refused() {
+        for slip in ["seven otters juggle\r\nlanterns", "seven otters\tjuggle lanterns"] {
+            let password = Password::parse(slip).unwrap();
+            let verdict = PasswordPolicy::default().check(&password, &[]);
+            assert_eq!(verdict, Err(WeakPassword::Control));
+        }
     }
 
     #[test]

@@ -4,8 +4,15 @@
 
 mod accounts;
 mod complete;
+mod crash;
+mod faults;
+mod http;
 mod limits;
 mod login;
 mod logout;
+mod readme;
 mod refresh;
+mod start;
+mod storm;
 mod support;
+mod tokens;

@@ -81,14 +81,20 @@ impl Tokens {
 }
 
 /// A request that a test builds.
-pub struct Call<'a> {
-    app: &'a TestApp,
+pub struct Call {
     method: Method,
     path: String,
     request: reqwest::RequestBuilder,
 }
 
-impl Call<'_> {
+impl Call {
+    /// A request to the service at `base`, without a slash at its end.
+    pub fn to(http: &reqwest::Client, base: &str, method: &str, path: &str) -> Self {
+        let method: Method = method.parse().unwrap();
+        let request = http.request(method.clone(), format!("{base}{path}"));
+        Self { method, path: path.to_owned(), request }
+    }
+
     pub fn bearer(mut self, token: &str) -> Self {
         self.request = self.request.bearer_auth(token);
         self
@@ -119,7 +125,6 @@ impl Call<'_> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await?;
         contract::check(self.method.as_str(), &self.path, status, &headers, &bytes);
-        let _ = self.app;
         Ok(Answer {
             status,
             headers,
@@ -130,17 +135,15 @@ impl Call<'_> {
 }
 
 impl TestApp {
-    pub fn call(&self, method: &str, path: &str) -> Call<'_> {
-        let method: Method = method.parse().unwrap();
-        let request = self.http.request(method.clone(), self.url(path));
-        Call { app: self, method, path: path.to_owned(), request }
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        Call::to(&self.http, &self.url(""), method, path)
     }
 
-    pub fn get(&self, path: &str) -> Call<'_> {
+    pub fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
 
-    pub fn post(&self, path: &str) -> Call<'_> {
+    pub fn post(&self, path: &str) -> Call {
         self.call("POST", path)
     }
 

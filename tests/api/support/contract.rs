@@ -75,8 +75,16 @@ impl Contract {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<(), Violation> {
-        let response = match self.find(method, path) {
-            Found::Operation(name, operation) => self.declared(&name, &operation, status)?,
+        // HEAD is answered as GET would be (RFC 9110 9.3.2), and exercises nothing.
+        let asked = if method == "HEAD" { "GET" } else { method };
+        let response = match self.find(asked, path) {
+            Found::Operation(name, operation) => {
+                let response = declared(&name, &operation, status)?;
+                if method == asked && operation.at(&["responses", &status.to_string()]).is_some() {
+                    lock(&self.exercised).insert(format!("{name} {status}"));
+                }
+                response
+            }
             // A preflight is CORS's own (Fetch 3.2.2), and no operation.
             Found::UnknownMethod | Found::UnknownPath
                 if method == "OPTIONS" && status < 300 && body.is_empty() =>
@@ -141,21 +149,6 @@ impl Contract {
             Some((name, operation)) => Found::Operation(name, operation),
             None => Found::UnknownMethod,
         }
-    }
-
-    fn declared<'a>(
-        &'a self,
-        name: &str,
-        operation: &Node<'a>,
-        status: u16,
-    ) -> Result<Node<'a>, Violation> {
-        let responses = operation.get("responses").ok_or("the operation declares no responses")?;
-        if let Some(response) = responses.get(&status.to_string()) {
-            lock(&self.exercised).insert(format!("{name} {status}"));
-            return Ok(response);
-        }
-        let refusal = if status >= 400 { responses.get("default") } else { None };
-        refusal.ok_or_else(|| format!("{name} declares no status {status}"))
     }
 
     fn component(&self, name: &str) -> Node<'_> {
@@ -274,6 +267,13 @@ impl<'a> Node<'a> {
         let value: &'a Value = self.document.pointer(&pointer)?;
         Some(Self { document: self.document, pointer, value })
     }
+}
+
+fn declared<'a>(name: &str, operation: &Node<'a>, status: u16) -> Result<Node<'a>, Violation> {
+    let responses = operation.get("responses").ok_or("the operation declares no responses")?;
+    let refusal = || if status >= 400 { responses.get("default") } else { None };
+    let response = responses.get(&status.to_string()).or_else(refusal);
+    response.ok_or_else(|| format!("{name} declares no status {status}"))
 }
 
 fn matches(template: &str, path: &str) -> bool {

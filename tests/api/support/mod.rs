@@ -2,11 +2,13 @@
 //! answer against `openapi.yaml`.
 
 pub mod app;
+pub mod binary;
 pub mod client;
 pub mod contract;
 pub mod raw;
 
 pub use app::TestApp;
+pub use binary::Doorward;
 pub use client::{Answer, PASSWORD, Tokens, User};
 
 use std::time::Duration;

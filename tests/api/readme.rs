@@ -1,0 +1,70 @@
+//! The README's session, word for word.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::Doorward;
+use crate::support::binary::doorward;
+
+const README: &str = include_str!("../../README.md");
+const SESSION: &str = include_str!("../../src/app/session.sh");
+const URL: &str = "http://127.0.0.1:8080";
+
+#[test]
+fn the_lines_of_the_readme_work_when_they_are_pasted() {
+    let block = fenced(README, "URL=").expect("README.md has the session");
+    assert_eq!(block, SESSION, "README.md and src/app/session.sh say the same");
+
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(&mut doorward(home.path()));
+    let output = bash(&block.replace(URL, &service.url), home.path());
+    let lines: Vec<&str> = output.lines().collect();
+    let [register, me, refresh, sessions, logout, refused] = lines[..] else {
+        panic!("six answers, a line each: {output}");
+    };
+    let json = |line: &str| serde_json::from_str::<Value>(line).expect(line);
+
+    let account = json(register);
+    assert_eq!(account["email"], "ada@example.com");
+    assert!(account["id"].is_string() && account["created_at"].is_string(), "{account}");
+    assert_eq!(json(me)["id"], account["id"]);
+    let tokens = json(refresh);
+    assert_eq!(tokens["token_type"], "Bearer");
+    assert_eq!(tokens["generation"], 1);
+    assert!(tokens["access_token"].is_string() && tokens["refresh_token"].is_string(), "{tokens}");
+    let session = &json(sessions)["sessions"][0];
+    assert_eq!(session["id"], tokens["session_id"]);
+    assert_eq!(session["current"], true);
+    assert_eq!(logout, "204");
+    let refused = json(refused);
+    assert_eq!(refused["status"], 401);
+    assert_eq!(refused["code"], "token_revoked");
+}
+
+#[test]
+fn who_starts_it_reads_the_same_lines_with_the_right_address() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(&mut doorward(home.path()));
+    let session = SESSION.replace(URL, &service.url);
+    let (status, printed, _) = service.stop();
+    assert!(status.success());
+    assert!(printed.contains(&session), "{printed}");
+}
+
+/// The fenced block of a Markdown text that begins with `start`.
+fn fenced(markdown: &str, start: &str) -> Option<String> {
+    let mut blocks = markdown.split("```").skip(1).step_by(2);
+    let of = |block: &str| block.split_once('\n').map(|(_, lines)| lines.to_owned());
+    blocks.find_map(|block| of(block).filter(|lines| lines.starts_with(start)))
+}
+
+fn bash(script: &str, home: &Path) -> String {
+    let output = Command::new("bash").args(["-e", "-c", script]).current_dir(home).output();
+    let output = output.expect("bash is here");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "is curl 7.82 or later here? {complaints}");
+    assert_eq!(complaints, "");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,171 @@
+//! The real binary, as a process of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::app::ISSUER;
+use super::client::{Answer, Call};
+
+/// Far longer than anything here takes, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `doorward`. It is killed when this is dropped.
+pub struct Doorward {
+    /// Where it listens, as a URL.
+    pub url: String,
+    pub http: reqwest::Client,
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    log: Receiver<String>,
+}
+
+/// How a start ended that was not to succeed.
+#[derive(Debug)]
+pub struct Refusal {
+    pub status: ExitStatus,
+    pub stderr: String,
+}
+
+/// `doorward` in the directory `home`, with its data in `home/data`, on a port that the system
+/// chooses, and without any setting of the surroundings.
+pub fn doorward(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+    command.env_clear().current_dir(home).stdin(Stdio::null());
+    command.env("DOORWARD_DATA_DIR", data_of(home)).env("DOORWARD_LISTEN", "127.0.0.1:0");
+    command
+}
+
+/// The same, without the limits by address, which would mistake a test for a flood, and with an
+/// issuer that does not change with the port.
+pub fn unlimited(home: &Path) -> Command {
+    let mut command = doorward(home);
+    command.env("DOORWARD_PUBLIC_URL", ISSUER);
+    for limit in ["LOGIN", "REGISTER", "REFRESH"] {
+        command.env(format!("DOORWARD_LIMITS__{limit}_BURST"), "100000");
+    }
+    command
+}
+
+pub fn data_of(home: &Path) -> PathBuf {
+    home.join("data")
+}
+
+/// Runs a command to its end, which it must reach soon.
+pub fn run(command: &mut Command) -> Refusal {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let (sender, text) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        let _ = sender.send(text);
+    });
+    // A process that starts to serve keeps its standard error open.
+    let Ok(stderr) = text.recv_timeout(PATIENCE) else {
+        child.kill().unwrap();
+        panic!("it goes on instead of refusing: {command:?}");
+    };
+    Refusal { status: child.wait().unwrap(), stderr }
+}
+
+impl Doorward {
+    /// Starts it and waits until it listens.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = mpsc::channel();
+        // Reads to the end, so that the service never waits for a reader.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut said = String::new();
+        let address = loop {
+            let Ok(line) = log.recv_timeout(PATIENCE) else {
+                let _ = child.kill();
+                panic!("it does not listen: {said}");
+            };
+            if let Some((_, address)) = line.split_once("listening address=") {
+                break address.split(' ').next().unwrap().to_owned();
+            }
+            said = said + &line + "\n";
+        };
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("http://{address}");
+        Self { url, http, child, stdout: Some(stdout), log }
+    }
+
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        Call::to(&self.http, &self.url, method, path)
+    }
+
+    pub fn get(&self, path: &str) -> Call {
+        self.call("GET", path)
+    }
+
+    /// A `POST` of JSON; an error when no answer came.
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Result<Answer> {
+        self.call("POST", path).json(body).try_send().await
+    }
+
+    pub async fn register(&self, email: &str, password: &str) -> reqwest::Result<Answer> {
+        self.post("/register", &json!({ "email": email, "password": password })).await
+    }
+
+    pub async fn log_in(&self, email: &str, password: &str) -> reqwest::Result<Answer> {
+        self.post("/login", &json!({ "email": email, "password": password })).await
+    }
+
+    pub async fn me(&self, access: &str) -> reqwest::Result<Answer> {
+        self.get("/me").bearer(access).try_send().await
+    }
+
+    pub async fn log_out(&self, access: &str) -> reqwest::Result<Answer> {
+        self.call("POST", "/logout").bearer(access).try_send().await
+    }
+
+    pub async fn refresh(&self, token: &str, key: &str) -> reqwest::Result<Answer> {
+        let body = json!({ "refresh_token": token });
+        self.call("POST", "/refresh").header("idempotency-key", key).json(&body).try_send().await
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end of a service that was told to stop, and answers what it said on standard
+    /// output, and on standard error since it listened.
+    pub fn ended(mut self) -> (ExitStatus, String, String) {
+        let stdout = self.stdout.take().unwrap().join().unwrap();
+        let status = self.child.wait().unwrap();
+        let log = self.log.iter().collect::<Vec<_>>().join("\n");
+        (status, stdout, log)
+    }
+
+    /// Stops it as a service manager does.
+    pub fn stop(self) -> (ExitStatus, String, String) {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+}
+
+impl Drop for Doorward {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
