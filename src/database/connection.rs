@@ -1,6 +1,7 @@
 //! One connection to either database, and how it is set up.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
@@ -99,14 +100,15 @@ impl ManageConnection for Manager {
 }
 
 /// The file holds password hashes; SQLite would make it readable by everybody. Its WAL takes over
-/// the mode.
+/// the mode. A file that exists is not opened: closing it again would drop every lock that this
+/// process holds on it (POSIX, fcntl), and another process could remove the WAL under it.
 fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map(drop)
+        .or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        })
         .map_err(|error| ConnectionError::BadConnection(error.to_string()))
         .map_err(diesel::r2d2::Error::ConnectionError)
 }

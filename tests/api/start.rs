@@ -247,6 +247,22 @@ async fn a_start_is_ready_in_less_than_half_a_second_on_a_quiet_machine() {
     }
 }
 
+/// Closing any descriptor of a file drops all of a process's locks on it (POSIX, fcntl). Without
+/// them, whoever reads the database meanwhile takes itself for the last one, removes the
+/// write-ahead log, and what is committed afterwards is gone.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_running_service_holds_its_lock_on_the_database() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(&mut doorward(home.path()));
+    service.get("/readyz").send().await.assert_status(200);
+    let file = fs::metadata(data_of(home.path()).join("doorward.db")).unwrap();
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let own = format!(":{} ", std::os::unix::fs::MetadataExt::ino(&file));
+    assert!(locks.contains(&own), "no lock on inode {own}in\n{locks}");
+    assert!(service.stop().0.success());
+}
+
 #[test]
 fn the_settings_that_are_printed_load_back() {
     let home = tempfile::tempdir().unwrap();
