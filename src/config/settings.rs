@@ -51,7 +51,7 @@ pub struct Config {
     pub audience: String,
     /// Threads that answer requests: 0 (one for each core) to 1024.
     pub workers: usize,
-    /// How long a stopping server waits for requests under way: 0s to 10m.
+    /// How long a stopping server waits for requests under way: 0s (it cuts them off) to 10m.
     #[serde(with = "text::duration")]
     pub shutdown_timeout: Duration,
     /// The log.

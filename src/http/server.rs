@@ -55,7 +55,7 @@ pub struct ServerSettings {
     pub silence: Duration,
     /// How long, once the stop has begun, idle connections may still bring one more request.
     pub drain: Duration,
-    /// How long after that the requests under way may take.
+    /// How long after that the requests under way may take. Zero: nothing is waited for at all.
     pub finish: Duration,
     /// Shared with the door: raised when the stop begins.
     pub draining: Arc<AtomicBool>,
@@ -84,6 +84,10 @@ impl Running {
         }
         tracing::info!("stopping");
         settings.draining.store(true, Ordering::Relaxed);
+        if settings.finish.is_zero() {
+            handle.stop(false).await;
+            return server.await.map_err(io::Error::other)?;
+        }
         close(listener, &handle).await?;
         let drained = async {
             while open.load(Ordering::Relaxed) > 0 {

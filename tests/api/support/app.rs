@@ -67,6 +67,8 @@ impl TestApp {
             public_url: ISSUER.into(),
             data_dir: directory.path().join("data"),
             workers: 2,
+            // A test that ends keeps its idle connections, which a stop would wait for.
+            shutdown_timeout: Duration::ZERO,
             ..Config::default()
         };
         config.limits.login_burst = 100_000;
