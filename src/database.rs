@@ -10,14 +10,15 @@
 
 mod connection;
 mod migrations;
+mod postgres;
 pub mod schema;
 pub mod types;
+mod url;
 mod writer;
 
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,19 +29,17 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 pub use connection::{AnyConnection, MultiBackend};
 pub use types::Id;
+pub use url::{DatabaseUrl, UrlError};
 
-use crate::secret::Secret;
 use connection::Manager;
+use postgres::Postgres;
 use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
 /// wait for the group before its own, too, and all of it should take less than 3 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often a unit that PostgreSQL asked to try again is tried.
-const ATTEMPTS: usize = 5;
-
-type Pool = r2d2::Pool<Manager>;
+type Readers = r2d2::Pool<Manager>;
 
 /// Where the data is and how to reach it.
 #[derive(Clone, Debug)]
@@ -53,24 +52,6 @@ pub struct DatabaseSettings {
     pub statement_timeout: Duration,
     /// Whether to bring the schema up to date at start, rather than refuse an old one.
     pub migrate: bool,
-}
-
-/// One of the two kinds of database.
-#[derive(Clone)]
-pub enum DatabaseUrl {
-    /// A SQLite file.
-    Sqlite(PathBuf),
-    /// A PostgreSQL URL, as libpq reads it. It may hold a password.
-    Postgres(Secret<String>),
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
-            Self::Postgres(_) => f.write_str("postgres://[secret]"),
-        }
-    }
 }
 
 /// Why the database cannot be used at all: each says what to do.
@@ -105,7 +86,7 @@ pub enum OpenError {
     Migration(String),
 }
 
-/// Why a unit of work did not happen. Nothing of it is stored.
+/// Why a unit of work did not happen, as far as anybody knows ([`Database::write`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot do it now: gone, locked, full, or too busy. Trying again is right.
@@ -143,8 +124,8 @@ impl Tx<'_> {
 pub struct Database(Arc<Backend>);
 
 enum Backend {
-    Sqlite { writer: Writer, readers: Pool, manager: Manager },
-    Postgres { pool: Pool },
+    Sqlite { writer: Writer, readers: Readers, manager: Manager },
+    Postgres(Postgres),
 }
 
 impl Database {
@@ -153,6 +134,11 @@ impl Database {
     /// # Errors
     /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        if settings.url.is_exposed() {
+            tracing::warn!(
+                "the connection to the database goes to another machine and is not encrypted"
+            );
+        }
         let manager = Manager::new(settings, PATIENCE);
         let mut first = manager.connect().map_err(|error| OpenError::Unreachable {
             at: format!("{:?}", settings.url),
@@ -162,12 +148,14 @@ impl Database {
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(_) => Backend::Sqlite {
                 writer: Writer::start(first),
-                readers: pool(&manager.clone().read_only(), settings.pool_size),
+                readers: readers(&manager, settings.pool_size),
                 manager,
             },
-            DatabaseUrl::Postgres(_) => {
-                Backend::Postgres { pool: pool(&manager, settings.pool_size) }
-            }
+            DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
+                manager,
+                settings.pool_size,
+                settings.statement_timeout,
+            )),
         };
         Ok(Self(Arc::new(backend)))
     }
@@ -183,12 +171,19 @@ impl Database {
     {
         refuse_nesting();
         let backend = Arc::clone(&self.0);
-        off_thread(move || match &*backend {
-            Backend::Sqlite { readers: pool, .. } | Backend::Postgres { pool } => {
-                let mut connection = checkout(pool)?;
-                in_unit(|| unit(&mut connection))
+        async move {
+            match &*backend {
+                Backend::Sqlite { readers, .. } => {
+                    let readers = readers.clone();
+                    let work = in_span(move || {
+                        let mut connection = readers.get().map_err(|error| unavailable(&error))?;
+                        in_unit(|| unit(&mut connection))
+                    });
+                    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
+                }
+                Backend::Postgres(postgres) => postgres.read(unit).await,
             }
-        })
+        }
     }
 
     /// Runs a unit that writes, and answers when it is on disk.
@@ -196,11 +191,9 @@ impl Database {
     /// The closure may run more than once on PostgreSQL; only the last run counts.
     ///
     /// # Errors
-    /// [`StoreError`] when it is not on disk: nothing of it happened.
-    pub fn write<T, F>(
-        &self,
-        mut unit: F,
-    ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
+    /// [`StoreError`] when it is not known to be on disk. With SQLite nothing of it happened; with
+    /// PostgreSQL it may have, if the connection was lost in the very moment of the commit.
+    pub fn write<T, F>(&self, unit: F) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
@@ -210,10 +203,7 @@ impl Database {
         async move {
             match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
-                Backend::Postgres { pool } => {
-                    let pool = pool.clone();
-                    off_thread(move || write_with_retries(&pool, &mut unit)).await
-                }
+                Backend::Postgres(postgres) => postgres.write(unit).await,
             }
         }
     }
@@ -238,7 +228,7 @@ impl Database {
                 let connection = manager.connect().map_err(|error| unavailable(&error))?;
                 Ok(Some(FileWatch { connection, version: None }))
             }
-            Backend::Postgres { .. } => Ok(None),
+            Backend::Postgres(_) => Ok(None),
         }
     }
 }
@@ -279,76 +269,18 @@ impl FileWatch {
     }
 }
 
-fn pool(manager: &Manager, size: u32) -> Pool {
+fn readers(manager: &Manager, size: u32) -> Readers {
     r2d2::Pool::builder()
         .max_size(size)
         .min_idle(Some(1))
         .connection_timeout(PATIENCE)
-        .build_unchecked(manager.clone())
+        .build_unchecked(manager.clone().read_only())
 }
 
-fn checkout(pool: &Pool) -> Result<r2d2::PooledConnection<Manager>, StoreError> {
-    pool.get().map_err(|error| unavailable(&error))
-}
-
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
+/// Work for another thread, which logs there under this request.
+fn in_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work))
-        .await
-        .unwrap_or(Err(StoreError::Failed))
-}
-
-fn write_with_retries<T>(
-    pool: &Pool,
-    unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-) -> Result<T, StoreError> {
-    let mut connection = checkout(pool)?;
-    for attempt in 1.. {
-        let mut hooks = Vec::new();
-        match postgres_transaction(&mut connection, &mut hooks, unit) {
-            Ok(value) => {
-                for hook in hooks {
-                    hook();
-                }
-                return Ok(value);
-            }
-            Err(error) if attempt < ATTEMPTS && wants_retry(&error) => {
-                tracing::debug!(attempt, "a unit of work is tried again");
-            }
-            Err(error) => return Err(classify(&error)),
-        }
-    }
-    Err(StoreError::Unavailable)
-}
-
-fn postgres_transaction<T>(
-    connection: &mut AnyConnection,
-    hooks: &mut Vec<Hook>,
-    unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-) -> QueryResult<T> {
-    connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")?;
-    let result = guarded(|| unit(&mut Tx { connection: &mut *connection, hooks }));
-    match result {
-        Ok(value) => connection.batch_execute("COMMIT").map(|()| value),
-        Err(error) => {
-            // A connection that cannot even roll back is broken, and the pool will find out.
-            let _ = connection.batch_execute("ROLLBACK");
-            Err(error)
-        }
-    }
-}
-
-fn wants_retry(error: &DieselError) -> bool {
-    // SQLSTATE 40001; diesel has no kind of its own for 40P01 and leaves only its text.
-    match error {
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-        DieselError::DatabaseError(_, information) => {
-            information.message().contains("deadlock detected")
-        }
-        _ => false,
-    }
+    move || span.in_scope(work)
 }
 
 fn in_unit<T>(unit: impl FnOnce() -> QueryResult<T>) -> Result<T, StoreError> {

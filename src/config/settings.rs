@@ -339,7 +339,7 @@ pub struct Cors {
 pub struct Database {
     /// Connections that a node keeps: 1 to 1000. (SQLite: for reading; one more writes.)
     pub pool_size: u32,
-    /// The longest that a statement may run: 100ms to 10s. Above 3s clients wait longer than 3s for
+    /// The longest that a statement may run: 100ms to 10s. Above 2s clients wait longer than 3s for
     /// the 503 of a database that is gone.
     #[serde(with = "text::duration")]
     pub statement_timeout: Duration,
@@ -349,6 +349,6 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { pool_size: 8, statement_timeout: Duration::from_secs(3), migrate: true }
+        Self { pool_size: 8, statement_timeout: Duration::from_secs(2), migrate: true }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -62,26 +61,8 @@ impl Config {
         let Some(url) = &self.database_url else {
             return Ok(DatabaseUrl::Sqlite(self.data_dir.join("doorward.db")));
         };
-        match url.expose().split_once("://") {
-            Some(("sqlite", path))
-                if !path.is_empty() && !path.contains(['?', '#', '\0']) && path != ":memory:" =>
-            {
-                Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
-            }
-            Some(("sqlite", _)) => Err(ConfigError::new(
-                "database_url",
-                "it does not name a file",
-                "write sqlite:// and the path of a file, without parameters",
-            )),
-            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
-                Ok(DatabaseUrl::Postgres(url.clone()))
-            }
-            _ => Err(ConfigError::new(
-                "database_url",
-                "it is neither SQLite's nor PostgreSQL's",
-                "write sqlite://<path> or postgres://<user>:<password>@<host>/<database>",
-            )),
-        }
+        DatabaseUrl::parse(url)
+            .map_err(|error| ConfigError::new("database_url", error.problem, error.remedy))
     }
 }
 

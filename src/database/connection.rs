@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::BigInt;
 
+use super::url::with_defaults;
 use super::{DatabaseSettings, DatabaseUrl};
 
 pub use multi::{AnyConnection, MultiBackend};
@@ -73,7 +74,7 @@ impl ManageConnection for Manager {
                 SqliteConnection::establish(&path.to_string_lossy()).map(AnyConnection::Sqlite)
             }
             DatabaseUrl::Postgres(url) => {
-                PgConnection::establish(&with_deadlines(url.expose())).map(AnyConnection::Postgres)
+                PgConnection::establish(&with_defaults(url.expose())).map(AnyConnection::Postgres)
             }
         }
         .map_err(Self::Error::ConnectionError)?;
@@ -81,14 +82,9 @@ impl ManageConnection for Manager {
         Ok(connection)
     }
 
-    fn is_valid(&self, connection: &mut AnyConnection) -> Result<(), Self::Error> {
-        match connection {
-            // A file does not go away; looking would cost every request a query.
-            AnyConnection::Sqlite(_) => Ok(()),
-            AnyConnection::Postgres(connection) => {
-                connection.ping().map_err(Self::Error::QueryError)
-            }
-        }
+    /// A file does not go away; looking would cost every request a query.
+    fn is_valid(&self, _: &mut AnyConnection) -> Result<(), Self::Error> {
+        Ok(())
     }
 
     fn has_broken(&self, connection: &mut AnyConnection) -> bool {
@@ -111,14 +107,6 @@ fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> 
         })
         .map_err(|error| ConnectionError::BadConnection(error.to_string()))
         .map_err(diesel::r2d2::Error::ConnectionError)
-}
-
-/// libpq waits for ever by default, for a connection and for an answer.
-fn with_deadlines(url: &str) -> String {
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!(
-        "{url}{separator}connect_timeout=2&tcp_user_timeout=3000&keepalives_idle=5&keepalives_interval=2&keepalives_count=2"
-    )
 }
 
 #[derive(QueryableByName)]

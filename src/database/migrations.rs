@@ -1,6 +1,6 @@
 //! The schema's versions, embedded in the binary: one folder a database, with the same names.
 
-use diesel::connection::Connection as _;
+use diesel::connection::{Connection as _, SimpleConnection as _};
 use diesel::migration::{Migration as _, MigrationSource, MigrationVersion};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -26,6 +26,8 @@ pub(super) fn bring_up_to_date(
             connection.immediate_transaction(|c| apply(c, SQLITE, migrate))
         }
         AnyConnection::Postgres(connection) => connection.transaction(|c| {
+            // Other nodes may be migrating, and what they do may take longer than a request may.
+            c.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
                 .bind::<BigInt, _>(ADVISORY_LOCK)
                 .execute(c)?;

@@ -14,9 +14,10 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use uuid::Uuid;
 
+use crate::support::Tokens;
+use crate::support::binary::Doorward;
 use crate::support::binary::{data_of, unlimited};
 use crate::support::client::PASSWORD;
-use crate::support::{Doorward, Tokens};
 
 const KILLS: usize = 12;
 

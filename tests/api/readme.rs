@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::Doorward;
+use crate::support::binary::Doorward;
 use crate::support::binary::doorward;
 
 const README: &str = include_str!("../../README.md");

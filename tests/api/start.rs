@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::Doorward;
+use crate::support::binary::Doorward;
 use crate::support::binary::{data_of, doorward, run, unlimited};
 use crate::support::client::PASSWORD;
 

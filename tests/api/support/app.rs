@@ -1,8 +1,8 @@
-//! The real service on a port of its own, with a data directory of its own and a clock that the
-//! test holds.
+//! The real service on a port of its own, with data of its own and a clock that the test holds: on
+//! SQLite, and in the test program `postgres` on PostgreSQL.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,12 +13,18 @@ use doorward::config::Config;
 use doorward::database::schema::sessions;
 use doorward::database::{Database, Id};
 use doorward::http::Api;
+use doorward::secret::Secret;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+use super::postgres::Cluster;
 
 /// The public URL of every test's service: fixed, so that tokens stay good across a restart on
 /// another port.
 pub const ISSUER: &str = "http://doorward.test";
+
+/// The master secret of the services on PostgreSQL, whose nodes share it.
+pub const SECRET: &str = "lxL5sPGEfU4zbzzvNW34JHaRPmEyPOzEr7ASqrTn6Rs";
 
 /// A running service. It stops when this is dropped.
 pub struct TestApp {
@@ -27,9 +33,39 @@ pub struct TestApp {
     pub config: Config,
     pub api: Api,
     pub http: reqwest::Client,
+    /// What the clock said at the first start.
+    began_at: Timestamp,
     // Before the directory, so that the service has stopped when its data goes.
     server: Server,
+    place: Arc<Place>,
+}
+
+/// Where a service keeps its data; several nodes may share it. It goes with the last of them.
+struct Place {
     directory: TempDir,
+    /// PostgreSQL's URL.
+    database: Option<String>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let on_postgres = env!("CARGO_CRATE_NAME") == "postgres";
+        Self::of(on_postgres.then(|| Cluster::shared().database()))
+    }
+
+    fn of(database: Option<String>) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), database }
+    }
+
+    /// The present on PostgreSQL, which has a clock of its own: a node is not ready when the two
+    /// differ.
+    fn clock(&self) -> Clock {
+        let start = match self.database {
+            Some(_) => Timestamp::from_unix_seconds(Clock::system().now().unix_seconds()),
+            None => Timestamp::from_unix_seconds(1_800_000_000),
+        };
+        Clock::manual(start)
+    }
 }
 
 /// The service's own thread; it stops when this is dropped.
@@ -56,48 +92,77 @@ impl TestApp {
     }
 
     /// A service with other settings.
-    #[expect(
-        clippy::unused_async,
-        reason = "starting may come to wait; no test should change then"
-    )]
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::at(Place::new(), change).await
+    }
+
+    /// A service on this PostgreSQL database.
+    pub async fn on_database(url: String, change: impl FnOnce(&mut Config)) -> Self {
+        Self::at(Place::of(Some(url)), change).await
+    }
+
+    async fn at(place: Place, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             public_url: ISSUER.into(),
-            data_dir: directory.path().join("data"),
+            data_dir: place.directory.path().join("data"),
+            database_url: place.database.clone().map(Secret::new),
+            secret: place.database.as_ref().map(|_| Secret::new(SECRET.to_owned())),
             workers: 2,
             // A test that ends keeps its idle connections, which a stop would wait for.
             shutdown_timeout: Duration::ZERO,
             ..Config::default()
         };
+        config.database.pool_size = 4;
         config.limits.login_burst = 100_000;
         config.limits.register_burst = 100_000;
         config.limits.refresh_burst = 100_000;
         change(&mut config);
-        let clock = Clock::manual(Timestamp::from_unix_seconds(1_800_000_000));
-        Self::on(directory, config, clock)
+        let clock = place.clock();
+        Self::start_at(Arc::new(place), config, clock.clone(), clock.now()).await
     }
 
-    fn on(directory: TempDir, config: Config, clock: Clock) -> Self {
+    /// One more node on the same database, with the same clock.
+    pub async fn another_node(&self) -> Self {
+        self.another_node_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn another_node_with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Self::start_at(Arc::clone(&self.place), config, self.clock.clone(), self.began_at).await
+    }
+
+    /// The URL of its PostgreSQL database.
+    pub fn database(&self) -> &str {
+        self.place.database.as_deref().expect("it is on PostgreSQL")
+    }
+
+    async fn start_at(
+        place: Arc<Place>,
+        config: Config,
+        clock: Clock,
+        began_at: Timestamp,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let (ready, started) = mpsc::channel();
+        let (ready, started) = oneshot::channel();
         let (own_config, own_clock) = (config.clone(), clock.clone());
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async {
                 let app = App::build(&own_config, &own_clock).await.unwrap();
-                ready.send((app.address(), app.api().clone())).unwrap();
+                let _ = ready.send((app.address(), app.api().clone()));
                 let stop = async {
                     let _ = stopped.await;
                 };
                 app.run(stop).await.unwrap();
             });
         });
-        let (address, api) = started.recv().expect("the service starts");
+        let (address, api) = started.await.expect("the service starts");
         let server = Server { stop: Some(stop), thread: Some(thread) };
         // A pooled connection that the server has just closed for being idle would fail a request.
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, clock, config, api, http, server, directory }
+        Self { address, clock, config, api, http, began_at, server, place }
     }
 
     /// Stops the service as a deployment does, and starts it again on the same data.
@@ -106,15 +171,11 @@ impl TestApp {
     }
 
     /// The same with other settings.
-    #[expect(
-        clippy::unused_async,
-        reason = "starting may come to wait; no test should change then"
-    )]
     pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Self { server, directory, mut config, clock, .. } = self;
+        let Self { server, place, mut config, clock, began_at, .. } = self;
         drop(server);
         change(&mut config);
-        Self::on(directory, config, clock)
+        Self::start_at(place, config, clock, began_at).await
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -141,6 +202,11 @@ impl TestApp {
     /// How many passwords have been hashed since the start.
     pub fn hashed(&self) -> u64 {
         self.api.accounts.hasher().hashed()
+    }
+
+    /// A moment so many seconds after the first start, as an answer spells it.
+    pub fn moment(&self, seconds: u64) -> String {
+        self.began_at.plus(Duration::from_secs(seconds)).to_string()
     }
 
     pub fn advance(&self, seconds: u64) {

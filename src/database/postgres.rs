@@ -1,0 +1,265 @@
+//! PostgreSQL: a pool of connections that goes on whatever becomes of the server.
+//!
+//! Diesel's calls have no deadline of their own. The kernel ends a connection whose peer is gone
+//! ([`url`](super::url) sets how soon), but not one whose peer takes what is sent and never answers. So a unit
+//! runs on a thread of its own, and whoever waits for it gives up in time; the pool that it came
+//! from is then left to itself, and a new one takes its place.
+
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::r2d2::ManageConnection;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::{QueryResult, r2d2};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::connection::Manager;
+use super::{
+    AnyConnection, Hook, PATIENCE, StoreError, Tx, classify, guarded, in_span, unavailable,
+};
+
+/// How often a unit that PostgreSQL asked to try again is tried.
+const ATTEMPTS: u32 = 5;
+
+/// What a unit may take beyond one statement's limit until its caller gives up.
+const SLACK: Duration = Duration::from_millis(800);
+
+/// Pools that may have been given up and still have a thread that waits. With more, no new one is
+/// made until one of those threads comes back.
+const MOST_GIVEN_UP: usize = 4;
+
+/// Connections to PostgreSQL.
+pub(super) struct Postgres {
+    manager: Manager,
+    size: u32,
+    deadline: Duration,
+    pool: RwLock<Arc<Pool>>,
+    given_up: Arc<AtomicUsize>,
+}
+
+/// As many connections as the settings allow, and as many units at a time: who waits for a place
+/// waits without a thread.
+struct Pool {
+    connections: ::r2d2::Pool<Supplier>,
+    places: Arc<Semaphore>,
+    is_given_up: AtomicBool,
+    given_up: Arc<AtomicUsize>,
+}
+
+impl Postgres {
+    pub(super) fn new(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
+        let given_up = Arc::default();
+        let pool = RwLock::new(Pool::open(&manager, size, &given_up));
+        Self { manager, size, deadline: statement_timeout + SLACK, pool, given_up }
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        mut unit: impl FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |pool| pool.read(&mut unit)).await
+    }
+
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        mut unit: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |pool| pool.write(&mut unit)).await
+    }
+
+    /// Runs `work` on a thread that may block, and answers in time even if it does not come back.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pool) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let pool = Arc::clone(&self.pool.read().unwrap_or_else(PoisonError::into_inner));
+        let finished = async {
+            let place = timeout(PATIENCE, Arc::clone(&pool.places).acquire_owned()).await;
+            let Ok(Ok(place)) = place else {
+                return Err(unavailable(&"every connection is in use"));
+            };
+            let pool = Arc::clone(&pool);
+            let work = in_span(move || {
+                let _place = place;
+                work(&pool)
+            });
+            tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
+        };
+        timeout(self.deadline, finished).await.unwrap_or_else(|_| {
+            self.give_up(&pool);
+            Err(unavailable(&"no answer in time"))
+        })
+    }
+
+    /// Puts a new pool in the place of one that has a thread that does not come back.
+    fn give_up(&self, stuck: &Arc<Pool>) {
+        let mut current = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        let is_current = Arc::ptr_eq(&current, stuck);
+        if is_current && self.given_up.load(Ordering::Relaxed) < MOST_GIVEN_UP {
+            tracing::warn!("the connections to the database are given up, and new ones made");
+            stuck.is_given_up.store(true, Ordering::Relaxed);
+            self.given_up.fetch_add(1, Ordering::Relaxed);
+            *current = Pool::open(&self.manager, self.size, &self.given_up);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if *self.is_given_up.get_mut() {
+            self.given_up.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Pool {
+    fn open(manager: &Manager, size: u32, given_up: &Arc<AtomicUsize>) -> Arc<Self> {
+        let connections = ::r2d2::Pool::builder()
+            .max_size(size)
+            .connection_timeout(PATIENCE)
+            // The unit's own first statement shows whether a connection is alive.
+            .test_on_check_out(false)
+            .build_unchecked(Supplier(manager.clone()));
+        let places =
+            Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS)));
+        let is_given_up = AtomicBool::new(false);
+        Arc::new(Self { connections, places, is_given_up, given_up: Arc::clone(given_up) })
+    }
+
+    fn read<T>(
+        &self,
+        unit: &mut impl FnMut(&mut AnyConnection) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
+        for _ in self.tries() {
+            let mut connection = self.checkout()?;
+            match guarded(|| unit(&mut connection)) {
+                Ok(value) => return Ok(value),
+                Err(_) if connection.breaks_at("SELECT 1") => {}
+                Err(error) => return Err(classify(&error)),
+            }
+        }
+        Err(unavailable(&"every connection breaks"))
+    }
+
+    fn write<T>(
+        &self,
+        unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
+    ) -> Result<T, StoreError> {
+        let mut attempt = 0;
+        for _ in self.tries() {
+            let mut connection = self.checkout()?;
+            if connection.breaks_at("BEGIN ISOLATION LEVEL READ COMMITTED") {
+                continue;
+            }
+            attempt += 1;
+            let mut hooks = Vec::new();
+            match connection.transact(&mut hooks, unit) {
+                Ok(value) => {
+                    for hook in hooks {
+                        hook();
+                    }
+                    return Ok(value);
+                }
+                Err(error) if attempt < ATTEMPTS && wants_retry(&error) => {
+                    tracing::debug!(attempt, "a unit of work is tried again");
+                }
+                Err(error) => return Err(classify(&error)),
+            }
+        }
+        Err(unavailable(&"every connection breaks"))
+    }
+
+    fn checkout(&self) -> Result<::r2d2::PooledConnection<Supplier>, StoreError> {
+        self.connections.get().map_err(|error| unavailable(&error))
+    }
+
+    /// All connections may have died since they were last used, and are found out one by one.
+    fn tries(&self) -> Range<u32> {
+        0..self.connections.max_size() + ATTEMPTS
+    }
+}
+
+/// A connection, and whether it is still good.
+struct Supplied {
+    connection: AnyConnection,
+    is_broken: bool,
+}
+
+impl Deref for Supplied {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Supplied {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+}
+
+impl Supplied {
+    /// Whether the connection cannot even do this; it is not used again then.
+    fn breaks_at(&mut self, statement: &str) -> bool {
+        self.is_broken |= self.connection.batch_execute(statement).is_err();
+        self.is_broken
+    }
+
+    /// Runs the unit within the transaction that has begun, and ends that.
+    fn transact<T>(
+        &mut self,
+        hooks: &mut Vec<Hook>,
+        unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
+    ) -> QueryResult<T> {
+        let result = guarded(|| unit(&mut Tx { connection: &mut self.connection, hooks }));
+        let result = result.and_then(|value| {
+            // When its answer is lost, nobody knows whether the commit was made.
+            self.connection.batch_execute("COMMIT").map(|()| value)
+        });
+        if let Err(error) = &result {
+            // A server that takes no writes is no longer the one to talk to.
+            self.is_broken |= matches!(
+                error,
+                DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
+            );
+            self.breaks_at("ROLLBACK");
+        }
+        result
+    }
+}
+
+/// Makes connections for r2d2, and takes back those that are good.
+struct Supplier(Manager);
+
+impl ManageConnection for Supplier {
+    type Connection = Supplied;
+    type Error = r2d2::Error;
+
+    fn connect(&self) -> Result<Supplied, Self::Error> {
+        Ok(Supplied { connection: self.0.connect()?, is_broken: false })
+    }
+
+    fn is_valid(&self, _: &mut Supplied) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Supplied) -> bool {
+        connection.is_broken || std::thread::panicking()
+    }
+}
+
+fn wants_retry(error: &DieselError) -> bool {
+    // SQLSTATE 40001; diesel has no kind of its own for 40P01 and leaves only its text.
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+        DieselError::DatabaseError(_, information) => {
+            information.message().contains("deadlock detected")
+        }
+        _ => false,
+    }
+}

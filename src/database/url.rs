@@ -1,0 +1,201 @@
+//! Where a database is: reading its URL, and what Doorward adds to PostgreSQL's.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::secret::Secret;
+
+/// Whether this build can encrypt its connections to PostgreSQL.
+const TLS: bool = cfg!(feature = "postgres-tls");
+
+/// What goes on every PostgreSQL URL that does not say otherwise. libpq waits for ever by default,
+/// for a connection and for an answer; and with several hosts, or after a failover, it takes the
+/// first server that answers, be it a replica that may lag behind.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("connect_timeout", "2"),
+    ("tcp_user_timeout", "3000"),
+    ("keepalives_idle", "5"),
+    ("keepalives_interval", "2"),
+    ("keepalives_count", "2"),
+    ("target_session_attrs", "read-write"),
+    ("application_name", "doorward"),
+];
+
+/// One of the two kinds of database.
+#[derive(Clone)]
+pub enum DatabaseUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL, as libpq reads it. It may hold a password.
+    Postgres(Secret<String>),
+}
+
+/// What is wrong with a URL, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {remedy}")]
+pub struct UrlError {
+    /// What is wrong.
+    pub problem: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(_) => f.write_str("postgres://[secret]"),
+        }
+    }
+}
+
+impl DatabaseUrl {
+    /// Reads `sqlite://path` or `postgres://…`.
+    ///
+    /// # Errors
+    /// [`UrlError`] when it is neither, or asks for what this build cannot do.
+    pub fn parse(url: &Secret<String>) -> Result<Self, UrlError> {
+        match url.expose().split_once("://") {
+            Some(("sqlite", path))
+                if !path.is_empty() && !path.contains(['?', '#', '\0']) && path != ":memory:" =>
+            {
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            }
+            Some(("sqlite", _)) => Err(UrlError {
+                problem: "it does not name a file",
+                remedy: "write sqlite:// and the path of a file, without parameters",
+            }),
+            Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
+                if !TLS && wants_tls(rest) {
+                    return Err(UrlError {
+                        problem: "it asks for an encrypted connection, which this build cannot make",
+                        remedy: "build with `--features postgres-tls` (it needs perl and make), or \
+                                 leave sslmode out if the network between is trusted",
+                    });
+                }
+                Ok(Self::Postgres(url.clone()))
+            }
+            _ => Err(UrlError {
+                problem: "it is neither SQLite's nor PostgreSQL's",
+                remedy: "write sqlite://<path> or postgres://<user>:<password>@<host>/<database>",
+            }),
+        }
+    }
+
+    /// Whether what is said to the database may be read on the way: it is on another machine, and
+    /// the URL does not insist on encryption.
+    pub(super) fn is_exposed(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(url) => {
+                let url = after_scheme(url.expose());
+                !wants_tls(url) && !hosts(url).all(is_local)
+            }
+        }
+    }
+}
+
+/// A PostgreSQL URL with [`DEFAULTS`] for what it leaves open.
+pub(super) fn with_defaults(url: &str) -> String {
+    let missing = DEFAULTS.iter().filter(|(name, _)| parameter(url, name).is_none());
+    let added: Vec<String> = missing.map(|(name, value)| format!("{name}={value}")).collect();
+    let separator = match url.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some(_) => "&",
+    };
+    if added.is_empty() { url.to_owned() } else { format!("{url}{separator}{}", added.join("&")) }
+}
+
+fn after_scheme(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
+}
+
+fn parameter<'a>(url: &'a str, name: &str) -> Option<&'a str> {
+    let (_, query) = url.split_once('?')?;
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// libpq's modes that never fall back to plain text.
+fn wants_tls(url: &str) -> bool {
+    parameter(url, "sslmode").is_some_and(|mode| mode == "require" || mode.starts_with("verify-"))
+}
+
+/// The hosts, each without its port; a URL that names none means a socket of this machine.
+fn hosts(url: &str) -> impl Iterator<Item = &str> {
+    let authority = url.split(['/', '?']).next().unwrap_or_default();
+    let named = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let named = match (named, parameter(url, "host"), parameter(url, "hostaddr")) {
+        (_, _, Some(given)) | ("", Some(given), None) => given,
+        (named, _, None) => named,
+    };
+    named.split(',').map(|host| match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    })
+}
+
+fn is_local(host: &str) -> bool {
+    let is_socket = host.is_empty() || host.starts_with('/') || host.starts_with("%2F");
+    is_socket
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<DatabaseUrl, UrlError> {
+        DatabaseUrl::parse(&Secret::new(url.to_owned()))
+    }
+
+    #[test]
+    fn every_url_gets_the_deadlines_that_it_does_not_set() {
+        assert_eq!(
+            with_defaults("postgres://db/x?connect_timeout=9&tcp_user_timeout=1"),
+            "postgres://db/x?connect_timeout=9&tcp_user_timeout=1&keepalives_idle=5&\
+             keepalives_interval=2&keepalives_count=2&target_session_attrs=read-write&\
+             application_name=doorward"
+        );
+        assert!(with_defaults("postgres://db/x").starts_with("postgres://db/x?connect_timeout=2&"));
+        assert!(with_defaults("postgres://db/x?").starts_with("postgres://db/x?connect_timeout=2"));
+    }
+
+    #[test]
+    fn encryption_that_this_build_cannot_do_is_refused() {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let parsed = parse(&format!("postgres://db/x?application_name=a&sslmode={mode}"));
+            assert_eq!(parsed.is_ok(), TLS, "{mode}");
+        }
+        for mode in ["disable", "allow", "prefer"] {
+            assert!(parse(&format!("postgres://db/x?sslmode={mode}")).is_ok(), "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_plain_connection_to_another_machine_is_exposed() {
+        for local in [
+            "postgres://localhost/x",
+            "postgresql://u:p@127.0.0.1:5432/x",
+            "postgres://[::1]:5432,localhost/x",
+            "postgres:///x",
+            "postgres:///x?host=/run/postgresql",
+            "postgres://%2Frun%2Fpostgresql/x",
+        ] {
+            assert!(!parse(local).unwrap().is_exposed(), "{local}");
+        }
+        for remote in [
+            "postgres://u:p@db.example/x",
+            "postgres://localhost,db2/x?sslmode=prefer",
+            "postgres:///x?host=db",
+            "postgres://localhost/x?hostaddr=192.0.2.1",
+            "postgres://u:p@localhost@db/x",
+        ] {
+            assert!(parse(remote).unwrap().is_exposed(), "{remote}");
+        }
+        assert!(!parse("sqlite://x").unwrap().is_exposed());
+    }
+}

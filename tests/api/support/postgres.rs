@@ -1,0 +1,208 @@
+//! A PostgreSQL of the tests' own: started from the server's binaries when the first test asks for
+//! it, stopped and removed when the tests' process ends, however it ends.
+
+#![expect(clippy::disallowed_methods, reason = "PATH and CI are no settings of Doorward's")]
+
+use std::env;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use doorward::database::{Database, DatabaseSettings, DatabaseUrl};
+use doorward::secret::Secret;
+
+/// Far longer than a server takes to start, on any machine.
+const STARTS: usize = 600;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The database that every other is a copy of: migrated, and empty.
+const TEMPLATE: &str = "doorward_template";
+
+/// A running server.
+pub struct Cluster {
+    pub port: u16,
+    pub directory: PathBuf,
+    /// It stops the server when its input ends, which is when this process does.
+    guard: Child,
+}
+
+impl Cluster {
+    /// The server that all tests of this process share, each with databases of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let cluster = Self::start(&["fsync=off", "full_page_writes=off"]);
+            cluster.query("postgres", &format!("CREATE DATABASE {TEMPLATE}"));
+            let url = Secret::new(cluster.url(TEMPLATE));
+            let settings = DatabaseSettings {
+                url: DatabaseUrl::parse(&url).unwrap(),
+                pool_size: 1,
+                statement_timeout: Duration::from_secs(10),
+                migrate: true,
+            };
+            drop(Database::open(&settings).unwrap());
+            cluster
+        })
+    }
+
+    /// A server with these settings, each spelled `name=value`. It stops when this is dropped.
+    pub fn start(settings: &[&str]) -> Self {
+        let directory = env::temp_dir().join(format!("doorward-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&directory).unwrap();
+        let initdb = ["-D", "data", "-U", "doorward", "-A", "trust", "-E", "UTF8", "--no-sync"];
+        own(&directory);
+        let made = server_program("initdb", &directory).args(initdb).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self::over(directory, settings)
+    }
+
+    /// A server over the data that lies in `directory`.
+    pub fn over(directory: PathBuf, settings: &[&str]) -> Self {
+        let port = free_port();
+        let port_setting = format!("port={port}");
+        let socket = format!("unix_socket_directories={}", directory.display());
+        let fixed = ["listen_addresses=127.0.0.1", "max_connections=400", &port_setting, &socket];
+        let settings = fixed.iter().chain(settings).flat_map(|setting| ["-c", *setting]);
+        // The shell waits for the end of its input, then stops the server and removes its data.
+        let guard = "\"$@\" & server=$!; read -r keep; kill -INT $server; wait $server; \
+                     [ \"$keep\" = keep ] || rm -rf \"$PWD\"";
+        let mut shell = as_server(Command::new("sh"), &directory);
+        shell.args(["-c", guard, "sh"]).arg(binaries().join("postgres")).args(["-D", "data"]);
+        let log = fs::File::create(directory.join("log")).unwrap();
+        shell.args(settings).stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
+        // A Ctrl-C at the terminal is for the tests; the server outlives them by a moment.
+        let guard = shell.process_group(0).spawn().unwrap();
+        let cluster = Self { port, directory, guard };
+        let is_up = || PgConnection::establish(&cluster.url("postgres")).is_ok();
+        let started = (0..STARTS).any(|_| {
+            std::thread::sleep(PAUSE);
+            is_up()
+        });
+        let log = cluster.directory.join("log");
+        assert!(started, "PostgreSQL does not start: {}", fs::read_to_string(log).unwrap());
+        cluster
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://doorward@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A new database with Doorward's tables, and nothing in them.
+    pub fn database(&self) -> String {
+        self.copy_of(TEMPLATE)
+    }
+
+    /// A new database with nothing in it.
+    pub fn empty_database(&self) -> String {
+        self.copy_of("template1")
+    }
+
+    fn copy_of(&self, template: &str) -> String {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.query("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));
+        self.url(&name)
+    }
+
+    /// Runs a statement as the administrator.
+    #[track_caller]
+    pub fn query(&self, database: &str, statement: &str) {
+        let mut connection = PgConnection::establish(&self.url(database)).unwrap();
+        connection.batch_execute(statement).unwrap();
+    }
+
+    /// The server's own process.
+    pub fn pid(&self) -> i32 {
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().parse().unwrap()
+    }
+
+    /// Stops the server, and answers where its data lies.
+    pub fn stop(mut self) -> PathBuf {
+        self.guard.stdin.take().unwrap().write_all(b"keep\n").unwrap();
+        self.guard.wait().unwrap();
+        self.directory.clone()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// A program of the server's, run in `directory`.
+pub fn server_program(name: &str, directory: &Path) -> Command {
+    as_server(Command::new(binaries().join(name)), directory)
+}
+
+/// Where the server's programs are. Without them the tests that need them are left out, aloud, and
+/// where that must not be (`CI` is set) they fail.
+fn binaries() -> &'static Path {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let on_path = env::var_os("PATH");
+        let on_path = on_path.iter().flat_map(env::split_paths).collect::<Vec<_>>();
+        let mut debian: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .filter_map(|version| {
+                let version = version.ok()?;
+                Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin")))
+            })
+            .collect();
+        debian.sort();
+        let newest_first = debian.into_iter().rev().map(|(_, path)| path);
+        on_path.into_iter().chain(newest_first).find(|path| path.join("initdb").is_file())
+    });
+    found.as_deref().unwrap_or_else(|| {
+        let _ = io::stderr().write_all(
+            b"\n*** No PostgreSQL server was found (initdb): HALF OF THE SUITE IS LEFT OUT.\n\
+              *** Debian's package `postgresql` has it; it need not be running.\n\n",
+        );
+        // Nothing may look as if it had passed.
+        std::process::exit(i32::from(env::var_os("CI").is_some()))
+    })
+}
+
+/// PostgreSQL refuses to run as root, and then runs as `postgres`.
+fn as_server(mut command: Command, directory: &Path) -> Command {
+    command.current_dir(directory).env_clear().stdin(Stdio::null());
+    if let Some(path) = env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    if let Some((user, group)) = server_user() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+fn own(directory: &Path) {
+    if let Some((user, group)) = server_user() {
+        std::os::unix::fs::chown(directory, Some(user), Some(group)).unwrap();
+    }
+}
+
+/// The user and group to run as, when this process is root.
+fn server_user() -> Option<(u32, u32)> {
+    let is_root = rustix::process::getuid().is_root();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let postgres = users.lines().find(|line| line.starts_with("postgres:"));
+    let fields = postgres.map(|line| line.split(':').collect::<Vec<_>>());
+    let ids = fields.and_then(|fields| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)));
+    assert!(!is_root || ids.is_some(), "root has no user postgres to run PostgreSQL as");
+    ids.filter(|_| is_root)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,138 @@
+//! A network between a node and its database, with the faults that networks have.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It arrives.
+    Up,
+    /// Connections break, and new ones are refused.
+    Refused,
+    /// Everything is taken and nothing arrives; nobody is told.
+    Frozen,
+    /// As `Frozen`, but for those connections only that listen for notifications.
+    ListenersFrozen,
+}
+
+/// Stands before a server on 127.0.0.1. It ends when this is dropped.
+pub struct Proxy {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    upstream: SocketAddr,
+}
+
+struct State {
+    network: Network,
+    open: Vec<TcpStream>,
+    is_over: bool,
+}
+
+impl Proxy {
+    /// A network to the server on this port.
+    pub fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State { network: Network::Up, open: Vec::new(), is_over: false };
+        let upstream = SocketAddr::from(([127, 0, 0, 1], port));
+        let shared =
+            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), upstream });
+        let own = Arc::clone(&shared);
+        std::thread::spawn(move || own.accept(&listener));
+        Self { address, shared }
+    }
+
+    /// The URL of a server, spoken to through this.
+    pub fn url(&self, direct: &str) -> String {
+        let (before, rest) = direct.split_once("127.0.0.1:").unwrap();
+        let (_, after) = rest.split_once('/').unwrap();
+        format!("{before}{}/{after}", self.address)
+    }
+
+    pub fn set(&self, network: Network) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.network = network;
+        if network == Network::Refused {
+            state.cut();
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Breaks every connection; new ones are as before.
+    pub fn cut(&self) {
+        self.shared.state.lock().unwrap().cut();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.is_over = true;
+        state.cut();
+        drop(state);
+        self.shared.changed.notify_all();
+        // Wakes up whoever accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl State {
+    fn cut(&mut self) {
+        for connection in self.open.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Shared {
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for client in listener.incoming().map_while(Result::ok) {
+            let mut state = self.state.lock().unwrap();
+            if state.is_over {
+                return;
+            }
+            if state.network == Network::Refused {
+                continue;
+            }
+            let Ok(server) = TcpStream::connect(self.upstream) else { continue };
+            state.open.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+            drop(state);
+            let (own, from, to) =
+                (Arc::clone(self), client.try_clone().unwrap(), server.try_clone().unwrap());
+            let listens = Arc::new(Mutex::new(false));
+            let same = Arc::clone(&listens);
+            std::thread::spawn(move || own.forward(from, to, &listens));
+            let own = Arc::clone(self);
+            std::thread::spawn(move || own.forward(server, client, &same));
+        }
+    }
+
+    fn forward(&self, mut from: TcpStream, mut to: TcpStream, listens: &Mutex<bool>) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            let data = &buffer[..count];
+            if data.windows(7).any(|window| window == b"LISTEN ") {
+                *listens.lock().unwrap() = true;
+            }
+            let state = self.state.lock().unwrap();
+            let held = |state: &mut State| match state.network {
+                Network::Frozen => !state.is_over,
+                Network::ListenersFrozen => !state.is_over && *listens.lock().unwrap(),
+                Network::Up | Network::Refused => false,
+            };
+            drop(self.changed.wait_while(state, held).unwrap());
+            if to.write_all(data).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+}

@@ -1,0 +1,25 @@
+//! The API's tests again, on PostgreSQL; and what only several nodes, or a database that can be
+//! gone, can show.
+//!
+//! What is not here again is about the SQLite file itself, or does not touch the database. Without
+//! a PostgreSQL server the whole program says so and ends.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
+
+#[path = "../api/support/mod.rs"]
+mod support;
+
+#[path = "../api/accounts.rs"]
+mod accounts;
+#[path = "../api/http.rs"]
+mod http;
+#[path = "../api/limits.rs"]
+mod limits;
+#[path = "../api/login.rs"]
+mod login;
+#[path = "../api/logout.rs"]
+mod logout;
+#[path = "../api/refresh.rs"]
+mod refresh;
+#[path = "../api/tokens.rs"]
+mod tokens;
