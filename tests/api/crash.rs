@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use doorward::clock::Clock;
-use doorward::database::Id;
 use doorward::database::schema::{sessions, users};
+use doorward::database::{AnyConnection, Id};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::support::Tokens;
-use crate::support::binary::Doorward;
-use crate::support::binary::{data_of, unlimited};
+use crate::support::binary::{Doorward, data_of, database_of, unlimited};
 use crate::support::client::PASSWORD;
 
 const KILLS: usize = 12;
@@ -209,7 +208,7 @@ fn new_key() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// What the file holds, read beside the running service: a refresh would heal a generation that was
+/// What the database holds, read beside the running service: a refresh would heal a generation that was
 /// lost.
 struct Rows {
     emails: HashSet<String>,
@@ -218,9 +217,14 @@ struct Rows {
 
 impl Rows {
     fn read(home: &Path) -> Self {
-        let path = data_of(home).join("doorward.db");
-        let mut c = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        diesel::sql_query("PRAGMA busy_timeout = 5000").execute(&mut c).unwrap();
+        let mut c = if let Some(url) = database_of(home) {
+            AnyConnection::Postgres(PgConnection::establish(&url).unwrap())
+        } else {
+            let path = data_of(home).join("doorward.db");
+            let mut c = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+            diesel::sql_query("PRAGMA busy_timeout = 5000").execute(&mut c).unwrap();
+            AnyConnection::Sqlite(c)
+        };
         let emails: Vec<String> = users::table.select(users::email).load(&mut c).unwrap();
         let rows: Vec<(Id, i64)> =
             sessions::table.select((sessions::id, sessions::generation)).load(&mut c).unwrap();

@@ -17,7 +17,7 @@ use doorward::secret::Secret;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::postgres::Cluster;
+use super::postgres::{Cluster, ON_POSTGRES};
 
 /// The public URL of every test's service: fixed, so that tokens stay good across a restart on
 /// another port.
@@ -49,8 +49,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let on_postgres = env!("CARGO_CRATE_NAME") == "postgres";
-        Self::of(on_postgres.then(|| Cluster::shared().database()))
+        Self::of(ON_POSTGRES.then(|| Cluster::shared().database()))
     }
 
     fn of(database: Option<String>) -> Self {

@@ -1,5 +1,6 @@
 //! The real binary, as a process of its own.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,8 +11,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::app::ISSUER;
+use super::app::{ISSUER, SECRET};
 use super::client::{Answer, Call};
+use super::postgres::{Cluster, ON_POSTGRES};
 
 /// Far longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,7 +41,22 @@ pub fn doorward(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.env_clear().current_dir(home).stdin(Stdio::null());
     command.env("DOORWARD_DATA_DIR", data_of(home)).env("DOORWARD_LISTEN", "127.0.0.1:0");
+    if let Some(database) = database_of(home) {
+        command.env("DOORWARD_DATABASE_URL", database).env("DOORWARD_SECRET", SECRET);
+    }
     command
+}
+
+/// The URL of the PostgreSQL database that goes with `home`, in the test program that uses one.
+pub fn database_of(home: &Path) -> Option<String> {
+    if !ON_POSTGRES {
+        return None;
+    }
+    let note = home.join("database-url");
+    if !note.exists() {
+        fs::write(&note, Cluster::shared().empty_database()).unwrap();
+    }
+    Some(fs::read_to_string(note).unwrap())
 }
 
 /// The same, without the limits by address, which would mistake a test for a flood, and with an

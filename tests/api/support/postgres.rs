@@ -18,6 +18,10 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use doorward::database::{Database, DatabaseSettings, DatabaseUrl};
 use doorward::secret::Secret;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Whether this is the test program that runs on PostgreSQL.
+pub const ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"postgres");
 
 /// Far longer than a server takes to start, on any machine.
 const STARTS: usize = 600;
@@ -29,8 +33,10 @@ const TEMPLATE: &str = "doorward_template";
 /// A running server.
 pub struct Cluster {
     pub port: u16,
-    pub directory: PathBuf,
-    /// It stops the server when its input ends, which is when this process does.
+    directory: PathBuf,
+    settings: Vec<String>,
+    server: Option<Child>,
+    /// Told the server's process; stops it when this process ends.
     guard: Child,
 }
 
@@ -55,40 +61,88 @@ impl Cluster {
 
     /// A server with these settings, each spelled `name=value`. It stops when this is dropped.
     pub fn start(settings: &[&str]) -> Self {
-        let directory = env::temp_dir().join(format!("doorward-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&directory).unwrap();
+        let cluster = Self::new();
         let initdb = ["-D", "data", "-U", "doorward", "-A", "trust", "-E", "UTF8", "--no-sync"];
-        own(&directory);
-        let made = server_program("initdb", &directory).args(initdb).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self::over(directory, settings)
+        cluster.program("initdb", &initdb);
+        cluster.serving(settings)
     }
 
-    /// A server over the data that lies in `directory`.
-    pub fn over(directory: PathBuf, settings: &[&str]) -> Self {
-        let port = free_port();
-        let port_setting = format!("port={port}");
-        let socket = format!("unix_socket_directories={}", directory.display());
-        let fixed = ["listen_addresses=127.0.0.1", "max_connections=400", &port_setting, &socket];
-        let settings = fixed.iter().chain(settings).flat_map(|setting| ["-c", *setting]);
-        // The shell waits for the end of its input, then stops the server and removes its data.
-        let guard = "\"$@\" & server=$!; read -r keep; kill -INT $server; wait $server; \
-                     [ \"$keep\" = keep ] || rm -rf \"$PWD\"";
+    /// A server that follows this one, and can be promoted.
+    pub fn standby(&self) -> Self {
+        let standby = Self::new();
+        let source = format!("host=127.0.0.1 port={} user=doorward", self.port);
+        standby.program("pg_basebackup", &["-D", "data", "-R", "-d", &source, "--no-sync"]);
+        standby.serving(&[])
+    }
+
+    fn new() -> Self {
+        let directory = env::temp_dir().join(format!("doorward-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&directory).unwrap();
+        if let Some((user, group)) = server_user() {
+            std::os::unix::fs::chown(&directory, Some(user), Some(group)).unwrap();
+        }
+        // The shell waits for the end of its input, which is this process's end.
+        let guard = "while read -r pid; do server=$pid; done; \
+                     kill -INT $server; while kill -0 $server; do sleep 0.05; done; rm -rf \"$PWD\"";
         let mut shell = as_server(Command::new("sh"), &directory);
-        shell.args(["-c", guard, "sh"]).arg(binaries().join("postgres")).args(["-D", "data"]);
-        let log = fs::File::create(directory.join("log")).unwrap();
-        shell.args(settings).stdin(Stdio::piped()).stdout(log.try_clone().unwrap()).stderr(log);
+        shell.args(["-c", guard]).stdin(Stdio::piped()).stderr(Stdio::null());
         // A Ctrl-C at the terminal is for the tests; the server outlives them by a moment.
         let guard = shell.process_group(0).spawn().unwrap();
-        let cluster = Self { port, directory, guard };
-        let is_up = || PgConnection::establish(&cluster.url("postgres")).is_ok();
+        Self { port: free_port(), directory, settings: Vec::new(), server: None, guard }
+    }
+
+    fn program(&self, name: &str, arguments: &[&str]) {
+        let mut command = as_server(Command::new(binaries().join(name)), &self.directory);
+        let done = command.args(arguments).output().unwrap();
+        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn serving(mut self, settings: &[&str]) -> Self {
+        let fixed = [
+            String::from("listen_addresses=127.0.0.1"),
+            String::from("max_connections=400"),
+            format!("port={}", self.port),
+            format!("unix_socket_directories={}", self.directory.display()),
+        ];
+        self.settings = fixed.into_iter().chain(settings.iter().map(ToString::to_string)).collect();
+        self.start_again();
+        self
+    }
+
+    /// Starts the server, which is not running, where it was.
+    pub fn start_again(&mut self) {
+        let log = self.directory.join("log");
+        let log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        let mut server = as_server(Command::new(binaries().join("postgres")), &self.directory);
+        server.args(["-D", "data"]).args(self.settings.iter().flat_map(|s| ["-c", s]));
+        server.stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        let server = self.server.insert(server.spawn().unwrap());
+        let pid = server.id().to_string();
+        self.tell_guard(&pid);
         let started = (0..STARTS).any(|_| {
             std::thread::sleep(PAUSE);
-            is_up()
+            PgConnection::establish(&self.url("postgres")).is_ok()
         });
-        let log = cluster.directory.join("log");
+        let log = self.directory.join("log");
         assert!(started, "PostgreSQL does not start: {}", fs::read_to_string(log).unwrap());
-        cluster
+    }
+
+    /// Ends the server as a crash does.
+    pub fn crash(&mut self) {
+        self.end(Signal::QUIT);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        if let Some(mut server) = self.server.take() {
+            let _ = kill_process(Pid::from_child(&server), signal);
+            let _ = server.wait();
+            self.tell_guard("");
+        }
+    }
+
+    fn tell_guard(&mut self, pid: &str) {
+        let guard = self.guard.stdin.as_mut().unwrap();
+        guard.write_all(format!("{pid}\n").as_bytes()).unwrap();
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -118,31 +172,14 @@ impl Cluster {
         let mut connection = PgConnection::establish(&self.url(database)).unwrap();
         connection.batch_execute(statement).unwrap();
     }
-
-    /// The server's own process.
-    pub fn pid(&self) -> i32 {
-        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
-        file.lines().next().unwrap().parse().unwrap()
-    }
-
-    /// Stops the server, and answers where its data lies.
-    pub fn stop(mut self) -> PathBuf {
-        self.guard.stdin.take().unwrap().write_all(b"keep\n").unwrap();
-        self.guard.wait().unwrap();
-        self.directory.clone()
-    }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.end(Signal::INT);
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
-}
-
-/// A program of the server's, run in `directory`.
-pub fn server_program(name: &str, directory: &Path) -> Command {
-    as_server(Command::new(binaries().join(name)), directory)
 }
 
 /// Where the server's programs are. Without them the tests that need them are left out, aloud, and
@@ -184,12 +221,6 @@ fn as_server(mut command: Command, directory: &Path) -> Command {
         command.uid(user).gid(group);
     }
     command
-}
-
-fn own(directory: &Path) {
-    if let Some((user, group)) = server_user() {
-        std::os::unix::fs::chown(directory, Some(user), Some(group)).unwrap();
-    }
 }
 
 /// The user and group to run as, when this process is root.
