@@ -25,3 +25,5 @@ mod logout;
 mod refresh;
 #[path = "../api/tokens.rs"]
 mod tokens;
+
+mod outage;

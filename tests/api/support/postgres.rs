@@ -1,7 +1,7 @@
 //! A PostgreSQL of the tests' own: started from the server's binaries when the first test asks for
 //! it, stopped and removed when the tests' process ends, however it ends.
 
-#![expect(clippy::disallowed_methods, reason = "PATH and CI are no settings of Doorward's")]
+#![expect(clippy::disallowed_methods, reason = "none of these is a setting of Doorward's")]
 
 use std::env;
 use std::fs;
@@ -182,6 +182,11 @@ impl Drop for Cluster {
     }
 }
 
+/// How long something lasts that a variable may stretch, in seconds.
+pub fn seconds_of(variable: &str) -> Option<Duration> {
+    Some(Duration::from_secs(env::var(variable).ok()?.parse().expect("a number of seconds")))
+}
+
 /// Where the server's programs are. Without them the tests that need them are left out, aloud, and
 /// where that must not be (`CI` is set) they fail.
 fn binaries() -> &'static Path {
@@ -199,7 +204,7 @@ fn binaries() -> &'static Path {
             .collect();
         debian.sort();
         let newest_first = debian.into_iter().rev().map(|(_, path)| path);
-        on_path.into_iter().chain(newest_first).find(|path| path.join("initdb").is_file())
+        newest_first.chain(on_path).find(|path| path.join("initdb").is_file())
     });
     found.as_deref().unwrap_or_else(|| {
         let _ = io::stderr().write_all(

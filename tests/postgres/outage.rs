@@ -1,0 +1,309 @@
+//! The database refused, frozen, cut off, slow, restarted and failed over, under load.
+//!
+//! Whatever happens to it: every request is answered, with its result or with a 503 that says to
+//! try again; nothing that was acknowledged is lost, nothing that was revoked is accepted; and soon
+//! after the database is back, so is the service.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use doorward::clock::Clock;
+use doorward::config::Config;
+use doorward::database::schema::sessions;
+use futures_util::future::join_all;
+
+use crate::support::client::{Call, PASSWORD};
+use crate::support::postgres::{Cluster, seconds_of};
+use crate::support::proxy::{Network, Proxy};
+use crate::support::{Answer, TestApp, Tokens, id, until};
+
+/// How long a fault lasts, unless `DOORWARD_TEST_OUTAGE` says otherwise.
+const OUTAGE: Duration = Duration::from_secs(5);
+
+/// When every answer of the service is its full one again after the database is back: 5 s on a
+/// quiet machine; this one may be busy with other tests.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// Within which a request is answered while the database is not: 3 s on a quiet machine.
+const ANSWER: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_refuses_connections_costs_nothing_that_was_acknowledged() {
+    let (proxy, app) = behind_a_proxy().await;
+    let outage = async || {
+        proxy.set(Network::Refused);
+        lasts().await;
+        proxy.set(Network::Up);
+    };
+    survives("refused", &app, outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_everything_and_never_answers_holds_up_nobody_for_ever() {
+    let (proxy, app) = behind_a_proxy().await;
+    let outage = async || {
+        proxy.set(Network::Frozen);
+        lasts().await;
+        proxy.set(Network::Up);
+    };
+    survives("frozen", &app, outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_break_at_once_are_replaced() {
+    let (proxy, app) = behind_a_proxy().await;
+    let outage = async || {
+        for _ in 0..5 {
+            proxy.cut();
+            tokio::time::sleep(OUTAGE / 10).await;
+        }
+    };
+    survives("cut", &app, outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_too_slow_to_answer_is_given_up_in_time() {
+    let app = TestApp::with(strict).await;
+    let url = app.database().to_owned();
+    let outage = async || {
+        // Every unit waits for this lock, and every connection is in use by one that waits.
+        let mut holder = PgConnection::establish(&url).unwrap();
+        let lock = "BEGIN; LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE";
+        diesel::connection::SimpleConnection::batch_execute(&mut holder, lock).unwrap();
+        lasts().await;
+        drop(holder);
+    };
+    survives("locked", &app, outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::start(&[]);
+    let app = TestApp::on_database(cluster.empty_database(), strict).await;
+    let outage = async || {
+        cluster.crash();
+        lasts().await;
+        cluster.start_again();
+    };
+    survives("crashed", &app, outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_to_a_synchronous_standby_costs_nothing_that_was_acknowledged() {
+    let mut primary = Cluster::start(&["synchronous_standby_names=*", "wal_level=replica"]);
+    let standby = primary.standby();
+    let direct = primary.empty_database();
+    let both = direct.replace(
+        &format!("127.0.0.1:{}", primary.port),
+        &format!("127.0.0.1:{},127.0.0.1:{}", primary.port, standby.port),
+    );
+    let app = TestApp::on_database(both, strict).await;
+    let outage = async || {
+        primary.crash();
+        lasts().await;
+        standby.query("postgres", "SELECT pg_promote()");
+    };
+    survives("failed over", &app, outage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_verified_without_the_database_for_as_long_as_the_policy_allows() {
+    let (proxy, app) = behind_a_proxy().await;
+    let user = app.signed_up().await;
+    let stays = async |app: &TestApp| app.api.sessions.authenticate(&user.tokens.access);
+    stays(&app).await.unwrap();
+    proxy.set(Network::Refused);
+    app.advance(20);
+    stays(&app).await.unwrap();
+    let ready = app.get("/readyz").send().await;
+    ready.assert_problem(503, "not_ready");
+    app.advance(20);
+    let me = app.me(&user.tokens.access).await.assert_status(503);
+    assert_eq!(me.body["transient"], true, "{}", me.text);
+    proxy.set(Network::Up);
+    until(async || user.me().await.status == 200).await;
+    until(async || app.get("/readyz").send().await.status == 200).await;
+}
+
+async fn behind_a_proxy() -> (Proxy, TestApp) {
+    let cluster = Cluster::shared();
+    let proxy = Proxy::to(cluster.port);
+    let app = TestApp::on_database(proxy.url(&cluster.database()), strict).await;
+    (proxy, app)
+}
+
+/// Every refresh rotates, and every replay needs its key.
+fn strict(config: &mut Config) {
+    config.sessions.retry_window = Duration::ZERO;
+    config.sessions.max_per_user = 10_000;
+}
+
+async fn lasts() {
+    tokio::time::sleep(seconds_of("DOORWARD_TEST_OUTAGE").unwrap_or(OUTAGE)).await;
+}
+
+/// What the clients saw.
+#[derive(Default)]
+struct Seen {
+    /// When each full answer and each 503 came.
+    good: Vec<Instant>,
+    refused: Vec<Instant>,
+    slowest: Duration,
+    left: Vec<Tokens>,
+    registered: Vec<String>,
+}
+
+impl Seen {
+    /// Counts an answer, and says whether it is a full one.
+    fn add(&mut self, asked: Instant, answered: Instant, status: u16) -> bool {
+        self.slowest = self.slowest.max(answered - asked);
+        let is_good = status != 503;
+        if is_good { &mut self.good } else { &mut self.refused }.push(answered);
+        is_good
+    }
+}
+
+/// Runs the fault under load, and checks what the top of this file says.
+async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
+    let clock = Clock::system();
+    let user = app.signed_up().await;
+    let mut chains = Vec::new();
+    for _ in 0..6 {
+        chains.push((user.another_session().await, new_key()));
+    }
+    let gone = user.another_session().await;
+    app.post("/logout").bearer(&gone.access).send().await.assert_status(204);
+
+    let seen = Mutex::new(Seen::default());
+    let is_over = AtomicBool::new(false);
+    let load = Load { clock: &clock, seen: &seen, is_over: &is_over };
+    let refreshing = join_all(chains.iter_mut().map(async |(tokens, key)| {
+        while let Some(answer) = load.ask(|| refresh(app, tokens, key)).await {
+            let next = answer.tokens();
+            assert_eq!(next.generation, tokens.generation + 1);
+            (*tokens, *key) = (next, new_key());
+        }
+    }));
+    let leaving = async {
+        let log_in = || log_in(app, &user.email);
+        while let Some(answer) = load.ask(log_in).await {
+            let tokens = answer.tokens();
+            let log_out = || app.post("/logout").bearer(&tokens.access);
+            let Some(answer) = load.ask(log_out).await else { break };
+            // After a 503 the logout may have been made all the same, and be known already.
+            if answer.status != 401 {
+                answer.assert_status(204);
+            }
+            seen.lock().unwrap().left.push(tokens);
+        }
+    };
+    let registering = async {
+        for count in 0.. {
+            let email = format!("{}-{count}@example.com", fault.replace(' ', "-"));
+            let register = || app.post("/register").json(&credentials(&email));
+            let Some(answer) = load.ask(register).await else { break };
+            // After a 503 the account may be there all the same.
+            if answer.status != 409 {
+                answer.assert_status(201);
+            }
+            seen.lock().unwrap().registered.push(email);
+        }
+    };
+    let trying_again = async {
+        while let Some(answer) = load.ask(|| app.get("/me").bearer(&gone.access)).await {
+            answer.assert_problem(401, "token_revoked");
+        }
+    };
+    let (began, back) = tokio::join!(
+        async {
+            until(async || seen.lock().unwrap().good.len() > 50).await;
+            let began = clock.monotonic();
+            outage().await;
+            let back = clock.monotonic();
+            let all_good = async || {
+                let seen = seen.lock().unwrap();
+                let last = seen.refused.iter().max().copied().unwrap_or(began);
+                seen.good.iter().filter(|good| **good > last.max(back)).count() > 100
+            };
+            until(all_good).await;
+            is_over.store(true, Ordering::Relaxed);
+            (began, back)
+        },
+        async { tokio::join!(refreshing, leaving, registering, trying_again) }
+    )
+    .0;
+
+    let seen = seen.into_inner().unwrap();
+    let recovered =
+        seen.refused.iter().max().map_or(Duration::ZERO, |last| *last - back.min(*last));
+    println!(
+        "{fault} for {:.1?}: {} answers and {} times 503, the slowest after {:.2?}; none was 503 \
+         {recovered:.2?} after the return",
+        back - began,
+        seen.good.len(),
+        seen.refused.len(),
+        seen.slowest,
+    );
+    assert!(recovered < RECOVERY, "{recovered:?}");
+    assert!(seen.slowest < ANSWER, "{:?}", seen.slowest);
+    for (tokens, _) in &chains {
+        let session = id(&tokens.session);
+        let stored = app.db().read(move |c| {
+            sessions::table.find(session).select(sessions::generation).first::<i64>(c)
+        });
+        assert_eq!(u64::try_from(stored.await.unwrap()).unwrap(), tokens.generation);
+        app.me(&tokens.access).await.assert_status(200);
+    }
+    for tokens in &seen.left {
+        app.me(&tokens.access).await.assert_problem(401, "token_revoked");
+        app.refresh(&tokens.refresh).await.assert_ended("logout");
+    }
+    for email in &seen.registered {
+        app.register(email, PASSWORD).await.assert_problem(409, "email_taken");
+    }
+}
+
+/// What a client of [`survives`] goes by.
+#[derive(Clone, Copy)]
+struct Load<'a> {
+    clock: &'a Clock,
+    seen: &'a Mutex<Seen>,
+    is_over: &'a AtomicBool,
+}
+
+impl Load<'_> {
+    /// Asks until the answer is not "try again"; nothing when it is over.
+    async fn ask(&self, request: impl Fn() -> Call) -> Option<Answer> {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let asked = self.clock.monotonic();
+            let answer = request().send().await;
+            let answered = self.clock.monotonic();
+            if self.seen.lock().unwrap().add(asked, answered, answer.status) {
+                return Some(answer);
+            }
+            assert_eq!(answer.body["transient"], true, "{}", answer.text);
+            assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+}
+
+fn credentials(email: &str) -> serde_json::Value {
+    serde_json::json!({ "email": email, "password": PASSWORD })
+}
+
+fn log_in(app: &TestApp, email: &str) -> Call {
+    app.post("/login").json(&credentials(email))
+}
+
+fn refresh(app: &TestApp, tokens: &Tokens, key: &str) -> Call {
+    let body = serde_json::json!({ "refresh_token": tokens.refresh });
+    app.post("/refresh").header("idempotency-key", key).json(&body)
+}
+
+fn new_key() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
