@@ -27,3 +27,4 @@ mod refresh;
 mod tokens;
 
 mod outage;
+mod races;

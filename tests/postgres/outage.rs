@@ -15,7 +15,7 @@ use doorward::database::schema::sessions;
 use futures_util::future::join_all;
 
 use crate::support::client::{Call, PASSWORD};
-use crate::support::postgres::{Cluster, seconds_of};
+use crate::support::postgres::{Cluster, number_of};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::{Answer, TestApp, Tokens, id, until};
 
@@ -141,7 +141,7 @@ fn strict(config: &mut Config) {
 }
 
 async fn lasts() {
-    tokio::time::sleep(seconds_of("DOORWARD_TEST_OUTAGE").unwrap_or(OUTAGE)).await;
+    tokio::time::sleep(number_of("DOORWARD_TEST_OUTAGE").map_or(OUTAGE, Duration::from_secs)).await;
 }
 
 /// What the clients saw.

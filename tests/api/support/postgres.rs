@@ -182,9 +182,9 @@ impl Drop for Cluster {
     }
 }
 
-/// How long something lasts that a variable may stretch, in seconds.
-pub fn seconds_of(variable: &str) -> Option<Duration> {
-    Some(Duration::from_secs(env::var(variable).ok()?.parse().expect("a number of seconds")))
+/// A number that a variable may set: how often, or for how many seconds, something is done.
+pub fn number_of(variable: &str) -> Option<u64> {
+    Some(env::var(variable).ok()?.parse().expect("a number"))
 }
 
 /// Where the server's programs are. Without them the tests that need them are left out, aloud, and

@@ -1,0 +1,72 @@
+//! Two nodes, one database, and clients that use one refresh token on both at the same time.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use doorward::database::schema::sessions;
+use futures_util::future::join_all;
+
+use crate::support::postgres::number_of;
+use crate::support::{TestApp, Tokens, id};
+
+/// Races, unless `DOORWARD_TEST_RACES` says otherwise.
+const RACES: u64 = 400;
+
+/// Sessions that race side by side.
+const SESSIONS: u64 = 8;
+
+/// Past the retry window, which is 30 s by default.
+const LATER: u64 = 31;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parallel_uses_of_a_token_on_two_nodes_make_one_lineage() {
+    race(&TestApp::start().await, |_| None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_retry_window_parallel_uses_with_one_key_make_one_lineage() {
+    let strict = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
+    race(&strict, |race| Some(format!("the-key-of-the-race-{race:06}"))).await;
+}
+
+/// Uses each token two to four times at once, on both nodes in turn, and goes on with what they
+/// were answered.
+async fn race(one: &TestApp, key: impl Fn(u64) -> Option<String>) {
+    let other = one.another_node().await;
+    let nodes = [one, &other];
+    let user = one.signed_up().await;
+    let mut lineages = Vec::new();
+    for _ in 0..SESSIONS {
+        lineages.push(user.another_session().await);
+    }
+    let races = number_of("DOORWARD_TEST_RACES").unwrap_or(RACES);
+    for round in 0..races.div_ceil(SESSIONS) {
+        one.advance(LATER);
+        join_all(lineages.iter_mut().zip(0..).map(async |(tokens, lane)| {
+            let race = round * SESSIONS + lane;
+            let key = key(race);
+            let answers = (race..race + 2 + race % 3).map(async |count| {
+                let node = nodes[usize::try_from(count % 2).unwrap()];
+                let answer = match &key {
+                    Some(key) => node.refresh_with_key(&tokens.refresh, key).await,
+                    None => node.refresh(&tokens.refresh).await,
+                };
+                answer.tokens()
+            });
+            let answers = join_all(answers).await;
+            let of = |tokens: &Tokens| (tokens.refresh.clone(), tokens.generation);
+            assert!(answers.iter().all(|answer| of(answer) == of(&answers[0])), "{answers:?}");
+            assert_eq!(answers[0].generation, tokens.generation + 1);
+            *tokens = answers.into_iter().last().unwrap();
+        }))
+        .await;
+    }
+    for tokens in &lineages {
+        assert_eq!(tokens.generation, races.div_ceil(SESSIONS));
+        let session = id(&tokens.session);
+        let row =
+            sessions::table.find(session).select((sessions::generation, sessions::end_reason));
+        let stored = one.db().read(move |c| row.first::<(i64, Option<String>)>(c)).await.unwrap();
+        assert_eq!((u64::try_from(stored.0).unwrap(), stored.1), (tokens.generation, None));
+    }
+}
