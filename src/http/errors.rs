@@ -120,6 +120,7 @@ impl From<AccessError> for Problem {
                 .detail(format!("The access token is refused: {error}.")),
             AccessError::Revoked => Self::new(Code::TokenRevoked),
             AccessError::Stale => Self::new(Code::RevocationsStale),
+            AccessError::KeysUnavailable => Self::new(Code::Unavailable),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Sessions;
 use crate::clock::Timestamp;
 use crate::database::Id;
+use crate::keys::Lookup;
 use crate::revocations::Standing;
 use crate::tokens::{self, TokenError};
 
@@ -27,14 +28,35 @@ pub enum AccessError {
     /// Whether it was revoked cannot be known at the moment.
     #[error("the revocation list is out of date")]
     Stale,
+    /// Its key is not known here, and the database does not say whether there is one.
+    #[error("the signing keys cannot be looked up")]
+    KeysUnavailable,
 }
 
 impl Sessions {
-    /// Checks an access token: signature, claims, time and revocation.
+    /// Checks an access token: signature, claims, time and revocation. One that names an unknown key
+    /// waits for a look at the database; there is no I/O else.
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
+    pub async fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
+        match self.authenticate_by_known_keys(token) {
+            Err(AccessError::Token(TokenError::UnknownKey(kid))) => {
+                match self.keys.look_up(&kid).await {
+                    Lookup::Found => self.authenticate_by_known_keys(token),
+                    Lookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
+                    Lookup::Unanswered => Err(AccessError::KeysUnavailable),
+                }
+            }
+            result => result,
+        }
+    }
+
+    /// Checks an access token without I/O, by the keys that this node knows.
+    ///
+    /// # Errors
+    /// [`AccessError`] names what is wrong with it.
+    pub fn authenticate_by_known_keys(&self, token: &str) -> Result<Access, AccessError> {
         let now = self.clock.now();
         let claims =
             tokens::verify(token, |kid| self.keys.verifying(kid), &self.policy.expected, now)?;
