@@ -12,6 +12,7 @@ pub mod body;
 pub mod caller;
 pub mod door;
 mod errors;
+mod feed;
 pub mod limits;
 mod origin;
 pub mod problem;
@@ -57,6 +58,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         )
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/sessions/{id}").delete(sessions::end))
+        .service(web::resource("/revocations").get(feed::revocations))
         .service(web::resource("/.well-known/jwks.json").get(well_known::jwks))
         .service(web::resource("/.well-known/oauth-authorization-server").get(well_known::metadata))
         .service(web::resource("/openapi.yaml").get(well_known::openapi))

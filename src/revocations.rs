@@ -7,8 +7,9 @@
 //!
 //! A revocation takes effect here after its commit and before its answer, by a hook on the unit
 //! that stores it ([`Revocations::revoke`]): there is no way to store one and forget to apply it.
-//! What other processes store is found by [`follow`].
+//! What other processes store is found by [`follow`]; [`feed`] tells those outside who verify tokens by themselves.
 
+pub mod feed;
 pub mod follow;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::schema::blocklist;
@@ -67,6 +69,8 @@ pub struct Revocations {
     clock: Clock,
     policy: RevocationPolicy,
     mirror: Arc<RwLock<Mirror>>,
+    /// Names this start of this node in the places of the feed.
+    boot: u64,
     /// Told when this node has stored a revocation, for whoever tells the others.
     stored: Arc<Notify>,
 }
@@ -78,6 +82,17 @@ struct Mirror {
     known_at: Instant,
     /// How far this node's clock is from the database's.
     clock_difference: Duration,
+    log: feed::Log,
+}
+
+impl Mirror {
+    /// Lists what is not listed yet, or shall be for longer.
+    fn list(&mut self, id: Id, expires_at: Timestamp) {
+        if self.listed.get(&id).is_none_or(|listed| *listed < expires_at) {
+            self.listed.insert(id, expires_at);
+            self.log.push(feed::Entry { id, expires_at });
+        }
+    }
 }
 
 impl Revocations {
@@ -92,9 +107,10 @@ impl Revocations {
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
         let listed = db.read(listed).await?.into_iter().collect();
-        let mirror = Mirror { listed, known_at, clock_difference: Duration::ZERO };
-        let mirror = Arc::new(RwLock::new(mirror));
-        Ok(Self { db, clock, policy, mirror, stored: Arc::default() })
+        let (clock_difference, log) = (Duration::ZERO, feed::Log::new());
+        let mirror = Arc::new(RwLock::new(Mirror { listed, known_at, clock_difference, log }));
+        let boot = Uuid::new_v4().as_u64_pair().0;
+        Ok(Self { db, clock, policy, mirror, boot, stored: Arc::default() })
     }
 
     /// How a token with these ids stands.
@@ -128,7 +144,7 @@ impl Revocations {
         insert(tx.connection(), id, expires_at, now)?;
         let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
         tx.after_commit(move || {
-            mirror.write().unwrap_or_else(PoisonError::into_inner).listed.insert(id, expires_at);
+            mirror.write().unwrap_or_else(PoisonError::into_inner).list(id, expires_at);
             stored.notify_one();
         });
         Ok(())
@@ -151,7 +167,9 @@ impl Revocations {
         }
         let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
         // Added to, never replaced: what this node revoked after the reading is not in it.
-        mirror.listed.extend(news);
+        for (id, expires_at) in news {
+            mirror.list(id, expires_at);
+        }
         mirror.known_at = mirror.known_at.max(known_at);
     }
 

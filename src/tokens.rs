@@ -9,6 +9,7 @@ mod json;
 mod jti;
 mod jwk;
 mod keys;
+mod spelling;
 #[cfg(test)]
 #[cfg(feature = "server")]
 mod tests;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 pub use jti::TokenId;
 pub use jwk::{Algorithm, Jwk, KeyError, UnknownAlgorithm};
 pub use keys::{SignError, SigningKey, VerifyingKey};
+pub use spelling::{id_of_kid, spelled_in_tokens};
 
 use crate::clock::Timestamp;
 use json::Object;

@@ -21,6 +21,7 @@ const MAY_USE: &str = "
                      passwords tokens refresh_token keys revocations database clock secret
     http          -> accounts sessions keys revocations clock secret
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
+                     tokens::spelled_in_tokens
                      database::StoreError database::Database
     accounts      -> sessions
                      passwords tokens refresh_token keys revocations database clock secret

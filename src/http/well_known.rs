@@ -22,18 +22,23 @@ pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpRespo
     let jwks = api.keys.jwks();
     let max_age = u32::try_from(jwks.max_age.as_secs()).unwrap_or(u32::MAX);
     let cache = CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(max_age)]);
-    let known = request
-        .headers()
-        .get_all(IF_NONE_MATCH)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == jwks.etag);
+    let known = is_known(&request, &jwks.etag);
     let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, jwks.etag.as_str())).insert_header(cache);
     if known {
         return response.finish();
     }
     response.content_type("application/jwk-set+json").body(jwks.body.clone())
+}
+
+/// Whether the caller has what this entity tag names (RFC 9110 13.1.2).
+pub(super) fn is_known(request: &HttpRequest, etag: &str) -> bool {
+    request
+        .headers()
+        .get_all(IF_NONE_MATCH)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
 }
 
 pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {

@@ -1,0 +1,125 @@
+//! `/revocations`: what was revoked, for services that verify access tokens by themselves.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use actix_web::http::header::{
+    ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
+};
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use serde_json::json;
+
+use super::well_known::is_known;
+use super::{Api, HttpSettings};
+use crate::revocations::feed::{Entry, News, Place, Subscription};
+use crate::tokens::spelled_in_tokens;
+
+const EVENT_STREAM: &str = "text/event-stream";
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What a subscriber that is told to come back should wait, in milliseconds.
+const COME_BACK: &str = "retry: 500\n\n";
+
+/// An entry as it is published.
+#[derive(Serialize)]
+struct Revoked {
+    /// The `jti`, `sid` or `kid` that tokens must not have, or the `sub` of those without a `sid`.
+    id: String,
+    /// When it may be forgotten, in seconds since 1970.
+    exp: i64,
+}
+
+impl From<Entry> for Revoked {
+    fn from(entry: Entry) -> Self {
+        // Rounded up: it must not be forgotten early.
+        let exp = entry.expires_at.unix_seconds() + 1;
+        Self { id: spelled_in_tokens(entry.id.uuid()), exp }
+    }
+}
+
+pub(super) async fn revocations(
+    api: web::Data<Api>,
+    settings: web::Data<HttpSettings>,
+    request: HttpRequest,
+) -> HttpResponse {
+    if wants_stream(request.headers()) {
+        let last =
+            request.headers().get(LAST_EVENT_ID).and_then(|id| Place::parse(id.to_str().ok()?));
+        let subscription = api.revocations.subscribe(last.as_ref());
+        return HttpResponse::Ok()
+            .content_type(EVENT_STREAM)
+            .insert_header((CACHE_CONTROL, "no-store"))
+            // Nginx would keep events back until its buffer is full.
+            .insert_header(("x-accel-buffering", "no"))
+            .streaming(events(subscription, settings));
+    }
+    snapshot(&api, &request)
+}
+
+/// RFC 9110 12.5.1, as far as it matters: whoever names the type wants it.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(ACCEPT).filter_map(|field| field.to_str().ok());
+    fields.flat_map(|field| field.split(',')).any(|range| {
+        range.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(EVENT_STREAM))
+    })
+}
+
+fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
+    let age = api.revocations.staleness().as_secs_f64();
+    let (place, entries) = api.revocations.snapshot();
+    let etag = format!("\"{place}\"");
+    let is_known = is_known(request, &etag);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response
+        .insert_header((ETAG, etag))
+        .insert_header((CACHE_CONTROL, "private, no-cache"))
+        .insert_header((VARY, HeaderValue::from_static("accept")))
+        .insert_header(("doorward-age", age.to_string()));
+    if is_known {
+        return response.finish();
+    }
+    let revoked: Vec<Revoked> = entries.into_iter().map(Revoked::from).collect();
+    response.json(json!({ "age": age, "revoked": revoked }))
+}
+
+/// The events of a subscription, until it is too slow or this server stops.
+fn events(
+    subscription: Subscription,
+    settings: web::Data<HttpSettings>,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::unfold(Some((subscription, settings)), |state| async {
+        let (mut subscription, settings) = state?;
+        let is_over = settings.draining.load(Ordering::Relaxed);
+        let news = if is_over { None } else { subscription.next().await };
+        let Some(news) = news else {
+            return Some((Ok(Bytes::from_static(COME_BACK.as_bytes())), None));
+        };
+        let event = Bytes::from(event(&news, &subscription.place()));
+        Some((Ok(event), Some((subscription, settings))))
+    })
+}
+
+/// One event as the HTML standard writes it (9.2.5). JSON has no line ends of its own.
+fn event(news: &News, place: &Place) -> String {
+    let (name, data) = match news {
+        News::Listed(entries) => ("snapshot", list(entries)),
+        News::Revoked(entries) => ("revoked", list(entries)),
+        News::Current(age) => ("current", json!({ "age": age.as_secs_f64() }).to_string()),
+    };
+    let mut text = String::with_capacity(data.len() + 64);
+    let id = match news {
+        // Whoever comes back from the middle of the list has to begin anew.
+        News::Listed(_) => String::new(),
+        News::Revoked(_) | News::Current(_) => format!("id: {place}\n"),
+    };
+    let _ = write!(text, "event: {name}\n{id}data: {data}\n\n");
+    text
+}
+
+fn list(entries: &[Entry]) -> String {
+    let revoked: Vec<Revoked> = entries.iter().copied().map(Revoked::from).collect();
+    serde_json::to_string(&revoked).unwrap_or_default()
+}

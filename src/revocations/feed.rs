@@ -1,0 +1,263 @@
+//! What this node's list learns, in order, for whoever follows it from outside.
+//!
+//! A subscriber gets the whole list, and then whatever is added; the list never takes anything back,
+//! so adding it all up is right in any order and however often. What is new stands in a log of
+//! bounded length. Each subscriber is a place in it and nothing more: one that reads too slowly is
+//! overtaken by the log's beginning and told to come back, and nobody waits for it. The whole list,
+//! for those who begin, is copied once for many of them: an older copy and the log since then say the
+//! same as a new one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::{Mirror, Revocations};
+use crate::clock::Timestamp;
+use crate::database::Id;
+
+/// Entries of the log. At 200 revocations a second, 50 s: longer than a subscriber takes to come
+/// back, and than a connection is kept that takes nothing.
+const LOG: usize = 10_000;
+
+/// A copy of the whole list serves until it is so many entries old.
+const COPY_AGE: u64 = 5_000;
+
+/// Entries in one piece of news at most.
+const PIECE: usize = 500;
+
+/// How often a subscriber is told that it knows everything. It may take silence of twice that for a
+/// broken connection.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// The least time between two pieces of news: what is revoked meanwhile goes out together.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One line of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The token, session, client or key that was revoked.
+    pub id: Id,
+    /// When it may be forgotten: no token that it concerns is alive then.
+    pub expires_at: Timestamp,
+}
+
+/// Something to tell a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A part of the whole list.
+    Listed(Vec<Entry>),
+    /// What has been added.
+    Revoked(Vec<Entry>),
+    /// Everything that was revoked up to this long ago, on every node, has been told.
+    Current(Duration),
+}
+
+/// What the list learnt, in order.
+pub(super) struct Log {
+    /// The number of the first entry.
+    first: u64,
+    entries: VecDeque<Entry>,
+    /// The whole list as it was when the log ended at this number.
+    copy: Option<(u64, Arc<[Entry]>)>,
+    end: watch::Sender<u64>,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        let (first, entries) = (0, VecDeque::new());
+        Self { first, entries, copy: None, end: watch::Sender::new(0) }
+    }
+
+    pub(super) fn push(&mut self, entry: Entry) {
+        if self.entries.len() == LOG {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        self.entries.push_back(entry);
+        self.end.send_replace(self.first + length(&self.entries));
+    }
+
+    fn end(&self) -> u64 {
+        self.first + length(&self.entries)
+    }
+
+    /// Some of the entries from this number on; nothing when they are not there any more.
+    fn since(&self, number: u64) -> Option<Vec<Entry>> {
+        let skipped = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        (skipped <= self.entries.len())
+            .then(|| self.entries.iter().skip(skipped).take(PIECE).copied().collect())
+    }
+}
+
+fn length(entries: &VecDeque<Entry>) -> u64 {
+    entries.len().try_into().unwrap_or(u64::MAX)
+}
+
+/// A place in the feed. What it names it names for this start of this node only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    boot: u64,
+    number: u64,
+}
+
+impl Place {
+    /// Reads what [`Place`]'s `Display` wrote; nothing for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (boot, number) = text.split_once('.')?;
+        let boot = (boot.len() == 16).then(|| u64::from_str_radix(boot, 16).ok())??;
+        Some(Self { boot, number: number.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}.{}", self.boot, self.number)
+    }
+}
+
+/// Somebody who follows the feed.
+pub struct Subscription {
+    revocations: Revocations,
+    number: u64,
+    /// What has still to be told of the whole list.
+    copy: Option<(Arc<[Entry]>, usize)>,
+    told_at: Option<Instant>,
+    current_at: Option<Instant>,
+    end: watch::Receiver<u64>,
+}
+
+impl Revocations {
+    /// The whole list, and the place that it goes up to.
+    #[must_use]
+    pub fn snapshot(&self) -> (Place, Vec<Entry>) {
+        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        (self.place(mirror.log.end()), mirror.entries().collect())
+    }
+
+    /// Follows the feed: from `after` on if that place is still known, else from the beginning.
+    #[must_use]
+    pub fn subscribe(&self, after: Option<&Place>) -> Subscription {
+        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            after.filter(|place| place.boot == self.boot && place.number >= mirror.log.first);
+        let (number, copy) = if let Some(place) = known {
+            (place.number.min(mirror.log.end()), None)
+        } else {
+            let (number, copy) = mirror.copy();
+            (number, Some((copy, 0)))
+        };
+        let end = mirror.log.end.subscribe();
+        let revocations = self.clone();
+        Subscription { revocations, number, copy, told_at: None, current_at: None, end }
+    }
+
+    const fn place(&self, number: u64) -> Place {
+        Place { boot: self.boot, number }
+    }
+}
+
+impl Mirror {
+    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.listed.iter().map(|(&id, &expires_at)| Entry { id, expires_at })
+    }
+
+    /// A copy of the list that is not too old, and the number at which its log goes on.
+    fn copy(&mut self) -> (u64, Arc<[Entry]>) {
+        let end = self.log.end();
+        let fresh = self.log.copy.take().filter(|(number, _)| end - number < COPY_AGE);
+        let copy = fresh.unwrap_or_else(|| (end, self.entries().collect()));
+        self.log.copy.insert(copy).clone()
+    }
+}
+
+impl Subscription {
+    /// The place up to which everything has been told.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.revocations.place(self.number)
+    }
+
+    /// Waits for the next thing to tell. Nothing when the subscriber was too slow: it has to come
+    /// back and begin anew.
+    pub async fn next(&mut self) -> Option<News> {
+        if let Some(piece) = self.next_of_copy() {
+            return Some(News::Listed(piece));
+        }
+        loop {
+            self.end.mark_unchanged();
+            let (news, age) = self.look()?;
+            let now = self.revocations.clock.monotonic();
+            let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+            if !news.is_empty() {
+                if let Some(rest) = since(self.told_at).and_then(|told| PAUSE.checked_sub(told)) {
+                    sleep(rest).await;
+                    self.told_at = None;
+                    continue;
+                }
+                self.number += u64::try_from(news.len()).unwrap_or(u64::MAX);
+                self.told_at = Some(now);
+                return Some(News::Revoked(news));
+            }
+            let Some(rest) = since(self.current_at).and_then(|at| HEARTBEAT.checked_sub(at)) else {
+                self.current_at = Some(now);
+                return Some(News::Current(age));
+            };
+            let _ = timeout(rest, self.end.changed()).await;
+        }
+    }
+
+    fn next_of_copy(&mut self) -> Option<Vec<Entry>> {
+        let (copy, told) = self.copy.as_mut()?;
+        let piece: Vec<Entry> = copy.iter().skip(*told).take(PIECE).copied().collect();
+        *told += piece.len();
+        if piece.is_empty() {
+            self.copy = None;
+            return None;
+        }
+        Some(piece)
+    }
+
+    /// What is new from here on, and how old that knowledge is.
+    fn look(&self) -> Option<(Vec<Entry>, Duration)> {
+        let mirror = self.revocations.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        Some((mirror.log.since(self.number)?, self.revocations.age(&mirror)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u64) -> Entry {
+        let id = Id::from(uuid::Uuid::from_u128(number.into()));
+        Entry { id, expires_at: Timestamp::from_unix_seconds(1) }
+    }
+
+    #[test]
+    fn a_log_of_bounded_length_says_what_it_has_lost() {
+        let mut log = Log::new();
+        let count = u64::try_from(LOG).unwrap() + 3;
+        (0..count).for_each(|number| log.push(entry(number)));
+        assert_eq!(log.entries.len(), LOG);
+        assert_eq!(log.end(), count);
+        assert_eq!(log.since(2), None);
+        assert_eq!(log.since(3).unwrap()[0], entry(3));
+        assert_eq!(log.since(count - 1).unwrap(), [entry(count - 1)]);
+        assert_eq!(log.since(count).unwrap(), []);
+        assert_eq!(log.since(count + 1), None);
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        let place = Place { boot: 0xfe, number: 7 };
+        assert_eq!(place.to_string(), "00000000000000fe.7");
+        assert_eq!(Place::parse("00000000000000fe.7"), Some(place));
+        for other in ["", "7", "fe.7", "00000000000000fe.", "00000000000000fe.-1", "x"] {
+            assert_eq!(Place::parse(other), None, "{other}");
+        }
+    }
+}
