@@ -34,7 +34,7 @@ use crate::revocations::follow::FollowBy;
 use crate::revocations::{RevocationPolicy, Revocations, WhenStale};
 use crate::secret::Purpose;
 use crate::sessions::{SessionPolicy, Sessions};
-use crate::tokens::Expected;
+use crate::tokens::{self, Expected};
 
 /// How often the file is looked at for what other processes revoked.
 const WATCH: Duration = Duration::from_millis(100);
@@ -249,7 +249,12 @@ impl App {
         let Self { running, tasks, api, .. } = self;
         let watch = api.db.watch().map_err(io::Error::other)?;
         let background = async {
-            tokio::join!(tasks.follow(watch), tasks.maintain(), tasks.purge());
+            tokio::join!(
+                tasks.follow(watch),
+                tasks.maintain(),
+                tasks.replace_revoked_key(),
+                tasks.purge()
+            );
         };
         tokio::select! {
             result = running.until(stop) => result,
@@ -402,6 +407,20 @@ impl Tasks {
             self.limits.register.sweep();
             self.limits.password.sweep();
             self.api.refresh_limit.sweep();
+        }
+    }
+
+    /// Takes over another signing key as soon as the one in use is given up, on whichever node.
+    async fn replace_revoked_key(&self) {
+        let Api { keys, revocations, .. } = &self.api;
+        let mut changes = revocations.changes();
+        while changes.changed().await.is_ok() {
+            let signing = tokens::id_of_kid(keys.signing().kid());
+            if signing.is_some_and(|id| revocations.lists(id.into()))
+                && let Err(error) = keys.maintain().await
+            {
+                tracing::error!(%error, "the signing key that was given up is still in use");
+            }
         }
     }
 

@@ -8,33 +8,30 @@
 //! Private keys are sealed under a key derived from the master secret: a stolen database signs
 //! nothing.
 
+mod generate;
 mod lookup;
-
-pub use lookup::Lookup;
+pub mod operate;
+mod rows;
+mod schedule;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair,
-};
-use aws_lc_rs::{encoding::AsDer as _, rand::SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use diesel::prelude::*;
 use zeroize::Zeroizing;
 
-use crate::clock::{Clock, Timestamp};
-use crate::database::schema::signing_keys;
-use crate::database::{AnyConnection, Database, StoreError};
+pub use lookup::Lookup;
+pub use schedule::State;
+
+use crate::clock::Clock;
+use crate::database::{Database, StoreError};
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
-
-/// Time beyond the JWKS cache's and the tokens' own: for clocks that differ, caches that refresh
-/// late, and nodes that look after their keys once a minute.
-const MARGIN: Duration = Duration::from_secs(180);
+use generate::generate;
+use rows::KeyRow;
+use schedule::{Schedule, schedule};
 
 /// The settings of the life cycle.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +151,7 @@ impl Ring {
             verifying.insert(row.kid.clone(), Arc::new(key));
             published.push(jwk);
         }
-        let active = rows.iter().find(|row| row.state == State::Active.as_str());
+        let active = rows.iter().find(|row| row.is(State::Active));
         let signing = active
             .ok_or_else(|| KeysError::Unusable("(none)".into(), "no key is active".into()))?
             .open(seal)?;
@@ -174,69 +171,6 @@ pub struct Seal {
     pub previous: Option<DerivedKey>,
 }
 
-/// Where a key stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Published, waiting until every cache has it.
-    Next,
-    /// Signs.
-    Active,
-    /// Verifies what it signed.
-    Retired,
-}
-
-impl State {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Active => "active",
-            Self::Retired => "retired",
-        }
-    }
-}
-
-/// What is to be done now, in this order.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Schedule {
-    remove: Vec<String>,
-    retire: Option<String>,
-    activate: Option<String>,
-    create: Option<State>,
-}
-
-/// The life cycle: what the rows, at this moment, call for.
-fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> Schedule {
-    let publish = policy.jwks_max_age + MARGIN;
-    let find = |state: State| rows.iter().find(|row| row.state == state.as_str());
-    let mut schedule = Schedule {
-        remove: rows
-            .iter()
-            .filter(|row| {
-                row.retired_at.is_some_and(|at| at.plus(policy.token_life + MARGIN) < now)
-            })
-            .map(|row| row.kid.clone())
-            .collect(),
-        ..Schedule::default()
-    };
-    match (find(State::Active), find(State::Next)) {
-        // Nobody can have cached a JWKS without it.
-        (None, None) => schedule.create = Some(State::Active),
-        (None, Some(next)) => schedule.activate = Some(next.kid.clone()),
-        (Some(active), Some(next)) if next.created_at.plus(publish) <= now => {
-            schedule.retire = Some(active.kid.clone());
-            schedule.activate = Some(next.kid.clone());
-        }
-        (Some(_), Some(_)) => {}
-        (Some(active), None) => {
-            let due = active.activated_at.unwrap_or(active.created_at).plus(policy.lifetime);
-            if due.minus(publish) <= now || active.alg != policy.algorithm.as_str() {
-                schedule.create = Some(State::Next);
-            }
-        }
-    }
-    schedule
-}
-
 /// Carries the schedule out and answers the rows as they are then.
 async fn carry_out(
     db: &Database,
@@ -244,7 +178,7 @@ async fn carry_out(
     seal: &Seal,
     policy: &KeyPolicy,
 ) -> Result<Vec<KeyRow>, KeysError> {
-    let rows = db.read(load).await?;
+    let rows = db.read(rows::load).await?;
     let wanted = schedule(&rows, policy, clock.now());
     if wanted == Schedule::default() {
         return Ok(rows);
@@ -258,27 +192,20 @@ async fn carry_out(
     let rows = db
         .write(move |tx| {
             let (c, now) = (tx.connection(), clock.now());
-            let rows = load(c)?;
-            let todo = schedule(&rows, &policy, now);
+            let todo = schedule(&rows::load(c)?, &policy, now);
             for kid in &todo.remove {
-                diesel::delete(signing_keys::table.find(kid)).execute(c)?;
+                rows::delete(c, kid)?;
             }
             if let Some(kid) = &todo.retire {
-                set_state(c, kid, State::Retired)?;
-                diesel::update(signing_keys::table.find(kid))
-                    .set(signing_keys::retired_at.eq(now))
-                    .execute(c)?;
+                rows::retire(c, kid, now)?;
             }
             if let Some(kid) = &todo.activate {
-                set_state(c, kid, State::Active)?;
-                diesel::update(signing_keys::table.find(kid))
-                    .set(signing_keys::activated_at.eq(now))
-                    .execute(c)?;
+                rows::activate(c, kid, now)?;
             }
             if let (Some(state), Some(new)) = (todo.create, &spare) {
-                insert(c, new, state, policy.algorithm, now)?;
+                rows::insert(c, new, state, now)?;
             }
-            load(c)
+            rows::load(c)
         })
         .await?;
     tracing::info!(event = "signing_keys_changed", keys = rows.len());
@@ -289,7 +216,7 @@ async fn carry_out(
 /// dropped.
 async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     let mut changed = Vec::new();
-    for row in db.read(load).await? {
+    for row in db.read(rows::load).await? {
         if seal.current.open(&row.sealed, row.kid.as_bytes()).is_err() {
             let plain = seal.open(&row.sealed, &row.kid)?;
             changed.push((row.kid.clone(), seal.current.seal(&plain, row.kid.as_bytes())));
@@ -298,9 +225,7 @@ async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     if !changed.is_empty() {
         db.write(move |tx| {
             for (kid, sealed) in &changed {
-                diesel::update(signing_keys::table.find(kid))
-                    .set(signing_keys::sealed.eq(sealed))
-                    .execute(tx.connection())?;
+                rows::reseal(tx.connection(), kid, sealed)?;
             }
             Ok(())
         })
@@ -316,170 +241,5 @@ impl Seal {
             .chain(previous)
             .find_map(|key| key.open(sealed, kid.as_bytes()).ok())
             .ok_or(KeysError::WrongSecret)
-    }
-}
-
-struct NewKey {
-    kid: String,
-    sealed: Vec<u8>,
-    jwk: String,
-}
-
-async fn generate(algorithm: Algorithm, seal: &Seal) -> Result<NewKey, KeysError> {
-    let failed =
-        |cause: &dyn std::fmt::Display| KeysError::Unusable("(new)".into(), cause.to_string());
-    let der = tokio::task::spawn_blocking(move || pkcs8(algorithm))
-        .await
-        .map_err(|e| failed(&e))?
-        .map_err(|e| failed(&e))?;
-    let key = SigningKey::from_pkcs8(algorithm, &der).map_err(|e| failed(&e))?;
-    let jwk = serde_json::to_string(key.jwk()).map_err(|e| failed(&e))?;
-    let sealed = seal.current.seal(&der, key.kid().as_bytes());
-    Ok(NewKey { kid: key.kid().to_owned(), sealed, jwk })
-}
-
-/// A new private key in PKCS#8.
-fn pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, aws_lc_rs::error::Unspecified> {
-    let der = match algorithm {
-        Algorithm::Es256 => {
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?
-                .as_ref()
-                .to_vec()
-        }
-        Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())?.as_ref().to_vec(),
-        // 3072 bits are good beyond 2030 (NIST SP 800-57 part 1, table 2).
-        Algorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa3072)?.as_der()?.as_ref().to_vec(),
-    };
-    Ok(Zeroizing::new(der))
-}
-
-#[derive(Clone, Queryable)]
-struct KeyRow {
-    kid: String,
-    alg: String,
-    sealed: Vec<u8>,
-    jwk: String,
-    state: String,
-    created_at: Timestamp,
-    activated_at: Option<Timestamp>,
-    retired_at: Option<Timestamp>,
-}
-
-impl KeyRow {
-    fn open(&self, seal: &Seal) -> Result<SigningKey, KeysError> {
-        let algorithm = self.alg.parse().map_err(|e| self.unusable(&e))?;
-        let der = seal.open(&self.sealed, &self.kid)?;
-        SigningKey::from_pkcs8(algorithm, &der).map_err(|e| self.unusable(&e))
-    }
-
-    fn unusable(&self, cause: &dyn std::fmt::Display) -> KeysError {
-        KeysError::Unusable(self.kid.clone(), cause.to_string())
-    }
-}
-
-fn load(connection: &mut AnyConnection) -> QueryResult<Vec<KeyRow>> {
-    signing_keys::table.order(signing_keys::created_at.desc()).load(connection)
-}
-
-fn set_state(connection: &mut AnyConnection, kid: &str, state: State) -> QueryResult<usize> {
-    diesel::update(signing_keys::table.find(kid))
-        .set(signing_keys::state.eq(state.as_str()))
-        .execute(connection)
-}
-
-/// Inserts the key unless another node was first: one key at most is active, and one is next.
-fn insert(
-    connection: &mut AnyConnection,
-    new: &NewKey,
-    state: State,
-    algorithm: Algorithm,
-    now: Timestamp,
-) -> QueryResult<usize> {
-    let activated_at = (state == State::Active).then_some(now.as_micros());
-    let row = (
-        signing_keys::kid.eq(&new.kid),
-        signing_keys::alg.eq(algorithm.as_str()),
-        signing_keys::sealed.eq(&new.sealed),
-        signing_keys::jwk.eq(&new.jwk),
-        signing_keys::state.eq(state.as_str()),
-        signing_keys::created_at.eq(now),
-        signing_keys::activated_at.eq(activated_at),
-    );
-    let table = signing_keys::table;
-    match connection {
-        AnyConnection::Sqlite(c) => {
-            diesel::insert_into(table).values(row).on_conflict_do_nothing().execute(c)
-        }
-        AnyConnection::Postgres(c) => {
-            diesel::insert_into(table).values(row).on_conflict_do_nothing().execute(c)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: KeyPolicy = KeyPolicy {
-        algorithm: Algorithm::Es256,
-        lifetime: Duration::from_secs(90 * 86400),
-        jwks_max_age: Duration::from_secs(600),
-        token_life: Duration::from_secs(630),
-    };
-
-    fn row(kid: &str, state: State, at: i64) -> KeyRow {
-        let at = Timestamp::from_unix_seconds(at);
-        KeyRow {
-            kid: kid.into(),
-            alg: "ES256".into(),
-            sealed: Vec::new(),
-            jwk: String::new(),
-            state: state.as_str().into(),
-            created_at: at,
-            activated_at: (state != State::Next).then_some(at),
-            retired_at: (state == State::Retired).then_some(at),
-        }
-    }
-
-    fn at(rows: &[KeyRow], seconds: i64) -> Schedule {
-        schedule(rows, &POLICY, Timestamp::from_unix_seconds(seconds))
-    }
-
-    #[test]
-    fn an_empty_database_gets_an_active_key() {
-        assert_eq!(at(&[], 0), Schedule { create: Some(State::Active), ..Schedule::default() });
-    }
-
-    #[test]
-    fn a_new_key_is_published_a_cache_life_before_the_old_one_is_due() {
-        let rows = [row("a", State::Active, 0)];
-        let due = 90 * 86400 - 780;
-        assert_eq!(at(&rows, due - 1), Schedule::default());
-        assert_eq!(at(&rows, due), Schedule { create: Some(State::Next), ..Schedule::default() });
-    }
-
-    #[test]
-    fn a_new_key_signs_only_when_every_cache_has_it() {
-        let rows = [row("a", State::Active, 0), row("b", State::Next, 1000)];
-        assert_eq!(at(&rows, 1779), Schedule::default());
-        let turn = Schedule {
-            retire: Some("a".into()),
-            activate: Some("b".into()),
-            ..Schedule::default()
-        };
-        assert_eq!(at(&rows, 1780), turn);
-    }
-
-    #[test]
-    fn a_retired_key_stays_until_its_last_token_has_expired() {
-        let rows = [row("a", State::Retired, 1000), row("b", State::Active, 1000)];
-        assert_eq!(at(&rows, 1810), Schedule::default());
-        assert_eq!(at(&rows, 1811), Schedule { remove: vec!["a".into()], ..Schedule::default() });
-    }
-
-    #[test]
-    fn another_algorithm_in_the_configuration_publishes_a_key_for_it() {
-        let rows = [KeyRow { alg: "EdDSA".into(), ..row("a", State::Active, 0) }];
-        assert_eq!(at(&rows, 1), Schedule { create: Some(State::Next), ..Schedule::default() });
     }
 }

@@ -128,6 +128,12 @@ impl Revocations {
         }
     }
 
+    /// Whether this id is on the list, as far as this node knows.
+    #[must_use]
+    pub fn lists(&self, id: Id) -> bool {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner).listed.contains_key(&id)
+    }
+
     /// How long ago the list was last known to be complete.
     #[must_use]
     pub fn staleness(&self) -> Duration {

@@ -155,6 +155,12 @@ impl Revocations {
         Subscription { revocations, number, copy, told_at: None, current_at: None, end }
     }
 
+    /// Changes whenever something is listed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner).log.end.subscribe()
+    }
+
     const fn place(&self, number: u64) -> Place {
         Place { boot: self.boot, number }
     }

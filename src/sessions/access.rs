@@ -58,8 +58,11 @@ impl Sessions {
     /// [`AccessError`] names what is wrong with it.
     pub fn authenticate_by_known_keys(&self, token: &str) -> Result<Access, AccessError> {
         let now = self.clock.now();
-        let claims =
-            tokens::verify(token, |kid| self.keys.verifying(kid), &self.policy.expected, now)?;
+        // A key that was given up is on the list, though it may be in the ring for a moment yet.
+        let is_listed =
+            |kid: &str| tokens::id_of_kid(kid).is_some_and(|id| self.revocations.lists(id.into()));
+        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !is_listed(kid));
+        let claims = tokens::verify(token, key, &self.policy.expected, now)?;
         // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
         // longer one must not outlive it.
         if now >= Timestamp::from_unix_seconds(claims.iat).plus(self.policy.token_lifetime) {

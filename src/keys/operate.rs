@@ -1,0 +1,118 @@
+//! What an operator does to signing keys: look at them, bring the next rotation forward, and give up
+//! a key that others may know.
+
+use super::generate::{NewKey, generate};
+use super::rows::{self, KeyRow};
+use super::{Keys, KeysError, State};
+use crate::clock::Timestamp;
+use crate::database::Tx;
+use diesel::QueryResult;
+
+/// A signing key, as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// Its name in tokens and in the JWKS.
+    pub kid: String,
+    /// What it signs with.
+    pub alg: String,
+    /// Where it stands in its life: `next`, `active` or `retired`.
+    pub state: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it goes on to its next state: a next key signs, an active one gets a published
+    /// successor, a retired one is removed.
+    pub until: Option<Timestamp>,
+}
+
+/// A key that is ready to take the place of one that is given up.
+pub struct Spare(NewKey);
+
+/// What became of a key that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// The key that signs now.
+    pub signing: String,
+}
+
+impl Keys {
+    /// Every published key, the newest first.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn list(&self) -> Result<Vec<KeyStatus>, KeysError> {
+        let rows = self.db.read(rows::load).await?;
+        Ok(rows.iter().map(|row| self.status(row)).collect())
+    }
+
+    /// Publishes the next key now, unless there is one already; it signs when every cache of the
+    /// JWKS has it. The next key.
+    ///
+    /// # Errors
+    /// [`KeysError`]; the keys stay as they were.
+    pub async fn rotate(&self) -> Result<KeyStatus, KeysError> {
+        let new = generate(self.policy.algorithm, &self.seal).await?;
+        let clock = self.clock.clone();
+        let rows = self
+            .db
+            .write(move |tx| {
+                rows::insert(tx.connection(), &new, State::Next, clock.now())?;
+                rows::load(tx.connection())
+            })
+            .await?;
+        let next = rows.iter().find(|row| row.is(State::Next));
+        let missing = || KeysError::Unusable("(new)".into(), "it is not there".into());
+        next.map(|row| self.status(row)).ok_or_else(missing)
+    }
+
+    /// Makes a key that can take the place of one that is given up ([`Keys::remove`]).
+    ///
+    /// # Errors
+    /// [`KeysError::Unusable`] when the system cannot make one.
+    pub async fn spare(&self) -> Result<Spare, KeysError> {
+        generate(self.policy.algorithm, &self.seal).await.map(Spare)
+    }
+
+    /// Removes a key in the caller's unit of work, and lets another sign at once if it was the one
+    /// that did: the next key, or else the spare one. Nothing when there is no such key.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn remove(
+        &self,
+        tx: &mut Tx<'_>,
+        kid: &str,
+        spare: &Spare,
+        now: Timestamp,
+    ) -> QueryResult<Option<Removed>> {
+        let c = tx.connection();
+        if rows::delete(c, kid)? == 0 {
+            return Ok(None);
+        }
+        let left = rows::load(c)?;
+        let find = |state: State| left.iter().find(|row| row.is(state));
+        let signing = match (find(State::Active), find(State::Next)) {
+            (Some(active), _) => active.kid.clone(),
+            (None, Some(next)) => {
+                rows::activate(c, &next.kid, now)?;
+                next.kid.clone()
+            }
+            (None, None) => {
+                rows::insert(c, &spare.0, State::Active, now)?;
+                spare.0.kid.clone()
+            }
+        };
+        Ok(Some(Removed { signing }))
+    }
+
+    fn status(&self, row: &KeyRow) -> KeyStatus {
+        let until = if row.is(State::Next) {
+            Some(self.policy.signs_from(row))
+        } else if row.is(State::Active) {
+            Some(self.policy.successor_at(row))
+        } else {
+            self.policy.removed_at(row)
+        };
+        let KeyRow { kid, alg, state, created_at, .. } = row.clone();
+        KeyStatus { kid, alg, state, created_at, until }
+    }
+}

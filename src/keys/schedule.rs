@@ -1,0 +1,164 @@
+//! The life cycle of a signing key, as a pure function of the stored rows and the time.
+
+use std::time::Duration;
+
+use super::KeyPolicy;
+use super::rows::KeyRow;
+use crate::clock::Timestamp;
+
+/// Time beyond the JWKS cache's and the tokens' own: for clocks that differ, caches that refresh
+/// late, and nodes that look after their keys once a minute.
+pub(super) const MARGIN: Duration = Duration::from_secs(180);
+
+/// Where a key stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Published, waiting until every cache has it.
+    Next,
+    /// Signs.
+    Active,
+    /// Verifies what it signed.
+    Retired,
+}
+
+impl State {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// What is to be done now, in this order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Schedule {
+    pub remove: Vec<String>,
+    pub retire: Option<String>,
+    pub activate: Option<String>,
+    pub create: Option<State>,
+}
+
+/// The life cycle: what the rows, at this moment, call for.
+pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> Schedule {
+    let find = |state: State| rows.iter().find(|row| row.is(state));
+    let mut schedule = Schedule {
+        remove: rows
+            .iter()
+            .filter(|row| policy.removed_at(row).is_some_and(|at| at < now))
+            .map(|row| row.kid.clone())
+            .collect(),
+        ..Schedule::default()
+    };
+    match (find(State::Active), find(State::Next)) {
+        // Nobody can have cached a JWKS without it.
+        (None, None) => schedule.create = Some(State::Active),
+        (None, Some(next)) => schedule.activate = Some(next.kid.clone()),
+        (Some(active), Some(next)) if policy.signs_from(next) <= now => {
+            schedule.retire = Some(active.kid.clone());
+            schedule.activate = Some(next.kid.clone());
+        }
+        (Some(_), Some(_)) => {}
+        (Some(active), None) => {
+            if policy.successor_at(active) <= now || active.alg != policy.algorithm.as_str() {
+                schedule.create = Some(State::Next);
+            }
+        }
+    }
+    schedule
+}
+
+impl KeyPolicy {
+    /// How long a key is published before it signs: until no cache is without it.
+    fn publish(&self) -> Duration {
+        self.jwks_max_age + MARGIN
+    }
+
+    /// When a next key begins to sign.
+    pub(super) fn signs_from(&self, next: &KeyRow) -> Timestamp {
+        next.created_at.plus(self.publish())
+    }
+
+    /// When an active key's successor is published.
+    pub(super) fn successor_at(&self, active: &KeyRow) -> Timestamp {
+        let since = active.activated_at.unwrap_or(active.created_at);
+        since.plus(self.lifetime).minus(self.publish())
+    }
+
+    /// When a retired key is removed: after the last token that it signed.
+    pub(super) fn removed_at(&self, row: &KeyRow) -> Option<Timestamp> {
+        row.retired_at.map(|at| at.plus(self.token_life + MARGIN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::Algorithm;
+
+    const POLICY: KeyPolicy = KeyPolicy {
+        algorithm: Algorithm::Es256,
+        lifetime: Duration::from_secs(90 * 86400),
+        jwks_max_age: Duration::from_secs(600),
+        token_life: Duration::from_secs(630),
+    };
+
+    fn row(kid: &str, state: State, at: i64) -> KeyRow {
+        let at = Timestamp::from_unix_seconds(at);
+        KeyRow {
+            kid: kid.into(),
+            alg: "ES256".into(),
+            sealed: Vec::new(),
+            jwk: String::new(),
+            state: state.as_str().into(),
+            created_at: at,
+            activated_at: (state != State::Next).then_some(at),
+            retired_at: (state == State::Retired).then_some(at),
+        }
+    }
+
+    fn at(rows: &[KeyRow], seconds: i64) -> Schedule {
+        schedule(rows, &POLICY, Timestamp::from_unix_seconds(seconds))
+    }
+
+    #[test]
+    fn an_empty_database_gets_an_active_key() {
+        assert_eq!(at(&[], 0), Schedule { create: Some(State::Active), ..Schedule::default() });
+    }
+
+    #[test]
+    fn a_new_key_is_published_a_cache_life_before_the_old_one_is_due() {
+        let rows = [row("a", State::Active, 0)];
+        let due = 90 * 86400 - 780;
+        assert_eq!(at(&rows, due - 1), Schedule::default());
+        assert_eq!(at(&rows, due), Schedule { create: Some(State::Next), ..Schedule::default() });
+    }
+
+    #[test]
+    fn a_new_key_signs_only_when_every_cache_has_it() {
+        let rows = [row("a", State::Active, 0), row("b", State::Next, 1000)];
+        assert_eq!(at(&rows, 1779), Schedule::default());
+        let turn = Schedule {
+            retire: Some("a".into()),
+            activate: Some("b".into()),
+            ..Schedule::default()
+        };
+        assert_eq!(at(&rows, 1780), turn);
+    }
+
+    #[test]
+    fn a_retired_key_stays_until_its_last_token_has_expired() {
+        let rows = [row("a", State::Retired, 1000), row("b", State::Active, 1000)];
+        assert_eq!(at(&rows, 1810), Schedule::default());
+        assert_eq!(at(&rows, 1811), Schedule { remove: vec!["a".into()], ..Schedule::default() });
+    }
+
+    #[test]
+    fn another_algorithm_in_the_configuration_publishes_a_key_for_it() {
+        let rows = [KeyRow { alg: "EdDSA".into(), ..row("a", State::Active, 0) }];
+        assert_eq!(at(&rows, 1), Schedule { create: Some(State::Next), ..Schedule::default() });
+    }
+}
