@@ -7,6 +7,7 @@ mod complete;
 mod crash;
 mod faults;
 mod http;
+mod keys;
 mod limits;
 mod login;
 mod logout;

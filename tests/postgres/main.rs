@@ -15,6 +15,8 @@ mod accounts;
 mod crash;
 #[path = "../api/http.rs"]
 mod http;
+#[path = "../api/keys.rs"]
+mod keys;
 #[path = "../api/limits.rs"]
 mod limits;
 #[path = "../api/login.rs"]

@@ -13,6 +13,7 @@ use doorward::sessions::access::AccessError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::keys::{give_up, kid_of};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::{Cluster, number_of};
 use crate::support::proxy::{Network, Proxy};
@@ -167,6 +168,22 @@ async fn a_key_that_another_node_made_is_looked_up_and_unknown_ones_seldom() {
     assert_eq!(one.api.keys.look_up("no-such-key").await, Lookup::Unknown);
     one.me(&tokens.access).await.assert_problem(401, "invalid_token");
     until(async || one.me(&tokens.access).await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_one_node_gave_up_is_refused_by_the_other() {
+    let one = TestApp::start().await;
+    let other = one.another_node().await;
+    let user = one.signed_up().await;
+    let kid = kid_of(&user.tokens.access);
+    let signing = give_up(&one, &kid).await.unwrap();
+    until(async || other.me(&user.tokens.access).await.status == 401).await;
+    until(async || other.api.keys.signing().kid() == signing).await;
+    let tokens = other.log_in(&user.email, PASSWORD).await.tokens();
+    for node in [&one, &other] {
+        node.me(&tokens.access).await.assert_status(200);
+        node.me(&user.tokens.access).await.assert_problem(401, "invalid_token");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

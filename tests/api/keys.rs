@@ -1,0 +1,138 @@
+//! Signing keys on their way: published before they sign, kept until their last token has expired,
+//! and given up at once when somebody else may know them.
+
+use std::time::Duration;
+
+use doorward::clock::Timestamp;
+use jsonwebtoken::jwk::JwkSet;
+use serde_json::Value;
+
+use crate::support::client::PASSWORD;
+use crate::support::{Answer, TestApp, until};
+
+/// Between two refreshes of [`a_client_that_caches_the_key_set_as_it_says_can_verify_every_token`].
+const STEP: u64 = 2;
+
+#[tokio::test]
+async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
+    let app = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
+    let mut user = app.signed_up().await;
+    let mut caches = Vec::new();
+    let mut signed_by = Vec::new();
+    for step in 0..1000 {
+        if step % 30 == 0 {
+            // As the service does once a minute.
+            app.api.keys.maintain().await.unwrap();
+        }
+        if step == 100 {
+            let next = app.api.keys.rotate().await.unwrap();
+            assert_eq!(next.state, "next");
+            // Asking again changes nothing.
+            assert_eq!(app.api.keys.rotate().await.unwrap().kid, next.kid);
+        }
+        if caches.len() < 12 && step % 25 == 0 {
+            caches.push(Cache::fetch(&app).await);
+        }
+        user.refresh().await.assert_status(200);
+        for cache in &mut caches {
+            let kid = cache.verify(&app, &user.tokens.access).await;
+            if signed_by.last() != Some(&kid) {
+                signed_by.push(kid);
+            }
+        }
+        app.advance(STEP);
+    }
+    assert_eq!(signed_by.len(), 2, "it took over in between, once: {signed_by:?}");
+    let left: Vec<String> =
+        app.api.keys.list().await.unwrap().into_iter().map(|key| key.state).collect();
+    assert_eq!(left, ["active"], "the key before is removed");
+}
+
+#[tokio::test]
+async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
+    let app = TestApp::start().await;
+    let mut user = app.signed_up().await;
+    let kid = kid_of(&user.tokens.access);
+    assert_eq!(give_up(&app, &kid).await.as_deref(), Some(kid_in_use(&app).await.as_str()));
+    user.me().await.assert_problem(401, "invalid_token");
+    // The session goes on, and so do new ones.
+    user.refresh().await.assert_status(200);
+    assert_ne!(kid_of(&user.tokens.access), kid);
+    user.me().await.assert_status(200);
+    app.log_in(&user.email, PASSWORD).await.assert_status(200);
+    let published = app.get("/.well-known/jwks.json").send().await.text;
+    assert!(!published.contains(&kid), "{published}");
+    assert_eq!(give_up(&app, &kid).await, None, "it is gone already");
+    assert_eq!(give_up(&app, "no-such-key").await, None);
+}
+
+#[tokio::test]
+async fn the_next_key_takes_the_place_of_one_that_was_given_up() {
+    let app = TestApp::start().await;
+    let user = app.signed_up().await;
+    let next = app.api.keys.rotate().await.unwrap().kid;
+    assert_eq!(give_up(&app, &kid_of(&user.tokens.access)).await, Some(next));
+}
+
+/// Gives a key up as the command does, and answers the one that signs then.
+pub async fn give_up(app: &TestApp, kid: &str) -> Option<String> {
+    let (keys, revocations) = (app.api.keys.clone(), app.api.revocations.clone());
+    let spare = keys.spare().await.unwrap();
+    let (own, now) = (kid.to_owned(), app.clock.now());
+    let removed = app.db().write(move |tx| {
+        let removed = keys.remove(tx, &own, &spare, now)?;
+        if let (Some(_), Some(id)) = (&removed, doorward::tokens::id_of_kid(&own)) {
+            revocations.revoke(tx, id.into(), now)?;
+        }
+        Ok(removed)
+    });
+    let signing = removed.await.unwrap()?.signing;
+    until(async || app.api.keys.signing().kid() == signing).await;
+    Some(signing)
+}
+
+async fn kid_in_use(app: &TestApp) -> String {
+    app.api.keys.signing().kid().to_owned()
+}
+
+/// The `kid` of a token.
+pub fn kid_of(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
+/// A key set, kept as long as its headers allow and no longer.
+struct Cache {
+    set: JwkSet,
+    until: Timestamp,
+}
+
+impl Cache {
+    async fn fetch(app: &TestApp) -> Self {
+        let answer = app.get("/.well-known/jwks.json").send().await.assert_status(200);
+        let max_age = max_age(&answer);
+        let set = serde_json::from_value(answer.body).unwrap();
+        Self { set, until: app.clock.now().plus(max_age) }
+    }
+
+    /// Verifies a token as a library does, and says which key signed it.
+    async fn verify(&mut self, app: &TestApp, token: &str) -> String {
+        if app.clock.now() >= self.until {
+            *self = Self::fetch(app).await;
+        }
+        let kid = kid_of(token);
+        let known = self.set.find(&kid).unwrap_or_else(|| panic!("{kid} is not in the key set"));
+        let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
+        rules.set_audience(&["doorward"]);
+        // The test's clock is not the machine's.
+        rules.validate_exp = false;
+        let key = jsonwebtoken::DecodingKey::from_jwk(known).unwrap();
+        jsonwebtoken::decode::<Value>(token, &key, &rules).unwrap();
+        kid
+    }
+}
+
+fn max_age(answer: &Answer) -> Duration {
+    let cache = answer.header("cache-control").unwrap();
+    let seconds = cache.split(", ").find_map(|part| part.strip_prefix("max-age=")).unwrap();
+    Duration::from_secs(seconds.parse().unwrap())
+}
