@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::schema::signing_keys;
-use crate::database::{AnyConnection, Database, StoreError};
+use crate::database::{AnyConnection, Database, StoreError, Tx};
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
 
@@ -374,6 +374,15 @@ impl KeyRow {
 
 fn load(connection: &mut AnyConnection) -> QueryResult<Vec<KeyRow>> {
     signing_keys::table.order(signing_keys::created_at.desc()).load(connection)
+}
+
+/// Deletes every signing key, in the caller's unit of work; how many. No token that they signed is
+/// accepted by a node that starts afterwards: it makes a new key.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<usize> {
+    diesel::delete(signing_keys::table).execute(tx.connection())
 }
 
 fn set_state(connection: &mut AnyConnection, kid: &str, state: State) -> QueryResult<usize> {
