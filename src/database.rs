@@ -72,7 +72,7 @@ pub enum OpenError {
         cause: String,
     },
     /// There is no such SQLite file, and none was to be made.
-    #[error("there is no database at {0}; check the path")]
+    #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
     Missing(String),
     /// Its schema is of a later version.
     #[error(

@@ -149,8 +149,10 @@ impl Schema {
                 (Some(wanted), None) => {
                     if part.is_whole() {
                         settled.insert(part.table.clone());
+                        format!("{part} is missing")
+                    } else {
+                        format!("{part} is missing: `{wanted}`")
                     }
-                    format!("{part} is missing: `{wanted}`")
                 }
                 (None, _) => {
                     if part.is_whole() {
