@@ -36,6 +36,8 @@ pub use settings::{
     Tokens, WhenStale,
 };
 
+use crate::database::DatabaseUrl;
+use crate::secret::Secret;
 use layers::Layers;
 
 /// The settings in force, and where they came from.
@@ -79,6 +81,15 @@ pub struct Flags {
 /// [`ConfigError`] when a setting is unknown or invalid, or a file cannot be read.
 pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
     load_from(flags, std::env::vars_os(), Path::new(""))
+}
+
+/// The database that a flag names.
+///
+/// # Errors
+/// [`ConfigError`] when the URL is not one of SQLite's or PostgreSQL's.
+pub fn database_of(flag: &str, url: &str) -> Result<DatabaseUrl, ConfigError> {
+    DatabaseUrl::parse(&Secret::new(url.to_owned()))
+        .map_err(|error| ConfigError::new(format!("flag {flag}"), error.problem, error.remedy))
 }
 
 fn load_from(

@@ -9,6 +9,8 @@
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
 
 mod connection;
+pub mod copy;
+mod drift;
 mod link;
 mod migrations;
 mod postgres;
@@ -29,6 +31,7 @@ use diesel::r2d2::ManageConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 pub use connection::{AnyConnection, MultiBackend};
+pub use drift::{SchemaReport, check};
 pub use link::Link;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
@@ -70,6 +73,9 @@ pub enum OpenError {
         /// What the system said.
         cause: String,
     },
+    /// There is no such SQLite file, and none was to be made.
+    #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
+    Missing(String),
     /// Its schema is of a later version.
     #[error(
         "the database has migration {0}, which this version does not know; run the version that made it, or a newer one"
@@ -77,7 +83,7 @@ pub enum OpenError {
     Newer(String),
     /// Its schema is of an earlier version and migrations at start are off.
     #[error(
-        "the database lacks migration {0} and migrating at start is off; set database.migrate = true"
+        "the database lacks migration {0} and migrating at start is off; run `doorward db migrate`, or set database.migrate = true"
     )]
     Pending(String),
     /// A migration failed.
@@ -136,16 +142,9 @@ impl Database {
     /// # Errors
     /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        if settings.url.is_exposed() {
-            tracing::warn!(
-                "the connection to the database goes to another machine and is not encrypted"
-            );
-        }
+        settings.url.warn_if_exposed();
         let manager = Manager::new(settings, PATIENCE);
-        let mut first = manager.connect().map_err(|error| OpenError::Unreachable {
-            at: format!("{:?}", settings.url),
-            cause: error.to_string(),
-        })?;
+        let mut first = manager.open()?;
         migrations::bring_up_to_date(&mut first, settings.migrate)?;
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(_) => Backend::Sqlite {
@@ -160,6 +159,15 @@ impl Database {
             )),
         };
         Ok(Self(Arc::new(backend)))
+    }
+
+    /// The same, for a database that must be there: a SQLite file is not made.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        settings.url.must_exist()?;
+        Self::open(settings)
     }
 
     /// Runs a unit that only reads.
@@ -241,6 +249,15 @@ pub enum Watch {
     File(FileWatch),
     /// PostgreSQL's.
     Server(Link),
+}
+
+/// Applies the migrations that are pending and answers their names.
+///
+/// # Errors
+/// [`OpenError`] when the database cannot be reached, or a migration fails; nothing has changed
+/// then.
+pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
+    migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
 }
 
 /// Notices commits to the SQLite file by `PRAGMA data_version`, which changes whenever another

@@ -1,5 +1,8 @@
 //! The command line.
 
+#[path = "main/db.rs"]
+mod db;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -30,6 +33,9 @@ enum Command {
     Serve,
     /// Print the settings in force, with secrets hidden
     Config,
+    /// The database: its schema, copies, backups
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// The master secret
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -65,6 +71,11 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             })
         }
         Command::Config => print(&config::load(flags)?.to_toml()?),
+        Command::Db(command) => {
+            let config = config::load(flags)?.config;
+            let _log = start_log(&config.log)?;
+            db::run(command, &config)
+        }
         Command::Secret(SecretCommand::New) => {
             print(&format!("{}\n", *MasterSecret::generate().to_text()))
         }

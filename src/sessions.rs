@@ -418,6 +418,16 @@ impl Sessions {
     }
 }
 
+/// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how
+/// many. What their access tokens are still good for is for the caller to end: a list of so many
+/// ids would be too long for every node and verifier.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
+    rows::end_every(tx.connection(), EndReason::BackupRestored, now)
+}
+
 /// The row that this token belongs to by its id and its family secret.
 fn row_of(tx: &mut Tx<'_>, token: &RefreshToken) -> QueryResult<Option<rows::Row>> {
     let row = rows::find(tx.connection(), token.session.into())?;

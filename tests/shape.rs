@@ -52,6 +52,7 @@ const LIVES_IN: &str = "
     argon2            -> passwords
     zxcvbn            -> passwords
     tracing_appender  -> main
+    indicatif         -> main
     std::env          -> config
     rustix            -> passwords config
     libc              -> passwords config

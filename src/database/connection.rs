@@ -11,7 +11,7 @@ use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::BigInt;
 
 use super::url::with_defaults;
-use super::{DatabaseSettings, DatabaseUrl};
+use super::{DatabaseSettings, DatabaseUrl, OpenError};
 
 pub use multi::{AnyConnection, MultiBackend};
 
@@ -54,6 +54,47 @@ impl Manager {
             ),
         };
         Self { url: settings.url.clone(), setup }
+    }
+
+    /// For the command line, where a statement may take as long as it takes. The journal stays as
+    /// it is: a service sets it when it opens the file.
+    pub(super) fn unhurried(url: &DatabaseUrl) -> Self {
+        url.warn_if_exposed();
+        let setup = match url {
+            DatabaseUrl::Sqlite(_) => {
+                "PRAGMA busy_timeout = 10000;
+                 PRAGMA synchronous = FULL;
+                 PRAGMA foreign_keys = ON;"
+            }
+            DatabaseUrl::Postgres(_) => {
+                "SET statement_timeout = 0;
+                 SET lock_timeout = 10000;
+                 SET idle_in_transaction_session_timeout = 0;"
+            }
+        };
+        Self { url: url.clone(), setup: setup.to_owned() }
+    }
+
+    /// Connects to a database that is there: a SQLite file is not made.
+    pub(super) fn connect_existing(&self) -> Result<AnyConnection, OpenError> {
+        self.url.must_exist()?;
+        self.open()
+    }
+
+    /// [`ManageConnection::connect`], with an error that says what to do.
+    pub(super) fn open(&self) -> Result<AnyConnection, OpenError> {
+        self.connect().map_err(|error| OpenError::Unreachable {
+            at: format!("{:?}", self.url),
+            cause: error.to_string(),
+        })
+    }
+
+    /// The same, unable to write where SQLite can be told so.
+    pub(super) fn looking_only(self) -> Self {
+        match self.url {
+            DatabaseUrl::Sqlite(_) => self.read_only(),
+            DatabaseUrl::Postgres(_) => self,
+        }
     }
 
     /// The same, for connections that must not write.

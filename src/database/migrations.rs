@@ -1,9 +1,11 @@
 //! The schema's versions, embedded in the binary: one folder a database, with the same names.
 
 use diesel::connection::{Connection as _, SimpleConnection as _};
-use diesel::migration::{Migration as _, MigrationSource, MigrationVersion};
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{AnyConnection, OpenError};
@@ -11,14 +13,28 @@ use super::{AnyConnection, OpenError};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
+/// Where diesel notes what was applied.
+pub(super) const NOTES: &str = "__diesel_schema_migrations";
+
 /// Held while migrating, so that many nodes may start at once: the letters "doorward" as a number.
 const ADVISORY_LOCK: i64 = 0x646f_6f72_7761_7264;
 
-/// Applies what is pending, or says why not.
+/// How a database stands to the versions that this binary knows, each in the order of its making.
+#[derive(Debug, Default)]
+pub(super) struct Versions {
+    /// Known and applied.
+    pub applied: Vec<String>,
+    /// Known and not applied.
+    pub pending: Vec<String>,
+    /// Applied and not known.
+    pub newer: Vec<String>,
+}
+
+/// Applies what is pending, or says why not. Answers what it applied.
 pub(super) fn bring_up_to_date(
     connection: &mut AnyConnection,
     migrate: bool,
-) -> Result<(), OpenError> {
+) -> Result<Vec<String>, OpenError> {
     match connection {
         // One transaction that holds the write lock from its start: a second process waits, then
         // finds it done.
@@ -40,25 +56,115 @@ fn apply<DB, C>(
     connection: &mut C,
     embedded: EmbeddedMigrations,
     migrate: bool,
-) -> Result<(), OpenError>
+) -> Result<Vec<String>, OpenError>
 where
     DB: diesel::backend::Backend,
     C: MigrationHarness<DB>,
     EmbeddedMigrations: MigrationSource<DB>,
 {
-    let known = MigrationSource::<DB>::migrations(&embedded).map_err(failed)?;
-    let known: Vec<MigrationVersion<'static>> =
-        known.iter().map(|migration| migration.name().version().as_owned()).collect();
+    let known = sorted::<DB>(&embedded)?;
     let applied = connection.applied_migrations().map_err(failed)?;
-    if let Some(newer) = applied.iter().find(|version| !known.contains(version)) {
-        return Err(OpenError::Newer(newer.to_string()));
-    }
-    let pending = known.iter().find(|version| !applied.contains(version));
-    if let (Some(pending), false) = (pending, migrate) {
-        return Err(OpenError::Pending(pending.to_string()));
-    }
+    let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
+    let versions = compare(&known, &applied);
+    versions.is_current(migrate)?;
     connection.run_pending_migrations(embedded).map_err(failed)?;
+    Ok(versions.pending)
+}
+
+impl Versions {
+    /// # Errors
+    /// [`OpenError::Newer`], and [`OpenError::Pending`] unless that is all right.
+    pub(super) fn is_current(&self, pending_is_all_right: bool) -> Result<(), OpenError> {
+        match (self.newer.first(), self.pending.first()) {
+            (Some(newer), _) => Err(OpenError::Newer(newer.clone())),
+            (None, Some(pending)) if !pending_is_all_right => {
+                Err(OpenError::Pending(pending.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+/// How the database stands, found out without changing it (diesel's own way makes [`NOTES`]).
+pub(super) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenError> {
+    let there = match connection {
+        AnyConnection::Sqlite(_) => {
+            "SELECT name AS version FROM sqlite_master WHERE name = '__diesel_schema_migrations'"
+        }
+        AnyConnection::Postgres(_) => {
+            "SELECT tablename::text AS version FROM pg_tables \
+             WHERE schemaname = current_schema() AND tablename = '__diesel_schema_migrations'"
+        }
+    };
+    let applied = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
+    let mut load = |query| diesel::sql_query(query).load::<Applied>(connection);
+    let applied = if load(there)?.is_empty() { Vec::new() } else { load(applied)? };
+    let applied: Vec<String> = applied.into_iter().map(|row| row.version).collect();
+    Ok(match connection {
+        AnyConnection::Sqlite(_) => compare(&sorted::<Sqlite>(&SQLITE)?, &applied),
+        AnyConnection::Postgres(_) => compare(&sorted::<Pg>(&POSTGRES)?, &applied),
+    })
+}
+
+/// Runs the migrations of these names, and takes no note of them.
+pub(super) fn replay(connection: &mut AnyConnection, names: &[String]) -> Result<(), OpenError> {
+    fn chosen<DB: diesel::backend::Backend>(
+        embedded: &EmbeddedMigrations,
+        names: &[String],
+    ) -> Result<impl Iterator<Item = Box<dyn Migration<DB>>>, OpenError>
+    where
+        EmbeddedMigrations: MigrationSource<DB>,
+    {
+        let known = sorted::<DB>(embedded)?.into_iter();
+        Ok(known.filter(|migration| names.contains(&migration.name().to_string())))
+    }
+    match connection {
+        AnyConnection::Sqlite(connection) => {
+            for migration in chosen::<Sqlite>(&SQLITE, names)? {
+                migration.run(connection).map_err(failed)?;
+            }
+        }
+        AnyConnection::Postgres(connection) => {
+            for migration in chosen::<Pg>(&POSTGRES, names)? {
+                migration.run(connection).map_err(failed)?;
+            }
+        }
+    }
     Ok(())
+}
+
+fn sorted<DB: diesel::backend::Backend>(
+    embedded: &EmbeddedMigrations,
+) -> Result<Vec<Box<dyn Migration<DB>>>, OpenError>
+where
+    EmbeddedMigrations: MigrationSource<DB>,
+{
+    let mut known = MigrationSource::<DB>::migrations(embedded).map_err(failed)?;
+    known.sort_by_key(|migration| migration.name().version().as_owned());
+    Ok(known)
+}
+
+fn compare<DB: diesel::backend::Backend>(
+    known: &[Box<dyn Migration<DB>>],
+    applied: &[String],
+) -> Versions {
+    let mut versions = Versions::default();
+    for migration in known {
+        let is_applied = applied.contains(&migration.name().version().to_string());
+        let list = if is_applied { &mut versions.applied } else { &mut versions.pending };
+        list.push(migration.name().to_string());
+    }
+    let is_known = |version: &&String| {
+        known.iter().any(|migration| migration.name().version().to_string() == **version)
+    };
+    versions.newer = applied.iter().filter(|version| !is_known(version)).cloned().collect();
+    versions
 }
 
 fn failed(error: impl std::fmt::Display) -> OpenError {

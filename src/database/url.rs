@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::OpenError;
 use crate::secret::Secret;
 
 /// Whether this build can encrypt its connections to PostgreSQL.
@@ -83,9 +84,27 @@ impl DatabaseUrl {
         }
     }
 
+    /// Refuses a SQLite file that is not there, which connecting would make.
+    pub(super) fn must_exist(&self) -> Result<(), OpenError> {
+        match self {
+            Self::Sqlite(path) if !path.is_file() => {
+                Err(OpenError::Missing(path.display().to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn warn_if_exposed(&self) {
+        if self.is_exposed() {
+            tracing::warn!(
+                "the connection to the database goes to another machine and is not encrypted"
+            );
+        }
+    }
+
     /// Whether what is said to the database may be read on the way: it is on another machine, and
     /// the URL does not insist on encryption.
-    pub(super) fn is_exposed(&self) -> bool {
+    fn is_exposed(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
             Self::Postgres(url) => {

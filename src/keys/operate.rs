@@ -34,6 +34,15 @@ pub struct Removed {
     pub signing: String,
 }
 
+/// Deletes every signing key, in the caller's unit of work; how many. No token that they signed is
+/// accepted by a node that starts afterwards: it makes a new key.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<usize> {
+    rows::delete_all(tx.connection())
+}
+
 impl Keys {
     /// Every published key, the newest first.
     ///

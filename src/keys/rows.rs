@@ -46,6 +46,10 @@ pub(super) fn delete(connection: &mut AnyConnection, kid: &str) -> QueryResult<u
     diesel::delete(signing_keys::table.find(kid)).execute(connection)
 }
 
+pub(super) fn delete_all(connection: &mut AnyConnection) -> QueryResult<usize> {
+    diesel::delete(signing_keys::table).execute(connection)
+}
+
 pub(super) fn retire(
     connection: &mut AnyConnection,
     kid: &str,

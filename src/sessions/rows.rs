@@ -173,6 +173,17 @@ pub(super) fn end(
         .optional()
 }
 
+/// Ends every session that has not ended, and says how many those were.
+pub(super) fn end_every(
+    connection: &mut AnyConnection,
+    reason: EndReason,
+    now: Timestamp,
+) -> QueryResult<usize> {
+    diesel::update(sessions::table.filter(sessions::revoked_at.is_null()))
+        .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
+        .execute(connection)
+}
+
 type SessionColumns =
     (Id, Option<String>, Option<String>, Option<String>, Timestamp, Timestamp, Timestamp);
 

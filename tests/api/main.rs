@@ -5,6 +5,7 @@
 mod accounts;
 mod complete;
 mod crash;
+mod data;
 mod faults;
 mod http;
 mod keys;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::binary::Doorward;
 use crate::support::binary::doorward;
+use crate::support::fenced;
 
 const README: &str = include_str!("../../README.md");
 const SESSION: &str = include_str!("../../src/app/session.sh");
@@ -51,13 +52,6 @@ fn who_starts_it_reads_the_same_lines_with_the_right_address() {
     let (status, printed, _) = service.stop();
     assert!(status.success());
     assert!(printed.contains(&session), "{printed}");
-}
-
-/// The fenced block of a Markdown text that begins with `start`.
-fn fenced(markdown: &str, start: &str) -> Option<String> {
-    let mut blocks = markdown.split("```").skip(1).step_by(2);
-    let of = |block: &str| block.split_once('\n').map(|(_, lines)| lines.to_owned());
-    blocks.find_map(|block| of(block).filter(|lines| lines.starts_with(start)))
 }
 
 fn bash(script: &str, home: &Path) -> String {

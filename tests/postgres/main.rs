@@ -13,6 +13,8 @@ mod support;
 mod accounts;
 #[path = "../api/crash.rs"]
 mod crash;
+#[path = "../api/data.rs"]
+mod data;
 #[path = "../api/http.rs"]
 mod http;
 #[path = "../api/keys.rs"]
@@ -28,6 +30,7 @@ mod refresh;
 #[path = "../api/tokens.rs"]
 mod tokens;
 
+mod copy;
 mod nodes;
 mod outage;
 mod races;

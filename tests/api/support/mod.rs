@@ -39,3 +39,10 @@ pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
         assert!(waited.is_ok(), "still waiting at {caller}");
     }
 }
+
+/// The fenced block of a Markdown text that begins with `start`.
+pub fn fenced(markdown: &str, start: &str) -> Option<String> {
+    let mut blocks = markdown.split("```").skip(1).step_by(2);
+    let of = |block: &str| block.split_once('\n').map(|(_, lines)| lines.to_owned());
+    blocks.find_map(|block| of(block).filter(|lines| lines.starts_with(start)))
+}

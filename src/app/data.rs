@@ -1,0 +1,83 @@
+//! What is done with the data beside serving it: the work behind `doorward db`.
+
+use std::time::Duration;
+
+use super::database_settings;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
+use crate::{keys, sessions};
+
+pub use crate::database::SchemaReport;
+pub use crate::database::copy::{Compared, CopyError, Progress, Side, Step, compare, copy};
+
+/// One statement changes every session's row, however many there are.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// Why it was not done: one line that says what, and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database was opened and then failed.
+    #[error(
+        "the database failed ({0}); the log has the cause: stop Doorward on every node, and run this \
+         again"
+    )]
+    Store(#[from] StoreError),
+}
+
+/// Applies the migrations that the configured database lacks, and answers their names.
+///
+/// # Errors
+/// [`DataError`]; nothing has changed then.
+pub fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
+    let url = config.database()?;
+    if let DatabaseUrl::Sqlite(_) = url {
+        // As a start does: a database without its secret would later look as if that were lost.
+        config.create_data_dir()?;
+        config.master_secret()?;
+    }
+    Ok(database::migrate(&url)?)
+}
+
+/// Looks for what is wrong with the configured database's schema, and changes nothing.
+///
+/// # Errors
+/// [`DataError`] when it cannot be looked at.
+pub fn check(config: &Config) -> Result<SchemaReport, DataError> {
+    Ok(database::check(&config.database()?)?)
+}
+
+/// What [`restored`] did.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored {
+    /// Sessions that were ended.
+    pub sessions: usize,
+    /// Signing keys that were removed.
+    pub keys: usize,
+}
+
+/// Makes an older backup safe to serve: in one unit of work ends every session, and removes the
+/// signing keys with which access tokens were signed that the backup knows nothing of. Doing it
+/// twice does no harm.
+///
+/// # Errors
+/// [`DataError`]; nothing has changed then, unless the connection broke in the very moment of the
+/// commit.
+pub fn restored(config: &Config) -> Result<Restored, DataError> {
+    let mut settings = database_settings(config)?;
+    settings.statement_timeout = PATIENCE;
+    actix_web::rt::System::new().block_on(async {
+        let db = Database::open_existing(&settings)?;
+        let restored = db.write(move |tx| {
+            let sessions = sessions::end_every_session(tx, Clock::system().now())?;
+            Ok(Restored { sessions, keys: keys::operate::remove_all(tx)? })
+        });
+        Ok(restored.await?)
+    })
+}

@@ -1,0 +1,435 @@
+//! Everything moved from one database to another, of either kind, and compared.
+//!
+//! Both sides are held still meanwhile: nothing is written to the source that would not be copied,
+//! and the target is filled in one transaction, which is committed only when what was read back
+//! from it equals the source. So a copy that is interrupted, wherever, leaves the target as it was.
+
+mod rows;
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
+
+use diesel::QueryResult;
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Bool};
+
+pub use rows::Sum;
+
+use super::connection::Manager;
+use super::migrations;
+use super::{AnyConnection, DatabaseUrl, OpenError};
+use crate::secret::random_bytes;
+use rows::{Table, tables};
+
+/// One of the two databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that is read.
+    Source,
+    /// The one that is filled.
+    Target,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        })
+    }
+}
+
+/// Why nothing was copied, or nothing compared: each says what to do. The target is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A database cannot be used.
+    #[error("the {0}: {1}")]
+    Open(Side, OpenError),
+    /// Its schema is not that of this version.
+    #[error(
+        "the {0} lacks migration {1}; run `doorward db migrate --database-url URL` with its URL \
+         first"
+    )]
+    Outdated(Side, String),
+    /// The target has rows of its own.
+    #[error(
+        "the target is not empty: its table {0} has rows; name a new database, or make this one anew \
+         if all that it holds is from a first start (nothing was changed)"
+    )]
+    NotEmpty(&'static str),
+    /// Both URLs lead to one database.
+    #[error("the source and the target are the same database; name two")]
+    Same,
+    /// Somebody else is writing.
+    #[error(
+        "the {0} is in use ({1}); stop Doorward on every node, then try again (nothing was changed)"
+    )]
+    Busy(Side, String),
+    /// A statement failed on the way.
+    #[error("the {0} failed ({1}); nothing was changed, try again when that is mended")]
+    Failed(Side, String),
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The table at hand.
+    pub table: &'static str,
+    /// What is done with it.
+    pub step: Step,
+    /// Rows that are done.
+    pub done: u64,
+    /// Rows that there are.
+    pub of: u64,
+}
+
+/// What is done with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Its rows go from the source to the target.
+    Copy,
+    /// They are read and added up.
+    Compare(Side),
+}
+
+/// A table on both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// Its name.
+    pub table: &'static str,
+    /// Its rows in the source.
+    pub source: Sum,
+    /// Its rows in the target.
+    pub target: Sum,
+}
+
+impl Compared {
+    /// Whether both sides hold the same rows.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.source == self.target
+    }
+}
+
+/// Copies everything into a target that holds nothing, and answers every table as it is on both
+/// sides. Nothing was copied if they differ.
+///
+/// # Errors
+/// [`CopyError`]; the target is as it was.
+pub fn copy(
+    from: &DatabaseUrl,
+    to: &DatabaseUrl,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Vec<Compared>, CopyError> {
+    refuse_same_file(from, to)?;
+    let mut source = End::existing(Side::Source, from)?;
+    source.refuse_outdated()?;
+    source.hold_still()?;
+    let mut target = End::open(Side::Target, to)?;
+    refuse_same_server(&mut source, &mut target)?;
+    // Before the migration, too: a target with rows is left as it is.
+    target.refuse_rows()?;
+    let migrated = migrations::bring_up_to_date(&mut target.connection, true);
+    migrated.map_err(|error| CopyError::Open(Side::Target, error))?;
+    target.hold_still()?;
+    target.refuse_rows()?;
+
+    let mut compared = Vec::new();
+    for table in tables() {
+        let copied = copy_table(&mut source, &mut target, &table, watch)?;
+        let read_back = target.sum(&table, watch)?;
+        compared.push(Compared { table: table.name, source: copied, target: read_back });
+    }
+    target.end(compared.iter().all(Compared::is_equal))?;
+    // Only now may the source be written to again.
+    source.end(false)?;
+    Ok(compared)
+}
+
+/// Compares two databases and changes neither.
+///
+/// # Errors
+/// [`CopyError`] when one cannot be read.
+pub fn compare(
+    from: &DatabaseUrl,
+    to: &DatabaseUrl,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Vec<Compared>, CopyError> {
+    refuse_same_file(from, to)?;
+    let mut source = End::existing(Side::Source, from)?;
+    let mut target = End::existing(Side::Target, to)?;
+    source.refuse_outdated()?;
+    target.refuse_outdated()?;
+    source.look()?;
+    refuse_same_server(&mut source, &mut target)?;
+    target.look()?;
+    let mut compared = Vec::new();
+    for table in tables() {
+        let name = table.name;
+        let (source, target) = (source.sum(&table, watch)?, target.sum(&table, watch)?);
+        compared.push(Compared { table: name, source, target });
+    }
+    Ok(compared)
+}
+
+fn copy_table(
+    source: &mut End,
+    target: &mut End,
+    table: &Table,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Sum, CopyError> {
+    source.each_page(table, Step::Copy, watch, |page| {
+        let written = table.insert(&mut target.connection, page);
+        written.map_err(|error| target.failed(&error))
+    })
+}
+
+/// A connection to one of the two.
+struct End {
+    side: Side,
+    connection: AnyConnection,
+}
+
+impl End {
+    fn existing(side: Side, url: &DatabaseUrl) -> Result<Self, CopyError> {
+        let connection = Manager::unhurried(url).connect_existing();
+        Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
+    }
+
+    /// The same; a SQLite file is made when there is none.
+    fn open(side: Side, url: &DatabaseUrl) -> Result<Self, CopyError> {
+        let connection = Manager::unhurried(url).open();
+        Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
+    }
+
+    fn refuse_outdated(&mut self) -> Result<(), CopyError> {
+        let versions = migrations::versions(&mut self.connection);
+        let current = versions.and_then(|versions| versions.is_current(false));
+        current.map_err(|error| match error {
+            OpenError::Pending(migration) => CopyError::Outdated(self.side, migration),
+            error => CopyError::Open(self.side, error),
+        })
+    }
+
+    /// Refuses a database with a row in any of the tables that it has.
+    fn refuse_rows(&mut self) -> Result<(), CopyError> {
+        for table in tables() {
+            let counted = match self.has_table(table.name) {
+                Ok(true) => self.count(table.name),
+                other => other.map(|_| 0),
+            };
+            if counted.map_err(|error| self.failed(&error))? > 0 {
+                return Err(CopyError::NotEmpty(table.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_table(&mut self, name: &str) -> QueryResult<bool> {
+        let query = match self.connection {
+            AnyConnection::Sqlite(_) => {
+                format!("SELECT count(*) AS value FROM sqlite_master WHERE name = '{name}'")
+            }
+            AnyConnection::Postgres(_) => {
+                format!("SELECT count(*) AS value FROM pg_class WHERE oid = to_regclass('{name}')")
+            }
+        };
+        Ok(self.number(&query)? > 0)
+    }
+
+    fn count(&mut self, table: &str) -> QueryResult<i64> {
+        self.number(&format!("SELECT count(*) AS value FROM {table}"))
+    }
+
+    fn number(&mut self, query: &str) -> QueryResult<i64> {
+        #[derive(QueryableByName)]
+        struct Number {
+            #[diesel(sql_type = BigInt)]
+            value: i64,
+        }
+        Ok(diesel::sql_query(query).get_result::<Number>(&mut self.connection)?.value)
+    }
+
+    /// Begins a transaction in which nobody else writes.
+    fn hold_still(&mut self) -> Result<(), CopyError> {
+        let held = match self.connection {
+            AnyConnection::Sqlite(_) => self.connection.batch_execute("BEGIN IMMEDIATE"),
+            AnyConnection::Postgres(_) => {
+                let tables: Vec<&str> = tables().iter().map(|table| table.name).collect();
+                // Lets others read. The transaction's snapshot is of a moment after the lock.
+                self.connection.batch_execute(&format!(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ;
+                     LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE;",
+                    tables.join(", ")
+                ))
+            }
+        };
+        held.map_err(|error| CopyError::Busy(self.side, error.to_string()))
+    }
+
+    /// Begins a transaction that sees one moment, whoever writes.
+    fn look(&mut self) -> Result<(), CopyError> {
+        let begun = match self.connection {
+            AnyConnection::Sqlite(_) => self.connection.batch_execute("BEGIN"),
+            AnyConnection::Postgres(_) => {
+                self.connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            }
+        };
+        begun.map_err(|error| self.failed(&error))
+    }
+
+    fn end(&mut self, commit: bool) -> Result<(), CopyError> {
+        let ended = self.connection.batch_execute(if commit { "COMMIT" } else { "ROLLBACK" });
+        ended.map_err(|error| self.failed(&error))
+    }
+
+    fn sum(&mut self, table: &Table, watch: &mut dyn FnMut(Progress)) -> Result<Sum, CopyError> {
+        self.each_page(table, Step::Compare(self.side), watch, |_| Ok(()))
+    }
+
+    /// Hands over every row, many at a time, and adds them up.
+    fn each_page(
+        &mut self,
+        table: &Table,
+        step: Step,
+        watch: &mut dyn FnMut(Progress),
+        mut take: impl FnMut(&[Vec<rows::Value>]) -> Result<(), CopyError>,
+    ) -> Result<Sum, CopyError> {
+        let count = self.count(table.name).map_err(|error| self.failed(&error))?;
+        let of = u64::try_from(count).unwrap_or_default();
+        let mut sum = Sum::default();
+        let mut last = None;
+        loop {
+            watch(Progress { table: table.name, step, done: sum.rows, of });
+            let page = table.page(&mut self.connection, last.as_ref());
+            let page = page.map_err(|error| self.failed(&error))?;
+            take(&page)?;
+            for row in &page {
+                sum.add(row);
+            }
+            last = match page.last().and_then(|row| table.key(row)) {
+                Some(key) => Some(key.clone()),
+                None => return Ok(sum),
+            };
+        }
+    }
+
+    fn failed(&self, error: &DieselError) -> CopyError {
+        CopyError::Failed(self.side, error.to_string())
+    }
+}
+
+/// Two names of one file, a link among them.
+fn refuse_same_file(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<(), CopyError> {
+    let file = |url: &DatabaseUrl| match url {
+        DatabaseUrl::Sqlite(path) => path.metadata().ok().map(|file| (file.dev(), file.ino())),
+        DatabaseUrl::Postgres(_) => None,
+    };
+    match (file(from), file(to)) {
+        (Some(from), Some(to)) if from == to => Err(CopyError::Same),
+        _ => Ok(()),
+    }
+}
+
+/// Two URLs of one PostgreSQL database: it alone knows the lock that the source's transaction
+/// takes here.
+fn refuse_same_server(source: &mut End, target: &mut End) -> Result<(), CopyError> {
+    #[derive(QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = Bool)]
+        locked: bool,
+    }
+    let (AnyConnection::Postgres(from), AnyConnection::Postgres(to)) =
+        (&mut source.connection, &mut target.connection)
+    else {
+        return Ok(());
+    };
+    let lock = i64::from_be_bytes(random_bytes());
+    let try_lock = |connection: &mut PgConnection| {
+        diesel::sql_query("SELECT pg_try_advisory_xact_lock($1) AS locked")
+            .bind::<BigInt, _>(lock)
+            .get_result::<Locked>(connection)
+            .map(|row| row.locked)
+    };
+    let first = try_lock(from);
+    let second = try_lock(to);
+    first.map_err(|error| source.failed(&error))?;
+    if second.map_err(|error| target.failed(&error))? { Ok(()) } else { Err(CopyError::Same) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migrated() -> (tempfile::TempDir, AnyConnection) {
+        let directory = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::Sqlite(directory.path().join("doorward.db"));
+        crate::database::migrate(&url).unwrap();
+        (directory, Manager::unhurried(&url).connect_existing().unwrap())
+    }
+
+    #[derive(QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        name: String,
+    }
+
+    fn names(connection: &mut AnyConnection, query: &str) -> Vec<String> {
+        let rows: Vec<Name> = diesel::sql_query(query).load(connection).unwrap();
+        let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_table_and_every_column_is_copied() {
+        let (_directory, mut connection) = migrated();
+        let query = "SELECT name FROM sqlite_master WHERE type = 'table' \
+                     AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE '\\_\\_diesel%' ESCAPE '\\'";
+        let mut listed: Vec<String> = tables().iter().map(|table| table.name.into()).collect();
+        listed.sort();
+        assert_eq!(names(&mut connection, query), listed);
+        for table in tables() {
+            let query = format!("SELECT name FROM pragma_table_info('{}')", table.name);
+            let mut listed: Vec<String> = table.columns.iter().map(|c| c.name.into()).collect();
+            listed.sort();
+            assert_eq!(names(&mut connection, &query), listed, "{}", table.name);
+        }
+    }
+
+    #[test]
+    fn tables_stand_behind_those_that_they_refer_to() {
+        let (_directory, mut connection) = migrated();
+        let mut before: Vec<&str> = Vec::new();
+        for table in tables() {
+            let query =
+                format!("SELECT \"table\" AS name FROM pragma_foreign_key_list('{}')", table.name);
+            for parent in names(&mut connection, &query) {
+                assert!(before.contains(&parent.as_str()), "{parent} before {}", table.name);
+            }
+            before.push(table.name);
+        }
+    }
+
+    #[test]
+    fn the_sum_of_rows_knows_nothing_of_their_order_and_all_of_their_contents() {
+        use rows::Value;
+        let row = |text: &str, bytes: Option<&[u8]>| {
+            vec![Value::Text(Some(text.into())), Value::Bytes(bytes.map(<[u8]>::to_vec))]
+        };
+        let sum = |rows: &[Vec<Value>]| {
+            let mut sum = Sum::default();
+            rows.iter().for_each(|row| sum.add(row));
+            sum
+        };
+        let (one, two) = (row("a", Some(b"b")), row("b", None));
+        assert_eq!(sum(&[one.clone(), two.clone()]), sum(&[two.clone(), one.clone()]));
+        for other in [row("ab", Some(b"")), row("a", None), row("", Some(b"ab"))] {
+            assert_ne!(sum(&[one.clone(), two.clone()]), sum(&[other, two.clone()]));
+        }
+        assert_ne!(sum(&[two.clone()]), sum(&[row("b", Some(b""))]), "NULL is not empty");
+        assert_ne!(sum(&[one.clone()]), sum(&[one.clone(), one]));
+    }
+}

@@ -1,0 +1,238 @@
+//! `doorward db`: the data's schema, copies and backups.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::{Args, Subcommand};
+use doorward::app::data::{self, Compared, DataError, Progress, SchemaReport, Side, Step};
+use doorward::config::{self, Config};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::print;
+
+const AFTER_COPY: &str = "\
+Everything is in the target. Next:
+- Start Doorward with DOORWARD_DATABASE_URL set to the target's URL.
+- Give it the same master secret: DOORWARD_SECRET_FILE (beside SQLite, the file `secret` in the data
+  directory). With it every session goes on.
+- Leave the source alone: what is written there from now on is not in the target.
+";
+
+const AFTER_RESTORE: &str = "\
+Everybody has to log in again; the next start makes a new signing key. What cannot be undone from
+here: accounts, passwords, and which accounts are disabled or closed, are as of the backup. Services
+that verify tokens by themselves refuse the old ones as soon as the keys that they cached have
+expired (tokens.jwks_max_age).
+";
+
+#[derive(Subcommand)]
+pub enum DbCommand {
+    /// Bring the database's schema up to date, also when database.migrate = false
+    #[command(
+        after_help = "Example: doorward db migrate --database-url postgres://doorward@db/doorward"
+    )]
+    Migrate,
+    /// Say what is wrong with the database's schema, and change nothing
+    ///
+    /// Reports migrations that are pending or unknown, and tables, columns, indexes and constraints
+    /// that are not as the migrations make them: a line each, and exit status 1 if there is any.
+    #[command(
+        after_help = "Example: doorward db check --database-url postgres://doorward@db/doorward"
+    )]
+    Check,
+    /// Copy everything into an empty database, or compare two
+    ///
+    /// Stop Doorward first. Nothing is written to the source meanwhile, and the target is filled in
+    /// one transaction: a copy that is interrupted leaves it empty, and can be made again.
+    #[command(
+        after_help = "Example: doorward db copy --from sqlite://doorward-data/doorward.db --to \
+                      postgres://doorward@db/doorward\n\nOther users of this machine can read a \
+                      command line: give a password by libpq's PGPASSWORD or PGPASSFILE instead of \
+                      in the URL."
+    )]
+    Copy(CopyArgs),
+    /// After restoring an older backup: end every session and remove the signing keys
+    ///
+    /// Run it before Doorward is started again. Sessions that were logged out after the backup was
+    /// made would live again otherwise, and access tokens be accepted whose sessions it does not
+    /// know. It logs everybody out.
+    #[command(after_help = "Example: doorward db restored --yes")]
+    Restored {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Args)]
+pub struct CopyArgs {
+    /// The database to copy: `sqlite://PATH` or `postgres://…`
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// The database to fill, which must be empty
+    #[arg(long, value_name = "URL")]
+    to: String,
+    /// Copy nothing, only compare counts and checksums of every table
+    #[arg(long)]
+    verify: bool,
+}
+
+/// Something is wrong with the data, and what it is has been printed.
+#[derive(Debug, thiserror::Error)]
+enum Found {
+    #[error("the schema is not as it should be; see the lines above")]
+    Schema,
+    #[error("the two databases differ; see the table above")]
+    Difference,
+    #[error("the copy differs from the source and was undone; see the table above, and try again")]
+    BadCopy,
+    #[error("nothing was changed; confirm with --yes that everybody is to be logged out")]
+    Unconfirmed,
+}
+
+pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
+    match command {
+        DbCommand::Migrate => print(&migrated(&data::migrate(config).map_err(boxed)?)),
+        DbCommand::Check => {
+            let report = data::check(config).map_err(boxed)?;
+            print(&lines(&report))?;
+            if report.is_good() { Ok(()) } else { Err(Found::Schema.into()) }
+        }
+        DbCommand::Copy(args) => copy(args),
+        DbCommand::Restored { yes } => {
+            if !yes && !confirmed()? {
+                return Err(Found::Unconfirmed.into());
+            }
+            let done = data::restored(config).map_err(boxed)?;
+            let (sessions, keys) = (done.sessions, done.keys);
+            print(&format!(
+                "Sessions ended: {sessions}. Signing keys removed: {keys}.\n{AFTER_RESTORE}"
+            ))
+        }
+    }
+}
+
+/// `main` tells an error of the configuration by its type.
+fn boxed(error: DataError) -> Box<dyn Error> {
+    match error {
+        DataError::Config(error) => error.into(),
+        error => error.into(),
+    }
+}
+
+fn migrated(applied: &[String]) -> String {
+    if applied.is_empty() {
+        return String::from("Nothing to do: the schema is up to date.\n");
+    }
+    applied.iter().map(|migration| format!("applied {migration}\n")).collect()
+}
+
+fn lines(report: &SchemaReport) -> String {
+    let mut text = String::new();
+    for migration in &report.pending {
+        let _ = writeln!(text, "pending: migration {migration} (run `doorward db migrate`)");
+    }
+    for migration in &report.newer {
+        let _ = writeln!(text, "unknown: migration {migration} (run the version that made it)");
+    }
+    for line in &report.drift {
+        let _ = writeln!(text, "drift: {line}");
+    }
+    if let Some(why) = &report.not_compared {
+        let _ = writeln!(text, "not compared: {why}");
+    }
+    if report.is_good() {
+        let applied = report.applied.len();
+        let _ = writeln!(text, "The schema is as it should be (migrations applied: {applied}).");
+    }
+    text
+}
+
+fn copy(args: &CopyArgs) -> Result<(), Box<dyn Error>> {
+    let from = config::database_of("--from", &args.from)?;
+    let to = config::database_of("--to", &args.to)?;
+    let mut bar = Bar::new();
+    let mut watch = |progress| bar.show(progress);
+    let compared = if args.verify {
+        data::compare(&from, &to, &mut watch)?
+    } else {
+        data::copy(&from, &to, &mut watch)?
+    };
+    bar.done();
+    print(&table(&compared))?;
+    match (compared.iter().all(Compared::is_equal), args.verify) {
+        (true, true) => print("Both databases hold the same.\n"),
+        (true, false) => print(AFTER_COPY),
+        (false, true) => Err(Found::Difference.into()),
+        (false, false) => Err(Found::BadCopy.into()),
+    }
+}
+
+fn table(compared: &[Compared]) -> String {
+    let mut text = String::new();
+    let mut line = |cells: [&str; 5]| {
+        let [table, source, target, checksum, verdict] = cells;
+        let _ = writeln!(text, "{table:<16}{source:>12}{target:>12}  {checksum:<36}{verdict}");
+    };
+    line(["table", "source", "target", "checksum", ""]);
+    for Compared { table, source, target } in compared {
+        let (checksum, verdict) = if source == target {
+            (source.short(), "equal")
+        } else {
+            (format!("{} {}", source.short(), target.short()), "DIFFERENT")
+        };
+        let (source, target) = (source.rows.to_string(), target.rows.to_string());
+        line([table, &source, &target, &checksum, verdict]);
+    }
+    text
+}
+
+/// How far a copy is: a bar for a person, a line a table for a log.
+struct Bar {
+    bar: ProgressBar,
+    shown: Option<(&'static str, Step)>,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{msg:<28} {bar:32} {pos}/{len}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        // It draws on standard error, and nothing when that is no terminal.
+        Self { bar: ProgressBar::new(0).with_style(style), shown: None }
+    }
+
+    fn show(&mut self, progress: Progress) {
+        let Progress { table, step, done, of } = progress;
+        if self.shown != Some((table, step)) {
+            self.shown = Some((table, step));
+            let what = match step {
+                Step::Copy => format!("copy {table}"),
+                Step::Compare(Side::Source) => format!("add up {table} in source"),
+                Step::Compare(Side::Target) => format!("add up {table} in target"),
+            };
+            if self.bar.is_hidden() {
+                let _ = writeln!(io::stderr(), "{what}: {of} rows");
+            }
+            self.bar.set_message(what);
+            self.bar.set_length(of);
+        }
+        self.bar.set_position(done);
+    }
+
+    fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Whether somebody at the terminal says yes.
+fn confirmed() -> io::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "This logs everybody out. Has Doorward been stopped? Type yes to go on: ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}

@@ -1,0 +1,451 @@
+//! `doorward db`, through the real binary: the schema, copies between two databases of one kind,
+//! and a backup that was restored. Copies between kinds are in `tests/postgres/copy.rs`.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use doorward::database::AnyConnection;
+use doorward::secret::MasterSecret;
+use tempfile::TempDir;
+
+use crate::support::Tokens;
+use crate::support::binary::{Doorward, data_of, database_of, doorward, run, unlimited};
+use crate::support::client::PASSWORD;
+use crate::support::postgres::{Cluster, ON_POSTGRES};
+
+const EMAIL: &str = "ada@example.com";
+const KEY: &str = "a-key-of-sixteen-letters";
+const FIRST: &str = "2026-11-24-000000_core";
+
+/// Enough that a copy takes a while, in a build without optimisation.
+const MANY: i32 = 6000;
+
+#[test]
+fn migrate_makes_the_schema_that_a_start_without_migrations_asks_for() {
+    let home = tempfile::tempdir().unwrap();
+    let off = ("DOORWARD_DATABASE__MIGRATE", "false");
+    let refusal = run(doorward(home.path()).env(off.0, off.1));
+    assert_eq!(refusal.status.code(), Some(1));
+    assert!(refusal.stderr.contains(FIRST), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("`doorward db migrate`"), "{}", refusal.stderr);
+
+    let migrate = |variable: (&str, &str)| {
+        outcome(doorward(home.path()).env(variable.0, variable.1).args(["db", "migrate"]))
+    };
+    let (status, said, _) = migrate(off);
+    assert_eq!(status, 0);
+    assert!(said.starts_with(&format!("applied {FIRST}\n")), "{said}");
+    let (status, said, _) = migrate(off);
+    assert_eq!((status, said.as_str()), (0, "Nothing to do: the schema is up to date.\n"));
+    let service = Doorward::start(unlimited(home.path()).env(off.0, off.1));
+    assert!(service.stop().0.success());
+}
+
+#[test]
+fn migrate_on_a_fresh_machine_leaves_what_a_start_needs() {
+    let home = migrated();
+    let service = Doorward::start(&mut unlimited(home.path()));
+    assert!(service.stop().0.success());
+}
+
+#[test]
+fn check_reports_what_is_pending_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    if !ON_POSTGRES {
+        let (status, _, complaint) = db(home.path(), &["check"]);
+        assert_eq!(status, 1);
+        assert!(complaint.contains("there is no database at"), "{complaint}");
+        assert!(!data_of(home.path()).exists());
+        fs::create_dir(data_of(home.path())).unwrap();
+        fs::write(data_of(home.path()).join("doorward.db"), "").unwrap();
+    }
+    for _ in 0..2 {
+        let (status, said, complaint) = db(home.path(), &["check"]);
+        assert_eq!(status, 1);
+        assert!(said.contains(&format!("pending: migration {FIRST}")), "{said}");
+        assert!(!said.contains("drift"), "{said}");
+        assert!(complaint.contains("not as it should be"), "{complaint}");
+    }
+    let mut c = connect(&url_of(home.path()));
+    assert_eq!(number(&mut c, TABLES), 0);
+}
+
+#[test]
+fn check_says_nothing_of_a_healthy_database() {
+    let home = migrated();
+    assert_healthy(home.path());
+    // Nor of one in use.
+    let service = Doorward::start(&mut unlimited(home.path()));
+    assert_healthy(home.path());
+    assert!(service.stop().0.success());
+}
+
+#[test]
+fn check_reports_a_schema_of_a_newer_version() {
+    let home = migrated();
+    let newer = "INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')";
+    connect(&url_of(home.path())).batch_execute(newer).unwrap();
+    let (status, said, _) = db(home.path(), &["check"]);
+    assert_eq!(status, 1);
+    assert!(said.contains("unknown: migration 29990101000000"), "{said}");
+}
+
+#[test]
+fn check_names_each_drift() {
+    let both = [
+        (
+            "ALTER TABLE users ADD COLUMN nickname TEXT",
+            "column nickname of users is not Doorward's",
+        ),
+        ("DROP INDEX sessions_ends_at", "index sessions_ends_at of sessions is missing"),
+        (
+            "DROP INDEX sessions_ends_at; CREATE INDEX sessions_ends_at ON sessions (expires_at)",
+            "index sessions_ends_at of sessions is `CREATE INDEX",
+        ),
+        ("CREATE INDEX mine ON users (email)", "index mine of users is not Doorward's"),
+        ("CREATE TABLE notes (text TEXT)", "table notes is not Doorward's"),
+        ("CREATE VIEW names AS SELECT email FROM users", "table names is not Doorward's"),
+        ("DROP TABLE blocklist", "table blocklist is missing"),
+        ("ALTER TABLE sessions DROP COLUMN label", "column label of sessions is missing: "),
+    ];
+    let sqlite = [
+        (
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema \
+             SET sql = replace(sql, 'alg TEXT', 'alg BLOB') WHERE name = 'signing_keys'",
+            "column alg of signing_keys is `BLOB NOT NULL`, and should be `TEXT NOT NULL`",
+        ),
+        (
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema \
+             SET sql = replace(sql, '''active''', '''in use''') WHERE name = 'signing_keys'",
+            "table signing_keys is `CREATE TABLE",
+        ),
+    ];
+    let postgres = [
+        (
+            "ALTER TABLE users ALTER COLUMN email TYPE varchar(80)",
+            "column email of users is `character varying(80) NOT NULL`, and should be `text NOT NULL`",
+        ),
+        (
+            "ALTER TABLE users ALTER COLUMN email DROP NOT NULL",
+            "column email of users is `text`, and should be `text NOT NULL`",
+        ),
+        (
+            "ALTER TABLE signing_keys DROP CONSTRAINT signing_keys_state_check",
+            "constraint signing_keys_state_check of signing_keys is missing: ",
+        ),
+    ];
+    let own = if ON_POSTGRES { postgres.to_vec() } else { sqlite.to_vec() };
+    for (plant, expected) in both.into_iter().chain(own) {
+        let home = migrated();
+        connect(&url_of(home.path())).batch_execute(plant).unwrap();
+        let (status, said, _) = db(home.path(), &["check"]);
+        assert_eq!(status, 1, "{plant}");
+        assert!(said.starts_with(&format!("drift: {expected}")), "{plant}: {said}");
+        assert_eq!(said.lines().count(), 1, "{plant}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_go_on_in_a_copy_of_the_same_kind() {
+    let home = tempfile::tempdir().unwrap();
+    let ada = used(home.path()).await;
+    let other = second(home.path());
+    let (status, said, complaint) = copy(home.path(), &url_of(home.path()), &other, &[]);
+    assert_eq!(status, 0, "{complaint}");
+    assert!(said.contains("DOORWARD_SECRET_FILE"), "{said}");
+    assert!(complaint.contains("copy users: 1 rows"), "a line a table: {complaint}");
+
+    let service = Doorward::start(unlimited(home.path()).env("DOORWARD_DATABASE_URL", &other));
+    service.me(&ada.access).await.unwrap().assert_status(200);
+    service.refresh(&ada.refresh, KEY).await.unwrap().assert_status(200);
+    service.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
+async fn a_target_with_rows_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let ada = used(home.path()).await;
+    let other = tempfile::tempdir().unwrap();
+    let bob = used(other.path()).await;
+    let (from, to) = (url_of(home.path()), url_of(other.path()));
+    let (status, _, complaint) = copy(home.path(), &from, &to, &[]);
+    assert_eq!(status, 1);
+    assert!(complaint.contains("not empty: its table users has rows"), "{complaint}");
+    for (home, stays, stranger) in [(&home, &ada, &bob), (&other, &bob, &ada)] {
+        let service = Doorward::start(&mut unlimited(home.path()));
+        service.me(&stays.access).await.unwrap().assert_status(200);
+        service.refresh(&stays.refresh, KEY).await.unwrap().assert_status(200);
+        assert_ne!(stays.session, stranger.session);
+        service.me(&stranger.access).await.unwrap().assert_status(401);
+    }
+
+    // Rows of an older schema are rows, too, and it stays an older one.
+    let old = second(home.path());
+    let mut c = connect(&old);
+    c.batch_execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('eve')").unwrap();
+    let (status, _, complaint) = copy(home.path(), &from, &old, &[]);
+    assert_eq!(status, 1);
+    assert!(complaint.contains("not empty: its table users has rows"), "{complaint}");
+    assert_eq!(number(&mut c, TABLES), 1);
+}
+
+#[tokio::test]
+async fn a_database_is_not_copied_into_itself() {
+    let home = tempfile::tempdir().unwrap();
+    used(home.path()).await;
+    let url = url_of(home.path());
+    let alias = if ON_POSTGRES {
+        url.replace("127.0.0.1", "localhost")
+    } else {
+        let link = home.path().join("link.db");
+        std::os::unix::fs::symlink(data_of(home.path()).join("doorward.db"), &link).unwrap();
+        format!("sqlite://{}", link.display())
+    };
+    for (from, to) in [(&url, &url), (&url, &alias), (&alias, &url)] {
+        for options in [&[][..], &["--verify"]] {
+            let (status, _, complaint) = copy(home.path(), from, to, options);
+            assert_eq!(status, 1);
+            assert!(complaint.contains("the same database"), "{complaint}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn verify_finds_every_planted_difference() {
+    let home = tempfile::tempdir().unwrap();
+    used(home.path()).await;
+    let (from, to) = (url_of(home.path()), second(home.path()));
+    let verify = || copy(home.path(), &from, &to, &["--verify"]);
+    let (status, _, complaint) = verify();
+    assert_eq!(status, 1, "there is nothing to compare with: {complaint}");
+    assert_eq!(copy(home.path(), &from, &to, &[]).0, 0);
+    let (status, said, _) = verify();
+    assert_eq!(status, 0, "{said}");
+    for (plant, table) in [
+        ("UPDATE users SET email = 'Ada@example.com'", "users"),
+        ("UPDATE sessions SET label = ''", "sessions"),
+        ("DELETE FROM signing_keys", "signing_keys"),
+    ] {
+        connect(&to).batch_execute(plant).unwrap();
+        let (status, said, _) = verify();
+        assert_eq!(status, 1, "{plant}");
+        let line = said.lines().find(|line| line.starts_with(table)).unwrap();
+        assert!(line.ends_with("DIFFERENT"), "{plant}: {said}");
+    }
+    let (_, said, _) = verify();
+    assert_eq!(said.matches("DIFFERENT").count(), 3, "{said}");
+    assert!(said.lines().any(|line| line.starts_with("blocklist") && line.ends_with("equal")));
+}
+
+#[test]
+fn a_copy_that_is_killed_leaves_the_target_empty_and_can_be_made_again() {
+    let home = migrated();
+    let (from, to) = (url_of(home.path()), second(home.path()));
+    fill(&from);
+    for moment in ["copy users", "copy sessions", "add up sessions in target"] {
+        kill_copy(home.path(), &from, &to, moment);
+        assert_empty(&to);
+    }
+    let (status, said, complaint) = copy(home.path(), &from, &to, &[]);
+    assert_eq!(status, 0, "{said} {complaint}");
+    assert_eq!(
+        number(&mut connect(&to), "SELECT count(*) AS value FROM sessions"),
+        i64::from(MANY)
+    );
+}
+
+#[tokio::test]
+async fn nothing_from_before_a_restored_backup_works_after_it() {
+    let home = tempfile::tempdir().unwrap();
+    let ada = used(home.path()).await;
+    let backup = second(home.path());
+    assert_eq!(copy(home.path(), &url_of(home.path()), &backup, &[]).0, 0);
+
+    // What the backup will not know: a logout, and a session.
+    let service = Doorward::start(&mut unlimited(home.path()));
+    service.log_out(&ada.access).await.unwrap().assert_status(204);
+    let later = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+    assert!(service.stop().0.success());
+
+    let restored = |options: &[&str]| {
+        let mut command = doorward(home.path());
+        command.env("DOORWARD_DATABASE_URL", &backup).args(["db", "restored"]).args(options);
+        outcome(&mut command)
+    };
+    let (status, _, complaint) = restored(&[]);
+    assert_eq!(status, 1);
+    assert!(complaint.contains("--yes"), "{complaint}");
+    let (status, said, complaint) = restored(&["--yes"]);
+    assert_eq!(status, 0, "{complaint}");
+    assert!(said.starts_with("Sessions ended: 1. Signing keys removed: 1.\n"), "{said}");
+    assert!(said.contains("accounts, passwords"), "{said}");
+    let (status, said, _) = restored(&["--yes"]);
+    assert_eq!(status, 0);
+    assert!(said.starts_with("Sessions ended: 0. Signing keys removed: 0.\n"), "{said}");
+
+    let service = Doorward::start(unlimited(home.path()).env("DOORWARD_DATABASE_URL", &backup));
+    for tokens in [&ada, &later] {
+        service.me(&tokens.access).await.unwrap().assert_problem(401, "invalid_token");
+    }
+    service.refresh(&ada.refresh, KEY).await.unwrap().assert_ended("backup_restored");
+    service.refresh(&later.refresh, KEY).await.unwrap().assert_ended("unknown_token");
+    let fresh = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+    service.me(&fresh.access).await.unwrap().assert_status(200);
+    service.refresh(&fresh.refresh, KEY).await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
+async fn a_database_whose_secret_is_lost_starts_with_a_new_one_after_restored() {
+    let home = tempfile::tempdir().unwrap();
+    used(home.path()).await;
+    let secret = MasterSecret::generate().to_text();
+    let refusal = run(doorward(home.path()).env("DOORWARD_SECRET", secret.as_str()));
+    assert!(refusal.stderr.contains("does not open the signing keys"), "{}", refusal.stderr);
+    let (status, _, complaint) = db(home.path(), &["restored", "--yes"]);
+    assert_eq!(status, 0, "{complaint}");
+    let service = Doorward::start(unlimited(home.path()).env("DOORWARD_SECRET", secret.as_str()));
+    service.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200);
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let home = tempfile::tempdir().unwrap();
+    for command in ["migrate", "check", "copy", "restored"] {
+        let (status, said, _) = db(home.path(), &[command, "--help"]);
+        assert_eq!(status, 0);
+        assert!(said.contains(&format!("Example: doorward db {command}")), "{said}");
+    }
+    let (status, _, complaint) = copy(home.path(), "mysql://x", &second(home.path()), &[]);
+    assert_eq!(status, 2);
+    assert!(complaint.contains("--from") && complaint.contains("sqlite://"), "{complaint}");
+}
+
+/// Exit status, standard output, standard error.
+type Outcome = (i32, String, String);
+
+pub fn outcome(command: &mut std::process::Command) -> Outcome {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().expect("it exits"), text(stdout), text(stderr))
+}
+
+pub fn db(home: &Path, arguments: &[&str]) -> Outcome {
+    outcome(doorward(home).arg("db").args(arguments))
+}
+
+pub fn copy(home: &Path, from: &str, to: &str, options: &[&str]) -> Outcome {
+    db(home, &[&["copy", "--from", from, "--to", to], options].concat())
+}
+
+fn assert_healthy(home: &Path) {
+    let (status, said, complaint) = db(home, &["check"]);
+    assert_eq!((status, complaint.as_str()), (0, ""), "{said}");
+    assert!(said.starts_with("The schema is as it should be"), "{said}");
+}
+
+/// The home of a database with the tables, and nothing in them.
+pub fn migrated() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let (status, _, complaint) = db(home.path(), &["migrate"]);
+    assert_eq!(status, 0, "{complaint}");
+    home
+}
+
+/// Somebody who is logged in at a service that has been stopped since.
+pub async fn used(home: &Path) -> Tokens {
+    log_in_and_stop(Doorward::start(&mut unlimited(home))).await
+}
+
+pub async fn log_in_and_stop(service: Doorward) -> Tokens {
+    service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
+    let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+    assert!(service.stop().0.success());
+    tokens
+}
+
+/// The database of a service in `home`.
+fn url_of(home: &Path) -> String {
+    let file = || format!("sqlite://{}", data_of(home).join("doorward.db").display());
+    database_of(home).unwrap_or_else(file)
+}
+
+/// Another database of the same kind, in which nothing is.
+fn second(home: &Path) -> String {
+    if ON_POSTGRES {
+        Cluster::shared().empty_database()
+    } else {
+        format!("sqlite://{}", home.join("second.db").display())
+    }
+}
+
+pub fn connect(url: &str) -> AnyConnection {
+    match url.strip_prefix("sqlite://") {
+        Some(path) => AnyConnection::Sqlite(SqliteConnection::establish(path).unwrap()),
+        None => AnyConnection::Postgres(PgConnection::establish(url).unwrap()),
+    }
+}
+
+const TABLES: &str = if ON_POSTGRES {
+    "SELECT count(*) AS value FROM pg_tables WHERE schemaname = 'public'"
+} else {
+    "SELECT count(*) AS value FROM sqlite_schema WHERE type = 'table'"
+};
+
+pub fn number(connection: &mut AnyConnection, query: &str) -> i64 {
+    #[derive(QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = BigInt)]
+        value: i64,
+    }
+    diesel::sql_query(query).get_result::<Number>(connection).unwrap().value
+}
+
+/// Many users with a session each.
+pub fn fill(url: &str) {
+    let mut c = connect(url);
+    let id = |prefix: &str| match c {
+        AnyConnection::Sqlite(_) => format!("printf('{prefix}-0000-7000-8000-%012x', i)"),
+        AnyConnection::Postgres(_) => {
+            format!("('{prefix}-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid")
+        }
+    };
+    let (user, session) = (id("019aaaaa"), id("019bbbbb"));
+    let hash = if c.is_sqlite() { "zeroblob(32)" } else { "decode(repeat('00', 32), 'hex')" };
+    let numbers =
+        format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
+    c.batch_execute(&format!(
+        "INSERT INTO users
+             (id, email, email_key, password_hash, created_at, password_changed_at)
+             {numbers} SELECT {user}, 'Ä' || i, 'ä' || i, 'none', i, -i FROM n;
+         INSERT INTO sessions
+             (id, user_id, client_id, family_hash, generation, retry_keys, created_at, last_seen_at,
+              expires_at, ends_at)
+             {numbers} SELECT {session}, {user}, 'doorward', {hash}, i, {hash}, i, i, i, i FROM n;"
+    ))
+    .unwrap();
+}
+
+/// Starts a copy and kills it when it says that it has come so far.
+pub fn kill_copy(home: &Path, from: &str, to: &str, moment: &str) {
+    let mut command = doorward(home);
+    command.args(["db", "copy", "--from", from, "--to", to]);
+    let mut copying = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(copying.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let said: Vec<String> = lines.take_while(|line| !line.starts_with(moment)).collect();
+    copying.kill().unwrap();
+    let status = copying.wait().unwrap();
+    assert_eq!(status.code(), None, "it ended before {moment}: {said:?}");
+}
+
+pub fn assert_empty(url: &str) {
+    let mut c = connect(url);
+    for table in ["users", "sessions", "blocklist", "signing_keys"] {
+        let count = number(&mut c, &format!("SELECT count(*) AS value FROM {table}"));
+        assert_eq!(count, 0, "{table}");
+    }
+}
