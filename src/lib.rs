@@ -33,7 +33,8 @@
 //! - [`keys`]: signing keys and their life: next, active, retired, removed.
 //! - [`revocations`]: the blocklist, in the database and, for every check, in memory.
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
-//!   that commits in groups; PostgreSQL has a pool.
+//!   that commits in groups; PostgreSQL has a pool. Beside them what `doorward db` needs: migrations,
+//!   the search for drift, and copies ([`app::data`] is the command line's way there).
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`clock`]: the only source of time, so that tests can move it.
 //!
@@ -65,7 +66,7 @@
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].
 //! - A column: `migrations` (both folders), [`database::schema`], and the `rows.rs` of the module
-//!   that owns the table.
+//!   that owns the table. A table: also the list in `database/copy/rows.rs`.
 //!
 //! # Features
 //!

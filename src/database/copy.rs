@@ -64,7 +64,8 @@ pub enum CopyError {
     Same,
     /// Somebody else is writing.
     #[error(
-        "the {0} is in use ({1}); stop Doorward on every node, then try again (nothing was changed)"
+        "the {0} cannot be kept from changing ({1}); stop Doorward on every node, then try again \
+         (nothing was changed)"
     )]
     Busy(Side, String),
     /// A statement failed on the way.
@@ -419,17 +420,19 @@ mod tests {
         let row = |text: &str, bytes: Option<&[u8]>| {
             vec![Value::Text(Some(text.into())), Value::Bytes(bytes.map(<[u8]>::to_vec))]
         };
-        let sum = |rows: &[Vec<Value>]| {
+        let sum = |rows: &[&Vec<Value>]| {
             let mut sum = Sum::default();
-            rows.iter().for_each(|row| sum.add(row));
+            for row in rows {
+                sum.add(row);
+            }
             sum
         };
         let (one, two) = (row("a", Some(b"b")), row("b", None));
-        assert_eq!(sum(&[one.clone(), two.clone()]), sum(&[two.clone(), one.clone()]));
+        assert_eq!(sum(&[&one, &two]), sum(&[&two, &one]));
         for other in [row("ab", Some(b"")), row("a", None), row("", Some(b"ab"))] {
-            assert_ne!(sum(&[one.clone(), two.clone()]), sum(&[other, two.clone()]));
+            assert_ne!(sum(&[&one, &two]), sum(&[&other, &two]));
         }
-        assert_ne!(sum(&[two.clone()]), sum(&[row("b", Some(b""))]), "NULL is not empty");
-        assert_ne!(sum(&[one.clone()]), sum(&[one.clone(), one]));
+        assert_ne!(sum(&[&two]), sum(&[&row("b", Some(b""))]), "NULL is not empty");
+        assert_ne!(sum(&[&one]), sum(&[&one, &one]));
     }
 }

@@ -125,7 +125,11 @@ fn migrated(applied: &[String]) -> String {
     if applied.is_empty() {
         return String::from("Nothing to do: the schema is up to date.\n");
     }
-    applied.iter().map(|migration| format!("applied {migration}\n")).collect()
+    let mut text = String::new();
+    for migration in applied {
+        let _ = writeln!(text, "applied {migration}");
+    }
+    text
 }
 
 fn lines(report: &SchemaReport) -> String {

@@ -195,7 +195,8 @@ impl Value {
         };
         match self {
             Self::Id(id) => {
-                put(1, id.map(Id::uuid).as_ref().map(|uuid| uuid.as_bytes().as_slice()))
+                let bytes = id.map(|id| id.uuid().into_bytes());
+                put(1, bytes.as_ref().map(<[u8; 16]>::as_slice));
             }
             Self::Integer(i) => put(2, i.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice)),
             Self::Text(text) => put(3, text.as_ref().map(String::as_bytes)),
