@@ -27,6 +27,7 @@
 //! - [`accounts`]: sign up, log in, change the password, close; the budget of failed logins.
 //! - [`sessions`]: start, refresh, list, end. The rule of refresh tokens is one pure function,
 //!   [`sessions::rotation::decide`].
+//! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: what a password must be, and the bounded pool of threads that hash.
 //! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`.
 //! - [`refresh_token`]: the bytes of a refresh token: no I/O.
@@ -76,6 +77,8 @@
 pub mod accounts;
 #[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "server")]
+pub mod clients;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;

@@ -209,6 +209,7 @@ end_reasons! {
     AccountDisabled    "account_disabled"     "The account was disabled.";
     AccountClosed      "account_closed"       "The account was closed.";
     TooManySessions    "too_many_sessions"    "It gave way to a newer one.";
+    ClientRemoved      "client_removed"       "The client that it belongs to was removed.";
 }
 
 impl EndReason {
