@@ -3,6 +3,7 @@
 //! The same [`App::build`] serves production and the tests, which bring a clock of their own and
 //! listen on port 0.
 
+pub mod operate;
 mod welcome;
 
 use std::io;

@@ -14,7 +14,7 @@ use actix_web::error::InternalError;
 use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -211,6 +211,8 @@ fn as_problem(response: HttpResponse, id: &str, form: Form) -> HttpResponse {
     if known.is_none() && is_document(&response) {
         return response;
     }
+    // It was written as a problem at first, which has a challenge where this form may have none.
+    let challenged_anew = known.is_some();
     let problem = known.unwrap_or_else(|| {
         if let Some(error) = response.error()
             && response.status().is_server_error()
@@ -223,7 +225,8 @@ fn as_problem(response: HttpResponse, id: &str, form: Form) -> HttpResponse {
     for name in response.headers().keys() {
         let of_the_old_body =
             [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING].contains(name);
-        if of_the_old_body || written.headers().contains_key(name) {
+        let of_the_old_form = challenged_anew && name == WWW_AUTHENTICATE;
+        if of_the_old_body || of_the_old_form || written.headers().contains_key(name) {
             continue;
         }
         for value in response.headers().get_all(name) {

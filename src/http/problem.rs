@@ -73,7 +73,7 @@ codes! {
     UnknownClient "unknown_client" BAD_REQUEST
         "There is no public client with this id.";
     UnsupportedGrantType "unsupported_grant_type" BAD_REQUEST
-        "The grant type must be refresh_token or client_credentials.";
+        "The grant type is none of those that the metadata lists.";
     InvalidScope "invalid_scope" BAD_REQUEST
         "The scope is more than may be granted.";
     InvalidGrant "invalid_grant" UNAUTHORIZED

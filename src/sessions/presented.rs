@@ -161,6 +161,10 @@ impl Sessions {
         token: &Presented,
         requester: &Requester,
     ) -> QueryResult<Result<(), RevokeError>> {
+        // The id of a confidential client is no proof, though the token may be its own.
+        if let Err(unknown) = clients::check(tx.connection(), requester)? {
+            return Ok(Err(unknown.into()));
+        }
         let issued_to = match token {
             Presented::Refresh(token) => row_of(tx.connection(), token)?.map(|row| row.client_id),
             Presented::Access(claims) => Some(claims.client_id.clone()),
@@ -168,9 +172,7 @@ impl Sessions {
         };
         if issued_to.as_deref() != Some(&*requester.id()) {
             // RFC 7009 2.1: refused, and the client is told. A success would be taken for one.
-            let known = clients::check(tx.connection(), requester)?;
-            let wrong = issued_to.map_or(Ok(()), |_| Err(RevokeError::WrongClient));
-            return Ok(known.map_err(RevokeError::from).and(wrong));
+            return Ok(issued_to.map_or(Ok(()), |_| Err(RevokeError::WrongClient)));
         }
         let now = self.clock.now();
         match token {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
 mod accounts;
+mod clients;
 mod complete;
 mod crash;
 mod faults;
@@ -10,6 +11,7 @@ mod http;
 mod limits;
 mod login;
 mod logout;
+mod oauth;
 mod readme;
 mod refresh;
 mod start;

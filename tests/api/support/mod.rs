@@ -12,7 +12,7 @@ pub mod proxy;
 pub mod raw;
 
 pub use app::TestApp;
-pub use client::{Answer, PASSWORD, Tokens, User};
+pub use client::{Answer, Client, PASSWORD, Tokens, User};
 
 use std::time::Duration;
 
