@@ -9,9 +9,9 @@
 //!
 //! ```text
 //! main ──► app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
-//!           │                   │            │             │                              ▲
-//!           ▼                   ▼            ▼             ▼                              │
-//!         config            passwords   refresh_token    tokens ───────────────────────────┘
+//!           │                   │            │              │                              ▲
+//!           ▼                   ▼            ▼              ▼                              │
+//!         config            passwords refresh_token     clients, tokens ───────────────────┘
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
@@ -61,6 +61,7 @@
 //! - The retry window, or what a replayed token means: [`sessions::rotation`]; its default and
 //!   bounds: [`config`].
 //! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
+//! - What a client may have of its own: [`clients::Terms`], heeded by [`sessions`].
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
 //!   [`accounts::budget`]; the numbers: [`config::Limits`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,

@@ -8,6 +8,7 @@ mod complete;
 mod crash;
 mod faults;
 mod http;
+mod interop;
 mod limits;
 mod login;
 mod logout;
