@@ -13,6 +13,7 @@ mod rows;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clients::{self, UnknownClient};
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError};
 use crate::passwords::{
@@ -54,6 +55,8 @@ pub struct Attempt<'a> {
     pub email: &'a str,
     /// The password as it came.
     pub password: &'a str,
+    /// The public client that the session will belong to.
+    pub client_id: &'a str,
     /// A refresh token of a session that this device had, spent or expired as it may be.
     pub known_device: Option<RefreshToken>,
     /// Where the attempt comes from, as the budget counts: one address, or one IPv6 /64.
@@ -97,6 +100,9 @@ pub enum LogInError {
         /// When one more attempt is free.
         retry_after: Duration,
     },
+    /// No app of this id logs users in.
+    #[error(transparent)]
+    Client(#[from] UnknownClient),
     /// Too many passwords are being hashed.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -173,12 +179,18 @@ impl Accounts {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
         for _ in 0..ATTEMPTS {
-            let lookup = key.clone();
-            let found = self.db.read(move |c| rows::credentials(c, &lookup)).await?;
+            let (lookup, client) = (key.clone(), attempt.client_id.to_owned());
+            let (known, found) = self
+                .db
+                .read(move |c| Ok((clients::terms_of(c, &client)?, rows::credentials(c, &lookup)?)))
+                .await?;
+            // Before anything is compared: it says nothing about the account.
+            known?;
             let place = self.place_for(&key, found.as_ref(), &attempt).await?;
             let (found, upgraded) = self.compare(found, password.clone(), place).await?;
 
             let (this, device) = (self.clone(), attempt.device.clone());
+            let client = attempt.client_id.to_owned();
             let grant = self
                 .db
                 .write(move |tx| {
@@ -187,11 +199,11 @@ impl Accounts {
                     if !rows::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
                         return Ok(None);
                     }
-                    this.sessions.start(tx, &found.holder(), &device, now).map(Some)
+                    this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
                 })
                 .await?;
             if let Some(grant) = grant {
-                return Ok(self.sessions.issue(&grant)?);
+                return Ok(self.sessions.issue(&grant?)?);
             }
         }
         Err(LogInError::Wrong)
@@ -205,7 +217,8 @@ impl Accounts {
         self.db.read(move |c| rows::account(c, user)).await
     }
 
-    /// Changes the password, ends every session of the user, and starts a new one.
+    /// Changes the password, ends every session of the user, and starts a new one of the same
+    /// client.
     ///
     /// # Errors
     /// [`ChangeError`]: the old password holds and no session has ended.
@@ -231,12 +244,14 @@ impl Accounts {
                 if !rows::set_password(tx.connection(), &found, &hash, now)? {
                     return Ok(None);
                 }
+                let client = this.sessions.client_of(tx, access.session)?;
                 this.sessions.end_all(tx, found.id, None, EndReason::PasswordChanged, now)?;
-                this.sessions.start(tx, &found.holder(), &device, now).map(Some)
+                this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
             })
             .await
             .map_err(LogInError::from)?
-            .ok_or(LogInError::Wrong)?;
+            .ok_or(LogInError::Wrong)?
+            .map_err(LogInError::from)?;
         tracing::info!(event = "password_changed", user = %access.user);
         Ok(self.sessions.issue(&grant).map_err(LogInError::from)?)
     }

@@ -4,6 +4,7 @@
 //! listen on port 0.
 
 pub mod data;
+pub mod operate;
 mod welcome;
 
 use std::io;
@@ -17,15 +18,17 @@ use actix_cors::Cors;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use actix_web::middleware::{Condition, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::web;
 
 use crate::accounts::Accounts;
 use crate::accounts::budget::{BudgetSettings, LoginBudget};
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseSettings, FileWatch, OpenError, StoreError, Watch};
-use crate::http::limits::{AddressLimiter, Rate, SessionLimiter};
+use crate::http::cors::ClientOrigins;
+use crate::http::limits::{AddressLimiter, FailureLimiter, Rate, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::{self, Api, HttpSettings, Limits, door};
 use crate::keys::{KeyPolicy, Keys, KeysError, Seal};
@@ -103,6 +106,7 @@ struct Tasks {
     api: Api,
     budget: Arc<LoginBudget>,
     limits: Limits,
+    origins: ClientOrigins,
     clock: Clock,
     /// The life of an access token, with the leeway that verifiers grant.
     longest_token: Duration,
@@ -218,15 +222,29 @@ impl App {
         };
         let refresh = rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
         let refresh_limit = SessionLimiter::new(refresh, buckets);
-        let api = Api { accounts, sessions, keys, revocations, db, refresh_limit, issuer };
-        let running = listen(listener, config, &settings, &api, &limits)?;
-        let clock = clock.clone();
+        let failures = rate(config.limits.login_per_minute, config.limits.login_burst);
+        let client_failures = FailureLimiter::new(failures, buckets);
+        let clients = Clients::new(db.clone(), clock.clone());
+        let origins = ClientOrigins::load(clients.clone()).await?;
+        let api = Api {
+            accounts,
+            sessions,
+            clients,
+            keys,
+            revocations,
+            db,
+            refresh_limit,
+            client_failures,
+            issuer,
+        };
+        let running = listen(listener, config, &settings, &api, &limits, &origins)?;
+        let (all, clock) = (api.clone(), clock.clone());
         let follow_by = match config.revocations.follow {
             config::Follow::Notify => FollowBy::Notify,
             config::Follow::Reload => FollowBy::Reload,
         };
         let longest_token = token_life;
-        let tasks = Tasks { api: api.clone(), budget, limits, clock, longest_token, follow_by };
+        let tasks = Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by };
         Ok(Self { address, api, running, tasks })
     }
 
@@ -252,6 +270,7 @@ impl App {
         let background = async {
             tokio::join!(
                 tasks.follow(watch),
+                tasks.origins.follow(),
                 tasks.maintain(),
                 tasks.replace_revoked_key(),
                 tasks.purge()
@@ -329,6 +348,7 @@ fn listen(
     settings: &web::Data<HttpSettings>,
     api: &Api,
     limits: &Limits,
+    client_origins: &ClientOrigins,
 ) -> io::Result<Running> {
     // Long enough for a body that comes at the last moment and the answer to it.
     let silence = SILENCE.min(2 * config.limits.request_timeout);
@@ -343,7 +363,7 @@ fn listen(
         draining: Arc::clone(&settings.draining),
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
-    let origins = config.cors.origins.clone();
+    let (origins, client_origins) = (config.cors.origins.clone(), client_origins.clone());
     server::serve(listener, how, move || {
         let limits = limits.clone();
         actix_web::App::new()
@@ -351,16 +371,18 @@ fn listen(
             .app_data(api.clone())
             .configure(move |routes| http::routes(routes, &limits))
             .wrap(from_fn(door::refuse))
-            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+            .wrap(cors(&origins, &client_origins))
             .wrap(from_fn(door::door))
     })
 }
 
-fn cors(origins: &[String]) -> Cors {
+fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
     const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+    let of_clients = of_clients.clone();
     origins
         .iter()
         .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
+        .allowed_origin_fn(move |origin, _| of_clients.contains(origin))
         .allowed_methods(["GET", "POST", "DELETE"])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY])
         .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, door::REQUEST_ID])
@@ -408,6 +430,7 @@ impl Tasks {
             self.limits.register.sweep();
             self.limits.password.sweep();
             self.api.refresh_limit.sweep();
+            self.api.client_failures.sweep();
         }
     }
 

@@ -27,8 +27,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
+
+use serde::de::IntoDeserializer as _;
+use serde::de::value::StrDeserializer;
 
 pub use master::MasterSecrets;
 pub use settings::{
@@ -109,6 +114,31 @@ fn load_from(
     let (config, origins) = layers.merge()?;
     config.validate().map_err(|error| error.looked_up(&origins))?;
     Ok(Loaded { config, origins })
+}
+
+/// Checks a web origin that stands elsewhere than in a setting; `subject` is where.
+///
+/// # Errors
+/// [`ConfigError`] when no browser would spell an origin so.
+pub fn check_origin(subject: &str, text: &str) -> Result<(), ConfigError> {
+    validate::origin(text).map_err(|error| ConfigError { subject: subject.to_owned(), ..error })
+}
+
+/// Reads a duration that stands elsewhere than in a setting; `subject` is where.
+///
+/// # Errors
+/// [`ConfigError`] when it is none, or out of bounds.
+pub fn parse_duration(
+    subject: &str,
+    text: &str,
+    bounds: RangeInclusive<Duration>,
+) -> Result<Duration, ConfigError> {
+    let spelled: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+    let duration = text::duration::deserialize(spelled).map_err(|error| {
+        ConfigError::new(subject, error.to_string(), "write it as in 5m, 30s or 0s")
+    })?;
+    validate::lasts(subject, duration, bounds)?;
+    Ok(duration)
 }
 
 impl Config {

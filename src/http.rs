@@ -10,10 +10,14 @@ mod accounts;
 mod bearer;
 pub mod body;
 pub mod caller;
+pub mod client_auth;
+pub mod cors;
 pub mod door;
 mod errors;
 mod feed;
+mod form;
 pub mod limits;
+mod oauth;
 mod origin;
 pub mod problem;
 pub mod server;
@@ -29,13 +33,14 @@ use actix_web::{HttpResponse, web};
 use ipnet::IpNet;
 
 use crate::accounts::Accounts;
+use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::keys::Keys;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
-use limits::{AddressLimiter, SessionLimiter};
+use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use problem::{Code, Problem};
 
 /// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
@@ -59,6 +64,9 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/sessions/{id}").delete(sessions::end))
         .service(web::resource("/revocations").get(feed::revocations))
+        .service(web::resource("/token").post(oauth::token))
+        .service(web::resource("/introspect").post(oauth::introspect))
+        .service(web::resource("/revoke").post(oauth::revoke))
         .service(web::resource("/.well-known/jwks.json").get(well_known::jwks))
         .service(web::resource("/.well-known/oauth-authorization-server").get(well_known::metadata))
         .service(web::resource("/openapi.yaml").get(well_known::openapi))
@@ -78,6 +86,8 @@ pub struct Api {
     pub accounts: Accounts,
     /// Sessions and tokens.
     pub sessions: Sessions,
+    /// Clients.
+    pub clients: Clients,
     /// Signing keys.
     pub keys: Keys,
     /// The blocklist.
@@ -86,6 +96,8 @@ pub struct Api {
     pub db: Database,
     /// The refreshes of each session.
     pub refresh_limit: SessionLimiter,
+    /// The failed authentications of clients.
+    pub client_failures: FailureLimiter,
     /// `iss`, and what the metadata's URLs begin with.
     pub issuer: String,
 }

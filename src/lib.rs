@@ -9,9 +9,9 @@
 //!
 //! ```text
 //! main ──► app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
-//!           │                   │            │             │                              ▲
-//!           ▼                   ▼            ▼             ▼                              │
-//!         config            passwords   refresh_token    tokens ───────────────────────────┘
+//!           │                   │            │              │                              ▲
+//!           ▼                   ▼            ▼              ▼                              │
+//!         config            passwords refresh_token     clients, tokens ───────────────────┘
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
@@ -27,6 +27,7 @@
 //! - [`accounts`]: sign up, log in, change the password, close; the budget of failed logins.
 //! - [`sessions`]: start, refresh, list, end. The rule of refresh tokens is one pure function,
 //!   [`sessions::rotation::decide`].
+//! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: what a password must be, and the bounded pool of threads that hash.
 //! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`.
 //! - [`refresh_token`]: the bytes of a refresh token: no I/O.
@@ -61,6 +62,7 @@
 //! - The retry window, or what a replayed token means: [`sessions::rotation`]; its default and
 //!   bounds: [`config`].
 //! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
+//! - What a client may have of its own: [`clients::Terms`], heeded by [`sessions`].
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
 //!   [`accounts::budget`]; the numbers: [`config::Limits`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
@@ -77,6 +79,8 @@
 pub mod accounts;
 #[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "server")]
+pub mod clients;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
 use doorward::config::{self, ConfigError, Flags, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
@@ -39,6 +40,9 @@ enum Command {
     /// The master secret
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// The apps and services that use this one
+    #[command(subcommand)]
+    Client(ClientCommand),
 }
 
 #[derive(Subcommand)]
@@ -78,6 +82,13 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         }
         Command::Secret(SecretCommand::New) => {
             print(&format!("{}\n", *MasterSecret::generate().to_text()))
+        }
+        Command::Client(command) => {
+            let config = config::load(flags)?.config;
+            print(&operate::client(&config, command).map_err(|error| match error {
+                OperateError::Config(error) => error.into(),
+                error => Box::<dyn Error>::from(error),
+            })?)
         }
     }
 }

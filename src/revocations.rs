@@ -1,7 +1,7 @@
 //! The blocklist: what was taken back before it expired.
 //!
-//! One keyspace of ids: a row names a token (its `jti`) or a session (its `sid`), and a token is
-//! refused when either of its two is there. Every node mirrors the table in memory, so that a check
+//! One keyspace of ids: a row names a token (its `jti`), a session (its `sid`) or a client, and a
+//! token is refused when one of its ids is there. Every node mirrors the table in memory, so that a check
 //! costs no I/O. A row lives until the last token that it can concern has expired, so the table
 //! stays as small as the access lifetime is short.
 //!
@@ -56,7 +56,7 @@ pub struct RevocationPolicy {
 pub enum Standing {
     /// Nothing was revoked.
     Good,
-    /// The token or its session was revoked.
+    /// The token, its session or its client was revoked.
     Revoked,
     /// The list is too old to know, and the policy is to refuse.
     Unknown,
@@ -115,9 +115,9 @@ impl Revocations {
 
     /// How a token with these ids stands.
     #[must_use]
-    pub fn standing(&self, jti: Id, sid: Id) -> Standing {
+    pub fn standing(&self, ids: &[Id]) -> Standing {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        if mirror.listed.contains_key(&jti) || mirror.listed.contains_key(&sid) {
+        if ids.iter().any(|id| mirror.listed.contains_key(id)) {
             Standing::Revoked
         } else if self.policy.when_stale == WhenStale::FailClosed
             && self.age(&mirror) > self.policy.max_staleness
@@ -140,7 +140,7 @@ impl Revocations {
         self.age(&self.mirror.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Revokes a token or a session as part of a unit of work: stored with it, and in force here
+    /// Revokes a token, a session or a client as part of a unit of work: stored with it, and in force here
     /// from its commit on, before its answer leaves.
     ///
     /// # Errors

@@ -7,6 +7,8 @@
 //! access tokens end with it.
 
 pub mod access;
+pub mod machines;
+pub mod presented;
 pub mod refresh;
 pub mod rotation;
 mod rows;
@@ -16,8 +18,9 @@ use std::time::Duration;
 use diesel::QueryResult;
 use serde::Serialize;
 
+use crate::clients::{self, Terms, UnknownClient};
 use crate::clock::{Clock, Timestamp};
-use crate::database::{Database, Id, StoreError, Tx};
+use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
@@ -29,10 +32,6 @@ use rows::NewSession;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
-
-/// The client that a session belongs to as long as none is registered (RFC 9068 2.2 wants one
-/// named).
-const BUILT_IN_CLIENT: &str = "doorward";
 
 /// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
 #[derive(Clone, Debug)]
@@ -53,6 +52,19 @@ pub struct SessionPolicy {
     pub expected: Expected,
     /// The life of an access token.
     pub token_lifetime: Duration,
+}
+
+impl SessionPolicy {
+    /// The life of a client's access tokens. It may shorten the setting and not more: a row of the
+    /// blocklist is kept for the longest.
+    fn lifetime(&self, terms: Terms) -> Duration {
+        terms.token_lifetime.map_or(self.token_lifetime, |own| own.min(self.token_lifetime))
+    }
+
+    /// The retry window of a client's sessions, never more than the life of its access tokens.
+    fn window(&self, terms: Terms) -> Duration {
+        terms.retry_window.unwrap_or(self.retry_window).min(self.lifetime(terms))
+    }
 }
 
 /// Sessions and their tokens. Clones share everything.
@@ -152,6 +164,8 @@ pub struct Grant {
     client_id: String,
     granted_at: Timestamp,
     expires_at: Timestamp,
+    /// The life of the access token, if the session lasts.
+    lifetime: Duration,
 }
 
 impl Sessions {
@@ -168,8 +182,8 @@ impl Sessions {
         Self { db, clock, keys, revocations, tags, policy }
     }
 
-    /// Starts a session in the caller's unit of work, which has locked the user's row by updating
-    /// it.
+    /// Starts a session of a public client in the caller's unit of work, which has locked the
+    /// user's row by updating it.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -177,9 +191,14 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         holder: &Holder,
+        client_id: &str,
         device: &Device,
         now: Timestamp,
-    ) -> QueryResult<Grant> {
+    ) -> QueryResult<Result<Grant, UnknownClient>> {
+        let terms = match clients::terms_of(tx.connection(), client_id)? {
+            Ok(terms) => terms,
+            Err(unknown) => return Ok(Err(unknown)),
+        };
         self.make_room(tx, holder.user, now)?;
         let family = FamilySecret::generate();
         let id = Id::new(now);
@@ -188,7 +207,7 @@ impl Sessions {
         let session = NewSession {
             id,
             user_id: holder.user,
-            client_id: BUILT_IN_CLIENT,
+            client_id,
             family_hash: family.digest(),
             created_at: now,
             expires_at,
@@ -200,13 +219,22 @@ impl Sessions {
         tx.after_commit(move || {
             tracing::info!(event = "session_started", %user, session = %id);
         });
-        Ok(Grant {
+        Ok(Ok(Grant {
             holder: holder.clone(),
             token: RefreshToken::first(id.uuid(), family),
-            client_id: BUILT_IN_CLIENT.to_owned(),
+            client_id: client_id.to_owned(),
             granted_at: now,
             expires_at,
-        })
+            lifetime: self.policy.lifetime(terms),
+        }))
+    }
+
+    /// The client that a session belongs to.
+    ///
+    /// # Errors
+    /// Whatever the database says; not found, when there is no such session.
+    pub fn client_of(&self, tx: &mut Tx<'_>, session: Id) -> QueryResult<String> {
+        rows::client_of(tx.connection(), session)
     }
 
     /// Signs and encodes what a unit of work granted.
@@ -215,23 +243,12 @@ impl Sessions {
     /// [`IssueError::Signing`].
     pub fn issue(&self, grant: &Grant) -> Result<Tokens, IssueError> {
         let at = grant.granted_at;
-        let lifetime = self.policy.token_lifetime.min(grant.expires_at.since(at));
+        let lifetime = grant.lifetime.min(grant.expires_at.since(at));
         let session = Id::from(grant.token.session);
-        let claims = Claims {
-            iss: self.policy.expected.issuer.clone(),
-            sub: grant.holder.user.uuid(),
-            aud: self.policy.expected.audience.as_str().into(),
-            iat: at.unix_seconds(),
-            exp: at.plus(lifetime).unix_seconds(),
-            jti: TokenId::from_bits(u64::from_be_bytes(random_bytes())),
-            client_id: grant.client_id.clone(),
-            sid: session.uuid(),
-            scope: None,
+        let access_token = self.sign(&Claims {
+            sid: Some(session.uuid()),
             roles: grant.holder.roles.clone(),
-        };
-        let access_token = self.keys.signing().sign(&claims).map_err(|error| {
-            tracing::error!(%error, "an access token cannot be signed");
-            IssueError::Signing
+            ..self.claims(grant.holder.user, grant.client_id.clone(), at, lifetime)
         })?;
         Ok(Tokens {
             token_type: "Bearer",
@@ -241,6 +258,29 @@ impl Sessions {
             refresh_expires_in: grant.expires_at.since(at).as_secs(),
             generation: grant.token.generation,
             session_id: session,
+        })
+    }
+
+    /// The claims that every access token has.
+    fn claims(&self, sub: Id, client_id: String, at: Timestamp, lifetime: Duration) -> Claims {
+        Claims {
+            iss: self.policy.expected.issuer.clone(),
+            sub: sub.uuid(),
+            aud: self.policy.expected.audience.as_str().into(),
+            iat: at.unix_seconds(),
+            exp: at.plus(lifetime).unix_seconds(),
+            jti: TokenId::from_bits(u64::from_be_bytes(random_bytes())),
+            client_id,
+            sid: None,
+            scope: None,
+            roles: Vec::new(),
+        }
+    }
+
+    fn sign(&self, claims: &Claims) -> Result<String, IssueError> {
+        self.keys.signing().sign(claims).map_err(|error| {
+            tracing::error!(%error, "an access token cannot be signed");
+            IssueError::Signing
         })
     }
 
@@ -313,7 +353,7 @@ impl Sessions {
         let known = self
             .db
             .write(move |tx| {
-                let known = row_of(tx, &token)?.is_some();
+                let known = row_of(tx.connection(), &token)?.is_some();
                 if known {
                     let now = this.clock.now();
                     this.end_one(tx, token.session.into(), EndReason::Logout, now)?;
@@ -393,15 +433,7 @@ impl Sessions {
         reason: EndReason,
         now: Timestamp,
     ) -> QueryResult<bool> {
-        let Some(last_seen_at) = rows::end(tx.connection(), session, reason, now)? else {
-            return Ok(false);
-        };
-        // Its last token was issued then, by a clock that may have been set back since.
-        self.revocations.revoke(tx, session, now.max(last_seen_at))?;
-        tx.after_commit(move || {
-            tracing::info!(event = "session_ended", %session, reason = reason.as_str());
-        });
-        Ok(true)
+        end_one(&self.revocations, tx, session, reason, now)
     }
 
     /// Ends as many sessions as must give way to one more: never refreshed ones first, then the
@@ -428,8 +460,26 @@ pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> 
     rows::end_every(tx.connection(), EndReason::BackupRestored, now)
 }
 
+fn end_one(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    session: Id,
+    reason: EndReason,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let Some(last_seen_at) = rows::end(tx.connection(), session, reason, now)? else {
+        return Ok(false);
+    };
+    // Its last token was issued then, by a clock that may have been set back since.
+    revocations.revoke(tx, session, now.max(last_seen_at))?;
+    tx.after_commit(move || {
+        tracing::info!(event = "session_ended", %session, reason = reason.as_str());
+    });
+    Ok(true)
+}
+
 /// The row that this token belongs to by its id and its family secret.
-fn row_of(tx: &mut Tx<'_>, token: &RefreshToken) -> QueryResult<Option<rows::Row>> {
-    let row = rows::find(tx.connection(), token.session.into())?;
+fn row_of(connection: &mut AnyConnection, token: &RefreshToken) -> QueryResult<Option<rows::Row>> {
+    let row = rows::find(connection, token.session.into())?;
     Ok(row.filter(|row| equal(&row.family_hash, &token.family_digest())))
 }

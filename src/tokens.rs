@@ -40,13 +40,13 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// Header members that would bring a key along or change how the token is read.
 const REFUSED_IN_HEADER: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
 
-/// What an access token says (RFC 9068 2.2, and `sid` for the session). Nothing here was written by
+/// What an access token says (RFC 9068 2.2, and `sid` for a user's session). Nothing here was written by
 /// a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The issuer: Doorward's public URL.
     pub iss: String,
-    /// The user.
+    /// The user, or the client itself in a token without a session.
     #[serde(deserialize_with = "canonical_uuid")]
     pub sub: Uuid,
     /// Whom the token is for.
@@ -59,9 +59,9 @@ pub struct Claims {
     pub jti: TokenId,
     /// The client that it was given to.
     pub client_id: String,
-    /// The session that it came from.
-    #[serde(deserialize_with = "canonical_uuid")]
-    pub sid: Uuid,
+    /// The session that it came from; none when a client asked in its own name.
+    #[serde(default, deserialize_with = "canonical_sid", skip_serializing_if = "Option::is_none")]
+    pub sid: Option<Uuid>,
     /// What it may be used for, names separated by spaces.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
@@ -264,6 +264,10 @@ fn canonical_uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D:
         .ok()
         .filter(|id| *id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text)
         .ok_or_else(|| de::Error::custom("not a UUID in its canonical form"))
+}
+
+fn canonical_sid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    canonical_uuid(deserializer).map(Some)
 }
 
 /// For a member that may be left out: serde would take `null` for leaving it out.

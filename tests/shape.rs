@@ -17,15 +17,16 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// themselves freely.
 const MAY_USE: &str = "
     main          -> app config secret::MasterSecret
-    app           -> config http accounts sessions
+    app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations database clock secret
-    http          -> accounts sessions keys revocations clock secret
+    http          -> accounts sessions clients keys revocations clock secret
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::spelled_in_tokens
                      database::StoreError database::Database
-    accounts      -> sessions
+    accounts      -> sessions clients
                      passwords tokens refresh_token keys revocations database clock secret
-    sessions      -> tokens refresh_token keys revocations database clock secret
+    sessions      -> clients tokens refresh_token keys revocations database clock secret
+    clients       -> database clock secret
     keys          -> tokens database clock secret
     revocations   -> database clock
     passwords     -> clock secret
@@ -45,7 +46,7 @@ const LIVES_IN: &str = "
     actix_service     -> http app
     actix_cors        -> http app
     actix_governor    -> http app
-    diesel            -> database revocations keys accounts sessions
+    diesel            -> database revocations keys accounts sessions clients
     diesel_migrations -> database
     r2d2              -> database
     jsonwebtoken      -> tokens

@@ -242,7 +242,8 @@ impl Default for Passwords {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Requests a minute that take a password, for one address (IPv6: one /64): 1 to 60000.
+    /// Requests a minute that take a password, for one address (IPv6: one /64): 1 to 60000. Clients
+    /// that show a wrong secret count by themselves, by the same numbers.
     pub login_per_minute: u32,
     /// So many of them may come at once: 1 to 100000.
     pub login_burst: u32,

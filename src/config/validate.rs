@@ -190,7 +190,7 @@ fn audience(text: &str) -> Checked {
     ))
 }
 
-fn origin(text: &str) -> Checked {
+pub(super) fn origin(text: &str) -> Checked {
     // A host of `*` parses, and no browser sends it.
     let url = Url::parse(text).ok().filter(|_| !text.contains('*'));
     let canonical = url.as_ref().and_then(|url| {
@@ -219,7 +219,7 @@ fn between<T: PartialOrd + Display>(setting: &str, value: T, bounds: RangeInclus
     Err(outside(setting, value, bounds.start(), bounds.end()))
 }
 
-fn lasts(setting: &str, value: Duration, bounds: RangeInclusive<Duration>) -> Checked {
+pub(super) fn lasts(setting: &str, value: Duration, bounds: RangeInclusive<Duration>) -> Checked {
     if bounds.contains(&value) {
         return Ok(());
     }

@@ -71,5 +71,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+
+    clients (id) {
+        id -> Text,
+        kind -> Text,
+        name -> Text,
+        secret_hash -> Nullable<Binary>,
+        scopes -> Text,
+        origins -> Text,
+        token_lifetime -> Nullable<BigInt>,
+        retry_window -> Nullable<BigInt>,
+        created_at -> BigInt,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(sessions, users);
+diesel::allow_tables_to_appear_in_same_query!(sessions, users, clients);

@@ -67,22 +67,30 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalJson<T> {
 
 /// `application/json`, in UTF-8 if it says so, and not compressed.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let mut types = headers.get_all(CONTENT_TYPE);
-    let is_json = types.next().and_then(|value| value.to_str().ok()).is_some_and(is_json);
-    let is_plain = headers
-        .get_all(CONTENT_ENCODING)
-        .all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if is_json && is_plain && types.next().is_none() {
+    if is_plainly(headers, "application/json") {
         Ok(())
     } else {
         Err(Code::UnsupportedMediaType.into())
     }
 }
 
-fn is_json(value: &str) -> bool {
+/// Whether the body is of this type, in UTF-8 if it says so, and not compressed.
+pub(super) fn is_plainly(headers: &HeaderMap, media_type: &str) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE);
+    let is_so = types
+        .next()
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| is_type(value, media_type));
+    let is_plain = headers
+        .get_all(CONTENT_ENCODING)
+        .all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    is_so && is_plain && types.next().is_none()
+}
+
+fn is_type(value: &str, media_type: &str) -> bool {
     let mut parts = value.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    essence.eq_ignore_ascii_case("application/json")
+    essence.eq_ignore_ascii_case(media_type)
         && parts.all(|parameter| {
             parameter.split_once('=').is_some_and(|(name, value)| {
                 name.eq_ignore_ascii_case("charset")
@@ -92,7 +100,7 @@ fn is_json(value: &str) -> bool {
 }
 
 /// The bytes of a body, within the limits of size and time.
-fn read(
+pub(super) fn read(
     request: &HttpRequest,
     mut payload: Payload,
 ) -> impl Future<Output = Result<Zeroizing<Vec<u8>>, Problem>> + 'static {
@@ -374,7 +382,7 @@ mod tests {
             "Application/JSON; charset=UTF-8",
             "application/json;charset=\"utf-8\"",
         ] {
-            assert!(is_json(good), "{good}");
+            assert!(is_type(good, "application/json"), "{good}");
         }
         for bad in [
             "text/plain",
@@ -383,7 +391,7 @@ mod tests {
             "application/jsonp",
             "",
         ] {
-            assert!(!is_json(bad), "{bad}");
+            assert!(!is_type(bad, "application/json"), "{bad}");
         }
     }
 }

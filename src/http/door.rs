@@ -13,8 +13,8 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::HttpSettings;
 use super::caller::ClientAddress;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Form, Problem};
 
 /// The header that names a request in answers and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,6 +41,8 @@ const TOKEN_PARAMETERS: &[&str] = &[
     "access_token",
     "authorization",
     "bearer_token",
+    "client_assertion",
+    "client_secret",
     "id_token",
     "jwt",
     "known_device",
@@ -56,8 +58,14 @@ pub(super) const SAME_FOR_ALL: [(HeaderName, &str); 3] = [
     (REFERRER_POLICY, "no-referrer"),
 ];
 
-/// Where a client may expect the error codes of RFC 6749.
-const SPEAK_OAUTH: &[&str] = &["/login", "/refresh"];
+/// How errors are written there; everywhere else they are problems and nothing more.
+const SPEAK_OAUTH: &[(&str, Form)] = &[
+    ("/login", Form::Bilingual),
+    ("/refresh", Form::Bilingual),
+    ("/token", Form::OAuth),
+    ("/introspect", Form::OAuth),
+    ("/revoke", Form::OAuth),
+];
 
 /// Wrap the app with `from_fn(door)`, last, so that it is outermost.
 ///
@@ -72,7 +80,8 @@ pub async fn door(
     let started = settings.clock.monotonic();
     let id = Uuid::new_v4().to_string();
     let method = request.method().clone();
-    let speaks_oauth = SPEAK_OAUTH.contains(&request.path());
+    let known = SPEAK_OAUTH.iter().find(|(path, _)| *path == request.path());
+    let form = known.map_or(Form::Problem, |(_, form)| *form);
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
     let span = tracing::info_span!("request", request_id = %id);
 
@@ -88,7 +97,7 @@ pub async fn door(
         }
         Err(error) => (None, HttpResponse::from_error(error)),
     };
-    let response = seal(response, &id, speaks_oauth, &settings);
+    let response = seal(response, &id, form, &settings);
 
     let pattern = request.as_ref().and_then(HttpRequest::match_pattern);
     span.in_scope(|| {
@@ -162,15 +171,10 @@ fn names_a_token(query: &str) -> bool {
 }
 
 /// What every answer looks like.
-fn seal(
-    response: HttpResponse,
-    id: &str,
-    speaks_oauth: bool,
-    settings: &HttpSettings,
-) -> HttpResponse {
+fn seal(response: HttpResponse, id: &str, form: Form, settings: &HttpSettings) -> HttpResponse {
     let status = response.status();
     let mut response = if status.is_client_error() || status.is_server_error() {
-        as_problem(response, id, speaks_oauth)
+        as_problem(response, id, form)
     } else {
         response
     };
@@ -190,6 +194,10 @@ fn seal(
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    if form == Form::OAuth {
+        // RFC 6749 5.1 wants both.
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    }
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -198,11 +206,13 @@ fn seal(
 
 /// Writes an error anew, with the id of its request and with the headers that whoever made it has
 /// set.
-fn as_problem(response: HttpResponse, id: &str, speaks_oauth: bool) -> HttpResponse {
+fn as_problem(response: HttpResponse, id: &str, form: Form) -> HttpResponse {
     let known = response.extensions().get::<Problem>().cloned();
     if known.is_none() && is_document(&response) {
         return response;
     }
+    // It was written as a problem at first, which has a challenge where this form may have none.
+    let challenged_anew = known.is_some();
     let problem = known.unwrap_or_else(|| {
         if let Some(error) = response.error()
             && response.status().is_server_error()
@@ -211,11 +221,12 @@ fn as_problem(response: HttpResponse, id: &str, speaks_oauth: bool) -> HttpRespo
         }
         Code::for_status(response.status()).into()
     });
-    let mut written = problem.response(Some(id), speaks_oauth);
+    let mut written = problem.response(Some(id), form);
     for name in response.headers().keys() {
         let of_the_old_body =
             [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING].contains(name);
-        if of_the_old_body || written.headers().contains_key(name) {
+        let of_the_old_form = challenged_anew && name == WWW_AUTHENTICATE;
+        if of_the_old_body || of_the_old_form || written.headers().contains_key(name) {
             continue;
         }
         for value in response.headers().get_all(name) {
@@ -225,8 +236,7 @@ fn as_problem(response: HttpResponse, id: &str, speaks_oauth: bool) -> HttpRespo
     written
 }
 
-/// Whether a handler wrote the error's body itself: the plain form of RFC 6749, or the report of a
-/// health check.
+/// Whether a handler wrote the error's body itself.
 fn is_document(response: &HttpResponse) -> bool {
     let media_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     media_type.is_some_and(|it| it.starts_with(b"application/json"))

@@ -4,11 +4,14 @@ use actix_web::error::{PathError, QueryPayloadError};
 
 use super::problem::{Code, Problem};
 use crate::accounts::{ChangeError, LogInError, SignUpError};
+use crate::clients::{AuthenticationError, UnknownClient};
 use crate::database::StoreError;
 use crate::passwords::Overloaded;
 use crate::refresh_token::Malformed;
 use crate::sessions::access::AccessError;
-use crate::sessions::refresh::RefreshError;
+use crate::sessions::machines::ClientGrantError;
+use crate::sessions::presented::{IntrospectError, RevokeError};
+use crate::sessions::refresh::{RefreshError, Refusal};
 use crate::sessions::{IssueError, LogOutError};
 use crate::tokens::TokenError;
 
@@ -56,6 +59,7 @@ impl From<LogInError> for Problem {
             LogInError::Spent { retry_after } => {
                 Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
+            LogInError::Client(unknown) => unknown.into(),
             LogInError::Overloaded(overloaded) => overloaded.into(),
             LogInError::Issue(error) => error.into(),
         }
@@ -79,9 +83,10 @@ impl Problem {
             LogInError::Wrong => {
                 Self::new(Code::WrongPassword).field(pointer, Code::WrongPassword.detail())
             }
-            LogInError::Spent { .. } | LogInError::Overloaded(_) | LogInError::Issue(_) => {
-                error.into()
-            }
+            LogInError::Spent { .. }
+            | LogInError::Client(_)
+            | LogInError::Overloaded(_)
+            | LogInError::Issue(_) => error.into(),
         }
     }
 }
@@ -89,10 +94,59 @@ impl Problem {
 impl From<RefreshError> for Problem {
     fn from(error: RefreshError) -> Self {
         match error {
-            RefreshError::Refused(reason) => {
-                Self::new(Code::InvalidGrant).detail(reason.explanation()).reason(reason.as_str())
-            }
+            RefreshError::Refused(refusal) => refusal.into(),
+            RefreshError::Client(unknown) => unknown.into(),
             RefreshError::Issue(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Code::InvalidGrant).detail(refusal.explanation()).reason(refusal.as_str())
+    }
+}
+
+impl From<UnknownClient> for Problem {
+    fn from(_: UnknownClient) -> Self {
+        Self::new(Code::UnknownClient)
+    }
+}
+
+impl From<AuthenticationError> for Problem {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Wrong => Self::new(Code::InvalidClient),
+            AuthenticationError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClientGrantError> for Problem {
+    fn from(error: ClientGrantError) -> Self {
+        match error {
+            ClientGrantError::Scope => Self::new(Code::InvalidScope),
+            ClientGrantError::Issue(error) => error.into(),
+        }
+    }
+}
+
+impl From<IntrospectError> for Problem {
+    fn from(error: IntrospectError) -> Self {
+        match error {
+            IntrospectError::Stale => Self::new(Code::RevocationsStale),
+            IntrospectError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::WrongClient => Self::from(Refusal::WrongClient)
+                .detail("The token was issued to another client, and stays as it is."),
+            RevokeError::Client(unknown) => unknown.into(),
+            RevokeError::Store(error) => error.into(),
         }
     }
 }
@@ -118,6 +172,8 @@ impl From<AccessError> for Problem {
             AccessError::Token(TokenError::Expired) => Self::new(Code::TokenExpired),
             AccessError::Token(error) => Self::new(Code::InvalidToken)
                 .detail(format!("The access token is refused: {error}.")),
+            AccessError::NoUser => Self::new(Code::InvalidToken)
+                .detail("The access token belongs to a client and to no user."),
             AccessError::Revoked => Self::new(Code::TokenRevoked),
             AccessError::Stale => Self::new(Code::RevocationsStale),
             AccessError::KeysUnavailable => Self::new(Code::Unavailable),

@@ -12,6 +12,7 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde_json::json;
 
+use super::client_auth::ConfidentialClient;
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
 use crate::revocations::feed::{Entry, News, Place, Subscription};
@@ -43,6 +44,7 @@ impl From<Entry> for Revoked {
 pub(super) async fn revocations(
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
+    _client: ConfidentialClient,
     request: HttpRequest,
 ) -> HttpResponse {
     if wants_stream(request.headers()) {

@@ -96,7 +96,11 @@ impl SessionLimiter {
     /// # Errors
     /// `rate_limited` when there were too many.
     pub fn check(&self, session: Uuid) -> Result<(), Problem> {
-        self.limiter.check_key(&self.buckets.place(session)).map_err(|negative| too_many(&negative))
+        self.count(session)
+    }
+
+    fn count(&self, key: impl Hash) -> Result<(), Problem> {
+        self.limiter.check_key(&self.buckets.place(key)).map_err(|negative| too_many(&negative))
     }
 
     /// Gives back the memory of the sessions that have their whole burst again; to be called now
@@ -104,6 +108,33 @@ impl SessionLimiter {
     pub fn sweep(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
+    }
+}
+
+/// Limits the failures of each client network, and nothing else that it does.
+#[derive(Clone)]
+pub struct FailureLimiter(SessionLimiter);
+
+impl FailureLimiter {
+    /// A limiter with `buckets` places.
+    #[must_use]
+    pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
+        Self(SessionLimiter::new(rate, buckets))
+    }
+
+    /// Counts a failure after it has happened. Whoever succeeds is not asked, so a stranger behind
+    /// the same address takes nothing from anybody.
+    ///
+    /// # Errors
+    /// `rate_limited` when there were too many.
+    pub fn count(&self, address: ClientAddress) -> Result<(), Problem> {
+        self.0.count(address.network())
+    }
+
+    /// Gives back the memory of the networks that have their whole burst again; to be called now
+    /// and then.
+    pub fn sweep(&self) {
+        self.0.sweep();
     }
 }
 

@@ -68,6 +68,14 @@ codes! {
         "The access token has expired.";
     TokenRevoked "token_revoked" UNAUTHORIZED
         "The access token was revoked.";
+    InvalidClient "invalid_client" UNAUTHORIZED
+        "The client is not known, its credentials are wrong, or they are missing.";
+    UnknownClient "unknown_client" BAD_REQUEST
+        "There is no public client with this id.";
+    UnsupportedGrantType "unsupported_grant_type" BAD_REQUEST
+        "The grant type is none of those that the metadata lists.";
+    InvalidScope "invalid_scope" BAD_REQUEST
+        "The scope is more than may be granted.";
     InvalidGrant "invalid_grant" UNAUTHORIZED
         "The refresh token is not valid any more. Log in again.";
     WrongPassword "wrong_password" FORBIDDEN
@@ -141,9 +149,21 @@ impl Code {
     fn oauth_error(self) -> &'static str {
         match self {
             Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
+            Self::InvalidClient | Self::UnknownClient => "invalid_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
             _ if self.is_transient() => "temporarily_unavailable",
             _ if self.status().is_server_error() => "server_error",
             _ => "invalid_request",
+        }
+    }
+
+    /// The status of an error in this form.
+    fn status_in(self, form: Form) -> StatusCode {
+        match self {
+            // RFC 6749 5.2: 401 is for the client's own authentication.
+            Self::InvalidGrant if form == Form::OAuth => StatusCode::BAD_REQUEST,
+            _ => self.status(),
         }
     }
 
@@ -153,6 +173,8 @@ impl Code {
         let error = match self {
             Self::InvalidToken | Self::TokenExpired | Self::TokenRevoked => "invalid_token",
             Self::MultipleCredentials | Self::TokenInQuery => "invalid_request",
+            // RFC 6749 5.2: in the scheme that the client has to use.
+            Self::InvalidClient => return Some(String::from(r#"Basic realm="doorward""#)),
             _ if self.status() == StatusCode::UNAUTHORIZED => {
                 return Some(String::from(r#"Bearer realm="doorward""#));
             }
@@ -163,6 +185,17 @@ impl Code {
             r#"Bearer realm="doorward", error="{error}", error_description="{description}""#
         ))
     }
+}
+
+/// How an error is written; the door knows it by the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A problem document.
+    Problem,
+    /// One that says in the words of RFC 6749, too, what is wrong: OAuth clients may be listening.
+    Bilingual,
+    /// The plain JSON of RFC 6749 5.2, which OAuth clients insist on.
+    OAuth,
 }
 
 /// A refusal on its way to the caller.
@@ -235,16 +268,18 @@ impl Problem {
         self.0.code
     }
 
-    /// The answer, with the id of the request when there is one. Where OAuth clients may be
-    /// listening it says in their words, too, what is wrong.
+    /// The answer, with the id of the request when there is one.
     #[must_use]
-    pub fn response(&self, request_id: Option<&str>, speaks_oauth: bool) -> HttpResponse {
-        let mut response = HttpResponse::build(self.0.code.status());
-        for header in self.headers() {
+    pub fn response(&self, request_id: Option<&str>, form: Form) -> HttpResponse {
+        let mut response = HttpResponse::build(self.0.code.status_in(form));
+        for header in self.headers(form) {
             response.insert_header(header);
         }
-        let body = self.document(request_id, speaks_oauth);
-        let mut response = response.content_type(MEDIA_TYPE).body(body);
+        let mut response = if form == Form::OAuth {
+            response.content_type("application/json").body(self.oauth_document())
+        } else {
+            response.content_type(MEDIA_TYPE).body(self.document(request_id, form))
+        };
         // For the door, which writes it again with the request's id. An error that travels inside a
         // response does not survive every middleware; what is in the extensions does.
         response.extensions_mut().insert(self.clone());
@@ -252,16 +287,19 @@ impl Problem {
     }
 
     /// The headers that belong to it.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, String)> {
+    pub(super) fn headers(&self, form: Form) -> impl Iterator<Item = (HeaderName, String)> {
         let code = self.0.code;
         let retry_after = whole_seconds(self.0.retry_after).to_string();
         let retry_after = code.is_transient().then_some((RETRY_AFTER, retry_after));
-        let challenge = code.challenge().map(|challenge| (WWW_AUTHENTICATE, challenge));
+        // A bearer token is of no use at an OAuth endpoint.
+        let challenged = form != Form::OAuth || code == Code::InvalidClient;
+        let challenge = code.challenge().filter(|_| challenged);
+        let challenge = challenge.map(|challenge| (WWW_AUTHENTICATE, challenge));
         retry_after.into_iter().chain(challenge)
     }
 
     /// The document, as JSON.
-    pub(super) fn document(&self, request_id: Option<&str>, speaks_oauth: bool) -> String {
+    pub(super) fn document(&self, request_id: Option<&str>, form: Form) -> String {
         let content = &*self.0;
         let (code, status) = (content.code, content.code.status());
         let document = Document {
@@ -273,11 +311,19 @@ impl Problem {
             request_id,
             errors: &content.errors,
             reason: content.reason,
-            error: speaks_oauth.then(|| code.oauth_error()),
+            error: (form == Form::Bilingual).then(|| code.oauth_error()),
             transient: code.is_transient(),
         };
         // Text, numbers and lists of them always have a JSON form.
         serde_json::to_string(&document).unwrap_or_default()
+    }
+
+    fn oauth_document(&self) -> String {
+        // RFC 6749 5.2: %x20-21 / %x23-5B / %x5D-7E.
+        let plain = |c: char| if matches!(c, ' '..='~') && !"\"\\".contains(c) { c } else { '\'' };
+        let description: String = self.0.detail.chars().map(plain).collect();
+        serde_json::json!({ "error": self.0.code.oauth_error(), "error_description": description })
+            .to_string()
     }
 }
 
@@ -323,7 +369,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.response(None, false)
+        self.response(None, Form::Problem)
     }
 }
 

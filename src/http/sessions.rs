@@ -12,6 +12,7 @@ use super::caller::IdempotencyKey;
 use super::origin::Origin;
 use super::problem::{Code, Problem};
 use crate::accounts::Attempt;
+use crate::clients::{self, Requester};
 use crate::secret::Secret;
 use crate::sessions::Scope;
 
@@ -23,6 +24,7 @@ const LABEL_CHARS: usize = 100;
 pub(super) struct LogIn {
     email: String,
     password: Secret<String>,
+    client_id: Option<String>,
     label: Option<String>,
     known_device: Option<Secret<String>>,
 }
@@ -32,10 +34,11 @@ pub(super) async fn log_in(
     origin: Origin,
     body: Json<LogIn>,
 ) -> Result<HttpResponse, Problem> {
-    let LogIn { email, password, label, known_device } = body.0;
+    let LogIn { email, password, client_id, label, known_device } = body.0;
     let attempt = Attempt {
         email: &email,
         password: password.expose(),
+        client_id: client_id.as_deref().unwrap_or(clients::BUILT_IN),
         // One that cannot be read proves nothing, and is no reason to refuse a password.
         known_device: known_device.and_then(|token| api.sessions.parse_token(token.expose()).ok()),
         network: origin.network(),
@@ -57,6 +60,7 @@ fn check_label(label: String) -> Result<String, Problem> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
     refresh_token: Secret<String>,
+    client_id: Option<String>,
 }
 
 pub(super) async fn refresh(
@@ -65,10 +69,12 @@ pub(super) async fn refresh(
     origin: Origin,
     body: Json<Refresh>,
 ) -> Result<HttpResponse, Problem> {
-    let token = api.sessions.parse_token(body.0.refresh_token.expose())?;
+    let Refresh { refresh_token, client_id } = body.0;
+    let token = api.sessions.parse_token(refresh_token.expose())?;
     // By session and never by address: an office behind one address must not log itself out.
     api.refresh_limit.check(token.session)?;
-    let tokens = api.sessions.refresh(token, key.as_bytes(), origin.device(None)).await?;
+    let (client, device) = (Requester::named(client_id), origin.device(None));
+    let tokens = api.sessions.refresh(token, client, key.as_bytes(), device).await?;
     Ok(HttpResponse::Ok().json(tokens))
 }
 

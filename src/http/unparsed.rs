@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use uuid::Uuid;
 
 use super::door::SAME_FOR_ALL;
-use super::problem::{Code, MEDIA_TYPE, Problem};
+use super::problem::{Code, Form, MEDIA_TYPE, Problem};
 
 /// The whole answer to put in the place of `written`, when that is a bare refusal.
 ///
@@ -26,8 +26,9 @@ fn answer(status: StatusCode) -> Vec<u8> {
     let id = Uuid::new_v4().to_string();
     let problem = Problem::new(Code::for_status(status));
     tracing::info!(request_id = id, status = status.as_u16(), "answered what was no request");
-    let body = problem.document(Some(&id), false);
-    let headers = problem.headers().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let body = problem.document(Some(&id), Form::Problem);
+    let headers =
+        problem.headers(Form::Problem).map(|(name, value)| format!("{name}: {value}\r\n"));
     let same = SAME_FOR_ALL.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
     let headers: String = headers.chain(same).collect();
     let (media_type, length) = (MEDIA_TYPE, body.len());

@@ -18,6 +18,10 @@ const READY_CLOCK: Duration = Duration::from_secs(5);
 /// The API's description, as it was when this was built.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
 
+/// How clients say who they are where the public ones may ask, too.
+const ANY_CLIENT: [&str; 3] = ["client_secret_basic", "client_secret_post", "none"];
+const CONFIDENTIAL_CLIENT: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
 pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpResponse {
     let jwks = api.keys.jwks();
     let max_age = u32::try_from(jwks.max_age.as_secs()).unwrap_or(u32::MAX);
@@ -46,9 +50,17 @@ pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=3600")).json(json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-        // RFC 8414 2: both are required or have a default that would be wrong here.
+        "token_endpoint": format!("{issuer}/token"),
+        "introspection_endpoint": format!("{issuer}/introspect"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
+        // RFC 8414 2: required, or with a default that would be wrong here.
         "response_types_supported": [],
-        "grant_types_supported": [],
+        "grant_types_supported": ["refresh_token", "client_credentials"],
+        "token_endpoint_auth_methods_supported": ANY_CLIENT,
+        "introspection_endpoint_auth_methods_supported": CONFIDENTIAL_CLIENT,
+        "revocation_endpoint_auth_methods_supported": ANY_CLIENT,
+        "service_documentation": format!("{issuer}/openapi.yaml"),
+        "doorward_revocations_endpoint": format!("{issuer}/revocations"),
     }))
 }
 

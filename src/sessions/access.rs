@@ -1,11 +1,12 @@
 //! Who asks: an access token, checked without I/O.
 
 use super::Sessions;
+use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
 use crate::keys::Lookup;
 use crate::revocations::Standing;
-use crate::tokens::{self, TokenError};
+use crate::tokens::{self, Claims, TokenError};
 
 /// The holder of a good access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,10 @@ pub enum AccessError {
     /// It is none of this issuer's, or not any more.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// It, or its session, was revoked.
+    /// It speaks for a client, and a user is asked for.
+    #[error("the access token belongs to a client and to no user")]
+    NoUser,
+    /// It, its session or its client was revoked.
     #[error("the token was revoked")]
     Revoked,
     /// Whether it was revoked cannot be known at the moment.
@@ -34,29 +38,48 @@ pub enum AccessError {
 }
 
 impl Sessions {
-    /// Checks an access token: signature, claims, time and revocation. One that names an unknown key
-    /// waits for a look at the database; there is no I/O else.
+    /// Checks a user's access token: signature, claims, time and revocation. One that names an
+    /// unknown key waits for a look at the database; there is no I/O else.
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
     pub async fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
-        match self.authenticate_by_known_keys(token) {
-            Err(AccessError::Token(TokenError::UnknownKey(kid))) => {
-                match self.keys.look_up(&kid).await {
-                    Lookup::Found => self.authenticate_by_known_keys(token),
-                    Lookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
-                    Lookup::Unanswered => Err(AccessError::KeysUnavailable),
-                }
-            }
-            result => result,
-        }
+        let claims = self.check(token).await?;
+        let session = claims.sid.ok_or(AccessError::NoUser)?;
+        Ok(Access { user: claims.sub.into(), session: session.into() })
     }
 
-    /// Checks an access token without I/O, by the keys that this node knows.
+    /// Checks any access token, a user's or a client's, and says what it claims.
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub fn authenticate_by_known_keys(&self, token: &str) -> Result<Access, AccessError> {
+    pub async fn check(&self, token: &str) -> Result<Claims, AccessError> {
+        let claims = self.believe(token).await?;
+        self.check_standing(&claims)?;
+        Ok(claims)
+    }
+
+    pub(super) fn check_standing(&self, claims: &Claims) -> Result<(), AccessError> {
+        match self.revocations.standing(&revocable(claims)) {
+            Standing::Good => Ok(()),
+            Standing::Revoked => Err(AccessError::Revoked),
+            Standing::Unknown => Err(AccessError::Stale),
+        }
+    }
+
+    /// The same but for revocation.
+    pub(super) async fn believe(&self, token: &str) -> Result<Claims, AccessError> {
+        match self.believe_by_known_keys(token) {
+            Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
+                Lookup::Found => Ok(self.believe_by_known_keys(token)?),
+                Lookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
+                Lookup::Unanswered => Err(AccessError::KeysUnavailable),
+            },
+            result => Ok(result?),
+        }
+    }
+
+    fn believe_by_known_keys(&self, token: &str) -> Result<Claims, TokenError> {
         let now = self.clock.now();
         // A key that was given up is on the list, though it may be in the ring for a moment yet.
         let is_listed =
@@ -66,13 +89,15 @@ impl Sessions {
         // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
         // longer one must not outlive it.
         if now >= Timestamp::from_unix_seconds(claims.iat).plus(self.policy.token_lifetime) {
-            return Err(TokenError::Expired.into());
+            return Err(TokenError::Expired);
         }
-        let access = Access { user: claims.sub.into(), session: claims.sid.into() };
-        match self.revocations.standing(claims.jti.uuid().into(), access.session) {
-            Standing::Good => Ok(access),
-            Standing::Revoked => Err(AccessError::Revoked),
-            Standing::Unknown => Err(AccessError::Stale),
-        }
+        Ok(claims)
     }
+}
+
+/// The ids by which a token can be taken back: its own, its session's, its client's.
+fn revocable(claims: &Claims) -> Vec<Id> {
+    let own = Id::from(claims.jti.uuid());
+    let session = claims.sid.map(Id::from);
+    [Some(own), session, clients::canonical(&claims.client_id)].into_iter().flatten().collect()
 }

@@ -5,6 +5,7 @@ use diesel::QueryResult;
 use super::rotation::{EndReason, KeyHash, Step, decide, slide};
 use super::rows::{self, Change};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
+use crate::clients::{self, Requester, UnknownClient};
 use crate::database::{Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 
@@ -17,6 +18,9 @@ pub enum RefreshError {
     /// The session is over, or never was. Terminal: the client has to log in again.
     #[error("the refresh token is refused")]
     Refused(Refusal),
+    /// The client that asks is not known; the token may be good.
+    #[error(transparent)]
+    Client(#[from] UnknownClient),
     /// The token may still be good; the database did not answer.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -41,6 +45,8 @@ impl From<StoreError> for RefreshError {
 pub enum Refusal {
     /// It is none, or its session is forgotten.
     UnknownToken,
+    /// It was issued to another client.
+    WrongClient,
     /// Its session was not refreshed in time, or has lived as long as any may.
     Expired,
     /// Its session was ended.
@@ -53,6 +59,7 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UnknownToken => "unknown_token",
+            Self::WrongClient => "wrong_client",
             Self::Expired => "expired",
             Self::Ended(reason) => reason.as_str(),
         }
@@ -63,6 +70,9 @@ impl Refusal {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::UnknownToken => "This is not a refresh token of a session here. Log in again.",
+            Self::WrongClient => {
+                "The refresh token was issued to another client. Name the one that logged in."
+            }
             Self::Expired => "The session has expired. Log in again.",
             Self::Ended(EndReason::Logout) => "The session was logged out. Log in again.",
             Self::Ended(EndReason::Ended) => {
@@ -80,12 +90,27 @@ impl Refusal {
             Self::Ended(EndReason::BackupRestored) => {
                 "The service was restored from a backup. Log in again."
             }
+            Self::Ended(EndReason::ClientRemoved) => {
+                "The client that the session belongs to was removed."
+            }
         }
     }
 }
 
+/// A verdict of the unit of work.
+enum Refused {
+    Token(Refusal),
+    Client(UnknownClient),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Token(refusal)
+    }
+}
+
 impl Sessions {
-    /// Answers the tokens that follow a refresh token. `key` is the request's `Idempotency-Key`, by
+    /// Answers the tokens that follow a refresh token to the client that it was issued to. `key` is the request's `Idempotency-Key`, by
     /// which a client proves that it asks again; `device` is where it asks from.
     ///
     /// # Errors
@@ -94,13 +119,18 @@ impl Sessions {
     pub async fn refresh(
         &self,
         token: RefreshToken,
+        requester: Requester,
         key: Option<&[u8]>,
         device: Device,
     ) -> Result<Tokens, RefreshError> {
         let key = key.map(KeyHash::of);
         let this = self.clone();
-        let verdict = self.db.write(move |tx| this.take_turn(tx, &token, key, &device)).await?;
-        let grant = verdict.map_err(RefreshError::Refused)?;
+        let verdict =
+            self.db.write(move |tx| this.take_turn(tx, &token, &requester, key, &device)).await?;
+        let grant = verdict.map_err(|refused| match refused {
+            Refused::Token(reason) => RefreshError::Refused(reason),
+            Refused::Client(unknown) => unknown.into(),
+        })?;
         Ok(self.issue(&grant)?)
     }
 
@@ -108,14 +138,22 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         token: &RefreshToken,
+        requester: &Requester,
         key: Option<KeyHash>,
         device: &Device,
-    ) -> QueryResult<Result<Grant, Refusal>> {
+    ) -> QueryResult<Result<Grant, Refused>> {
         let session = Id::from(token.session);
         for _ in 0..ATTEMPTS {
-            let Some(row) = row_of(tx, token)? else {
-                return Ok(Err(Refusal::UnknownToken));
+            let Some(row) = row_of(tx.connection(), token)? else {
+                return Ok(Err(Refusal::UnknownToken.into()));
             };
+            if row.client_id != *requester.id() {
+                let known = clients::check(tx.connection(), requester)?;
+                return Ok(Err(known.map_or_else(Refused::Client, |()| {
+                    tracing::warn!(event = "refresh_token_of_another_client", %session);
+                    Refusal::WrongClient.into()
+                })));
+            }
             let (state, now) = (row.state(), self.clock.now());
             let expires_at = slide(&state, now, self.policy.sliding);
             let used = Change {
@@ -124,10 +162,10 @@ impl Sessions {
                 expires_at: Some(expires_at.as_micros()),
                 ..Change::default()
             };
-            let step = decide(&state, token.generation, key, now, self.policy.retry_window);
+            let step = decide(&state, token.generation, key, now, self.policy.window(row.terms()));
             let (generation, change) = match step {
-                Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason))),
-                Step::Expired => return Ok(Err(Refusal::Expired)),
+                Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
+                Step::Expired => return Ok(Err(Refusal::Expired.into())),
                 Step::Reuse => {
                     let (presented, generation) = (token.generation, state.generation);
                     tx.after_commit(move || {
@@ -135,7 +173,7 @@ impl Sessions {
                         tracing::warn!(event, %session, presented, generation);
                     });
                     self.end_one(tx, session, EndReason::RefreshTokenReused, now)?;
-                    return Ok(Err(Refusal::Ended(EndReason::RefreshTokenReused)));
+                    return Ok(Err(Refusal::Ended(EndReason::RefreshTokenReused).into()));
                 }
                 Step::Answer => (state.generation, None),
                 Step::AnswerAndKeep(keys) => {
@@ -179,6 +217,7 @@ impl Sessions {
             if stands {
                 return Ok(Ok(Grant {
                     holder: row.holder(),
+                    lifetime: self.policy.lifetime(row.terms()),
                     token: token.at_generation(generation),
                     client_id: row.client_id,
                     granted_at: now,

@@ -210,6 +210,7 @@ end_reasons! {
     AccountClosed      "account_closed"       "The account was closed.";
     TooManySessions    "too_many_sessions"    "It gave way to a newer one.";
     BackupRestored     "backup_restored"      "The database was restored from a backup.";
+    ClientRemoved      "client_removed"       "The client that it belongs to was removed.";
 }
 
 impl EndReason {

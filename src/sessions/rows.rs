@@ -4,8 +4,9 @@ use diesel::prelude::*;
 
 use super::rotation::{EndReason, KeyHash, SessionState};
 use super::{Device, Holder, Session};
+use crate::clients::{self, Terms};
 use crate::clock::Timestamp;
-use crate::database::schema::{sessions, users};
+use crate::database::schema::{clients as registered, sessions, users};
 use crate::database::{AnyConnection, Id};
 
 /// A session about to begin.
@@ -35,8 +36,12 @@ pub(super) struct Row {
     end_reason: Option<String>,
     user_agent: Option<String>,
     address: Option<String>,
+    pub created_at: Timestamp,
     roles: String,
     disabled_at: Option<Timestamp>,
+    registered: Option<String>,
+    token_lifetime: Option<i64>,
+    retry_window: Option<i64>,
 }
 
 impl Row {
@@ -46,6 +51,11 @@ impl Row {
             // A name that a later version wrote ends the session all the same.
             (Some(name), _) => Some(EndReason::parse(name).unwrap_or(EndReason::Ended)),
             (None, Some(_)) => Some(EndReason::AccountDisabled),
+            // The sessions of a removed client are ended one after the other; until then it counts
+            // that the client is gone.
+            (None, None) if self.registered.is_none() && self.client_id != clients::BUILT_IN => {
+                Some(EndReason::ClientRemoved)
+            }
             (None, None) => None,
         };
         SessionState {
@@ -64,6 +74,11 @@ impl Row {
     pub(super) fn holder(&self) -> Holder {
         let roles = self.roles.split_whitespace().map(str::to_owned).collect();
         Holder { user: self.user_id, roles }
+    }
+
+    /// What the session's client has of its own.
+    pub(super) fn terms(&self) -> Terms {
+        Terms::from_micros((self.token_lifetime, self.retry_window))
     }
 
     /// Whether a request comes from another place than the last rotation's.
@@ -97,10 +112,27 @@ pub(super) fn insert(connection: &mut AnyConnection, new: &NewSession<'_>) -> Qu
         .map(drop)
 }
 
-/// A session with what its owner's account says about it.
+pub(super) fn client_of(connection: &mut AnyConnection, id: Id) -> QueryResult<String> {
+    sessions::table.find(id).select(sessions::client_id).first(connection)
+}
+
+/// The live sessions of a client.
+pub(super) fn live_of_client(
+    connection: &mut AnyConnection,
+    client_id: &str,
+) -> QueryResult<Vec<Id>> {
+    sessions::table
+        .filter(sessions::client_id.eq(client_id))
+        .filter(sessions::revoked_at.is_null())
+        .select(sessions::id)
+        .load(connection)
+}
+
+/// A session with what its owner's account and its client say about it.
 pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Row>> {
     sessions::table
         .inner_join(users::table)
+        .left_join(registered::table.on(registered::id.eq(sessions::client_id)))
         .filter(sessions::id.eq(id))
         .select((
             sessions::user_id,
@@ -115,8 +147,12 @@ pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
             sessions::end_reason,
             sessions::user_agent,
             sessions::address,
+            sessions::created_at,
             users::roles,
             users::disabled_at,
+            registered::id.nullable(),
+            registered::token_lifetime.nullable(),
+            registered::retry_window.nullable(),
         ))
         .first(connection)
         .optional()

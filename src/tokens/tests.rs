@@ -45,7 +45,7 @@ fn claims() -> Claims {
         iat: NOW,
         jti: TokenId::from_bits(0x0192_f7a8_6d1c_7a3e),
         client_id: "doorward".into(),
-        sid: Uuid::from_u128(0x0192_f7a8_6d1c_7a3e_8f00_7777_8888_9999),
+        sid: Some(Uuid::from_u128(0x0192_f7a8_6d1c_7a3e_8f00_7777_8888_9999)),
         scope: None,
         roles: vec![],
     }

@@ -8,7 +8,7 @@ use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
 
 use crate::support::contract::Contract;
-use crate::support::{TestApp, client::PASSWORD};
+use crate::support::{Client, TestApp, client::PASSWORD};
 
 #[tokio::test]
 async fn every_declared_answer_of_every_operation_is_given() {
@@ -17,6 +17,7 @@ async fn every_declared_answer_of_every_operation_is_given() {
     refused_bodies(&app).await;
     refused_values(&app).await;
     refused_tokens(&app).await;
+    oauth(&app).await;
     too_many_requests().await;
     a_service_in_trouble(&app).await;
     assert_eq!(Contract::load().unexercised(), Vec::<String>::new());
@@ -91,6 +92,28 @@ async fn refused_tokens(app: &TestApp) {
     }
 }
 
+async fn oauth(app: &TestApp) {
+    let user = app.signed_up().await;
+    let service = app.service(&["read"]).await;
+    for (path, name, value) in [
+        ("/token", "grant_type", "client_credentials"),
+        ("/introspect", "token", "x"),
+        ("/revoke", "token", "x"),
+    ] {
+        let call = || app.post(path).client(&service);
+        call().form(&[(name, value)]).send().await.assert_status(200);
+        call().form(&[]).send().await.assert_oauth(400, "invalid_request");
+        let json = call().body("application/json", "{}").send().await;
+        json.assert_oauth(415, "invalid_request");
+        let media_type = "application/x-www-form-urlencoded";
+        let huge = call().body(media_type, "a".repeat(5_000_000)).send().await;
+        huge.assert_oauth(413, "invalid_request");
+        let stranger = Client { id: user.id.clone(), ..service.clone() };
+        let refused = app.post(path).client(&stranger).form(&[(name, value)]).send().await;
+        refused.assert_oauth(401, "invalid_client");
+    }
+}
+
 async fn too_many_requests() {
     let app = TestApp::with(|config| {
         config.limits.login_burst = 1;
@@ -106,6 +129,14 @@ async fn too_many_requests() {
     limited(user.close(PASSWORD).await);
     app.refresh(&user.tokens.refresh).await.assert_status(200);
     limited(app.refresh(&user.tokens.refresh).await);
+    let (token, hint) = (user.tokens.refresh.as_str(), ("grant_type", "refresh_token"));
+    let later = "temporarily_unavailable";
+    let form = [hint, ("refresh_token", token)];
+    app.post("/token").form(&form).send().await.assert_oauth(429, later);
+    app.post("/revoke").form(&[("token", token)]).send().await.assert_oauth(429, later);
+    let stranger = Client { id: user.id.clone(), secret: "wrong".into() };
+    app.introspect(&stranger, token).await.assert_oauth(401, "invalid_client");
+    app.introspect(&stranger, token).await.assert_oauth(429, later);
     let body = json!({ "refresh_token": user.tokens.refresh });
     limited(app.post("/logout").json(&body).send().await);
 }
@@ -125,6 +156,15 @@ async fn a_service_in_trouble(app: &TestApp) {
     for answer in [register, log_in, refresh] {
         assert_eq!(answer.assert_problem(503, "unavailable").body["transient"], json!(true));
     }
+    let token = user.tokens.refresh.as_str();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
+    let (refreshed, revoked) = tokio::join!(
+        app.post("/token").form(&form).send(),
+        app.post("/revoke").form(&[("token", token)]).send()
+    );
+    for answer in [refreshed, revoked] {
+        answer.assert_oauth(503, "temporarily_unavailable");
+    }
     other.batch_execute("ROLLBACK").unwrap();
     drop(other);
 
@@ -135,6 +175,9 @@ async fn a_service_in_trouble(app: &TestApp) {
     .await;
     let user = stale.signed_up().await;
     let access = &user.tokens.access;
+    let service = stale.service(&[]).await;
+    let unknown = stale.introspect(&service, access).await;
+    unknown.assert_oauth(503, "temporarily_unavailable");
     for call in [
         stale.post("/logout"),
         stale.get("/me"),

@@ -3,15 +3,18 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
 mod accounts;
+mod clients;
 mod complete;
 mod crash;
 mod data;
 mod faults;
 mod http;
+mod interop;
 mod keys;
 mod limits;
 mod login;
 mod logout;
+mod oauth;
 mod readme;
 mod refresh;
 mod start;

@@ -11,6 +11,8 @@ mod support;
 
 #[path = "../api/accounts.rs"]
 mod accounts;
+#[path = "../api/clients.rs"]
+mod clients;
 #[path = "../api/crash.rs"]
 mod crash;
 #[path = "../api/data.rs"]
@@ -25,6 +27,8 @@ mod limits;
 mod login;
 #[path = "../api/logout.rs"]
 mod logout;
+#[path = "../api/oauth.rs"]
+mod oauth;
 #[path = "../api/refresh.rs"]
 mod refresh;
 #[path = "../api/tokens.rs"]

@@ -2,6 +2,7 @@
 //! SQLite, and in the test program `postgres` on PostgreSQL.
 
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -175,6 +176,18 @@ impl TestApp {
         drop(server);
         change(&mut config);
         Self::start_at(place, config, clock, began_at).await
+    }
+
+    /// `doorward` on the data of this service, as whoever runs it calls it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        command.env_clear().current_dir(self.place.directory.path()).stdin(Stdio::null());
+        command.env("DOORWARD_DATA_DIR", &self.config.data_dir);
+        if let Some(url) = &self.place.database {
+            command.env("DOORWARD_DATABASE_URL", url).env("DOORWARD_SECRET", SECRET);
+        }
+        command.args(arguments);
+        command
     }
 
     pub fn url(&self, path: &str) -> String {

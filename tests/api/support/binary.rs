@@ -59,6 +59,14 @@ pub fn database_of(home: &Path) -> Option<String> {
     Some(fs::read_to_string(note).unwrap())
 }
 
+/// What a command printed that must succeed.
+#[track_caller]
+pub fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The same, without the limits by address, which would mistake a test for a flood, and with an
 /// issuer that does not change with the port.
 pub fn unlimited(home: &Path) -> Command {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use doorward::clients::{Kind, Terms};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -36,6 +37,19 @@ impl Answer {
             "{}",
             self.text
         );
+        self
+    }
+
+    /// A refusal in the plain form of RFC 6749 5.2.
+    #[track_caller]
+    pub fn assert_oauth(self, status: u16, error: &str) -> Self {
+        assert_eq!(
+            (self.status, self.body["error"].as_str()),
+            (status, Some(error)),
+            "{}",
+            self.text
+        );
+        assert!(self.body.get("code").is_none(), "{}", self.text);
         self
     }
 
@@ -80,6 +94,13 @@ impl Tokens {
     }
 }
 
+/// A client that is registered; a public one has an empty secret.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+    pub secret: String,
+}
+
 /// A request that a test builds.
 pub struct Call {
     method: Method,
@@ -112,6 +133,19 @@ impl Call {
 
     pub fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.header("content-type", content_type).body(body);
+        self
+    }
+
+    pub fn form(mut self, parameters: &[(&str, &str)]) -> Self {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        let form = form.extend_pairs(parameters).finish();
+        self.request = self.request.body(form);
+        self.header("content-type", "application/x-www-form-urlencoded")
+    }
+
+    /// `client_secret_basic`.
+    pub fn client(mut self, client: &Client) -> Self {
+        self.request = self.request.basic_auth(&client.id, Some(&client.secret));
         self
     }
 
@@ -170,6 +204,41 @@ impl TestApp {
 
     pub async fn me(&self, access: &str) -> Answer {
         self.get("/me").bearer(access).send().await
+    }
+
+    /// A client as `doorward client add` makes it.
+    pub async fn client(&self, kind: Kind) -> Client {
+        let (client, secret) = self.api.clients.add("a test's client", kind).await.unwrap();
+        let secret = secret.map(|secret| secret.expose().clone()).unwrap_or_default();
+        Client { id: client.id.to_string(), secret }
+    }
+
+    /// A service that may have these scopes.
+    pub async fn service(&self, scopes: &[&str]) -> Client {
+        let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        self.client(Kind::Confidential { scopes }).await
+    }
+
+    /// An app without settings of its own.
+    pub async fn public_client(&self) -> Client {
+        self.client(Kind::Public { origins: Vec::new(), terms: Terms::default() }).await
+    }
+
+    /// A login to an app.
+    pub async fn log_in_to(&self, client: &Client, email: &str) -> Answer {
+        let body = json!({ "email": email, "password": PASSWORD, "client_id": client.id });
+        self.post("/login").json(&body).send().await
+    }
+
+    /// A refresh by an app.
+    pub async fn refresh_as(&self, client: &Client, token: &str) -> Answer {
+        let body = json!({ "refresh_token": token, "client_id": client.id });
+        self.post("/refresh").json(&body).send().await
+    }
+
+    /// What a service is told about a token.
+    pub async fn introspect(&self, service: &Client, token: &str) -> Answer {
+        self.post("/introspect").client(service).form(&[("token", token)]).send().await
     }
 
     /// Somebody who has an account and is logged in.

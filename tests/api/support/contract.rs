@@ -18,6 +18,9 @@ const OPENAPI: &str = include_str!("../../../openapi.yaml");
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
+/// Where errors have the form of RFC 6749 5.2, whatever the method.
+const OAUTH: [&str; 3] = ["/token", "/introspect", "/revoke"];
+
 /// Checks an answer against `openapi.yaml`, and notes that it was seen.
 ///
 /// # Panics
@@ -91,6 +94,10 @@ impl Contract {
             {
                 return Ok(());
             }
+            Found::UnknownMethod if status >= 400 && OAUTH.contains(&without_query(path)) => {
+                let name = if status == 405 { "OAuthMethodNotAllowed" } else { "OAuthRefused" };
+                self.component(name)
+            }
             Found::UnknownMethod if status == 405 => self.component("MethodNotAllowed"),
             Found::UnknownPath if status == 404 => self.component("NotFound"),
             Found::UnknownMethod | Found::UnknownPath if status >= 400 => self.component("Refused"),
@@ -135,7 +142,7 @@ impl Contract {
     }
 
     fn find(&self, method: &str, path: &str) -> Found<'_> {
-        let path = path.split('?').next().unwrap_or_default();
+        let path = without_query(path);
         // A literal path goes before one with parameters (OpenAPI 3.1, 4.8.8.2).
         let matching: Option<&String> = members(self.document.get("paths"))
             .map(|(template, _)| template)
@@ -232,6 +239,10 @@ impl Contract {
     const fn root(&self) -> Node<'_> {
         Node { document: &self.document, pointer: String::new(), value: &self.document }
     }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
 }
 
 enum Found<'a> {

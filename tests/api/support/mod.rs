@@ -1,7 +1,8 @@
 //! What every test stands on: a real server on a database of its own, and a client that checks each
 //! answer against `openapi.yaml`.
 
-#![expect(dead_code, reason = "each of the two test programs leaves some of it unused")]
+#![expect(clippy::allow_attributes, reason = "what is unused differs between the test programs")]
+#![allow(dead_code, reason = "each of the test programs leaves some of it unused")]
 
 pub mod app;
 pub mod binary;
@@ -12,7 +13,7 @@ pub mod proxy;
 pub mod raw;
 
 pub use app::TestApp;
-pub use client::{Answer, PASSWORD, Tokens, User};
+pub use client::{Answer, Client, PASSWORD, Tokens, User};
 
 use std::time::Duration;
 

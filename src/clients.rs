@@ -1,0 +1,373 @@
+//! Clients: the apps and services that use Doorward, each by the id that its tokens carry as
+//! `client_id`.
+//!
+//! - A *public* client is an app in a browser or on a phone, which can keep no secret. Its id says
+//!   which sessions are its own, which web origins may call, and how long its tokens last.
+//! - A *confidential* client is a service with a secret: it introspects tokens, and is given tokens
+//!   of its own.
+//!
+//! Nothing is kept in memory: a client is read from the database when it is used, so one that is
+//! added or removed by the command line is so for every node at once.
+
+mod rows;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use diesel::QueryResult;
+use uuid::Uuid;
+
+use crate::clock::{Clock, Timestamp};
+use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
+use crate::secret::{Secret, equal, random_bytes, sha256};
+
+/// The public client that is always there, for requests that name none.
+pub const BUILT_IN: &str = "doorward";
+
+/// What every client secret begins with, so that people and secret scanners know it when they see
+/// it.
+const SECRET_PREFIX: &str = "dws_";
+
+/// Characters of base64url behind it: 256 bits.
+const SECRET_CHARS: usize = 43;
+
+/// The longest name, in characters.
+const NAME_CHARS: usize = 100;
+
+/// The most bytes that a client's scopes may have together: they stand in its tokens.
+const SCOPE_BYTES: usize = 1000;
+
+/// The clients. Clones share the database.
+#[derive(Clone)]
+pub struct Clients {
+    db: Database,
+    clock: Clock,
+}
+
+/// A client, as whoever runs Doorward sees it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its id.
+    pub id: Id,
+    /// A name for people.
+    pub name: String,
+    /// What it is, and what it may do.
+    pub kind: Kind,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// The two kinds of RFC 6749 2.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An app, which can keep no secret.
+    Public {
+        /// The web origins from which it may call.
+        origins: Vec<String>,
+        /// What is different in its sessions.
+        terms: Terms,
+    },
+    /// A service, which proves who it is.
+    Confidential {
+        /// What its own tokens may be used for.
+        scopes: Vec<String>,
+    },
+}
+
+/// What a public client may have of its own; what it has not is as the settings say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// How long its access tokens live.
+    pub token_lifetime: Option<Duration>,
+    /// How long after a rotation the predecessor is answered without question; zero for never.
+    pub retry_window: Option<Duration>,
+}
+
+/// A confidential client that has proved who it is.
+#[derive(Clone, Debug)]
+pub struct Confidential {
+    /// Its id.
+    pub id: Id,
+    /// What its own tokens may be used for.
+    pub scopes: Vec<String>,
+    /// When its row was read: the tokens that it is given count their life from here.
+    pub seen_at: Timestamp,
+}
+
+/// The client that a request comes from.
+#[derive(Clone, Debug)]
+pub enum Requester {
+    /// A public client, by the id that was sent; whether there is one was not looked up.
+    Named(String),
+    /// A confidential client that has proved who it is.
+    Proven(Confidential),
+}
+
+impl Requester {
+    /// A public client, or the built-in one when none is named.
+    #[must_use]
+    pub fn named(id: Option<String>) -> Self {
+        Self::Named(id.unwrap_or_else(|| BUILT_IN.to_owned()))
+    }
+
+    /// Its id, as tokens and sessions have it.
+    #[must_use]
+    pub fn id(&self) -> Cow<'_, str> {
+        match self {
+            Self::Named(id) => Cow::Borrowed(id),
+            Self::Proven(client) => Cow::Owned(client.id.to_string()),
+        }
+    }
+}
+
+/// A client that was not added: what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidClient {
+    /// The name is empty, too long, or would garble a terminal.
+    #[error("a name has 1 to 100 characters and no control characters")]
+    Name,
+    /// A scope is not one of RFC 6749 3.3.
+    #[error("`{0}` is no scope: it has visible ASCII characters but quotes and backslashes")]
+    Scope(String),
+    /// The scopes would make every token long.
+    #[error("the scopes have more than 1000 characters together")]
+    Scopes,
+}
+
+/// Why a client was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// It cannot be a client.
+    #[error(transparent)]
+    Invalid(#[from] InvalidClient),
+    /// The database did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why nobody was authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// Unknown id, wrong secret, or a client that has none: nobody is told which.
+    #[error("the client's id or secret is wrong")]
+    Wrong,
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// No public client has this id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no public client with this id")]
+pub struct UnknownClient;
+
+impl Clients {
+    /// Puts the parts together.
+    #[must_use]
+    pub const fn new(db: Database, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Adds a client. A confidential one gets a secret, which is nowhere kept and so shown only
+    /// here.
+    ///
+    /// # Errors
+    /// [`AddError`]: nothing was added.
+    pub async fn add(
+        &self,
+        name: &str,
+        kind: Kind,
+    ) -> Result<(Client, Option<Secret<String>>), AddError> {
+        check_name(name)?;
+        let secret = match &kind {
+            Kind::Public { .. } => None,
+            Kind::Confidential { scopes } => {
+                check_scopes(scopes)?;
+                Some(new_secret())
+            }
+        };
+        let created_at = self.clock.now();
+        let client = Client { id: Id::new(created_at), name: name.to_owned(), kind, created_at };
+        let (row, hash) = (client.clone(), secret.as_ref().map(|it| digest(it.expose())));
+        self.db.write(move |tx| rows::insert(tx.connection(), &row, hash.as_ref())).await?;
+        tracing::info!(event = "client_added", client = %client.id);
+        Ok((client, secret))
+    }
+
+    /// Every client that was added, the first one first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list(&self) -> Result<Vec<Client>, StoreError> {
+        self.db.read(rows::all).await
+    }
+
+    /// The web origins of all public clients.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn origins(&self) -> Result<HashSet<String>, StoreError> {
+        let lists = self.db.read(rows::origins).await?;
+        Ok(lists.iter().flat_map(|list| split(list)).collect())
+    }
+
+    /// Checks the id and secret of a confidential client.
+    ///
+    /// # Errors
+    /// [`AuthenticationError`]: who asks is not known.
+    pub async fn authenticate(
+        &self,
+        id: &str,
+        secret: &str,
+    ) -> Result<Confidential, AuthenticationError> {
+        // What cannot be one of ours needs no look, and its sender learns nothing by the time.
+        let id = canonical(id).ok_or(AuthenticationError::Wrong)?;
+        if !is_secret(secret) {
+            return Err(AuthenticationError::Wrong);
+        }
+        let (clock, shown) = (self.clock.clone(), digest(secret));
+        let (seen_at, found) = self
+            .db
+            .read(move |connection| {
+                let seen_at = clock.now();
+                Ok((seen_at, rows::credentials(connection, id)?))
+            })
+            .await?;
+        // A public client has no hash: then, as for an unknown id, there is something to compare.
+        let (stored, scopes) = found.unwrap_or_default();
+        let stored = stored.unwrap_or_else(|| vec![0; shown.len()]);
+        if equal(&stored, &shown) {
+            Ok(Confidential { id, scopes: split(&scopes).collect(), seen_at })
+        } else {
+            Err(AuthenticationError::Wrong)
+        }
+    }
+}
+
+/// What is different in the sessions of the public client with this id, read in the caller's unit.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn terms_of(
+    connection: &mut AnyConnection,
+    id: &str,
+) -> QueryResult<Result<Terms, UnknownClient>> {
+    if id == BUILT_IN {
+        return Ok(Ok(Terms::default()));
+    }
+    match canonical(id) {
+        Some(id) => Ok(rows::terms(connection, id)?.ok_or(UnknownClient)),
+        None => Ok(Err(UnknownClient)),
+    }
+}
+
+/// Whether the client that asks is one.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn check(
+    connection: &mut AnyConnection,
+    requester: &Requester,
+) -> QueryResult<Result<(), UnknownClient>> {
+    match requester {
+        Requester::Named(id) => Ok(terms_of(connection, id)?.map(drop)),
+        Requester::Proven(_) => Ok(Ok(())),
+    }
+}
+
+/// Removes a client in the caller's unit of work; false when there is none with this id.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn remove(tx: &mut Tx<'_>, id: Id) -> QueryResult<bool> {
+    rows::delete(tx.connection(), id)
+}
+
+/// The id in its one spelling; nothing for what no client can have.
+#[must_use]
+pub fn canonical(text: &str) -> Option<Id> {
+    let id = Uuid::parse_str(text).ok()?;
+    (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then(|| id.into())
+}
+
+fn new_secret() -> Secret<String> {
+    Secret::new(SECRET_PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode(random_bytes::<32>()))
+}
+
+/// What the database keeps of a secret: SHA-256. A slow hash protects what people think up; nobody
+/// tries 2^256 secrets, however fast the hash is.
+fn digest(secret: &str) -> [u8; 32] {
+    sha256(secret.as_bytes())
+}
+
+fn is_secret(text: &str) -> bool {
+    text.strip_prefix(SECRET_PREFIX).is_some_and(|rest| {
+        rest.len() == SECRET_CHARS
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    })
+}
+
+fn check_name(name: &str) -> Result<(), InvalidClient> {
+    let is_name =
+        (1..=NAME_CHARS).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if is_name && !name.trim().is_empty() { Ok(()) } else { Err(InvalidClient::Name) }
+}
+
+fn check_scopes(scopes: &[String]) -> Result<(), InvalidClient> {
+    if let Some(odd) = scopes.iter().find(|scope| !is_scope(scope)) {
+        return Err(InvalidClient::Scope(odd.clone()));
+    }
+    if scopes.join(" ").len() > SCOPE_BYTES { Err(InvalidClient::Scopes) } else { Ok(()) }
+}
+
+/// RFC 6749 3.3: `scope-token`.
+fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
+}
+
+/// Lists stand in one column, separated by spaces.
+fn split(list: &str) -> impl Iterator<Item = String> {
+    list.split(' ').filter(|item| !item.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_has_its_shape_and_no_other() {
+        let secret = new_secret();
+        assert!(is_secret(secret.expose()));
+        assert_ne!(secret.expose(), new_secret().expose());
+        let text = secret.expose();
+        for odd in [&text[1..], &text[..46], &format!("{text}a"), &text.replace("dws_", "dwr_")] {
+            assert!(!is_secret(odd), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = Uuid::from_u128(0x019a_b3d4_5c2e_7a10_8f3e_2b6d_1c9e_4a75);
+        assert_eq!(canonical(&id.to_string()), Some(id.into()));
+        for odd in [id.simple().to_string(), id.to_string().to_uppercase(), BUILT_IN.into()] {
+            assert_eq!(canonical(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn names_and_scopes_have_their_alphabets() {
+        for name in ["", " ", "a\nb", "\u{9b}2J", &"x".repeat(101)] {
+            assert_eq!(check_name(name), Err(InvalidClient::Name), "{name:?}");
+        }
+        assert_eq!(check_name("Shop (web)"), Ok(()));
+        for scope in ["", "a b", "a\"", "a\\", "\u{e4}", "a\n"] {
+            let scopes = [String::from("read"), scope.to_owned()];
+            assert_eq!(check_scopes(&scopes), Err(InvalidClient::Scope(scope.into())), "{scope:?}");
+        }
+        assert_eq!(check_scopes(&["orders:read".into(), "https://x/y".into()]), Ok(()));
+        assert_eq!(check_scopes(&["x".repeat(1001)]), Err(InvalidClient::Scopes));
+    }
+}

@@ -1,0 +1,191 @@
+//! Which client asks: `client_secret_basic`, `client_secret_post` or none (RFC 6749 2.3).
+
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpRequest, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::LocalBoxFuture;
+use zeroize::Zeroizing;
+
+use super::caller::ClientAddress;
+use super::form::{Form, malformed};
+use super::problem::{Code, Problem};
+use super::{Api, HttpSettings};
+use crate::clients::{AuthenticationError, Confidential, Requester};
+use crate::secret::Secret;
+
+/// Handlers that take this run for confidential clients only, which prove by `Authorization: Basic`
+/// who they are. For resources that take no form; with one it is an [`OAuthRequest`].
+#[derive(Clone, Debug)]
+pub struct ConfidentialClient(pub Confidential);
+
+impl FromRequest for ConfidentialClient {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let (gate, basic) = (Gate::of(request), Basic::of(request));
+        Box::pin(async move {
+            let Basic { id, secret } = basic?.ok_or(Code::InvalidClient)?;
+            Ok(Self(gate?.prove(id.expose(), secret.expose()).await?))
+        })
+    }
+}
+
+/// A request to an OAuth endpoint: a form, and the client that it comes from.
+#[derive(Debug)]
+pub(super) struct OAuthRequest {
+    /// Who asks.
+    pub requester: Requester,
+    /// The other parameters.
+    pub form: Form,
+}
+
+impl OAuthRequest {
+    /// The client that asks, if it has proved who it is.
+    ///
+    /// # Errors
+    /// `invalid_client` when it has not.
+    pub fn confidential(&self) -> Result<&Confidential, Problem> {
+        match &self.requester {
+            Requester::Proven(client) => Ok(client),
+            Requester::Named(_) => Err(Code::InvalidClient.into()),
+        }
+    }
+}
+
+impl FromRequest for OAuthRequest {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (gate, basic) = (Gate::of(request), Basic::of(request));
+        let form = Form::read(request, payload);
+        Box::pin(async move {
+            let mut form = form.await?;
+            let requester = identify(&gate?, basic?, &mut form).await?;
+            Ok(Self { requester, form })
+        })
+    }
+}
+
+async fn identify(
+    gate: &Gate,
+    basic: Option<Basic>,
+    form: &mut Form,
+) -> Result<Requester, Problem> {
+    let (id, secret) = (form.take("client_id")?, form.take("client_secret")?);
+    if form.take("client_assertion")?.is_some() {
+        let detail = "The client must use client_secret_basic or client_secret_post.";
+        return Err(Problem::new(Code::InvalidClient).detail(detail));
+    }
+    let (id, secret) = match (basic, id, secret) {
+        // RFC 6749 2.3: one method a request.
+        (Some(_), _, Some(_)) => {
+            return Err(malformed("The client authenticates in more than one way."));
+        }
+        (Some(basic), Some(id), None) if *id.expose() != *basic.id.expose() => {
+            return Err(malformed("client_id is another one than in Authorization."));
+        }
+        (Some(basic), _, None) => (basic.id, basic.secret),
+        (None, Some(id), Some(secret)) => (id, secret),
+        (None, None, Some(_)) => return Err(malformed("The parameter client_id is missing.")),
+        (None, id, None) => return Ok(Requester::named(id.map(|id| id.expose().clone()))),
+    };
+    gate.prove(id.expose(), secret.expose()).await.map(Requester::Proven)
+}
+
+/// What it takes to check a secret.
+struct Gate {
+    api: web::Data<Api>,
+    address: ClientAddress,
+}
+
+impl Gate {
+    fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
+        let settings = request.app_data::<web::Data<HttpSettings>>().ok_or(Code::InternalError)?;
+        let address = ClientAddress::of(request, &settings.trusted_proxies);
+        Ok(Self { api: api.clone(), address })
+    }
+
+    /// Only failures are counted, so a service that shows the right secret is never held up.
+    async fn prove(&self, id: &str, secret: &str) -> Result<Confidential, Problem> {
+        let proof = self.api.clients.authenticate(id, secret).await;
+        if let Err(AuthenticationError::Wrong) = proof {
+            // Never the id: people mistake the fields, and put the secret there.
+            tracing::info!(event = "client_authentication_failed", client = %self.address);
+            self.api.client_failures.count(self.address)?;
+        }
+        Ok(proof?)
+    }
+}
+
+/// RFC 6749 2.3.1: id and secret, each encoded as in a form, as user and password of RFC 7617.
+struct Basic {
+    id: Secret<String>,
+    secret: Secret<String>,
+}
+
+impl Basic {
+    /// The credentials of a request, if it carries any.
+    fn of(request: &HttpRequest) -> Result<Option<Self>, Problem> {
+        let mut fields = request.headers().get_all(AUTHORIZATION);
+        let Some(field) = fields.next() else {
+            return Ok(None);
+        };
+        if fields.next().is_some() {
+            return Err(Code::MultipleCredentials.into());
+        }
+        field.to_str().ok().and_then(Self::parse).map(Some).ok_or_else(|| {
+            let detail = "Authorization must be Basic, with the client's id and secret.";
+            Problem::new(Code::InvalidClient).detail(detail)
+        })
+    }
+
+    fn parse(field: &str) -> Option<Self> {
+        let (scheme, encoded) = field.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("Basic") {
+            return None;
+        }
+        let decoded = Zeroizing::new(STANDARD.decode(encoded.trim_matches(' ')).ok()?);
+        let (id, secret) = str::from_utf8(&decoded).ok()?.split_once(':')?;
+        Some(Self { id: unescape(id)?, secret: unescape(secret)? })
+    }
+}
+
+/// Undoes the encoding of a form's value. A separator in it would make two of one.
+fn unescape(text: &str) -> Option<Secret<String>> {
+    if text.contains('&') {
+        return None;
+    }
+    let whole = Zeroizing::new(format!("={text}"));
+    let (_, value) = url::form_urlencoded::parse(whole.as_bytes()).next()?;
+    Some(Secret::new(value.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(user_pass: &str) -> Option<(String, String)> {
+        let basic = Basic::parse(&format!("bAsIc {}", STANDARD.encode(user_pass)))?;
+        Some((basic.id.expose().clone(), basic.secret.expose().clone()))
+    }
+
+    #[test]
+    fn basic_credentials_are_decoded_twice() {
+        let some = |id: &str, secret: &str| Some((id.to_owned(), secret.to_owned()));
+        assert_eq!(parse("a:b"), some("a", "b"));
+        assert_eq!(parse("a%3Ab:%2B+%25:="), some("a:b", "+ %:="));
+        assert_eq!(parse("dws%5Fa:dws%2Db"), some("dws_a", "dws-b"));
+        assert_eq!(parse(":"), some("", ""));
+        for odd in ["ab", "", "a&b:c", "a:b&=c"] {
+            assert_eq!(parse(odd), None, "{odd}");
+        }
+        for odd in ["Basic", "Basic ", "Basic !", "Bearer YTpi", "BasicYTpi", "Basic YTpi="] {
+            assert!(Basic::parse(odd).is_none(), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Forms: what the OAuth endpoints take (RFC 6749 3.2).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use actix_web::HttpRequest;
+use actix_web::dev::Payload;
+
+use super::body;
+use super::problem::{Code, Problem};
+use crate::secret::Secret;
+
+/// The media type of a form.
+const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
+
+/// The parameters of a form, each at most once. Those that nobody asks for are passed over.
+#[derive(Debug)]
+pub(super) struct Form(HashMap<String, Secret<String>>);
+
+impl Form {
+    /// The form in a request's body.
+    pub fn read(
+        request: &HttpRequest,
+        payload: &mut Payload,
+    ) -> impl Future<Output = Result<Self, Problem>> + 'static {
+        let acceptable = body::is_plainly(request.headers(), MEDIA_TYPE);
+        let body = body::read(request, payload.take());
+        async move {
+            if !acceptable {
+                let detail = format!("Send the body as {MEDIA_TYPE}, without a Content-Encoding.");
+                return Err(Problem::new(Code::UnsupportedMediaType).detail(detail));
+            }
+            Self::parse(&body.await?)
+        }
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let mut parameters = HashMap::new();
+        for (name, value) in url::form_urlencoded::parse(body) {
+            match parameters.entry(name.into_owned()) {
+                Entry::Vacant(place) => place.insert(Secret::new(value.into_owned())),
+                // RFC 6749 3.2: two parsers would each believe another one.
+                Entry::Occupied(_) => return Err(malformed("A parameter is there twice.")),
+            };
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter; one without a value is treated as absent (RFC 6749 3.2).
+    ///
+    /// # Errors
+    /// `malformed_request` for what is more than visible ASCII (RFC 6749 A).
+    pub fn take(&mut self, name: &str) -> Result<Option<Secret<String>>, Problem> {
+        match self.0.remove(name).filter(|value| !value.expose().is_empty()) {
+            Some(value) if value.expose().bytes().all(|b| matches!(b, b' '..=b'~')) => {
+                Ok(Some(value))
+            }
+            Some(_) => Err(malformed("A parameter has other characters than visible ASCII.")),
+            None => Ok(None),
+        }
+    }
+
+    /// A parameter that must be there.
+    ///
+    /// # Errors
+    /// `malformed_request` when it is not.
+    pub fn required(&mut self, name: &'static str) -> Result<Secret<String>, Problem> {
+        self.take(name)?.ok_or_else(|| malformed(format!("The parameter {name} is missing.")))
+    }
+}
+
+/// What RFC 6749 calls `invalid_request`.
+pub(super) fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Code::MalformedRequest).detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_strictly() {
+        let mut form = Form::parse(b"a=1+2%26&empty=&odd=%ff&nul=%00&%61b=x").unwrap();
+        assert_eq!(form.take("a").unwrap().unwrap().expose(), "1 2&");
+        assert_eq!(form.take("ab").unwrap().unwrap().expose(), "x");
+        assert!(form.take("empty").unwrap().is_none());
+        assert!(form.take("absent").unwrap().is_none());
+        assert!(form.required("absent").is_err());
+        for odd in ["odd", "nul"] {
+            assert_eq!(form.take(odd).unwrap_err().code(), Code::MalformedRequest);
+        }
+        for twice in [&b"a=1&a=1"[..], b"a=&a=1", b"a=1&%61=2", b"x&x"] {
+            assert_eq!(Form::parse(twice).unwrap_err().code(), Code::MalformedRequest);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `/token`, `/introspect` and `/revoke`: the endpoints that every OAuth library knows.
+
+use actix_web::{HttpResponse, web};
+
+use super::Api;
+use super::caller::IdempotencyKey;
+use super::client_auth::OAuthRequest;
+use super::form::Form;
+use super::origin::Origin;
+use super::problem::{Code, Problem};
+use crate::clients::Requester;
+
+/// RFC 6749 6 and 4.4. The password grant is not offered (RFC 9700 2.4).
+pub(super) async fn token(
+    api: web::Data<Api>,
+    key: IdempotencyKey,
+    origin: Origin,
+    mut request: OAuthRequest,
+) -> Result<HttpResponse, Problem> {
+    let grant_type = request.form.required("grant_type")?;
+    match grant_type.expose().as_str() {
+        "refresh_token" => refresh(&api, &key, &origin, request.requester, request.form).await,
+        "client_credentials" => {
+            let scope = request.form.take("scope")?;
+            let scope = scope.as_ref().map(|scope| scope.expose().as_str());
+            let token = api.sessions.issue_to_client(request.confidential()?, scope)?;
+            Ok(HttpResponse::Ok().json(token))
+        }
+        _ => Err(Code::UnsupportedGrantType.into()),
+    }
+}
+
+async fn refresh(
+    api: &Api,
+    key: &IdempotencyKey,
+    origin: &Origin,
+    requester: Requester,
+    mut form: Form,
+) -> Result<HttpResponse, Problem> {
+    let token = api.sessions.parse_token(form.required("refresh_token")?.expose())?;
+    // RFC 6749 6: no more than was granted, and a login grants none.
+    if form.take("scope")?.is_some() {
+        return Err(Code::InvalidScope.into());
+    }
+    api.refresh_limit.check(token.session)?;
+    let device = origin.device(None);
+    let tokens = api.sessions.refresh(token, requester, key.as_bytes(), device).await?;
+    Ok(HttpResponse::Ok().json(tokens))
+}
+
+pub(super) async fn introspect(
+    api: web::Data<Api>,
+    mut request: OAuthRequest,
+) -> Result<HttpResponse, Problem> {
+    request.confidential()?;
+    let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
+    Ok(HttpResponse::Ok().json(api.sessions.introspect(token).await?))
+}
+
+pub(super) async fn revoke(
+    api: web::Data<Api>,
+    mut request: OAuthRequest,
+) -> Result<HttpResponse, Problem> {
+    let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
+    if let Some(id) = token.limited_by() {
+        api.refresh_limit.check(id)?;
+    }
+    api.sessions.revoke(token, request.requester).await?;
+    Ok(HttpResponse::Ok().finish())
+}

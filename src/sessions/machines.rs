@@ -1,0 +1,113 @@
+//! Clients that act in their own name, and what becomes of the sessions of a client that is removed.
+
+use serde::Serialize;
+
+use super::rotation::EndReason;
+use super::{IssueError, Sessions, end_one, rows};
+use crate::clients::{self, Confidential};
+use crate::clock::Clock;
+use crate::database::{Database, Id, StoreError};
+use crate::revocations::Revocations;
+use crate::tokens::Claims;
+
+/// Sessions that end in one unit of work when their client is removed.
+const BATCH: usize = 200;
+
+/// What a client is given for itself (RFC 6749 4.4.3): no refresh token, for it can ask again.
+#[derive(Serialize)]
+pub struct ClientToken {
+    token_type: &'static str,
+    access_token: String,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+}
+
+/// Why a client was given no token.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientGrantError {
+    /// It asked for more than it may have.
+    #[error("the client may not have this scope")]
+    Scope,
+    /// The token could not be signed.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+}
+
+impl Sessions {
+    /// Issues an access token in the client's own name, for what it asks or else for all that it
+    /// may have.
+    ///
+    /// # Errors
+    /// [`ClientGrantError`].
+    pub fn issue_to_client(
+        &self,
+        client: &Confidential,
+        scope: Option<&str>,
+    ) -> Result<ClientToken, ClientGrantError> {
+        let scope = match scope {
+            None => client.scopes.join(" "),
+            Some(asked) if asked.split(' ').all(|one| client.scopes.iter().any(|s| s == one)) => {
+                asked.to_owned()
+            }
+            Some(_) => return Err(ClientGrantError::Scope),
+        };
+        let scope = (!scope.is_empty()).then_some(scope);
+        let lifetime = self.policy.token_lifetime;
+        // RFC 9068 2.2: without a resource owner `sub` is the client's id.
+        let access_token = self.sign(&Claims {
+            scope: scope.clone(),
+            ..self.claims(client.id, client.id.to_string(), client.seen_at, lifetime)
+        })?;
+        tracing::info!(event = "client_token_issued", client = %client.id);
+        Ok(ClientToken {
+            token_type: "Bearer",
+            access_token,
+            expires_in: lifetime.as_secs(),
+            scope,
+        })
+    }
+}
+
+/// Removes a client: from the first unit of work on nobody refreshes a session of it or is let in
+/// with a token of it. Then its sessions end, one batch after the other; when that is cut short,
+/// another call goes on. Says how many have ended, or nothing when there was nothing to remove.
+///
+/// # Errors
+/// [`StoreError`] when not all of it could be stored.
+pub async fn remove_client(
+    db: &Database,
+    clock: &Clock,
+    revocations: &Revocations,
+    client: Id,
+) -> Result<Option<usize>, StoreError> {
+    let (now, list) = (clock.clone(), revocations.clone());
+    let removed = db
+        .write(move |tx| {
+            let removed = clients::remove(tx, client)?;
+            if removed {
+                list.revoke(tx, client, now.now())?;
+                tx.after_commit(move || tracing::info!(event = "client_removed", %client));
+            }
+            Ok(removed)
+        })
+        .await?;
+    let id = client.to_string();
+    let sessions = db.read(move |c| rows::live_of_client(c, &id)).await?;
+    let mut ended = 0;
+    for batch in sessions.chunks(BATCH) {
+        let (batch, clock, list) = (batch.to_vec(), clock.clone(), revocations.clone());
+        ended += db
+            .write(move |tx| {
+                let now = clock.now();
+                let mut ended = 0;
+                for session in &batch {
+                    let reason = EndReason::ClientRemoved;
+                    ended += usize::from(end_one(&list, tx, *session, reason, now)?);
+                }
+                Ok(ended)
+            })
+            .await?;
+    }
+    Ok((removed || ended > 0).then_some(ended))
+}

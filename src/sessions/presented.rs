@@ -1,0 +1,200 @@
+//! A token that somebody shows to ask about it (RFC 7662) or to take it back (RFC 7009).
+
+use diesel::QueryResult;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::access::AccessError;
+use super::rotation::{EndReason, Step, decide};
+use super::{Sessions, row_of};
+use crate::clients::{self, Requester, UnknownClient};
+use crate::clock::Timestamp;
+use crate::database::{StoreError, Tx};
+use crate::refresh_token::RefreshToken;
+use crate::tokens::Claims;
+
+/// A token of either kind, as far as it can be judged without I/O. What its sender takes it for
+/// does not matter: the two kinds have nothing in common.
+#[derive(Debug)]
+pub enum Presented {
+    /// Its tag is right.
+    Refresh(RefreshToken),
+    /// Its signature and its claims are good. It may have been revoked.
+    Access(Box<Claims>),
+    /// Neither, or no longer.
+    Nothing,
+}
+
+/// What is known of a token that is active (RFC 7662 2.2). Of one that is not, nothing is said.
+#[derive(Debug, Default, Serialize)]
+pub struct Introspection {
+    active: bool,
+    #[serde(flatten)]
+    token: Option<Active>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Active {
+    Access {
+        token_type: &'static str,
+        #[serde(flatten)]
+        claims: Box<Claims>,
+    },
+    /// RFC 7662 2.2 means the types of RFC 6749 5.1, which are those of access tokens: without one,
+    /// and without an audience, nobody takes it for an access token.
+    Refresh { iss: String, sub: Uuid, client_id: String, sid: Uuid, iat: i64, exp: i64 },
+}
+
+/// Why nothing can be said about a token.
+#[derive(Debug, thiserror::Error)]
+pub enum IntrospectError {
+    /// Whether it was revoked cannot be known at the moment.
+    #[error("the revocation list is out of date")]
+    Stale,
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a token was not taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// It was issued to another client, and is as good as before.
+    #[error("the token was issued to another client")]
+    WrongClient,
+    /// The client that asks is not known.
+    #[error(transparent)]
+    Client(#[from] UnknownClient),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Presented {
+    /// What a limit counts requests about this token by: its session, or its client.
+    #[must_use]
+    pub fn limited_by(&self) -> Option<Uuid> {
+        match self {
+            Self::Refresh(token) => Some(token.session),
+            Self::Access(claims) => Some(claims.sid.unwrap_or(claims.sub)),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl Sessions {
+    /// Reads a token of either kind; the database is asked for a key that is not known, and for
+    /// nothing else.
+    ///
+    /// # Errors
+    /// [`AccessError::KeysUnavailable`]: it may be a good one.
+    pub async fn read_token(&self, text: &str) -> Result<Presented, AccessError> {
+        if let Ok(token) = self.parse_token(text) {
+            return Ok(Presented::Refresh(token));
+        }
+        match self.believe(text).await {
+            Ok(claims) => Ok(Presented::Access(Box::new(claims))),
+            Err(AccessError::KeysUnavailable) => Err(AccessError::KeysUnavailable),
+            Err(_) => Ok(Presented::Nothing),
+        }
+    }
+
+    /// Says whether a token is good now, and what it stands for.
+    ///
+    /// # Errors
+    /// [`IntrospectError`]: it may or may not be good.
+    pub async fn introspect(&self, token: Presented) -> Result<Introspection, IntrospectError> {
+        let token = match token {
+            Presented::Nothing => None,
+            Presented::Access(claims) => match self.check_standing(&claims) {
+                Ok(()) => Some(Active::Access { token_type: "Bearer", claims }),
+                Err(AccessError::Stale) => return Err(IntrospectError::Stale),
+                Err(_) => None,
+            },
+            Presented::Refresh(token) => self.introspect_refresh_token(token).await?,
+        };
+        Ok(Introspection { active: token.is_some(), token })
+    }
+
+    /// Active is what a refresh without a key would answer with tokens.
+    async fn introspect_refresh_token(
+        &self,
+        token: RefreshToken,
+    ) -> Result<Option<Active>, StoreError> {
+        let this = self.clone();
+        self.db
+            .read(move |connection| {
+                let Some(row) = row_of(connection, &token)? else { return Ok(None) };
+                let (state, now) = (row.state(), this.clock.now());
+                let window = this.policy.window(row.terms());
+                Ok(match decide(&state, token.generation, None, now, window) {
+                    Step::Ended(_) | Step::Expired | Step::Reuse => None,
+                    Step::Answer
+                    | Step::AnswerAndKeep(_)
+                    | Step::Reopen
+                    | Step::Forgive
+                    | Step::Rotate { .. } => Some(Active::Refresh {
+                        iss: this.policy.expected.issuer.clone(),
+                        sub: row.user_id.uuid(),
+                        client_id: row.client_id,
+                        sid: token.session,
+                        iat: row.created_at.unix_seconds(),
+                        exp: row.expires_at.unix_seconds(),
+                    }),
+                })
+            })
+            .await
+    }
+
+    /// Takes a token back for the client that it was issued to: a refresh token with its session
+    /// and all access tokens of it, an access token alone. What is no good token is a success
+    /// (RFC 7009 2.2).
+    ///
+    /// # Errors
+    /// [`RevokeError`]: the token is as good as before.
+    pub async fn revoke(&self, token: Presented, requester: Requester) -> Result<(), RevokeError> {
+        let this = self.clone();
+        if let Presented::Nothing = token {
+            let known = self.db.read(move |c| clients::check(c, &requester)).await?;
+            return Ok(known?);
+        }
+        self.db.write(move |tx| this.take_back(tx, &token, &requester)).await?
+    }
+
+    fn take_back(
+        &self,
+        tx: &mut Tx<'_>,
+        token: &Presented,
+        requester: &Requester,
+    ) -> QueryResult<Result<(), RevokeError>> {
+        // The id of a confidential client is no proof, though the token may be its own.
+        if let Err(unknown) = clients::check(tx.connection(), requester)? {
+            return Ok(Err(unknown.into()));
+        }
+        let issued_to = match token {
+            Presented::Refresh(token) => row_of(tx.connection(), token)?.map(|row| row.client_id),
+            Presented::Access(claims) => Some(claims.client_id.clone()),
+            Presented::Nothing => None,
+        };
+        if issued_to.as_deref() != Some(&*requester.id()) {
+            // RFC 7009 2.1: refused, and the client is told. A success would be taken for one.
+            return Ok(issued_to.map_or(Ok(()), |_| Err(RevokeError::WrongClient)));
+        }
+        let now = self.clock.now();
+        match token {
+            Presented::Refresh(token) => {
+                self.end_one(tx, token.session.into(), EndReason::Logout, now)?;
+            }
+            Presented::Access(claims) => {
+                // It was issued then, by a clock that may have been set back since.
+                let issued_at = Timestamp::from_unix_seconds(claims.iat);
+                self.revocations.revoke(tx, claims.jti.uuid().into(), now.max(issued_at))?;
+                let user = claims.sub;
+                tx.after_commit(move || tracing::info!(event = "access_token_revoked", %user));
+            }
+            Presented::Nothing => {}
+        }
+        Ok(Ok(()))
+    }
+}
