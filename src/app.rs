@@ -24,6 +24,7 @@ use crate::accounts::budget::{BudgetSettings, LoginBudget};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseSettings, FileWatch, OpenError, StoreError};
+use crate::http::cookies::CookiePolicy;
 use crate::http::limits::{AddressLimiter, Rate, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::{self, Api, HttpSettings, Limits, door};
@@ -202,6 +203,7 @@ impl App {
             body_bytes: config.limits.body_bytes,
             body_timeout: config.limits.request_timeout,
             hsts: issuer.starts_with("https://"),
+            cookies: cookie_policy(config, &issuer),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
         });
@@ -290,6 +292,15 @@ fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
     }
 }
 
+fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
+    let same_site = match config.cookies.same_site {
+        config::SameSite::Lax => cookie::SameSite::Lax,
+        config::SameSite::Strict => cookie::SameSite::Strict,
+        config::SameSite::None => cookie::SameSite::None,
+    };
+    CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
+}
+
 fn hasher_settings(config: &Config) -> HasherSettings {
     HasherSettings {
         cost: HashCost {
@@ -351,6 +362,8 @@ fn cors(origins: &[String]) -> Cors {
         .allowed_methods(["GET", "POST", "DELETE"])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY])
         .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, door::REQUEST_ID])
+        // Cookies, from the listed origins and no other.
+        .supports_credentials()
         .max_age(3600)
 }
 

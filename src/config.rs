@@ -32,8 +32,8 @@ use std::thread;
 
 pub use master::MasterSecrets;
 pub use settings::{
-    Config, Cors, Database, Limits, Log, LogFormat, Passwords, Revocations, Sessions, Tokens,
-    WhenStale,
+    Config, Cookies, Cors, Database, Limits, Log, LogFormat, Passwords, Revocations, SameSite,
+    Sessions, Tokens, WhenStale,
 };
 
 use layers::Layers;

@@ -10,6 +10,8 @@ mod accounts;
 mod bearer;
 pub mod body;
 pub mod caller;
+pub mod cookies;
+mod csrf;
 pub mod door;
 mod errors;
 pub mod limits;
@@ -18,6 +20,7 @@ pub mod problem;
 pub mod server;
 mod sessions;
 mod unparsed;
+mod verify;
 mod well_known;
 
 use std::sync::Arc;
@@ -34,6 +37,7 @@ use crate::keys::Keys;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
+use cookies::CookiePolicy;
 use limits::{AddressLimiter, SessionLimiter};
 use problem::{Code, Problem};
 
@@ -57,6 +61,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         )
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/sessions/{id}").delete(sessions::end))
+        .service(web::resource("/verify").get(verify::verify))
         .service(web::resource("/.well-known/jwks.json").get(well_known::jwks))
         .service(web::resource("/.well-known/oauth-authorization-server").get(well_known::metadata))
         .service(web::resource("/openapi.yaml").get(well_known::openapi))
@@ -108,6 +113,8 @@ pub struct HttpSettings {
     pub body_timeout: Duration,
     /// Whether to send `Strict-Transport-Security`: when the public URL is https.
     pub hsts: bool,
+    /// How cookies are set, and whose pages may use them.
+    pub cookies: CookiePolicy,
     /// Set when the server is about to stop: every answer then closes its connection.
     pub draining: Arc<AtomicBool>,
     /// Measures how long requests take.

@@ -15,6 +15,19 @@ pub struct Access {
     pub session: Id,
 }
 
+/// What a good access token says of its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who it is.
+    pub access: Access,
+    /// The client that it was issued to (`client_id`).
+    pub client: String,
+    /// What the token is for (`scope`), if it is limited.
+    pub scope: Option<String>,
+    /// The user's roles.
+    pub roles: Vec<String>,
+}
+
 /// Why an access token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
@@ -35,6 +48,14 @@ impl Sessions {
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
     pub fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
+        self.identify(token).map(|identity| identity.access)
+    }
+
+    /// The same, for who wants to know all that the token says.
+    ///
+    /// # Errors
+    /// [`AccessError`] names what is wrong with it.
+    pub fn identify(&self, token: &str) -> Result<Identity, AccessError> {
         let now = self.clock.now();
         let claims =
             tokens::verify(token, |kid| self.keys.verifying(kid), &self.policy.expected, now)?;
@@ -45,7 +66,12 @@ impl Sessions {
         }
         let access = Access { user: claims.sub.into(), session: claims.sid.into() };
         match self.revocations.standing(claims.jti.uuid().into(), access.session) {
-            Standing::Good => Ok(access),
+            Standing::Good => Ok(Identity {
+                access,
+                client: claims.client_id,
+                scope: claims.scope,
+                roles: claims.roles,
+            }),
             Standing::Revoked => Err(AccessError::Revoked),
             Standing::Unknown => Err(AccessError::Stale),
         }

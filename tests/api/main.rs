@@ -4,8 +4,10 @@
 
 mod accounts;
 mod complete;
+mod cookies;
 mod crash;
 mod faults;
+mod gateway;
 mod http;
 mod limits;
 mod login;

@@ -11,6 +11,8 @@ mod support;
 
 #[path = "../api/accounts.rs"]
 mod accounts;
+#[path = "../api/cookies.rs"]
+mod cookies;
 #[path = "../api/crash.rs"]
 mod crash;
 #[path = "../api/http.rs"]

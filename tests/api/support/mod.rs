@@ -7,6 +7,7 @@ pub mod app;
 pub mod binary;
 pub mod client;
 pub mod contract;
+pub mod jar;
 pub mod postgres;
 pub mod proxy;
 pub mod raw;
