@@ -60,6 +60,8 @@
 //! - The retry window, or what a replayed token means: [`sessions::rotation`]; its default and
 //!   bounds: [`config`].
 //! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
+//! - Where credentials come from, and cookies: [`http::cookies`]; which pages may use them:
+//!   `http/csrf.rs`.
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
 //!   [`accounts::budget`]; the numbers: [`config::Limits`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
 mod accounts;
+mod browser;
 mod complete;
 mod cookies;
 mod crash;

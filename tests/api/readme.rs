@@ -54,7 +54,7 @@ fn who_starts_it_reads_the_same_lines_with_the_right_address() {
 }
 
 /// The fenced block of a Markdown text that begins with `start`.
-fn fenced(markdown: &str, start: &str) -> Option<String> {
+pub fn fenced(markdown: &str, start: &str) -> Option<String> {
     let mut blocks = markdown.split("```").skip(1).step_by(2);
     let of = |block: &str| block.split_once('\n').map(|(_, lines)| lines.to_owned());
     blocks.find_map(|block| of(block).filter(|lines| lines.starts_with(start)))
