@@ -51,7 +51,7 @@ pub(super) async fn change_password(
     let transport = cookies.transport(false)?;
     let (present, new) = (body.0.current_password.expose(), body.0.new_password.expose());
     let tokens = api.accounts.change_password(caller.0, present, new, origin.device(None)).await?;
-    Ok(cookies.answer(tokens, transport))
+    cookies.answer(tokens, transport)
 }
 
 #[derive(Deserialize)]
@@ -69,5 +69,5 @@ pub(super) async fn close(
     let transport = cookies.transport(false)?;
     let closed = api.accounts.close(caller.0, body.0.password.expose()).await;
     closed.map_err(|error| Problem::of_present_password(error, "/password"))?;
-    Ok(cookies.take_back(HttpResponse::NoContent().finish(), transport))
+    cookies.take_back(HttpResponse::NoContent().finish(), transport)
 }

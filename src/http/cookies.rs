@@ -24,6 +24,8 @@
 //! The access token's cookie has one name. An older one in it is good until it expires, one of
 //! another session is refused when that has ended, and then the page refreshes.
 //!
+//! No answer may be kept by anybody else (`Cache-Control: no-store`), so none needs `Vary: Cookie`.
+//!
 //! What was considered and left: an `Idempotency-Key` that the server makes out of the token at
 //! hand would prove every replay of it, the thief's too, and neither would ever be seen.
 
@@ -31,7 +33,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderValue, SET_COOKIE};
+use actix_web::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError as _, web};
 use cookie::{Cookie, SameSite};
 use serde::Deserialize;
@@ -97,8 +99,14 @@ impl CookiePolicy {
         self.listed.iter().any(|listed| listed.as_bytes() == origin)
     }
 
-    /// A cookie that lives so many seconds; at 0 the browser drops it.
-    fn cookie(&self, name: &str, value: &str, seconds: u64) -> Option<HeaderValue> {
+    /// Adds a cookie that lives so many seconds; at 0 the browser drops it.
+    fn set(
+        &self,
+        response: &mut HttpResponse,
+        name: &str,
+        value: &str,
+        seconds: u64,
+    ) -> Result<(), Problem> {
         let age = cookie::time::Duration::seconds(seconds.try_into().unwrap_or(i64::MAX));
         let cookie = Cookie::build((name, value))
             .max_age(age)
@@ -107,7 +115,10 @@ impl CookiePolicy {
             .http_only(true)
             .same_site(self.same_site)
             .build();
-        HeaderValue::from_str(&cookie.to_string()).ok()
+        // Names and tokens are letters, digits and `-_.`.
+        let field = cookie.to_string().try_into().map_err(|_| Code::InternalError)?;
+        response.headers_mut().append(SET_COOKIE, field);
+        Ok(())
     }
 }
 
@@ -214,46 +225,61 @@ impl Cookies {
     }
 
     /// The answer with new tokens, in the body or in cookies that replace those at hand.
-    pub fn answer(&self, mut tokens: Tokens, transport: Transport) -> HttpResponse {
+    ///
+    /// # Errors
+    /// `internal_error` for a cookie that cannot be written; none here is such a one.
+    pub fn answer(
+        &self,
+        mut tokens: Tokens,
+        transport: Transport,
+    ) -> Result<HttpResponse, Problem> {
         if transport == Transport::Body {
-            return HttpResponse::Ok().json(tokens);
+            return Ok(HttpResponse::Ok().json(tokens));
         }
         let texts = tokens.take_texts();
         let mut response = HttpResponse::Ok().json(tokens);
         let policy = &self.settings.cookies;
         let name = name_of_refresh_token(&texts);
-        let access = policy.cookie(ACCESS, texts.access.expose(), texts.expires_in);
-        let refresh = policy.cookie(&name, texts.refresh.expose(), texts.refresh_expires_in);
-        for cookie in access.into_iter().chain(refresh) {
-            response.headers_mut().append(SET_COOKIE, cookie);
-        }
-        self.take_back_refresh_tokens(&mut response, &name);
-        response
+        policy.set(&mut response, ACCESS, texts.access.expose(), texts.expires_in)?;
+        policy.set(&mut response, &name, texts.refresh.expose(), texts.refresh_expires_in)?;
+        self.take_back_refresh_tokens(&mut response, &name)?;
+        Ok(response)
     }
 
     /// An answer after which there is nothing to be kept: the session has ended, or had before.
-    pub fn take_back(&self, mut response: HttpResponse, transport: Transport) -> HttpResponse {
+    ///
+    /// # Errors
+    /// `internal_error` for a cookie that cannot be written; none here is such a one.
+    pub fn take_back(
+        &self,
+        mut response: HttpResponse,
+        transport: Transport,
+    ) -> Result<HttpResponse, Problem> {
         if transport == Transport::Cookie {
-            let access = self.settings.cookies.cookie(ACCESS, "", 0);
-            access.map(|cookie| response.headers_mut().append(SET_COOKIE, cookie));
-            self.take_back_refresh_tokens(&mut response, "");
+            self.settings.cookies.set(&mut response, ACCESS, "", 0)?;
+            self.take_back_refresh_tokens(&mut response, "")?;
         }
-        response
+        Ok(response)
     }
 
     /// The same for a refusal: only one that is final takes the cookies with it.
+    ///
+    /// # Errors
+    /// Every other.
     pub fn refuse(&self, problem: Problem, transport: Transport) -> Result<HttpResponse, Problem> {
-        if transport == Transport::Cookie && problem.code().status() == StatusCode::UNAUTHORIZED {
-            return Ok(self.take_back(problem.error_response(), transport));
+        if problem.code().status() == StatusCode::UNAUTHORIZED {
+            return self.take_back(problem.error_response(), transport);
         }
         Err(problem)
     }
 
-    fn take_back_refresh_tokens(&self, response: &mut HttpResponse, except: &str) {
-        for (name, _) in self.refresh.iter().filter(|(name, _)| name != except) {
-            let gone = self.settings.cookies.cookie(name, "", 0);
-            gone.map(|cookie| response.headers_mut().append(SET_COOKIE, cookie));
-        }
+    fn take_back_refresh_tokens(
+        &self,
+        response: &mut HttpResponse,
+        except: &str,
+    ) -> Result<(), Problem> {
+        let mut old = self.refresh.iter().map(|(name, _)| name).filter(|name| *name != except);
+        old.try_for_each(|name| self.settings.cookies.set(response, name, "", 0))
     }
 
     const fn are_there(&self) -> bool {

@@ -56,7 +56,7 @@ pub(super) async fn log_in(
         device: origin.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.log_in(attempt).await?;
-    Ok(cookies.answer(tokens, transport))
+    cookies.answer(tokens, transport)
 }
 
 fn check_label(label: String) -> Result<String, Problem> {
@@ -90,7 +90,7 @@ pub(super) async fn refresh(
         None => cookies.refresh_tokens(),
     };
     match exchange(&api, &texts, &key, &origin).await {
-        Ok(tokens) => Ok(cookies.answer(tokens, transport)),
+        Ok(tokens) => cookies.answer(tokens, transport),
         Err(problem) => cookies.refuse(problem, transport),
     }
 }
@@ -154,8 +154,10 @@ pub(super) async fn log_out(
     match end_sessions(&api, caller.0, &texts, scope, transport).await {
         // The others have ended, and this one goes on.
         Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
-        Ok(()) => Ok(cookies.take_back(HttpResponse::NoContent().finish(), transport)),
-        Err(problem) => cookies.refuse(problem, transport),
+        Ok(()) => cookies.take_back(HttpResponse::NoContent().finish(), transport),
+        Err(problem) if scope == Scope::This => cookies.refuse(problem, transport),
+        // The page may refresh, and ask again.
+        Err(problem) => Err(problem),
     }
 }
 
@@ -182,8 +184,8 @@ async fn end_sessions(
             }
             // A late answer of the session before has put its access token over the present one:
             // the browser holds both, and is to hold none.
-            api.sessions.log_out_by_token(token).await?;
             api.sessions.log_out(caller.user, caller.session, scope).await?;
+            api.sessions.log_out_by_token(token).await?;
         }
         (Ok(caller), _) => api.sessions.log_out(caller.user, caller.session, scope).await?,
         // The access token has expired, as it does after minutes; the refresh token speaks for its

@@ -67,9 +67,9 @@ struct Web {
 
 impl Web {
     async fn start() -> Self {
-        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let [own, listed, unlisted, foreign] =
-            [listen().await, listen().await, listen().await, listen().await];
+            [port().await, port().await, port().await, port().await];
         let at = |host: &str, listener: &TcpListener| {
             format!("http://{host}:{}", listener.local_addr().unwrap().port())
         };
@@ -80,7 +80,7 @@ impl Web {
             at("foreign.test", &foreign),
         ];
         let app = TestApp::with(|config| {
-            config.public_url = origins[0].clone();
+            config.public_url.clone_from(&origins[0]);
             config.cors.origins = vec![origins[1].clone()];
         })
         .await;

@@ -23,8 +23,9 @@ const IDENTITY: [&str; 5] =
 struct Gateway {
     url: String,
     http: reqwest::Client,
+    // Ends before its directory goes.
     _nginx: Program,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -32,12 +33,9 @@ impl Gateway {
         let application = application().await;
         let block = fenced(README, "# Doorward for the pages").expect("README.md has the lines");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let server: String = block
-            .replace("listen 443 ssl;", &format!("listen {address};"))
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("ssl_"))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let server = block.replace("listen 443 ssl;", &format!("listen {address};"));
+        let plain = |line: &&str| !line.trim_start().starts_with("ssl_");
+        let server = server.lines().filter(plain).collect::<Vec<_>>().join("\n");
         let home = tempfile::tempdir().unwrap();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {name};\n"))
@@ -47,15 +45,15 @@ impl Gateway {
              events {{ worker_connections 64; }}\n\
              http {{\naccess_log off;\n{temporary}\
              upstream doorward {{ server {doorward}; }}\n\
-             upstream application {{ server {application}; }}\n{server}}}\n"
+             upstream application {{ server {application}; }}\n{server}\n}}\n"
         );
         std::fs::write(home.path().join("nginx.conf"), configuration).unwrap();
         let prefix = home.path().to_str().unwrap();
         let arguments = ["-p", prefix, "-c", "nginx.conf", "-e", "stderr"];
         let program = Program::start(nginx, &arguments, home.path());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let gateway = Self { url: format!("http://{address}"), http, _nginx: program, _home: home };
-        let log = gateway._home.path().join("log");
+        let gateway = Self { url: format!("http://{address}"), http, _nginx: program, home };
+        let log = gateway.home.path().join("log");
         until(async || {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             assert!(!said.contains("[emerg]"), "{said}");
