@@ -27,6 +27,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseSettings, FileWatch, OpenError, StoreError, Watch};
+use crate::http::cookies::CookiePolicy;
 use crate::http::cors::ClientOrigins;
 use crate::http::limits::{AddressLimiter, FailureLimiter, Rate, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
@@ -209,6 +210,7 @@ impl App {
             body_bytes: config.limits.body_bytes,
             body_timeout: config.limits.request_timeout,
             hsts: issuer.starts_with("https://"),
+            cookies: cookie_policy(config, &issuer),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
         });
@@ -322,6 +324,15 @@ fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
     }
 }
 
+fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
+    let same_site = match config.cookies.same_site {
+        config::SameSite::Lax => cookie::SameSite::Lax,
+        config::SameSite::Strict => cookie::SameSite::Strict,
+        config::SameSite::None => cookie::SameSite::None,
+    };
+    CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
+}
+
 fn hasher_settings(config: &Config) -> HasherSettings {
     HasherSettings {
         cost: HashCost {
@@ -386,6 +397,8 @@ fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
         .allowed_methods(["GET", "POST", "DELETE"])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY])
         .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, door::REQUEST_ID])
+        // Cookies, from the listed origins and no other.
+        .supports_credentials()
         .max_age(3600)
 }
 

@@ -37,8 +37,8 @@ use serde::de::value::StrDeserializer;
 
 pub use master::MasterSecrets;
 pub use settings::{
-    Config, Cors, Database, Follow, Limits, Log, LogFormat, Passwords, Revocations, Sessions,
-    Tokens, WhenStale,
+    Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Passwords, Revocations,
+    SameSite, Sessions, Tokens, WhenStale,
 };
 
 use crate::database::DatabaseUrl;

@@ -11,7 +11,9 @@ mod bearer;
 pub mod body;
 pub mod caller;
 pub mod client_auth;
+pub mod cookies;
 pub mod cors;
+mod csrf;
 pub mod door;
 mod errors;
 mod feed;
@@ -23,6 +25,7 @@ pub mod problem;
 pub mod server;
 mod sessions;
 mod unparsed;
+mod verify;
 mod well_known;
 
 use std::sync::Arc;
@@ -40,6 +43,7 @@ use crate::keys::Keys;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
+use cookies::CookiePolicy;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use problem::{Code, Problem};
 
@@ -63,6 +67,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         )
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/sessions/{id}").delete(sessions::end))
+        .service(web::resource("/verify").get(verify::verify))
         .service(web::resource("/revocations").get(feed::revocations))
         .service(web::resource("/token").post(oauth::token))
         .service(web::resource("/introspect").post(oauth::introspect))
@@ -122,6 +127,8 @@ pub struct HttpSettings {
     pub body_timeout: Duration,
     /// Whether to send `Strict-Transport-Security`: when the public URL is https.
     pub hsts: bool,
+    /// How cookies are set, and whose pages may use them.
+    pub cookies: CookiePolicy,
     /// Set when the server is about to stop: every answer then closes its connection.
     pub draining: Arc<AtomicBool>,
     /// Measures how long requests take.

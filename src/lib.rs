@@ -63,6 +63,8 @@
 //!   bounds: [`config`].
 //! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
 //! - What a client may have of its own: [`clients::Terms`], heeded by [`sessions`].
+//! - Where credentials come from, and cookies: [`http::cookies`]; which pages may use them:
+//!   `http/csrf.rs`.
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
 //!   [`accounts::budget`]; the numbers: [`config::Limits`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,

@@ -13,6 +13,7 @@ pub mod refresh;
 pub mod rotation;
 mod rows;
 
+use std::mem;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -24,7 +25,7 @@ use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
-use crate::secret::{equal, random_bytes};
+use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
 use rotation::EndReason;
@@ -102,12 +103,30 @@ pub struct Device {
 #[derive(Serialize)]
 pub struct Tokens {
     token_type: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
     access_token: String,
     expires_in: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
     refresh_token: String,
     refresh_expires_in: u64,
     generation: u32,
     session_id: Id,
+}
+
+/// The two tokens themselves, for a client that gets them another way than in the answer's body.
+pub struct TokenTexts {
+    /// The access token.
+    pub access: Secret<String>,
+    /// Seconds until it expires.
+    pub expires_in: u64,
+    /// The refresh token.
+    pub refresh: Secret<String>,
+    /// Seconds until the session ends if it is not refreshed.
+    pub refresh_expires_in: u64,
+    /// The session that both belong to.
+    pub session: Id,
+    /// The refresh token's generation.
+    pub generation: u32,
 }
 
 /// A session as its owner sees it in the list.
@@ -166,6 +185,20 @@ pub struct Grant {
     expires_at: Timestamp,
     /// The life of the access token, if the session lasts.
     lifetime: Duration,
+}
+
+impl Tokens {
+    /// Takes the tokens out: what is left, and serialised, tells neither.
+    pub fn take_texts(&mut self) -> TokenTexts {
+        TokenTexts {
+            access: Secret::new(mem::take(&mut self.access_token)),
+            expires_in: self.expires_in,
+            refresh: Secret::new(mem::take(&mut self.refresh_token)),
+            refresh_expires_in: self.refresh_expires_in,
+            session: self.session_id,
+            generation: self.generation,
+        }
+    }
 }
 
 impl Sessions {
@@ -290,6 +323,17 @@ impl Sessions {
     /// [`Malformed`] for everything else.
     pub fn parse_token(&self, text: &str) -> Result<RefreshToken, Malformed> {
         self.tags.decode(text)
+    }
+
+    /// Reads the newest of several refresh tokens: the one of the session that began last, and of
+    /// that the highest generation. What is none is passed over.
+    ///
+    /// # Errors
+    /// [`Malformed`] when none of them is one.
+    pub fn parse_newest(&self, texts: &[&str]) -> Result<RefreshToken, Malformed> {
+        let tokens = texts.iter().filter_map(|text| self.parse_token(text).ok());
+        // A session's id begins with the time at which it was made.
+        tokens.max_by_key(|token| (token.session, token.generation)).ok_or(Malformed)
     }
 
     /// The user's live sessions, the one used last first.

@@ -46,6 +46,7 @@ const LIVES_IN: &str = "
     actix_service     -> http app
     actix_cors        -> http app
     actix_governor    -> http app
+    cookie            -> http app
     diesel            -> database revocations keys accounts sessions clients
     diesel_migrations -> database
     r2d2              -> database

@@ -68,6 +68,8 @@ pub struct Config {
     pub revocations: Revocations,
     /// Which web pages may call.
     pub cors: Cors,
+    /// Cookies, for pages that log in with `"transport": "cookie"`.
+    pub cookies: Cookies,
     /// The database's connections.
     pub database: Database,
 }
@@ -92,6 +94,7 @@ impl Default for Config {
             limits: Limits::default(),
             revocations: Revocations::default(),
             cors: Cors::default(),
+            cookies: Cookies::default(),
             database: Database::default(),
         }
     }
@@ -350,6 +353,34 @@ pub struct Cors {
     /// The origins of pages that may call from a browser, each spelled as the browser spells it:
     /// `https://app.example.com`.
     pub origins: Vec<String>,
+}
+
+/// Cookies, for pages that log in with `"transport": "cookie"`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cookies {
+    /// From which sites' pages a browser sends them: `lax` (this site's, and whoever follows a link
+    /// to it), `strict` (this site's only) or `none` (every site's; needs an https `public_url`).
+    /// With each of them only pages of the same origin and of `cors.origins` change anything.
+    pub same_site: SameSite,
+}
+
+impl Default for Cookies {
+    fn default() -> Self {
+        Self { same_site: SameSite::Lax }
+    }
+}
+
+/// `SameSite` of the cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SameSite {
+    /// With navigations from everywhere, else from the same site.
+    Lax,
+    /// From the same site.
+    Strict,
+    /// From everywhere.
+    None,
 }
 
 /// The database's connections.

@@ -255,6 +255,7 @@ fn every_text_has_its_form() {
             "off,INFO,info;doorward=debug,warn;[span]=trace",
             "inof,doorward=loud,info; ;debug=loud,",
         ),
+        ("cookies.same_site", "lax,strict", "none,Lax,"),
         (
             "cors.origins",
             "https://a.example;http://localhost:3000;capacitor://localhost",

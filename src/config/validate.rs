@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::text::duration::spell;
-use super::{Config, ConfigError, Limits, Log, Passwords, Sessions, Tokens};
+use super::{Config, ConfigError, Limits, Log, Passwords, SameSite, Sessions, Tokens};
 use crate::database::DatabaseUrl;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,6 +48,7 @@ impl Config {
         limits(&self.limits, self)?;
         lasts("revocations.max_staleness", self.revocations.max_staleness, 5 * SECOND..=HOUR)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
+        same_site(self.cookies.same_site, &self.public_url)?;
         between("database.pool_size", self.database.pool_size, 1..=1000)?;
         let statement = self.database.statement_timeout;
         lasts("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
@@ -210,6 +211,17 @@ pub(super) fn origin(text: &str) -> Checked {
             "list each origin as in https://app.example.com",
         )),
     }
+}
+
+fn same_site(same_site: SameSite, public_url: &str) -> Checked {
+    if same_site != SameSite::None || public_url.starts_with("https://") {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "cookies.same_site",
+        "with none, cookies are for https only",
+        "set public_url to an https URL, or cookies.same_site to lax",
+    ))
 }
 
 fn between<T: PartialOrd + Display>(setting: &str, value: T, bounds: RangeInclusive<T>) -> Checked {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Api;
 use super::bearer::Caller;
 use super::body::Json;
+use super::cookies::Cookies;
 use super::origin::Origin;
 use super::problem::{Code, Problem};
 use crate::accounts::Account;
@@ -44,11 +45,13 @@ pub(super) async fn change_password(
     api: web::Data<Api>,
     caller: Caller,
     origin: Origin,
+    cookies: Cookies,
     body: Json<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
+    let transport = cookies.transport(false)?;
     let (present, new) = (body.0.current_password.expose(), body.0.new_password.expose());
     let tokens = api.accounts.change_password(caller.0, present, new, origin.device(None)).await?;
-    Ok(HttpResponse::Ok().json(tokens))
+    cookies.answer(tokens, transport)
 }
 
 #[derive(Deserialize)]
@@ -60,9 +63,11 @@ pub(super) struct Close {
 pub(super) async fn close(
     api: web::Data<Api>,
     caller: Caller,
+    cookies: Cookies,
     body: Json<Close>,
 ) -> Result<HttpResponse, Problem> {
+    let transport = cookies.transport(false)?;
     let closed = api.accounts.close(caller.0, body.0.password.expose()).await;
     closed.map_err(|error| Problem::of_present_password(error, "/password"))?;
-    Ok(HttpResponse::NoContent().finish())
+    cookies.take_back(HttpResponse::NoContent().finish(), transport)
 }

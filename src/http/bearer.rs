@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
 use super::Api;
-use super::caller::BearerToken;
+use super::cookies::Cookies;
 use super::problem::{Code, Problem};
 use crate::sessions::access::Access;
 
@@ -16,7 +16,7 @@ pub struct Caller(pub Access);
 
 impl Caller {
     async fn of(request: HttpRequest) -> Result<Access, Problem> {
-        let token = BearerToken::of(&request)?.ok_or(Code::MissingToken)?;
+        let token = Cookies::of(&request)?.access_token(request.method().is_safe())?;
         let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
         Ok(api.sessions.authenticate(token.as_str()).await?)
     }

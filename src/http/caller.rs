@@ -157,11 +157,18 @@ impl BearerToken {
         if !scheme.eq_ignore_ascii_case("Bearer") {
             return Err(Code::MissingToken.into());
         }
-        let token = token.trim_matches(' ');
+        Self::parse(token.trim_matches(' ')).map(Some)
+    }
+
+    /// A token that came in another way.
+    ///
+    /// # Errors
+    /// `invalid_token` for what cannot be one.
+    pub fn parse(token: &str) -> Result<Self, Problem> {
         if !is_b64token(token) {
             return Err(Code::InvalidToken.into());
         }
-        Ok(Some(Self(Secret::new(token.to_owned()))))
+        Ok(Self(Secret::new(token.to_owned())))
     }
 }
 

@@ -58,6 +58,9 @@ codes! {
          others.";
     MultipleCredentials "multiple_credentials" BAD_REQUEST
         "The request carries more than one credential.";
+    CookiesNeedHttps "cookies_need_https" BAD_REQUEST
+        "Browsers keep these cookies for https and for localhost only. Reach Doorward by https and \
+         set public_url to that URL, or log in without cookies.";
     InvalidCredentials "invalid_credentials" UNAUTHORIZED
         "The e-mail address or the password is wrong.";
     MissingToken "missing_token" UNAUTHORIZED
@@ -80,6 +83,9 @@ codes! {
         "The refresh token is not valid any more. Log in again.";
     WrongPassword "wrong_password" FORBIDDEN
         "The password is wrong.";
+    CsrfRefused "csrf_refused" FORBIDDEN
+        "A request with cookies must come from a page of this origin or of a listed one, and say so \
+         in Sec-Fetch-Site or Origin.";
     Forbidden "forbidden" FORBIDDEN
         "This is not allowed.";
     NotFound "not_found" NOT_FOUND

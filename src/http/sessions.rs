@@ -9,12 +9,14 @@ use super::Api;
 use super::bearer::{Caller, MaybeCaller};
 use super::body::{Json, OptionalJson};
 use super::caller::IdempotencyKey;
+use super::cookies::{Cookies, Transport};
 use super::origin::Origin;
 use super::problem::{Code, Problem};
 use crate::accounts::Attempt;
 use crate::clients::{self, Requester};
 use crate::secret::Secret;
-use crate::sessions::Scope;
+use crate::sessions::access::Access;
+use crate::sessions::{Scope, Tokens};
 
 /// The longest label of a session, in characters.
 const LABEL_CHARS: usize = 100;
@@ -27,25 +29,37 @@ pub(super) struct LogIn {
     client_id: Option<String>,
     label: Option<String>,
     known_device: Option<Secret<String>>,
+    #[serde(default)]
+    transport: Transport,
 }
 
 pub(super) async fn log_in(
     api: web::Data<Api>,
     origin: Origin,
+    cookies: Cookies,
     body: Json<LogIn>,
 ) -> Result<HttpResponse, Problem> {
-    let LogIn { email, password, client_id, label, known_device } = body.0;
+    let LogIn { email, password, client_id, label, known_device, transport } = body.0;
+    if transport == Transport::Cookie {
+        cookies.may_begin()?;
+    }
     let attempt = Attempt {
         email: &email,
         password: password.expose(),
         client_id: client_id.as_deref().unwrap_or(clients::BUILT_IN),
         // One that cannot be read proves nothing, and is no reason to refuse a password.
-        known_device: known_device.and_then(|token| api.sessions.parse_token(token.expose()).ok()),
+        known_device: match known_device {
+            Some(token) => api.sessions.parse_token(token.expose()).ok(),
+            None if transport == Transport::Cookie => {
+                api.sessions.parse_newest(&cookies.refresh_tokens()).ok()
+            }
+            None => None,
+        },
         network: origin.network(),
         device: origin.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.log_in(attempt).await?;
-    Ok(HttpResponse::Ok().json(tokens))
+    cookies.answer(tokens, transport)
 }
 
 fn check_label(label: String) -> Result<String, Problem> {
@@ -56,10 +70,10 @@ fn check_label(label: String) -> Result<String, Problem> {
     Ok(label)
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
-    refresh_token: Secret<String>,
+    refresh_token: Option<Secret<String>>,
     client_id: Option<String>,
 }
 
@@ -67,15 +81,41 @@ pub(super) async fn refresh(
     api: web::Data<Api>,
     key: IdempotencyKey,
     origin: Origin,
-    body: Json<Refresh>,
+    cookies: Cookies,
+    body: OptionalJson<Option<Refresh>>,
 ) -> Result<HttpResponse, Problem> {
-    let Refresh { refresh_token, client_id } = body.0;
-    let token = api.sessions.parse_token(refresh_token.expose())?;
+    let has_body = body.0.is_some();
+    let Refresh { refresh_token: member, client_id } = body.0.unwrap_or_default();
+    let transport = cookies.transport(member.is_some())?;
+    let texts = match &member {
+        Some(token) => vec![token.expose().as_str()],
+        None if transport == Transport::Body && has_body => return Err(no_refresh_token()),
+        // A page cannot see whether it has one, and asks with an empty body.
+        None => cookies.refresh_tokens(),
+    };
+    match exchange(&api, &texts, Requester::named(client_id), &key, &origin).await {
+        Ok(tokens) => cookies.answer(tokens, transport),
+        Err(problem) => cookies.refuse(problem, transport),
+    }
+}
+
+async fn exchange(
+    api: &Api,
+    texts: &[&str],
+    client: Requester,
+    key: &IdempotencyKey,
+    origin: &Origin,
+) -> Result<Tokens, Problem> {
+    let token = api.sessions.parse_newest(texts)?;
     // By session and never by address: an office behind one address must not log itself out.
     api.refresh_limit.check(token.session)?;
-    let (client, device) = (Requester::named(client_id), origin.device(None));
-    let tokens = api.sessions.refresh(token, client, key.as_bytes(), device).await?;
-    Ok(HttpResponse::Ok().json(tokens))
+    Ok(api.sessions.refresh(token, client, key.as_bytes(), origin.device(None)).await?)
+}
+
+fn no_refresh_token() -> Problem {
+    Problem::new(Code::MalformedRequest)
+        .detail("The body's members are not the ones expected.")
+        .field("/refresh_token", "This member is required.")
 }
 
 #[derive(Default, Deserialize)]
@@ -101,6 +141,7 @@ enum LogOutScope {
 pub(super) async fn log_out(
     api: web::Data<Api>,
     caller: MaybeCaller,
+    cookies: Cookies,
     query: web::Query<LogOutQuery>,
     body: OptionalJson<LogOut>,
 ) -> Result<HttpResponse, Problem> {
@@ -109,28 +150,58 @@ pub(super) async fn log_out(
         Some(LogOutScope::Others) => Scope::Others,
         Some(LogOutScope::All) => Scope::All,
     };
-    match (caller.0, body.0.refresh_token) {
-        (Ok(caller), token) => {
+    let member = body.0.refresh_token;
+    let transport = cookies.transport(member.is_some())?;
+    let texts = match &member {
+        Some(token) => vec![token.expose().as_str()],
+        None => cookies.refresh_tokens(),
+    };
+    match end_sessions(&api, caller.0, &texts, scope, transport).await {
+        // The others have ended, and this one goes on.
+        Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
+        Ok(()) => cookies.take_back(HttpResponse::NoContent().finish(), transport),
+        Err(problem) if scope == Scope::This => cookies.refuse(problem, transport),
+        // The page may refresh, and ask again.
+        Err(problem) => Err(problem),
+    }
+}
+
+/// By the access token, which may end more than its own session, or else by the refresh token.
+async fn end_sessions(
+    api: &Api,
+    caller: Result<Access, Problem>,
+    texts: &[&str],
+    scope: Scope,
+    transport: Transport,
+) -> Result<(), Problem> {
+    let token = match api.sessions.parse_newest(texts) {
+        Ok(token) => Some(token),
+        Err(error) if transport == Transport::Body && !texts.is_empty() => return Err(error.into()),
+        Err(_) => None,
+    };
+    match (caller, token) {
+        (Ok(caller), Some(token)) if token.session != caller.session.uuid() => {
             // A second credential for another session would be left alive by a "success".
-            if let Some(token) = token
-                && api.sessions.parse_token(token.expose())?.session != caller.session.uuid()
-            {
+            if transport == Transport::Body || scope != Scope::This {
                 return Err(Problem::new(Code::MultipleCredentials).detail(
                     "The access token and the refresh token belong to different sessions.",
                 ));
             }
+            // A late answer of the session before has put its access token over the present one:
+            // the browser holds both, and is to hold none.
             api.sessions.log_out(caller.user, caller.session, scope).await?;
+            api.sessions.log_out_by_token(token).await?;
         }
+        (Ok(caller), _) => api.sessions.log_out(caller.user, caller.session, scope).await?,
         // The access token has expired, as it does after minutes; the refresh token speaks for its
         // own session.
         (Err(_), Some(token)) if scope == Scope::This => {
-            let token = api.sessions.parse_token(token.expose())?;
             api.refresh_limit.check(token.session)?;
             api.sessions.log_out_by_token(token).await?;
         }
         (Err(problem), _) => return Err(problem),
     }
-    Ok(HttpResponse::NoContent().finish())
+    Ok(())
 }
 
 pub(super) async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {

@@ -8,6 +8,7 @@ use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
 
 use crate::support::contract::Contract;
+use crate::support::jar::{HTTPS, Jar, log_in};
 use crate::support::{Client, TestApp, client::PASSWORD};
 
 #[tokio::test]
@@ -18,6 +19,7 @@ async fn every_declared_answer_of_every_operation_is_given() {
     refused_values(&app).await;
     refused_tokens(&app).await;
     oauth(&app).await;
+    refused_pages().await;
     too_many_requests().await;
     a_service_in_trouble(&app).await;
     assert_eq!(Contract::load().unexercised(), Vec::<String>::new());
@@ -33,6 +35,7 @@ async fn good_answers(app: &TestApp) {
     let end = |path: String| app.call("DELETE", &path).bearer(&user.tokens.access).send();
     end(path.clone()).await.assert_status(204);
     end(path).await.assert_problem(404, "not_found");
+    app.get("/verify").bearer(&user.tokens.access).send().await.assert_status(200);
     user.change_password("not the password", "eight walnuts paint the harbour")
         .await
         .assert_problem(403, "wrong_password");
@@ -87,6 +90,7 @@ async fn refused_tokens(app: &TestApp) {
         app.post("/me/close").json(&json!({ "password": "a" })),
         app.get("/sessions"),
         app.call("DELETE", "/sessions/nobodys"),
+        app.get("/verify"),
     ] {
         call.send().await.assert_problem(401, "missing_token");
     }
@@ -111,6 +115,25 @@ async fn oauth(app: &TestApp) {
         let stranger = Client { id: user.id.clone(), ..service.clone() };
         let refused = app.post(path).client(&stranger).form(&[(name, value)]).send().await;
         refused.assert_oauth(401, "invalid_client");
+    }
+}
+
+async fn refused_pages() {
+    let app = TestApp::with(|config| config.public_url = HTTPS.into()).await;
+    let user = app.signed_up().await;
+    let jar = Jar::log_in(&app, &user.email).await;
+    let password = json!({ "current_password": "a", "new_password": "b" });
+    for call in [
+        log_in(&app, &user.email),
+        app.post("/refresh"),
+        app.post("/logout"),
+        app.post("/me/password").json(&password),
+        app.post("/me/close").json(&json!({ "password": "a" })),
+        app.call("DELETE", "/sessions/nobodys"),
+        app.get("/verify"),
+    ] {
+        let call = call.header("cookie", &jar.field()).header("sec-fetch-site", "cross-site");
+        call.send().await.assert_problem(403, "csrf_refused");
     }
 }
 
@@ -185,6 +208,7 @@ async fn a_service_in_trouble(app: &TestApp) {
         stale.post("/me/close").json(&json!({ "password": "a" })),
         stale.get("/sessions"),
         stale.call("DELETE", "/sessions/nobodys"),
+        stale.get("/verify"),
     ] {
         call.bearer(access).send().await.assert_problem(503, "revocations_stale");
     }

@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
 mod accounts;
+mod browser;
 mod clients;
 mod complete;
+mod cookies;
 mod crash;
 mod data;
 mod faults;
+mod gateway;
 mod http;
 mod interop;
 mod keys;

@@ -13,6 +13,8 @@ mod support;
 mod accounts;
 #[path = "../api/clients.rs"]
 mod clients;
+#[path = "../api/cookies.rs"]
+mod cookies;
 #[path = "../api/crash.rs"]
 mod crash;
 #[path = "../api/data.rs"]

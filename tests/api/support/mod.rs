@@ -6,9 +6,12 @@
 
 pub mod app;
 pub mod binary;
+pub mod browser;
 pub mod client;
 pub mod contract;
+pub mod jar;
 pub mod postgres;
+pub mod program;
 pub mod proxy;
 pub mod raw;
 

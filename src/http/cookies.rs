@@ -1,0 +1,370 @@
+//! Tokens in cookies, for pages that shall not see them: `"transport": "cookie"` at `/login`.
+//!
+//! All of them are `__Host-` cookies: `Secure`, `HttpOnly`, and for this host alone (RFC 6265bis
+//! 4.1.3.2). Whatever takes a token takes it from a cookie, too, and a request has one source of
+//! credentials: with a token of its own beside a cookie it is refused.
+//!
+//! # Answers that overtake each other
+//!
+//! A page cannot compare generations before it stores a token: the browser keeps whatever cookie
+//! came last. With one name for all of them, an answer that was held up for longer than the retry
+//! window would put an old refresh token over its successors; the next request would then be two
+//! generations behind, and end the session as a theft. So every refresh token has a name of its
+//! own, [`REFRESH`] with its session and generation:
+//!
+//! - an answer sets its own token and takes back those that its request carried, which are older;
+//! - of several that a request carries, the newest counts;
+//! - an error takes back no others than those that it is about.
+//!
+//! No answer takes away a newer token than its own, however late it comes; so the newest that a
+//! browser holds only ever gets newer. That is the client which the model of the rotation calls
+//! `Store::Greatest`, and late answers do it no harm (`sessions/rotation/model.rs`). The leftovers
+//! of late answers go with the next one.
+//!
+//! The access token's cookie has one name. An older one in it is good until it expires, one of
+//! another session is refused when that has ended, and then the page refreshes.
+//!
+//! No answer may be kept by anybody else (`Cache-Control: no-store`), so none needs `Vary: Cookie`.
+//!
+//! What was considered and left: an `Idempotency-Key` that the server makes out of the token at
+//! hand would prove every replay of it, the thief's too, and neither would ever be seen.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError as _, web};
+use cookie::{Cookie, SameSite};
+use serde::Deserialize;
+use url::{Host, Url};
+use uuid::Uuid;
+
+use super::HttpSettings;
+use super::caller::BearerToken;
+use super::csrf;
+use super::problem::{Code, Problem};
+use crate::secret::Secret;
+use crate::sessions::{TokenTexts, Tokens};
+
+/// The name of the access token's cookie.
+pub const ACCESS: &str = "__Host-doorward-access";
+
+/// What the names of refresh tokens' cookies begin with; the session and the generation follow:
+/// `__Host-doorward-refresh-019ab3d471f07c449b1d60f2a8d3e517-58`.
+pub const REFRESH: &str = "__Host-doorward-refresh-";
+
+/// How tokens get to the client, and come back from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// In the body, and the client keeps them.
+    #[default]
+    Body,
+    /// In cookies, and the browser does.
+    Cookie,
+}
+
+/// How cookies are set, and whose pages may use them.
+#[derive(Clone, Debug)]
+pub struct CookiePolicy {
+    same_site: SameSite,
+    /// Whether browsers keep `Secure` cookies of the public URL.
+    are_kept: bool,
+    own_origin: String,
+    listed: Vec<String>,
+}
+
+impl CookiePolicy {
+    /// The policy of a service at this URL, whose pages are of that origin or of a listed one.
+    #[must_use]
+    pub fn new(public_url: &str, same_site: SameSite, listed: Vec<String>) -> Self {
+        let url = Url::parse(public_url).ok();
+        let is_local = match url.as_ref().and_then(Url::host) {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
+        };
+        let is_https = url.as_ref().is_some_and(|url| url.scheme() == "https");
+        let own_origin = url.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        Self { same_site, are_kept: is_https || is_local, own_origin, listed }
+    }
+
+    pub(super) fn is_own(&self, origin: &[u8]) -> bool {
+        origin == self.own_origin.as_bytes()
+    }
+
+    pub(super) fn lists(&self, origin: &[u8]) -> bool {
+        self.listed.iter().any(|listed| listed.as_bytes() == origin)
+    }
+
+    /// Adds a cookie that lives so many seconds; at 0 the browser drops it.
+    fn set(
+        &self,
+        response: &mut HttpResponse,
+        name: &str,
+        value: &str,
+        seconds: u64,
+    ) -> Result<(), Problem> {
+        let age = cookie::time::Duration::seconds(seconds.try_into().unwrap_or(i64::MAX));
+        let cookie = Cookie::build((name, value))
+            .max_age(age)
+            .path("/")
+            .secure(true)
+            .http_only(true)
+            .same_site(self.same_site)
+            .build();
+        // Names and tokens are letters, digits and `-_.`.
+        let field = cookie.to_string().try_into().map_err(|_| Code::InternalError)?;
+        response.headers_mut().append(SET_COOKIE, field);
+        Ok(())
+    }
+}
+
+/// The cookies of a request, as far as they are ours.
+pub(super) struct Cookies {
+    settings: web::Data<HttpSettings>,
+    access: Option<Secret<String>>,
+    refresh: Vec<(String, Secret<String>)>,
+    /// What `Authorization` says.
+    bearer: Result<Option<BearerToken>, Problem>,
+    has_authorization: bool,
+    /// Whether a page sent the request that may.
+    sender: Result<(), Problem>,
+}
+
+impl Cookies {
+    /// Reads them. What other applications have set is passed over, whatever it looks like.
+    ///
+    /// # Errors
+    /// `multiple_credentials` for two of one name.
+    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let settings = request.app_data::<web::Data<HttpSettings>>().ok_or(Code::InternalError)?;
+        let (mut access, mut refresh) = (None, Vec::<(String, _)>::new());
+        for field in request.headers().get_all(COOKIE) {
+            let text = String::from_utf8_lossy(field.as_bytes());
+            for cookie in Cookie::split_parse(text).flatten() {
+                let (name, value) = (cookie.name(), Secret::new(cookie.value().to_owned()));
+                let is_second = if name == ACCESS {
+                    access.replace(value).is_some()
+                } else if is_of_refresh_token(name) {
+                    let is_second = refresh.iter().any(|(other, _)| other == name);
+                    refresh.push((name.to_owned(), value));
+                    is_second
+                } else {
+                    false
+                };
+                if is_second {
+                    return Err(Problem::new(Code::MultipleCredentials)
+                        .detail("The request carries two cookies of the same name."));
+                }
+            }
+        }
+        Ok(Self {
+            access,
+            refresh,
+            bearer: BearerToken::of(request),
+            has_authorization: request.headers().contains_key(AUTHORIZATION),
+            sender: csrf::check(request.headers(), &settings.cookies),
+            settings: settings.clone(),
+        })
+    }
+
+    /// Which way the credentials come, and so their answer goes. `with_token` says that the body
+    /// has one.
+    ///
+    /// # Errors
+    /// `multiple_credentials` when they come both ways; `csrf_refused` when they are cookies, and
+    /// the page that sent them may not.
+    pub fn transport(&self, with_token: bool) -> Result<Transport, Problem> {
+        if !self.are_there() {
+            return Ok(Transport::Body);
+        }
+        if with_token || self.has_authorization {
+            return Err(Code::MultipleCredentials.into());
+        }
+        self.sender.clone().map(|()| Transport::Cookie)
+    }
+
+    /// The access token, from `Authorization` or from its cookie. A cookie is not enough for what
+    /// is not `harmless`: the page that sent it must be one that may.
+    ///
+    /// # Errors
+    /// `missing_token`, `invalid_token` for what cannot be one, and as [`Self::transport`].
+    pub fn access_token(self, harmless: bool) -> Result<BearerToken, Problem> {
+        if self.has_authorization && self.are_there() {
+            return Err(Code::MultipleCredentials.into());
+        }
+        match (self.bearer?, self.access) {
+            (Some(token), _) => Ok(token),
+            (None, Some(cookie)) => {
+                if !harmless {
+                    self.sender?;
+                }
+                BearerToken::parse(cookie.expose())
+            }
+            (None, None) => Err(Code::MissingToken.into()),
+        }
+    }
+
+    /// The texts of the refresh tokens.
+    pub fn refresh_tokens(&self) -> Vec<&str> {
+        self.refresh.iter().map(|(_, value)| value.expose().as_str()).collect()
+    }
+
+    /// For a login that asks for cookies: whether this service may set them, for this page.
+    ///
+    /// # Errors
+    /// `cookies_need_https`, `csrf_refused`.
+    pub fn may_begin(&self) -> Result<(), Problem> {
+        if !self.settings.cookies.are_kept {
+            return Err(Code::CookiesNeedHttps.into());
+        }
+        self.sender.clone()
+    }
+
+    /// The answer with new tokens, in the body or in cookies that replace those at hand.
+    ///
+    /// # Errors
+    /// `internal_error` for a cookie that cannot be written; none here is such a one.
+    pub fn answer(
+        &self,
+        mut tokens: Tokens,
+        transport: Transport,
+    ) -> Result<HttpResponse, Problem> {
+        if transport == Transport::Body {
+            return Ok(HttpResponse::Ok().json(tokens));
+        }
+        let texts = tokens.take_texts();
+        let mut response = HttpResponse::Ok().json(tokens);
+        let policy = &self.settings.cookies;
+        let name = name_of_refresh_token(&texts);
+        policy.set(&mut response, ACCESS, texts.access.expose(), texts.expires_in)?;
+        policy.set(&mut response, &name, texts.refresh.expose(), texts.refresh_expires_in)?;
+        self.take_back_refresh_tokens(&mut response, &name)?;
+        Ok(response)
+    }
+
+    /// An answer after which there is nothing to be kept: the session has ended, or had before.
+    ///
+    /// # Errors
+    /// `internal_error` for a cookie that cannot be written; none here is such a one.
+    pub fn take_back(
+        &self,
+        mut response: HttpResponse,
+        transport: Transport,
+    ) -> Result<HttpResponse, Problem> {
+        if transport == Transport::Cookie {
+            self.settings.cookies.set(&mut response, ACCESS, "", 0)?;
+            self.take_back_refresh_tokens(&mut response, "")?;
+        }
+        Ok(response)
+    }
+
+    /// The same for a refusal: only one that is final takes the cookies with it.
+    ///
+    /// # Errors
+    /// Every other.
+    pub fn refuse(&self, problem: Problem, transport: Transport) -> Result<HttpResponse, Problem> {
+        if problem.code().status() == StatusCode::UNAUTHORIZED {
+            return self.take_back(problem.error_response(), transport);
+        }
+        Err(problem)
+    }
+
+    fn take_back_refresh_tokens(
+        &self,
+        response: &mut HttpResponse,
+        except: &str,
+    ) -> Result<(), Problem> {
+        let mut old = self.refresh.iter().map(|(name, _)| name).filter(|name| *name != except);
+        old.try_for_each(|name| self.settings.cookies.set(response, name, "", 0))
+    }
+
+    const fn are_there(&self) -> bool {
+        self.access.is_some() || !self.refresh.is_empty()
+    }
+}
+
+impl FromRequest for Cookies {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request))
+    }
+}
+
+fn name_of_refresh_token(texts: &TokenTexts) -> String {
+    format!("{REFRESH}{}-{}", texts.session.uuid().simple(), texts.generation)
+}
+
+fn is_of_refresh_token(name: &str) -> bool {
+    let parts = name.strip_prefix(REFRESH).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(session, generation)| {
+        let is_id = session.len() == 32 && Uuid::parse_str(session).is_ok();
+        is_id && generation.parse::<u32>().is_ok_and(|number| number.to_string() == generation)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_kept_for_https_and_for_this_machine() {
+        let are_kept = |url| CookiePolicy::new(url, SameSite::Lax, Vec::new()).are_kept;
+        for url in [
+            "https://login.example.com",
+            "http://localhost:8080",
+            "http://app.localhost",
+            "http://127.0.0.1:1",
+            "http://127.8.9.1",
+            "http://[::1]:8080/auth",
+        ] {
+            assert!(are_kept(url), "{url}");
+        }
+        for url in [
+            "http://login.example.com",
+            "http://localhost.example.com",
+            "http://mylocalhost",
+            "http://10.0.0.1",
+            "http://0.0.0.0:8080",
+            "http://[::]:8080",
+            "",
+        ] {
+            assert!(!are_kept(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_origin_of_the_public_url_has_no_path_and_no_default_port() {
+        let policy = CookiePolicy::new("https://example.com:443/auth", SameSite::Lax, Vec::new());
+        assert!(policy.is_own(b"https://example.com"));
+        assert!(!policy.is_own(b"https://example.com:443"));
+        assert!(!policy.is_own(b"http://example.com"));
+    }
+
+    #[test]
+    fn a_name_is_ours_letter_by_letter() {
+        let session = "019ab3d471f07c449b1d60f2a8d3e517";
+        assert!(is_of_refresh_token(&format!("{REFRESH}{session}-0")));
+        assert!(is_of_refresh_token(&format!("{REFRESH}{session}-4294967295")));
+        for rest in [
+            "",
+            session,
+            "-0",
+            "x-0",
+            &format!("{session}-"),
+            &format!("{session}-00"),
+            &format!("{session}-+1"),
+            &format!("{session}-4294967296"),
+            &format!("{session}-1-1"),
+            &format!("{session}0-1"),
+        ] {
+            assert!(!is_of_refresh_token(&format!("{REFRESH}{rest}")), "{rest}");
+        }
+        assert!(!is_of_refresh_token(&format!("doorward-refresh-{session}-0")));
+    }
+}

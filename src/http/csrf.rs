@@ -1,0 +1,109 @@
+//! Whether a request that carries cookies was meant: a browser adds them to whatever any page has
+//! it send.
+//!
+//! Asked for every request that changes something and is authenticated by cookies, and for the
+//! login that asks for them (else a foreign page could log its visitor in to an account of its
+//! own). Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`, and
+//! no page can forge either; a request that says neither is refused.
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
+
+use super::cookies::CookiePolicy;
+use super::problem::{Code, Problem};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Lets a request pass that comes from a page of this origin, from one of a listed origin, or from
+/// the user's own hand.
+///
+/// # Errors
+/// `csrf_refused`.
+pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> {
+    let (site, origin) = (Once::of(headers, &SEC_FETCH_SITE), Once::of(headers, &ORIGIN));
+    let passes = match (site, origin) {
+        // Fetch Metadata 2.4: `none` is a bookmark, an address that was typed.
+        (Once::Value(b"same-origin" | b"none"), Once::Value(_) | Once::Absent) => true,
+        (Once::Value(b"same-site" | b"cross-site"), Once::Value(origin)) => policy.lists(origin),
+        (Once::Absent, Once::Value(origin)) => policy.is_own(origin) || policy.lists(origin),
+        _ => false,
+    };
+    if passes { Ok(()) } else { Err(Code::CsrfRefused.into()) }
+}
+
+/// A header that must not come twice.
+enum Once<'a> {
+    Absent,
+    Value(&'a [u8]),
+    Several,
+}
+
+impl<'a> Once<'a> {
+    fn of(headers: &'a HeaderMap, name: &HeaderName) -> Self {
+        let mut fields = headers.get_all(name).map(HeaderValue::as_bytes);
+        match (fields.next(), fields.next()) {
+            (None, _) => Self::Absent,
+            (Some(value), None) => Self::Value(value),
+            (Some(_), Some(_)) => Self::Several,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use cookie::SameSite;
+
+    use super::*;
+
+    fn passes(fields: &[(&str, &str)]) -> bool {
+        let listed = vec![String::from("https://app.example.com")];
+        let policy = CookiePolicy::new("https://login.example.com/auth", SameSite::Lax, listed);
+        let request = fields.iter().fold(TestRequest::default(), |request, (name, value)| {
+            request.append_header((*name, *value))
+        });
+        check(request.to_http_request().headers(), &policy).is_ok()
+    }
+
+    #[test]
+    fn this_origin_a_listed_one_and_the_user_pass() {
+        let (site, origin) = ("sec-fetch-site", "origin");
+        for fields in [
+            &[(site, "same-origin")][..],
+            &[(site, "none")],
+            &[(site, "same-origin"), (origin, "http://localhost:8080")],
+            &[(site, "same-site"), (origin, "https://app.example.com")],
+            &[(site, "cross-site"), (origin, "https://app.example.com")],
+            &[(origin, "https://app.example.com")],
+            &[(origin, "https://login.example.com")],
+        ] {
+            assert!(passes(fields), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_else_does() {
+        let (site, origin) = ("sec-fetch-site", "origin");
+        for fields in [
+            &[][..],
+            &[(site, "same-site")],
+            &[(site, "cross-site")],
+            &[(site, "")],
+            &[(site, "Same-Origin")],
+            &[(site, "same-origin"), (site, "cross-site")],
+            &[(site, "same-origin"), (origin, "https://a.example"), (origin, "https://b.example")],
+            &[(site, "same-site"), (origin, "https://login.example.com")],
+            &[(site, "cross-site"), (origin, "null")],
+            &[(site, "cross-site"), (origin, "https://evil.example")],
+            &[(site, "cross-site"), (origin, "https://app.example.com.evil.example")],
+            &[(origin, "null")],
+            &[(origin, "")],
+            &[(origin, "https://evil.example")],
+            &[(origin, "http://app.example.com")],
+            &[(origin, "https://app.example.com:8443")],
+            &[(origin, "https://login.example.com/auth")],
+            &[(origin, "https://app.example.com"), (origin, "https://app.example.com")],
+        ] {
+            assert!(!passes(fields), "{fields:?}");
+        }
+    }
+}

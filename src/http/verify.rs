@@ -1,0 +1,64 @@
+//! `/verify`: a gateway asks whether it may let a request pass, and whose it is.
+//!
+//! The gateway (nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`) sends the headers
+//! of the request that it holds, and its method in [`METHODS`]. An access token may be a bearer's or
+//! a cookie's. With a cookie the method counts: what may change something must come from a page
+//! that may, as at Doorward's own resources; and a request whose method is not told may change
+//! something.
+
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::Api;
+use super::cookies::Cookies;
+use super::problem::{Code, Problem};
+use crate::tokens::Claims;
+
+/// Where gateways put the method of the request that they hold: nginx by the README's line,
+/// Traefik and Caddy by themselves.
+const METHODS: [&str; 2] = ["x-original-method", "x-forwarded-method"];
+
+const USER: HeaderName = HeaderName::from_static("x-auth-user");
+const SESSION: HeaderName = HeaderName::from_static("x-auth-session");
+const CLIENT: HeaderName = HeaderName::from_static("x-auth-client");
+const SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
+const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
+
+pub(super) async fn verify(
+    api: web::Data<Api>,
+    request: HttpRequest,
+    cookies: Cookies,
+) -> Result<HttpResponse, Problem> {
+    let token = cookies.access_token(is_harmless(&request))?;
+    let claims = api.sessions.check(token.as_str()).await?;
+    let mut response = HttpResponse::Ok().finish();
+    for (name, text) in described(claims) {
+        // An identity with a part left out would be another one.
+        let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Code::InternalError)?;
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+/// Whether the request that the gateway holds changes nothing. Both headers may be there, one of
+/// them a client's invention; and a WebSocket is opened by a GET.
+fn is_harmless(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let mut methods = METHODS.iter().flat_map(|name| headers.get_all(*name)).peekable();
+    methods.peek().is_some()
+        && methods.all(|method| {
+            Method::from_bytes(method.as_bytes()).is_ok_and(|method| method.is_safe())
+        })
+        && !headers.contains_key(SEC_WEBSOCKET_KEY)
+}
+
+/// A client's own token has no user: whoever reads its id as one would mistake it for an account.
+fn described(claims: Claims) -> impl Iterator<Item = (HeaderName, String)> {
+    let Claims { sub, sid, client_id, scope, roles, .. } = claims;
+    let user = sid.map(|_| (USER, sub.to_string()));
+    let session = sid.map(|sid| (SESSION, sid.to_string()));
+    let roles = (!roles.is_empty()).then(|| (ROLES, roles.join(" ")));
+    let scope = scope.map(|scope| (SCOPE, scope));
+    [user, session, Some((CLIENT, client_id)), scope, roles].into_iter().flatten()
+}

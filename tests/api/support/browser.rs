@@ -1,0 +1,99 @@
+//! A real browser: Chromium, driven by `WebDriver` (W3C). Just what the tests ask of it.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::program::{Program, find, free_port};
+use super::until;
+
+/// What Chromium is to leave alone, and that it may run as root and without a screen.
+const FLAGS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP foreign.test 127.0.0.1",
+];
+
+/// A browser with a profile of its own. `foreign.test` is this machine to it.
+pub struct Browser {
+    http: reqwest::Client,
+    session: String,
+    _driver: Program,
+    _home: TempDir,
+}
+
+impl Browser {
+    /// Starts one, where there is one; without, the test is left out, aloud.
+    pub async fn start() -> Option<Self> {
+        let [driver, chromium] = find(["chromedriver", "chromium"], "chromium chromium-driver")?;
+        Some(Self::with(driver, chromium).await)
+    }
+
+    async fn with(driver: PathBuf, chromium: PathBuf) -> Self {
+        let (home, port) = (tempfile::tempdir().unwrap(), free_port());
+        let program = Program::start(&driver, &[&format!("--port={port}")], home.path());
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let status = format!("{url}/status");
+        until(async || http.get(&status).send().await.is_ok()).await;
+        let profile = format!("--user-data-dir={}", home.path().join("profile").display());
+        let flags: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
+        let options = json!({ "binary": chromium, "args": flags });
+        let wanted = json!({ "goog:chromeOptions": options });
+        let body = json!({ "capabilities": { "alwaysMatch": wanted } });
+        let made = http.post(format!("{url}/session")).json(&body).send().await.unwrap();
+        let made: Value = made.json().await.unwrap();
+        let id = made["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("{made}"));
+        let session = format!("{url}/session/{id}");
+        Self { http, session, _driver: program, _home: home }
+    }
+
+    async fn command(&self, path: &str, body: &Value) -> Value {
+        let request = self.http.post(format!("{}/{path}", self.session)).json(body);
+        let mut answer: Value = request.send().await.unwrap().json().await.unwrap();
+        assert!(answer["value"].get("error").is_none(), "{path} {body}: {answer}");
+        answer["value"].take()
+    }
+
+    /// Goes to a page and waits until it is there.
+    pub async fn open(&self, url: &str) {
+        self.command("url", &json!({ "url": url })).await;
+    }
+
+    /// Waits until the page has gone on to this address.
+    pub async fn arrived(&self, url: &str) {
+        until(async || self.ask("url").await == url).await;
+    }
+
+    /// What the page is made of.
+    pub async fn source(&self) -> String {
+        self.ask("source").await.as_str().unwrap().to_owned()
+    }
+
+    async fn ask(&self, path: &str) -> Value {
+        let answer = self.http.get(format!("{}/{path}", self.session)).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["value"].take()
+    }
+
+    /// Runs the body of an async function in the page, and answers what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1];
+             (async () => {{ {script} }})().then(done, error => done('failed: ' + error));"
+        );
+        self.command("execute/async", &json!({ "script": script, "args": [] })).await
+    }
+
+    /// Ends it in good order.
+    pub async fn quit(self) {
+        let _ = self.http.delete(&self.session).send().await;
+    }
+}

@@ -1,0 +1,62 @@
+//! Programs of the system's that a test needs beside Doorward.
+
+#![expect(clippy::disallowed_methods, reason = "none of these is a setting of Doorward's")]
+
+use std::env;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A running program, with whatever it has started. All of it ends when this is dropped, or this
+/// process ends, however that comes.
+pub struct Program {
+    guard: Child,
+}
+
+impl Program {
+    /// Starts it with this directory to work in. What it says goes into the file `log` there.
+    pub fn start(program: &Path, arguments: &[&str], directory: &Path) -> Self {
+        // The shell waits for the end of its input, which is this process's end, and then ends its
+        // own process group.
+        let script = r#""$@" </dev/null >log 2>&1 & read -r _; trap "" TERM; kill -TERM 0; wait"#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh"]).arg(program).args(arguments).current_dir(directory);
+        let guard = shell.stdin(Stdio::piped()).process_group(0).spawn().unwrap();
+        Self { guard }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// Where programs are. Without one of them a test is left out, aloud, and where that must not be
+/// (`CI` is set) it fails.
+///
+/// # Panics
+/// When `CI` is set, and one is missing.
+pub fn find<const N: usize>(names: [&str; N], packages: &str) -> Option<[PathBuf; N]> {
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let folders = || env::split_paths(&on_path).chain([PathBuf::from("/usr/sbin")]);
+    let find = |name: &str| folders().map(|it| it.join(name)).find(|path| path.is_file());
+    let found = names.map(find);
+    if found.iter().all(Option::is_some) {
+        return Some(found.map(Option::unwrap));
+    }
+    let missing = format!("not all of {names:?} were found (Debian: {packages})");
+    assert!(env::var_os("CI").is_none(), "{missing}");
+    // Past the harness, which keeps what a test that passes has printed.
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(io::stderr(), "\n*** {missing}: {name} IS LEFT OUT.\n");
+    None
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
