@@ -28,7 +28,7 @@ impl Backoff {
     pub(super) fn wait(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
-        whole - whole.mul_f64(0.5 * random())
+        whole.mul_f64(1.0 - 0.5 * random())
     }
 }
 

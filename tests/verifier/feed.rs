@@ -38,7 +38,8 @@ async fn garbage_is_never_taken_for_news_and_kills_nothing() {
         vec![b'x'; 5_000_000],
     ] {
         let name = String::from_utf8_lossy(&garbage[..garbage.len().min(60)]).into_owned();
-        issuer.clock.advance(Duration::from_secs(40));
+        // Past the limit; all of it together still within the token's life.
+        issuer.clock.advance(Duration::from_secs(31));
         let garbage = [garbage.as_slice(), CURRENT.as_bytes()].concat();
         issuer.set(|state| state.feed = Some(garbage));
         issuer.drop_connections();
@@ -53,7 +54,6 @@ async fn garbage_is_never_taken_for_news_and_kills_nothing() {
         issuer.drop_connections();
         until(|| verdict(&verifier, &issuer.token()) == Ok(())).await;
         assert_eq!(verdict(&verifier, &token), Err(VerifyError::Revoked), "{name}");
-        issuer.set(|state| state.revoked[0].1 += 40);
     }
 }
 

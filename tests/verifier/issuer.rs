@@ -82,7 +82,12 @@ pub const JWKS: &str = "/keys";
 pub const FEED: &str = "/feed";
 
 impl Issuer {
+    /// With a clock that stands still until it is moved.
     pub async fn start() -> Self {
+        Self::start_with(Clock::manual(Timestamp::from_unix_seconds(NOW))).await
+    }
+
+    pub async fn start_with(clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = State {
@@ -103,7 +108,6 @@ impl Issuer {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) });
         let accepting = tokio::spawn(accept(listener, address, Arc::clone(&shared)));
-        let clock = Clock::manual(Timestamp::from_unix_seconds(NOW));
         Self { url: format!("http://{address}"), clock, shared, accepting }
     }
 
