@@ -318,8 +318,10 @@ async fn feed(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Opt
     };
     if let Some((bytes, is_endless)) = scripted {
         stream.write_all(&bytes).await.ok()?;
-        while is_endless {
-            stream.write_all(&bytes).await.ok()?;
+        if is_endless {
+            loop {
+                stream.write_all(&bytes).await.ok()?;
+            }
         }
         std::future::pending::<()>().await;
     }

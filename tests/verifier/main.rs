@@ -1,5 +1,7 @@
 //! The library for services, against a small issuer of the tests' own, over real HTTP.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod discovery;
 mod doors;
 mod feed;
