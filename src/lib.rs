@@ -74,8 +74,10 @@
 //!
 //! # Features
 //!
-//! `server`, the default, is all of it. `verifier` alone builds [`tokens`] and [`clock`] for
-//! services that verify access tokens by themselves.
+//! `server`, the default, is all of it. `verifier` alone builds the module `verifier` with
+//! [`tokens`] and [`clock`], for services that verify access tokens by themselves: it fetches the
+//! keys, follows the revocations, and answers without I/O. `verifier-actix` and `verifier-tower`
+//! put it in front of handlers.
 
 #[cfg(feature = "server")]
 pub mod accounts;
@@ -103,3 +105,5 @@ pub mod secret;
 #[cfg(feature = "server")]
 pub mod sessions;
 pub mod tokens;
+#[cfg(feature = "verifier")]
+pub mod verifier;

@@ -159,6 +159,32 @@ pub fn verify(
     expected: &Expected,
     now: Timestamp,
 ) -> Result<Claims, TokenError> {
+    let signed = authenticate(token, key)?;
+    signed.check(expected, now)?;
+    Ok(Arc::unwrap_or_clone(signed.claims))
+}
+
+/// A token whose signature is right. Whether its claims are to be believed is another question, with
+/// another answer every second: [`Signed::check`].
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// What it says.
+    pub claims: Arc<Claims>,
+    /// The key that signed it.
+    pub key: Arc<VerifyingKey>,
+    /// `nbf`, which Doorward never writes but heeds.
+    not_before: Option<i64>,
+}
+
+/// The part of [`verify`] that costs time and does not depend on it: shape, type, key, signature,
+/// and the types of the claims.
+///
+/// # Errors
+/// [`TokenError`]: the first reason that was found not to believe it.
+pub fn authenticate(
+    token: &str,
+    key: impl FnOnce(&str) -> Option<Arc<VerifyingKey>>,
+) -> Result<Signed, TokenError> {
     if token.len() > MAX_LENGTH {
         return Err(TokenError::Malformed);
     }
@@ -175,8 +201,7 @@ pub fn verify(
         return Err(TokenError::Signature);
     }
     let (claims, not_before) = read_claims(payload)?;
-    check(&claims, not_before, expected, now)?;
-    Ok(claims)
+    Ok(Signed { claims: Arc::new(claims), key, not_before })
 }
 
 /// The members of the header that are read.
@@ -225,30 +250,34 @@ fn read_claims(part: &str) -> Result<(Claims, Option<i64>), TokenError> {
     Ok((object.parse().ok_or(TokenError::Claims)?, nbf))
 }
 
-/// Expiry comes last: "expired" invites the client to refresh, which does not help another's token.
-fn check(
-    claims: &Claims,
-    not_before: Option<i64>,
-    expected: &Expected,
-    now: Timestamp,
-) -> Result<(), TokenError> {
-    if claims.iss != expected.issuer {
-        return Err(TokenError::Issuer);
+impl Signed {
+    /// Whether it is the expected issuer's, meant for this audience, and good at `now`.
+    ///
+    /// # Errors
+    /// [`TokenError`]: the first reason that was found not to believe it. Expiry comes last:
+    /// "expired" invites the client to refresh, which does not help another's token.
+    pub fn check(&self, expected: &Expected, now: Timestamp) -> Result<(), TokenError> {
+        let claims = &self.claims;
+        if claims.iss != expected.issuer {
+            return Err(TokenError::Issuer);
+        }
+        if !claims.aud.contains(&expected.audience) {
+            return Err(TokenError::Audience);
+        }
+        let begins = Timestamp::from_unix_seconds(self.not_before.unwrap_or(i64::MIN));
+        let made = Timestamp::from_unix_seconds(claims.iat);
+        let ends = Timestamp::from_unix_seconds(claims.exp);
+        if begins > now.plus(expected.leeway)
+            || made > now.plus(expected.leeway.max(MAX_CLOCK_SKEW))
+        {
+            return Err(TokenError::NotYetValid);
+        }
+        // RFC 7519 4.1.4: at the second of `exp` it is over.
+        if now >= ends.plus(expected.leeway) {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
     }
-    if !claims.aud.contains(&expected.audience) {
-        return Err(TokenError::Audience);
-    }
-    let begins = Timestamp::from_unix_seconds(not_before.unwrap_or(i64::MIN));
-    let made = Timestamp::from_unix_seconds(claims.iat);
-    let ends = Timestamp::from_unix_seconds(claims.exp);
-    if begins > now.plus(expected.leeway) || made > now.plus(expected.leeway.max(MAX_CLOCK_SKEW)) {
-        return Err(TokenError::NotYetValid);
-    }
-    // RFC 7519 4.1.4: at the second of `exp` it is over.
-    if now >= ends.plus(expected.leeway) {
-        return Err(TokenError::Expired);
-    }
-    Ok(())
 }
 
 /// Refuses padding, white space, and bits that are left over at the end: there is one spelling.

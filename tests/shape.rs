@@ -41,7 +41,7 @@ const MAY_USE: &str = "
 
 /// The modules where a crate, or a part of the standard library, may be named.
 const LIVES_IN: &str = "
-    actix_web         -> http app
+    actix_web         -> http app verifier
     actix_http        -> http app
     actix_service     -> http app
     actix_cors        -> http app
@@ -53,6 +53,10 @@ const LIVES_IN: &str = "
     jsonwebtoken      -> tokens
     argon2            -> passwords
     zxcvbn            -> passwords
+    reqwest           -> verifier
+    quick_cache       -> verifier
+    tower_layer       -> verifier
+    tower_service     -> verifier
     tracing_appender  -> main
     indicatif         -> main
     std::env          -> config
@@ -507,7 +511,7 @@ mod of_the_checker {
     fn a_library_far_from_home_is_found_with_its_line() {
         assert_eq!(
             strangers("src/accounts.rs", "use std::fmt;\nuse actix_web::web;\n"),
-            ["src/accounts.rs:2: actix_web lives in http, app"]
+            ["src/accounts.rs:2: actix_web lives in http, app, verifier"]
         );
         assert_eq!(strangers("src/app.rs", "use std::{env, fs};").len(), 1);
         assert_eq!(strangers("src/app.rs", "fn f() { ::std::env::var(\"A\") }").len(), 1);

@@ -1,0 +1,57 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest wait. It bounds how late a verifier hears that the issuer is back.
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
+/// Waits that double, each shortened at random by up to a half, so that a thousand verifiers that
+/// lost the same server do not come back in step.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self { next: FIRST }
+    }
+
+    /// After a success the next failure starts from the beginning.
+    pub(super) const fn reset(&mut self) {
+        self.next = FIRST;
+    }
+
+    /// The wait before the next attempt.
+    pub(super) fn wait(&mut self) -> Duration {
+        let whole = self.next;
+        self.next = (whole * 2).min(LONGEST);
+        whole.mul_f64(1.0 - 0.5 * random())
+    }
+}
+
+/// From 0 up to 1. Without randomness from the system there is no jitter, and no harm.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    let is_drawn = aws_lc_rs::rand::fill(&mut bytes).is_ok();
+    if is_drawn { f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_bound_and_are_never_in_step() {
+        let mut backoff = Backoff::new();
+        let waits: Vec<Duration> = (0..20).map(|_| backoff.wait()).collect();
+        assert!(waits[0] <= FIRST && waits[0] >= FIRST / 2);
+        assert!(waits.iter().all(|wait| *wait <= LONGEST && *wait >= FIRST / 2));
+        assert!(waits[10..].iter().all(|wait| *wait >= LONGEST / 2));
+        assert_ne!(waits[18], waits[19]);
+        backoff.reset();
+        assert!(backoff.wait() <= FIRST);
+    }
+}

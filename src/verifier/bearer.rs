@@ -1,0 +1,116 @@
+//! What a request shows, and what it is answered when that is not enough (RFC 6750).
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::{Claims, Verifier, VerifyError};
+
+/// Seconds after which a client may come again when tokens cannot be verified: as long as a
+/// reconnection takes.
+const RETRY_AFTER: u64 = 2;
+
+/// The claims of the access token that came with a request, and was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access(pub Arc<Claims>);
+
+impl Deref for Access {
+    type Target = Claims;
+
+    fn deref(&self) -> &Claims {
+        &self.0
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// It shows no bearer token: 401.
+    NoToken,
+    /// It has several `Authorization` headers: 400.
+    SeveralTokens,
+    /// Its token is not accepted: 401, or 503 when the error is transient.
+    Token(VerifyError),
+}
+
+impl Denied {
+    /// The status to answer.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::SeveralTokens => 400,
+            Self::Token(error) if error.is_transient() => 503,
+            Self::NoToken | Self::Token(_) => 401,
+        }
+    }
+
+    /// The value of `WWW-Authenticate` (RFC 6750 3): every 401 has one, and only those who showed
+    /// something are told what is wrong with it.
+    #[must_use]
+    pub fn challenge(&self) -> Option<String> {
+        let error = match self {
+            Self::NoToken => return Some("Bearer".to_owned()),
+            Self::SeveralTokens => "invalid_request",
+            Self::Token(error) if error.is_transient() => return None,
+            Self::Token(_) => "invalid_token",
+        };
+        Some(format!(r#"Bearer error="{error}", error_description="{self}""#))
+    }
+
+    /// The value of `Retry-After`, in seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        (self.status() == 503).then_some(RETRY_AFTER)
+    }
+
+    /// A body, as `application/problem+json` (RFC 9457).
+    #[must_use]
+    pub fn problem(&self) -> String {
+        let title = match self.status() {
+            400 => "Bad Request",
+            503 => "Service Unavailable",
+            _ => "Unauthorized",
+        };
+        serde_json::json!({ "title": title, "status": self.status(), "detail": self.to_string() })
+            .to_string()
+    }
+}
+
+/// These texts stand between quotes in a header, so they have none.
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoToken => f.write_str("the request has no access token"),
+            Self::SeveralTokens => f.write_str("the request has several Authorization headers"),
+            Self::Token(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
+impl From<VerifyError> for Denied {
+    fn from(error: VerifyError) -> Self {
+        Self::Token(error)
+    }
+}
+
+/// The token among the values of the `Authorization` headers.
+pub(super) fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, Denied> {
+    let value = values.next().ok_or(Denied::NoToken)?;
+    if values.next().is_some() {
+        return Err(Denied::SeveralTokens);
+    }
+    let text = str::from_utf8(value).map_err(|_| Denied::NoToken)?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if scheme.eq_ignore_ascii_case("Bearer") {
+        Ok(token.trim_matches(' '))
+    } else {
+        Err(Denied::NoToken)
+    }
+}
+
+/// Lets a request in, or says why not.
+pub(super) async fn admit(verifier: &Verifier, token: &str) -> Result<Access, Denied> {
+    Ok(Access(verifier.verify_or_refetch(token).await?))
+}

@@ -1,0 +1,193 @@
+//! Follows the issuer's feed of revocations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tracing::debug;
+
+use super::Shared;
+use super::backoff::{self, Backoff};
+use super::issuer::{FetchError, Issuer};
+use super::moment::Moment;
+use super::revoked::{Entry, Full};
+use super::sse::{Event, Parser, Unreadable};
+
+/// How long a new stream may take to say that it is complete: a long snapshot on a slow line.
+const FIRST_CURRENT: Duration = Duration::from_secs(30);
+
+/// How long a stream may go without saying it again, at most. The feed does so every two seconds,
+/// and promises every five.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
+
+/// A stream that broke earlier than this does not start the waits from the beginning.
+const GOOD_STREAM: Duration = Duration::from_secs(5);
+
+/// How often the list is looked through for what may be forgotten.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Why a stream is over.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the feed cannot be opened: {0}")]
+    Refused(#[from] FetchError),
+    #[error("the feed broke: {0}")]
+    Cut(String),
+    #[error("the feed has ended")]
+    Ended,
+    #[error("the feed was silent for too long")]
+    Silent,
+    #[error("{0}")]
+    Unreadable(#[from] Unreadable),
+    #[error("the feed says something that cannot be read ({0})")]
+    Garbage(&'static str),
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+impl Broken {
+    /// Whether something was, or may have been, missed: what comes after the last id would not
+    /// repair that, so all is asked for again.
+    const fn needs_everything(&self) -> bool {
+        match self {
+            Self::Unreadable(_) | Self::Garbage(_) | Self::Full(_) => true,
+            // A server that does not take the id, in whatever way it says so.
+            Self::Refused(error) => matches!(error, FetchError::Status(_)),
+            Self::Cut(_) | Self::Ended | Self::Silent => false,
+        }
+    }
+}
+
+/// Follows the feed for ever.
+pub(super) async fn follow(shared: Arc<Shared>, issuer: Arc<Issuer>) {
+    let mut backoff = Backoff::new();
+    let mut last_id = None;
+    loop {
+        let opened = Moment::now(&shared.clock);
+        let mut stream = Stream::new(&shared, &mut last_id);
+        let broken = stream.run(&issuer).await;
+        if stream.is_current && opened.elapsed(&shared.clock) >= GOOD_STREAM {
+            backoff.reset();
+        }
+        let retry = stream.parser.retry().unwrap_or_default();
+        if broken.needs_everything() {
+            last_id = None;
+        }
+        shared.report("feed", Some(broken.to_string()));
+        let wait = backoff.wait().max(retry).min(backoff::LONGEST);
+        debug!(?wait, "the feed is opened again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// One connection.
+struct Stream<'a> {
+    shared: &'a Shared,
+    /// The last event that was taken in.
+    last_id: &'a mut Option<String>,
+    parser: Parser,
+    /// When it was last heard that the list is complete; at first, when the stream began.
+    heard: Moment,
+    is_current: bool,
+    purged: Moment,
+}
+
+impl<'a> Stream<'a> {
+    fn new(shared: &'a Shared, last_id: &'a mut Option<String>) -> Self {
+        // Also after a list that was too long: it may have grown shorter.
+        shared.revoked.purge();
+        let now = Moment::now(&shared.clock);
+        Self {
+            shared,
+            last_id,
+            parser: Parser::default(),
+            heard: now,
+            is_current: false,
+            purged: now,
+        }
+    }
+
+    async fn run(&mut self, issuer: &Issuer) -> Broken {
+        match self.read(issuer).await {
+            Ok(()) => Broken::Ended,
+            Err(broken) => broken,
+        }
+    }
+
+    async fn read(&mut self, issuer: &Issuer) -> Result<(), Broken> {
+        let mut response = issuer.feed(self.last_id.as_deref()).await?;
+        self.heard = Moment::now(&self.shared.clock);
+        loop {
+            let chunk = tokio::time::timeout(self.patience()?, response.chunk()).await;
+            let chunk = chunk.map_err(|_| Broken::Silent)?;
+            let Some(chunk) = chunk.map_err(|error| Broken::Cut(error.to_string()))? else {
+                return Ok(());
+            };
+            // After a sleep of the machine, or a pause of this process, what lies in the buffers
+            // may say "complete" of a time that is long over.
+            self.patience()?;
+            let mut parser = std::mem::take(&mut self.parser);
+            let taken = parser.push(&chunk, |event| self.take(event));
+            self.parser = parser;
+            taken?;
+        }
+    }
+
+    /// How much longer this stream may go without saying that the list is complete.
+    fn patience(&self) -> Result<Duration, Broken> {
+        let whole = if self.is_current {
+            SILENCE.min(self.shared.policy.max_staleness)
+        } else {
+            FIRST_CURRENT
+        };
+        let left = whole.checked_sub(self.heard.elapsed(&self.shared.clock));
+        left.filter(|left| !left.is_zero()).ok_or(Broken::Silent)
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Broken> {
+        match event.name.as_str() {
+            "snapshot" | "revoked" => {
+                let entries: Vec<Entry> =
+                    serde_json::from_str(&event.data).map_err(|_| Broken::Garbage("ids"))?;
+                self.revoke(entries)?;
+            }
+            "current" => self.current(&event.data)?,
+            // What later versions may have to say.
+            _ => {}
+        }
+        if event.id.is_some() {
+            *self.last_id = event.id;
+        }
+        Ok(())
+    }
+
+    fn revoke(&self, entries: Vec<Entry>) -> Result<(), Broken> {
+        // A key that was taken back is likely to have a successor that is not known yet.
+        let keys = self.shared.keys.current();
+        let names_a_key = keys.is_some_and(|set| entries.iter().any(|e| set.key(&e.id).is_some()));
+        self.shared.revoked.add(entries)?;
+        if names_a_key {
+            self.shared.keys.refetch();
+        }
+        Ok(())
+    }
+
+    fn current(&mut self, data: &str) -> Result<(), Broken> {
+        #[derive(Deserialize)]
+        struct Current {
+            age: f64,
+        }
+
+        let age = serde_json::from_str(data).ok().map(|Current { age }| age);
+        let age = age.and_then(|age| Duration::try_from_secs_f64(age).ok());
+        self.shared.revoked.complete(age.ok_or(Broken::Garbage("its age"))?);
+        self.heard = Moment::now(&self.shared.clock);
+        self.is_current = true;
+        if self.purged.elapsed(&self.shared.clock) >= PURGE_INTERVAL {
+            self.purged = self.heard;
+            self.shared.revoked.purge();
+        }
+        self.shared.report("feed", None);
+        Ok(())
+    }
+}
