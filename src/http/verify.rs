@@ -53,12 +53,15 @@ fn is_harmless(request: &HttpRequest) -> bool {
         && !headers.contains_key(SEC_WEBSOCKET_KEY)
 }
 
-fn described(identity: Identity) -> impl Iterator<Item = (HeaderName, String)> {
+/// All five, also those that say nothing: a gateway that copies only what is there would let the
+/// client's own pass.
+fn described(identity: Identity) -> [(HeaderName, String); 5] {
     let Identity { access, client, scope, roles } = identity;
-    let roles = (!roles.is_empty()).then(|| (ROLES, roles.join(" ")));
-    let scope = scope.map(|scope| (SCOPE, scope));
-    [(USER, access.user.to_string()), (SESSION, access.session.to_string()), (CLIENT, client)]
-        .into_iter()
-        .chain(scope)
-        .chain(roles)
+    [
+        (USER, access.user.to_string()),
+        (SESSION, access.session.to_string()),
+        (CLIENT, client),
+        (SCOPE, scope.unwrap_or_default()),
+        (ROLES, roles.join(" ")),
+    ]
 }
