@@ -53,12 +53,16 @@ fn is_harmless(request: &HttpRequest) -> bool {
         && !headers.contains_key(SEC_WEBSOCKET_KEY)
 }
 
-/// A client's own token has no user: whoever reads its id as one would mistake it for an account.
-fn described(claims: Claims) -> impl Iterator<Item = (HeaderName, String)> {
+/// All five, also those that say nothing: a gateway that copies only what is there would let the
+/// client's own pass. A client's own token has no user: whoever read its id as one would mistake it
+/// for an account.
+fn described(claims: Claims) -> [(HeaderName, String); 5] {
     let Claims { sub, sid, client_id, scope, roles, .. } = claims;
-    let user = sid.map(|_| (USER, sub.to_string()));
-    let session = sid.map(|sid| (SESSION, sid.to_string()));
-    let roles = (!roles.is_empty()).then(|| (ROLES, roles.join(" ")));
-    let scope = scope.map(|scope| (SCOPE, scope));
-    [user, session, Some((CLIENT, client_id)), scope, roles].into_iter().flatten()
+    [
+        (USER, sid.map(|_| sub.to_string()).unwrap_or_default()),
+        (SESSION, sid.map(|sid| sid.to_string()).unwrap_or_default()),
+        (CLIENT, client_id),
+        (SCOPE, scope.unwrap_or_default()),
+        (ROLES, roles.join(" ")),
+    ]
 }

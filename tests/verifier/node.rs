@@ -35,14 +35,14 @@ async fn a_service_in_node_verifies_tokens_and_hears_of_a_logout() {
     ] {
         assert_eq!(node.ask(&forged).await["error"], code);
     }
-    issuer.revoke(&claims.sid.to_string());
+    issuer.revoke(&claims.sid.unwrap().to_string());
     assert_eq!(node.becomes(&token, "error").await, "revoked");
 
     // Cut off, and back: it has missed nothing.
     let missed = issuer.claims();
     assert_eq!(node.ask(&issuer.sign(&missed)).await["sub"], missed.sub.to_string());
     issuer.cut();
-    issuer.revoke(&missed.sid.to_string());
+    issuer.revoke(&missed.sid.unwrap().to_string());
     issuer.back();
     assert_eq!(node.becomes(&issuer.sign(&missed), "error").await, "revoked");
     assert_eq!(node.ask(&token).await["error"], "revoked");
