@@ -5,11 +5,13 @@
 
 pub mod data;
 pub mod operate;
+mod policies;
+mod tasks;
 mod welcome;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -22,40 +24,27 @@ use actix_web::middleware::from_fn;
 use actix_web::web;
 
 use crate::accounts::Accounts;
-use crate::accounts::budget::{BudgetSettings, LoginBudget};
+use crate::accounts::budget::LoginBudget;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, DatabaseSettings, FileWatch, OpenError, StoreError, Watch};
-use crate::http::cookies::CookiePolicy;
+use crate::database::{Database, OpenError, StoreError};
 use crate::http::cors::ClientOrigins;
-use crate::http::limits::{AddressLimiter, FailureLimiter, Rate, SessionLimiter};
+use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::{self, Api, HttpSettings, Limits, door};
-use crate::keys::{KeyPolicy, Keys, KeysError, Seal};
-use crate::passwords::{HashCost, Hasher, HasherSettings, PasswordPolicy};
+use crate::keys::{Keys, KeysError};
+use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
-use crate::revocations::follow::FollowBy;
-use crate::revocations::{RevocationPolicy, Revocations, WhenStale};
+use crate::revocations::Revocations;
 use crate::secret::Purpose;
-use crate::sessions::{SessionPolicy, Sessions};
-use crate::tokens::{self, Expected};
+use crate::sessions::Sessions;
 
-/// How often the file is looked at for what other processes revoked.
-const WATCH: Duration = Duration::from_millis(100);
-
-/// How often expired rows are purged, limiters swept and signing keys looked after.
-const MAINTENANCE: Duration = Duration::from_secs(60);
+use tasks::Tasks;
 
 /// How often a port in use is tried again, and how long between.
 const BIND_ATTEMPTS: u32 = 10;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
-
-/// The clock may gain so much in a minute and still be believed.
-const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
-
-/// The pause between two batches of a purge, in which other units of work have their turn.
-const PURGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a connection may idle between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -101,19 +90,6 @@ pub struct App {
     tasks: Tasks,
 }
 
-/// What runs beside the requests.
-#[derive(Clone)]
-struct Tasks {
-    api: Api,
-    budget: Arc<LoginBudget>,
-    limits: Limits,
-    origins: ClientOrigins,
-    clock: Clock,
-    /// The life of an access token, with the leeway that verifiers grant.
-    longest_token: Duration,
-    follow_by: FollowBy,
-}
-
 /// Runs the service until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -148,59 +124,38 @@ impl App {
         let address = listener.local_addr()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
-        let keys_for = |purpose| {
-            let previous = secrets.previous.as_ref().map(|secret| secret.derive(purpose));
-            (secrets.current.derive(purpose), previous)
-        };
         let issuer = config.issuer(address);
-        let token_life = config.tokens.lifetime + config.tokens.verifier_leeway;
 
-        let db = Database::open(&database_settings(config)?)?;
-        let policy = RevocationPolicy {
-            token_life,
-            max_staleness: config.revocations.max_staleness,
-            when_stale: match config.revocations.when_stale {
-                config::WhenStale::FailClosed => WhenStale::FailClosed,
-                config::WhenStale::FailOpen => WhenStale::FailOpen,
-            },
-        };
-        let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-        let policy = KeyPolicy {
-            algorithm: config.tokens.algorithm,
-            lifetime: config.tokens.key_lifetime,
-            jwks_max_age: config.tokens.jwks_max_age,
-            token_life,
-        };
-        let (current, previous) = keys_for(Purpose::SigningKeySeal);
+        let db = Database::open(&policies::database_settings(config)?)?;
+        let revocations =
+            Revocations::load(db.clone(), clock.clone(), policies::revocation_policy(config))
+                .await?;
+        let seal = policies::seal(&secrets);
         let keys =
-            Keys::load(db.clone(), clock.clone(), Seal { current, previous }, policy).await?;
-        let (current, previous) = keys_for(Purpose::RefreshTokenTag);
+            Keys::load(db.clone(), clock.clone(), seal, policies::key_policy(config)).await?;
+        let previous = secrets.previous.as_ref();
+        let tags = TagKeys::new(
+            secrets.current.derive(Purpose::RefreshTokenTag),
+            previous.map(|secret| secret.derive(Purpose::RefreshTokenTag)),
+        );
         let sessions = Sessions::new(
             db.clone(),
             clock.clone(),
             keys.clone(),
             revocations.clone(),
-            TagKeys::new(current, previous),
-            session_policy(config, &issuer),
+            tags,
+            policies::session_policy(config, &issuer),
         );
         let budget = Arc::new(LoginBudget::new(
             secrets.current.derive(Purpose::LoginBudget),
-            BudgetSettings {
-                per_origin: config.limits.failed_logins_per_address,
-                per_account: config.limits.failed_logins_per_account,
-                window: config.limits.failed_login_window,
-                max_keys: config.limits.max_keys,
-            },
+            policies::budget_settings(config),
             clock.clone(),
         ));
         let accounts = Accounts::new(
             db.clone(),
             clock.clone(),
-            Hasher::start(hasher_settings(config), clock.clone())?,
-            PasswordPolicy {
-                min_length: config.passwords.min_length,
-                min_score: config.passwords.min_score,
-            },
+            Hasher::start(policies::hasher_settings(config), clock.clone())?,
+            policies::password_policy(config),
             Arc::clone(&budget),
             sessions.clone(),
         );
@@ -210,21 +165,21 @@ impl App {
             body_bytes: config.limits.body_bytes,
             body_timeout: config.limits.request_timeout,
             hsts: issuer.starts_with("https://"),
-            cookies: cookie_policy(config, &issuer),
+            cookies: policies::cookie_policy(config, &issuer),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
         });
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
         let by_address = |per_minute, burst| {
-            AddressLimiter::new(rate(per_minute, burst), buckets, settings.clone())
+            AddressLimiter::new(policies::rate(per_minute, burst), buckets, settings.clone())
         };
         let limits = Limits {
             register: by_address(config.limits.register_per_minute, config.limits.register_burst),
             password: by_address(config.limits.login_per_minute, config.limits.login_burst),
         };
-        let refresh = rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
+        let refresh = policies::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
         let refresh_limit = SessionLimiter::new(refresh, buckets);
-        let failures = rate(config.limits.login_per_minute, config.limits.login_burst);
+        let failures = policies::rate(config.limits.login_per_minute, config.limits.login_burst);
         let client_failures = FailureLimiter::new(failures, buckets);
         let clients = Clients::new(db.clone(), clock.clone());
         let origins = ClientOrigins::load(clients.clone()).await?;
@@ -241,11 +196,8 @@ impl App {
         };
         let running = listen(listener, config, &settings, &api, &limits, &origins)?;
         let (all, clock) = (api.clone(), clock.clone());
-        let follow_by = match config.revocations.follow {
-            config::Follow::Notify => FollowBy::Notify,
-            config::Follow::Reload => FollowBy::Reload,
-        };
-        let longest_token = token_life;
+        let (longest_token, follow_by) =
+            (policies::token_life(config), policies::follow_by(config));
         let tasks = Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by };
         Ok(Self { address, api, running, tasks })
     }
@@ -269,18 +221,9 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { running, tasks, api, .. } = self;
         let watch = api.db.watch().map_err(io::Error::other)?;
-        let background = async {
-            tokio::join!(
-                tasks.follow(watch),
-                tasks.origins.follow(),
-                tasks.maintain(),
-                tasks.replace_revoked_key(),
-                tasks.purge()
-            );
-        };
         tokio::select! {
             result = running.until(stop) => result,
-            () = background => Ok(()),
+            () = tasks.run(watch) => Ok(()),
         }
     }
 }
@@ -296,61 +239,6 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         }
     }
     TcpListener::bind(address)
-}
-
-fn database_settings(config: &Config) -> Result<DatabaseSettings, ConfigError> {
-    Ok(DatabaseSettings {
-        url: config.database()?,
-        pool_size: config.database.pool_size,
-        statement_timeout: config.database.statement_timeout,
-        migrate: config.database.migrate,
-    })
-}
-
-fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
-    SessionPolicy {
-        sliding: config.sessions.sliding,
-        absolute: config.sessions.absolute,
-        retry_window: config.sessions.retry_window,
-        max_per_user: config.sessions.max_per_user,
-        keep_ended: config.sessions.keep_ended,
-        known_address_for: config.limits.known_address_for,
-        expected: Expected {
-            issuer: issuer.to_owned(),
-            audience: config.audience.clone(),
-            leeway: Duration::ZERO,
-        },
-        token_lifetime: config.tokens.lifetime,
-    }
-}
-
-fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
-    let same_site = match config.cookies.same_site {
-        config::SameSite::Lax => cookie::SameSite::Lax,
-        config::SameSite::Strict => cookie::SameSite::Strict,
-        config::SameSite::None => cookie::SameSite::None,
-    };
-    CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
-}
-
-fn hasher_settings(config: &Config) -> HasherSettings {
-    HasherSettings {
-        cost: HashCost {
-            memory_kib: config.passwords.memory_kib,
-            iterations: config.passwords.iterations,
-            parallelism: config.passwords.parallelism,
-        },
-        threads: config.passwords.hashing_threads(),
-        queue: config.passwords.queue_length(),
-        deadline: config.passwords.queue_deadline,
-    }
-}
-
-fn rate(per_minute: u32, burst: u32) -> Rate {
-    Rate {
-        burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
-        every: Duration::from_secs(60) / per_minute.max(1),
-    }
 }
 
 fn listen(
@@ -400,109 +288,6 @@ fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
         // Cookies, from the listed origins and no other.
         .supports_credentials()
         .max_age(3600)
-}
-
-impl Tasks {
-    /// Learns what other processes revoke.
-    async fn follow(&self, watch: Watch) {
-        match watch {
-            Watch::File(watch) => self.follow_file(watch).await,
-            Watch::Server(link) => {
-                self.api.revocations.follow_server(link, self.follow_by).await;
-            }
-        }
-    }
-
-    /// Looks ten times a second whether the file was changed.
-    async fn follow_file(&self, mut watch: FileWatch) {
-        let mut tick = tokio::time::interval(WATCH);
-        loop {
-            tick.tick().await;
-            let revocations = self.api.revocations.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                // What cannot be read makes the list stale, which is seen by whoever asks it.
-                let _ = revocations.follow_file(&mut watch);
-                watch
-            });
-            match looked.await {
-                Ok(again) => watch = again,
-                Err(_) => return,
-            }
-        }
-    }
-
-    /// Looks after keys and gives back memory. What fails is tried again next time.
-    async fn maintain(&self) {
-        let mut tick = tokio::time::interval(MAINTENANCE);
-        loop {
-            tick.tick().await;
-            if let Err(error) = self.api.keys.maintain().await {
-                tracing::error!(%error, "the signing keys could not be looked after");
-            }
-            self.budget.sweep();
-            self.limits.register.sweep();
-            self.limits.password.sweep();
-            self.api.refresh_limit.sweep();
-            self.api.client_failures.sweep();
-        }
-    }
-
-    /// Takes over another signing key as soon as the one in use is given up, on whichever node.
-    async fn replace_revoked_key(&self) {
-        let Api { keys, revocations, .. } = &self.api;
-        let mut changes = revocations.changes();
-        while changes.changed().await.is_ok() {
-            let signing = tokens::id_of_kid(keys.signing().kid());
-            if signing.is_some_and(|id| revocations.lists(id.into()))
-                && let Err(error) = keys.maintain().await
-            {
-                tracing::error!(%error, "the signing key that was given up is still in use");
-            }
-        }
-    }
-
-    /// Deletes what is no longer needed.
-    ///
-    /// A clock that is wrong for a while must not make it forget what was revoked. So nothing is
-    /// deleted until the clock has gone evenly for as long as an access token lives: then no token
-    /// from before is alive, whatever the clock said. Nor while it is far from the database's.
-    async fn purge(&self) {
-        let mut tick = tokio::time::interval(MAINTENANCE);
-        let (mut seen, mut seen_at) = (self.clock.now(), self.clock.monotonic());
-        let mut even_since = seen_at;
-        loop {
-            tick.tick().await;
-            let (now, at) = (self.clock.now(), self.clock.monotonic());
-            let (told, passed) = (now.since(seen), at.duration_since(seen_at));
-            if told.abs_diff(passed) > MAX_CLOCK_JUMP {
-                tracing::warn!(
-                    ?told,
-                    ?passed,
-                    "the clock has jumped; nothing is purged for a while"
-                );
-                even_since = at;
-            }
-            (seen, seen_at) = (now, at);
-            let agrees = self.api.revocations.clock_difference() < MAX_CLOCK_JUMP;
-            if agrees && at.duration_since(even_since) > self.longest_token {
-                self.purge_now().await;
-            }
-        }
-    }
-
-    /// Small batches, between which other units of work have their turn.
-    async fn purge_now(&self) {
-        let Api { revocations, sessions, accounts, .. } = &self.api;
-        while let Ok(true) = revocations.purge().await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-        while let Ok(true) = sessions.purge().await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-        while let Ok(true) = accounts.purge().await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-    }
 }
 
 /// Done at the first SIGTERM or SIGINT. The second ends the process at once, as it does by default.

@@ -8,9 +8,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use doorward::app::operate::key::{self, KeyCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
-use doorward::config::{self, ConfigError, Flags, Log, LogFormat, one_line};
+use doorward::config::{self, Config, ConfigError, Flags, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -43,6 +44,9 @@ enum Command {
     /// The apps and services that use this one
     #[command(subcommand)]
     Client(ClientCommand),
+    /// The keys that sign access tokens
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 #[derive(Subcommand)]
@@ -83,14 +87,21 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Secret(SecretCommand::New) => {
             print(&format!("{}\n", *MasterSecret::generate().to_text()))
         }
-        Command::Client(command) => {
-            let config = config::load(flags)?.config;
-            print(&operate::client(&config, command).map_err(|error| match error {
-                OperateError::Config(error) => error.into(),
-                error => Box::<dyn Error>::from(error),
-            })?)
-        }
+        Command::Client(command) => operate(flags, |config| operate::client(config, command)),
+        Command::Key(command) => operate(flags, |config| key::key(config, command)),
     }
+}
+
+fn operate(
+    flags: &Flags,
+    command: impl FnOnce(&Config) -> Result<String, OperateError>,
+) -> Result<(), Box<dyn Error>> {
+    let config = config::load(flags)?.config;
+    let done = command(&config).map_err(|error| match error {
+        OperateError::Config(error) => error.into(),
+        error => Box::<dyn Error>::from(error),
+    })?;
+    print(&done)
 }
 
 fn print(text: &str) -> Result<(), Box<dyn Error>> {

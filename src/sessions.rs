@@ -7,6 +7,7 @@
 //! access tokens end with it.
 
 pub mod access;
+mod ending;
 pub mod machines;
 pub mod presented;
 pub mod refresh;
@@ -28,6 +29,9 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
+pub use ending::{LogOutError, Scope, end_every_session};
+
+use ending::end_one;
 use rotation::EndReason;
 use rows::NewSession;
 
@@ -142,17 +146,6 @@ pub struct Session {
     current: bool,
 }
 
-/// Which of a user's sessions a logout ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The one that asks.
-    This,
-    /// All but the one that asks.
-    Others,
-    /// Every one.
-    All,
-}
-
 /// Why tokens cannot be issued, though the session is good.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
@@ -162,17 +155,6 @@ pub enum IssueError {
     /// The signing key failed.
     #[error("the access token cannot be signed")]
     Signing,
-}
-
-/// Why a logout by refresh token did nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum LogOutError {
-    /// The database did not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No session has this token.
-    #[error("no session has this refresh token")]
-    Unknown,
 }
 
 /// The right to tokens that a unit of work granted: a session, at a generation, at a moment.
@@ -349,85 +331,6 @@ impl Sessions {
         Ok(sessions)
     }
 
-    /// Ends one live session of the user by its id; false when the user has none of that id.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it could not be stored: the session is still live.
-    pub async fn end(&self, user: Id, session: Id) -> Result<bool, StoreError> {
-        let this = self.clone();
-        self.db
-            .write(move |tx| {
-                let now = this.clock.now();
-                let own = rows::live(tx.connection(), user, now)?.iter().any(|s| s.id == session);
-                Ok(own && this.end_one(tx, session, EndReason::Ended, now)?)
-            })
-            .await
-    }
-
-    /// Logs out: ends the sessions of the user that `scope` names.
-    ///
-    /// # Errors
-    /// [`StoreError`] when it could not be stored: none of them has ended.
-    pub async fn log_out(&self, user: Id, session: Id, scope: Scope) -> Result<(), StoreError> {
-        let this = self.clone();
-        self.db
-            .write(move |tx| {
-                let now = this.clock.now();
-                match scope {
-                    Scope::This => {
-                        this.end_one(tx, session, EndReason::Logout, now)?;
-                    }
-                    Scope::Others => {
-                        this.end_all(tx, user, Some(session), EndReason::Logout, now)?;
-                    }
-                    Scope::All => this.end_all(tx, user, None, EndReason::Logout, now)?,
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    /// Logs out the session of a refresh token, whatever its generation. A session that has ended
-    /// already is a success.
-    ///
-    /// # Errors
-    /// [`LogOutError`]: nothing has ended.
-    pub async fn log_out_by_token(&self, token: RefreshToken) -> Result<(), LogOutError> {
-        let this = self.clone();
-        let known = self
-            .db
-            .write(move |tx| {
-                let known = row_of(tx.connection(), &token)?.is_some();
-                if known {
-                    let now = this.clock.now();
-                    this.end_one(tx, token.session.into(), EndReason::Logout, now)?;
-                }
-                Ok(known)
-            })
-            .await?;
-        if known { Ok(()) } else { Err(LogOutError::Unknown) }
-    }
-
-    /// Ends every live session of the user but `except`, in the caller's unit of work.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub fn end_all(
-        &self,
-        tx: &mut Tx<'_>,
-        user: Id,
-        except: Option<Id>,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> QueryResult<()> {
-        for session in rows::live(tx.connection(), user, now)? {
-            if Some(session.id) != except {
-                self.end_one(tx, session.id, reason, now)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes what identifies a person from the user's sessions, for an account that is closed.
     ///
     /// # Errors
@@ -469,17 +372,6 @@ impl Sessions {
         Ok(deleted > 0)
     }
 
-    /// Ends a live session and revokes its access tokens; false when it was not live.
-    fn end_one(
-        &self,
-        tx: &mut Tx<'_>,
-        session: Id,
-        reason: EndReason,
-        now: Timestamp,
-    ) -> QueryResult<bool> {
-        end_one(&self.revocations, tx, session, reason, now)
-    }
-
     /// Ends as many sessions as must give way to one more: never refreshed ones first, then the
     /// least recently used.
     fn make_room(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<()> {
@@ -492,34 +384,6 @@ impl Sessions {
         }
         Ok(())
     }
-}
-
-/// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how
-/// many. What their access tokens are still good for is for the caller to end: a list of so many
-/// ids would be too long for every node and verifier.
-///
-/// # Errors
-/// Whatever the database says.
-pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
-    rows::end_every(tx.connection(), EndReason::BackupRestored, now)
-}
-
-fn end_one(
-    revocations: &Revocations,
-    tx: &mut Tx<'_>,
-    session: Id,
-    reason: EndReason,
-    now: Timestamp,
-) -> QueryResult<bool> {
-    let Some(last_seen_at) = rows::end(tx.connection(), session, reason, now)? else {
-        return Ok(false);
-    };
-    // Its last token was issued then, by a clock that may have been set back since.
-    revocations.revoke(tx, session, now.max(last_seen_at))?;
-    tx.after_commit(move || {
-        tracing::info!(event = "session_ended", %session, reason = reason.as_str());
-    });
-    Ok(true)
 }
 
 /// The row that this token belongs to by its id and its family secret.

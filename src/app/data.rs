@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::database_settings;
+use super::policies::database_settings;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};

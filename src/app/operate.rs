@@ -1,4 +1,7 @@
-//! `doorward client …`: what whoever runs Doorward does with clients, while the service runs or not.
+//! What whoever runs Doorward does, while the service runs or not: `doorward client …` here,
+//! `doorward key …` in [`key`].
+
+pub mod key;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,12 +9,13 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::database_settings;
+use super::policies::{database_settings, revocation_policy};
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
-use crate::revocations::{RevocationPolicy, Revocations, WhenStale};
+use crate::keys::KeysError;
+use crate::revocations::Revocations;
 use crate::sessions::machines;
 
 /// The shortest life of a client's access tokens: that of the setting.
@@ -78,6 +82,12 @@ pub enum OperateError {
     /// There is no such client.
     #[error("there is no client `{0}`; `doorward client list` shows those that there are")]
     NoSuchClient(String),
+    /// There is no such key.
+    #[error("there is no signing key `{0}`; `doorward key list` shows those that there are")]
+    NoSuchKey(String),
+    /// The signing keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -177,11 +187,7 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
     let (db, _) = open(config)?;
     let clock = Clock::system();
     // It only adds to the list here, so how stale its own copy may be does not matter.
-    let policy = RevocationPolicy {
-        token_life: config.tokens.lifetime + config.tokens.verifier_leeway,
-        max_staleness: config.revocations.max_staleness,
-        when_stale: WhenStale::FailClosed,
-    };
+    let policy = revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
     let ended = machines::remove_client(&db, &clock, &revocations, client).await?;
     let ended = ended.ok_or_else(unknown)?;

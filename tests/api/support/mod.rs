@@ -1,7 +1,6 @@
 //! What every test stands on: a real server on a database of its own, and a client that checks each
 //! answer against `openapi.yaml`.
 
-#![expect(clippy::allow_attributes, reason = "what is unused differs between the test programs")]
 #![allow(dead_code, reason = "each of the test programs leaves some of it unused")]
 
 pub mod app;

@@ -1,0 +1,176 @@
+//! `doorward key …`: what whoever runs Doorward does with signing keys, while the service runs or not.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::OperateError;
+use crate::app::policies;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::database::Database;
+use crate::keys::operate::KeyStatus;
+use crate::keys::{Keys, State};
+use crate::revocations::Revocations;
+use crate::tokens::id_of_kid;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// List the signing keys, and what comes next for each
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish the next key now; it signs as soon as no cache can be without it
+    ///
+    /// Without this command a key signs for `tokens.key_lifetime`, and its successor is published in
+    /// time by itself.
+    #[command(after_help = "Example: doorward key rotate")]
+    Rotate {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a key out of use: in order, or at once with everything that it signed
+    ///
+    /// In order: a key that signs gets a successor, and goes when its last token has expired; the
+    /// next key goes at once, for it has signed nothing.
+    #[command(
+        after_help = "Example, for a key that somebody else may know:\n  doorward key retire --now \
+                      wX5a0uZkq3B\nThe tokens that it signed are refused at once, on every node and \
+                      wherever the feed of revocations is followed; clients refresh and go on. Where \
+                      the feed is not followed they are refused when the cached keys expire \
+                      (tokens.jwks_max_age)."
+    )]
+    Retire {
+        /// The key's `kid`
+        kid: String,
+        /// At once: refuse what it signed, and let another key sign
+        #[arg(long)]
+        now: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Carries out a command, and answers what there is to print.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError> {
+    actix_web::rt::System::new().block_on(async {
+        let signing = Signing::open(config).await?;
+        match command {
+            KeyCommand::List { json } => signing.list(*json).await,
+            KeyCommand::Rotate { json } => {
+                let next = signing.keys.rotate().await?;
+                Ok(if *json { line(&as_json(&next)) } else { described(&next) })
+            }
+            KeyCommand::Retire { kid, now: true, json } => signing.give_up(kid, *json).await,
+            KeyCommand::Retire { kid, now: false, json } => signing.retire(kid, *json).await,
+        }
+    })
+}
+
+/// The keys of the configured database.
+struct Signing {
+    db: Database,
+    clock: Clock,
+    keys: Keys,
+    revocations: Revocations,
+}
+
+impl Signing {
+    async fn open(config: &Config) -> Result<Self, OperateError> {
+        config.create_data_dir()?;
+        let secrets = config.master_secret()?;
+        let db = Database::open(&policies::database_settings(config)?)?;
+        let clock = Clock::system();
+        let policy = policies::revocation_policy(config);
+        let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
+        let (seal, policy) = (policies::seal(&secrets), policies::key_policy(config));
+        let keys = Keys::load(db.clone(), clock.clone(), seal, policy).await?;
+        Ok(Self { db, clock, keys, revocations })
+    }
+
+    async fn list(&self, json: bool) -> Result<String, OperateError> {
+        let keys = self.keys.list().await?;
+        Ok(if json {
+            line(&keys.iter().map(as_json).collect())
+        } else {
+            keys.iter().map(described).collect()
+        })
+    }
+
+    async fn retire(&self, kid: &str, json: bool) -> Result<String, OperateError> {
+        let key = self.find(kid).await?;
+        let (done, shown) = if key.state == State::Active.as_str() {
+            let next = self.keys.rotate().await?;
+            (format!("{kid} gets a successor:\n{}", described(&next)), as_json(&next))
+        } else if key.state == State::Next.as_str() {
+            self.remove(kid, false).await?;
+            (format!("removed {kid}; it has signed nothing\n"), json!({ "kid": kid }))
+        } else {
+            (described(&key), as_json(&key))
+        };
+        Ok(if json { line(&shown) } else { done })
+    }
+
+    async fn give_up(&self, kid: &str, json: bool) -> Result<String, OperateError> {
+        self.find(kid).await?;
+        let signing = self.remove(kid, true).await?;
+        Ok(if json {
+            line(&json!({ "kid": kid, "signing": signing }))
+        } else {
+            format!("gave up {kid}; what it signed is refused. {signing} signs now.\n")
+        })
+    }
+
+    async fn find(&self, kid: &str) -> Result<KeyStatus, OperateError> {
+        let keys = self.keys.list().await?;
+        let found = keys.into_iter().find(|key| key.kid == kid);
+        found.ok_or_else(|| OperateError::NoSuchKey(kid.to_owned()))
+    }
+
+    /// Removes a key, and in the same unit of work puts it on the list if its tokens are to go, too.
+    async fn remove(&self, kid: &str, with_tokens: bool) -> Result<String, OperateError> {
+        let unknown = || OperateError::NoSuchKey(kid.to_owned());
+        let listed = if with_tokens { Some(id_of_kid(kid).ok_or_else(unknown)?) } else { None };
+        let (keys, revocations, now) =
+            (self.keys.clone(), self.revocations.clone(), self.clock.now());
+        let (own, spare) = (kid.to_owned(), keys.spare().await?);
+        let removed = self.db.write(move |tx| {
+            let removed = keys.remove(tx, &own, &spare, now)?;
+            if let (Some(_), Some(id)) = (&removed, listed) {
+                revocations.revoke(tx, id.into(), now)?;
+            }
+            Ok(removed)
+        });
+        Ok(removed.await?.ok_or_else(unknown)?.signing)
+    }
+}
+
+fn line(value: &Value) -> String {
+    format!("{value}\n")
+}
+
+fn as_json(key: &KeyStatus) -> Value {
+    let KeyStatus { kid, alg, state, created_at, until } = key;
+    json!({ "kid": kid, "alg": alg, "state": state, "created_at": created_at, "until": until })
+}
+
+fn described(key: &KeyStatus) -> String {
+    let KeyStatus { kid, alg, state, until, .. } = key;
+    let mut text = format!("{kid}  {alg}  {state}");
+    let _ = match (state.as_str(), until) {
+        ("next", Some(until)) => write!(text, ", signs from {until}"),
+        ("active", Some(until)) => write!(text, ", its successor is published {until}"),
+        (_, Some(until)) => write!(text, ", removed {until}"),
+        (_, None) => Ok(()),
+    };
+    text + "\n"
+}

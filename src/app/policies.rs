@@ -1,0 +1,128 @@
+//! From the settings to the small structs that the parts are built with.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::accounts::budget::BudgetSettings;
+use crate::config::{self, Config, ConfigError, MasterSecrets};
+use crate::database::DatabaseSettings;
+use crate::http::cookies::CookiePolicy;
+use crate::http::limits::Rate;
+use crate::keys::{KeyPolicy, Seal};
+use crate::passwords::{HashCost, HasherSettings, PasswordPolicy};
+use crate::revocations::follow::FollowBy;
+use crate::revocations::{RevocationPolicy, WhenStale};
+use crate::secret::Purpose;
+use crate::sessions::SessionPolicy;
+use crate::tokens::Expected;
+
+/// The longest that any access token may be believed: its life, and the leeway of verifiers.
+pub(super) fn token_life(config: &Config) -> Duration {
+    config.tokens.lifetime + config.tokens.verifier_leeway
+}
+
+pub(super) fn revocation_policy(config: &Config) -> RevocationPolicy {
+    RevocationPolicy {
+        token_life: token_life(config),
+        max_staleness: config.revocations.max_staleness,
+        when_stale: match config.revocations.when_stale {
+            config::WhenStale::FailClosed => WhenStale::FailClosed,
+            config::WhenStale::FailOpen => WhenStale::FailOpen,
+        },
+    }
+}
+
+pub(super) const fn follow_by(config: &Config) -> FollowBy {
+    match config.revocations.follow {
+        config::Follow::Notify => FollowBy::Notify,
+        config::Follow::Reload => FollowBy::Reload,
+    }
+}
+
+pub(super) fn key_policy(config: &Config) -> KeyPolicy {
+    KeyPolicy {
+        algorithm: config.tokens.algorithm,
+        lifetime: config.tokens.key_lifetime,
+        jwks_max_age: config.tokens.jwks_max_age,
+        token_life: token_life(config),
+    }
+}
+
+pub(super) fn seal(secrets: &MasterSecrets) -> Seal {
+    let previous = secrets.previous.as_ref();
+    Seal {
+        current: secrets.current.derive(Purpose::SigningKeySeal),
+        previous: previous.map(|secret| secret.derive(Purpose::SigningKeySeal)),
+    }
+}
+
+pub(super) fn budget_settings(config: &Config) -> BudgetSettings {
+    BudgetSettings {
+        per_origin: config.limits.failed_logins_per_address,
+        per_account: config.limits.failed_logins_per_account,
+        window: config.limits.failed_login_window,
+        max_keys: config.limits.max_keys,
+    }
+}
+
+pub(super) const fn password_policy(config: &Config) -> PasswordPolicy {
+    PasswordPolicy {
+        min_length: config.passwords.min_length,
+        min_score: config.passwords.min_score,
+    }
+}
+
+pub(super) fn database_settings(config: &Config) -> Result<DatabaseSettings, ConfigError> {
+    Ok(DatabaseSettings {
+        url: config.database()?,
+        pool_size: config.database.pool_size,
+        statement_timeout: config.database.statement_timeout,
+        migrate: config.database.migrate,
+    })
+}
+
+pub(super) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
+    SessionPolicy {
+        sliding: config.sessions.sliding,
+        absolute: config.sessions.absolute,
+        retry_window: config.sessions.retry_window,
+        max_per_user: config.sessions.max_per_user,
+        keep_ended: config.sessions.keep_ended,
+        known_address_for: config.limits.known_address_for,
+        expected: Expected {
+            issuer: issuer.to_owned(),
+            audience: config.audience.clone(),
+            leeway: Duration::ZERO,
+        },
+        token_lifetime: config.tokens.lifetime,
+    }
+}
+
+pub(super) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
+    let same_site = match config.cookies.same_site {
+        config::SameSite::Lax => cookie::SameSite::Lax,
+        config::SameSite::Strict => cookie::SameSite::Strict,
+        config::SameSite::None => cookie::SameSite::None,
+    };
+    CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
+}
+
+pub(super) fn hasher_settings(config: &Config) -> HasherSettings {
+    HasherSettings {
+        cost: HashCost {
+            memory_kib: config.passwords.memory_kib,
+            iterations: config.passwords.iterations,
+            parallelism: config.passwords.parallelism,
+        },
+        threads: config.passwords.hashing_threads(),
+        queue: config.passwords.queue_length(),
+        deadline: config.passwords.queue_deadline,
+    }
+}
+
+pub(super) fn rate(per_minute: u32, burst: u32) -> Rate {
+    Rate {
+        burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
+        every: Duration::from_secs(60) / per_minute.max(1),
+    }
+}

@@ -1,0 +1,151 @@
+//! What runs beside the requests, for as long as the service does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::accounts::budget::LoginBudget;
+use crate::clock::Clock;
+use crate::database::{FileWatch, Watch};
+use crate::http::cors::ClientOrigins;
+use crate::http::{Api, Limits};
+use crate::revocations::follow::FollowBy;
+use crate::tokens;
+
+/// How often the file is looked at for what other processes revoked.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// How often expired rows are purged, limiters swept and signing keys looked after.
+const MAINTENANCE: Duration = Duration::from_secs(60);
+
+/// The clock may gain so much in a minute and still be believed.
+const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
+
+/// The pause between two batches of a purge, in which other units of work have their turn.
+const PURGE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What runs beside the requests.
+#[derive(Clone)]
+pub(super) struct Tasks {
+    pub api: Api,
+    pub budget: Arc<LoginBudget>,
+    pub limits: Limits,
+    pub origins: ClientOrigins,
+    pub clock: Clock,
+    /// The life of an access token, with the leeway that verifiers grant.
+    pub longest_token: Duration,
+    pub follow_by: FollowBy,
+}
+
+impl Tasks {
+    /// Goes on until it is dropped.
+    pub async fn run(&self, watch: Watch) {
+        tokio::join!(
+            self.follow(watch),
+            self.origins.follow(),
+            self.maintain(),
+            self.replace_revoked_key(),
+            self.purge()
+        );
+    }
+
+    /// Learns what other processes revoke.
+    async fn follow(&self, watch: Watch) {
+        match watch {
+            Watch::File(watch) => self.follow_file(watch).await,
+            Watch::Server(link) => {
+                self.api.revocations.follow_server(link, self.follow_by).await;
+            }
+        }
+    }
+
+    /// Looks ten times a second whether the file was changed.
+    async fn follow_file(&self, mut watch: FileWatch) {
+        let mut tick = tokio::time::interval(WATCH);
+        loop {
+            tick.tick().await;
+            let revocations = self.api.revocations.clone();
+            let looked = tokio::task::spawn_blocking(move || {
+                // What cannot be read makes the list stale, which is seen by whoever asks it.
+                let _ = revocations.follow_file(&mut watch);
+                watch
+            });
+            match looked.await {
+                Ok(again) => watch = again,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Looks after keys and gives back memory. What fails is tried again next time.
+    async fn maintain(&self) {
+        let mut tick = tokio::time::interval(MAINTENANCE);
+        loop {
+            tick.tick().await;
+            if let Err(error) = self.api.keys.maintain().await {
+                tracing::error!(%error, "the signing keys could not be looked after");
+            }
+            self.budget.sweep();
+            self.limits.register.sweep();
+            self.limits.password.sweep();
+            self.api.refresh_limit.sweep();
+            self.api.client_failures.sweep();
+        }
+    }
+
+    /// Takes over another signing key as soon as the one in use is given up, on whichever node.
+    async fn replace_revoked_key(&self) {
+        let Api { keys, revocations, .. } = &self.api;
+        let mut changes = revocations.changes();
+        while changes.changed().await.is_ok() {
+            let signing = tokens::id_of_kid(keys.signing().kid());
+            if signing.is_some_and(|id| revocations.lists(id.into()))
+                && let Err(error) = keys.maintain().await
+            {
+                tracing::error!(%error, "the signing key that was given up is still in use");
+            }
+        }
+    }
+
+    /// Deletes what is no longer needed.
+    ///
+    /// A clock that is wrong for a while must not make it forget what was revoked. So nothing is
+    /// deleted until the clock has gone evenly for as long as an access token lives: then no token
+    /// from before is alive, whatever the clock said. Nor while it is far from the database's.
+    async fn purge(&self) {
+        let mut tick = tokio::time::interval(MAINTENANCE);
+        let (mut seen, mut seen_at) = (self.clock.now(), self.clock.monotonic());
+        let mut even_since = seen_at;
+        loop {
+            tick.tick().await;
+            let (now, at) = (self.clock.now(), self.clock.monotonic());
+            let (told, passed) = (now.since(seen), at.duration_since(seen_at));
+            if told.abs_diff(passed) > MAX_CLOCK_JUMP {
+                tracing::warn!(
+                    ?told,
+                    ?passed,
+                    "the clock has jumped; nothing is purged for a while"
+                );
+                even_since = at;
+            }
+            (seen, seen_at) = (now, at);
+            let agrees = self.api.revocations.clock_difference() < MAX_CLOCK_JUMP;
+            if agrees && at.duration_since(even_since) > self.longest_token {
+                self.purge_now().await;
+            }
+        }
+    }
+
+    /// Small batches, between which other units of work have their turn.
+    async fn purge_now(&self) {
+        let Api { revocations, sessions, accounts, .. } = &self.api;
+        while let Ok(true) = revocations.purge().await {
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+        while let Ok(true) = sessions.purge().await {
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+        while let Ok(true) = accounts.purge().await {
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How sessions end: by a logout, by their owner from another session, with all others of an account,
+//! or because a backup was restored.
+
+use diesel::QueryResult;
+
+use super::rotation::EndReason;
+use super::{Sessions, row_of, rows};
+use crate::clock::Timestamp;
+use crate::database::{Id, StoreError, Tx};
+use crate::refresh_token::RefreshToken;
+use crate::revocations::Revocations;
+
+/// Which of a user's sessions a logout ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The one that asks.
+    This,
+    /// All but the one that asks.
+    Others,
+    /// Every one.
+    All,
+}
+
+/// Why a logout by refresh token did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LogOutError {
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No session has this token.
+    #[error("no session has this refresh token")]
+    Unknown,
+}
+
+impl Sessions {
+    /// Ends one live session of the user by its id; false when the user has none of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be stored: the session is still live.
+    pub async fn end(&self, user: Id, session: Id) -> Result<bool, StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let own = rows::live(tx.connection(), user, now)?.iter().any(|s| s.id == session);
+                Ok(own && this.end_one(tx, session, EndReason::Ended, now)?)
+            })
+            .await
+    }
+
+    /// Logs out: ends the sessions of the user that `scope` names.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be stored: none of them has ended.
+    pub async fn log_out(&self, user: Id, session: Id, scope: Scope) -> Result<(), StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                match scope {
+                    Scope::This => {
+                        this.end_one(tx, session, EndReason::Logout, now)?;
+                    }
+                    Scope::Others => {
+                        this.end_all(tx, user, Some(session), EndReason::Logout, now)?;
+                    }
+                    Scope::All => this.end_all(tx, user, None, EndReason::Logout, now)?,
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Logs out the session of a refresh token, whatever its generation. A session that has ended
+    /// already is a success.
+    ///
+    /// # Errors
+    /// [`LogOutError`]: nothing has ended.
+    pub async fn log_out_by_token(&self, token: RefreshToken) -> Result<(), LogOutError> {
+        let this = self.clone();
+        let known = self
+            .db
+            .write(move |tx| {
+                let known = row_of(tx.connection(), &token)?.is_some();
+                if known {
+                    let now = this.clock.now();
+                    this.end_one(tx, token.session.into(), EndReason::Logout, now)?;
+                }
+                Ok(known)
+            })
+            .await?;
+        if known { Ok(()) } else { Err(LogOutError::Unknown) }
+    }
+
+    /// Ends every live session of the user but `except`, in the caller's unit of work.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn end_all(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        except: Option<Id>,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        for session in rows::live(tx.connection(), user, now)? {
+            if Some(session.id) != except {
+                self.end_one(tx, session.id, reason, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a live session and revokes its access tokens; false when it was not live.
+    pub(super) fn end_one(
+        &self,
+        tx: &mut Tx<'_>,
+        session: Id,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> QueryResult<bool> {
+        end_one(&self.revocations, tx, session, reason, now)
+    }
+}
+
+/// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how
+/// many. What their access tokens are still good for is for the caller to end: a list of so many
+/// ids would be too long for every node and verifier.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
+    rows::end_every(tx.connection(), EndReason::BackupRestored, now)
+}
+
+/// Ends a live session and revokes its access tokens; false when it was not live.
+pub(super) fn end_one(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    session: Id,
+    reason: EndReason,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let Some(last_seen_at) = rows::end(tx.connection(), session, reason, now)? else {
+        return Ok(false);
+    };
+    // Its last token was issued then, by a clock that may have been set back since.
+    revocations.revoke(tx, session, now.max(last_seen_at))?;
+    tx.after_commit(move || {
+        tracing::info!(event = "session_ended", %session, reason = reason.as_str());
+    });
+    Ok(true)
+}
