@@ -186,6 +186,11 @@ impl Issuer {
     }
 }
 
+/// The session's id, as the token spells it.
+pub fn sid(claims: &Claims) -> String {
+    json!(claims)["sid"].as_str().unwrap().to_owned()
+}
+
 pub fn key() -> Arc<SigningKey> {
     let alg = &ECDSA_P256_SHA256_FIXED_SIGNING;
     let der = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
