@@ -96,7 +96,6 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 pub use crate::tokens::{Audience, Claims, TokenError, TokenId};
 pub use builder::{Builder, StartError, WhenStale};
@@ -283,15 +282,10 @@ impl From<Signed> for Known {
     }
 }
 
+/// The ids that revoke a token, as the feed spells them.
 fn revocable_ids(Signed { claims, key, .. }: &Signed) -> Vec<Box<str>> {
-    ids(key.kid(), claims.jti, claims.sid, claims.sub)
-}
-
-/// The ids that revoke a token, as the feed spells them. A token without a session is a client's
-/// own, and the client is its subject.
-fn ids(kid: &str, jti: TokenId, sid: impl Into<Option<Uuid>>, sub: Uuid) -> Vec<Box<str>> {
-    let holder = sid.into().unwrap_or(sub).hyphenated().to_string();
-    [kid.to_owned(), jti.to_string(), holder].map(String::into_boxed_str).into()
+    let session = claims.sid.hyphenated().to_string();
+    [key.kid().to_owned(), claims.jti.to_string(), session].map(String::into_boxed_str).into()
 }
 
 impl Shared {
@@ -382,18 +376,4 @@ fn hash(token: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     hash
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_revoked_by_its_session_or_else_by_its_subject() {
-        let (sid, sub) = (Uuid::from_u128(0xabc), Uuid::from_u128(0xdef));
-        let jti = TokenId::from_bits(1);
-        let spelled = |sid: Option<Uuid>| ids("k1", jti, sid, sub).join(" ");
-        assert_eq!(spelled(Some(sid)), "k1 AAAAAAAAAAE 00000000-0000-0000-0000-000000000abc");
-        assert_eq!(spelled(None), "k1 AAAAAAAAAAE 00000000-0000-0000-0000-000000000def");
-    }
 }

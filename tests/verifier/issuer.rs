@@ -186,11 +186,6 @@ impl Issuer {
     }
 }
 
-/// The session's id, as the token spells it.
-pub fn sid(claims: &Claims) -> String {
-    json!(claims)["sid"].as_str().unwrap().to_owned()
-}
-
 pub fn key() -> Arc<SigningKey> {
     let alg = &ECDSA_P256_SHA256_FIXED_SIGNING;
     let der = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
@@ -287,18 +282,16 @@ impl State {
 
     /// The log from there on, as one event or several. What breaks off has no id to go on from.
     fn events(&self, name: &str, from: usize) -> String {
-        let log = &self.revoked[from..];
-        let mut events: Vec<String> = log
-            .chunks(ENTRIES)
-            .map(|part| {
-                let entries = part.iter().map(|(id, exp)| json!({ "id": id, "exp": exp }));
-                format!("event: {name}\ndata: {}\n", Value::from_iter(entries))
-            })
-            .collect();
-        if let Some(last) = events.last_mut() {
-            *last += &format!("id: {}-{}\n", self.boot, self.revoked.len());
+        let id = format!("id: {}-{}\n", self.boot, self.revoked.len());
+        let mut parts = self.revoked[from..].chunks(ENTRIES).peekable();
+        let mut text = String::new();
+        while let Some(part) = parts.next() {
+            let entries = part.iter().map(|(id, exp)| json!({ "id": id, "exp": exp }));
+            let entries: Value = entries.collect();
+            let id = if parts.peek().is_none() { id.as_str() } else { "" };
+            text += &[id, "event: ", name, "\ndata: ", &entries.to_string(), "\n\n"].concat();
         }
-        events.iter().map(|event| format!("{event}\n")).collect()
+        text
     }
 
     fn current(&self) -> String {
