@@ -11,7 +11,7 @@
 mod issuer;
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -44,7 +44,8 @@ async fn main() {
         .start()
         .await
         .unwrap();
-    verifier.ready().await;
+    let ready = tokio::time::timeout(Duration::from_secs(60), verifier.ready()).await;
+    assert!(ready.is_ok(), "{:?}", verifier.trouble());
     assert!(format!("{verifier:?}").contains(&format!("revocations: {REVOKED}")));
 
     let mut figures: [Vec<f64>; 4] = Default::default();

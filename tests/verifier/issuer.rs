@@ -23,6 +23,9 @@ pub const CLIENT: (&str, &str) = ("billing", "s3cret/with:odd ones");
 /// The pair form-urlencoded, joined, in base64.
 const AUTHORIZATION: &str = "Basic YmlsbGluZzpzM2NyZXQlMkZ3aXRoJTNBb2RkK29uZXM=";
 
+/// The most entries of one event.
+const ENTRIES: usize = 1_000;
+
 /// Between two events `current`.
 const HEARTBEAT: Duration = Duration::from_millis(20);
 
@@ -277,12 +280,18 @@ impl State {
         }
     }
 
-    /// The log from there on, as an event.
-    fn event(&self, name: &str, from: usize) -> String {
-        let entries: Vec<Value> =
-            self.revoked[from..].iter().map(|(id, exp)| json!({ "id": id, "exp": exp })).collect();
-        let id = format!("{}-{}", self.boot, self.revoked.len());
-        format!("id: {id}\nevent: {name}\ndata: {}\n\n", json!(entries))
+    /// The log from there on, as one event or several. What breaks off has no id to go on from.
+    fn events(&self, name: &str, from: usize) -> String {
+        let id = format!("id: {}-{}\n", self.boot, self.revoked.len());
+        let mut parts = self.revoked[from..].chunks(ENTRIES).peekable();
+        let mut text = String::new();
+        while let Some(part) = parts.next() {
+            let entries = part.iter().map(|(id, exp)| json!({ "id": id, "exp": exp }));
+            let entries: Value = entries.collect();
+            let id = if parts.peek().is_none() { id.as_str() } else { "" };
+            text += &[id, "event: ", name, "\ndata: ", &entries.to_string(), "\n\n"].concat();
+        }
+        text
     }
 
     fn current(&self) -> String {
@@ -331,7 +340,7 @@ async fn feed(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Opt
             state.resumed(request).map_or((0, "snapshot"), |number| (number, "revoked"));
         let retry = state.retry.map(|ms| format!("retry: {ms}\n")).unwrap_or_default();
         let beat = if state.has_heartbeat { state.current() } else { String::new() };
-        (state.revoked.len(), retry + &state.event(name, from) + &beat)
+        (state.revoked.len(), retry + &state.events(name, from) + &beat)
     };
     stream.write_all(first.as_bytes()).await.ok()?;
     loop {
@@ -340,7 +349,7 @@ async fn feed(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Opt
             let state = shared.state();
             let mut news = String::new();
             if state.revoked.len() > sent {
-                news += &state.event("revoked", sent);
+                news += &state.events("revoked", sent);
                 sent = state.revoked.len();
             }
             if state.has_heartbeat && beat.is_err() {
