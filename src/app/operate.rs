@@ -10,7 +10,7 @@ use super::database_settings;
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, OpenError, StoreError};
+use crate::database::{Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::{RevocationPolicy, Revocations, WhenStale};
 use crate::sessions::machines;
 
@@ -194,6 +194,12 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
 
 fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
     config.create_data_dir()?;
+    if let DatabaseUrl::Sqlite(file) = config.database()?
+        && !file.exists()
+    {
+        // As a first start does it: a secret is never made beside a database that is there.
+        config.master_secret()?;
+    }
     let db = Database::open(&database_settings(config)?)?;
     Ok((db.clone(), Clients::new(db, Clock::system())))
 }

@@ -6,18 +6,10 @@ use doorward::clients::{Kind, Terms};
 use doorward::sessions::machines::remove_client;
 use serde_json::{Value, json};
 
-use crate::support::binary::{printed, run};
+use crate::support::binary::{Doorward, doorward, printed, run};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::ON_POSTGRES;
-use crate::support::{Client, TestApp, id, until};
-
-/// The claims of an access token.
-fn claims(token: &str) -> Value {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
+use crate::support::{Client, TestApp, claims, id, until};
 
 async fn app_with(app: &TestApp, terms: Terms) -> Client {
     app.client(Kind::Public { origins: Vec::new(), terms }).await
@@ -333,6 +325,18 @@ async fn the_lines_for_people_say_the_same() {
     let removed = printed(&mut app.command(&["client", "remove", &service.id]));
     assert!(removed.contains(&service.id), "{removed}");
     assert_eq!(printed(&mut app.command(&["client", "list"])), "");
+}
+
+#[tokio::test]
+async fn a_client_can_be_added_before_the_first_start() {
+    let home = tempfile::tempdir().unwrap();
+    let added = ["client", "add", "--name", "Orders", "--json"];
+    let added: Value = serde_json::from_str(&printed(doorward(home.path()).args(added))).unwrap();
+    let service = Doorward::start(&mut doorward(home.path()));
+    let (id, secret) = (added["client_id"].as_str(), added["client_secret"].as_str());
+    let client = Client { id: id.unwrap().into(), secret: secret.unwrap().into() };
+    let call = service.call("POST", "/introspect").client(&client).form(&[("token", "x")]);
+    call.send().await.assert_status(200);
 }
 
 #[tokio::test]
