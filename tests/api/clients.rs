@@ -1,9 +1,11 @@
 //! Clients: what belongs to whom, what an app may have of its own, and what the command line does.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorward::clients::{Kind, Terms};
 use doorward::sessions::machines::remove_client;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::binary::{Doorward, doorward, printed, run};
@@ -250,6 +252,44 @@ async fn a_removal_that_was_cut_short_lets_nobody_go_on() {
     assert_eq!(said.body, json!({ "active": false }));
     assert_eq!(remove(&app, &shop).await, Some(1), "another call goes on");
     app.refresh_as(&shop, &tokens.refresh).await.assert_ended("client_removed");
+}
+
+#[tokio::test]
+async fn logins_and_refreshes_that_are_under_way_leave_no_token_of_a_removed_client() {
+    let app = TestApp::start().await;
+    let user = app.signed_up().await;
+    let shop = app.public_client().await;
+    let done = AtomicUsize::new(0);
+    // Each goes on until it is refused.
+    let lanes = join_all((0..4).map(async |_| {
+        let mut got = Vec::new();
+        loop {
+            let answer = app.log_in_to(&shop, &user.email).await;
+            if answer.status != 200 {
+                answer.assert_problem(400, "unknown_client");
+                return got;
+            }
+            let first = answer.tokens();
+            let next = app.refresh_as(&shop, &first.refresh).await;
+            got.push(first);
+            done.fetch_add(1, Ordering::Relaxed);
+            if next.status != 200 {
+                next.assert_ended("client_removed");
+                return got;
+            }
+            got.push(next.tokens());
+        }
+    }));
+    let removal = async {
+        until(async || done.load(Ordering::Relaxed) >= 6).await;
+        remove(&app, &shop).await
+    };
+    let (lanes, removed) = tokio::join!(lanes, removal);
+    assert!(removed.is_some_and(|ended| ended >= 6));
+    for tokens in lanes.into_iter().flatten() {
+        app.me(&tokens.access).await.assert_problem(401, "token_revoked");
+        app.refresh_as(&shop, &tokens.refresh).await.assert_ended("client_removed");
+    }
 }
 
 // The command line.
