@@ -25,7 +25,7 @@ use crate::accounts::budget::{BudgetSettings, LoginBudget};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, DatabaseSettings, FileWatch, OpenError, StoreError};
+use crate::database::{Database, DatabaseSettings, FileWatch, OpenError, StoreError, Watch};
 use crate::http::cors::ClientOrigins;
 use crate::http::limits::{AddressLimiter, FailureLimiter, Rate, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
@@ -33,6 +33,7 @@ use crate::http::{self, Api, HttpSettings, Limits, door};
 use crate::keys::{KeyPolicy, Keys, KeysError, Seal};
 use crate::passwords::{HashCost, Hasher, HasherSettings, PasswordPolicy};
 use crate::refresh_token::TagKeys;
+use crate::revocations::follow::FollowBy;
 use crate::revocations::{RevocationPolicy, Revocations, WhenStale};
 use crate::secret::Purpose;
 use crate::sessions::{SessionPolicy, Sessions};
@@ -108,6 +109,7 @@ struct Tasks {
     clock: Clock,
     /// The life of an access token, with the leeway that verifiers grant.
     longest_token: Duration,
+    follow_by: FollowBy,
 }
 
 /// Runs the service until SIGTERM or SIGINT.
@@ -235,8 +237,12 @@ impl App {
             issuer,
         };
         let running = listen(listener, config, &settings, &api, &limits, &origins)?;
-        let (all, clock) = (api.clone(), clock.clone());
-        let tasks = Tasks { api: all, budget, limits, origins, clock, longest_token: token_life };
+        let follow_by = match config.revocations.follow {
+            config::Follow::Notify => FollowBy::Notify,
+            config::Follow::Reload => FollowBy::Reload,
+        };
+        let (all, clock, longest_token) = (api.clone(), clock.clone(), token_life);
+        let tasks = Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by };
         Ok(Self { address, api, running, tasks })
     }
 
@@ -258,7 +264,7 @@ impl App {
     /// Whatever ended the server before.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { running, tasks, api, .. } = self;
-        let watch = api.db.watch_file().map_err(io::Error::other)?;
+        let watch = api.db.watch().map_err(io::Error::other)?;
         let background = async {
             tokio::join!(
                 tasks.follow(watch),
@@ -381,16 +387,25 @@ fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
 }
 
 impl Tasks {
-    /// Learns, ten times a second, what other processes revoked in the same file.
-    async fn follow(&self, watch: Option<FileWatch>) {
-        let Some(mut watch) = watch else { return };
+    /// Learns what other processes revoke.
+    async fn follow(&self, watch: Watch) {
+        match watch {
+            Watch::File(watch) => self.follow_file(watch).await,
+            Watch::Server(link) => {
+                self.api.revocations.follow_server(link, self.follow_by).await;
+            }
+        }
+    }
+
+    /// Looks ten times a second whether the file was changed.
+    async fn follow_file(&self, mut watch: FileWatch) {
         let mut tick = tokio::time::interval(WATCH);
         loop {
             tick.tick().await;
             let revocations = self.api.revocations.clone();
             let looked = tokio::task::spawn_blocking(move || {
                 // What cannot be read makes the list stale, which is seen by whoever asks it.
-                let _ = revocations.follow(&mut watch);
+                let _ = revocations.follow_file(&mut watch);
                 watch
             });
             match looked.await {
@@ -420,7 +435,7 @@ impl Tasks {
     ///
     /// A clock that is wrong for a while must not make it forget what was revoked. So nothing is
     /// deleted until the clock has gone evenly for as long as an access token lives: then no token
-    /// from before is alive, whatever the clock said.
+    /// from before is alive, whatever the clock said. Nor while it is far from the database's.
     async fn purge(&self) {
         let mut tick = tokio::time::interval(MAINTENANCE);
         let (mut seen, mut seen_at) = (self.clock.now(), self.clock.monotonic());
@@ -438,7 +453,8 @@ impl Tasks {
                 even_since = at;
             }
             (seen, seen_at) = (now, at);
-            if at.duration_since(even_since) > self.longest_token {
+            let agrees = self.api.revocations.clock_difference() < MAX_CLOCK_JUMP;
+            if agrees && at.duration_since(even_since) > self.longest_token {
                 self.purge_now().await;
             }
         }

@@ -37,8 +37,8 @@ use serde::de::value::StrDeserializer;
 
 pub use master::MasterSecrets;
 pub use settings::{
-    Config, Cors, Database, Limits, Log, LogFormat, Passwords, Revocations, Sessions, Tokens,
-    WhenStale,
+    Config, Cors, Database, Follow, Limits, Log, LogFormat, Passwords, Revocations, Sessions,
+    Tokens, WhenStale,
 };
 
 use layers::Layers;

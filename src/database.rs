@@ -9,6 +9,7 @@
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
 
 mod connection;
+mod link;
 mod migrations;
 mod postgres;
 pub mod schema;
@@ -28,6 +29,7 @@ use diesel::r2d2::ManageConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 pub use connection::{AnyConnection, MultiBackend};
+pub use link::Link;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
 
@@ -218,19 +220,27 @@ impl Database {
         self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
     }
 
-    /// A watch for changes that other processes make to a SQLite file; nothing for PostgreSQL.
+    /// The means to notice what other processes write.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be opened.
-    pub fn watch_file(&self) -> Result<Option<FileWatch>, StoreError> {
+    pub fn watch(&self) -> Result<Watch, StoreError> {
         match &*self.0 {
             Backend::Sqlite { manager, .. } => {
                 let connection = manager.connect().map_err(|error| unavailable(&error))?;
-                Ok(Some(FileWatch { connection, version: None }))
+                Ok(Watch::File(FileWatch { connection, version: None }))
             }
-            Backend::Postgres(_) => Ok(None),
+            Backend::Postgres(postgres) => Ok(Watch::Server(Link::new(postgres))),
         }
     }
+}
+
+/// How to notice what others write: by looking at the file, or by asking the server.
+pub enum Watch {
+    /// SQLite's.
+    File(FileWatch),
+    /// PostgreSQL's.
+    Server(Link),
 }
 
 /// Notices commits to the SQLite file by `PRAGMA data_version`, which changes whenever another

@@ -8,6 +8,10 @@
 //! Private keys are sealed under a key derived from the master secret: a stolen database signs
 //! nothing.
 
+mod lookup;
+
+pub use lookup::Lookup;
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -80,6 +84,7 @@ pub struct Keys {
     seal: Seal,
     policy: KeyPolicy,
     ring: Arc<RwLock<Arc<Ring>>>,
+    lookups: lookup::Lookups,
 }
 
 struct Ring {
@@ -102,7 +107,7 @@ impl Keys {
         reseal(&db, &seal).await?;
         let rows = carry_out(&db, &clock, &seal, &policy).await?;
         let ring = Arc::new(RwLock::new(Arc::new(Ring::build(&rows, &seal, &policy)?)));
-        Ok(Self { db, clock, seal, policy, ring })
+        Ok(Self { db, clock, seal, policy, ring, lookups: lookup::Lookups::default() })
     }
 
     /// Does what the life cycle wants done by now, and takes over what other nodes did.

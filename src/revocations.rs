@@ -7,17 +7,20 @@
 //!
 //! A revocation takes effect here after its commit and before its answer, by a hook on the unit
 //! that stores it ([`Revocations::revoke`]): there is no way to store one and forget to apply it.
-//! What other processes store is found by [`Revocations::follow`].
+//! What other processes store is found by [`follow`].
+
+pub mod follow;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
+use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::schema::blocklist;
-use crate::database::{AnyConnection, Database, FileWatch, Id, StoreError, Tx};
+use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 
 /// How long a revocation stays listed beyond the longest life of an access token and a verifier's
 /// leeway: time for a request that was past its check when the revocation came to sign a token yet.
@@ -64,6 +67,8 @@ pub struct Revocations {
     clock: Clock,
     policy: RevocationPolicy,
     mirror: Arc<RwLock<Mirror>>,
+    /// Told when this node has stored a revocation, for whoever tells the others.
+    stored: Arc<Notify>,
 }
 
 struct Mirror {
@@ -71,6 +76,8 @@ struct Mirror {
     listed: HashMap<Id, Timestamp>,
     /// When the list was last known to be complete.
     known_at: Instant,
+    /// How far this node's clock is from the database's.
+    clock_difference: Duration,
 }
 
 impl Revocations {
@@ -84,10 +91,10 @@ impl Revocations {
         policy: RevocationPolicy,
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
-        let listed = db.read(listed).await?;
-        let mirror =
-            Arc::new(RwLock::new(Mirror { listed: listed.into_iter().collect(), known_at }));
-        Ok(Self { db, clock, policy, mirror })
+        let listed = db.read(listed).await?.into_iter().collect();
+        let mirror = Mirror { listed, known_at, clock_difference: Duration::ZERO };
+        let mirror = Arc::new(RwLock::new(mirror));
+        Ok(Self { db, clock, policy, mirror, stored: Arc::default() })
     }
 
     /// How a token with these ids stands.
@@ -119,22 +126,24 @@ impl Revocations {
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
         let expires_at = now.plus(self.policy.token_life).plus(MARGIN);
         insert(tx.connection(), id, expires_at, now)?;
-        let mirror = Arc::clone(&self.mirror);
+        let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
         tx.after_commit(move || {
             mirror.write().unwrap_or_else(PoisonError::into_inner).listed.insert(id, expires_at);
+            stored.notify_one();
         });
         Ok(())
     }
 
-    /// Takes over what another process has written to the file since the last call: the command
-    /// line, or a second instance that starts while this one drains.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the file cannot be read; the list then grows stale.
-    pub fn follow(&self, watch: &mut FileWatch) -> Result<(), StoreError> {
-        let known_at = self.clock.monotonic();
-        let fresh = if watch.changed()? { Some(watch.read(listed)?) } else { None };
-        let mut news = fresh.unwrap_or_default();
+    /// How far this node's clock is from the database's, as it was at the last look; zero with
+    /// SQLite, which has none of its own.
+    #[must_use]
+    pub fn clock_difference(&self) -> Duration {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner).clock_difference
+    }
+
+    /// Takes over rows that were read at `known_at` or later, after which the list is complete up to
+    /// then.
+    fn add(&self, mut news: Vec<(Id, Timestamp)>, known_at: Instant) {
         {
             // Looked up beside the requests that do the same; most is known, being this node's own.
             let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
@@ -143,8 +152,7 @@ impl Revocations {
         let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
         // Added to, never replaced: what this node revoked after the reading is not in it.
         mirror.listed.extend(news);
-        mirror.known_at = known_at;
-        Ok(())
+        mirror.known_at = mirror.known_at.max(known_at);
     }
 
     /// Forgets what can no longer concern any token: a batch of rows, and whether there may be
@@ -170,35 +178,27 @@ fn listed(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
     blocklist::table.select((blocklist::id, blocklist::expires_at)).load(connection)
 }
 
-/// Revoking twice is a success, and the later end counts.
+/// Revoking twice is a success. The row is made anew rather than changed, so that the other nodes
+/// see that it is.
 fn insert(
     connection: &mut AnyConnection,
     id: Id,
     expires_at: Timestamp,
     now: Timestamp,
 ) -> QueryResult<()> {
-    let updated = diesel::update(blocklist::table.find(id))
-        .set(blocklist::expires_at.eq(expires_at))
-        .execute(connection)?;
-    if updated == 0 {
-        let row = (
-            blocklist::id.eq(id),
-            blocklist::expires_at.eq(expires_at),
-            blocklist::revoked_at.eq(now),
-        );
-        // `on_conflict` does not exist for both databases at once.
-        match connection {
-            AnyConnection::Sqlite(c) => diesel::insert_into(blocklist::table)
-                .values(row)
-                .on_conflict_do_nothing()
-                .execute(c),
-            AnyConnection::Postgres(c) => diesel::insert_into(blocklist::table)
-                .values(row)
-                .on_conflict_do_nothing()
-                .execute(c),
-        }?;
+    diesel::delete(blocklist::table.find(id)).execute(connection)?;
+    let row =
+        (blocklist::id.eq(id), blocklist::expires_at.eq(expires_at), blocklist::revoked_at.eq(now));
+    // `on_conflict` does not exist for both databases at once.
+    match connection {
+        AnyConnection::Sqlite(c) => {
+            diesel::insert_into(blocklist::table).values(row).on_conflict_do_nothing().execute(c)
+        }
+        AnyConnection::Postgres(c) => {
+            diesel::insert_into(blocklist::table).values(row).on_conflict_do_nothing().execute(c)
+        }
     }
-    Ok(())
+    .map(drop)
 }
 
 fn delete_expired(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<usize> {

@@ -307,12 +307,30 @@ pub struct Revocations {
     pub max_staleness: Duration,
     /// What a stale node does with access tokens: `fail_closed` (503) or `fail_open` (trust them).
     pub when_stale: WhenStale,
+    /// How a node on PostgreSQL learns what the others revoke: `notify` (by LISTEN, and what is new
+    /// once a second) or `reload` (the whole list once a second: for poolers in transaction mode,
+    /// and databases that only speak PostgreSQL's protocol).
+    pub follow: Follow,
 }
 
 impl Default for Revocations {
     fn default() -> Self {
-        Self { max_staleness: Duration::from_secs(30), when_stale: WhenStale::FailClosed }
+        Self {
+            max_staleness: Duration::from_secs(30),
+            when_stale: WhenStale::FailClosed,
+            follow: Follow::Notify,
+        }
     }
+}
+
+/// How a node on PostgreSQL learns what the others revoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follow {
+    /// By notifications, and a look once a second for what is new.
+    Notify,
+    /// By reading the whole list once a second.
+    Reload,
 }
 
 /// What to do with an access token while revocations may have been missed.

@@ -57,6 +57,15 @@ impl Postgres {
         Self { manager, size, deadline: statement_timeout + SLACK, pool, given_up }
     }
 
+    /// The same server with connections of its own.
+    pub(super) fn another(&self, size: u32) -> Self {
+        Self::new(self.manager.clone(), size, self.deadline.saturating_sub(SLACK))
+    }
+
+    pub(super) const fn manager(&self) -> &Manager {
+        &self.manager
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         mut unit: impl FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,

@@ -1,9 +1,9 @@
 //! Handlers that take a [`Caller`] run for holders of a good access token only.
 
-use std::future::{Ready, ready};
-
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 
 use super::Api;
 use super::caller::BearerToken;
@@ -15,19 +15,19 @@ use crate::sessions::access::Access;
 pub struct Caller(pub Access);
 
 impl Caller {
-    fn of(request: &HttpRequest) -> Result<Access, Problem> {
-        let token = BearerToken::of(request)?.ok_or(Code::MissingToken)?;
+    async fn of(request: HttpRequest) -> Result<Access, Problem> {
+        let token = BearerToken::of(&request)?.ok_or(Code::MissingToken)?;
         let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
-        Ok(api.sessions.authenticate(token.as_str())?)
+        Ok(api.sessions.authenticate(token.as_str()).await?)
     }
 }
 
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request).map(Self))
+        Self::of(request.clone()).map(|access| access.map(Self)).boxed_local()
     }
 }
 
@@ -36,9 +36,9 @@ pub struct MaybeCaller(pub Result<Access, Problem>);
 
 impl FromRequest for MaybeCaller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(Caller::of(request))))
+        Caller::of(request.clone()).map(|access| Ok(Self(access))).boxed_local()
     }
 }

@@ -176,6 +176,7 @@ impl From<AccessError> for Problem {
                 .detail("The access token belongs to a client and to no user."),
             AccessError::Revoked => Self::new(Code::TokenRevoked),
             AccessError::Stale => Self::new(Code::RevocationsStale),
+            AccessError::KeysUnavailable => Self::new(Code::Unavailable),
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn introspect(
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     request.confidential()?;
-    let token = api.sessions.read_token(request.form.required("token")?.expose());
+    let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
     Ok(HttpResponse::Ok().json(api.sessions.introspect(token).await?))
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn revoke(
     api: web::Data<Api>,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
-    let token = api.sessions.read_token(request.form.required("token")?.expose());
+    let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
     if let Some(id) = token.limited_by() {
         api.refresh_limit.check(id)?;
     }

@@ -12,6 +12,9 @@ use super::problem::{Code, Problem};
 /// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
 const READY_STALENESS: Duration = Duration::from_secs(5);
 
+/// A node whose clock is so far from the database's makes tokens that others refuse.
+const READY_CLOCK: Duration = Duration::from_secs(5);
+
 /// The API's description, as it was when this was built.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
 
@@ -75,11 +78,19 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<HttpResponse, Problem>
             staleness.as_secs()
         )));
     }
+    let clock_difference = api.revocations.clock_difference();
+    if clock_difference > READY_CLOCK {
+        return Err(Problem::new(Code::NotReady).detail(format!(
+            "The clocks of this node and of the database differ by {} seconds.",
+            clock_difference.as_secs()
+        )));
+    }
     if api.db.ping().await.is_err() {
         return Err(Problem::new(Code::NotReady).detail("The database does not answer."));
     }
     Ok(HttpResponse::Ok().json(json!({
         "status": "ready",
         "revocations_age_seconds": staleness.as_secs_f64(),
+        "clock_difference_seconds": clock_difference.as_secs_f64(),
     })))
 }

@@ -4,6 +4,7 @@ use super::Sessions;
 use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
+use crate::keys::Lookup;
 use crate::revocations::Standing;
 use crate::tokens::{self, Claims, TokenError};
 
@@ -31,15 +32,19 @@ pub enum AccessError {
     /// Whether it was revoked cannot be known at the moment.
     #[error("the revocation list is out of date")]
     Stale,
+    /// Its key is not known here, and the database does not say whether there is one.
+    #[error("the signing keys cannot be looked up")]
+    KeysUnavailable,
 }
 
 impl Sessions {
-    /// Checks a user's access token: signature, claims, time and revocation.
+    /// Checks a user's access token: signature, claims, time and revocation. One that names an
+    /// unknown key waits for a look at the database; there is no I/O else.
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
-        let claims = self.check(token)?;
+    pub async fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
+        let claims = self.check(token).await?;
         let session = claims.sid.ok_or(AccessError::NoUser)?;
         Ok(Access { user: claims.sub.into(), session: session.into() })
     }
@@ -48,8 +53,8 @@ impl Sessions {
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub fn check(&self, token: &str) -> Result<Claims, AccessError> {
-        let claims = self.believe(token)?;
+    pub async fn check(&self, token: &str) -> Result<Claims, AccessError> {
+        let claims = self.believe(token).await?;
         self.check_standing(&claims)?;
         Ok(claims)
     }
@@ -62,8 +67,19 @@ impl Sessions {
         }
     }
 
-    /// The same but for revocation.
-    pub(super) fn believe(&self, token: &str) -> Result<Claims, TokenError> {
+    /// Everything but revocation.
+    pub(super) async fn believe(&self, token: &str) -> Result<Claims, AccessError> {
+        match self.believe_by_known_keys(token) {
+            Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
+                Lookup::Found => Ok(self.believe_by_known_keys(token)?),
+                Lookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
+                Lookup::Unanswered => Err(AccessError::KeysUnavailable),
+            },
+            result => Ok(result?),
+        }
+    }
+
+    fn believe_by_known_keys(&self, token: &str) -> Result<Claims, TokenError> {
         let now = self.clock.now();
         let claims =
             tokens::verify(token, |kid| self.keys.verifying(kid), &self.policy.expected, now)?;

@@ -84,13 +84,20 @@ impl Presented {
 }
 
 impl Sessions {
-    /// Reads a token of either kind; the database is not asked.
-    #[must_use]
-    pub fn read_token(&self, text: &str) -> Presented {
+    /// Reads a token of either kind. The database is asked about a key that is not known, and for
+    /// nothing else.
+    ///
+    /// # Errors
+    /// [`AccessError::KeysUnavailable`], and no other.
+    pub async fn read_token(&self, text: &str) -> Result<Presented, AccessError> {
         if let Ok(token) = self.parse_token(text) {
-            return Presented::Refresh(token);
+            return Ok(Presented::Refresh(token));
         }
-        self.believe(text).map_or(Presented::Nothing, |claims| Presented::Access(Box::new(claims)))
+        match self.believe(text).await {
+            Ok(claims) => Ok(Presented::Access(Box::new(claims))),
+            Err(AccessError::KeysUnavailable) => Err(AccessError::KeysUnavailable),
+            Err(_) => Ok(Presented::Nothing),
+        }
     }
 
     /// Says whether a token is good now, and what it stands for.

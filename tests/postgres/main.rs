@@ -30,5 +30,6 @@ mod refresh;
 #[path = "../api/tokens.rs"]
 mod tokens;
 
+mod nodes;
 mod outage;
 mod races;

@@ -1,0 +1,2 @@
+DROP INDEX IF EXISTS blocklist_xid;
+ALTER TABLE blocklist DROP COLUMN IF EXISTS xid;

@@ -1,0 +1,163 @@
+//! A node's own line to PostgreSQL for following what the other nodes write, apart from the
+//! connections of the requests: neither waits for the other.
+//!
+//! Notifications make it fast and guarantee nothing: one may be lost, and a connection may be dead
+//! without anybody knowing. Whoever follows has to look by itself from time to time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::r2d2::ManageConnection as _;
+use diesel::{PgConnection, QueryResult};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use super::connection::Manager;
+use super::postgres::Postgres;
+use super::{AnyConnection, StoreError};
+
+/// How often a listening connection is looked at; libpq's wait for one is not within reach of safe
+/// code, and a look is one `recv` that does not block.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A listener that hears nothing for so long, not even its own node, is deaf: its connection is dead
+/// and does not know it. Whoever uses a [`Link`] notifies more often than that.
+const DEAF: Duration = Duration::from_secs(10);
+
+/// How long to wait before a new listener takes the place of one that ended.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Listeners that may hang in a connection that never answers; no more are started then.
+const MOST_STUCK: usize = 4;
+
+/// Two connections for queries and one that listens, each remade when it breaks.
+pub struct Link {
+    looks: Postgres,
+    notices: Postgres,
+    manager: Manager,
+    listeners: Arc<AtomicUsize>,
+}
+
+impl Link {
+    pub(super) fn new(postgres: &Postgres) -> Self {
+        let (looks, notices) = (postgres.another(1), postgres.another(1));
+        Self { looks, notices, manager: postgres.manager().clone(), listeners: Arc::default() }
+    }
+
+    /// Runs a unit that only reads, always on one and the same connection as long as that lives.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot answer in time.
+    pub async fn look<T, F>(&self, unit: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    {
+        self.looks.read(unit).await
+    }
+
+    /// Tells every listener of this channel, this node's too, that there is news.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody may have been told.
+    pub async fn notify(&self, channel: &'static str) -> Result<(), StoreError> {
+        // Nothing is lost with a notification, so it waits for no disk.
+        let statement = format!("SET synchronous_commit = off; NOTIFY {channel}");
+        self.notices.read(move |connection| connection.batch_execute(&statement)).await
+    }
+
+    /// Calls `heard` after every notification on this channel, and whenever it begins to listen
+    /// again after one may have been missed. Goes on until it is dropped.
+    pub async fn listen(&self, channel: &'static str, heard: impl Fn() + Send + Sync + 'static) {
+        let heard = Arc::new(heard);
+        loop {
+            if self.listeners.load(Ordering::Relaxed) < MOST_STUCK {
+                Listener::start(self, channel, Arc::clone(&heard)).until_deaf().await;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+}
+
+/// A thread that listens. It ends when this is dropped, as soon as its connection lets it.
+struct Listener {
+    shared: Arc<Shared>,
+    ended: oneshot::Receiver<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    heard: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Listener {
+    fn start(link: &Link, channel: &str, heard: Arc<impl Fn() + Send + Sync + 'static>) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (end, ended) = oneshot::channel();
+        let (own, manager, count) =
+            (Arc::clone(&shared), link.manager.clone(), Arc::clone(&link.listeners));
+        let statement = format!("LISTEN {channel}");
+        count.fetch_add(1, Ordering::Relaxed);
+        let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
+            let result = own.serve(&manager, &statement, &*heard);
+            if let Err(error) = result {
+                tracing::warn!(error, "not listening for revocations; looking for them goes on");
+            }
+            count.fetch_sub(1, Ordering::Relaxed);
+            drop(end);
+        });
+        if started.is_err() {
+            link.listeners.fetch_sub(1, Ordering::Relaxed);
+        }
+        Self { shared, ended }
+    }
+
+    /// Done when the thread has ended, or hears nothing any more.
+    async fn until_deaf(mut self) {
+        let mut known = 0;
+        while timeout(DEAF, &mut self.ended).await.is_err() {
+            let heard = self.shared.heard.load(Ordering::Relaxed);
+            if heard == known {
+                tracing::warn!(
+                    "the connection that listens for revocations is deaf; making another"
+                );
+                return;
+            }
+            known = heard;
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn serve(&self, manager: &Manager, statement: &str, heard: &dyn Fn()) -> Result<(), String> {
+        let connection = manager.connect().map_err(|error| error.to_string())?;
+        let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
+        connection.batch_execute(statement).map_err(|error| error.to_string())?;
+        heard();
+        while !self.is_over.load(Ordering::Relaxed) {
+            match pending(&mut connection).map_err(|error| error.to_string())? {
+                0 => thread::sleep(LOOK),
+                count => {
+                    self.heard.fetch_add(count, Ordering::Relaxed);
+                    heard();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many notifications have come.
+fn pending(connection: &mut PgConnection) -> QueryResult<u64> {
+    connection.notifications_iter().try_fold(0, |count, next| next.map(|_| count + 1))
+}

@@ -1,0 +1,209 @@
+//! What other processes revoke, taken over into this node's list.
+//!
+//! With SQLite the file says when it has changed. With PostgreSQL a notification says that there is
+//! news, usually within milliseconds; the guarantee is a look once a second that misses no row. Rows
+//! become visible in another order than they were made in, so neither an id nor a time can be the
+//! place to go on from. Each row carries the id of the transaction that listed it, and a look goes on
+//! from the oldest transaction that was still under way at the look before: everything older was
+//! visible then. Transaction ids count for one server only, so a look over a connection that is not
+//! the last look's reads everything; the connection itself remembers whether it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::{Revocations, listed};
+use crate::clock::{Clock, Timestamp};
+use crate::database::types::IdSql;
+use crate::database::{AnyConnection, FileWatch, Id, Link, StoreError};
+
+/// How often the database is looked at, notification or not.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often the nodes hear from each other that they can be heard. Less than a [`Link`] waits
+/// before it takes a listener for deaf.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// What revocations are told of by, and nothing else.
+const CHANNEL: &str = "doorward_revocations";
+
+/// How to learn what other nodes of a PostgreSQL database revoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowBy {
+    /// Notifications, and transaction ids to go on from.
+    Notify,
+    /// The whole list, read again every second: for what speaks PostgreSQL's protocol and has
+    /// neither, such as a pooler in transaction mode.
+    Reload,
+}
+
+impl Revocations {
+    /// Takes over what another process has written to the file since the last call: the command
+    /// line, or a second instance that starts while this one drains.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read; the list then grows stale.
+    pub fn follow_file(&self, watch: &mut FileWatch) -> Result<(), StoreError> {
+        let known_at = self.clock.monotonic();
+        let news = if watch.changed()? { watch.read(listed)? } else { Vec::new() };
+        self.add(news, known_at);
+        Ok(())
+    }
+
+    /// Goes on taking over what other nodes revoke, and telling them what this one does, until it is
+    /// dropped. While the database does not answer the list grows stale.
+    pub async fn follow_server(&self, link: Link, by: FollowBy) {
+        let heard = Arc::new(Notify::new());
+        let tell = Arc::clone(&heard);
+        match by {
+            FollowBy::Reload => self.look_again_and_again(&link, by, &heard).await,
+            FollowBy::Notify => {
+                tokio::join!(
+                    self.look_again_and_again(&link, by, &heard),
+                    self.tell_of_own(&link),
+                    link.listen(CHANNEL, move || tell.notify_one()),
+                );
+            }
+        }
+    }
+
+    async fn look_again_and_again(&self, link: &Link, by: FollowBy, heard: &Notify) {
+        let mut place = Place::nowhere();
+        loop {
+            // What fails makes the list stale, which is seen by whoever asks it; the log has why.
+            if let Ok(next) = self.look(link, by, place.clone()).await {
+                place = next;
+            }
+            let _ = timeout(LOOK, heard.notified()).await;
+        }
+    }
+
+    /// Reads what is new since `place`, and answers the place to go on from.
+    async fn look(&self, link: &Link, by: FollowBy, place: Place) -> Result<Place, StoreError> {
+        let clock = self.clock.clone();
+        let seen = link
+            .look(move |c| match by {
+                FollowBy::Notify => Seen::since(c, &clock, &place),
+                FollowBy::Reload => Seen::everything(c, &clock),
+            })
+            .await?;
+        self.add(seen.rows, seen.known_at);
+        self.mirror.write().unwrap_or_else(std::sync::PoisonError::into_inner).clock_difference =
+            seen.clock_difference;
+        Ok(seen.place)
+    }
+
+    /// Tells the other nodes when this one has revoked something: after the commit, and once for
+    /// all that came meanwhile. A notification within the transaction would make commits wait for
+    /// each other, one fsync after the other.
+    async fn tell_of_own(&self, link: &Link) {
+        loop {
+            let _ = timeout(HEARTBEAT, self.stored.notified()).await;
+            if link.notify(CHANNEL).await.is_err() {
+                // Nobody was told, so they find it by looking.
+                sleep(LOOK).await;
+            }
+        }
+    }
+}
+
+/// Where a look goes on.
+#[derive(Clone)]
+struct Place {
+    /// What the connection of the last look knows itself by.
+    connection: String,
+    /// The oldest transaction that was under way then.
+    transaction: String,
+}
+
+impl Place {
+    /// Before everything, on no connection that there is.
+    fn nowhere() -> Self {
+        Self { connection: Uuid::new_v4().to_string(), transaction: String::from("0") }
+    }
+}
+
+/// What one look has seen.
+struct Seen {
+    rows: Vec<(Id, Timestamp)>,
+    place: Place,
+    known_at: Instant,
+    clock_difference: Duration,
+}
+
+#[derive(QueryableByName)]
+struct Known {
+    #[diesel(sql_type = Nullable<Text>)]
+    connection: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    oldest: String,
+    #[diesel(sql_type = BigInt)]
+    micros: i64,
+    #[diesel(sql_type = Nullable<IdSql>)]
+    id: Option<Id>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    expires_at: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct DatabaseClock {
+    #[diesel(sql_type = BigInt)]
+    micros: i64,
+}
+
+impl Seen {
+    fn since(c: &mut AnyConnection, clock: &Clock, place: &Place) -> QueryResult<Self> {
+        let AnyConnection::Postgres(c) = c else { return Err(diesel::NotFound) };
+        let known = "SELECT current_setting('doorward.follower', true) AS connection";
+        let Known { connection } = diesel::sql_query(known).get_result(c)?;
+        let mut place = place.clone();
+        if connection.as_deref() != Some(&place.connection) {
+            place = Place::nowhere();
+            diesel::sql_query("SELECT set_config('doorward.follower', $1, false)")
+                .bind::<Text, _>(&place.connection)
+                .execute(c)?;
+        }
+        let (known_at, before) = (clock.monotonic(), clock.now());
+        // One statement sees one snapshot: its oldest transaction and the rows belong together.
+        let rows: Vec<Row> = diesel::sql_query(
+            "SELECT pg_snapshot_xmin(snapshot)::text AS oldest,
+                    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros,
+                    id, expires_at
+             FROM (SELECT pg_current_snapshot() AS snapshot) AS present
+             LEFT JOIN blocklist ON xid >= $1::text::xid8",
+        )
+        .bind::<Text, _>(&place.transaction)
+        .load(c)?;
+        let first = rows.first().ok_or(diesel::NotFound)?;
+        place.transaction.clone_from(&first.oldest);
+        let clock_difference = difference(before, clock.now(), first.micros);
+        let moment = Timestamp::from_micros;
+        let rows = rows.iter().filter_map(|row| Some((row.id?, moment(row.expires_at?)))).collect();
+        Ok(Self { rows, place, known_at, clock_difference })
+    }
+
+    fn everything(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Self> {
+        let (known_at, before) = (clock.monotonic(), clock.now());
+        let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
+        let AnyConnection::Postgres(pg) = c else { return Err(diesel::NotFound) };
+        let DatabaseClock { micros } = diesel::sql_query(now).get_result(pg)?;
+        let clock_difference = difference(before, clock.now(), micros);
+        let rows = listed(c)?;
+        Ok(Self { rows, place: Place::nowhere(), known_at, clock_difference })
+    }
+}
+
+/// How far a clock that said `micros` at some moment between these two is from theirs.
+fn difference(before: Timestamp, after: Timestamp, micros: i64) -> Duration {
+    let between = i64::midpoint(before.as_micros(), after.as_micros());
+    Duration::from_micros(between.abs_diff(micros))
+}

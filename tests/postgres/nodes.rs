@@ -1,0 +1,293 @@
+//! Several nodes over one database: what one of them revokes, the others refuse.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use doorward::clock::Clock;
+use doorward::config::{Config, Follow};
+use doorward::database::schema::signing_keys;
+use doorward::keys::Lookup;
+use doorward::sessions::access::AccessError;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::client::PASSWORD;
+use crate::support::postgres::{Cluster, number_of};
+use crate::support::proxy::{Network, Proxy};
+use crate::support::{TestApp, Tokens, until};
+
+/// Logouts of one round of tests, unless `DOORWARD_TEST_LOGOUTS` says otherwise.
+const LOGOUTS: u64 = 60;
+
+/// Clients that log out side by side.
+const LANES: u64 = 6;
+
+/// Within which every node knows of a logout, whatever became of a notification: the look once a
+/// second, on a machine that is busy with other tests.
+const KNOWN: Duration = Duration::from_secs(4);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_on_one_node_is_known_to_the_other_by_notification() {
+    let one = TestApp::start().await;
+    let other = one.another_node().await;
+    log_out_and_wait("notified", &one, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_on_one_node_is_known_to_the_other_without_notifications() {
+    let reload = |config: &mut Config| config.revocations.follow = Follow::Reload;
+    let one = TestApp::with(reload).await;
+    let other = one.another_node_with(reload).await;
+    log_out_and_wait("reloaded", &one, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_is_known_while_the_notification_connection_is_frozen() {
+    let (proxy, one, other) = one_beside_a_proxy().await;
+    proxy.set(Network::ListenersFrozen);
+    log_out_and_wait("frozen", &one, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_is_known_while_connections_are_cut() {
+    let (proxy, one, other) = one_beside_a_proxy().await;
+    let done = tokio::sync::Notify::new();
+    let cutting = async {
+        while tokio::time::timeout(Duration::from_millis(700), done.notified()).await.is_err() {
+            proxy.cut();
+        }
+    };
+    let logging_out = async {
+        log_out_and_wait("cut", &one, &other).await;
+        done.notify_one();
+    };
+    tokio::join!(cutting, logging_out);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_was_frozen_is_replaced() {
+    let (proxy, one, other) = one_beside_a_proxy().await;
+    proxy.set(Network::ListenersFrozen);
+    let user = one.signed_up().await;
+    // Connections that are made from now on are good ones.
+    log_out_and_see(&one, &other, &user.tokens).await;
+    proxy.set(Network::Up);
+    let fast = async || {
+        let tokens = user.another_session().await;
+        log_out_and_see(&one, &other, &tokens).await < Duration::from_millis(500)
+    };
+    until(fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_becomes_visible_late_is_not_missed() {
+    let one = TestApp::start().await;
+    let user = one.signed_up().await;
+    let (early, late) = (user.another_session().await, user.another_session().await);
+    let mut slow = PgConnection::establish(one.database()).unwrap();
+    slow.batch_execute("BEGIN").unwrap();
+    list(&mut slow, &early, &one);
+    let mut quick = PgConnection::establish(one.database()).unwrap();
+    list(&mut quick, &late, &one);
+    until(async || one.me(&late.access).await.status == 401).await;
+    one.me(&early.access).await.assert_status(200);
+    // Far more rows and transactions than were there when the first began.
+    for _ in 0..50 {
+        list(&mut quick, &user.another_session().await, &one);
+    }
+    slow.batch_execute("COMMIT").unwrap();
+    until(async || one.me(&early.access).await.status == 401).await;
+    one.me(&early.access).await.assert_problem(401, "token_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_under_way_while_another_node_revokes_leaves_no_usable_token() {
+    let one = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
+    let other = one.another_node().await;
+    for round in 0..number_of("DOORWARD_TEST_RACES").unwrap_or(15) {
+        let mut password = PASSWORD.to_owned();
+        let user = one.signed_up().await;
+        let sessions = [user.another_session().await, user.another_session().await];
+        let asking = user.another_session().await;
+        let changed = format!("{PASSWORD} {round}");
+        let body = json!({ "current_password": password, "new_password": changed });
+        let (refreshed, logins, change) = tokio::join!(
+            join_all(sessions.iter().map(|tokens| one.refresh(&tokens.refresh))),
+            join_all((0..2).map(|_| one.log_in(&user.email, &password))),
+            other.post("/me/password").bearer(&asking.access).json(&body).send(),
+        );
+        let kept = change.tokens();
+        password = changed;
+        let before = refreshed.into_iter().chain(logins).filter(|answer| answer.status == 200);
+        for tokens in before.map(crate::support::Answer::tokens).chain([asking]) {
+            for node in [&one, &other] {
+                until(async || node.me(&tokens.access).await.status == 401).await;
+                node.refresh(&tokens.refresh).await.assert_problem(401, "invalid_grant");
+            }
+        }
+        other.me(&kept.access).await.assert_status(200);
+        one.log_in(&user.email, &password).await.assert_status(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_at_once_on_an_empty_database_make_one_schema_and_one_key() {
+    let url = Cluster::shared().empty_database();
+    let start = || TestApp::on_database(url.clone(), |_| {});
+    let nodes = join_all([start(), start(), start()]).await;
+    let user = nodes[0].signed_up().await;
+    let mut key_sets = Vec::new();
+    for node in &nodes {
+        node.me(&user.tokens.access).await.assert_status(200);
+        key_sets.push(node.get("/.well-known/jwks.json").send().await.text);
+    }
+    assert!(key_sets.iter().all(|set| *set == key_sets[0]), "{key_sets:?}");
+    let stored = nodes[0].db().read(|c| signing_keys::table.count().get_result::<i64>(c));
+    assert_eq!(stored.await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_another_node_made_is_looked_up_and_unknown_ones_seldom() {
+    let one = TestApp::start().await;
+    let user = one.signed_up().await;
+    let forget = |c: &mut PgConnection| diesel::delete(signing_keys::table).execute(c);
+    let mut c = PgConnection::establish(one.database()).unwrap();
+    forget(&mut c).unwrap();
+    let other = one.another_node().await;
+    let tokens = other.log_in(&user.email, PASSWORD).await.tokens();
+    one.me(&tokens.access).await.assert_status(200);
+    // And the key that is gone is gone.
+    one.me(&user.tokens.access).await.assert_problem(401, "invalid_token");
+
+    forget(&mut c).unwrap();
+    let third = one.another_node().await;
+    let tokens = third.log_in(&user.email, PASSWORD).await.tokens();
+    assert_eq!(one.api.keys.look_up("no-such-key").await, Lookup::Unknown);
+    one.me(&tokens.access).await.assert_problem(401, "invalid_token");
+    until(async || one.me(&tokens.access).await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_key_cannot_be_judged_while_the_database_is_gone() {
+    let (proxy, _, one) = one_beside_a_proxy().await;
+    let user = one.signed_up().await;
+    proxy.set(Network::Refused);
+    let token = with_another_kid(&user.tokens.access);
+    let verdict = one.api.sessions.authenticate(&token).await;
+    assert!(matches!(verdict, Err(AccessError::KeysUnavailable)), "{verdict:?}");
+    let answer = one.me(&token).await.assert_problem(503, "unavailable");
+    assert_eq!(answer.body["transient"], true);
+    proxy.set(Network::Up);
+    until(async || one.me(&token).await.status == 401).await;
+    one.me(&user.tokens.access).await.assert_status(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_wrong_is_not_ready() {
+    let app = TestApp::start().await;
+    let ready = async || app.get("/readyz").send().await;
+    until(async || ready().await.status == 200).await;
+    let body = ready().await.body;
+    assert!(body["clock_difference_seconds"].as_f64().unwrap() < 5.0, "{body}");
+    assert!(body["revocations_age_seconds"].as_f64().unwrap() < 5.0, "{body}");
+    app.advance(20);
+    until(async || ready().await.status == 503).await;
+    let answer = ready().await.assert_problem(503, "not_ready");
+    assert!(answer.text.contains("clocks"), "{}", answer.text);
+}
+
+/// Two nodes, of which the second speaks to the database through a proxy.
+async fn one_beside_a_proxy() -> (Proxy, TestApp, TestApp) {
+    let cluster = Cluster::shared();
+    let direct = cluster.database();
+    let proxy = Proxy::to(cluster.port);
+    let behind = TestApp::on_database(proxy.url(&direct), |_| {}).await;
+    let beside = behind
+        .another_node_with(|config| {
+            config.database_url = Some(doorward::secret::Secret::new(direct));
+        })
+        .await;
+    (proxy, beside, behind)
+}
+
+/// Logs out on one node, again and again; the other must refuse in time, and go on refusing.
+async fn log_out_and_wait(how: &str, one: &TestApp, other: &TestApp) {
+    let user = one.signed_up().await;
+    let rounds = number_of("DOORWARD_TEST_LOGOUTS").unwrap_or(LOGOUTS);
+    let lanes = join_all((0..LANES).map(async |_| {
+        let mut lane = Vec::new();
+        for _ in 0..rounds.div_ceil(LANES) {
+            let tokens = user.another_session().await;
+            lane.push((log_out_and_see(one, other, &tokens).await, tokens));
+        }
+        lane
+    }));
+    let over = AtomicBool::new(false);
+    let gone = user.another_session().await;
+    log_out_and_see(one, other, &gone).await;
+    let staying_out = async {
+        while !over.load(Ordering::Relaxed) {
+            other.me(&gone.access).await.assert_problem(401, "token_revoked");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let logging_out = async {
+        let lanes = lanes.await;
+        over.store(true, Ordering::Relaxed);
+        lanes
+    };
+    let (lanes, ()) = tokio::join!(logging_out, staying_out);
+    let mut took = Vec::new();
+    for (after, tokens) in lanes.into_iter().flatten() {
+        for node in [one, other] {
+            node.me(&tokens.access).await.assert_problem(401, "token_revoked");
+        }
+        took.push(after);
+    }
+    took.sort();
+    let of = |share: usize| took[took.len() * share / 100];
+    let most = took[took.len() - 1];
+    println!(
+        "{how}: {} logouts, p50 {:.1?}, p99 {:.1?}, at most {most:.1?}",
+        took.len(),
+        of(50),
+        of(99)
+    );
+    assert!(most < KNOWN, "{most:?}");
+}
+
+/// Logs out on one node, and says how long the other took to refuse.
+async fn log_out_and_see(one: &TestApp, other: &TestApp, tokens: &Tokens) -> Duration {
+    let clock = Clock::system();
+    let good = other.me(&tokens.access).await;
+    good.assert_status(200);
+    one.post("/logout").bearer(&tokens.access).send().await.assert_status(204);
+    let acknowledged = clock.monotonic();
+    until(async || other.me(&tokens.access).await.status == 401).await;
+    let took = clock.monotonic() - acknowledged;
+    other.me(&tokens.access).await.assert_problem(401, "token_revoked");
+    took
+}
+
+/// Lists a session as another node would.
+fn list(c: &mut PgConnection, tokens: &Tokens, app: &TestApp) {
+    let expires = app.clock.now().plus(Duration::from_secs(900)).as_micros();
+    c.batch_execute(&format!(
+        "INSERT INTO blocklist (id, expires_at, revoked_at) VALUES ('{}', {expires}, 0)",
+        tokens.session
+    ))
+    .unwrap();
+}
+
+/// The token, as if another key had signed it.
+fn with_another_kid(token: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let (header, rest) = token.split_once('.').unwrap();
+    let mut header: Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+    header["kid"] = json!("anotherkey1");
+    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+}
