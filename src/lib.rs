@@ -11,7 +11,8 @@
 //! main ──► app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
 //!           │                   │            │              │                              ▲
 //!           ▼                   ▼            ▼              ▼                              │
-//!         config            passwords refresh_token     clients, tokens ───────────────────┘
+//!         config            passwords refresh_token         tokens ────────────────────────┘
+//!                                      clients
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks

@@ -13,7 +13,7 @@ use super::policies::{database_settings, revocation_policy};
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, OpenError, StoreError};
+use crate::database::{Database, DatabaseUrl, OpenError, StoreError};
 use crate::keys::KeysError;
 use crate::revocations::Revocations;
 use crate::sessions::machines;
@@ -200,6 +200,12 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
 
 fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
     config.create_data_dir()?;
+    if let DatabaseUrl::Sqlite(file) = config.database()?
+        && !file.exists()
+    {
+        // As a first start does it: a secret is never made beside a database that is there.
+        config.master_secret()?;
+    }
     let db = Database::open(&database_settings(config)?)?;
     Ok((db.clone(), Clients::new(db, Clock::system())))
 }

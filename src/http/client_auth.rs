@@ -16,7 +16,7 @@ use crate::clients::{AuthenticationError, Confidential, Requester};
 use crate::secret::Secret;
 
 /// Handlers that take this run for confidential clients only, which prove by `Authorization: Basic`
-/// who they are. For resources that take no form; with one it is an [`OAuthRequest`].
+/// who they are. For resources that take no form.
 #[derive(Clone, Debug)]
 pub struct ConfidentialClient(pub Confidential);
 

@@ -1,23 +1,17 @@
 //! Clients: what belongs to whom, what an app may have of its own, and what the command line does.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorward::clients::{Kind, Terms};
 use doorward::sessions::machines::remove_client;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::binary::{printed, run};
+use crate::support::binary::{Doorward, doorward, printed, run};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::ON_POSTGRES;
-use crate::support::{Client, TestApp, id, until};
-
-/// The claims of an access token.
-fn claims(token: &str) -> Value {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
+use crate::support::{Client, TestApp, claims, id, until};
 
 async fn app_with(app: &TestApp, terms: Terms) -> Client {
     app.client(Kind::Public { origins: Vec::new(), terms }).await
@@ -260,6 +254,44 @@ async fn a_removal_that_was_cut_short_lets_nobody_go_on() {
     app.refresh_as(&shop, &tokens.refresh).await.assert_ended("client_removed");
 }
 
+#[tokio::test]
+async fn logins_and_refreshes_that_are_under_way_leave_no_token_of_a_removed_client() {
+    let app = TestApp::start().await;
+    let user = app.signed_up().await;
+    let shop = app.public_client().await;
+    let done = AtomicUsize::new(0);
+    // Each goes on until it is refused.
+    let lanes = join_all((0..4).map(async |_| {
+        let mut got = Vec::new();
+        loop {
+            let answer = app.log_in_to(&shop, &user.email).await;
+            if answer.status != 200 {
+                answer.assert_problem(400, "unknown_client");
+                return got;
+            }
+            let first = answer.tokens();
+            let next = app.refresh_as(&shop, &first.refresh).await;
+            got.push(first);
+            done.fetch_add(1, Ordering::Relaxed);
+            if next.status != 200 {
+                next.assert_ended("client_removed");
+                return got;
+            }
+            got.push(next.tokens());
+        }
+    }));
+    let removal = async {
+        until(async || done.load(Ordering::Relaxed) >= 6).await;
+        remove(&app, &shop).await
+    };
+    let (lanes, removed) = tokio::join!(lanes, removal);
+    assert!(removed.is_some_and(|ended| ended >= 6));
+    for tokens in lanes.into_iter().flatten() {
+        app.me(&tokens.access).await.assert_problem(401, "token_revoked");
+        app.refresh_as(&shop, &tokens.refresh).await.assert_ended("client_removed");
+    }
+}
+
 // The command line.
 
 #[tokio::test]
@@ -308,9 +340,7 @@ async fn clients_are_added_listed_and_removed_while_the_service_runs() {
     let removed = command(&["remove", &client.id]);
     assert_eq!(removed, json!({ "client_id": client.id, "sessions_ended": 1 }));
     app.refresh_as(&client, &tokens.refresh).await.assert_ended("client_removed");
-    if !ON_POSTGRES {
-        until(async || app.me(&tokens.access).await.status == 401).await;
-    }
+    until(async || app.me(&tokens.access).await.status == 401).await;
     command(&["remove", &service.id]);
     app.introspect(&service, &tokens.access).await.assert_oauth(401, "invalid_client");
     assert_eq!(command(&["list"]), json!([]));
@@ -333,6 +363,18 @@ async fn the_lines_for_people_say_the_same() {
     let removed = printed(&mut app.command(&["client", "remove", &service.id]));
     assert!(removed.contains(&service.id), "{removed}");
     assert_eq!(printed(&mut app.command(&["client", "list"])), "");
+}
+
+#[tokio::test]
+async fn a_client_can_be_added_before_the_first_start() {
+    let home = tempfile::tempdir().unwrap();
+    let added = ["client", "add", "--name", "Orders", "--json"];
+    let added: Value = serde_json::from_str(&printed(doorward(home.path()).args(added))).unwrap();
+    let service = Doorward::start(&mut doorward(home.path()));
+    let (id, secret) = (added["client_id"].as_str(), added["client_secret"].as_str());
+    let client = Client { id: id.unwrap().into(), secret: secret.unwrap().into() };
+    let call = service.call("POST", "/introspect").client(&client).form(&[("token", "x")]);
+    call.send().await.assert_status(200);
 }
 
 #[tokio::test]

@@ -7,20 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::app::ISSUER;
 use crate::support::client::Call;
-use crate::support::{Answer, Client, TestApp, User, id};
+use crate::support::{Answer, Client, TestApp, User, claims, id};
 
 const ENDPOINTS: [&str; 3] = ["/token", "/introspect", "/revoke"];
 
 /// A way to end a session.
 type End = fn(&User<'_>) -> Call;
-
-/// The claims of an access token.
-fn claims(token: &str) -> Value {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
-}
 
 fn form(app: &TestApp, path: &str, parameters: &[(&str, &str)]) -> Call {
     app.post(path).form(parameters)

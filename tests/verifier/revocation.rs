@@ -44,7 +44,7 @@ async fn the_name_of_somebody_else_revokes_nothing() {
         claims.sub.to_string(),
         claims.client_id.clone(),
         claims.sid.unwrap().to_string().to_uppercase(),
-        claims.sid.simple().to_string(),
+        claims.sid.unwrap().simple().to_string(),
         String::new(),
     ] {
         issuer.revoke(&id);

@@ -27,6 +27,15 @@ pub fn id(text: &str) -> Id {
     Id::from(uuid::Uuid::parse_str(text).unwrap())
 }
 
+/// The claims of an access token.
+#[track_caller]
+pub fn claims(token: &str) -> serde_json::Value {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).unwrap();
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
 /// Waits for what other threads are about to bring about, as long as anybody would.
 #[track_caller]
 pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
