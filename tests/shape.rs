@@ -21,7 +21,7 @@ const MAY_USE: &str = "
                      passwords tokens refresh_token keys revocations database clock secret
     http          -> accounts sessions clients keys revocations clock secret
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
-                     tokens::spelled_in_tokens
+                     tokens::spelled_in_tokens tokens::Claims
                      database::StoreError database::Database
     accounts      -> sessions clients
                      passwords tokens refresh_token keys revocations database clock secret
