@@ -71,6 +71,8 @@ pub struct Jwks {
     pub etag: String,
     /// How long it may be cached.
     pub max_age: Duration,
+    /// The names of the keys in it.
+    pub kids: Vec<String>,
 }
 
 /// The signing keys of this node. Clones share them.
@@ -157,7 +159,8 @@ impl Ring {
             .open(seal)?;
         let body = serde_json::json!({ "keys": published }).to_string();
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(body.as_bytes())[..16]));
-        let jwks = Arc::new(Jwks { body, etag, max_age: policy.jwks_max_age });
+        let kids = rows.iter().map(|row| row.kid.clone()).collect();
+        let jwks = Arc::new(Jwks { body, etag, max_age: policy.jwks_max_age, kids });
         Ok(Self { signing: Arc::new(signing), verifying, jwks })
     }
 }

@@ -23,7 +23,7 @@ const ANY_CLIENT: [&str; 3] = ["client_secret_basic", "client_secret_post", "non
 const CONFIDENTIAL_CLIENT: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
 pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpResponse {
-    let jwks = api.keys.jwks();
+    let jwks = api.sessions.key_set().await;
     let max_age = u32::try_from(jwks.max_age.as_secs()).unwrap_or(u32::MAX);
     let cache = CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(max_age)]);
     let known = is_known(&request, &jwks.etag);

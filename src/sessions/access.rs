@@ -1,10 +1,12 @@
 //! Who asks: an access token, checked without I/O.
 
+use std::sync::Arc;
+
 use super::Sessions;
 use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
-use crate::keys::Lookup;
+use crate::keys::{Jwks, Lookup};
 use crate::revocations::Standing;
 use crate::tokens::{self, Claims, TokenError};
 
@@ -79,12 +81,27 @@ impl Sessions {
         }
     }
 
+    /// The published keys. When one of them has just been given up, they are read again first: who
+    /// hears of that asks at once for the key in its place.
+    pub async fn key_set(&self) -> Arc<Jwks> {
+        let jwks = self.keys.jwks();
+        if jwks.kids.iter().any(|kid| self.is_given_up(kid)) {
+            // What fails is in the log; the keys stay as they were, and are tried again.
+            let _ = self.keys.maintain().await;
+            return self.keys.jwks();
+        }
+        jwks
+    }
+
+    /// Whether a key was taken out of use with all that it signed. It may be in the ring for a
+    /// moment yet.
+    fn is_given_up(&self, kid: &str) -> bool {
+        tokens::id_of_kid(kid).is_some_and(|id| self.revocations.lists(id.into()))
+    }
+
     fn believe_by_known_keys(&self, token: &str) -> Result<Claims, TokenError> {
         let now = self.clock.now();
-        // A key that was given up is on the list, though it may be in the ring for a moment yet.
-        let is_listed =
-            |kid: &str| tokens::id_of_kid(kid).is_some_and(|id| self.revocations.lists(id.into()));
-        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !is_listed(kid));
+        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_given_up(kid));
         let claims = tokens::verify(token, key, &self.policy.expected, now)?;
         // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
         // longer one must not outlive it.

@@ -19,6 +19,7 @@ async fn every_declared_answer_of_every_operation_is_given() {
     refused_values(&app).await;
     refused_tokens(&app).await;
     oauth(&app).await;
+    feed(&app).await;
     refused_pages().await;
     too_many_requests().await;
     a_service_in_trouble(&app).await;
@@ -116,6 +117,15 @@ async fn oauth(app: &TestApp) {
         let refused = app.post(path).client(&stranger).form(&[(name, value)]).send().await;
         refused.assert_oauth(401, "invalid_client");
     }
+}
+
+async fn feed(app: &TestApp) {
+    let service = app.service(&[]).await;
+    app.get("/revocations").send().await.assert_problem(401, "invalid_client");
+    let list = app.get("/revocations").client(&service).send().await.assert_status(200);
+    let tag = list.header("etag").unwrap();
+    let again = app.get("/revocations").client(&service).header("if-none-match", tag).send().await;
+    again.assert_status(304);
 }
 
 async fn refused_pages() {
@@ -222,6 +232,8 @@ async fn a_service_in_trouble(app: &TestApp) {
     }));
     has_begun.recv().await;
     stale.get("/readyz").send().await.assert_problem(503, "not_ready");
+    let list = stale.get("/revocations").client(&service).send().await;
+    list.assert_problem(503, "unavailable");
     drop(release);
     busy.await.unwrap().unwrap();
 }

@@ -10,6 +10,7 @@ mod cookies;
 mod crash;
 mod data;
 mod faults;
+mod feed;
 mod gateway;
 mod http;
 mod interop;

@@ -19,6 +19,8 @@ mod cookies;
 mod crash;
 #[path = "../api/data.rs"]
 mod data;
+#[path = "../api/feed.rs"]
+mod feed;
 #[path = "../api/http.rs"]
 mod http;
 #[path = "../api/keys.rs"]
