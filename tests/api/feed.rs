@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorward::clock::Clock;
 use doorward::database::Id;
 use doorward::revocations::feed::News;
 use doorward::verifier::{Verifier, VerifyError};
@@ -11,6 +12,7 @@ use reqwest::Response;
 use serde_json::Value;
 
 use crate::keys::{give_up, kid_of};
+use crate::support::postgres::number_of;
 use crate::support::{Client, TestApp, claims, until};
 
 #[tokio::test]
@@ -217,6 +219,44 @@ async fn a_services_own_token_ends_with_the_service() {
     app.db().write(move |tx| revocations.revoke(tx, client, now)).await.unwrap();
     until(async || verifier.verify(token).is_err()).await;
     assert_eq!(verifier.verify(token), Err(VerifyError::Revoked));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscribed_verifier_hears_of_every_logout_in_time() {
+    let app = TestApp::with(|config| config.public_url = String::new()).await;
+    let verifier = verifier(&app).await;
+    log_out_and_be_heard("the same node's", &app, &verifier).await;
+}
+
+/// Within which a subscriber knows of a logout, on a machine that is busy with other tests.
+const HEARD: Duration = Duration::from_secs(4);
+
+/// Logs out again and again, 40 times or as often as `DOORWARD_TEST_LOGOUTS` says. A verifier must
+/// refuse in time, and go on refusing.
+pub async fn log_out_and_be_heard(whose: &str, app: &TestApp, verifier: &Verifier) {
+    let clock = Clock::system();
+    let user = app.signed_up().await;
+    let (mut took, mut gone) = (Vec::new(), Vec::new());
+    for _ in 0..number_of("DOORWARD_TEST_LOGOUTS").unwrap_or(40) {
+        let tokens = user.another_session().await;
+        verifier.verify_or_refetch(&tokens.access).await.unwrap();
+        app.post("/logout").bearer(&tokens.access).send().await.assert_status(204);
+        let acknowledged = clock.monotonic();
+        until(async || verifier.verify(&tokens.access).is_err()).await;
+        took.push(clock.monotonic() - acknowledged);
+        gone.push(tokens);
+    }
+    for tokens in &gone {
+        assert_eq!(verifier.verify(&tokens.access), Err(VerifyError::Revoked));
+    }
+    took.sort();
+    let (half, nearly_all, most) =
+        (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
+    println!(
+        "{whose} verifier: {} logouts, p50 {half:.1?}, p99 {nearly_all:.1?}, at most {most:.1?}",
+        took.len()
+    );
+    assert!(most < HEARD, "{most:?}");
 }
 
 /// A verifier that follows this node, and knows all that there is.

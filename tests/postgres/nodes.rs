@@ -13,6 +13,7 @@ use doorward::sessions::access::AccessError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::feed::{log_out_and_be_heard, verifier};
 use crate::keys::{give_up, kid_of};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::{Cluster, number_of};
@@ -42,6 +43,15 @@ async fn a_logout_on_one_node_is_known_to_the_other_without_notifications() {
     let one = TestApp::with(reload).await;
     let other = one.another_node_with(reload).await;
     log_out_and_wait("reloaded", &one, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verifier_that_follows_one_node_hears_of_logouts_on_another() {
+    let followed = TestApp::with(|config| config.public_url = String::new()).await;
+    let issuer = followed.api.issuer.clone();
+    let other = followed.another_node_with(|config| config.public_url = issuer).await;
+    let verifier = verifier(&followed).await;
+    log_out_and_be_heard("another node's", &other, &verifier).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
