@@ -7,6 +7,7 @@ use doorward::clock::Timestamp;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
+use crate::support::binary::{Doorward, printed, run, unlimited};
 use crate::support::client::PASSWORD;
 use crate::support::{Answer, TestApp, until};
 
@@ -72,6 +73,50 @@ async fn the_next_key_takes_the_place_of_one_that_was_given_up() {
     let user = app.signed_up().await;
     let next = app.api.keys.rotate().await.unwrap().kid;
     assert_eq!(give_up(&app, &kid_of(&user.tokens.access)).await, Some(next));
+}
+
+#[tokio::test]
+async fn the_commands_work_while_the_service_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(&mut unlimited(home.path()));
+    let key = |arguments: &[&str]| {
+        printed(unlimited(home.path()).arg("key").args(arguments).arg("--json"))
+    };
+    let json = |arguments: &[&str]| serde_json::from_str::<Value>(&key(arguments)).unwrap();
+    let states = || -> Vec<(String, String)> {
+        let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+        let keys = json(&["list"]);
+        keys.as_array().unwrap().iter().map(|key| (text(key, "state"), text(key, "kid"))).collect()
+    };
+    service.register("ada@example.com", PASSWORD).await.unwrap().assert_status(201);
+    let tokens = service.log_in("ada@example.com", PASSWORD).await.unwrap().tokens();
+    let kid = kid_of(&tokens.access);
+    assert_eq!(states(), [("active".into(), kid.clone())]);
+
+    // In order: a successor is published, and the key goes on to sign meanwhile.
+    let next = json(&["retire", &kid])["kid"].as_str().unwrap().to_owned();
+    assert_eq!(states(), [("next".into(), next.clone()), ("active".into(), kid.clone())]);
+    assert_eq!(json(&["rotate"])["kid"], *next);
+    json(&["retire", &next]);
+    assert_eq!(states(), [("active".into(), kid.clone())]);
+    service.me(&tokens.access).await.unwrap().assert_status(200);
+
+    // At once.
+    let signing = json(&["retire", "--now", &kid])["signing"].as_str().unwrap().to_owned();
+    assert_eq!(states(), [("active".into(), signing.clone())]);
+    until(async || service.me(&tokens.access).await.unwrap().status == 401).await;
+    let again = service.refresh(&tokens.refresh, "a-key-of-the-tests-own").await.unwrap().tokens();
+    until(async || {
+        let fresh = service.log_in("ada@example.com", PASSWORD).await.unwrap().tokens();
+        kid_of(&fresh.access) == signing
+    })
+    .await;
+    let again = service.refresh(&again.refresh, "another-key-of-theirs").await.unwrap().tokens();
+    service.me(&again.access).await.unwrap().assert_status(200);
+
+    let refused = run(unlimited(home.path()).args(["key", "retire", "--now", "no-such-key"]));
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains("`doorward key list` shows"), "{}", refused.stderr);
 }
 
 /// Gives a key up as the command does, and answers the one that signs then.
