@@ -46,6 +46,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 type Readers = r2d2::Pool<Manager>;
 
+tokio::task_local! {
+    /// How long the request that this task works on has waited for PostgreSQL.
+    static WAITED: Cell<Duration>;
+}
+
+/// Works on one request: all its units of work together wait no longer for a database that does not
+/// answer than one alone may.
+pub async fn for_one_request<F: Future>(request: F) -> F::Output {
+    WAITED.scope(Cell::new(Duration::ZERO), request).await
+}
+
 /// Where the data is and how to reach it.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {

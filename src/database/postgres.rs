@@ -5,6 +5,7 @@
 //! runs on a thread of its own, and whoever waits for it gives up in time; the pool that it came
 //! from is then left to itself, and a new one takes its place.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,11 +16,11 @@ use diesel::r2d2::ManageConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{QueryResult, r2d2};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::Manager;
 use super::{
-    AnyConnection, Hook, PATIENCE, StoreError, Tx, classify, guarded, in_span, unavailable,
+    AnyConnection, Hook, PATIENCE, StoreError, Tx, WAITED, classify, guarded, in_span, unavailable,
 };
 
 /// How often a unit that PostgreSQL asked to try again is tried.
@@ -98,8 +99,15 @@ impl Postgres {
             });
             tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
         };
-        timeout(self.deadline, finished).await.unwrap_or_else(|_| {
-            self.give_up(&pool);
+        let waited = WAITED.try_with(Cell::get).unwrap_or_default();
+        let began = Instant::now();
+        let result = timeout(self.deadline.saturating_sub(waited), finished).await;
+        let _ = WAITED.try_with(|total| total.set(waited + began.elapsed()));
+        result.unwrap_or_else(|_| {
+            // One that had little time left says nothing about the connections.
+            if began.elapsed() >= self.deadline {
+                self.give_up(&pool);
+            }
             Err(unavailable(&"no answer in time"))
         })
     }

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::HttpSettings;
 use super::caller::ClientAddress;
 use super::problem::{Code, Form, Problem};
+use crate::database::for_one_request;
 
 /// The header that names a request in answers and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -90,7 +91,7 @@ pub async fn door(
         // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.
         request.head_mut().method = Method::GET;
     }
-    let outcome = pass(request, next).instrument(span.clone()).await;
+    let outcome = for_one_request(pass(request, next)).instrument(span.clone()).await;
     let (request, response) = match outcome {
         Ok(answer) => {
             let (request, response) = answer.into_parts();

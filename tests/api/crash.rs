@@ -144,6 +144,9 @@ async fn load_until_killed(service: &Doorward, chains: &mut [Chain], round: usiz
         for count in 0.. {
             let email = format!("r{round}c{client}n{count}@example.com");
             let Ok(answer) = service.register(&email, PASSWORD).await else { break };
+            if answer.status == 503 {
+                continue;
+            }
             answer.assert_status(201);
             note(&|seen| seen.registered.push(email.clone()));
         }
@@ -200,8 +203,15 @@ impl Chain {
     }
 }
 
+/// A login; whoever is told to come again later does.
 async fn log_in(service: &Doorward, email: &str) -> reqwest::Result<Tokens> {
-    Ok(service.log_in(email, PASSWORD).await?.tokens())
+    loop {
+        let answer = service.log_in(email, PASSWORD).await?;
+        if answer.status != 503 {
+            return Ok(answer.tokens());
+        }
+        assert_eq!(answer.body["transient"], true, "{}", answer.text);
+    }
 }
 
 fn new_key() -> String {

@@ -147,13 +147,8 @@ async fn a_subscriber_that_reads_too_slowly_is_cut_and_nobody_waits_for_it() {
     }
     let mut anew = revocations.subscribe(Some(&slow.place()));
     let mut all = BTreeSet::new();
-    loop {
-        match anew.next().await.unwrap() {
-            News::Listed(entries) | News::Revoked(entries) => {
-                all.extend(entries.iter().map(|entry| entry.id));
-            }
-            News::Current(_) => break,
-        }
+    while let News::Listed(entries) | News::Revoked(entries) = anew.next().await.unwrap() {
+        all.extend(entries.iter().map(|entry| entry.id));
     }
     assert_eq!(all.len(), 11_000);
 }
@@ -332,6 +327,7 @@ impl Stream {
     async fn next(&mut self) -> Event {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
                 let field = |name: &str| {
                     let line = event.lines().find_map(|line| line.strip_prefix(name));
                     line.map(|value| value.trim_start().to_owned())
@@ -341,7 +337,7 @@ impl Stream {
                     id: field("id:"),
                     data: serde_json::from_str(&field("data:").unwrap()).unwrap(),
                 };
-                self.text = rest.to_owned();
+                self.text = rest;
                 return event;
             }
             let chunk = self.response.chunk().await.unwrap().expect("the stream goes on");
