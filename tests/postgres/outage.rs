@@ -4,8 +4,8 @@
 //! try again; nothing that was acknowledged is lost, nothing that was revoked is accepted; and soon
 //! after the database is back, so is the service.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
@@ -80,12 +80,16 @@ async fn a_database_too_slow_to_answer_is_given_up_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
-    let mut cluster = Cluster::start(&[]);
-    let app = TestApp::on_database(cluster.empty_database(), strict).await;
+    let cluster = Arc::new(Mutex::new(Cluster::start(&[])));
+    let url = cluster.lock().unwrap().empty_database();
+    let app = TestApp::on_database(url, strict).await;
     let outage = async || {
-        cluster.crash();
+        // Beside the clients, who go on meanwhile.
+        let own = Arc::clone(&cluster);
+        tokio::task::spawn_blocking(move || own.lock().unwrap().crash()).await.unwrap();
         lasts().await;
-        cluster.start_again();
+        let own = Arc::clone(&cluster);
+        tokio::task::spawn_blocking(move || own.lock().unwrap().start_again()).await.unwrap();
     };
     survives("crashed", &app, outage).await;
 }
@@ -93,17 +97,21 @@ async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_synchronous_standby_costs_nothing_that_was_acknowledged() {
     let mut primary = Cluster::start(&["synchronous_standby_names=*", "wal_level=replica"]);
-    let standby = primary.standby();
+    let standby = Arc::new(primary.standby());
     let direct = primary.empty_database();
     let both = direct.replace(
         &format!("127.0.0.1:{}", primary.port),
         &format!("127.0.0.1:{},127.0.0.1:{}", primary.port, standby.port),
     );
     let app = TestApp::on_database(both, strict).await;
+    let primary = Arc::new(Mutex::new(primary));
     let outage = async || {
-        primary.crash();
+        let own = Arc::clone(&primary);
+        tokio::task::spawn_blocking(move || own.lock().unwrap().crash()).await.unwrap();
         lasts().await;
-        standby.query("postgres", "SELECT pg_promote()");
+        let own = Arc::clone(&standby);
+        let promote = move || own.query("postgres", "SELECT pg_promote()");
+        tokio::task::spawn_blocking(promote).await.unwrap();
     };
     survives("failed over", &app, outage).await;
 }
