@@ -389,7 +389,7 @@ async fn a_good_login_brings_a_hash_of_another_cost_up_to_date() {
         (user.id.clone(), user.email.clone(), user.tokens.clone())
     };
     let before = password_hash(&app, &id).await;
-    assert!(before.contains("m=19456,t=2,p=1"), "{before}");
+    assert!(before.contains("m=256,t=2,p=1"), "{before}");
 
     let app = app.restart_with(|config| config.passwords.iterations = 3).await;
     app.log_in(&email, "not my password at all").await.assert_status(401);
@@ -399,7 +399,7 @@ async fn a_good_login_brings_a_hash_of_another_cost_up_to_date() {
 
     app.log_in(&email, PASSWORD).await.assert_status(200);
     let upgraded = password_hash(&app, &id).await;
-    assert!(upgraded.contains("m=19456,t=3,p=1"), "{upgraded}");
+    assert!(upgraded.contains("m=256,t=3,p=1"), "{upgraded}");
     app.log_in(&email, PASSWORD).await.assert_status(200);
     assert_eq!(password_hash(&app, &id).await, upgraded, "once is enough");
     app.log_in(&email, "not my password at all").await.assert_status(401);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use crate::support::app::COSTLY_KIB;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, until};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -284,6 +285,7 @@ async fn the_owner_gets_in_while_strangers_guesses_are_still_being_hashed() {
     let app = TestApp::with(|config| {
         under_attack(config);
         patient(config);
+        config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
     })
     .await;
@@ -477,6 +479,7 @@ async fn a_change_of_password_that_is_right_spends_nothing() {
 async fn a_client_that_hangs_up_frees_nothing() {
     let app = TestApp::with(|config| {
         patient(config);
+        config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.limits.failed_logins_per_address = 5;
     })
@@ -514,6 +517,7 @@ async fn a_client_that_hangs_up_frees_nothing() {
 async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
     const LOGINS: usize = 20;
     let app = TestApp::with(|config| {
+        config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 2;
         config.passwords.queue_deadline = Duration::from_secs(10);
@@ -550,6 +554,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
 #[tokio::test]
 async fn every_door_that_hashes_refuses_what_it_has_no_time_for() {
     let app = TestApp::with(|config| {
+        config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 1;
         config.passwords.queue_deadline = Duration::from_secs(10);

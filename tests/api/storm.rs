@@ -8,6 +8,7 @@ use doorward::clock::Clock;
 use futures_util::future::join_all;
 
 use crate::support::TestApp;
+use crate::support::app::COSTLY_KIB;
 use crate::support::client::PASSWORD;
 
 const CLIENTS: usize = 50;
@@ -23,6 +24,7 @@ const LOOSELY: Duration = Duration::from_secs(1);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
     let app = TestApp::with(|config| {
+        config.passwords.memory_kib = COSTLY_KIB;
         config.workers = 0;
         // Every refresh rotates, and so is written.
         config.sessions.retry_window = Duration::ZERO;
@@ -90,6 +92,7 @@ async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_finds_the_queue_full_is_told_at_once_and_who_waits_in_it_is_served() {
     let app = TestApp::with(|config| {
+        config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 4;
         // Those in the queue are served however slow the machine is.
@@ -114,6 +117,7 @@ async fn who_finds_the_queue_full_is_told_at_once_and_who_waits_in_it_is_served(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_hangs_up_frees_no_place_and_breaks_nothing() {
     let app = TestApp::with(|config| {
+        config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 4;
     })

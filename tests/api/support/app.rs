@@ -24,6 +24,12 @@ use super::postgres::{Cluster, ON_POSTGRES};
 /// another port.
 pub const ISSUER: &str = "http://doorward.test";
 
+/// Argon2's memory in the tests, in KiB; its passes are as by default.
+pub const CHEAP_KIB: u32 = 256;
+
+/// As much as by default, for tests in which hashes have to take their time.
+pub const COSTLY_KIB: u32 = 19_456;
+
 /// The master secret of the services on PostgreSQL, whose nodes share it.
 pub const SECRET: &str = "lxL5sPGEfU4zbzzvNW34JHaRPmEyPOzEr7ASqrTn6Rs";
 
@@ -113,6 +119,9 @@ impl TestApp {
             shutdown_timeout: Duration::ZERO,
             ..Config::default()
         };
+        // A hash that costs next to nothing: half of the tests' time would be theirs. Tests about
+        // hashing set what they are about.
+        config.passwords.memory_kib = CHEAP_KIB;
         config.database.pool_size = 4;
         config.limits.login_burst = 100_000;
         config.limits.register_burst = 100_000;
