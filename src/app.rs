@@ -3,6 +3,7 @@
 //! The same [`App::build`] serves production and the tests, which bring a clock of their own and
 //! listen on port 0.
 
+mod beside;
 pub mod data;
 pub mod operate;
 mod policies;
@@ -22,6 +23,9 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::from_fn;
 use actix_web::web;
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use url::Url;
 
 use crate::accounts::Accounts;
 use crate::accounts::budget::LoginBudget;
@@ -32,7 +36,8 @@ use crate::database::{Database, OpenError, StoreError};
 use crate::http::cors::ClientOrigins;
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
-use crate::http::{self, Api, HttpSettings, Limits, door};
+use crate::http::tls::{Tls, TlsError};
+use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
 use crate::keys::{Keys, KeysError};
 use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
@@ -40,6 +45,7 @@ use crate::revocations::Revocations;
 use crate::secret::Purpose;
 use crate::sessions::Sessions;
 
+use beside::Beside;
 use tasks::Tasks;
 
 /// How often a port in use is tried again, and how long between.
@@ -66,6 +72,12 @@ pub enum StartError {
         "cannot listen on {0}: {1}; stop what uses that port, or choose another address with --listen"
     )]
     Listen(SocketAddr, io::Error),
+    /// An address beside it is taken or not this machine's.
+    #[error("{0}: cannot listen on {1}: {2}; stop what uses that port, or choose another address")]
+    ListenBeside(&'static str, SocketAddr, io::Error),
+    /// The certificate cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -87,6 +99,7 @@ pub struct App {
     address: SocketAddr,
     api: Api,
     running: Running,
+    redirect: Option<Beside>,
     tasks: Tasks,
 }
 
@@ -106,11 +119,23 @@ pub fn run(config: &Config) -> Result<(), StartError> {
                 "nobody can reach the issuer under this name; set public_url"
             );
         }
+        if is_exposed(config, app.address) {
+            tracing::warn!(
+                address = %app.address,
+                "passwords and tokens travel unencrypted; set tls.cert and tls.key, or put a proxy \
+                 with TLS in front and name it in trusted_proxies"
+            );
+        }
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
         Ok(app.run(stop).await?)
     })
+}
+
+/// Whether plain http is spoken to more than this machine and a proxy in front.
+fn is_exposed(config: &Config, address: SocketAddr) -> bool {
+    !config.has_tls() && !address.ip().is_loopback() && config.trusted_proxies.is_empty()
 }
 
 impl App {
@@ -119,6 +144,8 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub async fn build(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        let tls = policies::tls_files(config).map(|files| Tls::load(files, clock.now()));
+        let tls = tls.transpose()?;
         let listener =
             bind(config.listen).await.map_err(|e| StartError::Listen(config.listen, e))?;
         let address = listener.local_addr()?;
@@ -194,12 +221,17 @@ impl App {
             client_failures,
             issuer,
         };
-        let running = listen(listener, config, &settings, &api, &limits, &origins)?;
+        let running = listen(listener, config, &settings, &api, &limits, &origins, tls.clone())?;
+        let redirect = match config.tls.redirect_from {
+            Some(from) => Some(show_the_way(from, &api.issuer).await?),
+            None => None,
+        };
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
             (policies::token_life(config), policies::follow_by(config));
-        let tasks = Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by };
-        Ok(Self { address, api, running, tasks })
+        let tasks =
+            Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by, tls };
+        Ok(Self { address, api, running, redirect, tasks })
     }
 
     /// Where it listens.
@@ -219,10 +251,17 @@ impl App {
     /// # Errors
     /// Whatever ended the server before.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { running, tasks, api, .. } = self;
+        let Self { running, redirect, tasks, api, .. } = self;
         let watch = api.db.watch().map_err(io::Error::other)?;
+        let (alive, gone) = watch::channel(());
+        let serve = async {
+            let result = running.until(stop).await;
+            drop(alive);
+            result
+        };
+        let beside = join_all(redirect.into_iter().map(|beside| beside.until(gone.clone())));
         tokio::select! {
-            result = running.until(stop) => result,
+            (result, _) = async { tokio::join!(serve, beside) } => result,
             () = tasks.run(watch) => Ok(()),
         }
     }
@@ -241,6 +280,17 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
+/// Listens for plain http, and shows the way to the issuer's origin.
+async fn show_the_way(from: SocketAddr, issuer: &str) -> Result<Beside, StartError> {
+    let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
+    let home = web::Data::new(redirect::Home(origin.unwrap_or_else(|_| issuer.to_owned())));
+    let routes = move |config: &mut web::ServiceConfig| {
+        config.app_data(home.clone());
+        redirect::routes(config);
+    };
+    Beside::listen("tls.redirect_from", from, routes).await
+}
+
 fn listen(
     listener: TcpListener,
     config: &Config,
@@ -248,6 +298,7 @@ fn listen(
     api: &Api,
     limits: &Limits,
     client_origins: &ClientOrigins,
+    tls: Option<Tls>,
 ) -> io::Result<Running> {
     // Long enough for a body that comes at the last moment and the answer to it.
     let silence = SILENCE.min(2 * config.limits.request_timeout);
@@ -260,6 +311,7 @@ fn listen(
         drain: Duration::from_secs(1),
         finish: config.shutdown_timeout,
         draining: Arc::clone(&settings.draining),
+        tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
     let (origins, client_origins) = (config.cors.origins.clone(), client_origins.clone());

@@ -63,7 +63,9 @@ fn main() -> ExitCode {
             // Nobody may be there to read it.
             let _ = writeln!(io::stderr(), "doorward: {}", one_line(&error.to_string()));
             // 2 says that a restart cannot help.
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            let is_final = error.is::<ConfigError>()
+                || matches!(error.downcast_ref(), Some(StartError::Tls(_)));
+            ExitCode::from(if is_final { 2 } else { 1 })
         }
     }
 }

@@ -47,6 +47,9 @@ const LIVES_IN: &str = "
     actix_cors        -> http app
     actix_governor    -> http app
     cookie            -> http app
+    rustls            -> http
+    tokio_rustls      -> http
+    x509_parser       -> http
     diesel            -> database revocations keys accounts sessions clients
     diesel_migrations -> database
     r2d2              -> database

@@ -23,4 +23,5 @@ mod refresh;
 mod start;
 mod storm;
 mod support;
+mod tls;
 mod tokens;
