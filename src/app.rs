@@ -8,6 +8,7 @@ pub mod data;
 pub mod operate;
 mod policies;
 mod tasks;
+mod watch;
 mod welcome;
 
 use std::io;
@@ -24,7 +25,6 @@ use actix_web::http::header::{
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use futures_util::future::join_all;
-use tokio::sync::watch;
 use url::Url;
 
 use crate::accounts::Accounts;
@@ -39,6 +39,7 @@ use crate::http::server::{self, Running, ServerSettings};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
 use crate::keys::{Keys, KeysError};
+use crate::metrics::Requests;
 use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
 use crate::revocations::Revocations;
@@ -47,6 +48,7 @@ use crate::sessions::Sessions;
 
 use beside::Beside;
 use tasks::Tasks;
+use watch::{Counted, Watched};
 
 /// How often a port in use is tried again, and how long between.
 const BIND_ATTEMPTS: u32 = 10;
@@ -99,7 +101,7 @@ pub struct App {
     address: SocketAddr,
     api: Api,
     running: Running,
-    redirect: Option<Beside>,
+    beside: Vec<Beside>,
     tasks: Tasks,
 }
 
@@ -195,6 +197,7 @@ impl App {
             cookies: policies::cookie_policy(config, &issuer),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
+            requests: config.metrics.enabled.then(Requests::default),
         });
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
         let by_address = |per_minute, burst| {
@@ -222,16 +225,31 @@ impl App {
             issuer,
         };
         let running = listen(listener, config, &settings, &api, &limits, &origins, tls.clone())?;
-        let redirect = match config.tls.redirect_from {
-            Some(from) => Some(show_the_way(from, &api.issuer).await?),
-            None => None,
-        };
+        let mut beside = Vec::new();
+        if let Some(from) = config.tls.redirect_from {
+            beside.push(show_the_way(from, &api.issuer).await?);
+        }
+        let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
+        if let (Some(requests), Some(counted)) = (settings.requests.clone(), counted.clone()) {
+            let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
+            let routes = watch::routes(Watched { api, limits, requests, counted, tls });
+            beside.push(Beside::listen("metrics.listen", config.metrics.listen, routes).await?);
+        }
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
             (policies::token_life(config), policies::follow_by(config));
-        let tasks =
-            Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by, tls };
-        Ok(Self { address, api, running, redirect, tasks })
+        let tasks = Tasks {
+            api: all,
+            budget,
+            limits,
+            origins,
+            clock,
+            longest_token,
+            follow_by,
+            tls,
+            counted,
+        };
+        Ok(Self { address, api, running, beside, tasks })
     }
 
     /// Where it listens.
@@ -251,15 +269,15 @@ impl App {
     /// # Errors
     /// Whatever ended the server before.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { running, redirect, tasks, api, .. } = self;
+        let Self { running, beside, tasks, api, .. } = self;
         let watch = api.db.watch().map_err(io::Error::other)?;
-        let (alive, gone) = watch::channel(());
+        let (alive, gone) = tokio::sync::watch::channel(());
         let serve = async {
             let result = running.until(stop).await;
             drop(alive);
             result
         };
-        let beside = join_all(redirect.into_iter().map(|beside| beside.until(gone.clone())));
+        let beside = join_all(beside.into_iter().map(|one| one.until(gone.clone())));
         tokio::select! {
             (result, _) = async { tokio::join!(serve, beside) } => result,
             () = tasks.run(watch) => Ok(()),

@@ -37,8 +37,8 @@ use serde::de::value::StrDeserializer;
 
 pub use master::MasterSecrets;
 pub use settings::{
-    Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Passwords, Revocations,
-    SameSite, Sessions, Tls, Tokens, WhenStale,
+    Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Metrics, Passwords,
+    Revocations, SameSite, Sessions, Tls, Tokens, WhenStale,
 };
 
 use crate::database::DatabaseUrl;

@@ -9,6 +9,7 @@
 pub mod access;
 mod ending;
 pub mod machines;
+pub mod outcome;
 pub mod presented;
 pub mod refresh;
 pub mod rotation;
@@ -24,6 +25,7 @@ use crate::clients::{self, Terms, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
+use crate::metrics::Tally;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
@@ -32,6 +34,7 @@ use crate::tokens::{Claims, Expected, TokenId};
 pub use ending::{LogOutError, Scope, end_every_session};
 
 use ending::end_one;
+use outcome::RefreshOutcome;
 use rotation::EndReason;
 use rows::NewSession;
 
@@ -81,6 +84,7 @@ pub struct Sessions {
     revocations: Revocations,
     tags: TagKeys,
     policy: SessionPolicy,
+    refreshes: Tally<RefreshOutcome>,
 }
 
 /// Whose session it is, as far as its tokens say.
@@ -186,7 +190,7 @@ impl Tokens {
 impl Sessions {
     /// Puts the parts together.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         db: Database,
         clock: Clock,
         keys: Keys,
@@ -194,7 +198,7 @@ impl Sessions {
         tags: TagKeys,
         policy: SessionPolicy,
     ) -> Self {
-        Self { db, clock, keys, revocations, tags, policy }
+        Self { db, clock, keys, revocations, tags, policy, refreshes: Tally::default() }
     }
 
     /// Starts a session of a public client in the caller's unit of work, which has locked the

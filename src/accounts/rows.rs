@@ -210,6 +210,11 @@ pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) ->
     diesel::update(open).set(users::disabled_at.eq(now)).execute(connection).map(|rows| rows == 1)
 }
 
+/// How many accounts are open.
+pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
+    users::table.filter(users::closed_at.is_null()).count().get_result(connection)
+}
+
 /// Deletes closed accounts that no session points to any more.
 pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize> {
     let remembered = sessions::table.filter(sessions::user_id.eq(users::id));

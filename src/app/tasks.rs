@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::watch::Counted;
 use crate::accounts::budget::LoginBudget;
 use crate::clock::Clock;
 use crate::database::{FileWatch, Watch};
@@ -39,6 +40,7 @@ pub(super) struct Tasks {
     pub longest_token: Duration,
     pub follow_by: FollowBy,
     pub tls: Option<Tls>,
+    pub counted: Option<Arc<Counted>>,
 }
 
 impl Tasks {
@@ -50,6 +52,7 @@ impl Tasks {
             self.maintain(),
             self.replace_revoked_key(),
             self.follow_certificate(),
+            self.count(),
             self.purge()
         );
     }
@@ -119,6 +122,13 @@ impl Tasks {
             tick.tick().await;
             let now = self.clock.now();
             let _ = tokio::task::spawn_blocking(move || tls.look(now)).await;
+        }
+    }
+
+    /// Counts rows for whoever watches.
+    async fn count(&self) {
+        if let Some(counted) = &self.counted {
+            counted.keep(&self.api).await;
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Config {
     pub cors: Cors,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
     pub cookies: Cookies,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
     /// The database's connections.
     pub database: Database,
 }
@@ -99,6 +101,7 @@ impl Default for Config {
             revocations: Revocations::default(),
             cors: Cors::default(),
             cookies: Cookies::default(),
+            metrics: Metrics::default(),
             database: Database::default(),
         }
     }
@@ -400,6 +403,22 @@ pub enum SameSite {
     Strict,
     /// From everywhere.
     None,
+}
+
+/// Numbers for Prometheus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether `/metrics` is served, over plain http on an address of its own.
+    pub enabled: bool,
+    /// That address and port. Whoever can reach it can read how busy this node is, and no more.
+    pub listen: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: false, listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
 }
 
 /// The database's connections.

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod login;
 mod logout;
+mod metrics;
 mod oauth;
 mod readme;
 mod refresh;

@@ -390,17 +390,25 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
     let says = |text: &str, parts: &[&str]| {
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     };
-    let nowhere = refused(&|it| drop(it.env("DOORWARD_TLS__CERT", "nowhere.pem")));
+    let nowhere = refused(&|it| {
+        it.env("DOORWARD_TLS__CERT", "nowhere.pem");
+    });
     says(&nowhere, &["tls.cert: nowhere.pem cannot be read", "name a file"]);
-    let lonely = refused(&|it| drop(it.env_remove("DOORWARD_TLS__KEY")));
+    let lonely = refused(&|it| {
+        it.env_remove("DOORWARD_TLS__KEY");
+    });
     says(&lonely, &["tls.key", "tls.cert is given without it", "name both"]);
-    let plain = refused(&|it| drop(it.env("DOORWARD_PUBLIC_URL", "http://login.example.com")));
+    let plain = refused(&|it| {
+        it.env("DOORWARD_PUBLIC_URL", "http://login.example.com");
+    });
     says(&plain, &["public_url", "https"]);
     let swapped = refused(&|it| {
         it.env("DOORWARD_TLS__CERT", files.key()).env("DOORWARD_TLS__KEY", files.cert());
     });
     says(&swapped, &["tls.cert: there is no certificate in", "key.pem", "write it in PEM"]);
-    let no_key = refused(&|it| drop(it.env("DOORWARD_TLS__KEY", files.cert())));
+    let no_key = refused(&|it| {
+        it.env("DOORWARD_TLS__KEY", files.cert());
+    });
     says(&no_key, &["tls.key: there is no private key in", "cert.pem"]);
     fs::write(files.key(), pair(|_| {}).1).unwrap();
     says(&refused(&|_| {}), &["tls.key", "is not that of the first certificate", "made together"]);
@@ -433,7 +441,9 @@ fn the_log_warns_of_what_is_served_all_the_same() {
         log_of(&mut command)
     };
     assert!(plain(&|_| {}).contains("travel unencrypted"));
-    let behind = plain(&|it| drop(it.env("DOORWARD_TRUSTED_PROXIES", "10.0.0.1")));
+    let behind = plain(&|it| {
+        it.env("DOORWARD_TRUSTED_PROXIES", "10.0.0.1");
+    });
     assert!(!behind.contains("travel unencrypted"));
 }
 
