@@ -8,6 +8,7 @@
 
 pub mod budget;
 mod email;
+pub mod operate;
 pub mod outcome;
 mod rows;
 
@@ -30,8 +31,8 @@ use crate::sessions::{Device, Holder, IssueError, Sessions, Tokens};
 use budget::{LoginBudget, Origin, Place, Taken};
 pub use email::{Email, InvalidEmail};
 use outcome::LoginOutcome;
-pub use rows::Account;
 use rows::Credentials;
+pub use rows::{Account, Person};
 
 /// When to try again to log in while many are at it for the same account: a hash takes less.
 const SOON: Duration = Duration::from_secs(1);
@@ -303,11 +304,7 @@ impl Accounts {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let disabled = rows::disable(tx.connection(), user, now)?;
-                if disabled {
-                    this.sessions.end_all(tx, user, None, EndReason::AccountDisabled, now)?;
-                }
-                Ok(disabled)
+                Ok(operate::disable(this.sessions.revocations(), tx, user, now)?.changed)
             })
             .await
     }

@@ -31,7 +31,7 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use ending::{LogOutError, Scope, end_every_session};
+pub use ending::{LogOutError, Scope, count_of, end_every_session, end_sessions_of};
 
 use ending::end_one;
 use outcome::RefreshOutcome;
@@ -254,6 +254,11 @@ impl Sessions {
     /// Whatever the database says; not found, when there is no such session.
     pub fn client_of(&self, tx: &mut Tx<'_>, session: Id) -> QueryResult<String> {
         rows::client_of(tx.connection(), session)
+    }
+
+    /// The list that its endings go on.
+    pub(crate) const fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Signs and encodes what a unit of work granted.

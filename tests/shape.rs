@@ -62,6 +62,7 @@ const LIVES_IN: &str = "
     quick_cache       -> verifier
     tower_layer       -> verifier
     tower_service     -> verifier
+    rpassword         -> app
     tracing_appender  -> main
     indicatif         -> main
     std::env          -> config

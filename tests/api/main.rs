@@ -19,6 +19,7 @@ mod login;
 mod logout;
 mod metrics;
 mod oauth;
+mod operate;
 mod readme;
 mod refresh;
 mod start;
