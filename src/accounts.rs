@@ -8,6 +8,8 @@
 
 pub mod budget;
 mod email;
+pub mod operate;
+pub mod outcome;
 mod rows;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use crate::clients::{self, UnknownClient};
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError};
+use crate::metrics::Tally;
 use crate::passwords::{
     Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, Verdict,
     WeakPassword,
@@ -27,8 +30,9 @@ use crate::sessions::{Device, Holder, IssueError, Sessions, Tokens};
 
 use budget::{LoginBudget, Origin, Place, Taken};
 pub use email::{Email, InvalidEmail};
-pub use rows::Account;
+use outcome::LoginOutcome;
 use rows::Credentials;
+pub use rows::{Account, Person};
 
 /// When to try again to log in while many are at it for the same account: a hash takes less.
 const SOON: Duration = Duration::from_secs(1);
@@ -46,6 +50,7 @@ pub struct Accounts {
     policy: PasswordPolicy,
     budget: Arc<LoginBudget>,
     sessions: Sessions,
+    logins: Tally<LoginOutcome>,
 }
 
 /// Somebody who says who they are.
@@ -134,7 +139,7 @@ pub enum ChangeError {
 impl Accounts {
     /// Puts the parts together.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         db: Database,
         clock: Clock,
         hasher: Hasher,
@@ -142,7 +147,7 @@ impl Accounts {
         budget: Arc<LoginBudget>,
         sessions: Sessions,
     ) -> Self {
-        Self { db, clock, hasher, policy, budget, sessions }
+        Self { db, clock, hasher, policy, budget, sessions, logins: Tally::default() }
     }
 
     /// The threads that hash.
@@ -176,6 +181,12 @@ impl Accounts {
     /// # Errors
     /// [`LogInError`]: no session was started.
     pub async fn log_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
+        let result = self.let_in(attempt).await;
+        self.logins.count(LoginOutcome::of(&result));
+        result
+    }
+
+    async fn let_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
         for _ in 0..ATTEMPTS {
@@ -293,11 +304,7 @@ impl Accounts {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let disabled = rows::disable(tx.connection(), user, now)?;
-                if disabled {
-                    this.sessions.end_all(tx, user, None, EndReason::AccountDisabled, now)?;
-                }
-                Ok(disabled)
+                Ok(operate::disable(this.sessions.revocations(), tx, user, now)?.changed)
             })
             .await
     }

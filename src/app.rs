@@ -3,10 +3,12 @@
 //! The same [`App::build`] serves production and the tests, which bring a clock of their own and
 //! listen on port 0.
 
+mod beside;
 pub mod data;
 pub mod operate;
 mod policies;
 mod tasks;
+mod watch;
 mod welcome;
 
 use std::io;
@@ -22,6 +24,8 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::from_fn;
 use actix_web::web;
+use futures_util::future::join_all;
+use url::Url;
 
 use crate::accounts::Accounts;
 use crate::accounts::budget::LoginBudget;
@@ -32,15 +36,19 @@ use crate::database::{Database, OpenError, StoreError};
 use crate::http::cors::ClientOrigins;
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
-use crate::http::{self, Api, HttpSettings, Limits, door};
+use crate::http::tls::{Tls, TlsError};
+use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
 use crate::keys::{Keys, KeysError};
+use crate::metrics::Requests;
 use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
 use crate::revocations::Revocations;
 use crate::secret::Purpose;
 use crate::sessions::Sessions;
 
+use beside::Beside;
 use tasks::Tasks;
+use watch::{Counted, Watched};
 
 /// How often a port in use is tried again, and how long between.
 const BIND_ATTEMPTS: u32 = 10;
@@ -66,6 +74,12 @@ pub enum StartError {
         "cannot listen on {0}: {1}; stop what uses that port, or choose another address with --listen"
     )]
     Listen(SocketAddr, io::Error),
+    /// An address beside it is taken or not this machine's.
+    #[error("{0}: cannot listen on {1}: {2}; stop what uses that port, or choose another address")]
+    ListenBeside(&'static str, SocketAddr, io::Error),
+    /// The certificate cannot be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
@@ -87,6 +101,7 @@ pub struct App {
     address: SocketAddr,
     api: Api,
     running: Running,
+    beside: Vec<Beside>,
     tasks: Tasks,
 }
 
@@ -106,11 +121,23 @@ pub fn run(config: &Config) -> Result<(), StartError> {
                 "nobody can reach the issuer under this name; set public_url"
             );
         }
+        if is_exposed(config, app.address) {
+            tracing::warn!(
+                address = %app.address,
+                "passwords and tokens travel unencrypted; set tls.cert and tls.key, or put a proxy \
+                 with TLS in front and name it in trusted_proxies"
+            );
+        }
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
         Ok(app.run(stop).await?)
     })
+}
+
+/// Whether plain http is spoken to more than this machine and a proxy in front.
+fn is_exposed(config: &Config, address: SocketAddr) -> bool {
+    !config.has_tls() && !address.ip().is_loopback() && config.trusted_proxies.is_empty()
 }
 
 impl App {
@@ -119,6 +146,8 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub async fn build(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        let tls = policies::tls_files(config).map(|files| Tls::load(files, clock.now()));
+        let tls = tls.transpose()?;
         let listener =
             bind(config.listen).await.map_err(|e| StartError::Listen(config.listen, e))?;
         let address = listener.local_addr()?;
@@ -168,6 +197,7 @@ impl App {
             cookies: policies::cookie_policy(config, &issuer),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
+            requests: config.metrics.enabled.then(Requests::default),
         });
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
         let by_address = |per_minute, burst| {
@@ -194,12 +224,32 @@ impl App {
             client_failures,
             issuer,
         };
-        let running = listen(listener, config, &settings, &api, &limits, &origins)?;
+        let running = listen(listener, config, &settings, &api, &limits, &origins, tls.clone())?;
+        let mut beside = Vec::new();
+        if let Some(from) = config.tls.redirect_from {
+            beside.push(show_the_way(from, &api.issuer).await?);
+        }
+        let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
+        if let (Some(requests), Some(counted)) = (settings.requests.clone(), counted.clone()) {
+            let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
+            let routes = watch::routes(Watched { api, limits, requests, counted, tls });
+            beside.push(Beside::listen("metrics.listen", config.metrics.listen, routes).await?);
+        }
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
             (policies::token_life(config), policies::follow_by(config));
-        let tasks = Tasks { api: all, budget, limits, origins, clock, longest_token, follow_by };
-        Ok(Self { address, api, running, tasks })
+        let tasks = Tasks {
+            api: all,
+            budget,
+            limits,
+            origins,
+            clock,
+            longest_token,
+            follow_by,
+            tls,
+            counted,
+        };
+        Ok(Self { address, api, running, beside, tasks })
     }
 
     /// Where it listens.
@@ -219,10 +269,17 @@ impl App {
     /// # Errors
     /// Whatever ended the server before.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { running, tasks, api, .. } = self;
+        let Self { running, beside, tasks, api, .. } = self;
         let watch = api.db.watch().map_err(io::Error::other)?;
+        let (alive, gone) = tokio::sync::watch::channel(());
+        let serve = async {
+            let result = running.until(stop).await;
+            drop(alive);
+            result
+        };
+        let beside = join_all(beside.into_iter().map(|one| one.until(gone.clone())));
         tokio::select! {
-            result = running.until(stop) => result,
+            (result, _) = async { tokio::join!(serve, beside) } => result,
             () = tasks.run(watch) => Ok(()),
         }
     }
@@ -241,6 +298,17 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
+/// Listens for plain http, and shows the way to the issuer's origin.
+async fn show_the_way(from: SocketAddr, issuer: &str) -> Result<Beside, StartError> {
+    let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
+    let home = web::Data::new(redirect::Home(origin.unwrap_or_else(|_| issuer.to_owned())));
+    let routes = move |config: &mut web::ServiceConfig| {
+        config.app_data(home.clone());
+        redirect::routes(config);
+    };
+    Beside::listen("tls.redirect_from", from, routes).await
+}
+
 fn listen(
     listener: TcpListener,
     config: &Config,
@@ -248,6 +316,7 @@ fn listen(
     api: &Api,
     limits: &Limits,
     client_origins: &ClientOrigins,
+    tls: Option<Tls>,
 ) -> io::Result<Running> {
     // Long enough for a body that comes at the last moment and the answer to it.
     let silence = SILENCE.min(2 * config.limits.request_timeout);
@@ -260,6 +329,7 @@ fn listen(
         drain: Duration::from_secs(1),
         finish: config.shutdown_timeout,
         draining: Arc::clone(&settings.draining),
+        tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
     let (origins, client_origins) = (config.cors.origins.clone(), client_origins.clone());

@@ -18,7 +18,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::QueryResult;
-use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
@@ -289,8 +288,7 @@ pub fn remove(tx: &mut Tx<'_>, id: Id) -> QueryResult<bool> {
 /// The id in its one spelling; nothing for what no client can have.
 #[must_use]
 pub fn canonical(text: &str) -> Option<Id> {
-    let id = Uuid::parse_str(text).ok()?;
-    (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then(|| id.into())
+    Id::parse(text)
 }
 
 fn new_secret() -> Secret<String> {

@@ -37,8 +37,8 @@ use serde::de::value::StrDeserializer;
 
 pub use master::MasterSecrets;
 pub use settings::{
-    Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Passwords, Revocations,
-    SameSite, Sessions, Tokens, WhenStale,
+    Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Metrics, Passwords,
+    Revocations, SameSite, Sessions, Tls, Tokens, WhenStale,
 };
 
 use crate::database::DatabaseUrl;
@@ -147,8 +147,23 @@ impl Config {
     #[must_use]
     pub fn issuer(&self, bound: SocketAddr) -> String {
         match self.public_url.trim_end_matches('/') {
-            "" => format!("http://{bound}"),
+            "" => format!("{}://{bound}", if self.has_tls() { "https" } else { "http" }),
             url => url.to_owned(),
+        }
+    }
+
+    /// Whether Doorward itself speaks https.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        !self.tls.cert.as_os_str().is_empty()
+    }
+
+    /// Whether clients use https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        match self.public_url.as_str() {
+            "" => self.has_tls(),
+            url => url.starts_with("https://"),
         }
     }
 

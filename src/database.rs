@@ -36,6 +36,7 @@ pub use link::Link;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
 
+use crate::metrics::Spread;
 use connection::Manager;
 use postgres::Postgres;
 use writer::Writer;
@@ -239,6 +240,18 @@ impl Database {
         self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
     }
 
+    /// How busy it is.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let (pool, writer) = match &*self.0 {
+            Backend::Sqlite { writer, readers, .. } => {
+                (readers.state(), Some((writer.waiting(), writer.groups().clone())))
+            }
+            Backend::Postgres(postgres) => (postgres.state(), None),
+        };
+        Load { connections: pool.connections, idle: pool.idle_connections, writer }
+    }
+
     /// The means to notice what other processes write.
     ///
     /// # Errors
@@ -252,6 +265,17 @@ impl Database {
             Backend::Postgres(postgres) => Ok(Watch::Server(Link::new(postgres))),
         }
     }
+}
+
+/// How busy the database's connections are.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Connections that are open in the pool.
+    pub connections: u32,
+    /// Those of them that nobody uses.
+    pub idle: u32,
+    /// SQLite's writer: units that wait, and how many its commits had.
+    pub writer: Option<(usize, Spread)>,
 }
 
 /// How to notice what others write: by looking at the file, or by asking the server.

@@ -22,8 +22,10 @@ pub mod limits;
 mod oauth;
 mod origin;
 pub mod problem;
+pub mod redirect;
 pub mod server;
 mod sessions;
+pub mod tls;
 mod unparsed;
 mod verify;
 mod well_known;
@@ -40,6 +42,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::keys::Keys;
+use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
@@ -133,4 +136,6 @@ pub struct HttpSettings {
     pub draining: Arc<AtomicBool>,
     /// Measures how long requests take.
     pub clock: Clock,
+    /// Where they are counted, when somebody wants to know.
+    pub requests: Option<Requests>,
 }

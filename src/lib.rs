@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
-//! it. Beside the arrows, everything may use `clock` and `secret`.
+//! it. Beside the arrows, everything may use `clock`, `secret` and `metrics`.
 //!
 //! - [`config`]: every setting, once: its default, its bounds, its meaning. Only `main` and [`app`]
 //!   read it; what goes further down are small structs such as [`sessions::SessionPolicy`].
@@ -38,6 +38,8 @@
 //!   that commits in groups; PostgreSQL has a pool. Beside them what `doorward db` needs: migrations,
 //!   the search for drift, and copies ([`app::data`] is the command line's way there).
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
+//! - [`metrics`]: what is counted for Prometheus, and how it is written. Each part keeps its own
+//!   numbers; `app/watch.rs` lists them all.
 //! - [`clock`]: the only source of time, so that tests can move it.
 //!
 //! # One request: `POST /refresh`
@@ -95,6 +97,8 @@ pub mod database;
 pub mod http;
 #[cfg(feature = "server")]
 pub mod keys;
+#[cfg(feature = "server")]
+pub mod metrics;
 #[cfg(feature = "server")]
 pub mod passwords;
 #[cfg(feature = "server")]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use doorward::app::operate::key::{self, KeyCommand};
+use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
 use doorward::config::{self, Config, ConfigError, Flags, Log, LogFormat, one_line};
@@ -44,6 +45,9 @@ enum Command {
     /// The apps and services that use this one
     #[command(subcommand)]
     Client(ClientCommand),
+    /// The accounts
+    #[command(subcommand)]
+    User(UserCommand),
     /// The keys that sign access tokens
     #[command(subcommand)]
     Key(KeyCommand),
@@ -63,7 +67,9 @@ fn main() -> ExitCode {
             // Nobody may be there to read it.
             let _ = writeln!(io::stderr(), "doorward: {}", one_line(&error.to_string()));
             // 2 says that a restart cannot help.
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            let is_final = error.is::<ConfigError>()
+                || matches!(error.downcast_ref(), Some(StartError::Tls(_)));
+            ExitCode::from(if is_final { 2 } else { 1 })
         }
     }
 }
@@ -88,6 +94,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             print(&format!("{}\n", *MasterSecret::generate().to_text()))
         }
         Command::Client(command) => operate(flags, |config| operate::client(config, command)),
+        Command::User(command) => operate(flags, |config| user::user(config, command)),
         Command::Key(command) => operate(flags, |config| key::key(config, command)),
     }
 }

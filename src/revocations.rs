@@ -134,6 +134,21 @@ impl Revocations {
         self.mirror.read().unwrap_or_else(PoisonError::into_inner).listed.contains_key(&id)
     }
 
+    /// How many ids are on the list, as far as this node knows.
+    #[must_use]
+    pub fn listed(&self) -> usize {
+        self.mirror.read().unwrap_or_else(PoisonError::into_inner).listed.len()
+    }
+
+    /// How many rows the stored list has.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be read.
+    pub async fn stored(&self) -> Result<u64, StoreError> {
+        let rows = self.db.read(|c| blocklist::table.count().get_result::<i64>(c)).await?;
+        Ok(u64::try_from(rows).unwrap_or(0))
+    }
+
     /// How long ago the list was last known to be complete.
     #[must_use]
     pub fn staleness(&self) -> Duration {

@@ -9,6 +9,7 @@
 pub mod access;
 mod ending;
 pub mod machines;
+pub mod outcome;
 pub mod presented;
 pub mod refresh;
 pub mod rotation;
@@ -24,14 +25,16 @@ use crate::clients::{self, Terms, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
+use crate::metrics::Tally;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use ending::{LogOutError, Scope, end_every_session};
+pub use ending::{LogOutError, Scope, count_of, end_every_session, end_sessions_of};
 
 use ending::end_one;
+use outcome::RefreshOutcome;
 use rotation::EndReason;
 use rows::NewSession;
 
@@ -81,6 +84,7 @@ pub struct Sessions {
     revocations: Revocations,
     tags: TagKeys,
     policy: SessionPolicy,
+    refreshes: Tally<RefreshOutcome>,
 }
 
 /// Whose session it is, as far as its tokens say.
@@ -186,7 +190,7 @@ impl Tokens {
 impl Sessions {
     /// Puts the parts together.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         db: Database,
         clock: Clock,
         keys: Keys,
@@ -194,7 +198,7 @@ impl Sessions {
         tags: TagKeys,
         policy: SessionPolicy,
     ) -> Self {
-        Self { db, clock, keys, revocations, tags, policy }
+        Self { db, clock, keys, revocations, tags, policy, refreshes: Tally::default() }
     }
 
     /// Starts a session of a public client in the caller's unit of work, which has locked the
@@ -250,6 +254,11 @@ impl Sessions {
     /// Whatever the database says; not found, when there is no such session.
     pub fn client_of(&self, tx: &mut Tx<'_>, session: Id) -> QueryResult<String> {
         rows::client_of(tx.connection(), session)
+    }
+
+    /// The list that its endings go on.
+    pub(crate) const fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// Signs and encodes what a unit of work granted.

@@ -18,22 +18,23 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 const MAY_USE: &str = "
     main          -> app config secret::MasterSecret
     app           -> config http accounts sessions clients
-                     passwords tokens refresh_token keys revocations database clock secret
-    http          -> accounts sessions clients keys revocations clock secret
+                     passwords tokens refresh_token keys revocations database clock secret metrics
+    http          -> accounts sessions clients keys revocations clock secret metrics
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::spelled_in_tokens tokens::Claims
                      database::StoreError database::Database database::for_one_request
     accounts      -> sessions clients
-                     passwords tokens refresh_token keys revocations database clock secret
-    sessions      -> clients tokens refresh_token keys revocations database clock secret
+                     passwords tokens refresh_token keys revocations database clock secret metrics
+    sessions      -> clients tokens refresh_token keys revocations database clock secret metrics
     clients       -> database clock secret
     keys          -> tokens database clock secret
     revocations   -> database clock
-    passwords     -> clock secret
+    passwords     -> clock secret metrics
     refresh_token -> secret
     tokens        -> clock
-    database      -> clock secret
+    database      -> clock secret metrics
     clock         ->
+    metrics       ->
     secret        ->
     config        -> secret clock tokens::Algorithm database::DatabaseUrl
     verifier      -> tokens clock
@@ -47,6 +48,10 @@ const LIVES_IN: &str = "
     actix_cors        -> http app
     actix_governor    -> http app
     cookie            -> http app
+    rustls            -> http
+    tokio_rustls      -> http
+    x509_parser       -> http
+    prometheus_client -> metrics
     diesel            -> database revocations keys accounts sessions clients
     diesel_migrations -> database
     r2d2              -> database
@@ -57,6 +62,7 @@ const LIVES_IN: &str = "
     quick_cache       -> verifier
     tower_layer       -> verifier
     tower_service     -> verifier
+    rpassword         -> app
     tracing_appender  -> main
     indicatif         -> main
     std::env          -> config

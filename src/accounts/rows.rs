@@ -2,6 +2,7 @@
 
 use diesel::prelude::*;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Email;
 use crate::clock::Timestamp;
@@ -25,6 +26,25 @@ pub struct Account {
     pub created_at: Timestamp,
     /// When its password was last set.
     pub password_changed_at: Timestamp,
+}
+
+/// An account as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Its id.
+    pub id: Id,
+    /// The address as it was given.
+    pub email: String,
+    /// What the account may do.
+    pub roles: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its password was last set.
+    pub password_changed_at: Timestamp,
+    /// When somebody last logged in with its password.
+    pub last_login_at: Option<Timestamp>,
+    /// Since when nobody may.
+    pub disabled_at: Option<Timestamp>,
 }
 
 /// What a password is compared with, and what follows when it is right.
@@ -202,12 +222,106 @@ pub(super) fn close(
         .map(|rows| rows == 1)
 }
 
+type PersonColumns =
+    (Id, String, String, Timestamp, Timestamp, Option<Timestamp>, Option<Timestamp>);
+
+const PERSON: (
+    users::id,
+    users::email,
+    users::roles,
+    users::created_at,
+    users::password_changed_at,
+    users::last_login_at,
+    users::disabled_at,
+) = (
+    users::id,
+    users::email,
+    users::roles,
+    users::created_at,
+    users::password_changed_at,
+    users::last_login_at,
+    users::disabled_at,
+);
+
+impl From<PersonColumns> for Person {
+    fn from(columns: PersonColumns) -> Self {
+        let (id, email, roles, created_at, password_changed_at, last_login_at, disabled_at) =
+            columns;
+        let roles = split(&roles);
+        Self { id, email, roles, created_at, password_changed_at, last_login_at, disabled_at }
+    }
+}
+
+/// Some of the accounts that are not closed, by their ids, which begin with the time.
+pub(super) fn people(
+    connection: &mut AnyConnection,
+    after: Option<Id>,
+    limit: u32,
+) -> QueryResult<Vec<Person>> {
+    let after = after.unwrap_or_else(|| Uuid::nil().into());
+    let rows: Vec<PersonColumns> = users::table
+        .filter(users::closed_at.is_null())
+        .filter(users::id.gt(after))
+        .order(users::id)
+        .limit(limit.into())
+        .select(PERSON)
+        .load(connection)?;
+    Ok(rows.into_iter().map(Person::from).collect())
+}
+
+pub(super) fn person(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Person>> {
+    let open = users::table.find(id).filter(users::closed_at.is_null());
+    let row = open.select(PERSON).first::<PersonColumns>(connection);
+    row.optional().map(|row| row.map(Person::from))
+}
+
+pub(super) fn person_by_key(
+    connection: &mut AnyConnection,
+    email_key: &str,
+) -> QueryResult<Option<Person>> {
+    let open =
+        users::table.filter(users::email_key.eq(email_key)).filter(users::closed_at.is_null());
+    let row = open.select(PERSON).first::<PersonColumns>(connection);
+    row.optional().map(|row| row.map(Person::from))
+}
+
+pub(super) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
+    let disabled = users::table
+        .filter(users::id.eq(id))
+        .filter(users::disabled_at.is_not_null())
+        .filter(users::closed_at.is_null());
+    let nothing = None::<i64>;
+    diesel::update(disabled)
+        .set(users::disabled_at.eq(nothing))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Sets another password, whatever the one before was.
+pub(super) fn replace_password(
+    connection: &mut AnyConnection,
+    id: Id,
+    hash: &PasswordHash,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let open = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null());
+    diesel::update(open)
+        .set((users::password_hash.eq(hash.as_str()), users::password_changed_at.eq(now)))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
 pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) -> QueryResult<bool> {
     let open = users::table
         .filter(users::id.eq(id))
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null());
     diesel::update(open).set(users::disabled_at.eq(now)).execute(connection).map(|rows| rows == 1)
+}
+
+/// How many accounts are open.
+pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
+    users::table.filter(users::closed_at.is_null()).count().get_result(connection)
 }
 
 /// Deletes closed accounts that no session points to any more.

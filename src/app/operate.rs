@@ -1,9 +1,11 @@
 //! What whoever runs Doorward does, while the service runs or not: `doorward client …` here,
-//! `doorward key …` in [`key`].
+//! `doorward key …` in [`key`], `doorward user …` in [`user`].
 
 pub mod key;
+pub mod user;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
@@ -15,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseUrl, OpenError, StoreError};
 use crate::keys::KeysError;
+use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
 use crate::sessions::machines;
 
@@ -85,6 +88,35 @@ pub enum OperateError {
     /// There is no such key.
     #[error("there is no signing key `{0}`; `doorward key list` shows those that there are")]
     NoSuchKey(String),
+    /// There is no such account.
+    #[error("there is no account `{0}`; `doorward user list` shows those that there are")]
+    NoSuchUser(String),
+    /// Nobody said what the password is to be.
+    #[error(
+        "no password was given; run this in a terminal, or name a file with --password-file (`-` is \
+         standard input)"
+    )]
+    NoPassword,
+    /// The two that were typed differ.
+    #[error("the two passwords differ; nothing was changed, try again")]
+    PasswordsDiffer,
+    /// The password's file cannot be read.
+    #[error("{}: it cannot be read: {cause}; name a file that this user can read", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The password cannot be one.
+    #[error("{0} Nothing was changed; choose another password")]
+    TooLong(#[from] PasswordTooLong),
+    /// The password could be guessed.
+    #[error("{0} Nothing was changed; choose another password")]
+    Weak(#[from] WeakPassword),
+    /// The password was not hashed in time.
+    #[error("{0}; nothing was changed, try again")]
+    Overloaded(#[from] Overloaded),
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),

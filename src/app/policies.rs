@@ -8,6 +8,7 @@ use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
 use crate::http::cookies::CookiePolicy;
 use crate::http::limits::Rate;
+use crate::http::tls::TlsFiles;
 use crate::keys::{KeyPolicy, Seal};
 use crate::passwords::{HashCost, HasherSettings, PasswordPolicy};
 use crate::revocations::follow::FollowBy;
@@ -96,6 +97,11 @@ pub(super) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
         },
         token_lifetime: config.tokens.lifetime,
     }
+}
+
+pub(super) fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let files = || TlsFiles { cert: config.tls.cert.clone(), key: config.tls.key.clone() };
+    config.has_tls().then(files)
 }
 
 pub(super) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::watch::Counted;
 use crate::accounts::budget::LoginBudget;
 use crate::clock::Clock;
 use crate::database::{FileWatch, Watch};
 use crate::http::cors::ClientOrigins;
+use crate::http::tls::Tls;
 use crate::http::{Api, Limits};
 use crate::revocations::follow::FollowBy;
 use crate::tokens;
 
 /// How often the file is looked at for what other processes revoked.
 const WATCH: Duration = Duration::from_millis(100);
+
+/// How often the certificate's files are looked at.
+const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
 
 /// How often expired rows are purged, limiters swept and signing keys looked after.
 const MAINTENANCE: Duration = Duration::from_secs(60);
@@ -34,6 +39,8 @@ pub(super) struct Tasks {
     /// The life of an access token, with the leeway that verifiers grant.
     pub longest_token: Duration,
     pub follow_by: FollowBy,
+    pub tls: Option<Tls>,
+    pub counted: Option<Arc<Counted>>,
 }
 
 impl Tasks {
@@ -44,6 +51,8 @@ impl Tasks {
             self.origins.follow(),
             self.maintain(),
             self.replace_revoked_key(),
+            self.follow_certificate(),
+            self.count(),
             self.purge()
         );
     }
@@ -103,6 +112,23 @@ impl Tasks {
             {
                 tracing::error!(%error, "the signing key that was given up is still in use");
             }
+        }
+    }
+
+    /// Serves a renewed certificate as soon as it is there.
+    async fn follow_certificate(&self) {
+        let mut tick = tokio::time::interval(LOOK_AT_CERTIFICATE);
+        while let Some(tls) = self.tls.clone() {
+            tick.tick().await;
+            let now = self.clock.now();
+            let _ = tokio::task::spawn_blocking(move || tls.look(now)).await;
+        }
+    }
+
+    /// Counts rows for whoever watches.
+    async fn count(&self) {
+        if let Some(counted) = &self.counted {
+            counted.keep(&self.api).await;
         }
     }
 

@@ -26,7 +26,8 @@ pub struct Config {
     /// Address and port to listen on. Port 0 lets the system choose one.
     pub listen: SocketAddr,
     /// The URL under which clients reach Doorward: the issuer in every token, and the root of every
-    /// URL that it publishes. http or https, without query or fragment. Empty: `http://<listen>`.
+    /// URL that it publishes. http or https, without query or fragment. Empty: `http://<listen>`, or
+    /// `https://<listen>` with `tls.cert`.
     pub public_url: String,
     /// The proxies in front of Doorward: addresses or networks (`10.0.0.0/8`). Only what they say
     /// in `X-Forwarded-For` counts as a client's address.
@@ -56,6 +57,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The log.
     pub log: Log,
+    /// HTTPS.
+    pub tls: Tls,
     /// Access tokens and the keys that sign them.
     pub tokens: Tokens,
     /// Sessions and their refresh tokens.
@@ -70,6 +73,8 @@ pub struct Config {
     pub cors: Cors,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
     pub cookies: Cookies,
+    /// Numbers for Prometheus.
+    pub metrics: Metrics,
     /// The database's connections.
     pub database: Database,
 }
@@ -88,6 +93,7 @@ impl Default for Config {
             workers: 0,
             shutdown_timeout: Duration::from_secs(30),
             log: Log::default(),
+            tls: Tls::default(),
             tokens: Tokens::default(),
             sessions: Sessions::default(),
             passwords: Passwords::default(),
@@ -95,6 +101,7 @@ impl Default for Config {
             revocations: Revocations::default(),
             cors: Cors::default(),
             cookies: Cookies::default(),
+            metrics: Metrics::default(),
             database: Database::default(),
         }
     }
@@ -128,6 +135,21 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// HTTPS.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate in PEM, and after it those that lead to its authority. With it Doorward
+    /// speaks https and nothing else on `listen`. It is read again when it changes.
+    pub cert: PathBuf,
+    /// The certificate's private key in PEM.
+    pub key: PathBuf,
+    /// An address and port where plain http is answered with the way to `public_url`:
+    /// `0.0.0.0:80`. Empty: none.
+    #[serde(with = "text::address")]
+    pub redirect_from: Option<SocketAddr>,
 }
 
 /// Access tokens and the keys that sign them.
@@ -381,6 +403,22 @@ pub enum SameSite {
     Strict,
     /// From everywhere.
     None,
+}
+
+/// Numbers for Prometheus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether `/metrics` is served, over plain http on an address of its own.
+    pub enabled: bool,
+    /// That address and port. Whoever can reach it can read how busy this node is, and no more.
+    pub listen: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: false, listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+    }
 }
 
 /// The database's connections.

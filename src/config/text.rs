@@ -102,6 +102,33 @@ pub(super) mod database_url {
     }
 }
 
+/// An address and port; empty text is none.
+pub(super) mod address {
+    use std::net::SocketAddr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde passes the field")]
+    pub fn serialize<S: Serializer>(
+        value: &Option<SocketAddr>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&value.map(|it| it.to_string()).unwrap_or_default())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parse = || {
+            text.parse()
+                .map_err(|_| D::Error::custom(format_args!("`{text}` is no address with a port")))
+        };
+        if text.is_empty() { Ok(None) } else { parse().map(Some) }
+    }
+}
+
 /// Networks, of which a bare address is the smallest.
 pub(super) mod networks {
     use std::net::IpAddr;

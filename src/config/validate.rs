@@ -42,13 +42,14 @@ impl Config {
         between("workers", self.workers, 0..=1024)?;
         lasts("shutdown_timeout", self.shutdown_timeout, Duration::ZERO..=10 * MINUTE)?;
         log(&self.log)?;
+        tls(self)?;
         tokens(&self.tokens)?;
         sessions(&self.sessions, &self.tokens)?;
         passwords(&self.passwords)?;
         limits(&self.limits, self)?;
         lasts("revocations.max_staleness", self.revocations.max_staleness, 5 * SECOND..=HOUR)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
-        same_site(self.cookies.same_site, &self.public_url)?;
+        same_site(self)?;
         between("database.pool_size", self.database.pool_size, 1..=1000)?;
         let statement = self.database.statement_timeout;
         lasts("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
@@ -180,6 +181,26 @@ fn public_url(text: &str) -> Checked {
     Ok(())
 }
 
+fn tls(config: &Config) -> Checked {
+    let (has_cert, has_key) = (config.has_tls(), !config.tls.key.as_os_str().is_empty());
+    if has_cert != has_key {
+        let (lacking, other) =
+            if has_cert { ("tls.key", "tls.cert") } else { ("tls.cert", "tls.key") };
+        let problem = format!("{other} is given without it");
+        return Err(ConfigError::new(lacking, problem, "name both files, or neither"));
+    }
+    if has_cert && !config.is_https() {
+        let problem = "it is http, and with tls.cert Doorward speaks https only";
+        return Err(ConfigError::new("public_url", problem, "write it with https://"));
+    }
+    if config.tls.redirect_from.is_some() && !config.is_https() {
+        let problem = "there is no https to show the way to";
+        let remedy = "set public_url to an https URL, or leave this out";
+        return Err(ConfigError::new("tls.redirect_from", problem, remedy));
+    }
+    Ok(())
+}
+
 fn audience(text: &str) -> Checked {
     if (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
@@ -213,8 +234,8 @@ pub(super) fn origin(text: &str) -> Checked {
     }
 }
 
-fn same_site(same_site: SameSite, public_url: &str) -> Checked {
-    if same_site != SameSite::None || public_url.starts_with("https://") {
+fn same_site(config: &Config) -> Checked {
+    if config.cookies.same_site != SameSite::None || config.is_https() {
         return Ok(());
     }
     Err(ConfigError::new(

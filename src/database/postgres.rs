@@ -67,6 +67,11 @@ impl Postgres {
         &self.manager
     }
 
+    /// What the pool in use holds.
+    pub(super) fn state(&self) -> ::r2d2::State {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).connections.state()
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         mut unit: impl FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,

@@ -36,6 +36,13 @@ use crate::clock::Timestamp;
 pub struct Id(Uuid);
 
 impl Id {
+    /// Reads an id as it is printed; nothing for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = Uuid::parse_str(text).ok()?;
+        (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then(|| id.into())
+    }
+
     /// A new id whose leading bits are `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {

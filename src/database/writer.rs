@@ -6,6 +6,8 @@
 //! rests on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -16,6 +18,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::{AnyConnection, Hook, StoreError, Tx, classify, guarded, unavailable};
+use crate::metrics::Spread;
 
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
 const GROUP: usize = 256;
@@ -27,17 +30,31 @@ const QUEUE: usize = 4096;
 pub(super) struct Writer {
     queue: Option<SyncSender<Box<dyn Unit>>>,
     thread: Option<JoinHandle<()>>,
+    waiting: Arc<AtomicUsize>,
+    groups: Spread,
 }
 
 impl Writer {
     #[expect(clippy::expect_used, reason = "without its writer the service must not start")]
     pub(super) fn start(connection: AnyConnection) -> Self {
-        let (queue, waiting) = sync_channel(QUEUE);
+        let (queue, units) = sync_channel(QUEUE);
+        let (waiting, groups) = (Arc::default(), Spread::of_sizes());
+        let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone() };
         let thread = std::thread::Builder::new()
             .name("doorward-writer".into())
-            .spawn(move || serve(connection, &waiting))
+            .spawn(move || serve(connection, &work))
             .expect("the system starts a thread");
-        Self { queue: Some(queue), thread: Some(thread) }
+        Self { queue: Some(queue), thread: Some(thread), waiting, groups }
+    }
+
+    /// How many units wait for their commit to begin.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many units the commits had.
+    pub(super) const fn groups(&self) -> &Spread {
+        &self.groups
     }
 
     /// Runs a unit in the next group and answers when it is on disk.
@@ -50,7 +67,12 @@ impl Writer {
         let span = Span::current();
         let unit = Pending { work, span, hooks: Vec::new(), value: None, answer };
         let queue = self.queue.as_ref().ok_or(StoreError::Unavailable)?;
-        match queue.try_send(Box::new(unit)) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let sent = queue.try_send(Box::new(unit));
+        if sent.is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        match sent {
             Ok(()) => result.await.unwrap_or(Err(StoreError::Unavailable)),
             Err(TrySendError::Full(_)) => Err(unavailable(&"the writer's queue is full")),
             Err(TrySendError::Disconnected(_)) => Err(unavailable(&"the writer has ended")),
@@ -120,18 +142,32 @@ where
     }
 }
 
-fn serve(mut connection: AnyConnection, waiting: &Receiver<Box<dyn Unit>>) {
-    while let Ok(first) = waiting.recv() {
+/// The writer's end of the queue.
+struct Work {
+    units: Receiver<Box<dyn Unit>>,
+    waiting: Arc<AtomicUsize>,
+    groups: Spread,
+}
+
+impl Work {
+    fn taken(&self, units: usize) {
+        self.waiting.fetch_sub(units, Ordering::Relaxed);
+    }
+}
+
+fn serve(mut connection: AnyConnection, work: &Work) {
+    while let Ok(first) = work.units.recv() {
         let mut group = vec![first];
-        group.extend(waiting.try_iter().take(GROUP - 1));
+        group.extend(work.units.try_iter().take(GROUP - 1));
+        work.taken(group.len());
+        work.groups.had(group.len());
         // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
         // would write again.
-        let commit =
-            catch_unwind(AssertUnwindSafe(|| commit(&mut connection, &mut group, waiting)))
-                .unwrap_or_else(|_| {
-                    let _ = connection.batch_execute("ROLLBACK");
-                    Err(StoreError::Failed)
-                });
+        let commit = catch_unwind(AssertUnwindSafe(|| commit(&mut connection, &mut group, work)))
+            .unwrap_or_else(|_| {
+                let _ = connection.batch_execute("ROLLBACK");
+                Err(StoreError::Failed)
+            });
         for unit in group {
             let _ = catch_unwind(AssertUnwindSafe(|| unit.settle(commit)));
         }
@@ -141,12 +177,14 @@ fn serve(mut connection: AnyConnection, waiting: &Receiver<Box<dyn Unit>>) {
 fn commit(
     connection: &mut AnyConnection,
     group: &mut Vec<Box<dyn Unit>>,
-    waiting: &Receiver<Box<dyn Unit>>,
+    work: &Work,
 ) -> Result<(), StoreError> {
     if let Err(error) = connection.batch_execute("BEGIN IMMEDIATE") {
         // Another process holds the lock. Those who have queued up meanwhile are told so too: as a
         // group of their own they would wait as long once more.
-        group.extend(waiting.try_iter());
+        let before = group.len();
+        group.extend(work.units.try_iter());
+        work.taken(group.len() - before);
         return Err(roll_back(connection, &error));
     }
     transaction(connection, group).map_err(|error| roll_back(connection, &error))

@@ -102,13 +102,18 @@ pub async fn door(
     let response = seal(response, &id, form, &settings);
 
     let pattern = request.as_ref().and_then(HttpRequest::match_pattern);
+    let took = settings.clock.monotonic().duration_since(started);
+    if let Some(requests) = &settings.requests {
+        let status = response.status().as_u16();
+        requests.answered(pattern.as_deref(), method.as_str(), status, took);
+    }
     span.in_scope(|| {
         tracing::info!(
             %method,
             // Never the path or the query themselves: people put secrets there.
             route = pattern.as_deref().unwrap_or("-"),
             status = response.status().as_u16(),
-            duration_us = settings.clock.monotonic().duration_since(started).as_micros(),
+            duration_us = took.as_micros(),
             client = %address,
             "answered",
         );

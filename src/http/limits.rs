@@ -10,6 +10,7 @@
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_governor::governor::clock::{Clock as _, DefaultClock, QuantaInstant};
@@ -34,9 +35,28 @@ pub struct Rate {
     pub every: Duration,
 }
 
+/// How often a limiter has refused. Clones share the count.
+#[derive(Clone, Default)]
+pub struct Refusals(Arc<AtomicU64>);
+
+impl Refusals {
+    fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Since the start.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Limits the POST requests of each client network to a resource.
 #[derive(Clone)]
-pub struct AddressLimiter(GovernorConfig<ByNetwork, NoOpMiddleware>);
+pub struct AddressLimiter {
+    config: GovernorConfig<ByNetwork, NoOpMiddleware>,
+    refusals: Refusals,
+}
 
 impl AddressLimiter {
     /// A limiter with `buckets` places.
@@ -45,28 +65,37 @@ impl AddressLimiter {
     /// Never: neither the burst nor the period is zero.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize, settings: web::Data<HttpSettings>) -> Self {
+        let refusals = Refusals::default();
+        let (buckets, own) = (Buckets::new(buckets), refusals.clone());
+        let by_network = ByNetwork { buckets, settings, refusals: own };
         #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
         let config = GovernorConfigBuilder::default()
             .period(rate.every.max(Duration::from_nanos(1)))
             .burst_size(rate.burst.get())
             .methods(vec![Method::POST])
-            .key_extractor(ByNetwork { buckets: Buckets::new(buckets), settings })
+            .key_extractor(by_network)
             .finish()
             .expect("a limiter of something");
-        Self(config)
+        Self { config, refusals }
     }
 
     /// The middleware to wrap a resource with; all that come from one limiter count together.
     #[must_use]
     pub fn middleware(&self) -> Governor<ByNetwork, NoOpMiddleware> {
-        Governor::new(&self.0)
+        Governor::new(&self.config)
+    }
+
+    /// How often it has refused.
+    #[must_use]
+    pub const fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Gives back the memory of the clients that have their whole burst again; to be called now and
     /// then.
     pub fn sweep(&self) {
-        self.0.limiter().retain_recent();
-        self.0.limiter().shrink_to_fit();
+        self.config.limiter().retain_recent();
+        self.config.limiter().shrink_to_fit();
     }
 }
 
@@ -75,6 +104,7 @@ impl AddressLimiter {
 pub struct SessionLimiter {
     limiter: Arc<DefaultKeyedRateLimiter<usize>>,
     buckets: Buckets,
+    refusals: Refusals,
 }
 
 impl SessionLimiter {
@@ -88,7 +118,8 @@ impl SessionLimiter {
         let quota = Quota::with_period(rate.every.max(Duration::from_nanos(1)))
             .expect("a period")
             .allow_burst(rate.burst);
-        Self { limiter: Arc::new(RateLimiter::keyed(quota)), buckets: Buckets::new(buckets) }
+        let limiter = Arc::new(RateLimiter::keyed(quota));
+        Self { limiter, buckets: Buckets::new(buckets), refusals: Refusals::default() }
     }
 
     /// Counts one request of a session.
@@ -100,7 +131,16 @@ impl SessionLimiter {
     }
 
     fn count(&self, key: impl Hash) -> Result<(), Problem> {
-        self.limiter.check_key(&self.buckets.place(key)).map_err(|negative| too_many(&negative))
+        self.limiter.check_key(&self.buckets.place(key)).map_err(|negative| {
+            self.refusals.count();
+            too_many(&negative)
+        })
+    }
+
+    /// How often it has refused.
+    #[must_use]
+    pub const fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Gives back the memory of the sessions that have their whole burst again; to be called now
@@ -129,6 +169,12 @@ impl FailureLimiter {
     /// `rate_limited` when there were too many.
     pub fn count(&self, address: ClientAddress) -> Result<(), Problem> {
         self.0.count(address.network())
+    }
+
+    /// How often it has refused.
+    #[must_use]
+    pub const fn refusals(&self) -> &Refusals {
+        self.0.refusals()
     }
 
     /// Gives back the memory of the networks that have their whole burst again; to be called now
@@ -165,6 +211,7 @@ impl Buckets {
 pub struct ByNetwork {
     buckets: Buckets,
     settings: web::Data<HttpSettings>,
+    refusals: Refusals,
 }
 
 impl KeyExtractor for ByNetwork {
@@ -181,6 +228,7 @@ impl KeyExtractor for ByNetwork {
         negative: &NotUntil<QuantaInstant>,
         _: HttpResponseBuilder,
     ) -> HttpResponse {
+        self.refusals.count();
         HttpResponse::from_error(too_many(negative))
     }
 }

@@ -37,7 +37,8 @@ async fn refresh(
     requester: Requester,
     mut form: Form,
 ) -> Result<HttpResponse, Problem> {
-    let token = api.sessions.parse_token(form.required("refresh_token")?.expose())?;
+    let token = api.sessions.parse_token(form.required("refresh_token")?.expose());
+    let token = token.inspect_err(|_| api.sessions.count_unreadable())?;
     // RFC 6749 6: no more than was granted, and a login grants none.
     if form.take("scope")?.is_some() {
         return Err(Code::InvalidScope.into());

@@ -11,7 +11,7 @@
 //!   begin, answers the ones that exist, and only then stops actix.
 
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::tls::{Stream, Tls};
 use super::unparsed;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
@@ -59,6 +60,8 @@ pub struct ServerSettings {
     pub finish: Duration,
     /// Shared with the door: raised when the stop begins.
     pub draining: Arc<AtomicBool>,
+    /// Speaks TLS, and nothing else.
+    pub tls: Option<Tls>,
 }
 
 /// A server that is listening.
@@ -177,10 +180,20 @@ where
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .keep_alive(limits.keep_alive)
                 .finish(map_config(app, |()| AppConfig::default()));
+            let tls = limits.tls.clone();
             fn_service(move |io: TcpStream| {
                 let peer: Option<SocketAddr> = io.peer_addr().ok();
-                let connection = Connection::new(io, silence, &count);
-                ready(Ok::<_, DispatchError>((connection, Protocol::Http1, peer)))
+                // Answers are small and whole; waiting for more of them would only delay.
+                let _ = io.set_nodelay(true);
+                let (tls, open) = (tls.clone(), Open::count(&count));
+                async move {
+                    let io = match tls {
+                        Some(tls) => Stream::Tls(Box::new(tls.accept(io).await?)),
+                        None => Stream::Plain(io),
+                    };
+                    let connection = Connection::new(io, silence, open);
+                    Ok::<_, DispatchError>((connection, Protocol::Http1, peer))
+                }
             })
             .and_then(http)
         })?
@@ -188,23 +201,37 @@ where
     Ok(Running { server, listener, open, settings })
 }
 
-/// A connection that is cut when nothing could be written to it for too long.
+/// One of the connections that a stop waits for, from its first byte on.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn count(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(all))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that is cut when nothing could be written to it for too long. What counts is what
+/// is written within TLS: a client can have TLS itself write for ever.
 struct Connection {
-    io: TcpStream,
+    io: Stream,
     silence: Duration,
     deadline: Pin<Box<Sleep>>,
-    open: Arc<AtomicUsize>,
+    _open: Open,
     /// What is written in the place of a bare refusal, as far as it has not been.
     instead: Option<Vec<u8>>,
 }
 
 impl Connection {
-    fn new(io: TcpStream, silence: Duration, open: &Arc<AtomicUsize>) -> Self {
-        // Answers are small and whole; waiting for more of them would only delay.
-        let _ = io.set_nodelay(true);
-        open.fetch_add(1, Ordering::Relaxed);
+    fn new(io: Stream, silence: Duration, open: Open) -> Self {
         let deadline = Box::pin(sleep(silence));
-        Self { io, silence, deadline, open: Arc::clone(open), instead: None }
+        Self { io, silence, deadline, _open: open, instead: None }
     }
 
     fn poll_some(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -221,12 +248,6 @@ impl Connection {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

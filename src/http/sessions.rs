@@ -106,7 +106,8 @@ async fn exchange(
     key: &IdempotencyKey,
     origin: &Origin,
 ) -> Result<Tokens, Problem> {
-    let token = api.sessions.parse_newest(texts)?;
+    let token = api.sessions.parse_newest(texts);
+    let token = token.inspect_err(|_| api.sessions.count_unreadable())?;
     // By session and never by address: an office behind one address must not log itself out.
     api.refresh_limit.check(token.session)?;
     Ok(api.sessions.refresh(token, client, key.as_bytes(), origin.device(None)).await?)

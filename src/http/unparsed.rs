@@ -19,12 +19,17 @@ pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
     let status = StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)?;
     let text = str::from_utf8(last).ok()?;
     let is_bare = text.ends_with("\r\n\r\n") && text.contains("\r\ncontent-length: 0\r\n");
-    is_bare.then(|| [before, &answer(status)].concat())
+    is_bare.then(|| [before, &answer(&Problem::new(Code::for_status(status)))].concat())
 }
 
-fn answer(status: StatusCode) -> Vec<u8> {
+/// The whole answer to a client that speaks plain HTTP where TLS is expected.
+pub(super) fn not_tls() -> Vec<u8> {
+    answer(&Problem::new(Code::MalformedRequest).detail("This port speaks HTTPS only."))
+}
+
+fn answer(problem: &Problem) -> Vec<u8> {
     let id = Uuid::new_v4().to_string();
-    let problem = Problem::new(Code::for_status(status));
+    let status = problem.code().status();
     tracing::info!(request_id = id, status = status.as_u16(), "answered what was no request");
     let body = problem.document(Some(&id), Form::Problem);
     let headers =

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::argon::{Engine, HashCost, Verdict};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
+use crate::metrics::{Outcome, Spread, Tally};
 
 /// How the hasher is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +38,30 @@ pub struct Hasher {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
     hashed: Arc<AtomicU64>,
+    waited: Spread,
+    refused: Tally<Refused>,
     deadline: Duration,
     clock: Clock,
+}
+
+/// Why a job was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Too many others were waiting.
+    QueueFull,
+    /// It waited for too long.
+    Deadline,
+}
+
+impl Outcome for Refused {
+    const ALL: &'static [Self] = &[Self::QueueFull, Self::Deadline];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Deadline => "deadline",
+        }
+    }
 }
 
 impl Hasher {
@@ -52,12 +75,16 @@ impl Hasher {
             jobs,
             waiting: Arc::default(),
             hashed: Arc::default(),
+            waited: Spread::of_durations(),
+            refused: Tally::default(),
             deadline: settings.deadline,
             clock: clock.clone(),
         };
         let queue = Arc::new(Queue {
             jobs: Mutex::new(receiver),
             waiting: Arc::clone(&hasher.waiting),
+            waited: hasher.waited.clone(),
+            refused: hasher.refused.clone(),
             deadline: settings.deadline,
             clock,
         });
@@ -123,6 +150,18 @@ impl Hasher {
         self.hashed.load(Ordering::Relaxed)
     }
 
+    /// How long jobs have waited for a thread.
+    #[must_use]
+    pub const fn waited(&self) -> &Spread {
+        &self.waited
+    }
+
+    /// How many jobs were refused since the start.
+    #[must_use]
+    pub const fn refused(&self) -> &Tally<Refused> {
+        &self.refused
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Engine) -> T + Send + 'static,
@@ -145,6 +184,7 @@ impl Hasher {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.jobs.try_send(Job { queued_at: self.clock.monotonic(), work }).map_err(|_| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.refused.count(Refused::QueueFull);
             self.overloaded()
         })?;
         Ok(answered)
@@ -178,6 +218,8 @@ struct Job {
 struct Queue {
     jobs: Mutex<Receiver<Job>>,
     waiting: Arc<AtomicUsize>,
+    waited: Spread,
+    refused: Tally<Refused>,
     deadline: Duration,
     clock: Clock,
 }
@@ -187,7 +229,9 @@ impl Queue {
         give_way();
         while let Some(job) = self.next() {
             let waited = self.clock.monotonic().duration_since(job.queued_at);
+            self.waited.took(waited);
             if waited >= self.deadline {
+                self.refused.count(Refused::Deadline);
                 continue;
             }
             // The next hash writes over whatever a panic leaves in the memory.
@@ -308,6 +352,7 @@ mod tests {
         let refused = block_on(hasher.hash(password())).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(60));
         assert_eq!(hasher.waiting(), 1);
+        assert!(hasher.refused().counts().eq([("queue_full", 1), ("deadline", 0)]));
 
         drop(release);
         assert!(block_on(waiting).is_ok());
@@ -321,6 +366,7 @@ mod tests {
         let refused = block_on(hasher.run(move |_| begun.send(()).unwrap())).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(1));
         assert!(has_begun.recv().is_err());
+        assert!(hasher.refused().counts().eq([("queue_full", 0), ("deadline", 1)]));
     }
 
     #[test]

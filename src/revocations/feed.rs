@@ -63,12 +63,15 @@ pub(super) struct Log {
     /// The whole list as it was when the log ended at this number.
     copy: Option<(u64, Arc<[Entry]>)>,
     end: watch::Sender<u64>,
+    /// Held by each subscription, too.
+    followers: Arc<()>,
 }
 
 impl Log {
     pub(super) fn new() -> Self {
         let (first, entries) = (0, VecDeque::new());
-        Self { first, entries, copy: None, end: watch::Sender::new(0) }
+        let (end, followers) = (watch::Sender::new(0), Arc::new(()));
+        Self { first, entries, copy: None, end, followers }
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
@@ -128,6 +131,7 @@ pub struct Subscription {
     told_at: Option<Instant>,
     current_at: Option<Instant>,
     end: watch::Receiver<u64>,
+    _follower: Arc<()>,
 }
 
 impl Revocations {
@@ -151,8 +155,16 @@ impl Revocations {
             (number, Some((copy, 0)))
         };
         let end = mirror.log.end.subscribe();
-        let revocations = self.clone();
-        Subscription { revocations, number, copy, told_at: None, current_at: None, end }
+        let (revocations, follower) = (self.clone(), Arc::clone(&mirror.log.followers));
+        let (told_at, current_at) = (None, None);
+        Subscription { revocations, number, copy, told_at, current_at, end, _follower: follower }
+    }
+
+    /// How many follow the feed now.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::strong_count(&mirror.log.followers) - 1
     }
 
     /// Changes whenever something is listed.

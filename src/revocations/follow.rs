@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Revocations, listed};
 use crate::clock::{Clock, Timestamp};
 use crate::database::types::IdSql;
-use crate::database::{AnyConnection, FileWatch, Id, Link, StoreError};
+use crate::database::{AnyConnection, FileWatch, Id, Link, StoreError, Tx};
 
 /// How often the database is looked at, notification or not.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,6 +52,18 @@ impl Revocations {
         let known_at = self.clock.monotonic();
         let news = if watch.changed()? { watch.read(listed)? } else { Vec::new() };
         self.add(news, known_at);
+        Ok(())
+    }
+
+    /// Tells the nodes on PostgreSQL, at the commit of the caller's unit of work, that there is
+    /// news: for a process that does not follow itself. Without it they see it at their next look.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn announce(&self, tx: &mut Tx<'_>) -> QueryResult<()> {
+        if let AnyConnection::Postgres(c) = tx.connection() {
+            diesel::sql_query("SELECT pg_notify($1, '')").bind::<Text, _>(CHANNEL).execute(c)?;
+        }
         Ok(())
     }
 

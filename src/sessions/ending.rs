@@ -6,7 +6,7 @@ use diesel::QueryResult;
 use super::rotation::EndReason;
 use super::{Sessions, row_of, rows};
 use crate::clock::Timestamp;
-use crate::database::{Id, StoreError, Tx};
+use crate::database::{AnyConnection, Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 use crate::revocations::Revocations;
 
@@ -122,6 +122,33 @@ impl Sessions {
     ) -> QueryResult<bool> {
         end_one(&self.revocations, tx, session, reason, now)
     }
+}
+
+/// Ends every live session of a user, in the caller's unit of work, which has locked the user's row
+/// by updating it where no login may slip through; how many.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn end_sessions_of(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    user: Id,
+    reason: EndReason,
+    now: Timestamp,
+) -> QueryResult<usize> {
+    let mut ended = 0;
+    for session in rows::live(tx.connection(), user, now)? {
+        ended += usize::from(end_one(revocations, tx, session.id, reason, now)?);
+    }
+    Ok(ended)
+}
+
+/// How many live sessions a user has.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> QueryResult<i64> {
+    rows::count_live(connection, user, now)
 }
 
 /// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how

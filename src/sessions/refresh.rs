@@ -2,6 +2,7 @@
 
 use diesel::QueryResult;
 
+use super::outcome::RefreshOutcome;
 use super::rotation::{EndReason, KeyHash, Step, decide, slide};
 use super::rows::{self, Change};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
@@ -49,7 +50,9 @@ pub enum Refusal {
     WrongClient,
     /// Its session was not refreshed in time, or has lived as long as any may.
     Expired,
-    /// Its session was ended.
+    /// It was spent, and its session is ended by this.
+    Reused,
+    /// Its session was ended before.
     Ended(EndReason),
 }
 
@@ -61,6 +64,7 @@ impl Refusal {
             Self::UnknownToken => "unknown_token",
             Self::WrongClient => "wrong_client",
             Self::Expired => "expired",
+            Self::Reused => EndReason::RefreshTokenReused.as_str(),
             Self::Ended(reason) => reason.as_str(),
         }
     }
@@ -78,7 +82,7 @@ impl Refusal {
             Self::Ended(EndReason::Ended) => {
                 "The session was ended from the list of sessions. Log in again."
             }
-            Self::Ended(EndReason::RefreshTokenReused) => {
+            Self::Reused | Self::Ended(EndReason::RefreshTokenReused) => {
                 "A spent refresh token of this session was used again, so somebody may have stolen it. Log in again."
             }
             Self::Ended(EndReason::PasswordChanged) => "The password was changed. Log in again.",
@@ -101,6 +105,15 @@ impl Refusal {
 enum Refused {
     Token(Refusal),
     Client(UnknownClient),
+}
+
+impl From<Refused> for RefreshError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Token(reason) => Self::Refused(reason),
+            Refused::Client(unknown) => unknown.into(),
+        }
+    }
 }
 
 impl From<Refusal> for Refused {
@@ -126,12 +139,19 @@ impl Sessions {
         let key = key.map(KeyHash::of);
         let this = self.clone();
         let verdict =
-            self.db.write(move |tx| this.take_turn(tx, &token, &requester, key, &device)).await?;
-        let grant = verdict.map_err(|refused| match refused {
-            Refused::Token(reason) => RefreshError::Refused(reason),
-            Refused::Client(unknown) => unknown.into(),
-        })?;
-        Ok(self.issue(&grant)?)
+            self.db.write(move |tx| this.take_turn(tx, &token, &requester, key, &device)).await;
+        let result = match verdict {
+            Ok(Ok((grant, outcome))) => {
+                self.issue(&grant).map(|tokens| (tokens, outcome)).map_err(RefreshError::from)
+            }
+            Ok(Err(refused)) => Err(refused.into()),
+            Err(error) => Err(error.into()),
+        };
+        self.refreshes.count(match &result {
+            Ok((_, outcome)) => *outcome,
+            Err(error) => RefreshOutcome::of(error),
+        });
+        result.map(|(tokens, _)| tokens)
     }
 
     fn take_turn(
@@ -141,7 +161,7 @@ impl Sessions {
         requester: &Requester,
         key: Option<KeyHash>,
         device: &Device,
-    ) -> QueryResult<Result<Grant, Refused>> {
+    ) -> QueryResult<Result<(Grant, RefreshOutcome), Refused>> {
         let session = Id::from(token.session);
         for _ in 0..ATTEMPTS {
             let Some(row) = row_of(tx.connection(), token)? else {
@@ -163,6 +183,7 @@ impl Sessions {
                 ..Change::default()
             };
             let step = decide(&state, token.generation, key, now, self.policy.window(row.terms()));
+            let outcome = RefreshOutcome::after(&step);
             let (generation, change) = match step {
                 Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
                 Step::Expired => return Ok(Err(Refusal::Expired.into())),
@@ -173,7 +194,7 @@ impl Sessions {
                         tracing::warn!(event, %session, presented, generation);
                     });
                     self.end_one(tx, session, EndReason::RefreshTokenReused, now)?;
-                    return Ok(Err(Refusal::Ended(EndReason::RefreshTokenReused).into()));
+                    return Ok(Err(Refusal::Reused.into()));
                 }
                 Step::Answer => (state.generation, None),
                 Step::AnswerAndKeep(keys) => {
@@ -215,14 +236,15 @@ impl Sessions {
                 None => true,
             };
             if stands {
-                return Ok(Ok(Grant {
+                let grant = Grant {
                     holder: row.holder(),
                     lifetime: self.policy.lifetime(row.terms()),
                     token: token.at_generation(generation),
                     client_id: row.client_id,
                     granted_at: now,
                     expires_at,
-                }));
+                };
+                return Ok(Ok((grant, outcome)));
             }
         }
         Err(diesel::result::Error::RollbackTransaction)

@@ -271,6 +271,14 @@ pub(super) fn count_live(
         .get_result(connection)
 }
 
+pub(super) fn count_all_live(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<i64> {
+    sessions::table
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .count()
+        .get_result(connection)
+}
+
 /// The sessions that give way first.
 pub(super) fn least_used(
     connection: &mut AnyConnection,

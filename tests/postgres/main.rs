@@ -33,6 +33,8 @@ mod login;
 mod logout;
 #[path = "../api/oauth.rs"]
 mod oauth;
+#[path = "../api/operate.rs"]
+mod operate;
 #[path = "../api/refresh.rs"]
 mod refresh;
 #[path = "../api/tokens.rs"]

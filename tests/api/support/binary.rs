@@ -103,6 +103,11 @@ pub fn run(command: &mut Command) -> Refusal {
 impl Doorward {
     /// Starts it and waits until it listens.
     pub fn start(command: &mut Command) -> Self {
+        Self::start_and_said(command).0
+    }
+
+    /// The same, with what it logged up to then.
+    pub fn start_and_said(command: &mut Command) -> (Self, String) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
         let stdout = std::thread::spawn(move || {
@@ -124,14 +129,14 @@ impl Doorward {
                 let _ = child.kill();
                 panic!("it does not listen: {said}");
             };
+            said = said + &line + "\n";
             if let Some((_, address)) = line.split_once("listening address=") {
                 break address.split(' ').next().unwrap().to_owned();
             }
-            said = said + &line + "\n";
         };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("http://{address}");
-        Self { url, http, child, stdout: Some(stdout), log }
+        (Self { url, http, child, stdout: Some(stdout), log }, said)
     }
 
     pub fn call(&self, method: &str, path: &str) -> Call {

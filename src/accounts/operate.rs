@@ -1,0 +1,169 @@
+//! What whoever runs the service does to accounts: look at them, disable and enable them, end their
+//! sessions, and set another password.
+//!
+//! It works on the database, also while servers run: they hear of what is revoked as they hear of
+//! what another node revokes.
+
+use diesel::QueryResult;
+
+use super::{Email, Person, rows};
+use crate::clock::{Clock, Timestamp};
+use crate::database::{Database, Id, StoreError, Tx};
+use crate::passwords::PasswordHash;
+use crate::revocations::Revocations;
+use crate::revocations::follow::FollowBy;
+use crate::sessions::rotation::EndReason;
+use crate::sessions::{self, end_sessions_of};
+
+/// The accounts as an operator has them.
+#[derive(Clone)]
+pub struct Operator {
+    db: Database,
+    clock: Clock,
+    revocations: Revocations,
+    follow_by: FollowBy,
+}
+
+/// What was done to an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Whether the account is another now; false when it was so before.
+    pub changed: bool,
+    /// Sessions that ended.
+    pub sessions_ended: usize,
+}
+
+impl Operator {
+    /// Puts the parts together.
+    #[must_use]
+    pub const fn new(
+        db: Database,
+        clock: Clock,
+        revocations: Revocations,
+        follow_by: FollowBy,
+    ) -> Self {
+        Self { db, clock, revocations, follow_by }
+    }
+
+    /// Up to `limit` accounts that are not closed, in the order in which they were made, from the
+    /// one after `after` on.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list(&self, after: Option<Id>, limit: u32) -> Result<Vec<Person>, StoreError> {
+        self.db.read(move |c| rows::people(c, after, limit)).await
+    }
+
+    /// The account of this id or e-mail address.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find(&self, name: &str) -> Result<Option<Person>, StoreError> {
+        let (id, key) = (Id::parse(name), Email::key_of(name));
+        self.db
+            .read(move |c| match id {
+                Some(id) => rows::person(c, id),
+                None => rows::person_by_key(c, &key),
+            })
+            .await
+    }
+
+    /// How many live sessions an account has.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn sessions_of(&self, user: Id) -> Result<i64, StoreError> {
+        let now = self.clock.now();
+        self.db.read(move |c| sessions::count_of(c, user, now)).await
+    }
+
+    /// Disables an account: its sessions end and nobody logs in.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing has changed.
+    pub async fn disable(&self, user: Id) -> Result<Done, StoreError> {
+        self.write(move |this, tx, now| disable(&this.revocations, tx, user, now)).await
+    }
+
+    /// Lets an account log in again. What ended with its being disabled stays ended.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing has changed.
+    pub async fn enable(&self, user: Id) -> Result<Done, StoreError> {
+        self.write(move |_, tx, _| {
+            let changed = rows::enable(tx.connection(), user)?;
+            if changed {
+                tx.after_commit(move || tracing::info!(event = "account_enabled", %user));
+            }
+            Ok(Done { changed, sessions_ended: 0 })
+        })
+        .await
+    }
+
+    /// Ends every session of an account.
+    ///
+    /// # Errors
+    /// [`StoreError`]: none has ended.
+    pub async fn end_sessions(&self, user: Id) -> Result<Done, StoreError> {
+        self.write(move |this, tx, now| {
+            let ended = end_sessions_of(&this.revocations, tx, user, EndReason::Ended, now)?;
+            Ok(Done { changed: ended > 0, sessions_ended: ended })
+        })
+        .await
+    }
+
+    /// Sets another password, and ends every session. A disabled account stays disabled.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the old password holds.
+    pub async fn set_password(&self, user: Id, hash: PasswordHash) -> Result<Done, StoreError> {
+        self.write(move |this, tx, now| {
+            let changed = rows::replace_password(tx.connection(), user, &hash, now)?;
+            let mut sessions_ended = 0;
+            if changed {
+                let reason = EndReason::PasswordChanged;
+                sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
+                tx.after_commit(move || tracing::info!(event = "password_changed", %user));
+            }
+            Ok(Done { changed, sessions_ended })
+        })
+        .await
+    }
+
+    /// One unit of work, after which other nodes are told at once.
+    async fn write(
+        &self,
+        mut work: impl FnMut(&Self, &mut Tx<'_>, Timestamp) -> QueryResult<Done> + Send + 'static,
+    ) -> Result<Done, StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let done = work(&this, tx, this.clock.now())?;
+                if done.sessions_ended > 0 && this.follow_by == FollowBy::Notify {
+                    this.revocations.announce(tx)?;
+                }
+                Ok(done)
+            })
+            .await
+    }
+}
+
+/// Disables an account in the caller's unit of work: first the user's row, then the sessions, so
+/// that a login under way leaves none behind.
+///
+/// # Errors
+/// Whatever the database says.
+pub(super) fn disable(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    user: Id,
+    now: Timestamp,
+) -> QueryResult<Done> {
+    let changed = rows::disable(tx.connection(), user, now)?;
+    let mut sessions_ended = 0;
+    if changed {
+        sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
+        tx.after_commit(move || tracing::info!(event = "account_disabled", %user));
+    }
+    Ok(Done { changed, sessions_ended })
+}

@@ -1,0 +1,58 @@
+//! Listeners beside the API's: the one that shows the way to https, and the one for metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_web::web;
+use tokio::sync::watch;
+
+use super::{StartError, bind};
+use crate::http::server::{self, Running, ServerSettings};
+
+/// Connections that such a listener holds at most.
+const CONNECTIONS: usize = 1000;
+
+/// How long one of its requests may take to arrive, and a connection may idle.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A listener that ends with the API's.
+pub(super) struct Beside {
+    setting: &'static str,
+    running: Running,
+}
+
+impl Beside {
+    /// Listens on the address that the setting names.
+    pub async fn listen(
+        setting: &'static str,
+        address: SocketAddr,
+        routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::ListenBeside(setting, address, error);
+        let listener = bind(address).await.map_err(failed)?;
+        tracing::info!(setting, address = %listener.local_addr()?, "listens there too");
+        let how = ServerSettings {
+            workers: 1,
+            connections_per_worker: CONNECTIONS,
+            head_timeout: PATIENCE,
+            keep_alive: PATIENCE,
+            silence: 2 * PATIENCE,
+            drain: Duration::ZERO,
+            finish: Duration::ZERO,
+            draining: Arc::new(AtomicBool::new(false)),
+            tls: None,
+        };
+        let app = move || actix_web::App::new().configure(routes.clone());
+        Ok(Self { setting, running: server::serve(listener, how, app)? })
+    }
+
+    /// Serves until the sender of `gone` is.
+    pub async fn until(self, mut gone: watch::Receiver<()>) {
+        let gone = async { while gone.changed().await.is_ok() {} };
+        if let Err(error) = self.running.until(gone).await {
+            tracing::error!(%error, setting = self.setting, "a listener has ended");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! `doorward user …`: what whoever runs Doorward does with accounts, while the service runs or not.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::OperateError;
+use crate::accounts::Person;
+use crate::accounts::operate::{Done, Operator};
+use crate::app::policies;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::database::Id;
+use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
+use crate::revocations::Revocations;
+
+/// The longest password file that is read, in bytes: more than any password may have.
+const PASSWORD_FILE: u64 = 4096;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum UserCommand {
+    /// List accounts, the oldest first
+    #[command(after_help = "Example, the hundred after those that were printed last:\n  doorward \
+                            user list --after 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
+    List {
+        /// Begin after this account, by its id
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// Print so many at most
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one account
+    #[command(after_help = "Example: doorward user show ada@example.com")]
+    Show(User),
+    /// Disable an account: its sessions and tokens end at once, on every node, and nobody logs in
+    #[command(after_help = "Example: doorward user disable ada@example.com")]
+    Disable(User),
+    /// Let a disabled account log in again
+    #[command(after_help = "Example: doorward user enable ada@example.com")]
+    Enable(User),
+    /// End every session of an account, and its tokens
+    #[command(after_help = "Example: doorward user end-sessions ada@example.com")]
+    EndSessions(User),
+    /// Set another password, and end every session
+    ///
+    /// It is asked for at the terminal, or read from the first line of a file; never from an
+    /// argument, which other users of this machine could read.
+    #[command(after_help = "Example: doorward user set-password ada@example.com \
+                            --password-file /run/secrets/ada")]
+    SetPassword {
+        /// Whose.
+        #[command(flatten)]
+        user: User,
+        /// The file with the password in its first line; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+}
+
+/// Whose account.
+#[derive(Args)]
+pub struct User {
+    /// The account's e-mail address or id
+    user: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out a command, and answers what there is to print.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateError> {
+    actix_web::rt::System::new().block_on(async {
+        match command {
+            UserCommand::List { after, limit, json } => {
+                list(&open(config).await?, after.as_deref(), *limit, *json).await
+            }
+            UserCommand::Show(user) => show(&open(config).await?, user).await,
+            UserCommand::Disable(user) => {
+                let (operator, person) = of(config, user).await?;
+                let done = operator.disable(person.id).await?;
+                Ok(said(user, &person, done, "disabled", "it was disabled already"))
+            }
+            UserCommand::Enable(user) => {
+                let (operator, person) = of(config, user).await?;
+                let done = operator.enable(person.id).await?;
+                Ok(said(user, &person, done, "enabled", "it was not disabled"))
+            }
+            UserCommand::EndSessions(user) => {
+                let (operator, person) = of(config, user).await?;
+                let done = operator.end_sessions(person.id).await?;
+                Ok(said(user, &person, done, "logged out", "it had no live session"))
+            }
+            UserCommand::SetPassword { user, password_file } => {
+                let (operator, person) = of(config, user).await?;
+                let password = read_password(password_file.as_deref())?;
+                let hash = hash(config, &person, &password).await?;
+                let done = operator.set_password(person.id, hash).await?;
+                Ok(said(user, &person, done, "set the password of", "it has been closed"))
+            }
+        }
+    })
+}
+
+async fn open(config: &Config) -> Result<Operator, OperateError> {
+    let (db, _) = super::open(config)?;
+    let clock = Clock::system();
+    // It only adds to the list here, so how stale its own copy may be does not matter.
+    let policy = policies::revocation_policy(config);
+    let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
+    Ok(Operator::new(db, clock, revocations, policies::follow_by(config)))
+}
+
+async fn of(config: &Config, user: &User) -> Result<(Operator, Person), OperateError> {
+    let operator = open(config).await?;
+    let person = find(&operator, &user.user).await?;
+    Ok((operator, person))
+}
+
+async fn find(operator: &Operator, name: &str) -> Result<Person, OperateError> {
+    let found = operator.find(name).await?;
+    found.ok_or_else(|| OperateError::NoSuchUser(name.to_owned()))
+}
+
+async fn list(
+    operator: &Operator,
+    after: Option<&str>,
+    limit: u32,
+    json: bool,
+) -> Result<String, OperateError> {
+    let unknown = |id: &str| OperateError::NoSuchUser(id.to_owned());
+    let after = after.map(|id| Id::parse(id).ok_or_else(|| unknown(id))).transpose()?;
+    let people = operator.list(after, limit).await?;
+    if json {
+        return Ok(format!("{}\n", people.iter().map(as_json).collect::<Value>()));
+    }
+    let mut lines = String::new();
+    for Person { id, email, created_at, disabled_at, .. } in &people {
+        let state = if disabled_at.is_some() { "  disabled" } else { "" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{id}  {created_at}  {email}{state}");
+    }
+    Ok(lines)
+}
+
+async fn show(operator: &Operator, user: &User) -> Result<String, OperateError> {
+    let person = find(operator, &user.user).await?;
+    let sessions = operator.sessions_of(person.id).await?;
+    if user.json {
+        let mut shown = as_json(&person);
+        shown["live_sessions"] = json!(sessions);
+        return Ok(format!("{shown}\n"));
+    }
+    let moment = |at: Option<_>, never: &str| at.map_or(never.to_owned(), |at| format!("{at}"));
+    Ok(format!(
+        "id: {}\nemail: {}\nroles: {}\ncreated: {}\npassword changed: {}\nlast login: {}\n\
+         disabled: {}\nlive sessions: {sessions}\n",
+        person.id,
+        person.email,
+        person.roles.join(" "),
+        person.created_at,
+        person.password_changed_at,
+        moment(person.last_login_at, "never"),
+        moment(person.disabled_at, "no"),
+    ))
+}
+
+fn said(user: &User, person: &Person, done: Done, did: &str, otherwise: &str) -> String {
+    let (Person { id, email, .. }, Done { changed, sessions_ended }) = (person, done);
+    if user.json {
+        let said = json!({
+            "id": id, "email": email, "changed": changed, "sessions_ended": sessions_ended
+        });
+        format!("{said}\n")
+    } else if changed {
+        format!("{did} {email}; sessions that ended: {sessions_ended}\n")
+    } else {
+        format!("{email}: {otherwise}\n")
+    }
+}
+
+fn as_json(person: &Person) -> Value {
+    json!({
+        "id": person.id,
+        "email": person.email,
+        "roles": person.roles,
+        "created_at": person.created_at,
+        "password_changed_at": person.password_changed_at,
+        "last_login_at": person.last_login_at,
+        "disabled_at": person.disabled_at,
+    })
+}
+
+/// The first line of the file, or what is typed twice at the terminal.
+fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError> {
+    let Some(file) = file else {
+        if !io::stdin().is_terminal() {
+            return Err(OperateError::NoPassword);
+        }
+        let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new);
+        let password = ask("New password: ")?;
+        if *password != *ask("Again: ")? {
+            return Err(OperateError::PasswordsDiffer);
+        }
+        return Ok(password);
+    };
+    let mut text = Zeroizing::new(String::new());
+    let read = if file == Path::new("-") {
+        io::stdin().take(PASSWORD_FILE).read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|file| file.take(PASSWORD_FILE).read_to_string(&mut text))
+    };
+    read.map_err(|cause| OperateError::PasswordFile { path: file.to_owned(), cause })?;
+    // Blanks at its ends are the password's own.
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+/// What the policy allows, hashed as the service hashes.
+async fn hash(
+    config: &Config,
+    person: &Person,
+    password: &str,
+) -> Result<PasswordHash, OperateError> {
+    let password = Password::parse(password)?;
+    let settings = HasherSettings { threads: 1, queue: 1, ..policies::hasher_settings(config) };
+    let hasher = Hasher::start(settings, Clock::system())?;
+    let personal = vec![person.email.clone()];
+    hasher.check(policies::password_policy(config), password.clone(), personal).await??;
+    Ok(hasher.hash(password).await?)
+}

@@ -1,0 +1,24 @@
+//! The plain listener that only shows the way to https.
+
+use actix_web::http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+/// Where `public_url` is: scheme, host and port.
+#[derive(Clone, Debug)]
+pub struct Home(pub String);
+
+/// Everything goes to the same path under [`Home`], which the app's data has. 308 keeps the method
+/// (RFC 9110 15.4.9). Nothing of the request decides the host.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config.default_service(web::to(redirect));
+}
+
+async fn redirect(home: web::Data<Home>, request: HttpRequest) -> HttpResponse {
+    let target = request.uri().path_and_query().map(|it| it.as_str());
+    // `OPTIONS *` has no path.
+    let target = target.filter(|it| it.starts_with('/')).unwrap_or("/");
+    HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, format!("{}{target}", home.0)))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .finish()
+}

@@ -1,0 +1,363 @@
+//! HTTPS: the certificate, which may change while the service runs, and the handshake.
+//!
+//! TLS 1.2 and 1.3, and of both only what rustls has: suites with forward secrecy and authenticated
+//! encryption. There is one certificate, whatever name a client asks for, so one that asks for none
+//! is served too. HTTP/1.1 is the only protocol that is offered.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpStream;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::{Error as RustlsError, InconsistentKeys};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::unparsed;
+use crate::clock::Timestamp;
+use crate::secret::sha256;
+
+/// How long a handshake may take. With the silence that a connection may keep afterwards it stays
+/// under the 30 s after which every idle connection has ended.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long, and how much, is still read from a client that has spoken plain HTTP: closing with
+/// something unread would take the answer from it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
+
+/// From so long before its end on a certificate is warned of, once a day.
+const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where the certificate is, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate and, after it, those that lead to its authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Why a certificate cannot be served: one line that names the setting, and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing, or not for this user.
+    #[error("{setting}: {} cannot be read: {cause}; name a file that this user can read", path.display())]
+    Unreadable {
+        /// Which of the two.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// No certificate.
+    #[error(
+        "tls.cert: there is no certificate in {}: {cause}; write it in PEM, your own first and then \
+         those that lead to its authority",
+        path.display()
+    )]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// No private key.
+    #[error(
+        "tls.key: there is no private key in {}: {cause}; write it in PEM (PKCS #8, PKCS #1 or \
+         SEC 1), not encrypted",
+        path.display()
+    )]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The two do not belong together.
+    #[error(
+        "tls.key: the key in {} is not that of the first certificate in {}; name the two files that \
+         were made together",
+        key.display(), cert.display()
+    )]
+    Mismatch {
+        /// The key's file.
+        key: PathBuf,
+        /// The certificate's.
+        cert: PathBuf,
+    },
+    /// The library has no use for them.
+    #[error("tls.cert: it cannot be used: {0}; ask for a certificate with an ECDSA or RSA key")]
+    Unusable(#[from] RustlsError),
+}
+
+/// What a connection needs to speak TLS. Clones share the certificate.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    certificate: Arc<Certificate>,
+    files: TlsFiles,
+    looked: Arc<Mutex<Looked>>,
+}
+
+/// What the last looks at the files have shown.
+#[derive(Debug)]
+struct Looked {
+    /// The files that are in use.
+    served: [u8; 32],
+    /// Others that cannot be used, and whether that was said.
+    refused: Option<([u8; 32], bool)>,
+    warned_at: Option<Timestamp>,
+}
+
+/// The certificate in use.
+#[derive(Debug)]
+struct Certificate(RwLock<Arc<Served>>);
+
+#[derive(Debug)]
+struct Served {
+    key: Arc<CertifiedKey>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.served().key))
+    }
+}
+
+impl Certificate {
+    fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Tls {
+    /// Reads the certificate and its key.
+    ///
+    /// # Errors
+    /// [`TlsError`]. That a certificate has expired is none; the log has a warning.
+    pub fn load(files: TlsFiles, now: Timestamp) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let pair = Pair::read(&files)?;
+        let certificate = Certificate(RwLock::new(Arc::new(pair.parse(&files, &provider)?)));
+        let certificate = Arc::new(certificate);
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Certificate>::clone(&certificate));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Sessions are resumed without memory here, under keys that change every few hours.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        let looked = Looked { served: pair.digest(), refused: None, warned_at: None };
+        let (config, looked) = (Arc::new(config), Arc::new(Mutex::new(looked)));
+        warn_if_open(&files.key);
+        let tls = Self { config, certificate, files, looked };
+        tls.warn_of_expiry(&mut tls.looked.lock().unwrap_or_else(PoisonError::into_inner), now);
+        Ok(tls)
+    }
+
+    /// When the certificate in use expires.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.certificate.served().not_after
+    }
+
+    /// Looks whether the files have changed, and serves the new certificate from the next handshake
+    /// on. One that cannot be used leaves the old one in its place; the log says why, from the
+    /// second look on, for the two files change one after the other. It reads files: not for an
+    /// async thread.
+    pub fn look(&self, now: Timestamp) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = Pair::read(&self.files);
+        let digest = read.as_ref().map_or([0; 32], Pair::digest);
+        if digest == looked.served {
+            looked.refused = None;
+            return self.warn_of_expiry(&mut looked, now);
+        }
+        let parsed = read.and_then(|pair| pair.parse(&self.files, self.config.crypto_provider()));
+        match parsed {
+            Ok(renewed) => {
+                tracing::info!(event = "certificate_renewed", expires = %renewed.not_after);
+                let mut served = self.certificate.0.write().unwrap_or_else(PoisonError::into_inner);
+                *served = Arc::new(renewed);
+                drop(served);
+                *looked = Looked { served: digest, refused: None, warned_at: None };
+            }
+            Err(error) => {
+                let again = looked.refused.filter(|(before, _)| *before == digest);
+                if again.is_some_and(|(_, told)| !told) {
+                    let event = "certificate_refused";
+                    tracing::error!(event, %error, "the certificate before is still served");
+                }
+                looked.refused = Some((digest, again.is_some()));
+            }
+        }
+        self.warn_of_expiry(&mut looked, now);
+    }
+
+    fn warn_of_expiry(&self, looked: &mut Looked, now: Timestamp) {
+        let Served { not_before, not_after, .. } = *self.certificate.served();
+        if looked.warned_at.is_some_and(|at| now.since(at) < DAY) {
+            return;
+        }
+        let cert = self.files.cert.display();
+        if now < not_before {
+            tracing::warn!(%cert, from = %not_before, "the certificate is not valid yet");
+        } else if not_after < now {
+            tracing::warn!(%cert, since = %not_after, "the certificate has expired; renew it");
+        } else if not_after.since(now) < EXPIRES_SOON {
+            tracing::warn!(%cert, at = %not_after, "the certificate expires soon; renew it");
+        } else {
+            return;
+        }
+        looked.warned_at = Some(now);
+    }
+
+    /// Shakes hands with a client, in bounded time. One that speaks plain HTTP is told so.
+    ///
+    /// # Errors
+    /// When it is no TLS client, is too slow, or has nothing in common with this server.
+    pub(super) async fn accept(&self, mut io: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let shaken = timeout(HANDSHAKE, async {
+            if speaks_http(&io).await? {
+                io.write_all(&unparsed::not_tls()).await?;
+                io.shutdown().await?;
+                let rest = (&mut io).take(LINGER_BYTES);
+                let _ =
+                    timeout(LINGER, tokio::io::copy(&mut { rest }, &mut tokio::io::sink())).await;
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            TlsAcceptor::from(Arc::clone(&self.config)).accept(io).await
+        });
+        let shaken = shaken.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        shaken.inspect_err(|error| tracing::debug!(%error, "no TLS handshake"))
+    }
+}
+
+/// Whether the first byte is that of an HTTP method. A TLS record's is 22 (RFC 8446 5.1).
+async fn speaks_http(io: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let read = io.peek(&mut first).await?;
+    Ok(read == 1 && first[0].is_ascii_alphabetic())
+}
+
+/// The two files as they are.
+struct Pair {
+    cert: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Pair {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        let read = |setting, path: &Path| {
+            let unreadable = |cause| TlsError::Unreadable { setting, path: path.to_owned(), cause };
+            fs::read(path).map_err(unreadable)
+        };
+        let key = Zeroizing::new(read("tls.key", &files.key)?);
+        Ok(Self { cert: read("tls.cert", &files.cert)?, key })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        sha256(&[sha256(&self.cert), sha256(&self.key)].concat())
+    }
+
+    fn parse(&self, files: &TlsFiles, provider: &CryptoProvider) -> Result<Served, TlsError> {
+        let none = |why: &dyn ToString| TlsError::NoCertificate {
+            path: files.cert.clone(),
+            cause: why.to_string(),
+        };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.cert).collect();
+        let chain = chain.map_err(|error| none(&error))?;
+        let first = chain.first().ok_or_else(|| none(&"it has no section CERTIFICATE"))?;
+        let (_, own) = X509Certificate::from_der(first).map_err(|error| none(&error))?;
+        let seconds =
+            |time: x509_parser::time::ASN1Time| Timestamp::from_unix_seconds(time.timestamp());
+        let not_before = seconds(own.validity().not_before);
+        let not_after = seconds(own.validity().not_after);
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| TlsError::NoKey {
+            path: files.key.clone(),
+            cause: error.to_string(),
+        })?;
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+            RustlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                TlsError::Mismatch { key: files.key.clone(), cert: files.cert.clone() }
+            }
+            error => error.into(),
+        })?;
+        Ok(Served { key: Arc::new(key), not_before, not_after })
+    }
+}
+
+fn warn_if_open(key: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(key).map_or(0, |about| about.permissions().mode());
+    if mode & 0o007 != 0 {
+        let (key, mode) = (key.display(), format!("{:o}", mode & 0o777));
+        tracing::warn!(%key, mode, "every user of this machine can open the private key; chmod 640");
+    }
+}
+
+/// A connection, with or without TLS.
+pub(super) enum Stream {
+    /// As it is.
+    Plain(TcpStream),
+    /// Within TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buffer),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, data),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
