@@ -13,6 +13,7 @@ pub mod presented;
 pub mod refresh;
 pub mod rotation;
 mod rows;
+mod verified;
 
 use std::mem;
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub use ending::{LogOutError, Scope, end_every_session};
 use ending::end_one;
 use rotation::EndReason;
 use rows::NewSession;
+use verified::Verified;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
@@ -81,6 +83,7 @@ pub struct Sessions {
     revocations: Revocations,
     tags: TagKeys,
     policy: SessionPolicy,
+    verified: Verified,
 }
 
 /// Whose session it is, as far as its tokens say.
@@ -186,7 +189,7 @@ impl Tokens {
 impl Sessions {
     /// Puts the parts together.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         db: Database,
         clock: Clock,
         keys: Keys,
@@ -194,7 +197,7 @@ impl Sessions {
         tags: TagKeys,
         policy: SessionPolicy,
     ) -> Self {
-        Self { db, clock, keys, revocations, tags, policy }
+        Self { db, clock, keys, revocations, tags, policy, verified: Verified::new() }
     }
 
     /// Starts a session of a public client in the caller's unit of work, which has locked the
