@@ -83,7 +83,7 @@ pub(super) fn account(connection: &mut AnyConnection, id: Id) -> QueryResult<Opt
             users::created_at,
             users::password_changed_at,
         ))
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     Ok(row.map(|(id, email, roles, created_at, password_changed_at)| Account {
         id,
@@ -102,7 +102,7 @@ pub(super) fn credentials(
         .filter(users::email_key.eq(email_key))
         .filter(users::closed_at.is_null())
         .select(CREDENTIALS)
-        .first(connection);
+        .get_result(connection);
     row.optional().map(|row| row.map(from_columns))
 }
 
@@ -114,7 +114,7 @@ pub(super) fn credentials_by_id(
         .find(id)
         .filter(users::closed_at.is_null())
         .select(CREDENTIALS)
-        .first(connection);
+        .get_result(connection);
     row.optional().map(|row| row.map(from_columns))
 }
 
