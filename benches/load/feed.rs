@@ -45,7 +45,7 @@ pub fn subscribers(effort: Effort, report: &mut Report) {
         thread::scope(|scope| {
             let latencies = scope.spawn(log_out);
             let logins = rate(service.address, &mut [(); 8], effort.time, |client, ()| {
-                log_in(client, &data, next_of(&users)).expect(200);
+                log_in(client, &data, next_of(&users));
             });
             let refreshes = rate(service.address, tokens, effort.time, |client, own| {
                 own.renew(client);
