@@ -131,7 +131,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
-        Ok(app.run(stop).await?)
+        Ok(Box::pin(app.run(stop)).await?)
     })
 }
 
@@ -200,13 +200,7 @@ impl App {
             requests: config.metrics.enabled.then(Requests::default),
         });
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
-        let by_address = |per_minute, burst| {
-            AddressLimiter::new(policies::rate(per_minute, burst), buckets, settings.clone())
-        };
-        let limits = Limits {
-            register: by_address(config.limits.register_per_minute, config.limits.register_burst),
-            password: by_address(config.limits.login_per_minute, config.limits.login_burst),
-        };
+        let limits = limits_by_address(config, buckets, &settings);
         let refresh = policies::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
         let refresh_limit = SessionLimiter::new(refresh, buckets);
         let failures = policies::rate(config.limits.login_per_minute, config.limits.login_burst);
@@ -282,6 +276,21 @@ impl App {
             (result, _) = async { tokio::join!(serve, beside) } => result,
             () = tasks.run(watch) => Ok(()),
         }
+    }
+}
+
+fn limits_by_address(
+    config: &Config,
+    buckets: NonZeroUsize,
+    settings: &web::Data<HttpSettings>,
+) -> Limits {
+    let limits = &config.limits;
+    let by_address = |per_minute, burst| {
+        AddressLimiter::new(policies::rate(per_minute, burst), buckets, settings.clone())
+    };
+    Limits {
+        register: by_address(limits.register_per_minute, limits.register_burst),
+        password: by_address(limits.login_per_minute, limits.login_burst),
     }
 }
 

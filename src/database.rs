@@ -14,6 +14,7 @@ mod drift;
 mod link;
 mod migrations;
 mod postgres;
+mod prepared;
 pub mod schema;
 pub mod types;
 mod url;
@@ -33,6 +34,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 pub use connection::{AnyConnection, MultiBackend};
 pub use drift::{SchemaReport, check};
 pub use link::Link;
+pub use prepared::Prepared;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
 

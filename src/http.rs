@@ -69,7 +69,6 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
             web::resource("/me/close").wrap(limits.password.middleware()).post(accounts::close),
         )
         .service(web::resource("/sessions").get(sessions::list))
-        .service(web::resource("/sessions/{id}").delete(sessions::end))
         .service(web::resource("/verify").get(verify::verify))
         .service(web::resource("/revocations").get(feed::revocations))
         .service(web::resource("/token").post(oauth::token))
@@ -80,6 +79,8 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/openapi.yaml").get(well_known::openapi))
         .service(web::resource("/healthz").get(well_known::healthz))
         .service(web::resource("/readyz").get(well_known::readyz))
+        // Last: the router asks one after the other, and this one by a regular expression.
+        .service(web::resource("/sessions/{id}").delete(sessions::end))
         .default_service(web::to(nothing_here));
 }
 

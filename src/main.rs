@@ -4,7 +4,7 @@
 mod db;
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -127,7 +127,8 @@ fn start_log(log: &Log) -> Result<WorkerGuard, Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
-        .finish(OneLineEach(io::stderr()));
+        // What waits is written together: the writer flushes when nothing does.
+        .finish(OneLineEach(BufWriter::new(io::stderr())));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&log.level)?)
         .with_ansi(false)

@@ -115,9 +115,9 @@ impl Revocations {
 
     /// How a token with these ids stands.
     #[must_use]
-    pub fn standing(&self, ids: &[Id]) -> Standing {
+    pub fn standing(&self, mut ids: impl Iterator<Item = Id>) -> Standing {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        if ids.iter().any(|id| mirror.listed.contains_key(id)) {
+        if ids.any(|id| mirror.listed.contains_key(&id)) {
             Standing::Revoked
         } else if self.policy.when_stale == WhenStale::FailClosed
             && self.age(&mirror) > self.policy.max_staleness

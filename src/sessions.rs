@@ -14,6 +14,7 @@ pub mod presented;
 pub mod refresh;
 pub mod rotation;
 mod rows;
+mod verified;
 
 use std::mem;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use ending::end_one;
 use outcome::RefreshOutcome;
 use rotation::EndReason;
 use rows::NewSession;
+use verified::Verified;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
@@ -85,6 +87,7 @@ pub struct Sessions {
     tags: TagKeys,
     policy: SessionPolicy,
     refreshes: Tally<RefreshOutcome>,
+    verified: Verified,
 }
 
 /// Whose session it is, as far as its tokens say.
@@ -198,7 +201,8 @@ impl Sessions {
         tags: TagKeys,
         policy: SessionPolicy,
     ) -> Self {
-        Self { db, clock, keys, revocations, tags, policy, refreshes: Tally::default() }
+        let (refreshes, verified) = (Tally::default(), Verified::new());
+        Self { db, clock, keys, revocations, tags, policy, refreshes, verified }
     }
 
     /// Starts a session of a public client in the caller's unit of work, which has locked the

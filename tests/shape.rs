@@ -59,7 +59,7 @@ const LIVES_IN: &str = "
     argon2            -> passwords
     zxcvbn            -> passwords
     reqwest           -> verifier
-    quick_cache       -> verifier
+    quick_cache       -> sessions verifier
     tower_layer       -> verifier
     tower_service     -> verifier
     rpassword         -> app

@@ -1,74 +1,116 @@
 //! An HTTP client that costs little beside what it measures: one kept connection, one request at a
-//! time, answers with a `Content-Length`.
+//! time, answers with a `Content-Length`. It blocks: each client is a thread.
 
-use std::net::SocketAddr;
-
-use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
 pub struct Client {
     stream: TcpStream,
-    buffer: Vec<u8>,
+    request: String,
+    answer: Vec<u8>,
 }
 
-pub struct Answer {
+/// The answer to the request before, until the next.
+#[derive(Clone, Copy)]
+pub struct Answer<'a> {
     pub status: u16,
-    body: Vec<u8>,
+    body: &'a str,
 }
 
-impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+impl<'a> Answer<'a> {
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.body);
+        self
     }
 
-    pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
-        self
+    /// A member of the JSON whose value is a text without escapes, which tokens and ids are.
+    pub fn text(self, member: &str) -> &'a str {
+        let start = format!("\"{member}\":\"");
+        let rest = self.body.split_once(&start).map(|(_, rest)| rest);
+        rest.and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("{}", self.body))
     }
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: Vec::new() }
+    pub fn connect(address: SocketAddr) -> Self {
+        Self::try_connect(address).unwrap()
     }
 
-    /// A `POST` of JSON with these further header lines, each ended by CR LF.
-    pub async fn post(&mut self, path: &str, headers: &str, body: &Value) -> Answer {
-        let body = body.to_string();
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n{headers}\r\n{body}",
-            body.len()
+    fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, request: String::new(), answer: Vec::new() })
+    }
+
+    /// Whether somebody listens there and answers this path with 200.
+    pub fn finds(address: SocketAddr, path: &str) -> bool {
+        let look = || {
+            let mut client = Self::try_connect(address)?;
+            let _ = write!(client.request, "GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+            client.try_exchange().map(|answer| answer.status == 200)
+        };
+        look().unwrap_or(false)
+    }
+
+    /// A `GET` with an access token.
+    pub fn get(&mut self, path: &str, access: &str) -> Answer<'_> {
+        self.request.clear();
+        let _ = write!(
+            self.request,
+            "GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {access}\r\n\r\n"
         );
-        self.stream.write_all(request.as_bytes()).await.unwrap();
-        self.answer().await
+        self.exchange()
     }
 
-    async fn answer(&mut self) -> Answer {
+    /// A `POST` of a JSON object with these members, all of them texts without escapes.
+    pub fn post(&mut self, path: &str, members: &[(&str, &str)]) -> Answer<'_> {
+        let members = members.iter().map(|(name, value)| format!("\"{name}\":\"{value}\""));
+        let body = members.collect::<Vec<_>>().join(",");
+        self.request.clear();
+        let _ = write!(
+            self.request,
+            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{{{body}}}",
+            body.len() + 2
+        );
+        self.exchange()
+    }
+
+    fn exchange(&mut self) -> Answer<'_> {
+        self.try_exchange().unwrap()
+    }
+
+    fn try_exchange(&mut self) -> io::Result<Answer<'_>> {
+        self.stream.write_all(self.request.as_bytes())?;
+        self.answer.clear();
         let head = loop {
-            let end = self.buffer.windows(4).position(|window| window == b"\r\n\r\n");
+            self.receive()?;
+            let end = self.answer.windows(4).position(|window| window == b"\r\n\r\n");
             if let Some(end) = end {
                 break end + 4;
             }
-            self.receive().await;
         };
-        let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
+        let text = str::from_utf8(&self.answer[..head]).unwrap();
         let status = text[9..12].parse().unwrap();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
-        while self.buffer.len() < head + length {
-            self.receive().await;
+        let length = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
+        });
+        let end = head + length.unwrap_or(0);
+        while self.answer.len() < end {
+            self.receive()?;
         }
-        let rest = self.buffer.split_off(head + length);
-        let body = std::mem::replace(&mut self.buffer, rest).split_off(head);
-        Answer { status, body }
+        Ok(Answer { status, body: str::from_utf8(&self.answer[head..end]).unwrap() })
     }
 
-    async fn receive(&mut self) {
-        let read = self.stream.read_buf(&mut self.buffer).await.unwrap();
-        assert!(read > 0, "the service closed the connection");
+    fn receive(&mut self) -> io::Result<()> {
+        let mut piece = [0; 4096];
+        let read = self.stream.read(&mut piece)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.answer.extend_from_slice(&piece[..read]);
+        Ok(())
     }
 }

@@ -1,72 +1,147 @@
-//! The service under measurement, in this process, on a thread of its own.
+//! The service under measurement: the release binary, as a process of its own.
 
-use std::net::SocketAddr;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use doorward::app::App;
-use doorward::clock::Clock;
-use doorward::config::Config;
-use doorward::secret::{MasterSecret, Secret};
-use serde_json::json;
-use tempfile::TempDir;
-use tokio::sync::oneshot;
-
 use super::client::Client;
+use super::clients::now;
+use super::data::{Data, PASSWORD};
 
-const EMAIL: &str = "bench@example.com";
-const PASSWORD: &str = "seven otters juggle lanterns";
+/// Far longer than a start takes, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running service. It stops when this is dropped.
+/// How often a service that starts is asked whether it is ready.
+const LOOK: Duration = Duration::from_millis(1);
+
+const MEBIBYTE: f64 = 1024.0;
+
+/// Limits by address and session are against exactly what is done here.
+const UNLIMITED: [&str; 3] = ["LOGIN", "REGISTER", "REFRESH"];
+
+/// Every refresh rotates, and so is written.
+pub const STRICT: (&str, &str) = ("SESSIONS__RETRY_WINDOW", "0s");
+
+/// A running service, with its log in a file. It is killed when this is dropped.
 pub struct Service {
     pub address: SocketAddr,
-    _stop: oneshot::Sender<()>,
-    _directory: TempDir,
+    /// From the start of the process to the first answer that it is ready.
+    pub ready_after: Duration,
+    child: Child,
+}
+
+/// `doorward` with this data, without any setting of the surroundings but these.
+pub fn doorward(data: &Data, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+    command.env_clear().current_dir(data.directory()).stdin(Stdio::null());
+    command.env("DOORWARD_DATA_DIR", data.directory()).env("DOORWARD_SECRET", data.secret());
+    for limit in UNLIMITED {
+        command.env(format!("DOORWARD_LIMITS__{limit}_PER_MINUTE"), "60000");
+        command.env(format!("DOORWARD_LIMITS__{limit}_BURST"), "100000");
+    }
+    for (name, value) in settings {
+        command.env(format!("DOORWARD_{name}"), value);
+    }
+    command
 }
 
 impl Service {
-    /// Starts it with the settings as they come, but for limits by address and session, which are
-    /// against exactly this.
-    pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            data_dir: directory.path().join("data"),
-            secret: Some(Secret::new(MasterSecret::generate().to_text().to_string())),
-            shutdown_timeout: Duration::ZERO,
-            ..Config::default()
-        };
-        let limits = &mut config.limits;
-        (limits.login_per_minute, limits.login_burst) = (60_000, 100_000);
-        (limits.register_per_minute, limits.register_burst) = (60_000, 100_000);
-        (limits.refresh_per_minute, limits.refresh_burst) = (60_000, 100_000);
-        config.sessions.max_per_user = 10_000;
-        change(&mut config);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, started) = oneshot::channel();
-        std::thread::spawn(move || {
-            actix_web::rt::System::new().block_on(async {
-                let app = App::build(&config, &Clock::system()).await.unwrap();
-                let _ = ready.send(app.address());
-                let stop = async {
-                    let _ = stopped.await;
-                };
-                app.run(stop).await.unwrap();
-            });
-        });
-        let address = started.await.unwrap();
-        Self { address, _stop: stop, _directory: directory }
+    /// Starts it with its default settings but for these, and waits until it is ready.
+    pub fn start(data: &Data, settings: &[(&str, &str)]) -> Self {
+        let address = free_address();
+        let mut command = doorward(data, settings);
+        command.env("DOORWARD_LISTEN", address.to_string());
+        Self::ready(&mut command, address, &data.directory().join("log"), "/readyz")
     }
 
-    /// So many sessions of one account: the refresh token of each.
-    pub async fn sessions(&self, count: usize) -> Vec<String> {
-        let mut client = Client::connect(self.address).await;
-        let credentials = json!({ "email": EMAIL, "password": PASSWORD });
-        client.post("/register", "", &credentials).await.expect(201);
-        let mut tokens = Vec::new();
-        for _ in 0..count {
-            let answer = client.post("/login", "", &credentials).await.expect(200).json();
-            tokens.push(answer["refresh_token"].as_str().unwrap().to_owned());
-        }
-        tokens
+    /// The floor: this program as a server whose only handler answers nothing.
+    pub fn bare(data: &Data) -> Self {
+        let address = free_address();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--serve-bare", &address.to_string()]);
+        Self::ready(&mut command, address, &data.directory().join("log-bare"), "/")
     }
+
+    fn ready(command: &mut Command, address: SocketAddr, log: &Path, path: &str) -> Self {
+        let output = File::create(log).unwrap();
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        let began = now();
+        let child = command.spawn().unwrap();
+        let mut service = Self { address, ready_after: Duration::ZERO, child };
+        while !Client::finds(address, path) {
+            let over = now() - began > PATIENCE || service.child.try_wait().unwrap().is_some();
+            assert!(!over, "it is not ready: {}", fs::read_to_string(log).unwrap());
+            thread::sleep(LOOK);
+        }
+        service.ready_after = now() - began;
+        service
+    }
+
+    /// The most memory that was ever resident, in MiB.
+    pub fn peak_memory(&self) -> f64 {
+        self.status("VmHWM:") / MEBIBYTE
+    }
+
+    /// The memory that is resident, in MiB.
+    pub fn memory(&self) -> f64 {
+        self.status("VmRSS:") / MEBIBYTE
+    }
+
+    fn status(&self, name: &str) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Tokens of so many sessions, from the first one on: access and refresh token.
+    pub fn tokens(&self, data: &Data, count: u32) -> Vec<Tokens> {
+        let mut client = Client::connect(self.address);
+        let refresh = |number| {
+            let token = data.refresh_token(number);
+            Tokens::of(client.post("/refresh", &[("refresh_token", &token)]).expect(200))
+        };
+        (0..count).map(refresh).collect()
+    }
+
+    /// The same by logging in, to an account that is made here.
+    pub fn sessions(&self, count: u32) -> Vec<Tokens> {
+        let mut client = Client::connect(self.address);
+        let credentials = [("email", "bench@example.com"), ("password", PASSWORD)];
+        client.post("/register", &credentials).expect(201);
+        let log_in = |_| Tokens::of(client.post("/login", &credentials).expect(200));
+        (0..count).map(log_in).collect()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a client keeps of its session.
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Tokens {
+    pub fn of(answer: super::client::Answer<'_>) -> Self {
+        let text = |member| answer.text(member).to_owned();
+        Self { access: text("access_token"), refresh: text("refresh_token") }
+    }
+
+    /// Refreshes the session.
+    pub fn renew(&mut self, client: &mut Client) {
+        let answer = client.post("/refresh", &[("refresh_token", &self.refresh)]).expect(200);
+        *self = Self::of(answer);
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -103,7 +103,7 @@ pub(super) fn account(connection: &mut AnyConnection, id: Id) -> QueryResult<Opt
             users::created_at,
             users::password_changed_at,
         ))
-        .first(connection)
+        .get_result(connection)
         .optional()?;
     Ok(row.map(|(id, email, roles, created_at, password_changed_at)| Account {
         id,
@@ -122,7 +122,7 @@ pub(super) fn credentials(
         .filter(users::email_key.eq(email_key))
         .filter(users::closed_at.is_null())
         .select(CREDENTIALS)
-        .first(connection);
+        .get_result(connection);
     row.optional().map(|row| row.map(from_columns))
 }
 
@@ -134,7 +134,7 @@ pub(super) fn credentials_by_id(
         .find(id)
         .filter(users::closed_at.is_null())
         .select(CREDENTIALS)
-        .first(connection);
+        .get_result(connection);
     row.optional().map(|row| row.map(from_columns))
 }
 
@@ -271,7 +271,7 @@ pub(super) fn people(
 
 pub(super) fn person(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Person>> {
     let open = users::table.find(id).filter(users::closed_at.is_null());
-    let row = open.select(PERSON).first::<PersonColumns>(connection);
+    let row = open.select(PERSON).get_result::<PersonColumns>(connection);
     row.optional().map(|row| row.map(Person::from))
 }
 
@@ -281,7 +281,7 @@ pub(super) fn person_by_key(
 ) -> QueryResult<Option<Person>> {
     let open =
         users::table.filter(users::email_key.eq(email_key)).filter(users::closed_at.is_null());
-    let row = open.select(PERSON).first::<PersonColumns>(connection);
+    let row = open.select(PERSON).get_result::<PersonColumns>(connection);
     row.optional().map(|row| row.map(Person::from))
 }
 

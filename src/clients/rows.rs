@@ -87,7 +87,7 @@ pub(super) fn credentials(
     clients::table
         .find(id.to_string())
         .select((clients::secret_hash, clients::scopes))
-        .first(connection)
+        .get_result(connection)
         .optional()
 }
 
@@ -97,7 +97,7 @@ pub(super) fn terms(connection: &mut AnyConnection, id: Id) -> QueryResult<Optio
         .find(id.to_string())
         .filter(clients::kind.eq(PUBLIC))
         .select((clients::token_lifetime, clients::retry_window))
-        .first(connection)
+        .get_result(connection)
         .optional()
         .map(|row| row.map(Terms::from_micros))
 }

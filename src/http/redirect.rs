@@ -14,7 +14,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn redirect(home: web::Data<Home>, request: HttpRequest) -> HttpResponse {
-    let target = request.uri().path_and_query().map(|it| it.as_str());
+    let target = request.uri().path_and_query().map(actix_web::http::uri::PathAndQuery::as_str);
     // `OPTIONS *` has no path.
     let target = target.filter(|it| it.starts_with('/')).unwrap_or("/");
     HttpResponse::PermanentRedirect()

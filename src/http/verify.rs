@@ -6,6 +6,8 @@
 //! that may, as at Doorward's own resources; and a request whose method is not told may change
 //! something.
 
+use std::borrow::Cow;
+
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -33,7 +35,7 @@ pub(super) async fn verify(
     let token = cookies.access_token(is_harmless(&request))?;
     let claims = api.sessions.check(token.as_str()).await?;
     let mut response = HttpResponse::Ok().finish();
-    for (name, text) in described(claims) {
+    for (name, text) in described(&claims) {
         // An identity with a part left out would be another one.
         let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Code::InternalError)?;
         response.headers_mut().insert(name, value);
@@ -56,13 +58,13 @@ fn is_harmless(request: &HttpRequest) -> bool {
 /// All five, also those that say nothing: a gateway that copies only what is there would let the
 /// client's own pass. A client's own token has no user: whoever read its id as one would mistake it
 /// for an account.
-fn described(claims: Claims) -> [(HeaderName, String); 5] {
+fn described(claims: &Claims) -> [(HeaderName, Cow<'_, str>); 5] {
     let Claims { sub, sid, client_id, scope, roles, .. } = claims;
     [
-        (USER, sid.map(|_| sub.to_string()).unwrap_or_default()),
-        (SESSION, sid.map(|sid| sid.to_string()).unwrap_or_default()),
-        (CLIENT, client_id),
-        (SCOPE, scope.unwrap_or_default()),
-        (ROLES, roles.join(" ")),
+        (USER, sid.map(|_| sub.to_string()).unwrap_or_default().into()),
+        (SESSION, sid.map(|sid| sid.to_string()).unwrap_or_default().into()),
+        (CLIENT, client_id.into()),
+        (SCOPE, scope.as_deref().unwrap_or_default().into()),
+        (ROLES, roles.join(" ").into()),
     ]
 }

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::database::Id;
 use crate::keys::{Jwks, Lookup};
 use crate::revocations::Standing;
-use crate::tokens::{self, Claims, TokenError};
+use crate::tokens::{self, Claims, Signed, TokenError};
 
 /// The holder of a good access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +55,14 @@ impl Sessions {
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub async fn check(&self, token: &str) -> Result<Claims, AccessError> {
+    pub async fn check(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
         let claims = self.believe(token).await?;
         self.check_standing(&claims)?;
         Ok(claims)
     }
 
     pub(super) fn check_standing(&self, claims: &Claims) -> Result<(), AccessError> {
-        match self.revocations.standing(&revocable(claims)) {
+        match self.revocations.standing(revocable(claims)) {
             Standing::Good => Ok(()),
             Standing::Revoked => Err(AccessError::Revoked),
             Standing::Unknown => Err(AccessError::Stale),
@@ -70,7 +70,7 @@ impl Sessions {
     }
 
     /// The same but for revocation.
-    pub(super) async fn believe(&self, token: &str) -> Result<Claims, AccessError> {
+    pub(super) async fn believe(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
         match self.believe_by_known_keys(token) {
             Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
                 Lookup::Found => Ok(self.believe_by_known_keys(token)?),
@@ -99,22 +99,26 @@ impl Sessions {
         tokens::id_of_kid(kid).is_some_and(|id| self.revocations.lists(id.into()))
     }
 
-    fn believe_by_known_keys(&self, token: &str) -> Result<Claims, TokenError> {
+    fn believe_by_known_keys(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let now = self.clock.now();
         let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_given_up(kid));
-        let claims = tokens::verify(token, key, &self.policy.expected, now)?;
-        // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
-        // longer one must not outlive it.
-        if now >= Timestamp::from_unix_seconds(claims.iat).plus(self.policy.token_lifetime) {
-            return Err(TokenError::Expired);
-        }
-        Ok(claims)
+        let check = |signed: &Signed| {
+            signed.check(&self.policy.expected, now)?;
+            // A row of the blocklist is kept for the lifetime of today's configuration, so a token
+            // of a longer one must not outlive it.
+            let made = Timestamp::from_unix_seconds(signed.claims.iat);
+            if now >= made.plus(self.policy.token_lifetime) {
+                return Err(TokenError::Expired);
+            }
+            Ok(())
+        };
+        Ok(self.verified.read(token, key, check)?.claims)
     }
 }
 
 /// The ids by which a token can be taken back: its own, its session's, its client's.
-fn revocable(claims: &Claims) -> Vec<Id> {
+fn revocable(claims: &Claims) -> impl Iterator<Item = Id> {
     let own = Id::from(claims.jti.uuid());
     let session = claims.sid.map(Id::from);
-    [Some(own), session, clients::canonical(&claims.client_id)].into_iter().flatten().collect()
+    [Some(own), session, clients::canonical(&claims.client_id)].into_iter().flatten()
 }

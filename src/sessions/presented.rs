@@ -1,5 +1,7 @@
 //! A token that somebody shows to ask about it (RFC 7662) or to take it back (RFC 7009).
 
+use std::sync::Arc;
+
 use diesel::QueryResult;
 use serde::Serialize;
 use uuid::Uuid;
@@ -94,7 +96,7 @@ impl Sessions {
             return Ok(Presented::Refresh(token));
         }
         match self.believe(text).await {
-            Ok(claims) => Ok(Presented::Access(Box::new(claims))),
+            Ok(claims) => Ok(Presented::Access(Box::new(Arc::unwrap_or_clone(claims)))),
             Err(AccessError::KeysUnavailable) => Err(AccessError::KeysUnavailable),
             Err(_) => Ok(Presented::Nothing),
         }

@@ -7,7 +7,7 @@ use super::{Device, Holder, Session};
 use crate::clients::{self, Terms};
 use crate::clock::Timestamp;
 use crate::database::schema::{clients as registered, sessions, users};
-use crate::database::{AnyConnection, Id};
+use crate::database::{AnyConnection, Id, Prepared};
 
 /// A session about to begin.
 pub(super) struct NewSession<'a> {
@@ -113,7 +113,7 @@ pub(super) fn insert(connection: &mut AnyConnection, new: &NewSession<'_>) -> Qu
 }
 
 pub(super) fn client_of(connection: &mut AnyConnection, id: Id) -> QueryResult<String> {
-    sessions::table.find(id).select(sessions::client_id).first(connection)
+    sessions::table.find(id).select(sessions::client_id).get_result(connection)
 }
 
 /// The live sessions of a client.
@@ -154,7 +154,7 @@ pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
             registered::token_lifetime.nullable(),
             registered::retry_window.nullable(),
         ))
-        .first(connection)
+        .get_result(connection)
         .optional()
 }
 
@@ -181,7 +181,7 @@ pub(super) fn compare_and_set(
     change: &Change,
 ) -> QueryResult<bool> {
     let rotated_at = seen.rotated_at.map(Timestamp::as_micros);
-    diesel::update(
+    let update = diesel::update(
         sessions::table
             .filter(sessions::id.eq(id))
             .filter(sessions::generation.eq(seen.generation))
@@ -189,10 +189,8 @@ pub(super) fn compare_and_set(
             .filter(sessions::rotated_at.eq(rotated_at).or(sessions::rotated_at.is_null()))
             .filter(sessions::retry_keys.eq(seen.retry_keys.as_slice()))
             .filter(sessions::revoked_at.is_null()),
-    )
-    .set(change)
-    .execute(connection)
-    .map(|rows| rows == 1)
+    );
+    Prepared(update.set(change)).execute(connection).map(|rows| rows == 1)
 }
 
 /// Ends a live session and says when it was last seen; nothing when it is not live.
@@ -202,11 +200,10 @@ pub(super) fn end(
     reason: EndReason,
     now: Timestamp,
 ) -> QueryResult<Option<Timestamp>> {
-    diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
+    let update = diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
         .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
-        .returning(sessions::last_seen_at)
-        .get_result(connection)
-        .optional()
+        .returning(sessions::last_seen_at);
+    Prepared(update).get_result(connection).optional()
 }
 
 /// Ends every session that has not ended, and says how many those were.

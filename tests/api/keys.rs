@@ -53,6 +53,8 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
 async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
+    // From here on its signature is remembered, which must not help.
+    user.me().await.assert_status(200);
     let kid = kid_of(&user.tokens.access);
     assert_eq!(give_up(&app, &kid).await.as_deref(), Some(app.api.keys.signing().kid()));
     user.me().await.assert_problem(401, "invalid_token");

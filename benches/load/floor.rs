@@ -1,0 +1,71 @@
+//! What the machine can do at most: the floors.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_web::{App, HttpResponse, web};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use doorward::http::server::{ServerSettings, serve};
+use doorward::passwords::HashCost;
+
+use super::clients::repeated;
+use super::data::{Data, PASSWORD};
+
+pub fn cores() -> usize {
+    std::thread::available_parallelism().unwrap().get()
+}
+
+/// Hashes a second: with the service's parameters, as many threads, at their priority, each with
+/// memory that is made once.
+pub fn hashes(time: Duration) -> f64 {
+    let HashCost { memory_kib, iterations, parallelism } = HashCost::default();
+    let params = Params::new(memory_kib, iterations, parallelism, Some(32)).unwrap();
+    let mut memories = vec![vec![Block::new(); params.block_count()]; cores()];
+    repeated(&mut memories, time, |memory| {
+        rustix::process::nice(10).unwrap();
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+        move || {
+            let (password, mut tag) = (PASSWORD.as_bytes(), [0; 32]);
+            let salt = b"as long as a salt";
+            argon2.hash_password_into_with_memory(password, salt, &mut tag, &mut *memory).unwrap();
+            std::hint::black_box(tag);
+        }
+    })
+}
+
+/// Durable transactions a second, one after the other, each with an fsync of its own.
+pub fn transactions(data: &Data, time: Duration) -> f64 {
+    let path = data.directory().join("floor.db");
+    let mut connection = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+                 CREATE TABLE IF NOT EXISTS floor (id INTEGER PRIMARY KEY, n INTEGER NOT NULL);
+                 INSERT OR IGNORE INTO floor VALUES (1, 0);";
+    connection.batch_execute(setup).unwrap();
+    repeated(&mut [connection], time, |connection| {
+        || assert_eq!(diesel::sql_query("UPDATE floor SET n = n + 1").execute(connection), Ok(1))
+    })
+}
+
+/// Serves a constant, by the service's own server and with its settings, until it is killed.
+pub fn serve_bare(address: SocketAddr) {
+    let settings = ServerSettings {
+        workers: cores(),
+        connections_per_worker: 10_000,
+        head_timeout: Duration::from_secs(15),
+        keep_alive: Duration::from_secs(15),
+        silence: Duration::from_secs(25),
+        drain: Duration::ZERO,
+        finish: Duration::ZERO,
+        draining: Arc::new(AtomicBool::new(false)),
+    };
+    actix_web::rt::System::new().block_on(async {
+        let listener = TcpListener::bind(address).unwrap();
+        let app = || App::new().default_service(web::to(HttpResponse::Ok));
+        let running = serve(listener, settings, app).unwrap();
+        running.until(std::future::pending()).await.unwrap();
+    });
+}

@@ -1,0 +1,130 @@
+//! What grows with the number of users, and what does not.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
+
+use super::Effort;
+use super::client::Client;
+use super::clients::{median, rate};
+use super::data::Data;
+use super::report::{Figure, Report};
+use super::requests::{log_in, next_of};
+use super::service::{STRICT, Service};
+
+const FEW: u32 = 1_000;
+
+/// Starts of which the median counts.
+const STARTS: usize = 5;
+
+/// Refreshes after which the database is measured.
+const REFRESHES: u32 = 2_000;
+
+/// Clients that refresh; the numbers of users are multiples of it.
+const CLIENTS: u32 = 8;
+
+/// A step through the users that is prime to their number: no two that follow are neighbours.
+const STEP: u32 = 7_919;
+
+/// Start-up, sizes, and costs with `many` users and sessions beside those with a thousand.
+pub fn growth(many: u32, effort: Effort, report: &mut Report) {
+    eprintln!("(a database with {many} users and sessions is being made)");
+    let (empty, few, many) = (Data::of(0), Data::of(FEW), Data::of(many));
+    start_up(&empty, 100.0, report);
+    start_up(&many, 300.0, report);
+    per_refresh(&few, report);
+    costs(&few, &many, effort, report);
+}
+
+fn start_up(data: &Data, bound: f64, report: &mut Report) {
+    // The first one makes the signing key.
+    drop(Service::start(data, &[]));
+    let starts = (0..STARTS).map(|_| Service::start(data, &[]).ready_after.as_secs_f64() * 1e3);
+    let what = format!("start-up until ready, {} users", data.users);
+    report.add(Figure::new(what, median(starts.collect()), "ms").at_most(bound));
+}
+
+/// What a token has, and what a refresh leaves in the database.
+fn per_refresh(data: &Data, report: &mut Report) {
+    let (rows_before, bytes_before) = data.size();
+    let service = Service::start(data, &[STRICT]);
+    let mut client = Client::connect(service.address);
+    let mut length = 0;
+    for turn in 0..REFRESHES {
+        let token = data.refresh_token_at(turn, turn / FEW);
+        let answer = client.post("/refresh", &[("refresh_token", &token)]).expect(200);
+        length = answer.text("access_token").len();
+    }
+    drop(service);
+    let (rows, bytes) = data.size();
+    let each = |after: i64, before: i64| {
+        f64::from(i32::try_from(after - before).unwrap()) / f64::from(REFRESHES)
+    };
+    let length = f64::from(u32::try_from(length).unwrap());
+    report.add(Figure::new("an access token", length, "bytes").at_most(450.0));
+    report.add(Figure::new("rows for a refresh", each(rows, rows_before), "").at_most(0.0));
+    let what = "growth of the database for a refresh";
+    report.add(Figure::new(what, each(bytes, bytes_before), "bytes"));
+}
+
+fn costs(few: &Data, many: &Data, effort: Effort, report: &mut Report) {
+    let seen = REFRESHES / FEW;
+    let mut services = [(few, Walk::new(few, seen)), (many, Walk::new(many, 0))];
+    let mut costs: [[Vec<f64>; 2]; 2] = Default::default();
+    for _ in 0..effort.runs {
+        for ((data, walk), [logins, refreshes]) in services.iter_mut().zip(&mut costs) {
+            logins.push(1e6 / walk.logins(data, effort));
+            refreshes.push(1e6 / walk.refreshes(data, effort));
+        }
+    }
+    let [[login, refresh], [login_many, refresh_many]] = costs.map(|of_one| of_one.map(median));
+    let floor = format!("with {FEW} users");
+    for (what, cost, floor_cost) in
+        [("login", login_many, login), ("refresh", refresh_many, refresh)]
+    {
+        let what = format!("a {what} with {} users", many.users);
+        report.add(Figure::new(what, cost, "µs").over(&*floor, floor_cost).at_most(1.3));
+    }
+}
+
+/// A walk through all users and their sessions, from one far away to the next.
+struct Walk {
+    service: Service,
+    user: AtomicU32,
+    /// Of each client: its turn, and how often it has refreshed each session. What is one client's
+    /// is never another's, for the number of users is a multiple of theirs.
+    clients: Vec<(u32, HashMap<u32, u32>)>,
+    /// How often each session was refreshed before.
+    before: u32,
+}
+
+impl Walk {
+    fn new(data: &Data, before: u32) -> Self {
+        let service = Service::start(data, &[STRICT]);
+        let clients = (0..CLIENTS).map(|client| (client, HashMap::new())).collect();
+        Self { service, user: AtomicU32::new(0), clients, before }
+    }
+
+    fn logins(&self, data: &Data, effort: Effort) -> f64 {
+        rate(self.service.address, &mut [(); 4], effort.time, |client, ()| {
+            let user = far(next_of(&self.user), data.users);
+            log_in(client, data, user);
+        })
+    }
+
+    fn refreshes(&mut self, data: &Data, effort: Effort) -> f64 {
+        let Self { service, clients, before, .. } = self;
+        rate(service.address, clients, effort.time, |client, (turn, generations)| {
+            let session = far(*turn, data.users);
+            let generation = generations.entry(session).or_insert(*before);
+            let token = data.refresh_token_at(session, *generation);
+            client.post("/refresh", &[("refresh_token", &token)]).expect(200);
+            *generation += 1;
+            *turn += CLIENTS;
+        })
+    }
+}
+
+fn far(turn: u32, users: u32) -> u32 {
+    let (turn, step, users) = (u64::from(turn), u64::from(STEP), u64::from(users));
+    u32::try_from(turn * step % users).unwrap()
+}
