@@ -131,7 +131,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
-        Ok(Box::pin(app.run(stop)).await?)
+        Ok(app.run(stop).await?)
     })
 }
 
@@ -266,15 +266,15 @@ impl App {
         let Self { running, beside, tasks, api, .. } = self;
         let watch = api.db.watch().map_err(io::Error::other)?;
         let (alive, gone) = tokio::sync::watch::channel(());
-        let serve = async {
+        let serve = Box::pin(async {
             let result = running.until(stop).await;
             drop(alive);
             result
-        };
+        });
         let beside = join_all(beside.into_iter().map(|one| one.until(gone.clone())));
         tokio::select! {
             (result, _) = async { tokio::join!(serve, beside) } => result,
-            () = tasks.run(watch) => Ok(()),
+            () = Box::pin(tasks.run(watch)) => Ok(()),
         }
     }
 }

@@ -53,6 +53,7 @@ pub fn transactions(data: &Data, time: Duration) -> f64 {
 /// Serves a constant, by the service's own server and with its settings, until it is killed.
 pub fn serve_bare(address: SocketAddr) {
     let settings = ServerSettings {
+        tls: None,
         workers: cores(),
         connections_per_worker: 10_000,
         head_timeout: Duration::from_secs(15),

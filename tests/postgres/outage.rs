@@ -96,7 +96,7 @@ async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_synchronous_standby_costs_nothing_that_was_acknowledged() {
-    let mut primary = Cluster::start(&["synchronous_standby_names=*", "wal_level=replica"]);
+    let primary = Cluster::start(&["synchronous_standby_names=*", "wal_level=replica"]);
     let standby = Arc::new(primary.standby());
     let direct = primary.empty_database();
     let both = direct.replace(
@@ -282,7 +282,7 @@ async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
     for (tokens, _) in &chains {
         let session = id(&tokens.session);
         let stored = app.db().read(move |c| {
-            sessions::table.find(session).select(sessions::generation).first::<i64>(c)
+            sessions::table.find(session).select(sessions::generation).get_result::<i64>(c)
         });
         assert_eq!(u64::try_from(stored.await.unwrap()).unwrap(), tokens.generation);
         app.me(&tokens.access).await.assert_status(200);
