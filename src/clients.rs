@@ -333,6 +333,8 @@ fn split(list: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]

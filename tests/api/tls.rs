@@ -349,7 +349,7 @@ async fn sigterm_answers_what_has_begun_within_tls() {
     let mut command = files.command(unlimited(home.path()));
     let service = Doorward::start(command.env("DOORWARD_PUBLIC_URL", ISSUER));
     let address: SocketAddr = service.url.strip_prefix("http://").unwrap().parse().unwrap();
-    let mut idle = connect(address, &[cert.clone()], BOTH, &[]).await.unwrap();
+    let mut idle = connect(address, std::slice::from_ref(&cert), BOTH, &[]).await.unwrap();
     let mut busy = connect(address, &[cert], BOTH, &[]).await.unwrap();
     let body = json!({ "email": "ada@example.com", "password": PASSWORD }).to_string();
     let head = format!(
