@@ -5,6 +5,7 @@
 
 mod beside;
 pub mod data;
+pub mod doctor;
 pub mod operate;
 mod policies;
 mod tasks;
@@ -219,16 +220,12 @@ impl App {
             issuer,
         };
         let running = listen(listener, config, &settings, &api, &limits, &origins, tls.clone())?;
-        let mut beside = Vec::new();
-        if let Some(from) = config.tls.redirect_from {
-            beside.push(show_the_way(from, &api.issuer).await?);
-        }
         let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
-        if let (Some(requests), Some(counted)) = (settings.requests.clone(), counted.clone()) {
+        let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
             let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
-            let routes = watch::routes(Watched { api, limits, requests, counted, tls });
-            beside.push(Beside::listen("metrics.listen", config.metrics.listen, routes).await?);
-        }
+            Watched { api, limits, requests, counted, tls }
+        });
+        let beside = listen_beside(config, &api.issuer, watched).await?;
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
             (policies::token_life(config), policies::follow_by(config));
@@ -305,6 +302,23 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         }
     }
     TcpListener::bind(address)
+}
+
+/// Listens wherever else the settings say.
+async fn listen_beside(
+    config: &Config,
+    issuer: &str,
+    watched: Option<Watched>,
+) -> Result<Vec<Beside>, StartError> {
+    let mut beside = Vec::new();
+    if let Some(from) = config.tls.redirect_from {
+        beside.push(show_the_way(from, issuer).await?);
+    }
+    if let Some(watched) = watched {
+        let routes = watch::routes(watched);
+        beside.push(Beside::listen("metrics.listen", config.metrics.listen, routes).await?);
+    }
+    Ok(beside)
 }
 
 /// Listens for plain http, and shows the way to the issuer's origin.

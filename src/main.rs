@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use doorward::app::doctor;
 use doorward::app::operate::key::{self, KeyCommand};
 use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
@@ -36,6 +37,16 @@ enum Command {
     Serve,
     /// Print the settings in force, with secrets hidden
     Config,
+    /// Look for what is wrong with the settings, files, database and machine, and change nothing
+    #[command(
+        after_help = "Example: doorward doctor --config /etc/doorward.toml\nThe exit status is \
+                            1 when something is wrong."
+    )]
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// The database: its schema, copies, backups
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -85,6 +96,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             })
         }
         Command::Config => print(&config::load(flags)?.to_toml()?),
+        Command::Doctor { json } => examine(&config::load(flags)?.config, *json),
         Command::Db(command) => {
             let config = config::load(flags)?.config;
             let _log = start_log(&config.log)?;
@@ -97,6 +109,20 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::User(command) => operate(flags, |config| user::user(config, command)),
         Command::Key(command) => operate(flags, |config| key::key(config, command)),
     }
+}
+
+fn examine(config: &Config, json: bool) -> Result<(), Box<dyn Error>> {
+    let found = doctor::examine(config);
+    let count = found.len();
+    print(&if json {
+        serde_json::to_string(&found)? + "\n"
+    } else if found.is_empty() {
+        String::from("Nothing is wrong.\n")
+    } else {
+        let line = |it: &doctor::Finding| one_line(&format!("{}: {}", it.check, it.problem)) + "\n";
+        found.iter().map(line).collect()
+    })?;
+    if count == 0 { Ok(()) } else { Err(format!("{count} found; see above").into()) }
 }
 
 fn operate(

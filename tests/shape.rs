@@ -66,7 +66,7 @@ const LIVES_IN: &str = "
     tracing_appender  -> main
     indicatif         -> main
     std::env          -> config
-    rustix            -> passwords config
+    rustix            -> passwords config app
     libc              -> passwords config
 ";
 

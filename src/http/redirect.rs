@@ -1,6 +1,7 @@
 //! The plain listener that only shows the way to https.
 
 use actix_web::http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::uri::PathAndQuery;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// Where `public_url` is: scheme, host and port.
@@ -14,7 +15,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 async fn redirect(home: web::Data<Home>, request: HttpRequest) -> HttpResponse {
-    let target = request.uri().path_and_query().map(actix_web::http::uri::PathAndQuery::as_str);
+    let target = request.uri().path_and_query().map(PathAndQuery::as_str);
     // `OPTIONS *` has no path.
     let target = target.filter(|it| it.starts_with('/')).unwrap_or("/");
     HttpResponse::PermanentRedirect()

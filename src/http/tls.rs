@@ -13,10 +13,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
+use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as RustlsError, InconsistentKeys};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -40,7 +41,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
 /// From so long before its end on a certificate is warned of, once a day.
-const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the certificate is, in PEM.
@@ -171,6 +172,22 @@ impl Tls {
         let tls = Self { config, certificate, files, looked };
         tls.warn_of_expiry(&mut tls.looked.lock().unwrap_or_else(PoisonError::into_inner), now);
         Ok(tls)
+    }
+
+    /// From when until when the certificate in use is valid.
+    #[must_use]
+    pub fn validity(&self) -> (Timestamp, Timestamp) {
+        let served = self.certificate.served();
+        (served.not_before, served.not_after)
+    }
+
+    /// Whether the certificate in use is one for this host.
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let key = Arc::clone(&self.certificate.served().key);
+        let own = key.cert.first().and_then(|own| ParsedCertificate::try_from(own).ok());
+        let name = ServerName::try_from(host.trim_matches(['[', ']']));
+        own.zip(name.ok()).is_some_and(|(own, name)| verify_server_name(&own, &name).is_ok())
     }
 
     /// When the certificate in use expires.

@@ -3,9 +3,9 @@
 
 use super::generate::{NewKey, generate};
 use super::rows::{self, KeyRow};
-use super::{Keys, KeysError, State};
+use super::{Keys, KeysError, Seal, State};
 use crate::clock::Timestamp;
-use crate::database::Tx;
+use crate::database::{Database, Tx};
 use diesel::QueryResult;
 
 /// A signing key, as an operator sees it.
@@ -41,6 +41,14 @@ pub struct Removed {
 /// Whatever the database says.
 pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<usize> {
     rows::delete_all(tx.connection())
+}
+
+/// Whether every stored key can be opened; changes nothing.
+///
+/// # Errors
+/// [`KeysError`]: above all, a secret that does not open them.
+pub async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
+    db.read(rows::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
 }
 
 impl Keys {

@@ -9,6 +9,7 @@ mod complete;
 mod cookies;
 mod crash;
 mod data;
+mod doctor;
 mod faults;
 mod feed;
 mod gateway;
