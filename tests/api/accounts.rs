@@ -338,7 +338,7 @@ async fn closing_removes_what_identifies_the_person() {
             let account: (String, String, String, String) = users::table
                 .find(id)
                 .select((users::email, users::email_key, users::password_hash, users::roles))
-                .first(c)?;
+                .get_result(c)?;
             let devices: Vec<(Option<String>, Option<String>, Option<String>)> = sessions::table
                 .filter(sessions::user_id.eq(id))
                 .select((sessions::label, sessions::user_agent, sessions::address))
@@ -431,8 +431,10 @@ async fn count_users(app: &TestApp) -> i64 {
 
 async fn password_hash(app: &TestApp, user: &str) -> String {
     let id = id(user);
-    let hash =
-        app.db().read(move |c| users::table.find(id).select(users::password_hash).first(c)).await;
+    let hash = app
+        .db()
+        .read(move |c| users::table.find(id).select(users::password_hash).get_result(c))
+        .await;
     hash.unwrap()
 }
 

@@ -630,7 +630,7 @@ impl PrivateKey {
                 signing_keys::table
                     .filter(signing_keys::state.eq("active"))
                     .select((signing_keys::kid, signing_keys::alg, signing_keys::sealed))
-                    .first(c)
+                    .get_result(c)
             })
             .await
             .unwrap();

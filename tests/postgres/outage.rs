@@ -274,7 +274,7 @@ async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
     for (tokens, _) in &chains {
         let session = id(&tokens.session);
         let stored = app.db().read(move |c| {
-            sessions::table.find(session).select(sessions::generation).first::<i64>(c)
+            sessions::table.find(session).select(sessions::generation).get_result::<i64>(c)
         });
         assert_eq!(u64::try_from(stored.await.unwrap()).unwrap(), tokens.generation);
         app.me(&tokens.access).await.assert_status(200);

@@ -66,7 +66,8 @@ async fn race(one: &TestApp, key: impl Fn(u64) -> Option<String>) {
         let session = id(&tokens.session);
         let row =
             sessions::table.find(session).select((sessions::generation, sessions::end_reason));
-        let stored = one.db().read(move |c| row.first::<(i64, Option<String>)>(c)).await.unwrap();
+        let stored =
+            one.db().read(move |c| row.get_result::<(i64, Option<String>)>(c)).await.unwrap();
         assert_eq!((u64::try_from(stored.0).unwrap(), stored.1), (tokens.generation, None));
     }
 }
