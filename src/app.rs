@@ -378,7 +378,7 @@ fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
         .allowed_methods(["GET", "POST", "DELETE"])
         .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY])
         .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, door::REQUEST_ID])
-        // Cookies, from the listed origins and no other.
+        // Cookies; the door takes it back for the origins of registered clients.
         .supports_credentials()
         .max_age(3600)
 }

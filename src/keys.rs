@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 pub use lookup::Lookup;
@@ -84,6 +85,9 @@ pub struct Keys {
     policy: KeyPolicy,
     ring: Arc<RwLock<Arc<Ring>>>,
     lookups: lookup::Lookups,
+    /// Held from reading the stored keys until they are taken over, so that no older reading
+    /// replaces a newer one.
+    turn: Arc<Mutex<()>>,
 }
 
 struct Ring {
@@ -106,7 +110,15 @@ impl Keys {
         reseal(&db, &seal).await?;
         let rows = carry_out(&db, &clock, &seal, &policy).await?;
         let ring = Arc::new(RwLock::new(Arc::new(Ring::build(&rows, &seal, &policy)?)));
-        Ok(Self { db, clock, seal, policy, ring, lookups: lookup::Lookups::default() })
+        Ok(Self {
+            db,
+            clock,
+            seal,
+            policy,
+            ring,
+            lookups: lookup::Lookups::default(),
+            turn: Arc::default(),
+        })
     }
 
     /// Does what the life cycle wants done by now, and takes over what other nodes did.
@@ -114,6 +126,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`]; the keys stay as they were.
     pub async fn maintain(&self) -> Result<(), KeysError> {
+        let _turn = self.turn.lock().await;
         let rows = carry_out(&self.db, &self.clock, &self.seal, &self.policy).await?;
         let ring = Arc::new(Ring::build(&rows, &self.seal, &self.policy)?);
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;

@@ -161,7 +161,21 @@ impl Revocations {
     /// # Errors
     /// Whatever the database says.
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
-        let expires_at = now.plus(self.policy.token_life).plus(MARGIN);
+        self.revoke_for(tx, id, self.policy.token_life, now)
+    }
+
+    /// The same for something that could be believed for longer than an access token lives.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn revoke_for(
+        &self,
+        tx: &mut Tx<'_>,
+        id: Id,
+        life: Duration,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        let expires_at = now.plus(life).plus(MARGIN);
         insert(tx.connection(), id, expires_at, now)?;
         let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
         tx.after_commit(move || {
@@ -202,9 +216,13 @@ impl Revocations {
     pub async fn purge(&self) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let deleted = self.db.write(move |tx| delete_expired(tx.connection(), now)).await?;
-        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
-        mirror.listed.retain(|_, expires_at| *expires_at > now);
-        Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
+        let is_more = i64::try_from(deleted) == Ok(PURGE_BATCH);
+        if !is_more {
+            // Only now: what is stored yet would be read again, and told to every subscriber as new.
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            mirror.listed.retain(|_, expires_at| *expires_at > now);
+        }
+        Ok(is_more)
     }
 
     fn age(&self, mirror: &Mirror) -> Duration {

@@ -40,8 +40,8 @@
 //! # What it promises
 //!
 //! - **A revoked token is refused** as soon as the feed has said so: milliseconds after the logout.
-//!   A token is revoked by its `jti`, its session (`sid`), the key that signed it (`kid`), or, when
-//!   it has no session, its subject: the client itself.
+//!   A token is revoked by its `jti`, its session (`sid`), the key that signed it (`kid`), or the
+//!   client that it was issued to (`client_id`).
 //! - **Nothing is accepted before the list is known.** A verifier that starts, or one that was cut
 //!   off for longer than [`Builder::max_staleness`], takes in everything that was revoked first.
 //!   [`Verifier::staleness`] says how old the list is; [`Builder::when_stale`] decides what happens
@@ -284,8 +284,9 @@ impl From<Signed> for Known {
 
 /// The ids that revoke a token, as the feed spells them.
 fn revocable_ids(Signed { claims, key, .. }: &Signed) -> Vec<Box<str>> {
-    let session = claims.sid.unwrap_or(claims.sub).hyphenated().to_string();
-    [key.kid().to_owned(), claims.jti.to_string(), session].map(String::into_boxed_str).into()
+    let session = claims.sid.map(|sid| sid.hyphenated().to_string());
+    let ids = [key.kid().to_owned(), claims.jti.to_string(), claims.client_id.clone()];
+    ids.into_iter().chain(session).map(String::into_boxed_str).collect()
 }
 
 impl Shared {

@@ -22,6 +22,9 @@ const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
 /// How often expired rows are purged, limiters swept and signing keys looked after.
 const MAINTENANCE: Duration = Duration::from_secs(60);
 
+/// How soon what failed and cannot wait is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The clock may gain so much in a minute and still be believed.
 const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
 
@@ -105,12 +108,18 @@ impl Tasks {
     async fn replace_revoked_key(&self) {
         let Api { keys, revocations, .. } = &self.api;
         let mut changes = revocations.changes();
-        while changes.changed().await.is_ok() {
+        let is_given_up = || {
             let signing = tokens::id_of_kid(keys.signing().kid());
-            if signing.is_some_and(|id| revocations.lists(id.into()))
-                && let Err(error) = keys.maintain().await
-            {
-                tracing::error!(%error, "the signing key that was given up is still in use");
+            signing.is_some_and(|id| revocations.lists(id.into()))
+        };
+        while changes.changed().await.is_ok() {
+            while is_given_up() {
+                if let Err(error) = keys.maintain().await {
+                    tracing::error!(%error, "the signing key that was given up is still in use");
+                }
+                if is_given_up() {
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
     }

@@ -50,7 +50,7 @@ impl Counted {
         store(&self.users, api.accounts.count().await)?;
         store(&self.sessions, api.sessions.count().await)?;
         store(&self.blocklist, api.revocations.stored().await)?;
-        let keys = api.keys.list().await?;
+        let keys = api.keys.operator().list().await?;
         let oldest = |state: State| {
             let of_it = keys.iter().filter(|key| key.state == state.as_str());
             Some((state.as_str(), of_it.map(|key| key.created_at).min()?))

@@ -45,6 +45,7 @@ use super::caller::BearerToken;
 use super::csrf;
 use super::problem::{Code, Problem};
 use crate::secret::Secret;
+use crate::sessions::refresh::Refusal;
 use crate::sessions::{TokenTexts, Tokens};
 
 /// The name of the access token's cookie.
@@ -143,9 +144,8 @@ impl Cookies {
         let settings = request.app_data::<web::Data<HttpSettings>>().ok_or(Code::InternalError)?;
         let (mut access, mut refresh) = (None, Vec::<(String, _)>::new());
         for field in request.headers().get_all(COOKIE) {
-            let text = String::from_utf8_lossy(field.as_bytes());
-            for cookie in Cookie::split_parse(text).flatten() {
-                let (name, value) = (cookie.name(), Secret::new(cookie.value().to_owned()));
+            for (name, value) in pairs(field.as_bytes()) {
+                let value = Secret::new(value.to_owned());
                 let is_second = if name == ACCESS {
                     access.replace(value).is_some()
                 } else if is_of_refresh_token(name) {
@@ -267,7 +267,10 @@ impl Cookies {
     /// # Errors
     /// Every other.
     pub fn refuse(&self, problem: Problem, transport: Transport) -> Result<HttpResponse, Problem> {
-        if problem.code().status() == StatusCode::UNAUTHORIZED {
+        // A session of another client goes on, and so does its cookie.
+        let is_final = problem.code().status() == StatusCode::UNAUTHORIZED
+            && !problem.is_about(Refusal::WrongClient.as_str());
+        if is_final {
             return self.take_back(problem.error_response(), transport);
         }
         Err(problem)
@@ -294,6 +297,17 @@ impl FromRequest for Cookies {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Self::of(request))
     }
+}
+
+/// The cookies of a field, as the browser wrote them (RFC 6265bis 4.2.1). Only blanks are trimmed, and
+/// only from ASCII: what a looser reader takes for a blank may stand before a name, and what begins
+/// with it is no `__Host-` cookie to the browser, which any neighbour under the same domain may set.
+fn pairs(field: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    field.split(|byte| *byte == b';').filter_map(|pair| {
+        let pair = str::from_utf8(pair).ok().filter(|pair| pair.is_ascii())?;
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim_matches([' ', '\t']), value.trim_matches([' ', '\t'])))
+    })
 }
 
 fn name_of_refresh_token(texts: &TokenTexts) -> String {

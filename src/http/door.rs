@@ -19,7 +19,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -60,6 +60,9 @@ pub(super) const SAME_FOR_ALL: [(HeaderName, &str); 3] = [
     (REFERRER_POLICY, "no-referrer"),
 ];
 
+/// Left in the extensions of a request that asks for the head of an answer only.
+pub(super) struct IsHead;
+
 /// How errors are written there; everywhere else they are problems and nothing more.
 const SPEAK_OAUTH: &[(&str, Form)] = &[
     ("/login", Form::Bilingual),
@@ -90,6 +93,7 @@ pub async fn door(
     if method == Method::HEAD {
         // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(IsHead);
     }
     let outcome = for_one_request(pass(request, next)).instrument(span.clone()).await;
     let (request, response) = match outcome {
@@ -198,8 +202,10 @@ fn seal(response: HttpResponse, id: &str, form: Form, settings: &HttpSettings) -
         let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         headers.insert(STRICT_TRANSPORT_SECURITY, year);
     }
-    if !headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        // actix-cors tells it to every origin; without the other it allows nothing, and looks as if.
+    let origin = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(HeaderValue::as_bytes);
+    if !origin.is_some_and(|origin| settings.cookies.lists(origin)) {
+        // actix-cors tells it to every origin; cookies are for the pages of the configured ones, and
+        // not for those that a client was registered with.
         headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
     }
     if !headers.contains_key(CACHE_CONTROL) {

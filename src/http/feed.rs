@@ -7,14 +7,16 @@ use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
 };
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
+use super::door::IsHead;
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
+use crate::database::Id;
 use crate::revocations::feed::{Entry, News, Place, Subscription};
 use crate::tokens::spelled_in_tokens;
 
@@ -44,10 +46,14 @@ impl From<Entry> for Revoked {
 pub(super) async fn revocations(
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
-    _client: ConfidentialClient,
+    client: ConfidentialClient,
     request: HttpRequest,
 ) -> HttpResponse {
     if wants_stream(request.headers()) {
+        if request.extensions().contains::<IsHead>() {
+            // A stream has no end at which the next request's answer could begin.
+            return HttpResponse::Ok().content_type(EVENT_STREAM).finish();
+        }
         let last =
             request.headers().get(LAST_EVENT_ID).and_then(|id| Place::parse(id.to_str().ok()?));
         let subscription = api.revocations.subscribe(last.as_ref());
@@ -56,7 +62,7 @@ pub(super) async fn revocations(
             .insert_header((CACHE_CONTROL, "no-store"))
             // Nginx would keep events back until its buffer is full.
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(events(subscription, settings));
+            .streaming(events(Subscriber { subscription, api, settings, client: client.0.id }));
     }
     snapshot(&api, &request)
 }
@@ -87,20 +93,35 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
     response.json(json!({ "age": age, "revoked": revoked }))
 }
 
-/// The events of a subscription, until it is too slow or this server stops.
-fn events(
+/// Who is told, and what ends it.
+struct Subscriber {
     subscription: Subscription,
+    api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    stream::unfold(Some((subscription, settings)), |state| async {
-        let (mut subscription, settings) = state?;
-        let is_over = settings.draining.load(Ordering::Relaxed);
-        let news = if is_over { None } else { subscription.next().await };
-        let Some(news) = news else {
+    client: Id,
+}
+
+impl Subscriber {
+    /// The next thing to tell; nothing when it was too slow, when its client was removed, or when
+    /// this server stops.
+    async fn next(&mut self) -> Option<News> {
+        if self.settings.draining.load(Ordering::Relaxed) {
+            return None;
+        }
+        let news = self.subscription.next().await;
+        news.filter(|_| !self.api.revocations.lists(self.client))
+    }
+}
+
+/// The events for a subscriber.
+fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::unfold(Some(subscriber), |state| async {
+        let mut subscriber = state?;
+        let Some(news) = subscriber.next().await else {
             return Some((Ok(Bytes::from_static(COME_BACK.as_bytes())), None));
         };
-        let event = Bytes::from(event(&news, &subscription.place()));
-        Some((Ok(event), Some((subscription, settings))))
+        let event = Bytes::from(event(&news, &subscriber.subscription.place()));
+        Some((Ok(event), Some(subscriber)))
     })
 }
 

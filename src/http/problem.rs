@@ -261,6 +261,12 @@ impl Problem {
         self
     }
 
+    /// Whether it has this reason.
+    #[must_use]
+    pub fn is_about(&self, reason: &str) -> bool {
+        self.0.reason == Some(reason)
+    }
+
     /// When a retry makes sense, rounded up to whole seconds; only transient problems say so.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {

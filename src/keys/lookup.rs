@@ -53,6 +53,7 @@ impl Keys {
 
     /// Takes over the keys as they are stored; false when they could not be read.
     async fn reload(&self) -> bool {
+        let _turn = self.turn.lock().await;
         let Ok(rows) = self.db.read(rows::load).await else { return false };
         match Ring::build(&rows, &self.seal, &self.policy) {
             Ok(ring) => {

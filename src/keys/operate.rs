@@ -1,12 +1,19 @@
 //! What an operator does to signing keys: look at them, bring the next rotation forward, and give up
 //! a key that others may know.
 
+use std::time::Duration;
+
+use diesel::QueryResult;
+
 use super::generate::{NewKey, generate};
 use super::rows::{self, KeyRow};
-use super::{Keys, KeysError, Seal, State};
-use crate::clock::Timestamp;
+use super::{KeyPolicy, Keys, KeysError, Seal, State};
+use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
-use diesel::QueryResult;
+
+/// How long verifiers go on with keys that they cannot fetch again, beyond the age up to which those
+/// may be cached: as the library for services does.
+const VERIFIERS_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A signing key, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +58,41 @@ pub async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     db.read(rows::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
 }
 
+/// The stored keys as an operator's hand reaches them. Unlike [`Keys`] it looks after nothing by
+/// itself: what runs the service decides when a key is due, and of which algorithm.
+#[derive(Clone)]
+pub struct Operator {
+    db: Database,
+    clock: Clock,
+    seal: Seal,
+    policy: KeyPolicy,
+}
+
 impl Keys {
+    /// The operator's hand on these keys.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        let (db, clock) = (self.db.clone(), self.clock.clone());
+        Operator { db, clock, seal: self.seal.clone(), policy: self.policy }
+    }
+}
+
+impl Operator {
+    /// The operator's hand on the keys of a database; changes nothing.
+    ///
+    /// # Errors
+    /// [`KeysError`]: above all, a secret that does not open them, under which no other key must be
+    /// made.
+    pub async fn open(
+        db: Database,
+        clock: Clock,
+        seal: Seal,
+        policy: KeyPolicy,
+    ) -> Result<Self, KeysError> {
+        examine(&db, &seal).await?;
+        Ok(Self { db, clock, seal, policy })
+    }
+
     /// Every published key, the newest first.
     ///
     /// # Errors
@@ -67,7 +108,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`]; the keys stay as they were.
     pub async fn rotate(&self) -> Result<KeyStatus, KeysError> {
-        let new = generate(self.policy.algorithm, &self.seal).await?;
+        let new = self.generate().await?;
         let clock = self.clock.clone();
         let rows = self
             .db
@@ -81,12 +122,30 @@ impl Keys {
         next.map(|row| self.status(row)).ok_or_else(missing)
     }
 
-    /// Makes a key that can take the place of one that is given up ([`Keys::remove`]).
+    /// Takes back the next key, which has signed nothing; false when it is not (any more) that.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn take_back(&self, kid: &str) -> Result<bool, KeysError> {
+        let kid = kid.to_owned();
+        let deleted =
+            self.db.write(move |tx| rows::delete_in(tx.connection(), &kid, State::Next)).await?;
+        Ok(deleted > 0)
+    }
+
+    /// Makes a key that can take the place of one that is given up ([`Operator::give_up`]).
     ///
     /// # Errors
     /// [`KeysError::Unusable`] when the system cannot make one.
     pub async fn spare(&self) -> Result<Spare, KeysError> {
-        generate(self.policy.algorithm, &self.seal).await.map(Spare)
+        self.generate().await.map(Spare)
+    }
+
+    /// How long a key that was given up has to be refused: tokens can be forged with it for as long
+    /// as anybody believes it.
+    #[must_use]
+    pub fn believed_for(&self) -> Duration {
+        self.policy.token_life.max(self.policy.jwks_max_age + VERIFIERS_GRACE)
     }
 
     /// Removes a key in the caller's unit of work, and lets another sign at once if it was the one
@@ -94,8 +153,7 @@ impl Keys {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn remove(
-        &self,
+    pub fn give_up(
         tx: &mut Tx<'_>,
         kid: &str,
         spare: &Spare,
@@ -119,6 +177,15 @@ impl Keys {
             }
         };
         Ok(Some(Removed { signing }))
+    }
+
+    /// A key of the same algorithm as the one that signs: an operator's shell may know other
+    /// settings than the service.
+    async fn generate(&self) -> Result<NewKey, KeysError> {
+        let rows = self.db.read(rows::load).await?;
+        let active = rows.iter().find(|row| row.is(State::Active));
+        let algorithm = active.and_then(|row| row.alg.parse().ok());
+        generate(algorithm.unwrap_or(self.policy.algorithm), &self.seal).await
     }
 
     fn status(&self, row: &KeyRow) -> KeyStatus {

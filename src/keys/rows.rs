@@ -46,6 +46,16 @@ pub(super) fn delete(connection: &mut AnyConnection, kid: &str) -> QueryResult<u
     diesel::delete(signing_keys::table.find(kid)).execute(connection)
 }
 
+/// Deletes the key if it stands there in its life.
+pub(super) fn delete_in(
+    connection: &mut AnyConnection,
+    kid: &str,
+    state: State,
+) -> QueryResult<usize> {
+    let key = signing_keys::table.find(kid).filter(signing_keys::state.eq(state.as_str()));
+    diesel::delete(key).execute(connection)
+}
+
 pub(super) fn delete_all(connection: &mut AnyConnection) -> QueryResult<usize> {
     diesel::delete(signing_keys::table).execute(connection)
 }

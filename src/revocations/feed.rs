@@ -33,7 +33,7 @@ const PIECE: usize = 500;
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// The least time between two pieces of news: what is revoked meanwhile goes out together.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(80);
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

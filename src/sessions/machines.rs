@@ -48,7 +48,10 @@ impl Sessions {
         let scope = match scope {
             None => client.scopes.join(" "),
             Some(asked) if asked.split(' ').all(|one| client.scopes.iter().any(|s| s == one)) => {
-                asked.to_owned()
+                // Each once, however often it was asked for.
+                let granted =
+                    client.scopes.iter().filter(|s| asked.split(' ').any(|one| one == *s));
+                granted.map(String::as_str).collect::<Vec<_>>().join(" ")
             }
             Some(_) => return Err(ClientGrantError::Scope),
         };

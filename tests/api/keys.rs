@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use doorward::clock::Timestamp;
+use doorward::keys::operate::Operator;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
@@ -26,10 +27,10 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
             app.api.keys.maintain().await.unwrap();
         }
         if step == 100 {
-            let next = app.api.keys.rotate().await.unwrap();
+            let next = app.api.keys.operator().rotate().await.unwrap();
             assert_eq!(next.state, "next");
             // Asking again changes nothing.
-            assert_eq!(app.api.keys.rotate().await.unwrap().kid, next.kid);
+            assert_eq!(app.api.keys.operator().rotate().await.unwrap().kid, next.kid);
         }
         if caches.len() < 12 && step % 25 == 0 {
             caches.push(Cache::fetch(&app).await);
@@ -45,7 +46,7 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
     }
     assert_eq!(signed_by.len(), 2, "it took over in between, once: {signed_by:?}");
     let left: Vec<String> =
-        app.api.keys.list().await.unwrap().into_iter().map(|key| key.state).collect();
+        app.api.keys.operator().list().await.unwrap().into_iter().map(|key| key.state).collect();
     assert_eq!(left, ["active"], "the key before is removed");
 }
 
@@ -73,7 +74,7 @@ async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
 async fn the_next_key_takes_the_place_of_one_that_was_given_up() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    let next = app.api.keys.rotate().await.unwrap().kid;
+    let next = app.api.keys.operator().rotate().await.unwrap().kid;
     assert_eq!(give_up(&app, &kid_of(&user.tokens.access)).await, Some(next));
 }
 
@@ -124,12 +125,13 @@ async fn the_commands_work_while_the_service_runs() {
 /// Gives a key up as the command does, and answers the one that signs then.
 pub async fn give_up(app: &TestApp, kid: &str) -> Option<String> {
     let (keys, revocations) = (app.api.keys.clone(), app.api.revocations.clone());
-    let spare = keys.spare().await.unwrap();
-    let (own, now) = (kid.to_owned(), app.clock.now());
+    let operator = keys.operator();
+    let spare = operator.spare().await.unwrap();
+    let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.believed_for());
     let removed = app.db().write(move |tx| {
-        let removed = keys.remove(tx, &own, &spare, now)?;
+        let removed = Operator::give_up(tx, &own, &spare, now)?;
         if let (Some(_), Some(id)) = (&removed, doorward::tokens::id_of_kid(&own)) {
-            revocations.revoke(tx, id.into(), now)?;
+            revocations.revoke_for(tx, id.into(), life, now)?;
         }
         Ok(removed)
     });

@@ -10,8 +10,8 @@ use crate::app::policies;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::keys::operate::KeyStatus;
-use crate::keys::{Keys, State};
+use crate::keys::State;
+use crate::keys::operate::{KeyStatus, Operator};
 use crate::revocations::Revocations;
 use crate::tokens::id_of_kid;
 
@@ -80,20 +80,18 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError
 struct Signing {
     db: Database,
     clock: Clock,
-    keys: Keys,
+    keys: Operator,
     revocations: Revocations,
 }
 
 impl Signing {
     async fn open(config: &Config) -> Result<Self, OperateError> {
-        config.create_data_dir()?;
-        let secrets = config.master_secret()?;
-        let db = Database::open(&policies::database_settings(config)?)?;
-        let clock = Clock::system();
+        let db = Database::open_existing(&policies::database_settings(config)?)?;
+        let (secrets, clock) = (config.master_secret()?, Clock::system());
         let policy = policies::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
         let (seal, policy) = (policies::seal(&secrets), policies::key_policy(config));
-        let keys = Keys::load(db.clone(), clock.clone(), seal, policy).await?;
+        let keys = Operator::open(db.clone(), clock.clone(), seal, policy).await?;
         Ok(Self { db, clock, keys, revocations })
     }
 
@@ -111,8 +109,7 @@ impl Signing {
         let (done, shown) = if key.state == State::Active.as_str() {
             let next = self.keys.rotate().await?;
             (format!("{kid} gets a successor:\n{}", described(&next)), as_json(&next))
-        } else if key.state == State::Next.as_str() {
-            self.remove(kid, false).await?;
+        } else if self.keys.take_back(kid).await? {
             (format!("removed {kid}; it has signed nothing\n"), json!({ "kid": kid }))
         } else {
             (described(&key), as_json(&key))
@@ -120,9 +117,22 @@ impl Signing {
         Ok(if json { line(&shown) } else { done })
     }
 
+    /// Removes a key, and in the same unit of work puts it on the list.
     async fn give_up(&self, kid: &str, json: bool) -> Result<String, OperateError> {
+        let unknown = || OperateError::NoSuchKey(kid.to_owned());
         self.find(kid).await?;
-        let signing = self.remove(kid, true).await?;
+        let id = id_of_kid(kid).ok_or_else(unknown)?.into();
+        let (life, now) = (self.keys.believed_for(), self.clock.now());
+        let (own, revocations, spare) =
+            (kid.to_owned(), self.revocations.clone(), self.keys.spare().await?);
+        let removed = self.db.write(move |tx| {
+            let removed = Operator::give_up(tx, &own, &spare, now)?;
+            if removed.is_some() {
+                revocations.revoke_for(tx, id, life, now)?;
+            }
+            Ok(removed)
+        });
+        let signing = removed.await?.ok_or_else(unknown)?.signing;
         Ok(if json {
             line(&json!({ "kid": kid, "signing": signing }))
         } else {
@@ -134,23 +144,6 @@ impl Signing {
         let keys = self.keys.list().await?;
         let found = keys.into_iter().find(|key| key.kid == kid);
         found.ok_or_else(|| OperateError::NoSuchKey(kid.to_owned()))
-    }
-
-    /// Removes a key, and in the same unit of work puts it on the list if its tokens are to go, too.
-    async fn remove(&self, kid: &str, with_tokens: bool) -> Result<String, OperateError> {
-        let unknown = || OperateError::NoSuchKey(kid.to_owned());
-        let listed = if with_tokens { Some(id_of_kid(kid).ok_or_else(unknown)?) } else { None };
-        let (keys, revocations, now) =
-            (self.keys.clone(), self.revocations.clone(), self.clock.now());
-        let (own, spare) = (kid.to_owned(), keys.spare().await?);
-        let removed = self.db.write(move |tx| {
-            let removed = keys.remove(tx, &own, &spare, now)?;
-            if let (Some(_), Some(id)) = (&removed, listed) {
-                revocations.revoke(tx, id.into(), now)?;
-            }
-            Ok(removed)
-        });
-        Ok(removed.await?.ok_or_else(unknown)?.signing)
     }
 }
 
