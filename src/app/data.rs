@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::policies::database_settings;
+use super::policies::{self, database_settings};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
+use crate::revocations::Revocations;
+use crate::tokens::id_of_kid;
 use crate::{keys, sessions};
 
 pub use crate::database::SchemaReport;
@@ -74,9 +76,19 @@ pub fn restored(config: &Config) -> Result<Restored, DataError> {
     settings.statement_timeout = PATIENCE;
     actix_web::rt::System::new().block_on(async {
         let db = Database::open_existing(&settings)?;
+        let clock = Clock::system();
+        let policy = policies::revocation_policy(config);
+        let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
+        let life = policies::key_policy(config).believed_for();
         let restored = db.write(move |tx| {
-            let sessions = sessions::end_every_session(tx, Clock::system().now())?;
-            Ok(Restored { sessions, keys: keys::operate::remove_all(tx)? })
+            let now = clock.now();
+            let sessions = sessions::end_every_session(tx, now)?;
+            let keys = keys::operate::remove_all(tx)?;
+            // For the services that follow the feed: they have the keys in their memory yet.
+            for id in keys.iter().filter_map(|kid| id_of_kid(kid)) {
+                revocations.revoke_for(tx, id.into(), life, now)?;
+            }
+            Ok(Restored { sessions, keys: keys.len() })
         });
         Ok(restored.await?)
     })

@@ -41,13 +41,15 @@ pub struct Removed {
     pub signing: String,
 }
 
-/// Deletes every signing key, in the caller's unit of work; how many. No token that they signed is
-/// accepted by a node that starts afterwards: it makes a new key.
+/// Deletes every signing key, in the caller's unit of work, and answers their names. No token that
+/// they signed is accepted by a node that starts afterwards: it makes a new key.
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<usize> {
-    rows::delete_all(tx.connection())
+pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<Vec<String>> {
+    let kids = rows::load(tx.connection())?.into_iter().map(|row| row.kid).collect();
+    rows::delete_all(tx.connection())?;
+    Ok(kids)
 }
 
 /// Whether every stored key can be opened; changes nothing.
@@ -56,6 +58,15 @@ pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<usize> {
 /// [`KeysError`]: above all, a secret that does not open them.
 pub async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     db.read(rows::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
+}
+
+impl KeyPolicy {
+    /// How long a key that was given up has to be refused: tokens can be forged with it for as long
+    /// as anybody believes it.
+    #[must_use]
+    pub fn believed_for(&self) -> Duration {
+        self.token_life.max(self.jwks_max_age + VERIFIERS_GRACE)
+    }
 }
 
 /// The stored keys as an operator's hand reaches them. Unlike [`Keys`] it looks after nothing by
@@ -141,11 +152,10 @@ impl Operator {
         self.generate().await.map(Spare)
     }
 
-    /// How long a key that was given up has to be refused: tokens can be forged with it for as long
-    /// as anybody believes it.
+    /// [`KeyPolicy::believed_for`].
     #[must_use]
     pub fn believed_for(&self) -> Duration {
-        self.policy.token_life.max(self.policy.jwks_max_age + VERIFIERS_GRACE)
+        self.policy.believed_for()
     }
 
     /// Removes a key in the caller's unit of work, and lets another sign at once if it was the one

@@ -21,9 +21,9 @@ Everything is in the target. Next:
 
 const AFTER_RESTORE: &str = "\
 Everybody has to log in again; the next start makes a new signing key. What cannot be undone from
-here: accounts, passwords, and which accounts are disabled or closed, are as of the backup. Services
-that verify tokens by themselves refuse the old ones as soon as the keys that they cached have
-expired (tokens.jwks_max_age).
+here: accounts, passwords, which accounts are disabled or closed, and clients with their secrets are
+as of the backup. Services that follow /revocations refuse the old tokens as soon as Doorward runs,
+others when the keys that they cached have expired (tokens.jwks_max_age).
 ";
 
 #[derive(Subcommand)]

@@ -48,10 +48,14 @@ impl Sessions {
         let scope = match scope {
             None => client.scopes.join(" "),
             Some(asked) if asked.split(' ').all(|one| client.scopes.iter().any(|s| s == one)) => {
-                // Each once, however often it was asked for.
-                let granted =
-                    client.scopes.iter().filter(|s| asked.split(' ').any(|one| one == *s));
-                granted.map(String::as_str).collect::<Vec<_>>().join(" ")
+                let mut granted: Vec<&str> = Vec::new();
+                for one in asked.split(' ') {
+                    // Each once, however often it was asked for.
+                    if !granted.contains(&one) {
+                        granted.push(one);
+                    }
+                }
+                granted.join(" ")
             }
             Some(_) => return Err(ClientGrantError::Scope),
         };

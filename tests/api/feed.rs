@@ -126,6 +126,47 @@ async fn who_comes_back_gets_what_was_missed_or_all() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_its_client() {
+    let app = TestApp::start().await;
+    let service = app.service(&[]).await;
+    let mut stream = Stream::open(&app, &service, None).await;
+    stream.next().await;
+    let client = crate::support::id(&service.id);
+    let (revocations, now) = (app.api.revocations.clone(), app.clock.now());
+    app.db().write(move |tx| revocations.revoke(tx, client, now)).await.unwrap();
+    let rest = tokio::time::timeout(Duration::from_secs(20), stream.response.bytes()).await;
+    let rest = rest.expect("the stream ends").unwrap();
+    assert!(rest.ends_with(b"retry: 500\n\n"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn the_head_of_a_stream_has_an_end() {
+    let app = TestApp::start().await;
+    let service = app.service(&[]).await;
+    let head = app.call("HEAD", "/revocations").client(&service);
+    let answer = head.header("accept", "text/event-stream").send().await.assert_status(200);
+    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!(answer.text, "");
+}
+
+#[tokio::test]
+async fn a_purge_tells_nothing_as_new() {
+    let app = TestApp::start().await;
+    revoke_many(&app, 0, 1200).await;
+    let mut subscription = app.api.revocations.subscribe(None);
+    while !matches!(subscription.next().await, Some(News::Current(_))) {}
+    let before = subscription.place();
+    app.advance(600 + 30 + 60 + 1);
+    while app.api.revocations.purge().await.unwrap() {
+        // The file has changed, or a second has gone: it is read again.
+        until(async || app.api.revocations.staleness() < Duration::from_millis(50)).await;
+    }
+    assert!(matches!(subscription.next().await, Some(News::Current(_))));
+    assert_eq!(subscription.place(), before);
+    assert_eq!(app.api.revocations.snapshot().1, []);
+}
+
+#[tokio::test]
 async fn a_subscriber_that_reads_too_slowly_is_cut_and_nobody_waits_for_it() {
     let app = TestApp::start().await;
     let revocations = app.api.revocations.clone();

@@ -96,6 +96,11 @@ async fn the_commands_work_while_the_service_runs() {
     let kid = kid_of(&tokens.access);
     assert_eq!(states(), [("active".into(), kid.clone())]);
 
+    // Looking changes nothing, whatever this shell would set.
+    let other = [("DOORWARD_TOKENS__ALGORITHM", "EdDSA")];
+    printed(unlimited(home.path()).envs(other).args(["key", "list"]));
+    assert_eq!(states(), [("active".into(), kid.clone())]);
+
     // In order: a successor is published, and the key goes on to sign meanwhile.
     let next = json(&["retire", &kid])["kid"].as_str().unwrap().to_owned();
     assert_eq!(states(), [("next".into(), next.clone()), ("active".into(), kid.clone())]);

@@ -655,3 +655,14 @@ async fn the_metadata_says_what_there_is() {
         })
     );
 }
+
+#[tokio::test]
+async fn a_scope_is_granted_once_however_often_it_was_asked_for() {
+    let app = TestApp::start().await;
+    let service = app.service(&["read", "write"]).await;
+    let scope = ["read"; 50].join(" ");
+    let grant = [("grant_type", "client_credentials"), ("scope", scope.as_str())];
+    let answer = form(&app, "/token", &grant).client(&service).send().await.assert_status(200);
+    assert_eq!(answer.body["scope"], "read");
+    assert_active(&app, &service, answer.body["access_token"].as_str().unwrap()).await;
+}
