@@ -22,7 +22,8 @@ const MAY_USE: &str = "
     http          -> accounts sessions clients keys revocations clock secret metrics
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::spelled_in_tokens tokens::Claims
-                     database::StoreError database::Database database::for_one_request
+                     database::StoreError database::Database database::Id
+                     database::for_one_request
     accounts      -> sessions clients
                      passwords tokens refresh_token keys revocations database clock secret metrics
     sessions      -> clients tokens refresh_token keys revocations database clock secret metrics
