@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use crate::support::app::COSTLY_KIB;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, id, until};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -125,7 +126,7 @@ async fn a_login_that_raced_a_close_leaves_no_session() {
 
 #[tokio::test]
 async fn a_login_that_raced_a_disable_leaves_no_session() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(one_thread).await;
     let user = app.signed_up().await;
     let held = Held::writer(&app).await;
     let (accounts, id) = (app.api.accounts.clone(), id(&user.id));
@@ -380,6 +381,8 @@ impl Held {
 }
 
 fn one_thread(config: &mut Config) {
+    // Long enough that what stands in line before a hash stands there when it is done.
+    config.passwords.memory_kib = COSTLY_KIB;
     config.passwords.threads = 1;
 }
 
