@@ -37,8 +37,8 @@ async function verify(token) {
     requiredClaims: ['exp', 'iat', 'jti', 'sub', 'client_id'],
     clockTolerance: LEEWAY,
   });
-  // A token without a session is a client's own: its subject is the client.
-  const ids = [protectedHeader.kid, payload.jti, payload.sid ?? payload.sub];
+  // A token without a session is a client's own, and has no sid.
+  const ids = [protectedHeader.kid, payload.jti, payload.sid, payload.client_id];
   if (ids.some((id) => revoked.has(id))) throw new Error('revoked');
   if (performance.now() - completeAt > MAX_STALENESS) throw new Error('stale'); // answer 503, not 401
   return payload;
