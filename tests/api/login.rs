@@ -154,26 +154,29 @@ async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one()
     let mut user = app.signed_up().await;
     let mut password = PASSWORD.to_owned();
     let (mut lost, mut ended) = (0, 0);
+    // Turns of the runtime that the change waits, and between two logins: so many that the logins
+    // arrive all through the change, on whatever machine and database.
+    let (mut change_after, mut between) = (0, 8);
     for round in 0..ROUNDS {
         let new = format!("{NEW_PASSWORD} {round}");
-        let log_in = async |password: &str, delay: u32| {
-            // A few more turns of the runtime each, so that the logins arrive all through the
-            // change.
-            for _ in 0..delay {
-                tokio::task::yield_now().await;
-            }
+        let log_in = async |password: &str, delay| {
+            turns(delay).await;
             app.log_in(&user.email, password).await
         };
         let (changed, old, fresh) = tokio::join!(
-            user.change_password(&password, &new),
-            join_all((0..8).map(|n| log_in(&password, n * 8))),
-            join_all((0..2).map(|n| log_in(&new, n * 32))),
+            async {
+                turns(change_after).await;
+                user.change_password(&password, &new).await
+            },
+            join_all((0..8).map(|n| log_in(&password, n * between))),
+            join_all((0..2).map(|n| log_in(&new, n * 4 * between))),
         );
         let changed = changed.tokens();
         let mut allowed = vec![changed.session.clone()];
         for answer in fresh.into_iter().filter(|answer| answer.status == 200) {
             allowed.push(answer.tokens().session);
         }
+        let (before, of_all) = (ended, old.len());
         for answer in old {
             if answer.status == 200 {
                 let tokens = answer.tokens();
@@ -184,6 +187,11 @@ async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one()
                 answer.assert_problem(401, "invalid_credentials");
                 lost += 1;
             }
+        }
+        match ended - before {
+            0 => change_after += 4,
+            n if n == of_all => between += 8,
+            _ => {}
         }
         let mut live = app.live_sessions(&user.id).await;
         live.sort();
@@ -205,9 +213,7 @@ async fn no_login_outlives_a_disable_that_it_raced() {
         let user = app.signed_up().await;
         let (disabled, logins) = tokio::join!(
             async {
-                for _ in 0..4 {
-                    tokio::task::yield_now().await;
-                }
+                turns(4).await;
                 app.api.accounts.disable(id(&user.id)).await
             },
             join_all((0..6).map(|_| app.log_in(&user.email, PASSWORD)))
@@ -377,6 +383,13 @@ impl Held {
 
     fn release(self) {
         drop(self.0);
+    }
+}
+
+/// Lets whatever else runs have so many turns.
+async fn turns(number: usize) {
+    for _ in 0..number {
+        tokio::task::yield_now().await;
     }
 }
 
