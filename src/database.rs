@@ -126,12 +126,45 @@ type Hook = Box<dyn FnOnce() + Send>;
 pub struct Tx<'a> {
     connection: &'a mut AnyConnection,
     hooks: &'a mut Vec<Hook>,
+    stage: &'a mut Stage,
+}
+
+/// How far a unit of work has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has only read, each statement for itself.
+    Reading,
+    /// Its one statement that writes may have been sent.
+    Writing,
+    /// It is in a transaction.
+    Begun,
 }
 
 impl Tx<'_> {
-    /// The connection to run queries on.
+    /// The connection to run queries on; in [`Database::write_one`], to read.
     pub const fn connection(&mut self) -> &mut AnyConnection {
         self.connection
+    }
+
+    /// The connection for the one statement by which a unit of [`Database::write_one`] writes.
+    pub fn connection_to_write(&mut self) -> &mut AnyConnection {
+        if *self.stage == Stage::Reading {
+            *self.stage = Stage::Writing;
+        }
+        self.connection
+    }
+
+    /// Begins the transaction that a unit of [`Database::write_one`] needs to write by more than
+    /// one statement. Anywhere else there is one already.
+    ///
+    /// # Errors
+    /// When the connection is gone; the unit should end with it.
+    pub fn begin(&mut self) -> QueryResult<()> {
+        if *self.stage == Stage::Reading {
+            self.connection.batch_execute(postgres::BEGIN)?;
+            *self.stage = Stage::Begun;
+        }
+        Ok(())
     }
 
     /// Runs `hook` when this unit is on disk and before its answer leaves; never when it is not.
@@ -227,7 +260,32 @@ impl Database {
         async move {
             match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
-                Backend::Postgres(postgres) => postgres.write(unit).await,
+                Backend::Postgres(postgres) => postgres.write(unit, Stage::Begun).await,
+            }
+        }
+    }
+
+    /// [`Database::write`] for a unit that reads and then writes by one statement, which holds if
+    /// what was read still does (a compare-and-set). PostgreSQL is spared the two round trips that
+    /// begin and end a transaction. The statement runs on [`Tx::connection_to_write`]; where there
+    /// must be more than one, [`Tx::begin`] comes first.
+    ///
+    /// # Errors
+    /// [`StoreError`], as for [`Database::write`].
+    pub fn write_one<T, F>(
+        &self,
+        unit: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    {
+        refuse_nesting();
+        let backend = Arc::clone(&self.0);
+        async move {
+            match &*backend {
+                Backend::Sqlite { writer, .. } => writer.run(unit).await,
+                Backend::Postgres(postgres) => postgres.write(unit, Stage::Reading).await,
             }
         }
     }

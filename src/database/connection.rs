@@ -46,8 +46,13 @@ impl Manager {
                  PRAGMA foreign_keys = ON;
                  PRAGMA journal_size_limit = 67108864;"
             ),
+            // Every statement finds its rows by keys, so one plan is as good as another, and to plan
+            // a refresh's anew would cost more than to run it. A server that only speaks
+            // PostgreSQL's protocol may have no such setting.
             DatabaseUrl::Postgres(_) => format!(
-                "SET statement_timeout = {statement};
+                "SELECT set_config(name, 'force_generic_plan', false)
+                 FROM pg_settings WHERE name = 'plan_cache_mode';
+                 SET statement_timeout = {statement};
                  SET lock_timeout = {patience};
                  SET idle_in_transaction_session_timeout = {statement};",
                 statement = settings.statement_timeout.as_millis()

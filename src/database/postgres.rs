@@ -20,8 +20,12 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::Manager;
 use super::{
-    AnyConnection, Hook, PATIENCE, StoreError, Tx, WAITED, classify, guarded, in_span, unavailable,
+    AnyConnection, Hook, PATIENCE, Stage, StoreError, Tx, WAITED, classify, guarded, in_span,
+    unavailable,
 };
+
+/// What begins a unit that writes.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// How often a unit that PostgreSQL asked to try again is tried.
 const ATTEMPTS: u32 = 5;
@@ -82,8 +86,9 @@ impl Postgres {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         mut unit: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+        start: Stage,
     ) -> Result<T, StoreError> {
-        self.run(move |pool| pool.write(&mut unit)).await
+        self.run(move |pool| pool.write(&mut unit, start)).await
     }
 
     /// Runs `work` on a thread that may block, and answers in time even if it does not come back.
@@ -167,25 +172,29 @@ impl Pool {
         Err(unavailable(&"every connection breaks"))
     }
 
+    /// Runs a unit that begins within a transaction, or without one.
     fn write<T>(
         &self,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
+        start: Stage,
     ) -> Result<T, StoreError> {
         let mut attempt = 0;
         for _ in self.tries() {
             let mut connection = self.checkout()?;
-            if connection.breaks_at("BEGIN ISOLATION LEVEL READ COMMITTED") {
+            if start == Stage::Begun && connection.breaks_at(BEGIN) {
                 continue;
             }
             attempt += 1;
-            let mut hooks = Vec::new();
-            match connection.transact(&mut hooks, unit) {
+            let (mut hooks, mut stage) = (Vec::new(), start);
+            match connection.transact(&mut hooks, &mut stage, unit) {
                 Ok(value) => {
                     for hook in hooks {
                         hook();
                     }
                     return Ok(value);
                 }
+                // Nothing was written, and the next connection may be a good one.
+                Err(_) if stage == Stage::Reading && connection.is_broken => attempt -= 1,
                 Err(error) if attempt < ATTEMPTS && wants_retry(&error) => {
                     tracing::debug!(attempt, "a unit of work is tried again");
                 }
@@ -232,24 +241,27 @@ impl Supplied {
         self.is_broken
     }
 
-    /// Runs the unit within the transaction that has begun, and ends that.
+    /// Runs the unit, and ends the transaction if one has begun.
     fn transact<T>(
         &mut self,
         hooks: &mut Vec<Hook>,
+        stage: &mut Stage,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
     ) -> QueryResult<T> {
-        let result = guarded(|| unit(&mut Tx { connection: &mut self.connection, hooks }));
-        let result = result.and_then(|value| {
+        let connection = &mut self.connection;
+        let mut result = guarded(|| unit(&mut Tx { connection, hooks, stage }));
+        if *stage == Stage::Begun {
             // When its answer is lost, nobody knows whether the commit was made.
-            self.connection.batch_execute("COMMIT").map(|()| value)
-        });
+            result =
+                result.and_then(|value| self.connection.batch_execute("COMMIT").map(|()| value));
+        }
         if let Err(error) = &result {
             // A server that takes no writes is no longer the one to talk to.
             self.is_broken |= matches!(
                 error,
                 DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
             );
-            self.breaks_at("ROLLBACK");
+            self.breaks_at(if *stage == Stage::Begun { "ROLLBACK" } else { "SELECT 1" });
         }
         result
     }

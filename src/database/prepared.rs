@@ -8,7 +8,10 @@ use super::{AnyConnection, MultiBackend};
 
 /// An `UPDATE` that is prepared once a connection. Diesel prepares every one anew, for its text
 /// depends on which columns are set, and there might be any number of texts. This is for those that
-/// set one of a few groups of columns. It saves SQLite the parser, and PostgreSQL a round trip.
+/// set one of a few groups of columns. It saves both databases the parser and the planner.
+///
+/// Only with what the statement returns (`get_result`): `execute` hands diesel a reference, which
+/// forgets what this says.
 pub struct Prepared<Q>(pub Q);
 
 impl<Q: QueryFragment<MultiBackend>> QueryFragment<MultiBackend> for Prepared<Q> {

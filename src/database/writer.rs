@@ -17,7 +17,7 @@ use diesel::result::Error as DieselError;
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::{AnyConnection, Hook, StoreError, Tx, classify, guarded, unavailable};
+use super::{AnyConnection, Hook, Stage, StoreError, Tx, classify, guarded, unavailable};
 use crate::metrics::Spread;
 
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
@@ -114,7 +114,8 @@ where
     fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()> {
         let Self { work, span, hooks, .. } = self;
         let _entered = span.enter();
-        let result = guarded(|| work(&mut Tx { connection, hooks }));
+        let stage = &mut Stage::Begun;
+        let result = guarded(|| work(&mut Tx { connection, hooks, stage }));
         match result {
             Ok(value) => {
                 self.value = Some(Ok(value));

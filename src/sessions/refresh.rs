@@ -139,7 +139,7 @@ impl Sessions {
         let key = key.map(KeyHash::of);
         let this = self.clone();
         let verdict =
-            self.db.write(move |tx| this.take_turn(tx, &token, &requester, key, &device)).await;
+            self.db.write_one(move |tx| this.take_turn(tx, &token, &requester, key, &device)).await;
         let result = match verdict {
             Ok(Ok((grant, outcome))) => {
                 self.issue(&grant).map(|tokens| (tokens, outcome)).map_err(RefreshError::from)
@@ -193,6 +193,7 @@ impl Sessions {
                         let event = "refresh_token_reused";
                         tracing::warn!(event, %session, presented, generation);
                     });
+                    tx.begin()?;
                     self.end_one(tx, session, EndReason::RefreshTokenReused, now)?;
                     return Ok(Err(Refusal::Reused.into()));
                 }
@@ -232,7 +233,9 @@ impl Sessions {
                 _ => row.expires_at,
             };
             let stands = match change {
-                Some(change) => rows::compare_and_set(tx.connection(), session, &row, &change)?,
+                Some(change) => {
+                    rows::compare_and_set(tx.connection_to_write(), session, &row, &change)?
+                }
                 None => true,
             };
             if stands {

@@ -190,7 +190,8 @@ pub(super) fn compare_and_set(
             .filter(sessions::retry_keys.eq(seen.retry_keys.as_slice()))
             .filter(sessions::revoked_at.is_null()),
     );
-    Prepared(update.set(change)).execute(connection).map(|rows| rows == 1)
+    let changed = Prepared(update.set(change).returning(sessions::generation));
+    changed.get_result::<i64>(connection).optional().map(|row| row.is_some())
 }
 
 /// Ends a live session and says when it was last seen; nothing when it is not live.
