@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
@@ -73,6 +73,8 @@ pub struct Revocations {
     boot: u64,
     /// Told when this node has stored a revocation, for whoever tells the others.
     stored: Arc<Notify>,
+    /// What all that follow the feed are told.
+    editions: watch::Sender<Arc<feed::Edition>>,
 }
 
 struct Mirror {
@@ -110,7 +112,8 @@ impl Revocations {
         let (clock_difference, log) = (Duration::ZERO, feed::Log::new());
         let mirror = Arc::new(RwLock::new(Mirror { listed, known_at, clock_difference, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
-        Ok(Self { db, clock, policy, mirror, boot, stored: Arc::default() })
+        let editions = watch::Sender::new(Arc::new(feed::Edition::first(known_at)));
+        Ok(Self { db, clock, policy, mirror, boot, stored: Arc::default(), editions })
     }
 
     /// How a token with these ids stands.

@@ -51,6 +51,7 @@ impl Tasks {
     pub async fn run(&self, watch: Watch) {
         tokio::join!(
             self.follow(watch),
+            self.api.revocations.publish(),
             self.origins.follow(),
             self.maintain(),
             self.replace_revoked_key(),

@@ -1,7 +1,8 @@
 //! `/revocations`: what was revoked, for services that verify access tokens by themselves.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
@@ -17,7 +18,7 @@ use super::door::IsHead;
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
 use crate::database::Id;
-use crate::revocations::feed::{Entry, News, Place, Subscription};
+use crate::revocations::feed::{Edition, Entry, News, Place, Subscription};
 use crate::tokens::spelled_in_tokens;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -25,6 +26,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a subscriber that is told to come back should wait, in milliseconds.
 const COME_BACK: &str = "retry: 500\n\n";
+
+/// Bytes of the stream that are handed on at once: a connection keeps a buffer as large as the
+/// largest that it had to write.
+const PART: usize = 4096;
 
 /// An entry as it is published.
 #[derive(Serialize)]
@@ -113,36 +118,68 @@ impl Subscriber {
     }
 }
 
-/// The events for a subscriber.
+/// The events for a subscriber, in parts of bounded size.
 fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    stream::unfold(Some(subscriber), |state| async {
-        let mut subscriber = state?;
-        let Some(news) = subscriber.next().await else {
-            return Some((Ok(Bytes::from_static(COME_BACK.as_bytes())), None));
-        };
-        let event = Bytes::from(event(&news, &subscriber.subscription.place()));
-        Some((Ok(event), Some(subscriber)))
+    stream::unfold((Some(subscriber), Bytes::new()), |(mut subscriber, mut rest)| async {
+        if rest.is_empty() {
+            let current = subscriber.as_mut()?;
+            if let Some(news) = current.next().await {
+                rest = event(news, &current.subscription.place());
+            } else {
+                subscriber = None;
+                rest = Bytes::from_static(COME_BACK.as_bytes());
+            }
+        }
+        let part = rest.split_to(rest.len().min(PART));
+        Some((Ok(part), (subscriber, rest)))
     })
 }
 
-/// One event as the HTML standard writes it (9.2.5). JSON has no line ends of its own.
-fn event(news: &News, place: &Place) -> String {
-    let (name, data) = match news {
-        News::Listed(entries) => ("snapshot", list(entries)),
-        News::Revoked(entries) => ("revoked", list(entries)),
-        News::Current(age) => ("current", json!({ "age": age.as_secs_f64() }).to_string()),
-    };
-    let mut text = String::with_capacity(data.len() + 64);
-    let id = match news {
+/// What a subscriber is sent.
+fn event(news: News, place: &Place) -> Bytes {
+    match news {
         // Whoever comes back from the middle of the list has to begin anew.
-        News::Listed(_) => String::new(),
-        News::Revoked(_) | News::Current(_) => format!("id: {place}\n"),
-    };
-    let _ = write!(text, "event: {name}\n{id}data: {data}\n\n");
+        News::Listed(entries) => written("snapshot", None, &list(&entries)).into(),
+        News::Revoked(entries) => written("revoked", Some(place), &list(&entries)).into(),
+        News::Current(age) => written("current", Some(place), &current(age)).into(),
+        News::Edition(edition) => {
+            edition.text.get_or_init(|| edition_text(&edition, place));
+            Bytes::from_owner(Shared(edition))
+        }
+    }
+}
+
+fn edition_text(edition: &Edition, place: &Place) -> String {
+    let mut text = String::new();
+    if !edition.entries.is_empty() {
+        text += &written("revoked", Some(place), &list(&edition.entries));
+    }
+    if let Some(age) = edition.age {
+        text += &written("current", Some(place), &current(age));
+    }
     text
+}
+
+/// An edition's text, of which there is one for all.
+struct Shared(Arc<Edition>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.text.get().map_or(&[], |text| text.as_bytes())
+    }
+}
+
+/// One event as the HTML standard writes it (9.2.5). JSON has no line ends of its own.
+fn written(name: &str, id: Option<&Place>, data: &str) -> String {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("event: {name}\n{id}data: {data}\n\n")
 }
 
 fn list(entries: &[Entry]) -> String {
     let revoked: Vec<Revoked> = entries.iter().copied().map(Revoked::from).collect();
     serde_json::to_string(&revoked).unwrap_or_default()
+}
+
+fn current(age: Duration) -> String {
+    json!({ "age": age.as_secs_f64() }).to_string()
 }

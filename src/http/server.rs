@@ -38,6 +38,10 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How long a handshake that had begun before the stop may still take.
 const HANDSHAKE: Duration = Duration::from_millis(300);
 
+/// Bytes of a body that a connection collects before it writes them: what is sent without end (the
+/// feed) would otherwise make the buffers of a thousand connections large, and they stay so.
+const WRITE_BUFFER: usize = 8192;
+
 /// How often the stop looks whether the last connection has gone.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -179,6 +183,7 @@ where
                 .client_request_timeout(limits.head_timeout)
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .keep_alive(limits.keep_alive)
+                .h1_write_buffer_size(WRITE_BUFFER)
                 .finish(map_config(app, |()| AppConfig::default()));
             let tls = limits.tls.clone();
             fn_service(move |io: TcpStream| {
