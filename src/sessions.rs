@@ -22,6 +22,7 @@ use std::time::Duration;
 use diesel::QueryResult;
 use serde::Serialize;
 
+use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Terms, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
@@ -32,7 +33,7 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use ending::{LogOutError, Scope, count_of, end_every_session, end_sessions_of};
+pub use ending::{Cause, LogOutError, Scope, count_of, end_every_session, end_sessions_of};
 
 use ending::end_one;
 use outcome::RefreshOutcome;
@@ -238,10 +239,8 @@ impl Sessions {
             device,
         };
         rows::insert(tx.connection(), &session)?;
-        let user = holder.user;
-        tx.after_commit(move || {
-            tracing::info!(event = "session_started", %user, session = %id);
-        });
+        let started = Event::new(Kind::SessionStarted).of(holder.user).in_session(id);
+        audit::record(tx, started.from_address(device.address.as_deref()), now)?;
         Ok(Ok(Grant {
             holder: holder.clone(),
             token: RefreshToken::first(id.uuid(), family),
@@ -392,7 +391,7 @@ impl Sessions {
         let surplus = live + 1 - i64::from(self.policy.max_per_user);
         if surplus > 0 {
             for session in rows::least_used(tx.connection(), user, now, surplus)? {
-                self.end_one(tx, session, EndReason::TooManySessions, now)?;
+                self.end_one(tx, session, EndReason::TooManySessions.into(), now)?;
             }
         }
         Ok(())

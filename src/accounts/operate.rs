@@ -7,6 +7,7 @@
 use diesel::QueryResult;
 
 use super::{Email, Person, rows};
+use crate::audit::{self, Event, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::passwords::PasswordHash;
@@ -90,10 +91,10 @@ impl Operator {
     /// # Errors
     /// [`StoreError`]: nothing has changed.
     pub async fn enable(&self, user: Id) -> Result<Done, StoreError> {
-        self.write(move |_, tx, _| {
+        self.write(move |_, tx, now| {
             let changed = rows::enable(tx.connection(), user)?;
             if changed {
-                tx.after_commit(move || tracing::info!(event = "account_enabled", %user));
+                audit::record(tx, Event::new(Kind::AccountEnabled).of(user), now)?;
             }
             Ok(Done { changed, sessions_ended: 0 })
         })
@@ -121,9 +122,9 @@ impl Operator {
             let changed = rows::replace_password(tx.connection(), user, &hash, now)?;
             let mut sessions_ended = 0;
             if changed {
+                audit::record(tx, Event::new(Kind::PasswordChanged).of(user), now)?;
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
-                tx.after_commit(move || tracing::info!(event = "password_changed", %user));
             }
             Ok(Done { changed, sessions_ended })
         })
@@ -162,8 +163,8 @@ pub(super) fn disable(
     let changed = rows::disable(tx.connection(), user, now)?;
     let mut sessions_ended = 0;
     if changed {
+        audit::record(tx, Event::new(Kind::AccountDisabled).of(user), now)?;
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
-        tx.after_commit(move || tracing::info!(event = "account_disabled", %user));
     }
     Ok(Done { changed, sessions_ended })
 }

@@ -193,16 +193,16 @@ pub(super) fn compare_and_set(
     Prepared(update.set(change)).execute(connection).map(|rows| rows == 1)
 }
 
-/// Ends a live session and says when it was last seen; nothing when it is not live.
+/// Ends a live session and says whose it was, and when last seen; nothing when it is not live.
 pub(super) fn end(
     connection: &mut AnyConnection,
     id: Id,
     reason: EndReason,
     now: Timestamp,
-) -> QueryResult<Option<Timestamp>> {
+) -> QueryResult<Option<(Id, Timestamp)>> {
     let update = diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
         .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
-        .returning(sessions::last_seen_at);
+        .returning((sessions::user_id, sessions::last_seen_at));
     Prepared(update).get_result(connection).optional()
 }
 
