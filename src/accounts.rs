@@ -177,10 +177,8 @@ impl Accounts {
         self.hasher.check(self.policy, password.clone(), personal).await??;
         let hash = self.hasher.hash(password).await?;
         let (clock, address) = (self.clock.clone(), address.to_owned());
-        let account = self
-            .db
-            .write(move |tx| make(tx, &email, &hash, Some(&address), clock.now()))
-            .await?;
+        let account =
+            self.db.write(move |tx| make(tx, &email, &hash, Some(&address), clock.now())).await?;
         account.ok_or(SignUpError::Taken)
     }
 

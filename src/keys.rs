@@ -240,13 +240,7 @@ fn create(tx: &mut Tx<'_>, new: &NewKey, state: State, now: Timestamp) -> QueryR
 }
 
 /// Records what was done to a key, if it was: another node may have been first.
-fn note(
-    tx: &mut Tx<'_>,
-    kind: Kind,
-    kid: &str,
-    rows: usize,
-    now: Timestamp,
-) -> QueryResult<()> {
+fn note(tx: &mut Tx<'_>, kind: Kind, kid: &str, rows: usize, now: Timestamp) -> QueryResult<()> {
     if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(kind).detail(kid), now) }
 }
 

@@ -35,9 +35,7 @@ impl Sums {
         let is_full = self.0.len() >= MOST;
         match self.0.get_mut(&key) {
             // What is not written is not given up for a new minute.
-            Some(Sum { row, written })
-                if now.since(row.at) < WINDOW || row.times != *written =>
-            {
+            Some(Sum { row, written }) if now.since(row.at) < WINDOW || row.times != *written => {
                 row.times = row.times.saturating_add(1);
                 if row.address.is_some() && row.address != event.address {
                     row.address = None;
@@ -65,9 +63,8 @@ impl Sums {
                 sum.written = row.times;
             }
         }
-        self.0.retain(|_, Sum { row, written }| {
-            row.times != *written || now.since(row.at) < WINDOW
-        });
+        self.0
+            .retain(|_, Sum { row, written }| row.times != *written || now.since(row.at) < WINDOW);
     }
 
     /// Lets the failures of an account go.

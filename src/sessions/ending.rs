@@ -176,6 +176,20 @@ pub fn end_sessions_of(
     Ok(ended)
 }
 
+/// Ends one live session at the wish of an operator, in the caller's unit of work; false when it
+/// was not live.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn end_session(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    session: Id,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    end_one(revocations, tx, session, EndReason::Ended.into(), now)
+}
+
 /// How many live sessions a user has.
 ///
 /// # Errors

@@ -349,3 +349,20 @@ pub(super) fn delete_old(
     }
     Ok(deleted)
 }
+
+/// Deletes sessions of a user, whatever their state.
+pub(super) fn delete_of(
+    connection: &mut AnyConnection,
+    user: Id,
+    limit: i64,
+) -> QueryResult<usize> {
+    let ids: Vec<Id> = sessions::table
+        .filter(sessions::user_id.eq(user))
+        .select(sessions::id)
+        .limit(limit)
+        .load(connection)?;
+    for id in &ids {
+        diesel::delete(sessions::table.find(id)).execute(connection)?;
+    }
+    Ok(ids.len())
+}
