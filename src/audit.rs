@@ -180,10 +180,11 @@ impl Event {
     fn log(&self) {
         let (event, detail) = (self.kind.as_str(), self.detail.as_deref());
         let (user, session) = (self.user.map(display), self.session.map(display));
+        let address = self.address.as_deref();
         if self.kind == Kind::RefreshTokenReused {
-            tracing::warn!(event, user, session, detail);
+            tracing::warn!(event, user, session, address, detail);
         } else {
-            tracing::info!(event, user, session, detail);
+            tracing::info!(event, user, session, address, detail);
         }
     }
 }
@@ -257,7 +258,7 @@ impl Audit {
     pub fn failed(&self, kind: Kind, user: Option<Id>, address: &str) {
         let event = Event { user, ..Event::new(kind).from_address(Some(address)) };
         event.log();
-        if !self.sums().add(event, self.clock.now()) {
+        if !self.sums().add(&event, self.clock.now()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

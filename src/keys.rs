@@ -240,8 +240,8 @@ fn create(tx: &mut Tx<'_>, new: &NewKey, state: State, now: Timestamp) -> QueryR
 }
 
 /// Records what was done to a key, if it was: another node may have been first.
-fn note(tx: &mut Tx<'_>, kind: Kind, kid: &str, rows: usize, now: Timestamp) -> QueryResult<()> {
-    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(kind).detail(kid), now) }
+fn note(tx: &mut Tx<'_>, what: Kind, kid: &str, rows: usize, now: Timestamp) -> QueryResult<()> {
+    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(what).detail(kid), now) }
 }
 
 /// Seals under the present secret what only the previous one opens, so that the previous one can be

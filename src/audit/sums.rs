@@ -30,7 +30,7 @@ struct Sum {
 
 impl Sums {
     /// Adds a failure; false when there is no room for it.
-    pub fn add(&mut self, event: Event, now: Timestamp) -> bool {
+    pub fn add(&mut self, event: &Event, now: Timestamp) -> bool {
         let key = (event.kind, event.user);
         let is_full = self.0.len() >= MOST;
         match self.0.get_mut(&key) {
@@ -44,7 +44,7 @@ impl Sums {
             }
             None if is_full => return false,
             _ => {
-                self.0.insert(key, Sum { row: Entry::of(&event, now), written: 0 });
+                self.0.insert(key, Sum { row: Entry::of(event, now), written: 0 });
             }
         }
         true
@@ -94,19 +94,19 @@ mod tests {
     #[test]
     fn the_failures_of_a_minute_are_one_row_and_those_of_the_next_another() {
         let mut sums = Sums::default();
-        sums.add(failure(1, "192.0.2.1"), at(0));
-        sums.add(failure(1, "192.0.2.1"), at(30));
+        sums.add(&failure(1, "192.0.2.1"), at(0));
+        sums.add(&failure(1, "192.0.2.1"), at(30));
         let first = sums.due();
         assert_eq!(times(&first), [2]);
         assert_eq!(first[0].address.as_deref(), Some("192.0.2.1"));
         sums.written(&first, at(31));
         assert!(sums.due().is_empty());
-        sums.add(failure(1, "192.0.2.2"), at(59));
+        sums.add(&failure(1, "192.0.2.2"), at(59));
         let again = sums.due();
         assert_eq!((again[0].id, times(&again)), (first[0].id, vec![3]));
         assert_eq!((&again[0].address, again[0].detail.as_deref()), (&None, Some(SEVERAL)));
         sums.written(&again, at(60));
-        sums.add(failure(1, "192.0.2.1"), at(61));
+        sums.add(&failure(1, "192.0.2.1"), at(61));
         let next = sums.due();
         assert_ne!(next[0].id, first[0].id);
         assert_eq!(times(&next), [1]);
@@ -115,24 +115,24 @@ mod tests {
     #[test]
     fn what_comes_while_others_are_written_is_written_next() {
         let mut sums = Sums::default();
-        sums.add(failure(1, "192.0.2.1"), at(0));
+        sums.add(&failure(1, "192.0.2.1"), at(0));
         let due = sums.due();
-        sums.add(failure(1, "192.0.2.1"), at(1));
+        sums.add(&failure(1, "192.0.2.1"), at(1));
         sums.written(&due, at(100));
         assert_eq!(times(&sums.due()), [2]);
         // Nor is it lost when the database is away for long.
-        sums.add(failure(1, "192.0.2.1"), at(200));
+        sums.add(&failure(1, "192.0.2.1"), at(200));
         assert_eq!(times(&sums.due()), [3]);
     }
 
     #[test]
     fn a_flood_has_a_bounded_number_of_rows() {
         let mut sums = Sums::default();
-        let kept = (0..1000).filter(|user| sums.add(failure(*user, "192.0.2.1"), at(0))).count();
+        let kept = (0..1000).filter(|user| sums.add(&failure(*user, "192.0.2.1"), at(0))).count();
         assert_eq!((kept, sums.due().len()), (MOST, MOST));
-        assert!(sums.add(failure(0, "192.0.2.1"), at(1)), "those that are there go on");
+        assert!(sums.add(&failure(0, "192.0.2.1"), at(1)), "those that are there go on");
         sums.written(&sums.due(), at(60));
-        assert!(sums.add(failure(5000, "192.0.2.1"), at(61)), "there is room again");
+        assert!(sums.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
         sums.forget(Uuid::from_u128(5000).into());
         assert!(sums.due().is_empty());
     }

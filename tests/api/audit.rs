@@ -218,10 +218,10 @@ async fn clients_and_keys_leave_events_of_nobodys() {
     let kids = async |kind| -> Vec<String> {
         stored(&app, kind).await.into_iter().filter_map(|it| it.detail).collect()
     };
-    assert_eq!(kids(Kind::KeyPublished).await, [new.clone()]);
-    assert_eq!(kids(Kind::KeyRotated).await, [new.clone(), old.clone()]);
-    assert_eq!(kids(Kind::KeyRetired).await, [old.clone()]);
-    assert_eq!(kids(Kind::KeyRemoved).await, [old]);
+    assert_eq!(kids(Kind::KeyPublished).await, [&*new]);
+    assert_eq!(kids(Kind::KeyRotated).await, [&*new, &*old]);
+    assert_eq!(kids(Kind::KeyRetired).await, [&*old]);
+    assert_eq!(kids(Kind::KeyRemoved).await, [&*old]);
     crate::keys::give_up(&app, &new).await.unwrap();
     assert_eq!(kids(Kind::KeyGivenUp).await, [new]);
 }
