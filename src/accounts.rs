@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
+use tracing::Instrument as _;
 
 use crate::audit::{self, Audit, Event, Kind};
 use crate::clients::{self, UnknownClient};
@@ -350,7 +351,7 @@ impl Accounts {
 
     /// One hash, whatever there is to compare; and then the place is given back, unless a password
     /// was compared and wrong, or right and of no use: a disabled account is spent like any other.
-    /// Both happen whether or not the client hangs up meanwhile.
+    /// Both happen whether or not the client hangs up meanwhile, and so does the event of a failure.
     async fn compare(
         &self,
         found: Option<Credentials>,
@@ -360,23 +361,23 @@ impl Accounts {
     ) -> Result<(Credentials, Option<PasswordHash>), LogInError> {
         let stored = found.as_ref().map(|found| found.hash.clone());
         let is_disabled = found.as_ref().is_some_and(|found| found.disabled);
-        let hasher = self.hasher.clone();
+        let (hasher, audit) = (self.hasher.clone(), self.audit.clone());
+        let (user, address) = (found.as_ref().map(|found| found.id), address.to_owned());
         let comparison = async move {
             let verdict = hasher.verify(password, stored).await;
-            match &verdict {
-                Ok(Verdict::Wrong) => {}
-                Ok(Verdict::Right { .. }) if is_disabled => {}
-                Ok(Verdict::Right { .. }) | Err(_) => place.give_back(),
+            let is_good = matches!(verdict, Ok(Verdict::Right { .. })) && !is_disabled;
+            if is_good || verdict.is_err() {
+                place.give_back();
+            } else {
+                audit.failed(Kind::LoginFailed, user, &address);
             }
             verdict
         };
-        let verdict = tokio::spawn(comparison).await.unwrap_or(Ok(Verdict::Wrong));
+        let verdict =
+            tokio::spawn(comparison.in_current_span()).await.unwrap_or(Ok(Verdict::Wrong));
         match (verdict?, found) {
             (Verdict::Right { upgraded }, Some(found)) if !found.disabled => Ok((found, upgraded)),
-            (_, found) => {
-                self.audit.failed(Kind::LoginFailed, found.map(|found| found.id), address);
-                Err(LogInError::Wrong)
-            }
+            _ => Err(LogInError::Wrong),
         }
     }
 

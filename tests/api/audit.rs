@@ -9,6 +9,7 @@ use doorward::clock::Clock;
 use doorward::database::schema::audit_events;
 use serde_json::Value;
 
+use crate::support::app::COSTLY_KIB;
 use crate::support::binary::{printed, run};
 use crate::support::{Answer, PASSWORD, TestApp, User, id, until};
 
@@ -125,6 +126,18 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
     })
     .await;
     assert_eq!(rows(&app).await, 6, "both are of nobody's");
+}
+
+#[tokio::test]
+async fn who_hangs_up_fails_all_the_same() {
+    let app = TestApp::with(|config| config.passwords.memory_kib = COSTLY_KIB).await;
+    let ada = app.signed_up().await;
+    let hashed = app.hashed();
+    let body = serde_json::json!({ "email": ada.email, "password": "not the password" });
+    let call = tokio::spawn(app.post("/login").json(&body).send());
+    until(async || app.hashed() > hashed).await;
+    call.abort();
+    until(async || stored(&app, Kind::LoginFailed).await.len() == 1).await;
 }
 
 #[tokio::test]
