@@ -338,24 +338,23 @@ pub fn forget_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
 /// An id that stands behind all earlier ones of this process, within a unit of work too.
 fn next_id(now: Timestamp) -> Id {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let [.., count] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    ordered_id(now, count, random_bytes())
+    ordered_id(now, COUNT.fetch_add(1, Ordering::Relaxed), random_bytes())
 }
 
 /// The first of the ids that this moment can have.
 fn first_id(moment: Timestamp) -> Id {
-    ordered_id(moment, 0, [0; 7])
+    ordered_id(moment, 0, [0; 4])
 }
 
 /// A `UUIDv7` whose bits behind the milliseconds are microseconds, then a count (RFC 9562 6.2,
 /// methods 3 and 1).
-fn ordered_id(now: Timestamp, count: u8, random: [u8; 7]) -> Id {
+fn ordered_id(now: Timestamp, count: u32, random: [u8; 4]) -> Id {
     let micros = now.as_micros().max(0).cast_unsigned();
-    // Ten bits of microseconds and two of the count stand before the variant, six behind it.
-    let [.., high, low] = ((micros % 1000) << 2 | u64::from(count >> 6)).to_be_bytes();
-    let mut rest = [0; 10];
-    rest[..3].copy_from_slice(&[high, low, count & 0x3f]);
-    rest[3..].copy_from_slice(&random);
+    // Ten bits of microseconds and two of the count stand before the variant, thirty behind it.
+    let [.., high, low] = ((micros % 1000) << 2 | u64::from(count >> 30)).to_be_bytes();
+    let [a, b, c, d] = (count & (u32::MAX >> 2)).to_be_bytes();
+    let [e, f, g, h] = random;
+    let rest = [high, low, a, b, c, d, e, f, g, h];
     Builder::from_unix_timestamp_millis(micros / 1000, &rest).into_uuid().into()
 }
 
@@ -377,8 +376,8 @@ mod tests {
         let mut ids = Vec::new();
         for micros in [0, 1, 2, 255, 256, 999, 1000, 1001] {
             ids.push(first_id(at(micros)));
-            for count in [0, 1, 63, 64, 255] {
-                ids.push(ordered_id(at(micros), count, [1; 7]));
+            for count in [0, 1, 255, 256, 0x3fff_ffff, 0x4000_0000, u32::MAX] {
+                ids.push(ordered_id(at(micros), count, [1; 4]));
             }
         }
         assert!(ids.is_sorted(), "{ids:?}");
