@@ -352,9 +352,9 @@ fn ordered_id(now: Timestamp, count: u32, random: [u8; 4]) -> Id {
     let micros = now.as_micros().max(0).cast_unsigned();
     // Ten bits of microseconds and two of the count stand before the variant, thirty behind it.
     let [.., high, low] = ((micros % 1000) << 2 | u64::from(count >> 30)).to_be_bytes();
-    let [a, b, c, d] = (count & (u32::MAX >> 2)).to_be_bytes();
-    let [e, f, g, h] = random;
-    let rest = [high, low, a, b, c, d, e, f, g, h];
+    let mut rest = [high, low, 0, 0, 0, 0, 0, 0, 0, 0];
+    rest[2..6].copy_from_slice(&(count & (u32::MAX >> 2)).to_be_bytes());
+    rest[6..].copy_from_slice(&random);
     Builder::from_unix_timestamp_millis(micros / 1000, &rest).into_uuid().into()
 }
 
