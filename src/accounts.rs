@@ -15,9 +15,13 @@ mod rows;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::QueryResult;
+use tracing::Instrument as _;
+
+use crate::audit::{self, Audit, Event, Kind};
 use crate::clients::{self, UnknownClient};
-use crate::clock::Clock;
-use crate::database::{Database, Id, StoreError};
+use crate::clock::{Clock, Timestamp};
+use crate::database::{Database, Id, StoreError, Tx};
 use crate::metrics::Tally;
 use crate::passwords::{
     Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, Verdict,
@@ -26,7 +30,7 @@ use crate::passwords::{
 use crate::refresh_token::RefreshToken;
 use crate::sessions::access::Access;
 use crate::sessions::rotation::EndReason;
-use crate::sessions::{Device, Holder, IssueError, Sessions, Tokens};
+use crate::sessions::{Cause, Device, Holder, IssueError, Sessions, Tokens};
 
 use budget::{LoginBudget, Origin, Place, Taken};
 pub use email::{Email, InvalidEmail};
@@ -50,6 +54,7 @@ pub struct Accounts {
     policy: PasswordPolicy,
     budget: Arc<LoginBudget>,
     sessions: Sessions,
+    audit: Audit,
     logins: Tally<LoginOutcome>,
 }
 
@@ -146,8 +151,9 @@ impl Accounts {
         policy: PasswordPolicy,
         budget: Arc<LoginBudget>,
         sessions: Sessions,
+        audit: Audit,
     ) -> Self {
-        Self { db, clock, hasher, policy, budget, sessions, logins: Tally::default() }
+        Self { db, clock, hasher, policy, budget, sessions, audit, logins: Tally::default() }
     }
 
     /// The threads that hash.
@@ -156,24 +162,25 @@ impl Accounts {
         &self.hasher
     }
 
-    /// Makes an account.
+    /// Makes an account for whoever asks at `address`.
     ///
     /// # Errors
     /// [`SignUpError`]: nothing was made.
-    pub async fn sign_up(&self, email: &str, password: &str) -> Result<Account, SignUpError> {
+    pub async fn sign_up(
+        &self,
+        email: &str,
+        password: &str,
+        address: &str,
+    ) -> Result<Account, SignUpError> {
         let email = Email::parse(email)?;
         let password = Password::parse(password)?;
         let personal = vec![email.to_string()];
         self.hasher.check(self.policy, password.clone(), personal).await??;
         let hash = self.hasher.hash(password).await?;
-        let clock = self.clock.clone();
-        let account = self
-            .db
-            .write(move |tx| rows::insert(tx.connection(), &email, &hash, clock.now()))
-            .await?;
-        account
-            .inspect(|a| tracing::info!(event = "account_created", user = %a.id))
-            .ok_or(SignUpError::Taken)
+        let (clock, address) = (self.clock.clone(), address.to_owned());
+        let account =
+            self.db.write(move |tx| make(tx, &email, &hash, Some(&address), clock.now())).await?;
+        account.ok_or(SignUpError::Taken)
     }
 
     /// Starts a session for whoever knows the password.
@@ -198,7 +205,8 @@ impl Accounts {
             // Before anything is compared: it says nothing about the account.
             known?;
             let place = self.place_for(&key, found.as_ref(), &attempt).await?;
-            let (found, upgraded) = self.compare(found, password.clone(), place).await?;
+            let address = attempt.network;
+            let (found, upgraded) = self.compare(found, password.clone(), place, address).await?;
 
             let (this, device) = (self.clone(), attempt.device.clone());
             let client = attempt.client_id.to_owned();
@@ -244,7 +252,8 @@ impl Accounts {
         let found = self.credentials_of(access).await?;
         let personal = vec![found.email.clone()];
         self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
-        let found = self.confirm(access, found, present).await?;
+        let address = device.address.clone().unwrap_or_default();
+        let found = self.confirm(access, found, present, &address).await?;
         let hash = self.hasher.hash(new).await.map_err(LogInError::from)?;
 
         let this = self.clone();
@@ -255,25 +264,33 @@ impl Accounts {
                 if !rows::set_password(tx.connection(), &found, &hash, now)? {
                     return Ok(None);
                 }
+                let changed = Event::new(Kind::PasswordChanged).of(found.id);
+                audit::record(tx, changed.from_address(Some(&address)), now)?;
                 let client = this.sessions.client_of(tx, access.session)?;
-                this.sessions.end_all(tx, found.id, None, EndReason::PasswordChanged, now)?;
+                let cause = Cause { reason: EndReason::PasswordChanged, address: Some(&address) };
+                this.sessions.end_all(tx, found.id, None, cause, now)?;
                 this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
             })
             .await
             .map_err(LogInError::from)?
             .ok_or(LogInError::Wrong)?
             .map_err(LogInError::from)?;
-        tracing::info!(event = "password_changed", user = %access.user);
         Ok(self.sessions.issue(&grant).map_err(LogInError::from)?)
     }
 
-    /// Closes the account: its sessions end, and what identifies the person is removed.
+    /// Closes the account for its owner at `address`: its sessions end, and what identifies the
+    /// person is removed.
     ///
     /// # Errors
     /// [`LogInError`]: the account is open still.
-    pub async fn close(&self, access: Access, password: &str) -> Result<(), LogInError> {
+    pub async fn close(
+        &self,
+        access: Access,
+        password: &str,
+        address: &str,
+    ) -> Result<(), LogInError> {
         let found = self.credentials_of(access).await?;
-        let found = self.confirm(access, found, password).await?;
+        let found = self.confirm(access, found, password, address).await?;
         let this = self.clone();
         let closed = self
             .db
@@ -281,17 +298,16 @@ impl Accounts {
                 let now = this.clock.now();
                 let closed = rows::close(tx.connection(), &found, now)?;
                 if closed {
-                    this.sessions.end_all(tx, found.id, None, EndReason::AccountClosed, now)?;
+                    audit::record(tx, Event::new(Kind::AccountClosed).of(found.id), now)?;
+                    let cause = EndReason::AccountClosed.into();
+                    this.sessions.end_all(tx, found.id, None, cause, now)?;
                     this.sessions.forget_devices(tx, found.id)?;
+                    this.audit.forget_addresses(tx, found.id)?;
                 }
                 Ok(closed)
             })
             .await?;
-        if !closed {
-            return Err(LogInError::Wrong);
-        }
-        tracing::info!(event = "account_closed", user = %access.user);
-        Ok(())
+        if closed { Ok(()) } else { Err(LogInError::Wrong) }
     }
 
     /// Disables an account: its sessions end and nobody logs in. False when there is none, or it
@@ -325,42 +341,43 @@ impl Accounts {
         access: Access,
         found: Credentials,
         password: &str,
+        address: &str,
     ) -> Result<Credentials, LogInError> {
         let origin = Origin::Device(access.session.uuid());
         let place = granted(self.budget.take_known(&found.email_key, &origin))?;
         let password = Password::parse(password).ok();
-        self.compare(Some(found), password, place).await.map(|(found, _)| found)
+        self.compare(Some(found), password, place, address).await.map(|(found, _)| found)
     }
 
     /// One hash, whatever there is to compare; and then the place is given back, unless a password
     /// was compared and wrong, or right and of no use: a disabled account is spent like any other.
-    /// Both happen whether or not the client hangs up meanwhile.
+    /// Both happen whether or not the client hangs up meanwhile, and so does the event of a failure.
     async fn compare(
         &self,
         found: Option<Credentials>,
         password: Option<Password>,
         place: Place,
+        address: &str,
     ) -> Result<(Credentials, Option<PasswordHash>), LogInError> {
         let stored = found.as_ref().map(|found| found.hash.clone());
         let is_disabled = found.as_ref().is_some_and(|found| found.disabled);
-        let hasher = self.hasher.clone();
+        let (hasher, audit) = (self.hasher.clone(), self.audit.clone());
+        let (user, address) = (found.as_ref().map(|found| found.id), address.to_owned());
         let comparison = async move {
             let verdict = hasher.verify(password, stored).await;
-            match &verdict {
-                Ok(Verdict::Wrong) => {}
-                Ok(Verdict::Right { .. }) if is_disabled => {}
-                Ok(Verdict::Right { .. }) | Err(_) => place.give_back(),
+            let is_good = matches!(verdict, Ok(Verdict::Right { .. })) && !is_disabled;
+            if is_good || verdict.is_err() {
+                place.give_back();
+            } else {
+                audit.failed(Kind::LoginFailed, user, &address);
             }
             verdict
         };
-        let verdict = tokio::spawn(comparison).await.unwrap_or(Ok(Verdict::Wrong));
+        let verdict =
+            tokio::spawn(comparison.in_current_span()).await.unwrap_or(Ok(Verdict::Wrong));
         match (verdict?, found) {
             (Verdict::Right { upgraded }, Some(found)) if !found.disabled => Ok((found, upgraded)),
-            (_, found) => {
-                let user = found.map(|found| found.id.to_string());
-                tracing::info!(event = "login_failed", user);
-                Err(LogInError::Wrong)
-            }
+            _ => Err(LogInError::Wrong),
         }
     }
 
@@ -393,6 +410,22 @@ impl Accounts {
         let found = self.db.read(move |c| rows::credentials_by_id(c, access.user)).await?;
         found.ok_or(LogInError::Wrong)
     }
+}
+
+/// Inserts an account in the caller's unit of work; nothing when the address is taken.
+fn make(
+    tx: &mut Tx<'_>,
+    email: &Email,
+    hash: &PasswordHash,
+    address: Option<&str>,
+    now: Timestamp,
+) -> QueryResult<Option<Account>> {
+    let account = rows::insert(tx.connection(), email, hash, now)?;
+    if let Some(Account { id, .. }) = &account {
+        let created = Event::new(Kind::AccountCreated).of(*id);
+        audit::record(tx, created.from_address(address), now)?;
+    }
+    Ok(account)
 }
 
 fn granted(taken: Taken) -> Result<Place, LogInError> {

@@ -30,6 +30,7 @@ use url::Url;
 
 use crate::accounts::Accounts;
 use crate::accounts::budget::LoginBudget;
+use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
@@ -168,6 +169,7 @@ impl App {
             secrets.current.derive(Purpose::RefreshTokenTag),
             previous.map(|secret| secret.derive(Purpose::RefreshTokenTag)),
         );
+        let audit = Audit::new(db.clone(), clock.clone(), config.audit.keep);
         let sessions = Sessions::new(
             db.clone(),
             clock.clone(),
@@ -188,6 +190,7 @@ impl App {
             policies::password_policy(config),
             Arc::clone(&budget),
             sessions.clone(),
+            audit.clone(),
         );
 
         let settings = web::Data::new(HttpSettings {
@@ -214,6 +217,7 @@ impl App {
             clients,
             keys,
             revocations,
+            audit,
             db,
             refresh_limit,
             client_failures,
@@ -269,10 +273,13 @@ impl App {
             result
         });
         let beside = join_all(beside.into_iter().map(|one| one.until(gone.clone())));
-        tokio::select! {
+        let result = tokio::select! {
             (result, _) = async { tokio::join!(serve, beside) } => result,
             () = Box::pin(tasks.run(watch)) => Ok(()),
-        }
+        };
+        // What has failed in the last second. A database that is away says so in the log.
+        let _ = api.audit.flush().await;
+        result
     }
 }
 

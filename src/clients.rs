@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::QueryResult;
 
+use crate::audit::{self, Event, Kind as Happened};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::secret::{Secret, equal, random_bytes, sha256};
@@ -191,8 +192,13 @@ impl Clients {
         let created_at = self.clock.now();
         let client = Client { id: Id::new(created_at), name: name.to_owned(), kind, created_at };
         let (row, hash) = (client.clone(), secret.as_ref().map(|it| digest(it.expose())));
-        self.db.write(move |tx| rows::insert(tx.connection(), &row, hash.as_ref())).await?;
-        tracing::info!(event = "client_added", client = %client.id);
+        self.db
+            .write(move |tx| {
+                rows::insert(tx.connection(), &row, hash.as_ref())?;
+                let added = Event::new(Happened::ClientAdded).detail(row.id.to_string());
+                audit::record(tx, added, created_at)
+            })
+            .await?;
         Ok((client, secret))
     }
 

@@ -99,6 +99,16 @@ impl Timestamp {
         Self(seconds.saturating_mul(1_000_000))
     }
 
+    /// Reads a moment in RFC 3339, or a day, which begins at midnight in UTC; nothing for anything
+    /// else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let midnight = format!("{text}T00:00:00Z");
+        let whole = if text.contains(['T', 't']) { text } else { &midnight };
+        let moment = DateTime::parse_from_rfc3339(whole).ok()?;
+        Some(Self(moment.timestamp_micros()))
+    }
+
     /// Microseconds since 1970.
     #[must_use]
     pub const fn as_micros(self) -> i64 {

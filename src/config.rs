@@ -37,7 +37,7 @@ use serde::de::value::StrDeserializer;
 
 pub use master::MasterSecrets;
 pub use settings::{
-    Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Metrics, Passwords,
+    Audit, Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Metrics, Passwords,
     Revocations, SameSite, Sessions, Tls, Tokens, WhenStale,
 };
 

@@ -38,6 +38,7 @@ use actix_web::{HttpResponse, web};
 use ipnet::IpNet;
 
 use crate::accounts::Accounts;
+use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::database::Database;
@@ -60,6 +61,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/refresh").post(sessions::refresh))
         .service(web::resource("/logout").post(sessions::log_out))
         .service(web::resource("/me").get(accounts::me))
+        .service(web::resource("/me/activity").get(accounts::activity))
         .service(
             web::resource("/me/password")
                 .wrap(limits.password.middleware())
@@ -101,6 +103,8 @@ pub struct Api {
     pub keys: Keys,
     /// The blocklist.
     pub revocations: Revocations,
+    /// Security events.
+    pub audit: Audit,
     /// The store, for the readiness check.
     pub db: Database,
     /// The refreshes of each session.

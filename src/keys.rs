@@ -20,17 +20,19 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use diesel::QueryResult;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 pub use lookup::Lookup;
 pub use schedule::State;
 
-use crate::clock::Clock;
-use crate::database::{Database, StoreError};
+use crate::audit::{self, Event, Kind};
+use crate::clock::{Clock, Timestamp};
+use crate::database::{Database, StoreError, Tx};
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
-use generate::generate;
+use generate::{NewKey, generate};
 use rows::KeyRow;
 use schedule::{Schedule, schedule};
 
@@ -207,25 +209,39 @@ async fn carry_out(
     let (clock, policy) = (clock.clone(), *policy);
     let rows = db
         .write(move |tx| {
-            let (c, now) = (tx.connection(), clock.now());
-            let todo = schedule(&rows::load(c)?, &policy, now);
+            let now = clock.now();
+            let todo = schedule(&rows::load(tx.connection())?, &policy, now);
             for kid in &todo.remove {
-                rows::delete(c, kid)?;
+                let rows = rows::delete(tx.connection(), kid)?;
+                note(tx, Kind::KeyRemoved, kid, rows, now)?;
             }
             if let Some(kid) = &todo.retire {
-                rows::retire(c, kid, now)?;
+                let rows = rows::retire(tx.connection(), kid, now)?;
+                note(tx, Kind::KeyRetired, kid, rows, now)?;
             }
             if let Some(kid) = &todo.activate {
-                rows::activate(c, kid, now)?;
+                let rows = rows::activate(tx.connection(), kid, now)?;
+                note(tx, Kind::KeyRotated, kid, rows, now)?;
             }
             if let (Some(state), Some(new)) = (todo.create, &spare) {
-                rows::insert(c, new, state, now)?;
+                create(tx, new, state, now)?;
             }
-            rows::load(c)
+            rows::load(tx.connection())
         })
         .await?;
-    tracing::info!(event = "signing_keys_changed", keys = rows.len());
     Ok(rows)
+}
+
+/// Inserts a key unless another node was first.
+fn create(tx: &mut Tx<'_>, new: &NewKey, state: State, now: Timestamp) -> QueryResult<()> {
+    let rows = rows::insert(tx.connection(), new, state, now)?;
+    let kind = if state == State::Active { Kind::KeyRotated } else { Kind::KeyPublished };
+    note(tx, kind, &new.kid, rows, now)
+}
+
+/// Records what was done to a key, if it was: another node may have been first.
+fn note(tx: &mut Tx<'_>, what: Kind, kid: &str, rows: usize, now: Timestamp) -> QueryResult<()> {
+    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(what).detail(kid), now) }
 }
 
 /// Seals under the present secret what only the previous one opens, so that the previous one can be

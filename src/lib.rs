@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! main ──► app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
-//!           │                   │            │              │                              ▲
+//!           │                   │            │              │  audit                       ▲
 //!           ▼                   ▼            ▼              ▼                              │
 //!         config            passwords refresh_token         tokens ────────────────────────┘
 //!                                      clients
@@ -34,6 +34,8 @@
 //! - [`refresh_token`]: the bytes of a refresh token: no I/O.
 //! - [`keys`]: signing keys and their life: next, active, retired, removed.
 //! - [`revocations`]: the blocklist, in the database and, for every check, in memory.
+//! - [`audit`]: the trail of security events: logged, stored in the unit of work that brings them
+//!   about, and listed.
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
 //!   that commits in groups; PostgreSQL has a pool. Beside them what `doorward db` needs: migrations,
 //!   the search for drift, and copies ([`app::data`] is the command line's way there).
@@ -72,6 +74,7 @@
 //!   [`accounts::budget`]; the numbers: [`config::Limits`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].
+//! - A security event: [`audit::Kind`], recorded by [`audit::record`] where it happens.
 //! - A column: `migrations` (both folders), [`database::schema`], and the `rows.rs` of the module
 //!   that owns the table. A table: also the list in `database/copy/rows.rs`.
 //!
@@ -86,6 +89,8 @@
 pub mod accounts;
 #[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "server")]
+pub mod audit;
 #[cfg(feature = "server")]
 pub mod clients;
 pub mod clock;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use doorward::app::doctor;
+use doorward::app::operate::audit::{self, AuditCommand};
 use doorward::app::operate::key::{self, KeyCommand};
+use doorward::app::operate::session::{self, SessionCommand};
 use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
@@ -59,6 +61,15 @@ enum Command {
     /// The accounts
     #[command(subcommand)]
     User(UserCommand),
+    /// The sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// The security events, the newest first
+    #[command(
+        after_help = "Example, the failed logins of a week:\n  doorward audit --event login_failed \
+                      --since 7d"
+    )]
+    Audit(AuditCommand),
     /// The keys that sign access tokens
     #[command(subcommand)]
     Key(KeyCommand),
@@ -107,6 +118,8 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         }
         Command::Client(command) => operate(flags, |config| operate::client(config, command)),
         Command::User(command) => operate(flags, |config| user::user(config, command)),
+        Command::Session(command) => operate(flags, |config| session::session(config, command)),
+        Command::Audit(command) => operate(flags, |config| audit::audit(config, command)),
         Command::Key(command) => operate(flags, |config| key::key(config, command)),
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod access;
 mod ending;
+mod listing;
 pub mod machines;
 pub mod outcome;
 pub mod presented;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use diesel::QueryResult;
 use serde::Serialize;
 
+use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Terms, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
@@ -32,7 +34,10 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use ending::{LogOutError, Scope, count_of, end_every_session, end_sessions_of};
+pub use ending::{
+    Cause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
+};
+pub use listing::{forget_some_of, live_of};
 
 use ending::end_one;
 use outcome::RefreshOutcome;
@@ -143,14 +148,22 @@ pub struct TokenTexts {
 /// A session as its owner sees it in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct Session {
-    id: Id,
-    label: Option<String>,
-    user_agent: Option<String>,
-    address: Option<String>,
-    created_at: Timestamp,
-    last_seen_at: Timestamp,
-    expires_at: Timestamp,
-    current: bool,
+    /// Its id: `sid` of its tokens.
+    pub id: Id,
+    /// The name that was given at login.
+    pub label: Option<String>,
+    /// What the client's program calls itself.
+    pub user_agent: Option<String>,
+    /// Where it was last seen.
+    pub address: Option<String>,
+    /// When somebody logged in.
+    pub created_at: Timestamp,
+    /// When it was last refreshed.
+    pub last_seen_at: Timestamp,
+    /// When it ends if it is not refreshed.
+    pub expires_at: Timestamp,
+    /// Whether it is the session that asks.
+    pub current: bool,
 }
 
 /// Why tokens cannot be issued, though the session is good.
@@ -238,10 +251,8 @@ impl Sessions {
             device,
         };
         rows::insert(tx.connection(), &session)?;
-        let user = holder.user;
-        tx.after_commit(move || {
-            tracing::info!(event = "session_started", %user, session = %id);
-        });
+        let started = Event::new(Kind::SessionStarted).of(holder.user).in_session(id);
+        audit::record(tx, started.from_address(device.address.as_deref()), now)?;
         Ok(Ok(Grant {
             holder: holder.clone(),
             token: RefreshToken::first(id.uuid(), family),
@@ -331,19 +342,6 @@ impl Sessions {
         tokens.max_by_key(|token| (token.session, token.generation)).ok_or(Malformed)
     }
 
-    /// The user's live sessions, the one used last first.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list(&self, user: Id, current: Id) -> Result<Vec<Session>, StoreError> {
-        let now = self.clock.now();
-        let mut sessions = self.db.read(move |c| rows::live(c, user, now)).await?;
-        for session in &mut sessions {
-            session.current = session.id == current;
-        }
-        Ok(sessions)
-    }
-
     /// Removes what identifies a person from the user's sessions, for an account that is closed.
     ///
     /// # Errors
@@ -392,7 +390,7 @@ impl Sessions {
         let surplus = live + 1 - i64::from(self.policy.max_per_user);
         if surplus > 0 {
             for session in rows::least_used(tx.connection(), user, now, surplus)? {
-                self.end_one(tx, session, EndReason::TooManySessions, now)?;
+                self.end_one(tx, session, EndReason::TooManySessions.into(), now)?;
             }
         }
         Ok(())

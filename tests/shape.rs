@@ -18,18 +18,19 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 const MAY_USE: &str = "
     main          -> app config secret::MasterSecret
     app           -> config http accounts sessions clients
-                     passwords tokens refresh_token keys revocations database clock secret metrics
-    http          -> accounts sessions clients keys revocations clock secret metrics
+                     passwords tokens refresh_token keys revocations audit database clock secret metrics
+    http          -> accounts sessions clients keys revocations audit clock secret metrics
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::spelled_in_tokens tokens::Claims
                      database::StoreError database::Database database::Id
                      database::for_one_request
     accounts      -> sessions clients
-                     passwords tokens refresh_token keys revocations database clock secret metrics
-    sessions      -> clients tokens refresh_token keys revocations database clock secret metrics
-    clients       -> database clock secret
-    keys          -> tokens database clock secret
+                     passwords tokens refresh_token keys revocations audit database clock secret metrics
+    sessions      -> clients tokens refresh_token keys revocations audit database clock secret metrics
+    clients       -> audit database clock secret
+    keys          -> tokens audit database clock secret
     revocations   -> database clock
+    audit         -> database clock secret
     passwords     -> clock secret metrics
     refresh_token -> secret
     tokens        -> clock
@@ -53,7 +54,7 @@ const LIVES_IN: &str = "
     tokio_rustls      -> http
     x509_parser       -> http
     prometheus_client -> metrics
-    diesel            -> database revocations keys accounts sessions clients
+    diesel            -> database revocations audit keys accounts sessions clients
     diesel_migrations -> database
     r2d2              -> database
     jsonwebtoken      -> tokens

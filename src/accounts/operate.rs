@@ -1,19 +1,20 @@
-//! What whoever runs the service does to accounts: look at them, disable and enable them, end their
-//! sessions, and set another password.
+//! What whoever runs the service does to accounts: add, look at, disable, enable and delete them,
+//! end their sessions, and set another password.
 //!
 //! It works on the database, also while servers run: they hear of what is revoked as they hear of
 //! what another node revokes.
 
 use diesel::QueryResult;
 
-use super::{Email, Person, rows};
+use super::{Account, Email, Person, make, rows};
+use crate::audit::{self, Event, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::passwords::PasswordHash;
 use crate::revocations::Revocations;
 use crate::revocations::follow::FollowBy;
 use crate::sessions::rotation::EndReason;
-use crate::sessions::{self, end_sessions_of};
+use crate::sessions::{self, Session, end_session, end_sessions_of};
 
 /// The accounts as an operator has them.
 #[derive(Clone)]
@@ -90,14 +91,81 @@ impl Operator {
     /// # Errors
     /// [`StoreError`]: nothing has changed.
     pub async fn enable(&self, user: Id) -> Result<Done, StoreError> {
-        self.write(move |_, tx, _| {
+        self.write(move |_, tx, now| {
             let changed = rows::enable(tx.connection(), user)?;
             if changed {
-                tx.after_commit(move || tracing::info!(event = "account_enabled", %user));
+                audit::record(tx, Event::new(Kind::AccountEnabled).of(user), now)?;
             }
             Ok(Done { changed, sessions_ended: 0 })
         })
         .await
+    }
+
+    /// Makes an account; nothing when the address is taken.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was made.
+    pub async fn add(
+        &self,
+        email: Email,
+        hash: PasswordHash,
+    ) -> Result<Option<Account>, StoreError> {
+        let clock = self.clock.clone();
+        self.db.write(move |tx| make(tx, &email, &hash, None, clock.now())).await
+    }
+
+    /// The live sessions of an account, the one used last first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn list_sessions(&self, user: Id) -> Result<Vec<Session>, StoreError> {
+        let now = self.clock.now();
+        self.db.read(move |c| sessions::live_of(c, user, now)).await
+    }
+
+    /// Ends one session of whomever, and its tokens.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it has not ended.
+    pub async fn end_session(&self, session: Id) -> Result<Done, StoreError> {
+        self.write(move |this, tx, now| {
+            let changed = end_session(&this.revocations, tx, session, now)?;
+            Ok(Done { changed, sessions_ended: usize::from(changed) })
+        })
+        .await
+    }
+
+    /// Deletes an account, or what is left of one that is closed. First it is closed, with which its
+    /// sessions and tokens end; then the rows go, some at a time. When that is cut short, another
+    /// call by the account's id goes on, and the service does in the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when not all of it could be stored.
+    pub async fn delete(&self, user: Id) -> Result<Done, StoreError> {
+        let closed = self
+            .write(move |this, tx, now| {
+                let changed = rows::close_any(tx.connection(), user, now)?;
+                let mut sessions_ended = 0;
+                if changed {
+                    audit::record(tx, Event::new(Kind::AccountDeleted).of(user), now)?;
+                    let reason = EndReason::AccountClosed;
+                    sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
+                    audit::forget_addresses(tx, user)?;
+                }
+                Ok(Done { changed, sessions_ended })
+            })
+            .await?;
+        while self.db.write(move |tx| sessions::forget_some_of(tx, user)).await? {}
+        let clock = self.clock.clone();
+        let deleted = self.db.write(move |tx| {
+            let deleted = rows::delete(tx.connection(), user)?;
+            if deleted && !closed.changed {
+                audit::record(tx, Event::new(Kind::AccountDeleted).of(user), clock.now())?;
+            }
+            Ok(deleted)
+        });
+        let changed = deleted.await? || closed.changed;
+        Ok(Done { changed, ..closed })
     }
 
     /// Ends every session of an account.
@@ -121,9 +189,9 @@ impl Operator {
             let changed = rows::replace_password(tx.connection(), user, &hash, now)?;
             let mut sessions_ended = 0;
             if changed {
+                audit::record(tx, Event::new(Kind::PasswordChanged).of(user), now)?;
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
-                tx.after_commit(move || tracing::info!(event = "password_changed", %user));
             }
             Ok(Done { changed, sessions_ended })
         })
@@ -162,8 +230,8 @@ pub(super) fn disable(
     let changed = rows::disable(tx.connection(), user, now)?;
     let mut sessions_ended = 0;
     if changed {
+        audit::record(tx, Event::new(Kind::AccountDisabled).of(user), now)?;
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
-        tx.after_commit(move || tracing::info!(event = "account_disabled", %user));
     }
     Ok(Done { changed, sessions_ended })
 }

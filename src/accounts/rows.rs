@@ -210,16 +210,39 @@ pub(super) fn close(
     now: Timestamp,
 ) -> QueryResult<bool> {
     diesel::update(as_verified(verified))
-        .set((
-            users::email.eq(""),
-            // No address has a space in it.
-            users::email_key.eq(format!("closed {}", verified.id)),
-            users::password_hash.eq(""),
-            users::roles.eq(""),
-            users::closed_at.eq(now),
-        ))
+        .set(emptied(verified.id, now))
         .execute(connection)
         .map(|rows| rows == 1)
+}
+
+/// The same whatever the password is, for an account that is deleted.
+pub(super) fn close_any(
+    connection: &mut AnyConnection,
+    id: Id,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let open = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null());
+    diesel::update(open).set(emptied(id, now)).execute(connection).map(|rows| rows == 1)
+}
+
+#[diesel::dsl::auto_type]
+fn emptied(id: Id, now: Timestamp) -> _ {
+    // No address has a space in it.
+    let key: String = format!("closed {id}");
+    let at: i64 = now.as_micros();
+    (
+        users::email.eq(""),
+        users::email_key.eq(key),
+        users::password_hash.eq(""),
+        users::roles.eq(""),
+        users::closed_at.eq(at),
+    )
+}
+
+/// Deletes the row of an account that is closed and has no sessions any more.
+pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
+    let closed = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_not_null());
+    diesel::delete(closed).execute(connection).map(|rows| rows == 1)
 }
 
 type PersonColumns =

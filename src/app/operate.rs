@@ -1,7 +1,10 @@
 //! What whoever runs Doorward does, while the service runs or not: `doorward client …` here,
-//! `doorward key …` in [`key`], `doorward user …` in [`user`].
+//! `doorward audit` in [`audit`], `doorward key …` in [`key`], `doorward session …` in [`session`],
+//! `doorward user …` in [`user`].
 
+pub mod audit;
 pub mod key;
+pub mod session;
 pub mod user;
 
 use std::fmt::Write as _;
@@ -12,6 +15,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::policies::{database_settings, revocation_policy};
+use crate::accounts::InvalidEmail;
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
@@ -91,6 +95,26 @@ pub enum OperateError {
     /// There is no such account.
     #[error("there is no account `{0}`; `doorward user list` shows those that there are")]
     NoSuchUser(String),
+    /// There is no such session.
+    #[error(
+        "there is no live session `{0}`; `doorward session list --user …` shows those of an account"
+    )]
+    NoSuchSession(String),
+    /// The address cannot be one.
+    #[error("{0} Nothing was added; give the address as in ada@example.com")]
+    Email(#[from] InvalidEmail),
+    /// There is an account with this address.
+    #[error("there is an account `{0}` already; `doorward user show` shows it")]
+    EmailTaken(String),
+    /// Nobody said that an account shall be deleted.
+    #[error("nothing was deleted; answer `yes` in a terminal, or give --yes")]
+    NotConfirmed,
+    /// A point in time is none.
+    #[error(
+        "--since: `{0}` is neither a duration nor a point in time; write it as in 7d, 90m, 2026-11-24 \
+         or 2026-11-24T09:30:00Z"
+    )]
+    Since(String),
     /// Nobody said what the password is to be.
     #[error(
         "no password was given; run this in a terminal, or name a file with --password-file (`-` is \

@@ -22,6 +22,9 @@ const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
 /// How often expired rows are purged, limiters swept and signing keys looked after.
 const MAINTENANCE: Duration = Duration::from_secs(60);
 
+/// How often failed logins are stored, those of each account in one row.
+const WRITE_FAILURES: Duration = Duration::from_secs(1);
+
 /// How soon what failed and cannot wait is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,7 @@ impl Tasks {
             self.replace_revoked_key(),
             self.follow_certificate(),
             self.count(),
+            self.write_failures(),
             self.purge()
         );
     }
@@ -135,6 +139,15 @@ impl Tasks {
         }
     }
 
+    /// Stores the failures of logins that have been summed. What fails is tried again next time.
+    async fn write_failures(&self) {
+        let mut tick = tokio::time::interval(WRITE_FAILURES);
+        loop {
+            tick.tick().await;
+            let _ = self.api.audit.flush().await;
+        }
+    }
+
     /// Counts rows for whoever watches.
     async fn count(&self) {
         if let Some(counted) = &self.counted {
@@ -173,7 +186,7 @@ impl Tasks {
 
     /// Small batches, between which other units of work have their turn.
     async fn purge_now(&self) {
-        let Api { revocations, sessions, accounts, .. } = &self.api;
+        let Api { revocations, sessions, accounts, audit, .. } = &self.api;
         while let Ok(true) = revocations.purge().await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
@@ -181,6 +194,9 @@ impl Tasks {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
         while let Ok(true) = accounts.purge().await {
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+        while let Ok(true) = audit.purge().await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
     }

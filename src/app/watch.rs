@@ -159,6 +159,8 @@ impl Watched {
             ("client", self.api.client_failures.refusals()),
         ];
         let mut refusals = refusals.into_iter().map(|(limit, refused)| (limit, refused.total()));
+        let help = "Failures that the audit trail has no room for";
+        out.count("audit_dropped", help, self.api.audit.dropped());
         let help = "Requests that a limiter refused";
         out.counts("limiter_refusals", help, ("limit", &mut refusals));
     }

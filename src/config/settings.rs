@@ -69,6 +69,8 @@ pub struct Config {
     pub limits: Limits,
     /// The list of revoked tokens in each node's memory.
     pub revocations: Revocations,
+    /// The stored security events.
+    pub audit: Audit,
     /// Which web pages may call.
     pub cors: Cors,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
@@ -99,6 +101,7 @@ impl Default for Config {
             passwords: Passwords::default(),
             limits: Limits::default(),
             revocations: Revocations::default(),
+            audit: Audit::default(),
             cors: Cors::default(),
             cookies: Cookies::default(),
             metrics: Metrics::default(),
@@ -366,6 +369,22 @@ pub enum WhenStale {
     FailClosed,
     /// Accept it, although it may have been revoked.
     FailOpen,
+}
+
+/// The stored security events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// How long they are kept, for `doorward audit` and for each user at `/me/activity`: 1d to
+    /// 3650d.
+    #[serde(with = "text::duration")]
+    pub keep: Duration,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(90 * DAY) }
+    }
 }
 
 /// Which web pages may call.

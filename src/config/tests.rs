@@ -280,6 +280,7 @@ fn every_bound_holds() {
         ("sessions.absolute", "30d,400d", "401d,29d,9m"),
         ("sessions.retry_window", "0s,10m", "601s"),
         ("sessions.max_per_user", "1,10000", "0,10001"),
+        ("audit.keep", "1d,3650d", "23h,3651d"),
         ("sessions.keep_ended", "90d,3650d", "23h,3651d,89d"),
         ("passwords.min_length", "8,64", "7,65"),
         ("passwords.min_score", "0,4", "5,256"),

@@ -48,6 +48,7 @@ impl Config {
         passwords(&self.passwords)?;
         limits(&self.limits, self)?;
         lasts("revocations.max_staleness", self.revocations.max_staleness, 5 * SECOND..=HOUR)?;
+        lasts("audit.keep", self.audit.keep, DAY..=TEN_YEARS)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
         same_site(self)?;
         between("database.pool_size", self.database.pool_size, 1..=1000)?;

@@ -87,5 +87,21 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::database::types::IdSql;
+
+    audit_events (id) {
+        id -> IdSql,
+        at -> BigInt,
+        event -> Text,
+        user_id -> Nullable<IdSql>,
+        session_id -> Nullable<IdSql>,
+        address -> Nullable<Text>,
+        detail -> Nullable<Text>,
+        times -> BigInt,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(sessions, users, clients);

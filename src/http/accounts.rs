@@ -11,6 +11,7 @@ use super::cookies::Cookies;
 use super::origin::Origin;
 use super::problem::{Code, Problem};
 use crate::accounts::Account;
+use crate::database::Id;
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
@@ -22,9 +23,11 @@ pub(super) struct Register {
 
 pub(super) async fn register(
     api: web::Data<Api>,
+    origin: Origin,
     body: Json<Register>,
 ) -> Result<HttpResponse, Problem> {
-    let account = api.accounts.sign_up(&body.0.email, body.0.password.expose()).await?;
+    let Register { email, password } = &body.0;
+    let account = api.accounts.sign_up(email, password.expose(), origin.network()).await?;
     let Account { id, email, created_at, .. } = account;
     Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
 }
@@ -32,6 +35,26 @@ pub(super) async fn register(
 pub(super) async fn me(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
     let account = api.accounts.profile(caller.0.user).await?.ok_or(Code::TokenRevoked)?;
     Ok(HttpResponse::Ok().json(account))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ActivityQuery {
+    before: Option<Id>,
+    limit: Option<u32>,
+}
+
+pub(super) async fn activity(
+    api: web::Data<Api>,
+    caller: Caller,
+    query: web::Query<ActivityQuery>,
+) -> Result<HttpResponse, Problem> {
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=100).contains(&limit) {
+        return Err(Problem::new(Code::MalformedRequest).detail("limit must be from 1 to 100."));
+    }
+    let page = api.audit.activity(caller.0.user, query.before, limit).await?;
+    Ok(HttpResponse::Ok().json(page))
 }
 
 #[derive(Deserialize)]
@@ -63,11 +86,13 @@ pub(super) struct Close {
 pub(super) async fn close(
     api: web::Data<Api>,
     caller: Caller,
+    origin: Origin,
     cookies: Cookies,
     body: Json<Close>,
 ) -> Result<HttpResponse, Problem> {
     let transport = cookies.transport(false)?;
-    let closed = api.accounts.close(caller.0, body.0.password.expose()).await;
+    let password = body.0.password.expose();
+    let closed = api.accounts.close(caller.0, password, origin.network()).await;
     closed.map_err(|error| Problem::of_present_password(error, "/password"))?;
     cookies.take_back(HttpResponse::NoContent().finish(), transport)
 }

@@ -12,6 +12,7 @@ use super::caller::ClientAddress;
 use super::form::{Form, malformed};
 use super::problem::{Code, Problem};
 use super::{Api, HttpSettings};
+use crate::audit::Kind;
 use crate::clients::{AuthenticationError, Confidential, Requester};
 use crate::secret::Secret;
 
@@ -115,7 +116,8 @@ impl Gate {
         let proof = self.api.clients.authenticate(id, secret).await;
         if let Err(AuthenticationError::Wrong) = proof {
             // Never the id: people mistake the fields, and put the secret there.
-            tracing::info!(event = "client_authentication_failed", client = %self.address);
+            let network = self.address.network().to_string();
+            self.api.audit.failed(Kind::ClientAuthenticationFailed, None, &network);
             self.api.client_failures.count(self.address)?;
         }
         Ok(proof?)

@@ -60,12 +60,13 @@ pub(super) async fn introspect(
 
 pub(super) async fn revoke(
     api: web::Data<Api>,
+    origin: Origin,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
     if let Some(id) = token.limited_by() {
         api.refresh_limit.check(id)?;
     }
-    api.sessions.revoke(token, request.requester).await?;
+    api.sessions.revoke(token, request.requester, origin.network()).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -142,6 +142,7 @@ enum LogOutScope {
 pub(super) async fn log_out(
     api: web::Data<Api>,
     caller: MaybeCaller,
+    origin: Origin,
     cookies: Cookies,
     query: web::Query<LogOutQuery>,
     body: OptionalJson<LogOut>,
@@ -157,7 +158,7 @@ pub(super) async fn log_out(
         Some(token) => vec![token.expose().as_str()],
         None => cookies.refresh_tokens(),
     };
-    match end_sessions(&api, caller.0, &texts, scope, transport).await {
+    match end_sessions(&api, caller.0, &texts, scope, transport, origin.network()).await {
         // The others have ended, and this one goes on.
         Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
         Ok(()) => cookies.take_back(HttpResponse::NoContent().finish(), transport),
@@ -174,6 +175,7 @@ async fn end_sessions(
     texts: &[&str],
     scope: Scope,
     transport: Transport,
+    address: &str,
 ) -> Result<(), Problem> {
     let token = match api.sessions.parse_newest(texts) {
         Ok(token) => Some(token),
@@ -190,15 +192,15 @@ async fn end_sessions(
             }
             // A late answer of the session before has put its access token over the present one:
             // the browser holds both, and is to hold none.
-            api.sessions.log_out(caller.user, caller.session, scope).await?;
-            api.sessions.log_out_by_token(token).await?;
+            api.sessions.log_out(caller, scope, address).await?;
+            api.sessions.log_out_by_token(token, address).await?;
         }
-        (Ok(caller), _) => api.sessions.log_out(caller.user, caller.session, scope).await?,
+        (Ok(caller), _) => api.sessions.log_out(caller, scope, address).await?,
         // The access token has expired, as it does after minutes; the refresh token speaks for its
         // own session.
         (Err(_), Some(token)) if scope == Scope::This => {
             api.refresh_limit.check(token.session)?;
-            api.sessions.log_out_by_token(token).await?;
+            api.sessions.log_out_by_token(token, address).await?;
         }
         (Err(problem), _) => return Err(problem),
     }
@@ -213,11 +215,12 @@ pub(super) async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResp
 pub(super) async fn end(
     api: web::Data<Api>,
     caller: Caller,
+    origin: Origin,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     // What is no id is nobody's session.
     let id = Uuid::parse_str(&id).map_err(|_| Code::NotFound)?;
-    if api.sessions.end(caller.0.user, id.into()).await? {
+    if api.sessions.end(caller.0.user, id.into(), origin.network()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(Code::NotFound).detail("You have no live session with this id."))

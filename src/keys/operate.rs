@@ -7,7 +7,8 @@ use diesel::QueryResult;
 
 use super::generate::{NewKey, generate};
 use super::rows::{self, KeyRow};
-use super::{KeyPolicy, Keys, KeysError, Seal, State};
+use super::{KeyPolicy, Keys, KeysError, Seal, State, create, note};
+use crate::audit::Kind;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
 
@@ -124,7 +125,7 @@ impl Operator {
         let rows = self
             .db
             .write(move |tx| {
-                rows::insert(tx.connection(), &new, State::Next, clock.now())?;
+                create(tx, &new, State::Next, clock.now())?;
                 rows::load(tx.connection())
             })
             .await?;
@@ -138,9 +139,15 @@ impl Operator {
     /// # Errors
     /// [`KeysError::Store`].
     pub async fn take_back(&self, kid: &str) -> Result<bool, KeysError> {
-        let kid = kid.to_owned();
-        let deleted =
-            self.db.write(move |tx| rows::delete_in(tx.connection(), &kid, State::Next)).await?;
+        let (kid, clock) = (kid.to_owned(), self.clock.clone());
+        let deleted = self
+            .db
+            .write(move |tx| {
+                let deleted = rows::delete_in(tx.connection(), &kid, State::Next)?;
+                note(tx, Kind::KeyRemoved, &kid, deleted, clock.now())?;
+                Ok(deleted)
+            })
+            .await?;
         Ok(deleted > 0)
     }
 
@@ -169,20 +176,22 @@ impl Operator {
         spare: &Spare,
         now: Timestamp,
     ) -> QueryResult<Option<Removed>> {
-        let c = tx.connection();
-        if rows::delete(c, kid)? == 0 {
+        let deleted = rows::delete(tx.connection(), kid)?;
+        if deleted == 0 {
             return Ok(None);
         }
-        let left = rows::load(c)?;
+        note(tx, Kind::KeyGivenUp, kid, deleted, now)?;
+        let left = rows::load(tx.connection())?;
         let find = |state: State| left.iter().find(|row| row.is(state));
         let signing = match (find(State::Active), find(State::Next)) {
             (Some(active), _) => active.kid.clone(),
             (None, Some(next)) => {
-                rows::activate(c, &next.kid, now)?;
+                let rows = rows::activate(tx.connection(), &next.kid, now)?;
+                note(tx, Kind::KeyRotated, &next.kid, rows, now)?;
                 next.kid.clone()
             }
             (None, None) => {
-                rows::insert(c, &spare.0, State::Active, now)?;
+                create(tx, &spare.0, State::Active, now)?;
                 spare.0.kid.clone()
             }
         };

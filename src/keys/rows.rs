@@ -60,22 +60,26 @@ pub(super) fn delete_all(connection: &mut AnyConnection) -> QueryResult<usize> {
     diesel::delete(signing_keys::table).execute(connection)
 }
 
+/// Retires the key if it is active.
 pub(super) fn retire(
     connection: &mut AnyConnection,
     kid: &str,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    diesel::update(signing_keys::table.find(kid))
+    let active = signing_keys::state.eq(State::Active.as_str());
+    diesel::update(signing_keys::table.find(kid).filter(active))
         .set((signing_keys::state.eq(State::Retired.as_str()), signing_keys::retired_at.eq(now)))
         .execute(connection)
 }
 
+/// Lets the key sign if it is the next one.
 pub(super) fn activate(
     connection: &mut AnyConnection,
     kid: &str,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    diesel::update(signing_keys::table.find(kid))
+    let next = signing_keys::state.eq(State::Next.as_str());
+    diesel::update(signing_keys::table.find(kid).filter(next))
         .set((signing_keys::state.eq(State::Active.as_str()), signing_keys::activated_at.eq(now)))
         .execute(connection)
 }

@@ -3,8 +3,10 @@
 
 use diesel::QueryResult;
 
+use super::access::Access;
 use super::rotation::EndReason;
 use super::{Sessions, row_of, rows};
+use crate::audit::{self, Event, Kind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
@@ -21,6 +23,27 @@ pub enum Scope {
     All,
 }
 
+/// What ends a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// Why it ends.
+    pub reason: EndReason,
+    /// Where that was asked for, unless the service ends it by itself or an operator does.
+    pub address: Option<&'a str>,
+}
+
+impl From<EndReason> for Cause<'_> {
+    fn from(reason: EndReason) -> Self {
+        Self { reason, address: None }
+    }
+}
+
+impl<'a> Cause<'a> {
+    pub(super) const fn logout(address: &'a str) -> Self {
+        Self { reason: EndReason::Logout, address: Some(address) }
+    }
+}
+
 /// Why a logout by refresh token did nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum LogOutError {
@@ -33,38 +56,44 @@ pub enum LogOutError {
 }
 
 impl Sessions {
-    /// Ends one live session of the user by its id; false when the user has none of that id.
+    /// Ends one live session of the user by its id, at the wish of whoever is at `address`; false
+    /// when the user has none of that id.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be stored: the session is still live.
-    pub async fn end(&self, user: Id, session: Id) -> Result<bool, StoreError> {
-        let this = self.clone();
+    pub async fn end(&self, user: Id, session: Id, address: &str) -> Result<bool, StoreError> {
+        let (this, address) = (self.clone(), address.to_owned());
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
                 let own = rows::live(tx.connection(), user, now)?.iter().any(|s| s.id == session);
-                Ok(own && this.end_one(tx, session, EndReason::Ended, now)?)
+                let cause = Cause { reason: EndReason::Ended, address: Some(&address) };
+                Ok(own && this.end_one(tx, session, cause, now)?)
             })
             .await
     }
 
-    /// Logs out: ends the sessions of the user that `scope` names.
+    /// Logs out: ends the sessions of the user that `scope` names, as it was asked for at `address`.
     ///
     /// # Errors
     /// [`StoreError`] when it could not be stored: none of them has ended.
-    pub async fn log_out(&self, user: Id, session: Id, scope: Scope) -> Result<(), StoreError> {
-        let this = self.clone();
+    pub async fn log_out(
+        &self,
+        access: Access,
+        scope: Scope,
+        address: &str,
+    ) -> Result<(), StoreError> {
+        let Access { user, session } = access;
+        let (this, address) = (self.clone(), address.to_owned());
         self.db
             .write(move |tx| {
-                let now = this.clock.now();
+                let (now, cause) = (this.clock.now(), Cause::logout(&address));
                 match scope {
                     Scope::This => {
-                        this.end_one(tx, session, EndReason::Logout, now)?;
+                        this.end_one(tx, session, cause, now)?;
                     }
-                    Scope::Others => {
-                        this.end_all(tx, user, Some(session), EndReason::Logout, now)?;
-                    }
-                    Scope::All => this.end_all(tx, user, None, EndReason::Logout, now)?,
+                    Scope::Others => this.end_all(tx, user, Some(session), cause, now)?,
+                    Scope::All => this.end_all(tx, user, None, cause, now)?,
                 }
                 Ok(())
             })
@@ -76,15 +105,19 @@ impl Sessions {
     ///
     /// # Errors
     /// [`LogOutError`]: nothing has ended.
-    pub async fn log_out_by_token(&self, token: RefreshToken) -> Result<(), LogOutError> {
-        let this = self.clone();
+    pub async fn log_out_by_token(
+        &self,
+        token: RefreshToken,
+        address: &str,
+    ) -> Result<(), LogOutError> {
+        let (this, address) = (self.clone(), address.to_owned());
         let known = self
             .db
             .write(move |tx| {
                 let known = row_of(tx.connection(), &token)?.is_some();
                 if known {
                     let now = this.clock.now();
-                    this.end_one(tx, token.session.into(), EndReason::Logout, now)?;
+                    this.end_one(tx, token.session.into(), Cause::logout(&address), now)?;
                 }
                 Ok(known)
             })
@@ -101,12 +134,12 @@ impl Sessions {
         tx: &mut Tx<'_>,
         user: Id,
         except: Option<Id>,
-        reason: EndReason,
+        cause: Cause<'_>,
         now: Timestamp,
     ) -> QueryResult<()> {
         for session in rows::live(tx.connection(), user, now)? {
             if Some(session.id) != except {
-                self.end_one(tx, session.id, reason, now)?;
+                self.end_one(tx, session.id, cause, now)?;
             }
         }
         Ok(())
@@ -117,10 +150,10 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         session: Id,
-        reason: EndReason,
+        cause: Cause<'_>,
         now: Timestamp,
     ) -> QueryResult<bool> {
-        end_one(&self.revocations, tx, session, reason, now)
+        end_one(&self.revocations, tx, session, cause, now)
     }
 }
 
@@ -138,9 +171,23 @@ pub fn end_sessions_of(
 ) -> QueryResult<usize> {
     let mut ended = 0;
     for session in rows::live(tx.connection(), user, now)? {
-        ended += usize::from(end_one(revocations, tx, session.id, reason, now)?);
+        ended += usize::from(end_one(revocations, tx, session.id, reason.into(), now)?);
     }
     Ok(ended)
+}
+
+/// Ends one live session at the wish of an operator, in the caller's unit of work; false when it
+/// was not live.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn end_session(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    session: Id,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    end_one(revocations, tx, session, EndReason::Ended.into(), now)
 }
 
 /// How many live sessions a user has.
@@ -152,13 +199,16 @@ pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> Que
 }
 
 /// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how
-/// many. What their access tokens are still good for is for the caller to end: a list of so many
+/// many. The trail gets one event for all of them. What their access tokens are still good for is for the caller to end: a list of so many
 /// ids would be too long for every node and verifier.
 ///
 /// # Errors
 /// Whatever the database says.
 pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
-    rows::end_every(tx.connection(), EndReason::BackupRestored, now)
+    let ended = rows::end_every(tx.connection(), EndReason::BackupRestored, now)?;
+    let detail = format!("sessions that ended: {ended}");
+    audit::record(tx, Event::new(Kind::BackupRestored).detail(detail), now)?;
+    Ok(ended)
 }
 
 /// Ends a live session and revokes its access tokens; false when it was not live.
@@ -166,16 +216,16 @@ pub(super) fn end_one(
     revocations: &Revocations,
     tx: &mut Tx<'_>,
     session: Id,
-    reason: EndReason,
+    cause: Cause<'_>,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let Some(last_seen_at) = rows::end(tx.connection(), session, reason, now)? else {
+    let reason = cause.reason;
+    let Some((user, last_seen_at)) = rows::end(tx.connection(), session, reason, now)? else {
         return Ok(false);
     };
     // Its last token was issued then, by a clock that may have been set back since.
     revocations.revoke(tx, session, now.max(last_seen_at))?;
-    tx.after_commit(move || {
-        tracing::info!(event = "session_ended", %session, reason = reason.as_str());
-    });
+    let ended = Event::new(Kind::SessionEnded).of(user).in_session(session);
+    audit::record(tx, ended.from_address(cause.address).detail(reason.as_str()), now)?;
     Ok(true)
 }

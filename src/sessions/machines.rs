@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::rotation::EndReason;
 use super::{IssueError, Sessions, end_one, rows};
+use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Confidential};
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError};
@@ -93,8 +94,10 @@ pub async fn remove_client(
         .write(move |tx| {
             let removed = clients::remove(tx, client)?;
             if removed {
-                list.revoke(tx, client, now.now())?;
-                tx.after_commit(move || tracing::info!(event = "client_removed", %client));
+                let now = now.now();
+                list.revoke(tx, client, now)?;
+                let event = Event::new(Kind::ClientRemoved).detail(client.to_string());
+                audit::record(tx, event, now)?;
             }
             Ok(removed)
         })
@@ -109,8 +112,8 @@ pub async fn remove_client(
                 let now = clock.now();
                 let mut ended = 0;
                 for session in &batch {
-                    let reason = EndReason::ClientRemoved;
-                    ended += usize::from(end_one(&list, tx, *session, reason, now)?);
+                    let cause = EndReason::ClientRemoved.into();
+                    ended += usize::from(end_one(&list, tx, *session, cause, now)?);
                 }
                 Ok(ended)
             })

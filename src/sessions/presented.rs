@@ -7,8 +7,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::access::AccessError;
-use super::rotation::{EndReason, Step, decide};
+use super::ending::Cause;
+use super::rotation::{Step, decide};
 use super::{Sessions, row_of};
+use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Requester, UnknownClient};
 use crate::clock::Timestamp;
 use crate::database::{StoreError, Tx};
@@ -155,13 +157,18 @@ impl Sessions {
     ///
     /// # Errors
     /// [`RevokeError`]: the token is as good as before.
-    pub async fn revoke(&self, token: Presented, requester: Requester) -> Result<(), RevokeError> {
-        let this = self.clone();
+    pub async fn revoke(
+        &self,
+        token: Presented,
+        requester: Requester,
+        address: &str,
+    ) -> Result<(), RevokeError> {
+        let (this, address) = (self.clone(), address.to_owned());
         if let Presented::Nothing = token {
             let known = self.db.read(move |c| clients::check(c, &requester)).await?;
             return Ok(known?);
         }
-        self.db.write(move |tx| this.take_back(tx, &token, &requester)).await?
+        self.db.write(move |tx| this.take_back(tx, &token, &requester, &address)).await?
     }
 
     fn take_back(
@@ -169,6 +176,7 @@ impl Sessions {
         tx: &mut Tx<'_>,
         token: &Presented,
         requester: &Requester,
+        address: &str,
     ) -> QueryResult<Result<(), RevokeError>> {
         // The id of a confidential client is no proof, though the token may be its own.
         if let Err(unknown) = clients::check(tx.connection(), requester)? {
@@ -186,14 +194,19 @@ impl Sessions {
         let now = self.clock.now();
         match token {
             Presented::Refresh(token) => {
-                self.end_one(tx, token.session.into(), EndReason::Logout, now)?;
+                self.end_one(tx, token.session.into(), Cause::logout(address), now)?;
             }
             Presented::Access(claims) => {
                 // It was issued then, by a clock that may have been set back since.
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 self.revocations.revoke(tx, claims.jti.uuid().into(), now.max(issued_at))?;
-                let user = claims.sub;
-                tx.after_commit(move || tracing::info!(event = "access_token_revoked", %user));
+                // A client's own token concerns no account.
+                let revoked = Event::new(Kind::AccessTokenRevoked).from_address(Some(address));
+                let revoked = match claims.sid {
+                    Some(session) => revoked.of(claims.sub.into()).in_session(session.into()),
+                    None => revoked.detail(&claims.client_id),
+                };
+                audit::record(tx, revoked, now)?;
             }
             Presented::Nothing => {}
         }

@@ -6,6 +6,7 @@ use super::outcome::RefreshOutcome;
 use super::rotation::{EndReason, KeyHash, Step, decide, slide};
 use super::rows::{self, Change};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
+use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Requester, UnknownClient};
 use crate::database::{Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
@@ -188,13 +189,13 @@ impl Sessions {
                 Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
                 Step::Expired => return Ok(Err(Refusal::Expired.into())),
                 Step::Reuse => {
-                    let (presented, generation) = (token.generation, state.generation);
-                    tx.after_commit(move || {
-                        let event = "refresh_token_reused";
-                        tracing::warn!(event, %session, presented, generation);
-                    });
                     tx.begin()?;
-                    self.end_one(tx, session, EndReason::RefreshTokenReused, now)?;
+                    let (presented, reached) = (token.generation, state.generation);
+                    let reused = Event::new(Kind::RefreshTokenReused).of(row.user_id);
+                    let reused = reused.in_session(session).from_address(device.address.as_deref());
+                    let detail = format!("generation {presented}, after {reached} was issued");
+                    audit::record(tx, reused.detail(detail), now)?;
+                    self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now)?;
                     return Ok(Err(Refusal::Reused.into()));
                 }
                 Step::Answer => (state.generation, None),

@@ -194,16 +194,16 @@ pub(super) fn compare_and_set(
     changed.get_result::<i64>(connection).optional().map(|row| row.is_some())
 }
 
-/// Ends a live session and says when it was last seen; nothing when it is not live.
+/// Ends a live session and says whose it was, and when last seen; nothing when it is not live.
 pub(super) fn end(
     connection: &mut AnyConnection,
     id: Id,
     reason: EndReason,
     now: Timestamp,
-) -> QueryResult<Option<Timestamp>> {
+) -> QueryResult<Option<(Id, Timestamp)>> {
     let update = diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
         .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
-        .returning(sessions::last_seen_at);
+        .returning((sessions::user_id, sessions::last_seen_at));
     Prepared(update).get_result(connection).optional()
 }
 
@@ -349,4 +349,21 @@ pub(super) fn delete_old(
         deleted += diesel::delete(sessions::table.find(id)).execute(connection)?;
     }
     Ok(deleted)
+}
+
+/// Deletes sessions of a user, whatever their state.
+pub(super) fn delete_of(
+    connection: &mut AnyConnection,
+    user: Id,
+    limit: i64,
+) -> QueryResult<usize> {
+    let ids: Vec<Id> = sessions::table
+        .filter(sessions::user_id.eq(user))
+        .select(sessions::id)
+        .limit(limit)
+        .load(connection)?;
+    for id in &ids {
+        diesel::delete(sessions::table.find(id)).execute(connection)?;
+    }
+    Ok(ids.len())
 }

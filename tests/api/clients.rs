@@ -18,7 +18,7 @@ async fn app_with(app: &TestApp, terms: Terms) -> Client {
 }
 
 /// As `doorward client remove` does it.
-async fn remove(app: &TestApp, client: &Client) -> Option<usize> {
+pub async fn remove(app: &TestApp, client: &Client) -> Option<usize> {
     let revocations = &app.api.revocations;
     remove_client(app.db(), &app.clock, revocations, id(&client.id)).await.unwrap()
 }

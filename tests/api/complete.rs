@@ -32,6 +32,7 @@ async fn good_answers(app: &TestApp) {
     user.refresh().await.assert_status(200);
     let other = user.another_session().await;
     app.get("/sessions").bearer(&user.tokens.access).send().await.assert_status(200);
+    app.get("/me/activity").bearer(&user.tokens.access).send().await.assert_status(200);
     let path = format!("/sessions/{}", other.session);
     let end = |path: String| app.call("DELETE", &path).bearer(&user.tokens.access).send();
     end(path.clone()).await.assert_status(204);
@@ -76,6 +77,8 @@ async fn refused_values(app: &TestApp) {
     app.register("weak@example.com", "short").await.assert_problem(422, "invalid_fields");
     app.register(&user.email, PASSWORD).await.assert_problem(409, "email_taken");
     user.change_password(PASSWORD, "short").await.assert_problem(422, "invalid_fields");
+    let none = app.get("/me/activity?limit=0").bearer(&user.tokens.access).send().await;
+    none.assert_problem(400, "malformed_request");
     let label = json!({ "email": user.email, "password": PASSWORD, "label": "x".repeat(101) });
     app.post("/login").json(&label).send().await.assert_problem(422, "invalid_fields");
     app.log_in(&user.email, "not the password").await.assert_problem(401, "invalid_credentials");
@@ -87,6 +90,7 @@ async fn refused_tokens(app: &TestApp) {
     for call in [
         app.post("/logout"),
         app.get("/me"),
+        app.get("/me/activity"),
         app.post("/me/password").json(&body),
         app.post("/me/close").json(&json!({ "password": "a" })),
         app.get("/sessions"),
@@ -214,6 +218,7 @@ async fn a_service_in_trouble(app: &TestApp) {
     for call in [
         stale.post("/logout"),
         stale.get("/me"),
+        stale.get("/me/activity"),
         stale.post("/me/password").json(&json!({ "current_password": "a", "new_password": "b" })),
         stale.post("/me/close").json(&json!({ "password": "a" })),
         stale.get("/sessions"),

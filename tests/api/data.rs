@@ -444,7 +444,7 @@ pub fn kill_copy(home: &Path, from: &str, to: &str, moment: &str) {
 
 pub fn assert_empty(url: &str) {
     let mut c = connect(url);
-    for table in ["users", "sessions", "blocklist", "signing_keys"] {
+    for table in ["users", "sessions", "blocklist", "signing_keys", "audit_events"] {
         let count = number(&mut c, &format!("SELECT count(*) AS value FROM {table}"));
         assert_eq!(count, 0, "{table}");
     }

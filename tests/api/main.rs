@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
 mod accounts;
+mod audit;
 mod browser;
 mod clients;
 mod complete;
@@ -24,6 +25,7 @@ mod oauth;
 mod operate;
 mod readme;
 mod refresh;
+mod secrecy;
 mod start;
 mod storm;
 mod support;

@@ -3,12 +3,14 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use diesel::prelude::*;
 use doorward::clock::Clock;
+use doorward::database::schema::{sessions, users};
 use serde_json::Value;
 
 use crate::support::binary::{printed, run};
 use crate::support::client::PASSWORD;
-use crate::support::{TestApp, User, until};
+use crate::support::{TestApp, User, id, until};
 
 const NEW_PASSWORD: &str = " nine badgers polish trombones ";
 
@@ -172,8 +174,142 @@ async fn accounts_are_listed_and_shown() {
 #[tokio::test]
 async fn every_command_shows_an_example() {
     let app = start().await;
-    for command in ["list", "show", "disable", "enable", "end-sessions", "set-password"] {
-        let help = printed(&mut user(&app, &[command, "--help"]));
-        assert!(help.contains(&format!("doorward user {command} ")), "{help}");
+    let user =
+        ["add", "list", "show", "disable", "enable", "end-sessions", "set-password", "delete"];
+    for (group, commands) in [("user", &user[..]), ("session", &["list", "end"])] {
+        for command in commands {
+            let help = printed(&mut app.command(&[group, command, "--help"]));
+            assert!(help.contains(&format!("doorward {group} {command} ")), "{help}");
+        }
     }
+}
+
+#[tokio::test]
+async fn an_account_is_added_and_logs_in() {
+    let app = start().await;
+    let (_directory, file) = password_file(NEW_PASSWORD);
+    let add = |email: &str| user(&app, &["add", email, "--password-file", &file]);
+    let added = done(&app, &["add", "Ada@example.com", "--password-file", &file]);
+    assert_eq!(added["email"], "Ada@example.com");
+    app.log_in("ada@example.com", NEW_PASSWORD).await.assert_status(200);
+    let said = printed(&mut add("bob@example.com"));
+    assert!(said.starts_with("added bob@example.com, "), "{said}");
+    for (email, says) in [
+        ("ADA@example.com", "there is an account"),
+        ("nobody", "Nothing was added"),
+        ("", "Nothing was added"),
+    ] {
+        let refusal = run(&mut add(email));
+        assert_eq!(refusal.status.code(), Some(1));
+        assert!(refusal.stderr.contains(says), "{}", refusal.stderr);
+    }
+    for (arguments, says) in [
+        (&["add", "eve@example.com"][..], "name a file with --password-file"),
+        (&["add", "eve@example.com", "--password-file", "nowhere"], "it cannot be read"),
+    ] {
+        let refusal = run(&mut user(&app, arguments));
+        assert_eq!(refusal.status.code(), Some(1));
+        assert!(refusal.stderr.contains(says), "{}", refusal.stderr);
+    }
+    fs::write(&file, "short").unwrap();
+    let refusal = run(&mut user(&app, &["add", "eve@example.com", "--password-file", &file]));
+    assert!(refusal.stderr.contains("characters"), "{}", refusal.stderr);
+    assert_eq!(done(&app, &["list"]).as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn who_is_deleted_is_refused_on_every_node_and_leaves_no_row() {
+    let app = start().await;
+    let node = app.another_node().await;
+    let ada = app.signed_up().await;
+    let ended = ada.another_session().await;
+    app.post("/logout").bearer(&ended.access).send().await.assert_status(204);
+    let other = app.signed_up().await;
+    node.me(&ada.tokens.access).await.assert_status(200);
+
+    let refusal = run(&mut user(&app, &["delete", &ada.email]));
+    assert_eq!(refusal.status.code(), Some(1));
+    assert!(refusal.stderr.contains("give --yes"), "{}", refusal.stderr);
+    ada.me().await.assert_status(200);
+
+    let deleted = done(&app, &["delete", &ada.email, "--yes"]);
+    assert_eq!((&deleted["changed"], &deleted["sessions_ended"]), (&true.into(), &1.into()));
+    for node in [&app, &node] {
+        refuses(node, &ada.tokens.access).await;
+        node.refresh(&ada.tokens.refresh).await.assert_ended("unknown_token");
+        node.log_in(&ada.email, PASSWORD).await.assert_problem(401, "invalid_credentials");
+    }
+    other.me().await.assert_status(200);
+    assert_eq!(rows_of(&app, &ada.id).await, [0, 0]);
+    let text = printed(&mut app.command(&["audit", "--user", &ada.id]));
+    assert!(text.contains("  account_deleted  ") && !text.contains("from 127.0.0.1"), "{text}");
+    let again = run(&mut user(&app, &["delete", &ada.id, "--yes"]));
+    assert_eq!(again.status.code(), Some(1));
+    // The address is free.
+    app.register(&ada.email, PASSWORD).await.assert_status(201);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_closed_account_can_be_deleted() {
+    let app = start().await;
+    let ada = app.signed_up().await;
+    ada.close(PASSWORD).await.assert_status(204);
+    assert_eq!(rows_of(&app, &ada.id).await, [1, 1]);
+    let said = printed(&mut user(&app, &["delete", &ada.id, "--yes"]));
+    assert_eq!(said, format!("deleted {}; sessions that ended: 0\n", ada.id));
+    assert_eq!(rows_of(&app, &ada.id).await, [0, 0]);
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_ended_one_by_one() {
+    let app = start().await;
+    let node = app.another_node().await;
+    let ada = app.signed_up().await;
+    let body = serde_json::json!({ "email": ada.email, "password": PASSWORD, "label": "phone" });
+    let phone = app.post("/login").json(&body).send().await.tokens();
+    let session = |arguments: &[&str]| printed(app.command(&["session"]).args(arguments));
+    let listed = || -> Vec<Value> {
+        serde_json::from_str(&session(&["list", "--user", &ada.email, "--json"])).unwrap()
+    };
+    assert_eq!(listed().len(), 2);
+    let one = listed().into_iter().find(|it| it["label"] == "phone").unwrap();
+    assert_eq!(
+        (&one["id"], &one["address"]),
+        (&phone.session.as_str().into(), &"127.0.0.1".into())
+    );
+    let text = session(&["list", "--user", &ada.id]);
+    assert!(
+        text.lines().any(|it| it.starts_with(&phone.session) && it.contains("phone")),
+        "{text}"
+    );
+
+    assert_eq!(session(&["end", &phone.session]), format!("ended {}\n", phone.session));
+    for node in [&app, &node] {
+        refuses(node, &phone.access).await;
+        node.refresh(&phone.refresh).await.assert_ended("ended");
+        node.me(&ada.tokens.access).await.assert_status(200);
+    }
+    assert_eq!(listed().len(), 1);
+    for id in [phone.session.as_str(), &ada.id, "x"] {
+        let refusal = run(&mut app.command(&["session", "end", id, "--json"]));
+        assert_eq!(refusal.status.code(), Some(1));
+        assert!(refusal.stderr.contains("no live session"), "{}", refusal.stderr);
+    }
+    let ended: Value =
+        serde_json::from_str(&session(&["end", &ada.tokens.session, "--json"])).unwrap();
+    assert_eq!(ended["changed"], true);
+    let refusal = run(&mut app.command(&["session", "list", "--user", "nobody@example.com"]));
+    assert_eq!(refusal.status.code(), Some(1));
+}
+
+/// The rows of an account, and those of its sessions.
+async fn rows_of(app: &TestApp, user: &str) -> [i64; 2] {
+    let user = id(user);
+    let counts = app.db().read(move |c| {
+        Ok([
+            users::table.filter(users::id.eq(user)).count().get_result(c)?,
+            sessions::table.filter(sessions::user_id.eq(user)).count().get_result(c)?,
+        ])
+    });
+    counts.await.unwrap()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::database::schema::{blocklist, sessions, signing_keys, users};
+use doorward::database::schema::{audit_events, blocklist, sessions, signing_keys, users};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -387,14 +387,15 @@ async fn a_session_that_refreshes_without_pause_is_slowed_down_and_kept() {
     user.me().await.assert_status(200);
 }
 
-/// The rows of users, sessions, blocklist and keys.
-async fn row_counts(app: &TestApp) -> [i64; 4] {
+/// The rows of users, sessions, blocklist, keys and events.
+async fn row_counts(app: &TestApp) -> [i64; 5] {
     let counts = app.db().read(|c| {
         Ok([
             users::table.count().get_result(c)?,
             sessions::table.count().get_result(c)?,
             blocklist::table.count().get_result(c)?,
             signing_keys::table.count().get_result(c)?,
+            audit_events::table.count().get_result(c)?,
         ])
     });
     counts.await.unwrap()

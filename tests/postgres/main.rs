@@ -11,6 +11,8 @@ mod support;
 
 #[path = "../api/accounts.rs"]
 mod accounts;
+#[path = "../api/audit.rs"]
+mod audit;
 #[path = "../api/clients.rs"]
 mod clients;
 #[path = "../api/cookies.rs"]
@@ -37,6 +39,8 @@ mod oauth;
 mod operate;
 #[path = "../api/refresh.rs"]
 mod refresh;
+#[path = "../api/secrecy.rs"]
+mod secrecy;
 #[path = "../api/tokens.rs"]
 mod tokens;
 

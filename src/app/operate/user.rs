@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::OperateError;
-use crate::accounts::Person;
 use crate::accounts::operate::{Done, Operator};
+use crate::accounts::{Account, Email, Person};
 use crate::app::policies;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -42,6 +42,35 @@ pub enum UserCommand {
     /// Show one account
     #[command(after_help = "Example: doorward user show ada@example.com")]
     Show(User),
+    /// Add an account
+    ///
+    /// The password is asked for at the terminal, or read from the first line of a file; never from
+    /// an argument, which other users of this machine could read.
+    #[command(after_help = "Example: doorward user add ada@example.com \
+                            --password-file /run/secrets/ada")]
+    Add {
+        /// The e-mail address
+        email: String,
+        /// The file with the password in its first line; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete an account for good: its sessions and tokens end at once, on every node
+    ///
+    /// What is left are its events (`doorward audit`), without addresses, for as long as events are
+    /// kept. Of an account that its owner has closed, by its id, the rest is removed.
+    #[command(after_help = "Example: doorward user delete ada@example.com --yes")]
+    Delete {
+        /// Whose.
+        #[command(flatten)]
+        user: User,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Disable an account: its sessions and tokens end at once, on every node, and nobody logs in
     #[command(after_help = "Example: doorward user disable ada@example.com")]
     Disable(User),
@@ -88,6 +117,10 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
                 list(&open(config).await?, after.as_deref(), *limit, *json).await
             }
             UserCommand::Show(user) => show(&open(config).await?, user).await,
+            UserCommand::Add { email, password_file, json } => {
+                add(config, email, password_file.as_deref(), *json).await
+            }
+            UserCommand::Delete { user, yes } => delete(config, user, *yes).await,
             UserCommand::Disable(user) => {
                 let (operator, person) = of(config, user).await?;
                 let done = operator.disable(person.id).await?;
@@ -106,7 +139,7 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
             UserCommand::SetPassword { user, password_file } => {
                 let (operator, person) = of(config, user).await?;
                 let password = read_password(password_file.as_deref())?;
-                let hash = hash(config, &person, &password).await?;
+                let hash = hash(config, &person.email, &password).await?;
                 let done = operator.set_password(person.id, hash).await?;
                 Ok(said(user, &person, done, "set the password of", "it has been closed"))
             }
@@ -114,7 +147,7 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
     })
 }
 
-async fn open(config: &Config) -> Result<Operator, OperateError> {
+pub(super) async fn open(config: &Config) -> Result<Operator, OperateError> {
     let (db, _) = super::open(config)?;
     let clock = Clock::system();
     // It only adds to the list here, so how stale its own copy may be does not matter.
@@ -129,7 +162,7 @@ async fn of(config: &Config, user: &User) -> Result<(Operator, Person), OperateE
     Ok((operator, person))
 }
 
-async fn find(operator: &Operator, name: &str) -> Result<Person, OperateError> {
+pub(super) async fn find(operator: &Operator, name: &str) -> Result<Person, OperateError> {
     let found = operator.find(name).await?;
     found.ok_or_else(|| OperateError::NoSuchUser(name.to_owned()))
 }
@@ -175,6 +208,63 @@ async fn show(operator: &Operator, user: &User) -> Result<String, OperateError> 
         moment(person.last_login_at, "never"),
         moment(person.disabled_at, "no"),
     ))
+}
+
+async fn add(
+    config: &Config,
+    email: &str,
+    password_file: Option<&Path>,
+    json: bool,
+) -> Result<String, OperateError> {
+    let email = Email::parse(email)?;
+    let operator = open(config).await?;
+    let taken = || OperateError::EmailTaken(email.to_string());
+    // Before anybody types a password.
+    if operator.find(email.as_str()).await?.is_some() {
+        return Err(taken());
+    }
+    let password = read_password(password_file)?;
+    let hash = hash(config, email.as_str(), &password).await?;
+    let account = operator.add(email.clone(), hash).await?.ok_or_else(taken)?;
+    let Account { id, email, created_at, .. } = account;
+    Ok(if json {
+        format!("{}\n", json!({ "id": id, "email": email, "created_at": created_at }))
+    } else {
+        format!("added {email}, {id}\n")
+    })
+}
+
+async fn delete(config: &Config, user: &User, yes: bool) -> Result<String, OperateError> {
+    let operator = open(config).await?;
+    let unknown = || OperateError::NoSuchUser(user.user.clone());
+    // A closed account has no address any more, and is found by nobody.
+    let (id, name) = match operator.find(&user.user).await? {
+        Some(Person { id, email, .. }) => (id, email),
+        None => (Id::parse(&user.user).ok_or_else(unknown)?, user.user.clone()),
+    };
+    if !yes && !is_confirmed(&name)? {
+        return Err(OperateError::NotConfirmed);
+    }
+    let Done { changed, sessions_ended } = operator.delete(id).await?;
+    if !changed {
+        return Err(unknown());
+    }
+    Ok(if user.json {
+        format!("{}\n", json!({ "id": id, "changed": changed, "sessions_ended": sessions_ended }))
+    } else {
+        format!("deleted {name}; sessions that ended: {sessions_ended}\n")
+    })
+}
+
+/// Asks at the terminal, if there is one.
+fn is_confirmed(name: &str) -> Result<bool, OperateError> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(io::stderr(), "Delete {name} for good? Type yes: ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }
 
 fn said(user: &User, person: &Person, done: Done, did: &str, otherwise: &str) -> String {
@@ -228,15 +318,11 @@ fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError>
 }
 
 /// What the policy allows, hashed as the service hashes.
-async fn hash(
-    config: &Config,
-    person: &Person,
-    password: &str,
-) -> Result<PasswordHash, OperateError> {
+async fn hash(config: &Config, email: &str, password: &str) -> Result<PasswordHash, OperateError> {
     let password = Password::parse(password)?;
     let settings = HasherSettings { threads: 1, queue: 1, ..policies::hasher_settings(config) };
     let hasher = Hasher::start(settings, Clock::system())?;
-    let personal = vec![person.email.clone()];
+    let personal = vec![email.to_owned()];
     hasher.check(policies::password_policy(config), password.clone(), personal).await??;
     Ok(hasher.hash(password).await?)
 }

@@ -13,7 +13,7 @@ use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 use diesel::{RunQueryDsl, deserialize};
 use uuid::Uuid;
 
-use crate::database::schema::{blocklist, clients, sessions, signing_keys, users};
+use crate::database::schema::{audit_events, blocklist, clients, sessions, signing_keys, users};
 use crate::database::types::{Id, IdSql};
 use crate::database::{AnyConnection, QueryResult};
 use crate::secret::sha256;
@@ -31,7 +31,7 @@ macro_rules! tables {
 /// Every table, those that others refer to first. A table that is not here is not copied, and a
 /// test says so.
 pub(super) fn tables() -> Vec<Table> {
-    tables![users clients sessions blocklist signing_keys]
+    tables![users clients sessions blocklist signing_keys audit_events]
 }
 
 /// A table and its columns.

@@ -1,0 +1,97 @@
+//! `doorward audit`: the stored security events, for whoever runs Doorward.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+
+use super::{OperateError, user};
+use crate::app::policies::database_settings;
+use crate::audit::{self, Entry, Kind, Wanted};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, parse_duration};
+use crate::database::{Database, Id};
+
+/// The longest that `--since` may look back: as long as events can be kept.
+const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+
+/// Which events to print.
+#[derive(Args)]
+pub struct AuditCommand {
+    /// Those of this account, by e-mail address or id
+    #[arg(long, value_name = "EMAIL|ID")]
+    user: Option<String>,
+    /// Those of this name
+    #[arg(long, value_name = "NAME", value_parser = kinds())]
+    event: Option<Kind>,
+    /// Those since then: 7d, 90m, 2026-11-24 or 2026-11-24T09:30:00Z
+    #[arg(long, value_name = "DURATION|TIME")]
+    since: Option<String>,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(Kind::ALL.map(Kind::as_str))
+        .try_map(|name| Kind::parse(&name).ok_or("it is no event"))
+}
+
+/// Answers the events, the newest first.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateError> {
+    actix_web::rt::System::new().block_on(async {
+        let since = command.since.as_deref().map(moment).transpose()?;
+        let db = Database::open_existing(&database_settings(config)?)?;
+        let user = match &command.user {
+            // Who is deleted has events yet.
+            Some(name) => Some(match Id::parse(name) {
+                Some(id) => id,
+                None => user::find(&user::open(config).await?, name).await?.id,
+            }),
+            None => None,
+        };
+        let (kind, limit) = (command.event, command.limit);
+        let wanted = Wanted { user, kind, since, before: None, limit };
+        let events = audit::list(&db, wanted).await?.events;
+        Ok(if command.json {
+            format!("{}\n", serde_json::json!(events))
+        } else {
+            events.iter().map(described).collect()
+        })
+    })
+}
+
+fn moment(text: &str) -> Result<Timestamp, OperateError> {
+    let back = || parse_duration("--since", text, Duration::ZERO..=TEN_YEARS).ok();
+    Timestamp::parse(text)
+        .or_else(|| back().map(|back| Clock::system().now().minus(back)))
+        .ok_or_else(|| OperateError::Since(text.to_owned()))
+}
+
+fn described(entry: &Entry) -> String {
+    let Entry { at, event, user_id, session_id, address, detail, times, .. } = entry;
+    let mut line = format!("{at}  {event}");
+    // Writing to a String cannot fail.
+    if *times > 1 {
+        let _ = write!(line, "  {times} times");
+    }
+    for (name, id) in [("user", user_id), ("session", session_id)] {
+        if let Some(id) = id {
+            let _ = write!(line, "  {name} {id}");
+        }
+    }
+    if let Some(address) = address {
+        let _ = write!(line, "  from {address}");
+    }
+    if let Some(detail) = detail {
+        let _ = write!(line, "  ({detail})");
+    }
+    line + "\n"
+}

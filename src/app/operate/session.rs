@@ -1,0 +1,93 @@
+//! `doorward session …`: what whoever runs Doorward does with sessions, while the service runs or not.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{OperateError, user};
+use crate::config::{Config, one_line};
+use crate::database::Id;
+use crate::sessions::Session;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum SessionCommand {
+    /// List the live sessions of an account, the one used last first
+    #[command(after_help = "Example: doorward session list --user ada@example.com")]
+    List {
+        /// The account's e-mail address or id
+        #[arg(long, value_name = "EMAIL|ID")]
+        user: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a session: its tokens are refused at once, on every node
+    #[command(after_help = "Example: doorward session end 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
+    End {
+        /// The session's id
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Carries out a command, and answers what there is to print.
+///
+/// # Errors
+/// [`OperateError`].
+pub fn session(config: &Config, command: &SessionCommand) -> Result<String, OperateError> {
+    actix_web::rt::System::new().block_on(async {
+        let operator = user::open(config).await?;
+        match command {
+            SessionCommand::List { user, json } => {
+                let person = user::find(&operator, user).await?;
+                let sessions = operator.list_sessions(person.id).await?;
+                Ok(if *json {
+                    format!("{}\n", sessions.iter().map(as_json).collect::<Value>())
+                } else {
+                    sessions.iter().map(described).collect()
+                })
+            }
+            SessionCommand::End { id, json } => {
+                let unknown = || OperateError::NoSuchSession(id.clone());
+                let session = Id::parse(id).ok_or_else(unknown)?;
+                let done = operator.end_session(session).await?;
+                if !done.changed {
+                    return Err(unknown());
+                }
+                Ok(if *json {
+                    format!("{}\n", json!({ "id": session, "changed": true }))
+                } else {
+                    format!("ended {session}\n")
+                })
+            }
+        }
+    })
+}
+
+fn as_json(session: &Session) -> Value {
+    let Session { id, label, user_agent, address, created_at, last_seen_at, expires_at, .. } =
+        session;
+    json!({
+        "id": id,
+        "label": label,
+        "user_agent": user_agent,
+        "address": address,
+        "created_at": created_at,
+        "last_seen_at": last_seen_at,
+        "expires_at": expires_at,
+    })
+}
+
+fn described(session: &Session) -> String {
+    let Session { id, label, user_agent, address, last_seen_at, .. } = session;
+    let mut line = format!("{id}  last seen {last_seen_at}");
+    for part in [address, label, user_agent].into_iter().flatten() {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "  {part}");
+    }
+    one_line(&line) + "\n"
+}

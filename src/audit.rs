@@ -1,0 +1,387 @@
+//! The trail of security events: what happened to accounts, sessions, clients and keys, and when.
+//!
+//! [`record`] writes an event in the unit of work that brings it about, and logs it when that is on
+//! disk: what is stored has happened, what has happened is stored, and it costs no commit of its
+//! own. Refreshes are no events; they are counted.
+//!
+//! Failures have no unit of work, and anybody can bring them about. They are summed in memory by
+//! account and minute ([`Audit::failed`]) and written together about once a second: a flood of them
+//! makes a bounded number of rows and holds no login up. What is unknown is summed like an account,
+//! so that an unknown address takes no other time than a wrong password. A node that dies loses
+//! what it has not written of the last second.
+
+mod rows;
+mod sums;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use diesel::QueryResult;
+use serde::Serialize;
+use tracing::field::display;
+use uuid::Builder;
+
+use crate::clock::{Clock, Timestamp};
+use crate::database::{Database, Id, StoreError, Tx};
+use crate::secret::random_bytes;
+
+pub use rows::Entry;
+use sums::Sums;
+
+/// Events that a purge deletes at once, so that no other unit waits long for it.
+const PURGE_BATCH: i64 = 500;
+
+/// What may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Somebody signed up, or was added.
+    AccountCreated,
+    /// Somebody logged in, or changed the password and so got a new session.
+    SessionStarted,
+    /// A password was wrong, or no account has the address.
+    LoginFailed,
+    /// The password was changed, by its owner or an operator.
+    PasswordChanged,
+    /// An operator disabled the account.
+    AccountDisabled,
+    /// An operator enabled it again.
+    AccountEnabled,
+    /// The owner closed the account.
+    AccountClosed,
+    /// An operator deleted the account.
+    AccountDeleted,
+    /// A session ended before its time; the detail is the reason.
+    SessionEnded,
+    /// A spent refresh token was used.
+    RefreshTokenReused,
+    /// An access token was taken back by itself.
+    AccessTokenRevoked,
+    /// A client was registered; the detail is its id.
+    ClientAdded,
+    /// A client was removed; the detail is its id.
+    ClientRemoved,
+    /// A client showed a wrong secret, or is unknown.
+    ClientAuthenticationFailed,
+    /// A signing key is published and waits; the detail is its `kid`.
+    KeyPublished,
+    /// A signing key signs from now on.
+    KeyRotated,
+    /// A signing key signs no more.
+    KeyRetired,
+    /// A signing key is published no more.
+    KeyRemoved,
+    /// A signing key was given up: what it signed is refused.
+    KeyGivenUp,
+    /// A backup was restored: every session ended.
+    BackupRestored,
+}
+
+impl Kind {
+    /// Every one.
+    pub const ALL: [Self; 20] = [
+        Self::AccountCreated,
+        Self::SessionStarted,
+        Self::LoginFailed,
+        Self::PasswordChanged,
+        Self::AccountDisabled,
+        Self::AccountEnabled,
+        Self::AccountClosed,
+        Self::AccountDeleted,
+        Self::SessionEnded,
+        Self::RefreshTokenReused,
+        Self::AccessTokenRevoked,
+        Self::ClientAdded,
+        Self::ClientRemoved,
+        Self::ClientAuthenticationFailed,
+        Self::KeyPublished,
+        Self::KeyRotated,
+        Self::KeyRetired,
+        Self::KeyRemoved,
+        Self::KeyGivenUp,
+        Self::BackupRestored,
+    ];
+
+    /// The stable name, in the log and in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccountCreated => "account_created",
+            Self::SessionStarted => "session_started",
+            Self::LoginFailed => "login_failed",
+            Self::PasswordChanged => "password_changed",
+            Self::AccountDisabled => "account_disabled",
+            Self::AccountEnabled => "account_enabled",
+            Self::AccountClosed => "account_closed",
+            Self::AccountDeleted => "account_deleted",
+            Self::SessionEnded => "session_ended",
+            Self::RefreshTokenReused => "refresh_token_reused",
+            Self::AccessTokenRevoked => "access_token_revoked",
+            Self::ClientAdded => "client_added",
+            Self::ClientRemoved => "client_removed",
+            Self::ClientAuthenticationFailed => "client_authentication_failed",
+            Self::KeyPublished => "key_published",
+            Self::KeyRotated => "key_rotated",
+            Self::KeyRetired => "key_retired",
+            Self::KeyRemoved => "key_removed",
+            Self::KeyGivenUp => "key_given_up",
+            Self::BackupRestored => "backup_restored",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub struct Event {
+    kind: Kind,
+    user: Option<Id>,
+    session: Option<Id>,
+    address: Option<String>,
+    detail: Option<String>,
+}
+
+impl Event {
+    /// An event that concerns nobody in particular yet.
+    #[must_use]
+    pub const fn new(kind: Kind) -> Self {
+        Self { kind, user: None, session: None, address: None, detail: None }
+    }
+
+    /// Whose account it concerns: who sees it at `/me/activity`.
+    #[must_use]
+    pub fn of(self, user: Id) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
+    /// The session that it concerns.
+    #[must_use]
+    pub fn in_session(self, session: Id) -> Self {
+        Self { session: Some(session), ..self }
+    }
+
+    /// Where it was asked for: an address as sessions remember them. An operator has none.
+    #[must_use]
+    pub fn from_address(self, address: Option<&str>) -> Self {
+        Self { address: address.map(str::to_owned), ..self }
+    }
+
+    /// A few words: a reason, an id. Never anything that a client has sent.
+    #[must_use]
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    fn log(&self) {
+        let (event, detail) = (self.kind.as_str(), self.detail.as_deref());
+        let (user, session) = (self.user.map(display), self.session.map(display));
+        let address = self.address.as_deref();
+        if self.kind == Kind::RefreshTokenReused {
+            tracing::warn!(event, user, session, address, detail);
+        } else {
+            tracing::info!(event, user, session, address, detail);
+        }
+    }
+}
+
+/// Stores an event with the unit of work that it belongs to, and logs it after the commit.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> {
+    rows::insert(tx.connection(), &Entry::of(&event, now))?;
+    tx.after_commit(move || event.log());
+    Ok(())
+}
+
+/// Which events to list.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Those of this account.
+    pub user: Option<Id>,
+    /// Those of this kind.
+    pub kind: Option<Kind>,
+    /// Those from then on.
+    pub since: Option<Timestamp>,
+    /// Those before this one.
+    pub before: Option<Id>,
+    /// So many at most.
+    pub limit: u32,
+}
+
+/// Some of the events, the newest first.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page {
+    /// The events.
+    pub events: Vec<Entry>,
+    /// What to ask for as [`Wanted::before`] to see older ones; nothing when there are none.
+    pub next: Option<Id>,
+}
+
+/// Lists stored events.
+///
+/// # Errors
+/// [`StoreError`] when the database does not answer.
+pub async fn list(db: &Database, wanted: Wanted) -> Result<Page, StoreError> {
+    let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+    let mut events = db.read(move |c| rows::list(c, &wanted)).await?;
+    let is_more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().map(|event| event.id);
+    Ok(Page { events, next: last.filter(|_| is_more) })
+}
+
+/// The trail as a running service keeps it. Clones share it.
+#[derive(Clone)]
+pub struct Audit {
+    db: Database,
+    clock: Clock,
+    keep: Duration,
+    sums: Arc<Mutex<Sums>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Audit {
+    /// A trail on which events stay for so long.
+    #[must_use]
+    pub fn new(db: Database, clock: Clock, keep: Duration) -> Self {
+        Self { db, clock, keep, sums: Arc::default(), dropped: Arc::default() }
+    }
+
+    /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
+    /// which [`Audit::flush`] writes.
+    pub fn failed(&self, kind: Kind, user: Option<Id>, address: &str) {
+        let event = Event { user, ..Event::new(kind).from_address(Some(address)) };
+        event.log();
+        if !self.sums().add(&event, self.clock.now()) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the failures that are not written yet; to be called about once a second.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be stored; the next call will try again.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let due = self.sums().due();
+        if !due.is_empty() {
+            let rows = due.clone();
+            self.db
+                .write(move |tx| rows.iter().try_for_each(|row| rows::put(tx.connection(), row)))
+                .await?;
+        }
+        self.sums().written(&due, self.clock.now());
+        Ok(())
+    }
+
+    /// Failures that were not stored because those of too many accounts came within a minute.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The events of an account that is no more keep its id and no address of the person's.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn forget_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+        let sums = Arc::clone(&self.sums);
+        tx.after_commit(move || sums.lock().unwrap_or_else(PoisonError::into_inner).forget(user));
+        forget_addresses(tx, user)
+    }
+
+    /// Some events of an account, the newest first: `limit` at most, those before `before`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn activity(
+        &self,
+        user: Id,
+        before: Option<Id>,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        let wanted = Wanted { user: Some(user), kind: None, since: None, before, limit };
+        list(&self.db, wanted).await
+    }
+
+    /// Deletes a batch of events that are older than they are kept; whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be deleted; the next call will try again.
+    pub async fn purge(&self) -> Result<bool, StoreError> {
+        let before = first_id(self.clock.now().minus(self.keep));
+        let deleted = self
+            .db
+            .write(move |tx| rows::delete_before(tx.connection(), before, PURGE_BATCH))
+            .await?;
+        Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
+    }
+
+    fn sums(&self) -> std::sync::MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// [`Audit::forget_addresses`], for an operator's process, which has no failures in memory.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn forget_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+    rows::forget_addresses(tx.connection(), user)
+}
+
+/// An id that stands behind all earlier ones of this process, within a unit of work too.
+fn next_id(now: Timestamp) -> Id {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    ordered_id(now, COUNT.fetch_add(1, Ordering::Relaxed), random_bytes())
+}
+
+/// The first of the ids that this moment can have.
+fn first_id(moment: Timestamp) -> Id {
+    ordered_id(moment, 0, [0; 4])
+}
+
+/// A `UUIDv7` whose bits behind the milliseconds are microseconds, then a count (RFC 9562 6.2,
+/// methods 3 and 1).
+fn ordered_id(now: Timestamp, count: u32, random: [u8; 4]) -> Id {
+    let micros = now.as_micros().max(0).cast_unsigned();
+    // Ten bits of microseconds and two of the count stand before the variant, thirty behind it.
+    let [.., high, low] = ((micros % 1000) << 2 | u64::from(count >> 30)).to_be_bytes();
+    let mut rest = [high, low, 0, 0, 0, 0, 0, 0, 0, 0];
+    rest[2..6].copy_from_slice(&(count & (u32::MAX >> 2)).to_be_bytes());
+    rest[6..].copy_from_slice(&random);
+    Builder::from_unix_timestamp_millis(micros / 1000, &rest).into_uuid().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_found_by_its_name() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(Kind::parse("Login_Failed"), None);
+    }
+
+    #[test]
+    fn ids_are_in_the_order_of_time_and_then_of_their_making() {
+        let at = |micros: i64| Timestamp::from_micros(1_800_000_000_000_000 + micros);
+        let mut ids = Vec::new();
+        for micros in [0, 1, 2, 255, 256, 999, 1000, 1001] {
+            ids.push(first_id(at(micros)));
+            for count in [0, 1, 255, 256, 0x3fff_ffff, 0x4000_0000, u32::MAX] {
+                ids.push(ordered_id(at(micros), count, [1; 4]));
+            }
+        }
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert_eq!(ids[1].uuid().get_version_num(), 7);
+        assert_eq!(ids[1].uuid().get_variant(), uuid::Variant::RFC4122);
+    }
+}

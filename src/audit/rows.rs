@@ -1,0 +1,119 @@
+//! The table of events: every statement that touches it.
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::{Event, Wanted, first_id, next_id};
+use crate::clock::Timestamp;
+use crate::database::schema::audit_events;
+use crate::database::{AnyConnection, Id};
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable)]
+pub struct Entry {
+    /// Its id, which begins with the time.
+    pub id: Id,
+    /// When it happened; of several, the first.
+    pub at: Timestamp,
+    /// The name of its kind; one that a later version wrote may be unknown here.
+    pub event: String,
+    /// Whose account it concerns.
+    pub user_id: Option<Id>,
+    /// The session that it concerns.
+    pub session_id: Option<Id>,
+    /// Where it was asked for: an IPv4 address, or the first one of an IPv6 /64.
+    pub address: Option<String>,
+    /// A few words more.
+    pub detail: Option<String>,
+    /// How often it happened within a minute.
+    pub times: i64,
+}
+
+impl Entry {
+    pub(super) fn of(event: &Event, now: Timestamp) -> Self {
+        Self {
+            id: next_id(now),
+            at: now,
+            event: event.kind.as_str().to_owned(),
+            user_id: event.user,
+            session_id: event.session,
+            address: event.address.clone(),
+            detail: event.detail.clone(),
+            times: 1,
+        }
+    }
+}
+
+pub(super) fn insert(connection: &mut AnyConnection, entry: &Entry) -> QueryResult<()> {
+    diesel::insert_into(audit_events::table)
+        .values((
+            audit_events::id.eq(entry.id),
+            audit_events::at.eq(entry.at),
+            audit_events::event.eq(&entry.event),
+            audit_events::user_id.eq(entry.user_id),
+            audit_events::session_id.eq(entry.session_id),
+            audit_events::address.eq(&entry.address),
+            audit_events::detail.eq(&entry.detail),
+            audit_events::times.eq(entry.times),
+        ))
+        .execute(connection)
+        .map(drop)
+}
+
+/// Inserts the event, or brings it up to date. Doing it twice does no harm.
+pub(super) fn put(connection: &mut AnyConnection, entry: &Entry) -> QueryResult<()> {
+    let updated = diesel::update(audit_events::table.find(entry.id))
+        .set((
+            audit_events::times.eq(entry.times),
+            audit_events::address.eq(&entry.address),
+            audit_events::detail.eq(&entry.detail),
+        ))
+        .execute(connection)?;
+    if updated == 0 { insert(connection, entry) } else { Ok(()) }
+}
+
+/// The newest first, and one more than is wanted when there are older ones.
+pub(super) fn list(connection: &mut AnyConnection, wanted: &Wanted) -> QueryResult<Vec<Entry>> {
+    let mut query = audit_events::table
+        .order(audit_events::id.desc())
+        .limit(i64::from(wanted.limit) + 1)
+        .into_boxed();
+    if let Some(user) = wanted.user {
+        query = query.filter(audit_events::user_id.eq(user));
+    }
+    if let Some(kind) = wanted.kind {
+        query = query.filter(audit_events::event.eq(kind.as_str()));
+    }
+    if let Some(since) = wanted.since {
+        query = query.filter(audit_events::id.ge(first_id(since)));
+    }
+    if let Some(before) = wanted.before {
+        query = query.filter(audit_events::id.lt(before));
+    }
+    query.load(connection)
+}
+
+pub(super) fn forget_addresses(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
+    let of_user = audit_events::table.filter(audit_events::user_id.eq(user));
+    diesel::update(of_user.filter(audit_events::address.is_not_null()))
+        .set(audit_events::address.eq(None::<String>))
+        .execute(connection)
+        .map(drop)
+}
+
+pub(super) fn delete_before(
+    connection: &mut AnyConnection,
+    before: Id,
+    limit: i64,
+) -> QueryResult<usize> {
+    let old: Vec<Id> = audit_events::table
+        .filter(audit_events::id.lt(before))
+        .order(audit_events::id)
+        .select(audit_events::id)
+        .limit(limit)
+        .load(connection)?;
+    for id in &old {
+        diesel::delete(audit_events::table.find(id)).execute(connection)?;
+    }
+    Ok(old.len())
+}

@@ -1,0 +1,139 @@
+//! Failures, summed by account and minute until they are written: pure, but for ids.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::rows::Entry;
+use super::{Event, Kind};
+use crate::clock::Timestamp;
+use crate::database::Id;
+
+/// How long failures are added to the same row.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Sums that there are at a time: so many rows a minute at most, for each node. A service where the
+/// passwords of so many accounts are mistyped within a minute has some five thousand logins in it.
+const MOST: usize = 200;
+
+/// What an address is replaced by when there are several.
+const SEVERAL: &str = "several addresses";
+
+/// The failures of the last minute.
+#[derive(Default)]
+pub(super) struct Sums(HashMap<(Kind, Option<Id>), Sum>);
+
+struct Sum {
+    row: Entry,
+    /// How many of them are in the database.
+    written: i64,
+}
+
+impl Sums {
+    /// Adds a failure; false when there is no room for it.
+    pub fn add(&mut self, event: &Event, now: Timestamp) -> bool {
+        let key = (event.kind, event.user);
+        let is_full = self.0.len() >= MOST;
+        match self.0.get_mut(&key) {
+            // What is not written is not given up for a new minute.
+            Some(Sum { row, written }) if now.since(row.at) < WINDOW || row.times != *written => {
+                row.times = row.times.saturating_add(1);
+                if row.address.is_some() && row.address != event.address {
+                    row.address = None;
+                    row.detail = Some(SEVERAL.to_owned());
+                }
+            }
+            None if is_full => return false,
+            _ => {
+                self.0.insert(key, Sum { row: Entry::of(event, now), written: 0 });
+            }
+        }
+        true
+    }
+
+    /// The rows that are not in the database as they are here.
+    pub fn due(&self) -> Vec<Entry> {
+        let due = self.0.values().filter(|sum| sum.row.times != sum.written);
+        due.map(|sum| sum.row.clone()).collect()
+    }
+
+    /// Notes that these have been written, and lets go what is written and a minute old.
+    pub fn written(&mut self, rows: &[Entry], now: Timestamp) {
+        for sum in self.0.values_mut() {
+            if let Some(row) = rows.iter().find(|row| row.id == sum.row.id) {
+                sum.written = row.times;
+            }
+        }
+        self.0
+            .retain(|_, Sum { row, written }| row.times != *written || now.since(row.at) < WINDOW);
+    }
+
+    /// Lets the failures of an account go.
+    pub fn forget(&mut self, user: Id) {
+        self.0.retain(|(_, of), _| *of != Some(user));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn failure(user: u128, address: &str) -> Event {
+        let event = Event::new(Kind::LoginFailed).from_address(Some(address));
+        event.of(Uuid::from_u128(user).into())
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    fn times(rows: &[Entry]) -> Vec<i64> {
+        rows.iter().map(|row| row.times).collect()
+    }
+
+    #[test]
+    fn the_failures_of_a_minute_are_one_row_and_those_of_the_next_another() {
+        let mut sums = Sums::default();
+        sums.add(&failure(1, "192.0.2.1"), at(0));
+        sums.add(&failure(1, "192.0.2.1"), at(30));
+        let first = sums.due();
+        assert_eq!(times(&first), [2]);
+        assert_eq!(first[0].address.as_deref(), Some("192.0.2.1"));
+        sums.written(&first, at(31));
+        assert!(sums.due().is_empty());
+        sums.add(&failure(1, "192.0.2.2"), at(59));
+        let again = sums.due();
+        assert_eq!((again[0].id, times(&again)), (first[0].id, vec![3]));
+        assert_eq!((&again[0].address, again[0].detail.as_deref()), (&None, Some(SEVERAL)));
+        sums.written(&again, at(60));
+        sums.add(&failure(1, "192.0.2.1"), at(61));
+        let next = sums.due();
+        assert_ne!(next[0].id, first[0].id);
+        assert_eq!(times(&next), [1]);
+    }
+
+    #[test]
+    fn what_comes_while_others_are_written_is_written_next() {
+        let mut sums = Sums::default();
+        sums.add(&failure(1, "192.0.2.1"), at(0));
+        let due = sums.due();
+        sums.add(&failure(1, "192.0.2.1"), at(1));
+        sums.written(&due, at(100));
+        assert_eq!(times(&sums.due()), [2]);
+        // Nor is it lost when the database is away for long.
+        sums.add(&failure(1, "192.0.2.1"), at(200));
+        assert_eq!(times(&sums.due()), [3]);
+    }
+
+    #[test]
+    fn a_flood_has_a_bounded_number_of_rows() {
+        let mut sums = Sums::default();
+        let kept = (0..1000).filter(|user| sums.add(&failure(*user, "192.0.2.1"), at(0))).count();
+        assert_eq!((kept, sums.due().len()), (MOST, MOST));
+        assert!(sums.add(&failure(0, "192.0.2.1"), at(1)), "those that are there go on");
+        sums.written(&sums.due(), at(60));
+        assert!(sums.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
+        sums.forget(Uuid::from_u128(5000).into());
+        assert!(sums.due().is_empty());
+    }
+}
