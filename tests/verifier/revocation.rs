@@ -2,31 +2,30 @@
 
 use std::time::Duration;
 
-use doorward::clock::Clock;
 use doorward::verifier::{VerifyError, WhenStale};
 
 use super::issuer::{FEED, Issuer};
 use super::{builder, started, until, verdict, verifier};
 
 #[tokio::test]
-async fn a_token_is_revoked_by_each_of_its_names_within_a_tenth_of_a_second() {
+async fn a_token_is_revoked_by_each_of_its_names() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
-    let clock = Clock::system();
-    for name in ["jti", "sid", "kid"] {
-        let claims = issuer.claims();
+    for name in ["jti", "sid", "client_id", "kid"] {
+        let mut claims = issuer.claims();
+        if name == "client_id" {
+            claims.client_id = "another".into();
+        }
         let (seen, unseen) = (issuer.sign(&claims), issuer.sign(&claims));
         assert_eq!(verdict(&verifier, &seen), Ok(()));
         let id = match name {
             "jti" => claims.jti.to_string(),
             "sid" => claims.sid.unwrap().to_string(),
+            "client_id" => claims.client_id.clone(),
             _ => issuer.key().kid().to_owned(),
         };
-        let began = clock.monotonic();
         issuer.revoke(&id);
         until(|| verdict(&verifier, &seen) == Err(VerifyError::Revoked)).await;
-        let took = clock.monotonic() - began;
-        assert!(took < Duration::from_millis(100), "{name}: {took:?}");
         assert_eq!(verdict(&verifier, &unseen), Err(VerifyError::Revoked), "{name}");
         if name != "kid" {
             assert_eq!(verdict(&verifier, &issuer.token()), Ok(()), "{name}");
@@ -42,7 +41,6 @@ async fn the_name_of_somebody_else_revokes_nothing() {
     let token = issuer.sign(&claims);
     for id in [
         claims.sub.to_string(),
-        claims.client_id.clone(),
         claims.sid.unwrap().to_string().to_uppercase(),
         claims.sid.unwrap().simple().to_string(),
         String::new(),
