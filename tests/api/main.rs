@@ -20,6 +20,7 @@ mod limits;
 mod login;
 mod logout;
 mod metrics;
+mod mutations;
 mod oauth;
 mod operate;
 mod readme;
