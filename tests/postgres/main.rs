@@ -39,6 +39,8 @@ mod operate;
 mod refresh;
 #[path = "../api/tokens.rs"]
 mod tokens;
+#[path = "../api/walks.rs"]
+mod walks;
 
 mod copy;
 mod nodes;
