@@ -9,6 +9,7 @@ mod complete;
 mod cookies;
 mod crash;
 mod data;
+mod disk;
 mod doctor;
 mod faults;
 mod feed;
