@@ -26,6 +26,7 @@ mod oauth;
 mod operate;
 mod readme;
 mod refresh;
+mod slow;
 mod start;
 mod storm;
 mod support;
