@@ -32,4 +32,5 @@ mod storm;
 mod support;
 mod tls;
 mod tokens;
+mod trace;
 mod walks;
