@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
@@ -14,10 +15,11 @@ use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
 use super::door::IsHead;
+use super::problem::{Code, Problem};
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
 use crate::database::Id;
-use crate::revocations::feed::{Entry, News, Place, Subscription};
+use crate::revocations::feed::{Entry, FOLLOWERS, News, Place, Subscription};
 use crate::tokens::spelled_in_tokens;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -25,6 +27,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a subscriber that is told to come back should wait, in milliseconds.
 const COME_BACK: &str = "retry: 500\n\n";
+
+/// When a subscriber may try again that found no place.
+const COME_BACK_LATER: Duration = Duration::from_secs(10);
 
 /// An entry as it is published.
 #[derive(Serialize)]
@@ -48,23 +53,26 @@ pub(super) async fn revocations(
     settings: web::Data<HttpSettings>,
     client: ConfidentialClient,
     request: HttpRequest,
-) -> HttpResponse {
+) -> Result<HttpResponse, Problem> {
     if wants_stream(request.headers()) {
         if request.extensions().contains::<IsHead>() {
             // A stream has no end at which the next request's answer could begin.
-            return HttpResponse::Ok().content_type(EVENT_STREAM).finish();
+            return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
+        }
+        if api.revocations.followers() >= FOLLOWERS {
+            return Err(Problem::new(Code::Overloaded).retry_after(COME_BACK_LATER));
         }
         let last =
             request.headers().get(LAST_EVENT_ID).and_then(|id| Place::parse(id.to_str().ok()?));
         let subscription = api.revocations.subscribe(last.as_ref());
-        return HttpResponse::Ok()
+        return Ok(HttpResponse::Ok()
             .content_type(EVENT_STREAM)
             .insert_header((CACHE_CONTROL, "no-store"))
             // Nginx would keep events back until its buffer is full.
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(events(Subscriber { subscription, api, settings, client: client.0.id }));
+            .streaming(events(Subscriber { subscription, api, settings, client: client.0.id })));
     }
-    snapshot(&api, &request)
+    Ok(snapshot(&api, &request))
 }
 
 /// RFC 9110 12.5.1, as far as it matters: whoever names the type wants it.
