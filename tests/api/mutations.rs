@@ -270,10 +270,8 @@ impl Parts {
                     _ => with_spare_bits(part),
                 };
             }
-            Change::Signature(how) => {
-                if number > 2 {
-                    self.in_bytes(2, |bytes| *bytes = odd_signature(bytes, how.index(14)));
-                }
+            Change::Signature(how) if number > 2 => {
+                self.in_bytes(2, |bytes| *bytes = odd_signature(bytes, how.index(14)));
             }
             Change::Sign(who) => {
                 let message = self.0[..number.min(2)].join(".");

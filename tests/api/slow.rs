@@ -178,7 +178,7 @@ impl Slow {
             // It begins to read when it should be over.
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
-        let (mut buffer, mut heard) = ([0; 16 * 1024], 0);
+        let (mut buffer, mut heard) = (vec![0; 16 * 1024], 0);
         loop {
             let read = stream.read(&mut buffer);
             match tokio::time::timeout(Duration::from_millis(400), read).await {

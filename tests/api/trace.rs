@@ -74,7 +74,9 @@ impl Trace {
             let is_of_log = call.contains("doorward.db-wal>");
             if is_of_log && call.starts_with("pwrite64(") {
                 is_dirty = true;
-                syncing.values_mut().for_each(|covers| *covers = false);
+                for covers in syncing.values_mut() {
+                    *covers = false;
+                }
             } else if is_of_log && (call.starts_with("fdatasync(") || call.starts_with("fsync(")) {
                 syncing.insert(thread, true);
             } else if call.contains("write") || call.contains("send") {
