@@ -227,7 +227,7 @@ impl App {
         let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
         let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
             let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
-            Watched { api, limits, requests, counted, tls }
+            Watched { api, limits, budget: Arc::clone(&budget), requests, counted, tls }
         });
         let beside = listen_beside(config, &api.issuer, watched).await?;
         let (all, clock) = (api.clone(), clock.clone());

@@ -79,6 +79,8 @@ impl PasswordHash {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -114,5 +116,20 @@ mod tests {
             PasswordHash::from_stored("$argon2id$".to_owned())
         );
         assert!(!shown.contains("hunter2") && !shown.contains("argon2id"), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_password_or_too_long_and_composing_twice_changes_nothing(
+            text in prop_oneof![any::<String>(), "[a-z\u{300}-\u{36f}\u{ac00}-\u{acff}]{0,400}"],
+        ) {
+            let Ok(password) = Password::parse(&text) else {
+                prop_assert!(text.len().max(text.nfc().map(char::len_utf8).sum()) > 1024);
+                return Ok(());
+            };
+            prop_assert!(password.as_str().len() <= Password::MAX_BYTES);
+            let again = Password::parse(password.as_str()).unwrap();
+            prop_assert_eq!(again.as_str(), password.as_str());
+        }
     }
 }

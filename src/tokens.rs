@@ -9,6 +9,7 @@ mod json;
 mod jti;
 mod jwk;
 mod keys;
+mod low_s;
 mod spelling;
 #[cfg(test)]
 #[cfg(feature = "server")]
@@ -55,7 +56,7 @@ pub struct Claims {
     pub exp: i64,
     /// When it was made, in seconds since 1970.
     pub iat: i64,
-    /// Its own name. It identifies the token; the text does not, for a signature can be rewritten.
+    /// Its own name, by which it can be revoked.
     pub jti: TokenId,
     /// The client that it was given to.
     pub client_id: String,

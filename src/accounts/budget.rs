@@ -110,6 +110,12 @@ impl LoginBudget {
         self.take_place(email_key, origin, false)
     }
 
+    /// How many counters there are.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        lock(&self.counters).len()
+    }
+
     /// Forgets the counters whose budgets are whole again; to be called now and then.
     pub fn sweep(&self) {
         let now = self.clock.steady();

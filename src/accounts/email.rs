@@ -92,6 +92,8 @@ impl Serialize for Email {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -136,5 +138,31 @@ mod tests {
         }
         assert_eq!(Email::parse(&format!("{}@c.d", "a".repeat(65))), Err(InvalidEmail::TooLong));
         assert_eq!(Email::parse(&format!("a@{}", "b".repeat(253))), Err(InvalidEmail::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_or_one_line_with_a_stable_key(text in odd_address()) {
+            let Ok(email) = Email::parse(&text) else { return Ok(()) };
+            let shown = email.as_str();
+            prop_assert_eq!(Email::parse(shown), Ok(email.clone()));
+            prop_assert_eq!(shown, text.trim());
+            prop_assert!(shown.len() <= MAX_BYTES && !shown.contains(char::is_whitespace));
+            prop_assert_eq!(shown.matches('@').count(), 1);
+            let key = email.key();
+            prop_assert_eq!(Email::key_of(&key), key.clone());
+            prop_assert_eq!(Email::key_of(&text), key.clone());
+            prop_assert_eq!(Email::key_of(&shown.to_ascii_uppercase()), key.clone());
+            prop_assert_eq!(Email::parse(&key).map(|it| it.key()), Ok(key));
+        }
+    }
+
+    fn odd_address() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            "[ \t]?[A-Za-z0-9.+_-]{1,66}@[A-Za-z0-9.-]{1,20}[.][a-z]{2,3}[ \n]?",
+            "[a-zA-Z\u{80}-\u{2fff}]{1,9}@[a-z\u{80}-\u{2fff}.-]{1,9}",
+            "[ -~]{0,9}@[ -~]{0,9}",
+        ]
     }
 }

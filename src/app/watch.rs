@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 
+use crate::accounts::budget::LoginBudget;
 use crate::clock::Timestamp;
 use crate::database::StoreError;
 use crate::http::tls::Tls;
@@ -65,6 +66,7 @@ impl Counted {
 pub(super) struct Watched {
     pub api: Api,
     pub limits: Limits,
+    pub budget: Arc<LoginBudget>,
     pub requests: Requests,
     pub counted: Arc<Counted>,
     pub tls: Option<Tls>,
@@ -90,11 +92,13 @@ impl Watched {
         out.requests("http", &self.requests);
         out.counts("logins", "Logins", ("outcome", &mut accounts.logins().counts()));
         out.counts("refreshes", "Refreshes", ("outcome", &mut sessions.refreshes().counts()));
+        let help = "Access tokens whose signatures need not be checked again";
+        out.gauge("verified_tokens", help, whole(sessions.remembered_tokens()));
         self.hashing(out);
         self.store(out);
         self.revocations(out);
         self.rows(out);
-        self.refusals(out);
+        self.limits(out);
         if let Some(tls) = &self.tls {
             let help = "When the certificate in use expires, since 1970";
             out.seconds("tls_certificate_expiry_timestamp", help, since_1970(tls.not_after()));
@@ -151,7 +155,17 @@ impl Watched {
         out.labelled_seconds("signing_key_created_timestamp", help, ("state", &mut keys));
     }
 
-    fn refusals(&self, out: &mut Writer<'_>) {
+    fn limits(&self, out: &mut Writer<'_>) {
+        let in_use = [
+            ("register", self.limits.register.in_use()),
+            ("password", self.limits.password.in_use()),
+            ("refresh", self.api.refresh_limit.in_use()),
+            ("client", self.api.client_failures.in_use()),
+            ("failed_logins", self.budget.in_use()),
+        ];
+        let mut in_use = in_use.into_iter().map(|(limit, count)| (limit, whole(count)));
+        let help = "Clients that a limiter remembers";
+        out.gauges("limiter_entries", help, ("limit", &mut in_use));
         let refusals = [
             ("register", self.limits.register.refusals()),
             ("password", self.limits.password.refusals()),

@@ -227,6 +227,7 @@ fn parse_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -301,6 +302,72 @@ mod tests {
         assert_eq!(key(&"k".repeat(16)), Some(Some("k".repeat(16))));
         for odd in [&"k".repeat(15), &"k".repeat(256), "with a space in it!"] {
             assert_eq!(key(odd), None, "{odd}");
+        }
+    }
+
+    /// Where the claims of a header come from is the question: an entry counts only when everybody
+    /// on its right is trusted.
+    fn is_vouched_for(address: IpAddr, peer: IpAddr, fields: &[String], trusted: &[IpNet]) -> bool {
+        let trusts = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
+        if address == peer.to_canonical() {
+            return true;
+        }
+        let joined = fields.join(",");
+        let entries: Vec<_> =
+            joined.split(',').map(|entry| parse_entry(entry.as_bytes())).collect();
+        trusts(peer.to_canonical())
+            && entries.iter().enumerate().any(|(n, entry)| {
+                let on_its_right = &entries[n + 1..];
+                *entry == Some(address) && on_its_right.iter().all(|it| it.is_some_and(trusts))
+            })
+    }
+
+    fn entry() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => (0..4_u8).prop_map(|n| format!("10.0.0.{n}")),
+            4 => (0..4_u8).prop_map(|n| format!(" 198.51.100.{n} ")),
+            1 => Just("::ffff:10.0.0.1".to_owned()),
+            1 => Just("[2001:db8::1]:443".to_owned()),
+            1 => Just("fd00::7".to_owned()),
+            1 => any::<IpAddr>().prop_map(|ip| ip.to_string()),
+            2 => "[ -~&&[^,]]{0,12}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_is_believed_that_no_trusted_proxy_has_vouched_for(
+            peer in prop_oneof![
+                Just(IpAddr::from([10, 0, 0, 9])),
+                Just(IpAddr::from([192, 0, 2, 9])),
+                any::<IpAddr>(),
+            ],
+            fields in prop::collection::vec(
+                prop::collection::vec(entry(), 0..5).prop_map(|entries| entries.join(",")),
+                0..4,
+            ),
+        ) {
+            let trusted: Vec<IpNet> =
+                ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).into();
+            let mut headers = HeaderMap::new();
+            for field in &fields {
+                headers.append(FORWARDED_FOR, HeaderValue::from_str(field).unwrap());
+            }
+            let address = walk(peer, &headers, &trusted);
+            prop_assert!(is_vouched_for(address, peer, &fields, &trusted), "{}", address);
+        }
+
+        #[test]
+        fn whatever_bytes_come_are_read_or_refused(bytes in any::<Vec<u8>>()) {
+            if let Some(text) = clean(&bytes) {
+                prop_assert!(!text.is_empty() && text.chars().count() <= USER_AGENT_CHARS);
+                prop_assert!(!text.contains(char::is_control));
+                prop_assert_eq!(clean(text.as_bytes()).map(|it| it.len()), Some(text.len()));
+            }
+            let _ = parse_entry(&bytes);
+            if let Ok(token) = BearerToken::parse(&String::from_utf8_lossy(&bytes)) {
+                prop_assert!(token.as_str().is_ascii());
+            }
         }
     }
 }

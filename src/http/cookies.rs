@@ -324,6 +324,8 @@ fn is_of_refresh_token(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -380,5 +382,42 @@ mod tests {
             assert!(!is_of_refresh_token(&format!("{REFRESH}{rest}")), "{rest}");
         }
         assert!(!is_of_refresh_token(&format!("doorward-refresh-{session}-0")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_was_written_is_read_and_no_other(
+            session: u128,
+            generation: u32,
+            odd in "[0-9a-fA-F{}-]{0,50}",
+        ) {
+            let id = Uuid::from_u128(session).simple().to_string();
+            let own = format!("{REFRESH}{id}-{generation}");
+            prop_assert!(is_of_refresh_token(&own));
+            let name = format!("{REFRESH}{odd}");
+            if is_of_refresh_token(&name) {
+                let (id, generation) = odd.split_once('-').unwrap();
+                prop_assert_eq!(Uuid::parse_str(id).unwrap().simple().to_string(), id.to_lowercase());
+                prop_assert_eq!(generation.parse::<u32>().unwrap().to_string(), generation);
+            }
+        }
+
+        #[test]
+        fn what_a_browser_sends_is_read_back_in_whatever_company(
+            value in "[A-Za-z0-9_.-]{1,40}",
+            before in prop::collection::vec(any::<Vec<u8>>(), 0..4),
+            after in any::<Vec<u8>>(),
+        ) {
+            let own = format!("{ACCESS}={value}").into_bytes();
+            let others = before.into_iter().map(|it| it.into_iter().filter(|b| *b != b';').collect());
+            let all: Vec<Vec<u8>> = others.chain([own, after]).collect();
+            let field = all.join(&b"; "[..]);
+            let found: Vec<_> = pairs(&field).collect();
+            prop_assert!(found.contains(&(ACCESS, value.as_str())));
+            for (name, value) in found {
+                prop_assert!(name.is_ascii() && value.is_ascii());
+                prop_assert!(!name.contains(['=', ';']) && !value.contains(';'));
+            }
+        }
     }
 }

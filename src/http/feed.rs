@@ -15,10 +15,11 @@ use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
 use super::door::IsHead;
+use super::problem::{Code, Problem};
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
 use crate::database::Id;
-use crate::revocations::feed::{Edition, Entry, News, Place, Subscription};
+use crate::revocations::feed::{Edition, Entry, FOLLOWERS, News, Place, Subscription};
 use crate::tokens::spelled_in_tokens;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -30,6 +31,9 @@ const COME_BACK: &str = "retry: 500\n\n";
 /// Bytes of the stream that are handed on at once: a connection keeps a buffer as large as the
 /// largest that it had to write.
 const PART: usize = 4096;
+
+/// When a subscriber may try again that found no place.
+const COME_BACK_LATER: Duration = Duration::from_secs(10);
 
 /// An entry as it is published.
 #[derive(Serialize)]
@@ -53,23 +57,26 @@ pub(super) async fn revocations(
     settings: web::Data<HttpSettings>,
     client: ConfidentialClient,
     request: HttpRequest,
-) -> HttpResponse {
+) -> Result<HttpResponse, Problem> {
     if wants_stream(request.headers()) {
         if request.extensions().contains::<IsHead>() {
             // A stream has no end at which the next request's answer could begin.
-            return HttpResponse::Ok().content_type(EVENT_STREAM).finish();
+            return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
+        }
+        if api.revocations.followers() >= FOLLOWERS {
+            return Err(Problem::new(Code::Overloaded).retry_after(COME_BACK_LATER));
         }
         let last =
             request.headers().get(LAST_EVENT_ID).and_then(|id| Place::parse(id.to_str().ok()?));
         let subscription = api.revocations.subscribe(last.as_ref());
-        return HttpResponse::Ok()
+        return Ok(HttpResponse::Ok()
             .content_type(EVENT_STREAM)
             .insert_header((CACHE_CONTROL, "no-store"))
             // Nginx would keep events back until its buffer is full.
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(events(Subscriber { subscription, api, settings, client: client.0.id }));
+            .streaming(events(Subscriber { subscription, api, settings, client: client.0.id })));
     }
-    snapshot(&api, &request)
+    Ok(snapshot(&api, &request))
 }
 
 /// RFC 9110 12.5.1, as far as it matters: whoever names the type wants it.

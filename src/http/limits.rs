@@ -91,6 +91,12 @@ impl AddressLimiter {
         &self.refusals
     }
 
+    /// How many of its buckets are in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.config.limiter().len()
+    }
+
     /// Gives back the memory of the clients that have their whole burst again; to be called now and
     /// then.
     pub fn sweep(&self) {
@@ -143,6 +149,12 @@ impl SessionLimiter {
         &self.refusals
     }
 
+    /// How many of its buckets are in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.limiter.len()
+    }
+
     /// Gives back the memory of the sessions that have their whole burst again; to be called now
     /// and then.
     pub fn sweep(&self) {
@@ -175,6 +187,12 @@ impl FailureLimiter {
     #[must_use]
     pub const fn refusals(&self) -> &Refusals {
         self.0.refusals()
+    }
+
+    /// How many of its buckets are in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.0.in_use()
     }
 
     /// Gives back the memory of the networks that have their whole burst again; to be called now
@@ -255,9 +273,9 @@ mod tests {
         for n in 0..10_000 {
             let _ = limiter.check(Uuid::from_u128(n));
         }
-        assert!(limiter.limiter.len() <= 64);
+        assert!(limiter.in_use() <= 64);
         std::thread::sleep(Duration::from_millis(20));
         limiter.sweep();
-        assert!(limiter.limiter.is_empty());
+        assert_eq!(limiter.in_use(), 0);
     }
 }

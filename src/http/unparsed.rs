@@ -7,13 +7,21 @@ use uuid::Uuid;
 use super::door::SAME_FOR_ALL;
 use super::problem::{Code, Form, MEDIA_TYPE, Problem};
 
+/// More than a bare refusal has: a status line and three short fields.
+const LONGEST: usize = 1024;
+
 /// The whole answer to put in the place of `written`, when that is a bare refusal.
 ///
 /// The app's own refusals have a body, so none of them is taken for one.
 pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
     const BEGIN: &[u8] = b"HTTP/1.1 ";
-    // The answers to the requests before it, when they came in one piece, stand in front.
-    let begin = written.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
+    if !written.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    // The answers to the requests before it, when they came in one piece, stand in front. They may
+    // be megabytes, which a slow reader has written again and again.
+    let tail = written.len().saturating_sub(LONGEST);
+    let begin = tail + written[tail..].windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
     let (before, last) = written.split_at(begin);
     let status = last.get(BEGIN.len()..BEGIN.len() + 3)?;
     let status = StatusCode::from_bytes(status).ok().filter(StatusCode::is_client_error)?;
@@ -59,6 +67,8 @@ mod tests {
         assert!(body.contains(r#""code":"headers_too_large""#));
         let two = [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", &bare[..]].concat();
         assert!(in_full(&two).unwrap().starts_with(b"HTTP/1.1 200 OK"));
+        let many = [&vec![b'x'; 1 << 20][..], &bare[..]].concat();
+        assert!(in_full(&many).unwrap().len() > many.len());
         for other in [
             &b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"[..],
             b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",

@@ -25,6 +25,10 @@ use crate::database::Id;
 /// back, and than a connection is kept that takes nothing.
 const LOG: usize = 10_000;
 
+/// Subscribers of one node at most. Each holds a connection, of which a node has ten thousand for a
+/// worker, and wakes for every piece of news; further ones follow another node.
+pub const FOLLOWERS: usize = 5_000;
+
 /// A copy of the whole list serves until it is so many entries old.
 const COPY_AGE: u64 = 5_000;
 

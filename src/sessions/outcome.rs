@@ -90,6 +90,12 @@ impl RefreshOutcome {
 }
 
 impl Sessions {
+    /// How many access tokens are remembered whose signatures were found right.
+    #[must_use]
+    pub fn remembered_tokens(&self) -> usize {
+        self.verified.len()
+    }
+
     /// What became of refreshes since the start.
     #[must_use]
     pub const fn refreshes(&self) -> &Tally<RefreshOutcome> {

@@ -19,7 +19,16 @@ pub(super) struct Verified(Arc<Cache<[u8; 32], Signed>>);
 
 impl Verified {
     pub fn new() -> Self {
-        Self(Arc::new(Cache::new(TOKENS)))
+        Self::of_size(TOKENS)
+    }
+
+    fn of_size(tokens: usize) -> Self {
+        Self(Arc::new(Cache::new(tokens)))
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// What the token says, if its signature is right and its key is still one that `key` finds,
@@ -44,5 +53,53 @@ impl Verified {
         check(&signed)?;
         self.0.insert(hash, signed.clone());
         Ok(signed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::tokens::{Algorithm, Claims, SigningKey, TokenId};
+
+    #[test]
+    fn more_tokens_than_there_are_places_push_out_others_and_are_read_all_the_same() {
+        const PLACES: usize = 16;
+        let alg = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let der = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
+        let signer = SigningKey::from_pkcs8(Algorithm::Es256, der.as_ref()).unwrap();
+        let key = Arc::new(VerifyingKey::from(signer.jwk()));
+        let verified = Verified::of_size(PLACES);
+        let tokens: Vec<String> = (0..200)
+            .map(|n| {
+                let claims = Claims {
+                    iss: "issuer".into(),
+                    sub: Uuid::nil(),
+                    aud: "audience".into(),
+                    exp: 1,
+                    iat: 0,
+                    jti: TokenId::from_bits(n),
+                    client_id: "client".into(),
+                    sid: None,
+                    scope: None,
+                    roles: Vec::new(),
+                };
+                signer.sign(&claims).unwrap()
+            })
+            .collect();
+        for token in tokens.iter().chain(&tokens) {
+            verified.read(token, |_| Some(Arc::clone(&key)), |_| Ok(())).unwrap();
+            assert!(verified.len() <= PLACES, "{}", verified.len());
+        }
+        let before = verified.len();
+        assert!(before > 0);
+        // A forgery takes no place.
+        let forged = format!("{}AAAA", &tokens[0][..tokens[0].len() - 4]);
+        let refused = verified.read(&forged, |_| Some(Arc::clone(&key)), |_| Ok(()));
+        assert_eq!(refused.unwrap_err(), TokenError::Signature);
+        assert_eq!(verified.len(), before);
     }
 }

@@ -11,8 +11,8 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::jwk::EllipticCurve;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 
-use super::Claims;
 use super::jwk::{Algorithm, Jwk, KeyError, PublicKey};
+use super::{Claims, low_s};
 
 /// A key that signs access tokens. It is wiped when dropped.
 pub struct SigningKey {
@@ -73,7 +73,12 @@ impl SigningKey {
     pub(super) fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let signer = (DEFAULT_PROVIDER.signer_factory)(&self.alg().for_crypto(), &self.key)
             .map_err(|error| SignError(error.to_string()))?;
-        signer.try_sign(message).map_err(|error| SignError(error.to_string()))
+        let mut signature =
+            signer.try_sign(message).map_err(|error| SignError(error.to_string()))?;
+        if self.alg() == Algorithm::Es256 {
+            low_s::lower(&mut signature);
+        }
+        Ok(signature)
     }
 }
 
@@ -104,8 +109,11 @@ impl VerifyingKey {
         self.alg
     }
 
-    /// Whether the signature is this key's over the message.
+    /// Whether the signature is this key's over the message, in its one spelling.
     pub(super) fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
+        if self.alg == Algorithm::Es256 && !low_s::is_low(signature) {
+            return false;
+        }
         (DEFAULT_PROVIDER.verifier_factory)(&self.alg.for_crypto(), &self.key)
             .is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok())
     }

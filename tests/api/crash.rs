@@ -10,18 +10,32 @@ use diesel::prelude::*;
 use doorward::clock::Clock;
 use doorward::database::schema::{sessions, users};
 use doorward::database::{AnyConnection, Id};
+use doorward::secret::random_bytes;
 use futures_util::future::join_all;
 use rustix::process::Signal;
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::Tokens;
 use crate::support::binary::{Doorward, data_of, database_of, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::postgres::number_of;
+use crate::support::{Tokens, until};
 
-const KILLS: usize = 12;
+/// Kills of one round of tests, unless `DOORWARD_TEST_KILLS` says otherwise.
+const KILLS: u64 = 20;
+
+/// The longest that a kill is put off after the last acknowledgement that it waits for.
+const LATER: Duration = Duration::from_millis(60);
+
+/// By when a service must be ready again, on a machine that is busy with other tests. A quiet one
+/// takes a tenth of it.
+const READY: Duration = Duration::from_secs(5);
 
 /// Sessions that refresh without a pause.
-const REFRESHING: usize = 6;
+const REFRESHING: usize = 3;
+
+/// Proves nothing to anybody.
+const KEY: &str = "a-key-of-its-own-01";
 
 const OWNER: &str = "owner@example.com";
 
@@ -36,11 +50,17 @@ async fn what_was_acknowledged_survives_kill_9() {
     for _ in 0..REFRESHING {
         chains.push(Chain::of(log_in(&service, OWNER).await.unwrap()));
     }
+    let mut changing = Changing::sign_up(&service).await;
     let mut seen = Seen::default();
-    for round in 0..KILLS {
-        let acknowledged = load_until_killed(&service, &mut chains, round).await;
+    let kills = number_of("DOORWARD_TEST_KILLS").unwrap_or(KILLS);
+    let mut slowest = Duration::ZERO;
+    for round in 0..kills {
+        let acknowledged = load_until_killed(&service, &mut chains, &mut changing, round).await;
         drop(service);
+        let killed = clock.monotonic();
         service = Doorward::start(&mut strict(home.path()));
+        service.get("/readyz").send().await.assert_status(200);
+        slowest = slowest.max(clock.monotonic() - killed);
         seen.add(acknowledged.clone());
 
         let rows = Rows::read(home.path());
@@ -54,6 +74,7 @@ async fn what_was_acknowledged_survives_kill_9() {
         for chain in &mut chains {
             chain.verify(&service, &rows).await;
         }
+        changing.verify(&service).await;
         if let Some(email) = acknowledged.registered.last() {
             log_in(&service, email).await.unwrap();
         }
@@ -73,14 +94,17 @@ async fn what_was_acknowledged_survives_kill_9() {
     service.get("/readyz").send().await.assert_status(200);
     let Seen { registered, logged_in, left, refreshes } = seen;
     println!(
-        "{KILLS} kills in {:.1?}: {} accounts, {} sessions, {} logouts and {refreshes} refreshes \
-         are all there",
+        "{kills} kills in {:.1?}: {} accounts, {} sessions, {} logouts, {} changes of password and \
+         {refreshes} refreshes are all there; ready again within {slowest:.1?}",
         clock.monotonic() - begun,
         registered.len(),
         logged_in.len(),
         left.len(),
+        changing.acknowledged,
     );
-    assert!(registered.len() > KILLS && left.len() > KILLS && refreshes > KILLS);
+    assert!(slowest < READY, "{slowest:?}");
+    let kills = usize::try_from(kills).unwrap();
+    assert!(registered.len() + left.len() >= kills && refreshes > kills);
 }
 
 #[tokio::test]
@@ -103,6 +127,8 @@ fn strict(home: &Path) -> Command {
     let mut command = unlimited(home);
     command.env("DOORWARD_SESSIONS__RETRY_WINDOW", "0s");
     command.env("DOORWARD_SESSIONS__MAX_PER_USER", "10000");
+    // Estimating a password takes longer than hashing it where nothing was optimised.
+    command.env("DOORWARD_PASSWORDS__MIN_SCORE", "0");
     command
 }
 
@@ -125,24 +151,33 @@ impl Seen {
 }
 
 /// Clients that do not pause, until the process is killed in the middle of it.
-async fn load_until_killed(service: &Doorward, chains: &mut [Chain], round: usize) -> Seen {
+async fn load_until_killed(
+    service: &Doorward,
+    chains: &mut [Chain],
+    changing: &mut Changing,
+    round: u64,
+) -> Seen {
     let seen = Mutex::new(Seen::default());
-    let note = |what: &dyn Fn(&mut Seen)| {
-        let mut seen = seen.lock().unwrap();
-        what(&mut seen);
-        // In each round at another moment: while others of these requests are under way.
-        if seen.registered.len() + seen.left.len() == 4 + round % 5 {
-            service.signal(Signal::KILL);
-        }
+    let note = |what: &dyn Fn(&mut Seen)| what(&mut seen.lock().unwrap());
+    // In each round at another moment: while others of these requests are under way.
+    let killing = async {
+        until(async || {
+            let seen = seen.lock().unwrap();
+            seen.registered.len() + seen.left.len() >= usize::try_from(1 + round % 3).unwrap()
+        })
+        .await;
+        let share = u32::from_ne_bytes(random_bytes());
+        tokio::time::sleep(LATER.mul_f64(f64::from(share) / f64::from(u32::MAX))).await;
+        service.signal(Signal::KILL);
     };
     let refreshing = join_all(chains.iter_mut().map(async |chain| {
         while chain.refresh(service).await {
             note(&|seen| seen.refreshes += 1);
         }
     }));
-    let registering = join_all((0..2).map(async |client| {
+    let registering = async {
         for count in 0.. {
-            let email = format!("r{round}c{client}n{count}@example.com");
+            let email = format!("r{round}n{count}@example.com");
             let Ok(answer) = service.register(&email, PASSWORD).await else { break };
             if answer.status == 503 {
                 continue;
@@ -150,20 +185,17 @@ async fn load_until_killed(service: &Doorward, chains: &mut [Chain], round: usiz
             answer.assert_status(201);
             note(&|seen| seen.registered.push(email.clone()));
         }
-    }));
+    };
     let leaving = async {
         while let Ok(tokens) = log_in(service, OWNER).await {
             let Ok(answer) = service.log_out(&tokens.access).await else { break };
             answer.assert_status(204);
             note(&|seen| seen.left.push(tokens.clone()));
-        }
-    };
-    let staying = async {
-        while let Ok(tokens) = log_in(service, OWNER).await {
+            let Ok(tokens) = log_in(service, OWNER).await else { break };
             note(&|seen| seen.logged_in.push(tokens.clone()));
         }
     };
-    tokio::join!(refreshing, registering, leaving, staying);
+    tokio::join!(killing, refreshing, registering, leaving, changing.change(service));
     seen.into_inner().unwrap()
 }
 
@@ -203,10 +235,66 @@ impl Chain {
     }
 }
 
+/// An account whose password is changed, and another session of it that each change ends. Both come
+/// about, or neither.
+struct Changing {
+    present: String,
+    own: Tokens,
+    other: Tokens,
+    /// What the password is being changed to.
+    next: String,
+    acknowledged: usize,
+    is_acknowledged: bool,
+}
+
+impl Changing {
+    const EMAIL: &str = "changing@example.com";
+
+    async fn sign_up(service: &Doorward) -> Self {
+        service.register(Self::EMAIL, PASSWORD).await.unwrap().assert_status(201);
+        let log_in = async || log_in(service, Self::EMAIL).await.unwrap();
+        let (present, next) = (PASSWORD.to_owned(), String::new());
+        let (own, other) = (log_in().await, log_in().await);
+        Self { present, own, other, next, acknowledged: 0, is_acknowledged: false }
+    }
+
+    async fn change(&mut self, service: &Doorward) {
+        self.next = format!("{PASSWORD} {}", Uuid::new_v4());
+        let body = json!({ "current_password": self.present, "new_password": self.next });
+        let call = service.call("POST", "/me/password").bearer(&self.own.access).json(&body);
+        if let Ok(answer) = call.try_send().await {
+            answer.assert_status(200);
+            self.is_acknowledged = true;
+        }
+    }
+
+    /// After a kill.
+    async fn verify(&mut self, service: &Doorward) {
+        let (access, refresh) = (&self.other.access, &self.other.refresh);
+        let (me, refreshed) = tokio::join!(service.me(access), service.refresh(refresh, KEY));
+        let (me, refreshed) = (me.unwrap(), refreshed.unwrap());
+        if std::mem::take(&mut self.is_acknowledged) || me.status == 401 {
+            me.assert_problem(401, "token_revoked");
+            refreshed.assert_ended("password_changed");
+            self.present.clone_from(&self.next);
+            self.acknowledged += 1;
+        } else {
+            me.assert_status(200);
+            refreshed.assert_status(200);
+        }
+        self.own = log_in_with(service, Self::EMAIL, &self.present).await.unwrap();
+        self.other = log_in_with(service, Self::EMAIL, &self.present).await.unwrap();
+    }
+}
+
 /// A login; whoever is told to come again later does.
 async fn log_in(service: &Doorward, email: &str) -> reqwest::Result<Tokens> {
+    log_in_with(service, email, PASSWORD).await
+}
+
+async fn log_in_with(service: &Doorward, email: &str, password: &str) -> reqwest::Result<Tokens> {
     loop {
-        let answer = service.log_in(email, PASSWORD).await?;
+        let answer = service.log_in(email, password).await?;
         if answer.status != 503 {
             return Ok(answer.tokens());
         }

@@ -172,6 +172,22 @@ thread_local! {
 }
 
 #[tokio::test]
+async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_rest_is_written() {
+    /// Those that may wait, as the README says of the metric.
+    const QUEUE: usize = 4096;
+    let app = TestApp::start().await;
+    let hold = Hold::on(app.db()).await;
+    let waiting: Vec<_> = (0..QUEUE).map(|_| queued(app.db().write(|_| Ok(())))).collect();
+    assert_eq!(app.db().load().writer.map(|(waiting, _)| waiting), Some(QUEUE));
+    assert_eq!(app.db().write(|_| Ok(())).await, Err(StoreError::Unavailable));
+    assert_transient(app.register("new@example.com", PASSWORD).await);
+    app.get("/healthz").send().await.assert_status(200);
+    hold.release().await;
+    assert!(join_all(waiting).await.iter().all(Result::is_ok));
+    app.register("new@example.com", PASSWORD).await.assert_status(201);
+}
+
+#[tokio::test]
 async fn a_unit_that_panics_or_fails_takes_nobody_along() {
     let app = TestApp::start().await;
     let hold = Hold::on(app.db()).await;

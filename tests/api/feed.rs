@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorward::clock::Clock;
 use doorward::database::Id;
-use doorward::revocations::feed::{Entry, News};
+use doorward::revocations::feed::{Entry, FOLLOWERS, News};
 use doorward::verifier::{Verifier, VerifyError};
 use reqwest::Response;
 use serde_json::Value;
@@ -137,6 +137,22 @@ async fn a_stream_ends_with_its_client() {
     let rest = tokio::time::timeout(Duration::from_secs(20), stream.response.bytes()).await;
     let rest = rest.expect("the stream ends").unwrap();
     assert!(rest.ends_with(b"retry: 500\n\n"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_subscriber_for_whom_there_is_no_place_is_told_to_come_back() {
+    let app = TestApp::start().await;
+    let service = app.service(&[]).await;
+    let mut others: Vec<_> = (0..FOLLOWERS).map(|_| app.api.revocations.subscribe(None)).collect();
+    assert_eq!(app.api.revocations.followers(), FOLLOWERS);
+    let follow = || app.get("/revocations").client(&service).header("accept", "text/event-stream");
+    let refused = follow().send().await.assert_problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("10"));
+    app.get("/revocations").client(&service).send().await.assert_status(200);
+    others.pop();
+    let request = app.http.get(app.url("/revocations")).header("accept", "text/event-stream");
+    let feed = request.basic_auth(&service.id, Some(&service.secret)).send().await.unwrap();
+    assert_eq!(feed.status(), 200);
 }
 
 #[tokio::test]

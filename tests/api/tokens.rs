@@ -647,7 +647,13 @@ impl PrivateKey {
     fn sign(&self, message: &str) -> Vec<u8> {
         let (random, message) = (SystemRandom::new(), message.as_bytes());
         match self {
-            Self::Ec(key) => key.sign(&random, message).unwrap().as_ref().to_vec(),
+            // Of the two spellings of a signature only the one with the smaller s is taken.
+            Self::Ec(key) => loop {
+                let signature = key.sign(&random, message).unwrap().as_ref().to_vec();
+                if signature[32] < 0x7f {
+                    break signature;
+                }
+            },
             Self::Ed(key) => key.sign(message).as_ref().to_vec(),
             Self::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];

@@ -43,6 +43,8 @@ mod refresh;
 mod secrecy;
 #[path = "../api/tokens.rs"]
 mod tokens;
+#[path = "../api/walks.rs"]
+mod walks;
 
 mod copy;
 mod nodes;

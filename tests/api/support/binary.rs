@@ -173,6 +173,11 @@ impl Doorward {
         self.call("POST", "/refresh").header("idempotency-key", key).json(&body).try_send().await
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -1,0 +1,90 @@
+//! One spelling for a signature of ES256.
+//!
+//! Where (r, s) is a good ECDSA signature, (r, n − s) is one, too, and whoever has the first can
+//! write the second without the key. It would be another text for the same token: one more place in
+//! a cache, and a way past whoever knows tokens by their texts. So Doorward writes the smaller of
+//! the two, which every verifier takes, and believes no other.
+
+/// Bytes of each of the two numbers (RFC 7518 3.4).
+const NUMBER: usize = 32;
+
+/// The order of P-256 (NIST SP 800-186 3.2.1.3), big-endian.
+const ORDER: [u8; NUMBER] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// Whether a signature is the smaller of its two spellings; what is no signature by its length is
+/// not.
+pub fn is_low(signature: &[u8]) -> bool {
+    matches!(signature.as_chunks(), ([_, s], []) if *s <= negated(s))
+}
+
+/// Writes the smaller spelling over a signature.
+pub fn lower(signature: &mut [u8]) {
+    if let ([_, s], []) = signature.as_chunks_mut() {
+        *s = negated(s).min(*s);
+    }
+}
+
+/// n − s. Where s is n or more, and so no part of a good signature, it is some other number.
+fn negated(s: &[u8; NUMBER]) -> [u8; NUMBER] {
+    let (mut difference, mut borrowed) = (ORDER, false);
+    for (digit, s) in difference.iter_mut().zip(s).rev() {
+        let (rest, first) = digit.overflowing_sub(*s);
+        let (rest, second) = rest.overflowing_sub(u8::from(borrowed));
+        (*digit, borrowed) = (rest, first || second);
+    }
+    difference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(last: u8) -> [u8; NUMBER] {
+        std::array::from_fn(|i| if i == NUMBER - 1 { last } else { 0 })
+    }
+
+    fn signature(s: [u8; NUMBER]) -> Vec<u8> {
+        [[7; NUMBER], s].concat()
+    }
+
+    #[test]
+    fn of_two_spellings_one_is_low_and_the_other_becomes_it() {
+        for low in [number(1), number(255), [0x5a; NUMBER], [0x7f; NUMBER].map(|it| it - 1)] {
+            let high = negated(&low);
+            assert_eq!(negated(&high), low);
+            assert!(is_low(&signature(low)) && !is_low(&signature(high)));
+            for s in [low, high] {
+                let mut lowered = signature(s);
+                lower(&mut lowered);
+                assert_eq!(lowered, signature(low));
+            }
+        }
+    }
+
+    #[test]
+    fn half_of_the_order_is_the_border() {
+        // n is odd: (n - 1) / 2 and (n + 1) / 2 are the two spellings of one signature.
+        let mut carry = 0;
+        let half = ORDER.map(|byte| {
+            let digit = byte >> 1 | carry << 7;
+            carry = byte & 1;
+            digit
+        });
+        assert!(is_low(&signature(half)));
+        assert!(!is_low(&signature(negated(&half))));
+        assert_eq!(negated(&half)[NUMBER - 1], half[NUMBER - 1] + 1);
+    }
+
+    #[test]
+    fn what_is_no_signature_is_neither_read_nor_written() {
+        for length in [0, 1, 32, 63, 65, 96, 128] {
+            let mut bytes = vec![0; length];
+            assert!(!is_low(&bytes), "{length}");
+            lower(&mut bytes);
+            assert!(bytes.iter().all(|byte| *byte == 0));
+        }
+    }
+}

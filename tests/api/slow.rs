@@ -1,0 +1,232 @@
+//! Clients that take their time, many of them, and a service without descriptors left: the real
+//! binary. Whoever behaves is served meanwhile.
+//!
+//! `DOORWARD_TEST_SLOW` says how many are slow at once, `DOORWARD_TEST_SLOW_SECONDS` for how long
+//! they come back; the times that the test prints are those to report.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use doorward::clock::Clock;
+use futures_util::future::{join, join_all};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::binary::{Doorward, unlimited};
+use crate::support::client::{Call, PASSWORD};
+use crate::support::postgres::number_of;
+use crate::support::until;
+
+/// Slow connections at once, unless `DOORWARD_TEST_SLOW` says otherwise.
+const SLOW: u64 = 300;
+
+/// Seconds for which they come back, unless `DOORWARD_TEST_SLOW_SECONDS` says otherwise.
+const SECONDS: u64 = 1;
+
+/// A connection without an answer is cut after twice the two seconds of the request's time limit.
+/// The rest is for machines that are busy.
+const ENDS: Duration = Duration::from_secs(4 + 6);
+
+/// Large answers that a slow reader asks for in one piece.
+const ANSWERS: usize = 40;
+const ALL_ANSWERS: usize = ANSWERS * include_str!("../../openapi.yaml").len();
+
+/// Tens of milliseconds on a quiet machine; this one may be busy with other tests.
+const LOOSELY: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_slow_connections_end_in_time_and_hold_up_nobody() {
+    let count = usize::try_from(number_of("DOORWARD_TEST_SLOW").unwrap_or(SLOW)).unwrap();
+    // As many again at the server, which inherits the limit.
+    if !has_descriptors(count + 500) {
+        eprintln!("\n*** {count} connections are more than the limit on open files allows.\n");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut command = unlimited(home.path());
+    command.env("DOORWARD_LIMITS__REQUEST_TIMEOUT", "2s");
+    command.env("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "1s");
+    let service = Doorward::start(&mut command);
+    service.register("owner@example.com", PASSWORD).await.unwrap().assert_status(201);
+    let tokens = service.log_in("owner@example.com", PASSWORD).await.unwrap().tokens();
+    let address: SocketAddr = service.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let clock = Clock::system();
+    let seconds = number_of("DOORWARD_TEST_SLOW_SECONDS").unwrap_or(SECONDS);
+    let end = clock.monotonic() + Duration::from_secs(seconds);
+    let (over, ended, cut) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+
+    let slow = async {
+        join_all((0..count).map(async |n| {
+            while clock.monotonic() < end {
+                let begun = clock.monotonic();
+                let how = Slow::ALL[n % Slow::ALL.len()];
+                let heard = how.be_slow(address).await;
+                let took = clock.monotonic() - begun;
+                assert!(took < ENDS, "{how:?} lived for {took:?}");
+                let was_cut = matches!(how, Slow::Reader) && heard < ALL_ANSWERS;
+                cut.fetch_add(usize::from(was_cut), Ordering::Relaxed);
+                ended.fetch_add(1, Ordering::Relaxed);
+            }
+        }))
+        .await;
+        over.store(true, Ordering::Relaxed);
+    };
+    // On a connection that is kept, and on a new one each time.
+    let fresh = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let behaving = async |what: &str, http: &reqwest::Client| {
+        let mut times = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let asked = clock.monotonic();
+            let me = Call::to(http, &service.url, "GET", "/me").bearer(&tokens.access);
+            let answer = me.try_send().await;
+            answer
+                .unwrap_or_else(|error| panic!("request {} {what}: {error:?}", times.len()))
+                .assert_status(200);
+            times.push(clock.monotonic() - asked);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        times.sort_unstable();
+        times
+    };
+    let ((), (kept, new)) = join(
+        slow,
+        join(behaving("on one connection", &service.http), behaving("each on its own", &fresh)),
+    )
+    .await;
+    let (ended, cut) = (ended.into_inner(), cut.into_inner());
+    println!("{count} slow connections at once, {ended} in all, {seconds} s:");
+    println!("  {cut} slow readers were cut in the middle of an answer");
+    assert!(cut > 0, "nothing waits for a reader for ever");
+    for (what, times) in [("on a connection that is kept", kept), ("on new connections", new)] {
+        let (p99, worst) = (times[times.len() * 99 / 100], times[times.len() - 1]);
+        println!("  {} times /me {what}: p99 {p99:.1?}, worst {worst:.1?}", times.len());
+        assert!(p99 < LOOSELY, "{p99:?} {what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_without_descriptors_serves_who_is_connected_and_waits_for_better_times() {
+    const DESCRIPTORS: usize = 120;
+    let home = tempfile::tempdir().unwrap();
+    let settings = unlimited(home.path());
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\"")]);
+    command.arg(env!("CARGO_BIN_EXE_doorward")).env_clear().current_dir(home.path());
+    command.envs(settings.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let service = Doorward::start(&mut command);
+    service.register("owner@example.com", PASSWORD).await.unwrap().assert_status(201);
+    let mut tokens = service.log_in("owner@example.com", PASSWORD).await.unwrap().tokens();
+    let address: SocketAddr = service.url.strip_prefix("http://").unwrap().parse().unwrap();
+
+    let mut idle = Vec::new();
+    for _ in 0..DESCRIPTORS {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    until(async || open_files(&service) >= DESCRIPTORS - 1).await;
+    // The connection that is kept, for reading and for writing.
+    let before = ticks(&service);
+    for generation in 1..=20 {
+        service.me(&tokens.access).await.unwrap().assert_status(200);
+        if generation == 1 {
+            let key = "a-key-of-some-length";
+            tokens = service.refresh(&tokens.refresh, key).await.unwrap().tokens();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let busy = ticks(&service) - before;
+    // A second has 100 of them (sysconf(_SC_CLK_TCK)); one that spins has them all.
+    assert!(busy < 60, "{busy} hundredths of a second of one second and a little");
+
+    drop(idle);
+    let fresh = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let me = Call::to(&fresh, &service.url, "GET", "/me").bearer(&tokens.access);
+    let answer = tokio::time::timeout(Duration::from_secs(10), me.send()).await;
+    answer.expect("served again").assert_status(200);
+    service.get("/readyz").send().await.assert_status(200);
+}
+
+/// How a connection wastes time.
+#[derive(Clone, Copy, Debug)]
+enum Slow {
+    Silent,
+    Head,
+    Body,
+    Chunks,
+    Idle,
+    Reader,
+}
+
+impl Slow {
+    const ALL: [Self; 6] =
+        [Self::Silent, Self::Head, Self::Body, Self::Chunks, Self::Idle, Self::Reader];
+
+    /// Until the server has had enough; how many bytes came.
+    async fn be_slow(self, address: SocketAddr) -> usize {
+        const LOGIN: &str = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+        let socket = TcpSocket::new_v4().unwrap();
+        // Little of an answer fits into it.
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let (first, then) = match self {
+            Self::Silent => (String::new(), ""),
+            Self::Head => ("GET /me HTTP/1.1\r\nX-A: ".to_owned(), "a"),
+            Self::Body => (format!("{LOGIN}Content-Length: 1000\r\n\r\n"), " "),
+            Self::Chunks => (format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n"),
+            Self::Idle => ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), ""),
+            // More than fits into all the buffers between here and there.
+            Self::Reader => ("GET /openapi.yaml HTTP/1.1\r\nHost: a\r\n\r\n".repeat(ANSWERS), ""),
+        };
+        if stream.write_all(first.as_bytes()).await.is_err() {
+            return 0;
+        }
+        if matches!(self, Self::Reader) {
+            // It begins to read when it should be over.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        let (mut buffer, mut heard) = (vec![0; 16 * 1024], 0);
+        loop {
+            let read = stream.read(&mut buffer);
+            match tokio::time::timeout(Duration::from_millis(400), read).await {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(count)) => heard += count,
+                Err(_) if then.is_empty() => {}
+                Err(_) => {
+                    if stream.write_all(then.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        heard
+    }
+}
+
+/// Raises the limit on open files as far as it may be, and says whether that is enough.
+fn has_descriptors(wanted: usize) -> bool {
+    let wanted = u64::try_from(wanted).unwrap();
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return true;
+    }
+    let raised = Rlimit {
+        current: limit.maximum.map_or(Some(wanted), |most| Some(most.min(wanted))),
+        ..limit
+    };
+    limit.maximum.is_none_or(|most| most >= wanted) && setrlimit(Resource::Nofile, raised).is_ok()
+}
+
+fn open_files(service: &Doorward) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", service.id())).map_or(0, Iterator::count)
+}
+
+/// The processor time that it has taken, in clock ticks (`proc_pid_stat(5)`, fields 14 and 15).
+fn ticks(service: &Doorward) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
+    let (_, after_the_name) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = after_the_name.split(' ').collect();
+    fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum()
+}
