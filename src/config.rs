@@ -25,13 +25,14 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use std::{fmt, io};
 
+use listenfd::ListenFd;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::StrDeserializer;
 
@@ -86,6 +87,19 @@ pub struct Flags {
 /// [`ConfigError`] when a setting is unknown or invalid, or a file cannot be read.
 pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
     load_from(flags, std::env::vars_os(), Path::new(""))
+}
+
+/// The socket that whoever started this process has handed over, as systemd does (`LISTEN_FDS`),
+/// if any. To be asked once.
+///
+/// # Errors
+/// When there are several, or it is no TCP socket.
+pub fn handed_over() -> io::Result<Option<TcpListener>> {
+    let mut sockets = ListenFd::from_env();
+    if sockets.len() > 1 {
+        return Err(io::Error::other(format!("there are {}", sockets.len())));
+    }
+    sockets.take_tcp_listener(0)
 }
 
 /// The database that a flag names.

@@ -133,6 +133,8 @@ pub struct HttpSettings {
     pub hsts: bool,
     /// How cookies are set, and whose pages may use them.
     pub cookies: CookiePolicy,
+    /// Set when the server was told to stop: it is not ready for more.
+    pub leaving: Arc<AtomicBool>,
     /// Set when the server is about to stop: every answer then closes its connection.
     pub draining: Arc<AtomicBool>,
     /// Measures how long requests take.

@@ -61,6 +61,8 @@ const LIVES_IN: &str = "
     zxcvbn            -> passwords
     reqwest           -> verifier
     quick_cache       -> sessions verifier
+    listenfd          -> config
+    socket2           -> http app
     tower_layer       -> verifier
     tower_service     -> verifier
     rpassword         -> app

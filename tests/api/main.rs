@@ -24,6 +24,7 @@ mod oauth;
 mod operate;
 mod readme;
 mod refresh;
+mod restart;
 mod start;
 mod storm;
 mod support;

@@ -475,7 +475,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) -> String {
+pub fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) -> String {
     let (length, connection) = (body.len(), if keeps { "keep-alive" } else { "close" });
     format!(
         "{method} {path} HTTP/1.1\r\nhost: doorward.test\r\nauthorization: Bearer {bearer}\r\n\
@@ -485,7 +485,7 @@ fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) -> S
 }
 
 /// One whole answer; less when the connection ends before.
-async fn read_answer(stream: &mut TcpStream) -> String {
+pub async fn read_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
