@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
 mod accounts;
+mod backup;
 mod browser;
 mod clients;
 mod complete;
