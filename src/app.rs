@@ -205,6 +205,7 @@ impl App {
 
         let settings = web::Data::new(HttpSettings {
             trusted_proxies: config.trusted_proxies.clone(),
+            unheeded: Arc::default(),
             body_bytes: config.limits.body_bytes,
             body_timeout: config.limits.request_timeout,
             hsts: issuer.starts_with("https://"),

@@ -53,10 +53,21 @@ pub struct Loaded {
     pub config: Config,
     /// What set each setting that is not at its default, by its dotted name.
     origins: BTreeMap<String, String>,
+    /// The files that hold a secret, each with its setting.
+    secret_files: Vec<(String, PathBuf)>,
+}
+
+impl Loaded {
+    /// The files that hold a secret, each with the setting that it gives.
+    #[must_use]
+    pub fn secret_files(&self) -> &[(String, PathBuf)] {
+        &self.secret_files
+    }
 }
 
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
 pub struct Flags {
     /// The TOML file with the settings [default: doorward.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
@@ -125,9 +136,9 @@ fn load_from(
     }
     layers.read_variables(variables)?;
     layers.read_flags(flags)?;
-    let (config, origins) = layers.merge()?;
-    config.validate().map_err(|error| error.looked_up(&origins))?;
-    Ok(Loaded { config, origins })
+    let loaded = layers.merge()?;
+    loaded.config.validate().map_err(|error| error.looked_up(&loaded.origins))?;
+    Ok(loaded)
 }
 
 /// Checks a web origin that stands elsewhere than in a setting; `subject` is where.

@@ -21,6 +21,7 @@ mod form;
 pub mod limits;
 mod oauth;
 mod origin;
+pub mod probe;
 pub mod problem;
 pub mod redirect;
 pub mod server;
@@ -46,6 +47,7 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
+use caller::Unheeded;
 use cookies::CookiePolicy;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use problem::{Code, Problem};
@@ -125,6 +127,8 @@ pub struct Limits {
 pub struct HttpSettings {
     /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Warns of others who send one.
+    pub unheeded: Arc<Unheeded>,
     /// The most bytes that a request's body may have.
     pub body_bytes: usize,
     /// How long a request's body may take to arrive.

@@ -8,12 +8,12 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use doorward::app::doctor;
+use doorward::app::doctor::{self, Questions};
 use doorward::app::operate::key::{self, KeyCommand};
 use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
-use doorward::config::{self, Config, ConfigError, Flags, Log, LogFormat, one_line};
+use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -43,6 +43,8 @@ enum Command {
                             1 when something is wrong."
     )]
     Doctor {
+        #[command(flatten)]
+        questions: Questions,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -96,7 +98,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             })
         }
         Command::Config => print(&config::load(flags)?.to_toml()?),
-        Command::Doctor { json } => examine(&config::load(flags)?.config, *json),
+        Command::Doctor { questions, json } => examine(&config::load(flags)?, questions, *json),
         Command::Db(command) => {
             let config = config::load(flags)?.config;
             let _log = start_log(&config.log)?;
@@ -111,8 +113,11 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn examine(config: &Config, json: bool) -> Result<(), Box<dyn Error>> {
-    let found = doctor::examine(config);
+fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box<dyn Error>> {
+    if let Some(answer) = questions.client_address(&loaded.config).filter(|_| !json) {
+        print(&(one_line(&answer) + "\n"))?;
+    }
+    let found = doctor::examine(loaded, questions);
     let count = found.len();
     print(&if json {
         serde_json::to_string(&found)? + "\n"

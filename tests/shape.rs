@@ -51,6 +51,7 @@ const LIVES_IN: &str = "
     cookie            -> http app
     rustls            -> http
     tokio_rustls      -> http
+    rustls_native_certs -> http
     x509_parser       -> http
     prometheus_client -> metrics
     diesel            -> database revocations keys accounts sessions clients
@@ -68,6 +69,7 @@ const LIVES_IN: &str = "
     rpassword         -> app
     tracing_appender  -> main
     indicatif         -> main
+    clap_complete     -> main
     std::env          -> config
     rustix            -> passwords config app
     libc              -> passwords config

@@ -421,6 +421,28 @@ async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
     other.me(&tokens.access).await.unwrap().assert_problem(401, "token_revoked");
 }
 
+#[tokio::test]
+async fn a_proxy_that_nobody_named_is_warned_of_once() {
+    let home = tempfile::tempdir().unwrap();
+    let forwarded = async |service: &Doorward| {
+        for address in ["198.51.100.7", "198.51.100.8"] {
+            let call = service.get("/healthz").header("x-forwarded-for", address);
+            call.send().await.assert_status(200);
+        }
+    };
+    let service = Doorward::start(&mut doorward(home.path()));
+    forwarded(&service).await;
+    let log = service.stop().2;
+    assert_eq!(log.matches("forwarded_for_ignored").count(), 1, "{log}");
+    assert!(log.contains("peer=127.0.0.1") && log.contains("trusted_proxies"), "{log}");
+    let mut command = doorward(home.path());
+    let service = Doorward::start(command.env("DOORWARD_TRUSTED_PROXIES", "127.0.0.1"));
+    forwarded(&service).await;
+    let log = service.stop().2;
+    assert!(!log.contains("forwarded_for_ignored"), "{log}");
+    assert!(log.contains("client=198.51.100.8"), "{log}");
+}
+
 #[derive(QueryableByName, Debug, PartialEq, Eq)]
 struct Table {
     #[diesel(sql_type = diesel::sql_types::Text)]

@@ -41,6 +41,7 @@ mod refresh;
 mod tokens;
 
 mod copy;
+mod doctor;
 mod nodes;
 mod outage;
 mod races;
