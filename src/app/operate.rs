@@ -1,6 +1,7 @@
 //! What whoever runs Doorward does, while the service runs or not: `doorward client …` here,
-//! `doorward key …` in [`key`], `doorward user …` in [`user`].
+//! `doorward key …` in [`key`], `doorward user …` in [`user`], `doorward hash …` in [`hash`].
 
+pub mod hash;
 pub mod key;
 pub mod user;
 
@@ -28,14 +29,21 @@ const SHORTEST: Duration = Duration::from_secs(60);
 #[derive(Subcommand)]
 pub enum ClientCommand {
     /// Register an app (--public) or a service, whose secret is shown once
+    #[command(
+        after_help = "Examples, an app and a service:\n  doorward client add --name Shop --public \
+                      --origin https://shop.example.com\n  doorward client add --name Orders --scope \
+                      orders:read"
+    )]
     Add(AddClient),
     /// List the registered clients
+    #[command(after_help = "Example: doorward client list --json")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Remove a client; its sessions and tokens end
+    #[command(after_help = "Example: doorward client remove 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     Remove {
         /// The client's id
         id: String,

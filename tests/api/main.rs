@@ -14,6 +14,7 @@ mod doctor;
 mod faults;
 mod feed;
 mod gateway;
+mod hash;
 mod http;
 mod interop;
 mod keys;
