@@ -6,6 +6,7 @@
 mod beside;
 pub mod data;
 pub mod doctor;
+mod listen;
 pub mod operate;
 mod policies;
 mod tasks;
@@ -49,12 +50,9 @@ use crate::secret::Purpose;
 use crate::sessions::Sessions;
 
 use beside::Beside;
+use listen::Socket;
 use tasks::Tasks;
 use watch::{Counted, Watched};
-
-/// How often a port in use is tried again, and how long between.
-const BIND_ATTEMPTS: u32 = 10;
-const BIND_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection may idle between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -76,6 +74,12 @@ pub enum StartError {
         "cannot listen on {0}: {1}; stop what uses that port, or choose another address with --listen"
     )]
     Listen(SocketAddr, io::Error),
+    /// The socket that was handed over is none to listen on.
+    #[error(
+        "the socket that was handed over (LISTEN_FDS) cannot be used: {0}; hand over one TCP socket \
+         that listens (in a systemd .socket unit ListenStream= once, and Accept=no)"
+    )]
+    HandedOver(io::Error),
     /// An address beside it is taken or not this machine's.
     #[error("{0}: cannot listen on {1}: {2}; stop what uses that port, or choose another address")]
     ListenBeside(&'static str, SocketAddr, io::Error),
@@ -115,7 +119,8 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
         let stop = stop_signal()?;
-        let app = App::build(config, &Clock::system()).await?;
+        let handed_over = config::handed_over().map_err(StartError::HandedOver)?;
+        let app = App::build_on(handed_over, config, &Clock::system()).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().is_unspecified() {
             tracing::warn!(
@@ -148,11 +153,19 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub async fn build(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+        Self::build_on(None, config, clock).await
+    }
+
+    /// The same, on a socket that somebody else keeps open, if there is one.
+    async fn build_on(
+        handed_over: Option<TcpListener>,
+        config: &Config,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
         let tls = policies::tls_files(config).map(|files| Tls::load(files, clock.now()));
         let tls = tls.transpose()?;
-        let listener =
-            bind(config.listen).await.map_err(|e| StartError::Listen(config.listen, e))?;
-        let address = listener.local_addr()?;
+        let socket = Socket::open(handed_over, config).await?;
+        let address = socket.listener.local_addr()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
         let issuer = config.issuer(address);
@@ -195,10 +208,12 @@ impl App {
 
         let settings = web::Data::new(HttpSettings {
             trusted_proxies: config.trusted_proxies.clone(),
+            unheeded: Arc::default(),
             body_bytes: config.limits.body_bytes,
             body_timeout: config.limits.request_timeout,
             hsts: issuer.starts_with("https://"),
             cookies: policies::cookie_policy(config, &issuer),
+            leaving: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
             requests: config.metrics.enabled.then(Requests::default),
@@ -223,13 +238,14 @@ impl App {
             client_failures,
             issuer,
         };
-        let running = listen(listener, config, &settings, &api, &limits, &origins, tls.clone())?;
+        let others_may_listen = socket.is_handed_over || config.reuse_port;
+        let running = listen(socket, config, &settings, &api, &limits, &origins, tls.clone())?;
         let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
         let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
             let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
             Watched { api, limits, budget: Arc::clone(&budget), requests, counted, tls }
         });
-        let beside = listen_beside(config, &api.issuer, watched).await?;
+        let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
             (policies::token_life(config), policies::follow_by(config));
@@ -298,49 +314,42 @@ fn limits_by_address(
     }
 }
 
-/// Binds the port; a predecessor that has just been told to stop holds it for a moment yet.
-async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    for _ in 0..BIND_ATTEMPTS {
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tokio::time::sleep(BIND_PAUSE).await;
-            }
-            result => return result,
-        }
-    }
-    TcpListener::bind(address)
-}
-
 /// Listens wherever else the settings say.
 async fn listen_beside(
     config: &Config,
     issuer: &str,
     watched: Option<Watched>,
+    others_may: bool,
 ) -> Result<Vec<Beside>, StartError> {
     let mut beside = Vec::new();
     if let Some(from) = config.tls.redirect_from {
-        beside.push(show_the_way(from, issuer).await?);
+        beside.push(show_the_way(from, issuer, others_may).await?);
     }
     if let Some(watched) = watched {
         let routes = watch::routes(watched);
-        beside.push(Beside::listen("metrics.listen", config.metrics.listen, routes).await?);
+        let at = config.metrics.listen;
+        beside.push(Beside::listen("metrics.listen", at, others_may, routes).await?);
     }
     Ok(beside)
 }
 
 /// Listens for plain http, and shows the way to the issuer's origin.
-async fn show_the_way(from: SocketAddr, issuer: &str) -> Result<Beside, StartError> {
+async fn show_the_way(
+    from: SocketAddr,
+    issuer: &str,
+    others_may: bool,
+) -> Result<Beside, StartError> {
     let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
     let home = web::Data::new(redirect::Home(origin.unwrap_or_else(|_| issuer.to_owned())));
     let routes = move |config: &mut web::ServiceConfig| {
         config.app_data(home.clone());
         redirect::routes(config);
     };
-    Beside::listen("tls.redirect_from", from, routes).await
+    Beside::listen("tls.redirect_from", from, others_may, routes).await
 }
 
 fn listen(
-    listener: TcpListener,
+    socket: Socket,
     config: &Config,
     settings: &web::Data<HttpSettings>,
     api: &Api,
@@ -356,14 +365,17 @@ fn listen(
         head_timeout: config.limits.request_timeout,
         keep_alive: KEEP_ALIVE.min(silence),
         silence,
+        shared: socket.is_handed_over,
+        notice: config.shutdown_delay,
         drain: Duration::from_secs(1),
         finish: config.shutdown_timeout,
+        leaving: Arc::clone(&settings.leaving),
         draining: Arc::clone(&settings.draining),
         tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
     let (origins, client_origins) = (config.cors.origins.clone(), client_origins.clone());
-    server::serve(listener, how, move || {
+    server::serve(socket.listener, how, move || {
         let limits = limits.clone();
         actix_web::App::new()
             .app_data(settings.clone())

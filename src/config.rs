@@ -25,13 +25,14 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use std::{fmt, io};
 
+use listenfd::ListenFd;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::StrDeserializer;
 
@@ -52,10 +53,21 @@ pub struct Loaded {
     pub config: Config,
     /// What set each setting that is not at its default, by its dotted name.
     origins: BTreeMap<String, String>,
+    /// The files that hold a secret, each with its setting.
+    secret_files: Vec<(String, PathBuf)>,
+}
+
+impl Loaded {
+    /// The files that hold a secret, each with the setting that it gives.
+    #[must_use]
+    pub fn secret_files(&self) -> &[(String, PathBuf)] {
+        &self.secret_files
+    }
 }
 
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
 pub struct Flags {
     /// The TOML file with the settings [default: doorward.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
@@ -88,6 +100,19 @@ pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
     load_from(flags, std::env::vars_os(), Path::new(""))
 }
 
+/// The socket that whoever started this process has handed over, as systemd does (`LISTEN_FDS`),
+/// if any. To be asked once.
+///
+/// # Errors
+/// When there are several, or it is no TCP socket.
+pub fn handed_over() -> io::Result<Option<TcpListener>> {
+    let mut sockets = ListenFd::from_env();
+    if sockets.len() > 1 {
+        return Err(io::Error::other(format!("there are {}", sockets.len())));
+    }
+    sockets.take_tcp_listener(0)
+}
+
 /// The database that a flag names.
 ///
 /// # Errors
@@ -111,9 +136,9 @@ fn load_from(
     }
     layers.read_variables(variables)?;
     layers.read_flags(flags)?;
-    let (config, origins) = layers.merge()?;
-    config.validate().map_err(|error| error.looked_up(&origins))?;
-    Ok(Loaded { config, origins })
+    let loaded = layers.merge()?;
+    loaded.config.validate().map_err(|error| error.looked_up(&loaded.origins))?;
+    Ok(loaded)
 }
 
 /// Checks a web origin that stands elsewhere than in a setting; `subject` is where.

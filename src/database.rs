@@ -8,9 +8,11 @@
 //! - SQLite: one writer thread commits units in groups; a pool of readers.
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
 
+pub mod backup;
 mod connection;
 pub mod copy;
 mod drift;
+mod inspect;
 mod link;
 mod migrations;
 mod postgres;
@@ -33,6 +35,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 pub use connection::{AnyConnection, MultiBackend};
 pub use drift::{SchemaReport, check};
+pub use inspect::{Inspected, inspect};
 pub use link::Link;
 pub use prepared::Prepared;
 pub use types::Id;

@@ -21,6 +21,7 @@ mod form;
 pub mod limits;
 mod oauth;
 mod origin;
+pub mod probe;
 pub mod problem;
 pub mod redirect;
 pub mod server;
@@ -47,6 +48,7 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
+use caller::Unheeded;
 use cookies::CookiePolicy;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use problem::{Code, Problem};
@@ -129,6 +131,8 @@ pub struct Limits {
 pub struct HttpSettings {
     /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Warns of others who send one.
+    pub unheeded: Arc<Unheeded>,
     /// The most bytes that a request's body may have.
     pub body_bytes: usize,
     /// How long a request's body may take to arrive.
@@ -137,6 +141,8 @@ pub struct HttpSettings {
     pub hsts: bool,
     /// How cookies are set, and whose pages may use them.
     pub cookies: CookiePolicy,
+    /// Set when the server was told to stop: it is not ready for more.
+    pub leaving: Arc<AtomicBool>,
     /// Set when the server is about to stop: every answer then closes its connection.
     pub draining: Arc<AtomicBool>,
     /// Measures how long requests take.

@@ -7,15 +7,17 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use doorward::app::doctor;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use doorward::app::doctor::{self, Questions};
 use doorward::app::operate::audit::{self, AuditCommand};
+use doorward::app::operate::hash::{self, HashCommand};
 use doorward::app::operate::key::{self, KeyCommand};
 use doorward::app::operate::session::{self, SessionCommand};
 use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
-use doorward::config::{self, Config, ConfigError, Flags, Log, LogFormat, one_line};
+use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -23,9 +25,22 @@ use tracing_subscriber::EnvFilter;
 /// Log lines that may wait to be written; further ones are dropped.
 const LOG_LINES: usize = 10_000;
 
+/// One screen: what all commands have in common is said in a few lines, and each has its own help.
+const HELP: &str = "\
+Doorward, a self-hosted login service
+
+Usage: doorward [COMMAND] [OPTIONS]
+
+{subcommands}
+
+Settings come from doorward.toml or --config FILE, from DOORWARD_* variables,
+and from flags: --listen, --public-url, --data-dir, --database-url, --log, and
+--set SECTION.KEY=VALUE for any other; `doorward config` explains all of them.
+`doorward COMMAND --help` has examples; --version says which version this is.";
+
 /// Doorward: a self-hosted login service.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, help_template = HELP)]
 struct Cli {
     #[command(flatten)]
     flags: Flags,
@@ -36,15 +51,26 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve; the default
+    #[command(after_help = "Example: doorward serve --listen 0.0.0.0:8080 --public-url \
+                      https://login.example.com")]
     Serve,
-    /// Print the settings in force, with secrets hidden
+    /// Print the settings in force, each explained
+    #[command(
+        after_help = "Example, a file to start with:\n  doorward config > /etc/doorward.toml\n\
+                      Secrets are hidden."
+    )]
     Config,
-    /// Look for what is wrong with the settings, files, database and machine, and change nothing
+    /// Look for what is wrong, and change nothing
+    ///
+    /// It looks at the settings, the files, the database and the machine, and says for each fault
+    /// how to mend it.
     #[command(
         after_help = "Example: doorward doctor --config /etc/doorward.toml\nThe exit status is \
                             1 when something is wrong."
     )]
     Doctor {
+        #[command(flatten)]
+        questions: Questions,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -73,11 +99,22 @@ enum Command {
     /// The keys that sign access tokens
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The cost of hashing passwords
+    #[command(subcommand)]
+    Hash(HashCommand),
+    /// Print a script that completes commands in a shell
+    #[command(after_help = "Example, for bash:\n  doorward completions bash > \
+                      ~/.local/share/bash-completion/completions/doorward")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Subcommand)]
 enum SecretCommand {
     /// Draw a new one and print it
+    #[command(after_help = "Example: umask 077; doorward secret new > /etc/doorward.secret")]
     New,
 }
 
@@ -107,7 +144,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             })
         }
         Command::Config => print(&config::load(flags)?.to_toml()?),
-        Command::Doctor { json } => examine(&config::load(flags)?.config, *json),
+        Command::Doctor { questions, json } => examine(&config::load(flags)?, questions, *json),
         Command::Db(command) => {
             let config = config::load(flags)?.config;
             let _log = start_log(&config.log)?;
@@ -121,11 +158,20 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Session(command) => operate(flags, |config| session::session(config, command)),
         Command::Audit(command) => operate(flags, |config| audit::audit(config, command)),
         Command::Key(command) => operate(flags, |config| key::key(config, command)),
+        Command::Hash(command) => operate(flags, |config| hash::hash(config, command)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "doorward", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
     }
 }
 
-fn examine(config: &Config, json: bool) -> Result<(), Box<dyn Error>> {
-    let found = doctor::examine(config);
+fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box<dyn Error>> {
+    if let Some(answer) = questions.client_address(&loaded.config).filter(|_| !json) {
+        print(&(one_line(&answer) + "\n"))?;
+    }
+    let found = doctor::examine(loaded, questions);
     let count = found.len();
     print(&if json {
         serde_json::to_string(&found)? + "\n"
@@ -212,7 +258,31 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_fits_one_screen() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.lines().count() <= 24, "{help}");
+        assert!(help.lines().all(|line| line.len() < 80), "{help}");
+        for flag in Cli::command().get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(help.contains(&format!("--{flag}")), "{flag}: {help}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_command_shows_an_example_of_it() {
+        fn look(path: &str, command: &mut clap::Command) {
+            for command in command.get_subcommands_mut().filter(|it| it.get_name() != "help") {
+                let path = format!("{path} {}", command.get_name());
+                let help = command.render_long_help().to_string();
+                let example = help.split_once("Example").map(|(_, example)| example);
+                let is_group = command.has_subcommands();
+                assert!(is_group || example.is_some_and(|it| it.contains(&path)), "{path}: {help}");
+                look(&path, command);
+            }
+        }
+        look("doorward", &mut Cli::command());
     }
 }

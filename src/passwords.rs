@@ -5,10 +5,12 @@
 //! the [`Hasher`] between the two.
 
 mod argon;
+mod calibrate;
 mod hasher;
 mod policy;
 
 pub use argon::{HashCost, Verdict};
+pub use calibrate::{Calibrated, calibrate};
 pub use hasher::{Hasher, HasherSettings, Overloaded};
 pub use policy::{PasswordPolicy, WeakPassword};
 

@@ -52,6 +52,7 @@ const LIVES_IN: &str = "
     cookie            -> http app
     rustls            -> http
     tokio_rustls      -> http
+    rustls_native_certs -> http
     x509_parser       -> http
     prometheus_client -> metrics
     diesel            -> database revocations audit keys accounts sessions clients
@@ -62,11 +63,14 @@ const LIVES_IN: &str = "
     zxcvbn            -> passwords
     reqwest           -> verifier
     quick_cache       -> sessions verifier
+    listenfd          -> config
+    socket2           -> http app
     tower_layer       -> verifier
     tower_service     -> verifier
     rpassword         -> app
     tracing_appender  -> main
     indicatif         -> main
+    clap_complete     -> main
     std::env          -> config
     rustix            -> passwords config app
     libc              -> passwords config

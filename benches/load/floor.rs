@@ -59,8 +59,11 @@ pub fn serve_bare(address: SocketAddr) {
         head_timeout: Duration::from_secs(15),
         keep_alive: Duration::from_secs(15),
         silence: Duration::from_secs(25),
+        shared: false,
+        notice: Duration::ZERO,
         drain: Duration::ZERO,
         finish: Duration::ZERO,
+        leaving: Arc::default(),
         draining: Arc::new(AtomicBool::new(false)),
     };
     actix_web::rt::System::new().block_on(async {

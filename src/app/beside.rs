@@ -8,7 +8,8 @@ use std::time::Duration;
 use actix_web::web;
 use tokio::sync::watch;
 
-use super::{StartError, bind};
+use super::StartError;
+use super::listen::bind;
 use crate::http::server::{self, Running, ServerSettings};
 
 /// Connections that such a listener holds at most.
@@ -24,14 +25,15 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Listens on the address that the setting names.
+    /// Listens on the address that the setting names, beside another process if that may be.
     pub async fn listen(
         setting: &'static str,
         address: SocketAddr,
+        is_shared: bool,
         routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::ListenBeside(setting, address, error);
-        let listener = bind(address).await.map_err(failed)?;
+        let listener = bind(address, is_shared).await.map_err(failed)?;
         tracing::info!(setting, address = %listener.local_addr()?, "listens there too");
         let how = ServerSettings {
             workers: 1,
@@ -39,8 +41,11 @@ impl Beside {
             head_timeout: PATIENCE,
             keep_alive: PATIENCE,
             silence: 2 * PATIENCE,
+            shared: false,
+            notice: Duration::ZERO,
             drain: Duration::ZERO,
             finish: Duration::ZERO,
+            leaving: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
             tls: None,
         };

@@ -11,6 +11,7 @@ use crate::tokens::id_of_kid;
 use crate::{keys, sessions};
 
 pub use crate::database::SchemaReport;
+pub use crate::database::backup::{Backup, backup};
 pub use crate::database::copy::{Compared, CopyError, Progress, Side, Step, compare, copy};
 
 /// One statement changes every session's row, however many there are.

@@ -1,19 +1,21 @@
 //! `doorward doctor`: looks for what is wrong around the service, explains it, and changes nothing.
 
+mod database;
+mod outside;
+
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use serde::Serialize;
-use url::Url;
+use url::{Host, Url};
 
-use super::{data, is_exposed, policies};
+use super::{is_exposed, policies};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, MasterSecrets, SameSite};
-use crate::database::{Database, DatabaseUrl};
-use crate::http::tls::{EXPIRES_SOON, Tls};
-use crate::keys;
+use crate::config::{Config, Loaded, SameSite};
 use crate::passwords::{Hasher, HasherSettings, Password};
 
 /// The least space that is to be left beside the SQLite file, in bytes: its write-ahead log alone
@@ -22,6 +24,26 @@ const LEAST_SPACE: u64 = 256 * 1024 * 1024;
 
 /// The fewest files that may be open at a time. Each connection is one.
 const LEAST_FILES: u64 = 1024;
+
+/// Clocks may differ by so much; a node whose clock is further off than that is not ready.
+const CLOCK: Duration = Duration::from_secs(5);
+
+/// What the settings do not say.
+#[derive(Clone, Debug, Args)]
+pub struct Questions {
+    /// The service as clients reach it: look at its certificate and its clock there, too
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+    /// How many nodes use the PostgreSQL database
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    nodes: u32,
+    /// An address that requests come from, as your proxy's: say as whose they count
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
+    /// What such a request has in its `X-Forwarded-For`
+    #[arg(long, value_name = "TEXT", requires = "peer")]
+    forwarded_for: Option<String>,
+}
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,12 +56,15 @@ pub struct Finding {
 
 /// Looks at everything that these settings concern.
 #[must_use]
-pub fn examine(config: &Config) -> Vec<Finding> {
-    let mut doctor = Doctor { config, now: Clock::system().now(), found: Vec::new() };
+pub fn examine(loaded: &Loaded, questions: &Questions) -> Vec<Finding> {
+    let config = &loaded.config;
+    let mut doctor = Doctor { config, questions, now: Clock::system().now(), found: Vec::new() };
     doctor.public_url();
     doctor.proxies();
     doctor.pages();
     doctor.certificate();
+    doctor.as_clients_see_it();
+    doctor.secret_files(loaded.secret_files());
     doctor.data_directory();
     doctor.database();
     doctor.hashing();
@@ -49,6 +74,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
 
 struct Doctor<'a> {
     config: &'a Config,
+    questions: &'a Questions,
     now: Timestamp,
     found: Vec<Finding>,
 }
@@ -70,6 +96,12 @@ impl Doctor<'_> {
             let problem = "passwords and tokens travel unencrypted; set tls.cert and tls.key, or \
                            put a proxy with TLS in front and name it in trusted_proxies";
             self.says("listen", problem);
+        } else if self.config.public_url.starts_with("http://")
+            && !is_local(&self.config.public_url)
+        {
+            let problem = "it is http: passwords and tokens travel unencrypted, and browsers keep \
+                           none of the cookies; serve it by https";
+            self.says("public_url", problem);
         }
     }
 
@@ -82,15 +114,22 @@ impl Doctor<'_> {
             );
             self.says("trusted_proxies", problem);
         }
+        let has_proxy = self.config.is_https() && !self.config.has_tls();
+        if has_proxy
+            && self.config.trusted_proxies.is_empty()
+            && !is_exposed(self.config, self.config.listen)
+        {
+            let problem = "clients use https, so a proxy speaks it for Doorward, and is not named \
+                           here: all its clients count as one, and share every limit; name its \
+                           address, as in 127.0.0.1";
+            self.says("trusted_proxies", problem);
+        }
+        self.forwarded();
     }
 
     /// A page of plain http is of another site than an https service, also on the same host.
     fn pages(&mut self) {
-        let is_plain = |origin: &&String| {
-            let host = Url::parse(origin).ok().and_then(|url| url.host_str().map(str::to_owned));
-            let is_local = host.is_some_and(|host| host == "localhost" || host == "127.0.0.1");
-            origin.starts_with("http://") && !is_local
-        };
+        let is_plain = |origin: &&String| origin.starts_with("http://") && !is_local(origin);
         let plain = self.config.cors.origins.iter().find(is_plain).cloned();
         if let Some(origin) = plain.filter(|_| self.config.is_https()) {
             let cookies = match self.config.cookies.same_site {
@@ -104,37 +143,23 @@ impl Doctor<'_> {
             );
             self.says("cors.origins", problem);
         }
+        if self.config.cookies.same_site == SameSite::None && self.config.cors.origins.is_empty() {
+            let problem = "with none, browsers send cookies with every site's requests, and no \
+                           other site's page may use them, for cors.origins is empty; list the \
+                           pages there, or set it to lax";
+            self.says("cookies.same_site", problem);
+        }
     }
 
-    fn certificate(&mut self) {
-        let Some(files) = policies::tls_files(self.config) else {
-            return;
-        };
-        let key = files.key.clone();
-        let tls = match Tls::load(files, self.now) {
-            Ok(tls) => tls,
-            Err(error) => return self.says("tls", error.to_string()),
-        };
-        let (from, until) = tls.validity();
-        if self.now < from {
-            self.says(
-                "tls",
-                format!("the certificate is valid only from {from} on; wait, or correct the clock"),
-            );
-        } else if until < self.now {
-            self.says("tls", format!("the certificate has expired at {until}; renew it"));
-        } else if until.since(self.now) < EXPIRES_SOON {
-            self.says("tls", format!("the certificate expires at {until}; renew it"));
+    fn secret_files(&mut self, files: &[(String, PathBuf)]) {
+        for (setting, file) in files {
+            let check = match setting.as_str() {
+                "secret" => "secret",
+                "secret_previous" => "secret_previous",
+                _ => "database_url",
+            };
+            self.privacy(check, file, 0o007, "640");
         }
-        let host = Url::parse(&self.config.public_url).ok();
-        let host = host.and_then(|url| url.host_str().map(str::to_owned));
-        if let Some(host) = host.filter(|host| !tls.is_for(host)) {
-            let problem = format!(
-                "the certificate is not for {host}, the host of public_url; get one that is"
-            );
-            self.says("tls", problem);
-        }
-        self.privacy("tls", &key, 0o007, "640");
     }
 
     fn data_directory(&mut self) {
@@ -144,6 +169,12 @@ impl Doctor<'_> {
             return;
         }
         self.privacy("data_dir", directory, 0o077, "700");
+        if is_far(directory) {
+            let problem = "it is on a network file system, where the locks and the shared memory \
+                           that SQLite needs do not hold; put it on a disk of this machine, or use \
+                           PostgreSQL";
+            self.says("data_dir", problem);
+        }
         let Ok(about) = rustix::fs::statvfs(directory) else {
             return;
         };
@@ -165,52 +196,6 @@ impl Doctor<'_> {
                 format!("{path} can be opened by others (mode {mode:o}); chmod {right} {path}");
             self.says(check, problem);
         }
-    }
-
-    fn database(&mut self) {
-        if let Ok(DatabaseUrl::Sqlite(file)) = self.config.database()
-            && !file.exists()
-        {
-            // The first start makes it, and its secret.
-            return;
-        }
-        let secrets = self.config.master_secret();
-        if let Err(error) = &secrets {
-            self.says("secret", error.to_string());
-        }
-        match data::check(self.config) {
-            Err(error) => self.says("database", error.to_string()),
-            Ok(schema) if !schema.is_good() => {
-                let pending = schema.pending.iter().map(|name| format!("{name} is pending"));
-                let newer = schema.newer.iter().map(|name| format!("{name} is unknown"));
-                let other = schema.drift.into_iter().chain(schema.not_compared);
-                let lines: Vec<String> = pending.chain(newer).chain(other).collect();
-                let problem = format!(
-                    "the schema is not as it should be ({}); see `doorward db check`",
-                    lines.join(", ")
-                );
-                self.says("database", problem);
-            }
-            Ok(_) => {
-                if let Ok(secrets) = secrets
-                    && let Err(problem) = self.keys(&secrets)
-                {
-                    self.says("keys", problem);
-                }
-            }
-        }
-    }
-
-    /// Whether the secret opens the signing keys.
-    fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
-        let mut settings =
-            policies::database_settings(self.config).map_err(|error| error.to_string())?;
-        settings.migrate = false;
-        let seal = policies::seal(secrets);
-        actix_web::rt::System::new().block_on(async {
-            let db = Database::open_existing(&settings).map_err(|error| error.to_string())?;
-            keys::operate::examine(&db, &seal).await.map_err(|error| error.to_string())
-        })
     }
 
     fn hashing(&mut self) {
@@ -250,6 +235,16 @@ impl Doctor<'_> {
     }
 }
 
+/// Whether a URL is one of this machine's own, which browsers trust without https.
+fn is_local(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
+}
+
 fn time_of_a_hash(settings: HasherSettings) -> Option<Duration> {
     let clock = Clock::system();
     let hasher = Hasher::start(settings, clock.clone()).ok()?;
@@ -257,6 +252,18 @@ fn time_of_a_hash(settings: HasherSettings) -> Option<Duration> {
     let begun = clock.monotonic();
     actix_web::rt::System::new().block_on(hasher.hash(password)).ok()?;
     Some(clock.monotonic().duration_since(begun))
+}
+
+/// Whether a directory is another machine's, by the number that Linux has for its file system
+/// (statfs(2): NFS, SMB, CIFS, SMB2).
+fn is_far(directory: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    const FAR: [u32; 4] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
+    #[cfg(target_os = "linux")]
+    return rustix::fs::statfs(directory)
+        .is_ok_and(|about| u32::try_from(about.f_type).is_ok_and(|kind| FAR.contains(&kind)));
+    #[cfg(not(target_os = "linux"))]
+    false
 }
 
 /// How much memory this machine has, where Linux says so.

@@ -1,8 +1,9 @@
 //! What whoever runs Doorward does, while the service runs or not: `doorward client …` here,
-//! `doorward audit` in [`audit`], `doorward key …` in [`key`], `doorward session …` in [`session`],
-//! `doorward user …` in [`user`].
+//! `doorward audit` in [`audit`], `doorward hash …` in [`hash`], `doorward key …` in [`key`],
+//! `doorward session …` in [`session`], `doorward user …` in [`user`].
 
 pub mod audit;
+pub mod hash;
 pub mod key;
 pub mod session;
 pub mod user;
@@ -32,14 +33,21 @@ const SHORTEST: Duration = Duration::from_secs(60);
 #[derive(Subcommand)]
 pub enum ClientCommand {
     /// Register an app (--public) or a service, whose secret is shown once
+    #[command(
+        after_help = "Examples, an app and a service:\n  doorward client add --name Shop --public \
+                      --origin https://shop.example.com\n  doorward client add --name Orders --scope \
+                      orders:read"
+    )]
     Add(AddClient),
     /// List the registered clients
+    #[command(after_help = "Example: doorward client list --json")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Remove a client; its sessions and tokens end
+    #[command(after_help = "Example: doorward client remove 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     Remove {
         /// The client's id
         id: String,

@@ -9,7 +9,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use super::{Config, ConfigError, Flags};
+use super::{Config, ConfigError, Flags, Loaded};
 
 /// Settings that hold a secret: `<name>_file` gives them too.
 const SECRETS: [&str; 3] = ["database_url", "secret", "secret_previous"];
@@ -129,16 +129,21 @@ impl Layers {
         Ok(())
     }
 
-    /// The settings, and what set each.
-    pub fn merge(self) -> Result<(Config, BTreeMap<String, String>), ConfigError> {
+    /// The settings, what set each, and the files that hold a secret.
+    pub fn merge(self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
-        let mut origins = BTreeMap::new();
+        let (mut origins, mut secret_files) = (BTreeMap::new(), Vec::new());
         for (name, given) in self.given {
             let (mut value, mut origin) = (given.value, given.origin.to_string());
             if given.in_file {
                 let path = PathBuf::from(value.as_str().unwrap_or_default());
                 origin = format!("file {}, named by {origin}", path.display());
                 value = read_secret(&path).map_err(|error| error.given_by(&*origin))?;
+                secret_files.push((name.clone(), path));
+            } else if let Origin::File(path) = given.origin
+                && holds_secret(&name, &value)
+            {
+                secret_files.push((name.clone(), path));
             }
             nest(&mut table, &name, value);
             origins.insert(name, origin);
@@ -146,7 +151,7 @@ impl Layers {
         // Each setting was tried as it was set, so this does not fail.
         let config = Config::deserialize(table)
             .map_err(|error| ConfigError::new("settings", error.message(), "correct them"))?;
-        Ok((config, origins))
+        Ok(Loaded { config, origins, secret_files })
     }
 
     fn set(&mut self, name: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
@@ -326,6 +331,12 @@ fn read_secret(path: &Path) -> Result<Value, ConfigError> {
         )),
         secret => Ok(Value::String(secret.to_owned())),
     }
+}
+
+fn holds_secret(setting: &str, value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    // A database's URL may have no password.
+    SECRETS.contains(&setting) && (setting != "database_url" || text.contains('@'))
 }
 
 fn is_empty(value: &Value) -> bool {

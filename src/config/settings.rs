@@ -23,8 +23,12 @@ const DAY: u64 = 24 * 60 * MINUTE;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address and port to listen on. Port 0 lets the system choose one.
+    /// Address and port to listen on. Port 0 lets the system choose one. A socket that is handed
+    /// over (systemd's socket activation, `LISTEN_FDS`) is used instead.
     pub listen: SocketAddr,
+    /// Whether further processes of the same user may listen on the same addresses, so that the
+    /// next version can start before this one ends (`SO_REUSEPORT`).
+    pub reuse_port: bool,
     /// The URL under which clients reach Doorward: the issuer in every token, and the root of every
     /// URL that it publishes. http or https, without query or fragment. Empty: `http://<listen>`, or
     /// `https://<listen>` with `tls.cert`.
@@ -52,6 +56,10 @@ pub struct Config {
     pub audience: String,
     /// Threads that answer requests: 0 (one for each core) to 1024.
     pub workers: usize,
+    /// How long a server that was told to stop goes on as before, and only says no to `/readyz`,
+    /// so that load balancers look elsewhere in time: 0s to 10m.
+    #[serde(with = "text::duration")]
+    pub shutdown_delay: Duration,
     /// How long a stopping server waits for requests under way: 0s (it cuts them off) to 10m.
     #[serde(with = "text::duration")]
     pub shutdown_timeout: Duration,
@@ -85,6 +93,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            reuse_port: false,
             public_url: String::new(),
             trusted_proxies: Vec::new(),
             data_dir: PathBuf::from("doorward-data"),
@@ -93,6 +102,7 @@ impl Default for Config {
             secret_previous: None,
             audience: String::from("doorward"),
             workers: 0,
+            shutdown_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
             log: Log::default(),
             tls: Tls::default(),

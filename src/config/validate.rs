@@ -40,6 +40,7 @@ impl Config {
         self.database()?;
         self.given_secrets()?;
         between("workers", self.workers, 0..=1024)?;
+        lasts("shutdown_delay", self.shutdown_delay, Duration::ZERO..=10 * MINUTE)?;
         lasts("shutdown_timeout", self.shutdown_timeout, Duration::ZERO..=10 * MINUTE)?;
         log(&self.log)?;
         tls(self)?;

@@ -104,7 +104,8 @@ impl DatabaseUrl {
 
     /// Whether what is said to the database may be read on the way: it is on another machine, and
     /// the URL does not insist on encryption.
-    fn is_exposed(&self) -> bool {
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
             Self::Postgres(url) => {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -15,6 +17,9 @@ use crate::secret::Secret;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How long nothing more is said of forwarded addresses that do not count.
+const QUIET: Duration = Duration::from_secs(10 * 60);
 
 /// The most characters of a user agent that are kept.
 const USER_AGENT_CHARS: usize = 256;
@@ -33,6 +38,14 @@ impl ClientAddress {
     pub fn of(request: &HttpRequest, trusted: &[IpNet]) -> Self {
         let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
         Self(walk(peer, request.headers(), trusted))
+    }
+
+    /// The address behind a request of `peer` that says so in `X-Forwarded-For`.
+    #[must_use]
+    pub fn behind(peer: IpAddr, forwarded_for: &HeaderValue, trusted: &[IpNet]) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(FORWARDED_FOR, forwarded_for.clone());
+        Self(walk(peer, &headers, trusted))
     }
 
     /// The address.
@@ -55,7 +68,7 @@ impl ClientAddress {
 /// From the right, because only what our own proxies appended is true. A malformed entry ends the
 /// walk.
 fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|network| network.contains(ip));
+    let is_trusted = |ip: &IpAddr| is_trusted(ip, trusted);
     let mut address = peer.to_canonical();
     if !is_trusted(&address) {
         return address;
@@ -72,6 +85,40 @@ fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
         }
     }
     address
+}
+
+fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
+/// Warns, now and then, when somebody who is no trusted proxy says whom it forwards for: it may be a
+/// proxy that nobody named, and then all its clients count as one.
+#[derive(Debug, Default)]
+pub struct Unheeded(Mutex<Option<Instant>>);
+
+impl Unheeded {
+    /// Looks at a request that came at `now`.
+    pub fn notice(&self, request: &HttpRequest, trusted: &[IpNet], now: Instant) {
+        if !request.headers().contains_key(FORWARDED_FOR) {
+            return;
+        }
+        let Some(peer) = request.peer_addr().map(|peer| peer.ip().to_canonical()) else {
+            return;
+        };
+        if is_trusted(&peer, trusted) {
+            return;
+        }
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| now.duration_since(at) >= QUIET) {
+            *said = Some(now);
+            tracing::warn!(
+                event = "forwarded_for_ignored",
+                %peer,
+                "X-Forwarded-For does not count, for it comes from a peer that is not in \
+                 trusted_proxies; name the peer there if it is your proxy"
+            );
+        }
+    }
 }
 
 /// An address, with or without a port; IPv6 with a port stands in brackets.

@@ -89,6 +89,7 @@ pub async fn door(
     let form = known.map_or(Form::Problem, |(_, form)| *form);
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
     let span = tracing::info_span!("request", request_id = %id);
+    settings.unheeded.notice(request.request(), &settings.trusted_proxies, started);
 
     if method == Method::HEAD {
         // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.

@@ -8,7 +8,8 @@
 //!   answered. When nothing could be written to it for [`ServerSettings::silence`], it is cut.
 //! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet,
 //!   and forgets those that wait to be accepted. [`Running::until`] first lets no new connection
-//!   begin, answers the ones that exist, and only then stops actix.
+//!   begin, answers the ones that exist, and only then stops actix. On a socket that was handed over
+//!   it just accepts no more: whoever has the socket, too, does.
 
 use std::fmt;
 use std::future::Future;
@@ -42,6 +43,10 @@ const HANDSHAKE: Duration = Duration::from_millis(300);
 /// feed) would otherwise make the buffers of a thousand connections large, and they stay so.
 const WRITE_BUFFER: usize = 8192;
 
+/// How long accepting may go on after it was asked to pause, and what it accepted may be on its way
+/// to a worker, where it is counted.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// How often the stop looks whether the last connection has gone.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -58,10 +63,16 @@ pub struct ServerSettings {
     pub keep_alive: Duration,
     /// How long a connection may be without an answer, whatever it does.
     pub silence: Duration,
+    /// The socket is another's, too, and stays open when this server stops.
+    pub shared: bool,
+    /// How long it goes on as before after it was told to stop, and only says so.
+    pub notice: Duration,
     /// How long, once the stop has begun, idle connections may still bring one more request.
     pub drain: Duration,
     /// How long after that the requests under way may take. Zero: nothing is waited for at all.
     pub finish: Duration,
+    /// Raised when it is told to stop.
+    pub leaving: Arc<AtomicBool>,
     /// Shared with the door: raised when the stop begins.
     pub draining: Arc<AtomicBool>,
     /// Speaks TLS, and nothing else.
@@ -90,12 +101,19 @@ impl Running {
             () = stop => {}
         }
         tracing::info!("stopping");
+        settings.leaving.store(true, Ordering::Relaxed);
+        sleep(settings.notice).await;
         settings.draining.store(true, Ordering::Relaxed);
         if settings.finish.is_zero() {
             handle.stop(false).await;
             return server.await.map_err(io::Error::other)?;
         }
-        close(listener, &handle).await?;
+        if settings.shared {
+            handle.pause().await;
+            sleep(PAUSE).await;
+        } else {
+            close(listener, &handle).await?;
+        }
         let drained = async {
             while open.load(Ordering::Relaxed) > 0 {
                 sleep(LOOK).await;

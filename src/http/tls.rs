@@ -190,6 +190,26 @@ impl Tls {
         own.zip(name.ok()).is_some_and(|(own, name)| verify_server_name(&own, &name).is_ok())
     }
 
+    /// What is wrong with the certificates that follow the first, which are to lead to its
+    /// authority.
+    #[must_use]
+    pub fn fault_of_chain(&self, now: Timestamp) -> Option<String> {
+        let key = Arc::clone(&self.certificate.served().key);
+        let parse = |one| X509Certificate::from_der(one).map(|(_, parsed)| parsed);
+        let chain: Vec<_> = key.cert.iter().map_while(|one| parse(one).ok()).collect();
+        for (place, pair) in (2..).zip(chain.windows(2)) {
+            let [below, above] = pair else { continue };
+            let until = Timestamp::from_unix_seconds(above.validity().not_after.timestamp());
+            if below.issuer() != above.subject() {
+                return Some(format!("certificate {place} has not issued the one before it"));
+            }
+            if until < now {
+                return Some(format!("certificate {place} has expired at {until}"));
+            }
+        }
+        None
+    }
+
     /// When the certificate in use expires.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {

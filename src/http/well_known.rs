@@ -1,13 +1,14 @@
 //! What anybody may read: keys, metadata, the API's description, health.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CacheControl, CacheDirective, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
-use super::Api;
 use super::problem::{Code, Problem};
+use super::{Api, HttpSettings};
 
 /// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
 const READY_STALENESS: Duration = Duration::from_secs(5);
@@ -75,7 +76,13 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-pub(super) async fn readyz(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn readyz(
+    api: web::Data<Api>,
+    settings: web::Data<HttpSettings>,
+) -> Result<HttpResponse, Problem> {
+    if settings.leaving.load(Ordering::Relaxed) {
+        return Err(Problem::new(Code::NotReady).detail("This node is about to stop."));
+    }
     let staleness = api.revocations.staleness();
     if staleness > READY_STALENESS {
         return Err(Problem::new(Code::NotReady).detail(format!(

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use doorward::app::data::{self, Compared, DataError, Progress, SchemaReport, Side, Step};
+use doorward::app::data::{self, Backup, Compared, DataError, Progress, SchemaReport, Side, Step};
 use doorward::config::{self, Config};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,6 +18,12 @@ Everything is in the target. Next:
 - Give it the same master secret: DOORWARD_SECRET_FILE (beside SQLite, the file `secret` in the data
   directory). With it every session goes on.
 - Leave the source alone: what is written there from now on is not in the target.
+";
+
+const AFTER_BACKUP: &str = "\
+The master secret is not in it: keep that, too. To restore, stop Doorward on every node, put the file
+back in the place of the database (without the -wal and -shm files beside that), and run `doorward db
+restored` before the next start.
 ";
 
 const AFTER_RESTORE: &str = "\
@@ -52,6 +59,19 @@ pub enum DbCommand {
                       in the URL."
     )]
     Copy(CopyArgs),
+    /// Back up the SQLite database into a new file, also while Doorward runs
+    ///
+    /// The file is the database of one moment. It is checked before it gets its name, and only this
+    /// user can read it. PostgreSQL is backed up with `pg_dump`.
+    #[command(after_help = "Example: doorward db backup /var/backups/doorward-2026-11-25.db\n\n\
+                            The master secret is not in it: keep that, too.")]
+    Backup {
+        /// The file to make, which must not be there
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// After restoring an older backup: end every session and remove the signing keys
     ///
     /// Run it before Doorward is started again. Sessions that were logged out after the backup was
@@ -100,6 +120,10 @@ pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
             if report.is_good() { Ok(()) } else { Err(Found::Schema.into()) }
         }
         DbCommand::Copy(args) => copy(args),
+        DbCommand::Backup { file, json } => {
+            let done = data::backup(&config.database()?, file)?;
+            print(&if *json { serde_json::to_string(&done)? + "\n" } else { made(&done) })
+        }
         DbCommand::Restored { yes } => {
             if !yes && !confirmed()? {
                 return Err(Found::Unconfirmed.into());
@@ -119,6 +143,20 @@ fn boxed(error: DataError) -> Box<dyn Error> {
         DataError::Config(error) => error.into(),
         error => error.into(),
     }
+}
+
+fn made(Backup { file, bytes, rows, migration, drift }: &Backup) -> String {
+    let rows: Vec<String> = rows.iter().map(|(table, rows)| format!("{table} {rows}")).collect();
+    let mut text = format!(
+        "{}: {bytes} bytes, checked. Rows: {}. Last migration: {}.\n",
+        file.display(),
+        rows.join(", "),
+        migration.as_deref().unwrap_or("none"),
+    );
+    for line in drift {
+        let _ = writeln!(text, "drift: {line}");
+    }
+    text + AFTER_BACKUP
 }
 
 fn migrated(applied: &[String]) -> String {

@@ -313,9 +313,20 @@ async fn a_database_whose_secret_is_lost_starts_with_a_new_one_after_restored() 
 }
 
 #[test]
+fn a_backup_of_postgresql_is_left_to_its_own_tool() {
+    if ON_POSTGRES {
+        let home = migrated();
+        let (status, _, complaint) = db(home.path(), &["backup", "backup.db"]);
+        assert_eq!(status, 1);
+        assert!(complaint.contains("pg_dump --format=custom"), "{complaint}");
+        assert!(!home.path().join("backup.db").exists());
+    }
+}
+
+#[test]
 fn every_command_has_an_example() {
     let home = tempfile::tempdir().unwrap();
-    for command in ["migrate", "check", "copy", "restored"] {
+    for command in ["migrate", "check", "copy", "backup", "restored"] {
         let (status, said, _) = db(home.path(), &[command, "--help"]);
         assert_eq!(status, 0);
         assert!(said.contains(&format!("Example: doorward db {command}")), "{said}");

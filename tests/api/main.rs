@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod browser;
 mod clients;
 mod complete;
@@ -15,6 +16,7 @@ mod doctor;
 mod faults;
 mod feed;
 mod gateway;
+mod hash;
 mod http;
 mod interop;
 mod keys;
@@ -27,6 +29,7 @@ mod oauth;
 mod operate;
 mod readme;
 mod refresh;
+mod restart;
 mod secrecy;
 mod slow;
 mod start;

@@ -421,6 +421,28 @@ async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
     other.me(&tokens.access).await.unwrap().assert_problem(401, "token_revoked");
 }
 
+#[tokio::test]
+async fn a_proxy_that_nobody_named_is_warned_of_once() {
+    let home = tempfile::tempdir().unwrap();
+    let forwarded = async |service: &Doorward| {
+        for address in ["198.51.100.7", "198.51.100.8"] {
+            let call = service.get("/healthz").header("x-forwarded-for", address);
+            call.send().await.assert_status(200);
+        }
+    };
+    let service = Doorward::start(&mut doorward(home.path()));
+    forwarded(&service).await;
+    let log = service.stop().2;
+    assert_eq!(log.matches("forwarded_for_ignored").count(), 1, "{log}");
+    assert!(log.contains("peer=127.0.0.1") && log.contains("trusted_proxies"), "{log}");
+    let mut command = doorward(home.path());
+    let service = Doorward::start(command.env("DOORWARD_TRUSTED_PROXIES", "127.0.0.1"));
+    forwarded(&service).await;
+    let log = service.stop().2;
+    assert!(!log.contains("forwarded_for_ignored"), "{log}");
+    assert!(log.contains("client=198.51.100.8"), "{log}");
+}
+
 #[derive(QueryableByName, Debug, PartialEq, Eq)]
 struct Table {
     #[diesel(sql_type = diesel::sql_types::Text)]
@@ -475,7 +497,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) -> String {
+pub fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) -> String {
     let (length, connection) = (body.len(), if keeps { "keep-alive" } else { "close" });
     format!(
         "{method} {path} HTTP/1.1\r\nhost: doorward.test\r\nauthorization: Bearer {bearer}\r\n\
@@ -485,7 +507,7 @@ fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) -> S
 }
 
 /// One whole answer; less when the connection ends before.
-async fn read_answer(stream: &mut TcpStream) -> String {
+pub async fn read_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {

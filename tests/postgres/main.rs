@@ -47,6 +47,7 @@ mod tokens;
 mod walks;
 
 mod copy;
+mod doctor;
 mod nodes;
 mod outage;
 mod races;

@@ -19,6 +19,7 @@ use crate::tokens::id_of_kid;
 #[derive(Subcommand)]
 pub enum KeyCommand {
     /// List the signing keys, and what comes next for each
+    #[command(after_help = "Example: doorward key list --json")]
     List {
         /// Print JSON
         #[arg(long)]

@@ -1,0 +1,158 @@
+//! The database: that it is there, as it should be, whole, and keeps what it is given.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{CLOCK, Doctor};
+use crate::app::{data, policies};
+use crate::clock::{Clock, Timestamp};
+use crate::config::MasterSecrets;
+use crate::database::{self, Database, DatabaseUrl, Inspected};
+use crate::keys::operate::Operator;
+
+/// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
+const OLDEST: u32 = 130_000;
+
+/// Connections of a node beside its pool, for what the other nodes revoke.
+const BESIDE_POOL: u32 = 3;
+
+/// How long what is due for a signing key may be late: a node looks after them once a minute.
+const LATE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Settings of PostgreSQL that must not be off, and what would be lost.
+const KEPT_BY: [(&str, &str); 3] = [
+    ("fsync", "a power cut can destroy the whole database"),
+    ("full_page_writes", "a power cut can leave pages half written"),
+    ("synchronous_commit", "a crash loses logouts and rotations that were acknowledged"),
+];
+
+impl Doctor<'_> {
+    pub(super) fn database(&mut self) {
+        match self.config.database() {
+            // The first start makes it, and its secret.
+            Ok(DatabaseUrl::Sqlite(file)) if !file.exists() => return,
+            Ok(DatabaseUrl::Sqlite(file)) => self.privacy("database", &file, 0o077, "600"),
+            Ok(url) if url.is_exposed() => {
+                let problem = "what is said to it can be read on the way; build with `--features \
+                               postgres-tls` and set sslmode=verify-full in its URL";
+                self.says("database_url", problem);
+            }
+            _ => {}
+        }
+        let secrets = self.config.master_secret();
+        if let Err(error) = &secrets {
+            self.says("secret", error.to_string());
+        }
+        match data::check(self.config) {
+            Err(error) => self.says("database", error.to_string()),
+            Ok(schema) if !schema.is_good() => {
+                let pending = schema.pending.iter().map(|name| format!("{name} is pending"));
+                let newer = schema.newer.iter().map(|name| format!("{name} is unknown"));
+                let other = schema.drift.into_iter().chain(schema.not_compared);
+                let lines: Vec<String> = pending.chain(newer).chain(other).collect();
+                let problem = format!(
+                    "the schema is not as it should be ({}); see `doorward db check`",
+                    lines.join(", ")
+                );
+                self.says("database", problem);
+            }
+            Ok(_) => {
+                if let Ok(secrets) = secrets
+                    && let Err(problem) = self.keys(&secrets)
+                {
+                    self.says("keys", problem);
+                }
+                self.contents();
+            }
+        }
+    }
+
+    /// Whether the secret opens the signing keys, and somebody looks after them.
+    fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
+        let mut settings =
+            policies::database_settings(self.config).map_err(|error| error.to_string())?;
+        settings.migrate = false;
+        let seal = policies::seal(secrets);
+        let keys = actix_web::rt::System::new().block_on(async {
+            let db = Database::open_existing(&settings).map_err(|error| error.to_string())?;
+            let policy = policies::key_policy(self.config);
+            let operator = Operator::open(db, Clock::system(), seal, policy).await;
+            let operator = operator.map_err(|error| error.to_string())?;
+            operator.list().await.map_err(|error| error.to_string())
+        })?;
+        for key in keys {
+            let (kid, state, made) = (key.kid, key.state, key.created_at);
+            if made > self.now.plus(LATE) {
+                return Err(format!(
+                    "{kid} was made in the future ({made}): this clock is wrong, or was then; let \
+                     NTP set it"
+                ));
+            }
+            if let Some(until) = key.until.filter(|until| until.plus(LATE) < self.now) {
+                return Err(format!(
+                    "{kid} is still {state}, and no longer should be since {until}; start a \
+                     service, which looks after its keys, or see its log"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The file read through, or the server's settings and clock.
+    fn contents(&mut self) {
+        let before = Clock::system().now();
+        match self.config.database().map(|url| database::inspect(&url)) {
+            Ok(Ok(Inspected::File(faults))) if !faults.is_empty() => {
+                let problem = format!(
+                    "it is damaged ({}); restore a backup, and look at the disk",
+                    faults.join(", ")
+                );
+                self.says("database", problem);
+            }
+            Ok(Ok(Inspected::Server { settings, clock })) => {
+                self.server(&settings);
+                self.clock(before, clock);
+            }
+            Ok(Err(error)) => self.says("database", error.to_string()),
+            _ => {}
+        }
+    }
+
+    fn server(&mut self, settings: &BTreeMap<String, String>) {
+        let text = |name: &str| settings.get(name).map(String::as_str);
+        let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
+        if number("server_version_num").is_some_and(|version| version < OLDEST) {
+            let version = text("server_version").unwrap_or_default();
+            self.says("postgresql", format!("it is version {version}; use 13 or later"));
+        }
+        for (name, loss) in KEPT_BY {
+            if text(name) == Some("off") {
+                self.says("postgresql", format!("{name} is off: {loss}; set it to on"));
+            }
+        }
+        let reserved = ["superuser_reserved_connections", "reserved_connections"];
+        let reserved: u32 = reserved.iter().filter_map(|name| number(name)).sum();
+        let nodes = self.questions.nodes;
+        let wanted = nodes.saturating_mul(self.config.database.pool_size + BESIDE_POOL);
+        let there = number("max_connections").map(|all| all.saturating_sub(reserved));
+        if let Some(there) = there.filter(|there| wanted > *there) {
+            let problem = format!(
+                "it has room for {there} connections (max_connections), and {nodes} nodes may open \
+                 {wanted}; lower database.pool_size, or raise max_connections"
+            );
+            self.says("postgresql", problem);
+        }
+    }
+
+    /// The database's clock was read after `before`.
+    fn clock(&mut self, before: Timestamp, read: Timestamp) {
+        let apart = before.since(read).max(read.since(Clock::system().now()));
+        if apart > CLOCK {
+            let problem = format!(
+                "it is {} s away from the database's, and no node is ready then; let NTP set both",
+                apart.as_secs()
+            );
+            self.says("clock", problem);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What clients meet: the certificate, the URL, and as whose their requests count.
+
+use actix_web::http::header::HeaderValue;
+use url::Url;
+
+use super::{CLOCK, Doctor, Questions};
+use crate::app::policies;
+use crate::config::Config;
+use crate::http::caller::ClientAddress;
+use crate::http::probe;
+use crate::http::tls::{EXPIRES_SOON, Tls};
+
+impl Questions {
+    /// The answer to the question as whose a request counts, if it was asked.
+    #[must_use]
+    pub fn client_address(&self, config: &Config) -> Option<String> {
+        let peer = self.peer?;
+        let (with, address) = match &self.forwarded_for {
+            Some(text) => {
+                let address = HeaderValue::from_str(text).ok().map(|text| {
+                    ClientAddress::behind(peer, &text, &config.trusted_proxies).to_string()
+                });
+                (format!(" with X-Forwarded-For: {text}"), address)
+            }
+            None => (String::new(), None),
+        };
+        let address = address.unwrap_or_else(|| peer.to_canonical().to_string());
+        Some(format!("A request from {peer}{with} counts as one of {address}."))
+    }
+}
+
+impl Doctor<'_> {
+    /// Whether the proxy in question is believed, and says something.
+    pub(super) fn forwarded(&mut self) {
+        let (Some(peer), Some(text)) = (self.questions.peer, &self.questions.forwarded_for) else {
+            return;
+        };
+        let peer = peer.to_canonical();
+        let trusted = &self.config.trusted_proxies;
+        let seen = HeaderValue::from_str(text).ok();
+        let seen = seen.map(|text| ClientAddress::behind(peer, &text, trusted).ip());
+        if !trusted.iter().any(|network| network.contains(&peer)) {
+            let problem = format!(
+                "{peer} is not in it, so what it says in X-Forwarded-For does not count; name it if \
+                 it is your proxy"
+            );
+            self.says("trusted_proxies", problem);
+        } else if seen.is_none_or(|seen| seen == peer) {
+            let problem = format!(
+                "nothing that {peer} says in X-Forwarded-For is a client's address; have it send \
+                 the address of its own peer, as in `proxy_set_header X-Forwarded-For $remote_addr`"
+            );
+            self.says("trusted_proxies", problem);
+        }
+    }
+
+    /// The service at the URL that was given.
+    pub(super) fn as_clients_see_it(&mut self) {
+        let Some(url) = &self.questions.url else {
+            return;
+        };
+        let answered = match probe::healthz(url) {
+            Ok(answered) => answered,
+            Err(error) => {
+                let problem = format!(
+                    "{url} cannot be reached as clients do it: {error}; look at its name, its \
+                     certificate and what forwards it"
+                );
+                return self.says("url", problem);
+            }
+        };
+        if answered.status != 200 {
+            let problem = format!(
+                "{url} answers /healthz with {}, so that somebody else answers there; look at what \
+                 forwards it, and at its path",
+                answered.status
+            );
+            return self.says("url", problem);
+        }
+        let Some(date) = answered.date else {
+            return;
+        };
+        // Its time is cut to whole seconds.
+        let apart = self.now.since(date).max(date.since(self.now));
+        if apart > CLOCK + std::time::Duration::from_secs(1) {
+            let problem = format!(
+                "the clock at {url} is {} s away from this one's; let NTP set both",
+                apart.as_secs()
+            );
+            self.says("clock", problem);
+        }
+    }
+
+    pub(super) fn certificate(&mut self) {
+        let Some(files) = policies::tls_files(self.config) else {
+            return;
+        };
+        let key = files.key.clone();
+        let tls = match Tls::load(files, self.now) {
+            Ok(tls) => tls,
+            Err(error) => return self.says("tls", error.to_string()),
+        };
+        let (from, until) = tls.validity();
+        if self.now < from {
+            self.says(
+                "tls",
+                format!("the certificate is valid only from {from} on; wait, or correct the clock"),
+            );
+        } else if until < self.now {
+            self.says("tls", format!("the certificate has expired at {until}; renew it"));
+        } else if until.since(self.now) < EXPIRES_SOON {
+            self.says("tls", format!("the certificate expires at {until}; renew it"));
+        }
+        let host = Url::parse(&self.config.public_url).ok();
+        let host = host.and_then(|url| url.host_str().map(str::to_owned));
+        if let Some(host) = host.filter(|host| !tls.is_for(host)) {
+            let problem = format!(
+                "the certificate is not for {host}, the host of public_url; get one that is"
+            );
+            self.says("tls", problem);
+        }
+        if let Some(fault) = tls.fault_of_chain(self.now) {
+            let problem = format!(
+                "{fault}, so that clients may not find their way to its authority; write the whole \
+                 chain in order, as the authority gives it"
+            );
+            self.says("tls", problem);
+        }
+        self.privacy("tls", &key, 0o007, "640");
+    }
+}

@@ -1,0 +1,74 @@
+//! The socket that the API listens on: its own, or one that whoever started it keeps open.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Type};
+
+use super::StartError;
+use crate::config::Config;
+
+/// How often a port in use is tried again, and how long between.
+const BIND_ATTEMPTS: u32 = 10;
+const BIND_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that may wait to be accepted; the kernel has a bound of its own
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// A socket that listens.
+pub(super) struct Socket {
+    pub listener: TcpListener,
+    /// Whoever handed it over has it, too, and goes on accepting when this process does not.
+    pub is_handed_over: bool,
+}
+
+impl Socket {
+    /// The one that was handed over, or else a new one.
+    pub async fn open(
+        handed_over: Option<TcpListener>,
+        config: &Config,
+    ) -> Result<Self, StartError> {
+        if let Some(listener) = handed_over {
+            listens(&listener).map_err(StartError::HandedOver)?;
+            return Ok(Self { listener, is_handed_over: true });
+        }
+        let bound = bind(config.listen, config.reuse_port).await;
+        let listener = bound.map_err(|error| StartError::Listen(config.listen, error))?;
+        Ok(Self { listener, is_handed_over: false })
+    }
+}
+
+/// Refuses a connection, which systemd hands over with `Accept=yes`.
+fn listens(listener: &TcpListener) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if !SockRef::from(listener).is_listener()? {
+        return Err(io::Error::other("it does not listen"));
+    }
+    listener.local_addr().map(drop)
+}
+
+/// Binds the port, beside another process if that may be; a predecessor that has just been told to
+/// stop holds it for a moment yet.
+pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<TcpListener> {
+    let bind = || if others_may { bind_beside(address) } else { TcpListener::bind(address) };
+    for _ in 0..BIND_ATTEMPTS {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+    bind()
+}
+
+fn bind_beside(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

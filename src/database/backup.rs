@@ -1,0 +1,188 @@
+//! A copy of the SQLite file that is good to be restored, made while the service runs.
+//!
+//! `VACUUM INTO` reads in one transaction: the copy is the database of one moment, and nobody waits
+//! for it. It is made under another name, put on disk, opened and looked through; only then does it
+//! get its own name, and never in the place of another file.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use serde::Serialize;
+
+use super::connection::Manager;
+use super::migrations::NOTES;
+use super::{AnyConnection, DatabaseUrl, OpenError, drift};
+use crate::secret::random_bytes;
+
+/// What was made.
+#[derive(Clone, Debug, Serialize)]
+pub struct Backup {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// The rows of every table in it.
+    pub rows: BTreeMap<String, i64>,
+    /// The last migration that it has.
+    pub migration: Option<String>,
+    /// What is wrong with its schema, as with that of the database itself: a line each.
+    pub drift: Vec<String>,
+}
+
+/// Why there is no backup: each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// PostgreSQL brings a tool of its own.
+    #[error(
+        "this is for SQLite; back up PostgreSQL with its own tool: `pg_dump --format=custom \
+         --file=FILE` and the database's URL"
+    )]
+    Postgres,
+    /// The database cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Something has that name.
+    #[error("{} is there already, and stays; name another file", .0.display())]
+    Exists(PathBuf),
+    /// The file cannot be made.
+    #[error(
+        "{} cannot be written: {cause}; name a file in a directory that this user can write to", 
+        file.display()
+    )]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// SQLite could not copy.
+    #[error(
+        "the database cannot be copied: {0}; make room on the disk if there is none, try again"
+    )]
+    Copy(diesel::result::Error),
+    /// The copy is not what it should be.
+    #[error(
+        "the copy is not good ({0}), and was removed; look at the database itself with `PRAGMA \
+         integrity_check`, and at the disk, before the last good backup is given up"
+    )]
+    Bad(String),
+}
+
+/// Backs up a SQLite database into a file that is not there yet, which this user alone can read.
+///
+/// # Errors
+/// [`BackupError`]; there is no such file then.
+pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
+    let DatabaseUrl::Sqlite(_) = url else {
+        return Err(BackupError::Postgres);
+    };
+    let failed = |cause| BackupError::File { file: file.to_owned(), cause };
+    if file.try_exists().map_err(failed)? {
+        return Err(BackupError::Exists(file.to_owned()));
+    }
+    let mut source = Manager::unhurried(url).connect_existing()?;
+    let unfinished = Unfinished::beside(file).map_err(failed)?;
+    diesel::sql_query("VACUUM INTO ?")
+        .bind::<Text, _>(unfinished.0.to_string_lossy())
+        .execute(&mut source)
+        .map_err(BackupError::Copy)?;
+    let written = File::open(&unfinished.0).map_err(failed)?;
+    written.sync_all().map_err(failed)?;
+    let bytes = written.metadata().map_err(failed)?.len();
+    let (rows, schema) = look_through(&unfinished.0)?;
+    unfinished.becomes(file).map_err(|cause| match cause.kind() {
+        ErrorKind::AlreadyExists => BackupError::Exists(file.to_owned()),
+        _ => failed(cause),
+    })?;
+    let drift = schema.drift.into_iter().chain(schema.not_compared).collect();
+    let migration = schema.applied.last().or(schema.newer.last()).cloned();
+    Ok(Backup { file: file.to_owned(), bytes, rows, migration, drift })
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Text)]
+    integrity_check: String,
+}
+
+const TABLES: &str = "SELECT name FROM sqlite_schema \
+                      WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+
+#[derive(QueryableByName)]
+struct Table {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
+}
+
+type Contents = (BTreeMap<String, i64>, drift::SchemaReport);
+
+/// Reads every page and every table of the copy.
+fn look_through(file: &Path) -> Result<Contents, BackupError> {
+    let bad = |error: &dyn ToString| BackupError::Bad(error.to_string());
+    let url = DatabaseUrl::Sqlite(file.to_owned());
+    let mut copy: AnyConnection =
+        Manager::unhurried(&url).looking_only().connect_existing().map_err(|e| bad(&e))?;
+    let found: Vec<Found> =
+        diesel::sql_query("PRAGMA integrity_check").load(&mut copy).map_err(|error| bad(&error))?;
+    if let Some(fault) = found.iter().find(|line| line.integrity_check != "ok") {
+        return Err(bad(&fault.integrity_check));
+    }
+    let schema = drift::check(&url).map_err(|error| bad(&error))?;
+    let mut rows = BTreeMap::new();
+    let tables: Vec<Table> = diesel::sql_query(TABLES).load(&mut copy).map_err(|e| bad(&e))?;
+    for table in tables.into_iter().map(|table| table.name).filter(|name| name != NOTES) {
+        let count = format!("SELECT count(*) AS \"rows\" FROM \"{table}\"");
+        let count: Count =
+            diesel::sql_query(count).get_result(&mut copy).map_err(|error| bad(&error))?;
+        rows.insert(table, count.rows);
+    }
+    Ok((rows, schema))
+}
+
+/// A file under a name that nobody takes for a backup. It is removed unless it became one.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// Empty, for this user alone.
+    fn beside(file: &Path) -> io::Result<Self> {
+        let name = file.file_name().ok_or(ErrorKind::IsADirectory)?.to_string_lossy();
+        let name = format!("{name}.{:016x}.unfinished", u64::from_be_bytes(random_bytes()));
+        let path = file.with_file_name(name);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Gives it its name, on disk.
+    fn becomes(&self, file: &Path) -> io::Result<()> {
+        // Unlike a rename, a link never replaces; but not every file system has links.
+        match fs::hard_link(&self.0, file) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists && !file.try_exists()? => {
+                fs::rename(&self.0, file)?;
+            }
+            linked => linked?,
+        }
+        let directory = file.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        for ending in ["", "-journal", "-wal", "-shm"] {
+            let mut path = self.0.clone().into_os_string();
+            path.push(ending);
+            let _ = fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a database says of itself, for whoever wants to know whether it keeps what it is given.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use super::connection::Manager;
+use super::{AnyConnection, DatabaseUrl, OpenError};
+use crate::clock::Timestamp;
+
+/// The most faults of a file that are listed.
+const MOST: usize = 3;
+
+/// What was found.
+#[derive(Debug)]
+pub enum Inspected {
+    /// A SQLite file, and what is broken in it.
+    File(Vec<String>),
+    /// A PostgreSQL server.
+    Server {
+        /// Its settings, of those that matter, as they are for Doorward's connections.
+        settings: BTreeMap<String, String>,
+        /// What its clock says.
+        clock: Timestamp,
+    },
+}
+
+const SETTINGS: &str = "
+    SELECT name, setting FROM pg_settings WHERE name IN
+    ('fsync', 'full_page_writes', 'synchronous_commit', 'server_version_num', 'server_version',
+     'max_connections', 'superuser_reserved_connections', 'reserved_connections')";
+const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
+const BROKEN: &str = "SELECT quick_check AS line FROM pragma_quick_check";
+const DANGLING: &str = "
+    SELECT 'row ' || coalesce(rowid, '?') || ' of ' || \"table\" || ' refers to no row of ' || parent
+        AS line
+    FROM pragma_foreign_key_check";
+
+#[derive(QueryableByName)]
+struct Setting {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    setting: String,
+}
+
+#[derive(QueryableByName)]
+struct Clock {
+    #[diesel(sql_type = BigInt)]
+    micros: i64,
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    line: String,
+}
+
+/// Reads a SQLite file through, or asks a PostgreSQL server; changes nothing.
+///
+/// # Errors
+/// [`OpenError`] when there is no such database, or it cannot be read.
+pub fn inspect(url: &DatabaseUrl) -> Result<Inspected, OpenError> {
+    let mut connection = Manager::unhurried(url).looking_only().connect_existing()?;
+    let found = match &connection {
+        AnyConnection::Sqlite(_) => broken(&mut connection).map(Inspected::File),
+        AnyConnection::Postgres(_) => server(&mut connection),
+    };
+    found.map_err(|error| OpenError::Unreachable {
+        at: format!("{url:?}"),
+        cause: error.to_string(),
+    })
+}
+
+fn broken(connection: &mut AnyConnection) -> QueryResult<Vec<String>> {
+    let mut faults = Vec::new();
+    for query in [BROKEN, DANGLING] {
+        let lines: Vec<Line> = diesel::sql_query(query).load(connection)?;
+        faults.extend(lines.into_iter().map(|row| row.line).filter(|line| line != "ok"));
+    }
+    faults.truncate(MOST);
+    Ok(faults)
+}
+
+fn server(connection: &mut AnyConnection) -> QueryResult<Inspected> {
+    let settings: Vec<Setting> = diesel::sql_query(SETTINGS).load(connection)?;
+    let clock: Clock = diesel::sql_query(CLOCK).get_result(connection)?;
+    Ok(Inspected::Server {
+        settings: settings.into_iter().map(|row| (row.name, row.setting)).collect(),
+        clock: Timestamp::from_micros(clock.micros),
+    })
+}

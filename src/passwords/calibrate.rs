@@ -1,0 +1,104 @@
+//! How much hashing a machine can do in a given time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::argon::Engine;
+use super::{HashCost, Password};
+use crate::clock::Clock;
+
+/// What OWASP's Password Storage Cheat Sheet lists for Argon2id: memory in KiB, and the passes that
+/// it asks for with it.
+const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9216, 4), (7168, 5)];
+
+/// A measurement is the shortest of so many: whatever else the machine does only adds to it.
+const TRIES: usize = 3;
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calibrated {
+    /// The cost.
+    pub cost: HashCost,
+    /// How long a hash of that cost takes here, on one thread. It is longer than was wanted only
+    /// when less would be below OWASP's minimum.
+    pub took: Duration,
+}
+
+impl HashCost {
+    /// The least memory that OWASP lists, in KiB.
+    pub const OWASP_MEMORY_KIB: u32 = OWASP[OWASP.len() - 1].0;
+
+    /// The fewest passes that OWASP asks for with so much memory.
+    #[must_use]
+    pub fn fewest_iterations(memory_kib: u32) -> u32 {
+        let fits = OWASP.iter().find(|(memory, _)| *memory <= memory_kib);
+        fits.map_or(OWASP[OWASP.len() - 1].1, |(_, passes)| *passes)
+    }
+}
+
+/// Finds the most passes over so much memory that take no longer than `wanted`, though never fewer
+/// than OWASP asks for.
+///
+/// # Errors
+/// When Argon2 cannot work with so much memory.
+pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result<Calibrated> {
+    let fewest = HashCost::fewest_iterations(memory_kib);
+    let with = |iterations| HashCost { memory_kib, iterations, parallelism: 1 };
+    let mut iterations = fewest;
+    let mut took = time_of(with(iterations), clock)?;
+    if took < wanted {
+        let affordable = wanted.div_duration_f64(took / fewest);
+        // As an integer it is cut off at its type's bounds.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "passes are counted down, and bounded next"
+        )]
+        let affordable = affordable as u32;
+        iterations = affordable.clamp(fewest, HashCost::MAX_ITERATIONS);
+        took = time_of(with(iterations), clock)?;
+        while took > wanted && iterations > fewest {
+            iterations -= 1;
+            took = time_of(with(iterations), clock)?;
+        }
+    }
+    Ok(Calibrated { cost: with(iterations), took })
+}
+
+fn time_of(cost: HashCost, clock: &Clock) -> io::Result<Duration> {
+    let mut engine = Engine::counted(cost, Arc::default())?;
+    let password = Password::parse("a password to measure by").map_err(io::Error::other)?;
+    let mut shortest = Duration::MAX;
+    for _ in 0..TRIES {
+        let begun = clock.monotonic();
+        engine.hash(&password);
+        shortest = shortest.min(clock.monotonic().duration_since(begun));
+    }
+    Ok(shortest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_are_never_fewer_than_owasp_asks_for() {
+        for (memory, passes) in [(7168, 5), (9215, 5), (9216, 4), (19_456, 2), (40_000, 2)] {
+            assert_eq!(HashCost::fewest_iterations(memory), passes, "{memory}");
+        }
+        assert_eq!(HashCost::fewest_iterations(47_104), 1);
+        assert_eq!(HashCost::fewest_iterations(1 << 20), 1);
+        let found = calibrate(Duration::ZERO, 7168, &Clock::system()).unwrap();
+        assert_eq!(found.cost.iterations, 5);
+        assert!(!found.took.is_zero());
+    }
+
+    #[test]
+    fn more_time_allows_more_passes_up_to_the_bound() {
+        let clock = Clock::system();
+        let least = calibrate(Duration::ZERO, 7168, &clock).unwrap();
+        let found = calibrate(least.took * 4, 7168, &clock).unwrap();
+        assert!(found.cost.iterations > 5, "{found:?}");
+    }
+}

@@ -1,0 +1,199 @@
+//! One version after the other on one port, while clients go on: none of them may notice.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::mem::{self, MaybeUninit};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::start::{read_answer, request};
+use crate::support::binary::{Doorward, data_of, doorward, run, unlimited};
+use crate::support::client::PASSWORD;
+use crate::support::postgres::number_of;
+use crate::support::program::find;
+use crate::support::{fenced, until};
+
+/// Restarts of the longer test, unless `DOORWARD_TEST_RESTARTS` says otherwise.
+const RESTARTS: u64 = 10;
+
+const EMAIL: &str = "ada@example.com";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let next = || {
+        let socket = OwnedFd::from(listener.try_clone().unwrap());
+        Doorward::start(&mut handing_over(socket, &unlimited(home.path())))
+    };
+    overlap(number_of("DOORWARD_TEST_RESTARTS").unwrap_or(RESTARTS), next).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_beside_each_other_on_one_port_leave_no_request_unanswered() {
+    let home = tempfile::tempdir().unwrap();
+    // Holds the port, and does not listen.
+    let port = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    port.set_reuse_port(true).unwrap();
+    port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = port.local_addr().unwrap().as_socket().unwrap().to_string();
+    let mut command = unlimited(home.path());
+    command.env("DOORWARD_LISTEN", address).env("DOORWARD_REUSE_PORT", "true");
+    overlap(3, || Doorward::start(&mut command)).await;
+}
+
+/// Starts one, and then as often as said the next one, before the one before it is stopped.
+async fn overlap(restarts: u64, mut next: impl FnMut() -> Doorward) {
+    let mut serving = next();
+    serving.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
+    let address: Arc<str> = serving.url.strip_prefix("http://").unwrap().into();
+    let (answered, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut clients = Vec::new();
+    for n in 0..8 {
+        // One after the other: hashes that have to wait are given up.
+        let tokens = serving.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200).body;
+        let (address, answered, done) = (address.clone(), answered.clone(), done.clone());
+        clients.push(tokio::spawn(client(n, tokens, address, answered, done)));
+    }
+    let some_more = async || {
+        let before = answered.load(Ordering::SeqCst);
+        until(async || {
+            answered.load(Ordering::SeqCst) > before + 20
+                || clients.iter().any(JoinHandle::is_finished)
+        })
+        .await;
+    };
+    some_more().await;
+    for _ in 0..restarts {
+        let successor = next();
+        some_more().await;
+        let (status, _, log) = mem::replace(&mut serving, successor).stop();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+        assert!(log.contains("answered"), "each has its share: {log}");
+    }
+    some_more().await;
+    done.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    println!("{restarts} restarts, {} answers", answered.load(Ordering::SeqCst));
+}
+
+/// Does what HTTP/1.1 clients do: keeps its connection, and opens another when that was closed
+/// between two requests. What it sent is answered, and with 200.
+async fn client(
+    n: usize,
+    mut tokens: Value,
+    address: Arc<str>,
+    answered: Arc<AtomicUsize>,
+    done: Arc<AtomicBool>,
+) {
+    let keeps = n % 4 < 3;
+    let mut connection: Option<TcpStream> = None;
+    while !done.load(Ordering::SeqCst) {
+        let mut stream = match connection.take().filter(is_open) {
+            Some(stream) => stream,
+            None => TcpStream::connect(&*address).await.unwrap(),
+        };
+        let refresh = json!({ "refresh_token": tokens["refresh_token"] }).to_string();
+        let (method, path, body) = match n % 3 {
+            0 => ("POST", "/refresh", refresh.as_str()),
+            1 => ("GET", "/sessions", ""),
+            _ => ("GET", "/me", ""),
+        };
+        let access = tokens["access_token"].as_str().unwrap();
+        let sent = request(method, path, access, body, keeps);
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer:?}");
+        answered.fetch_add(1, Ordering::SeqCst);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        if method == "POST" {
+            tokens = serde_json::from_str(body).unwrap();
+        }
+        if keeps && !head.to_ascii_lowercase().contains("connection: close") {
+            connection = Some(stream);
+        }
+    }
+}
+
+/// Whether nothing has come, and no end either.
+fn is_open(stream: &TcpStream) -> bool {
+    let looked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+/// The command, with a socket handed over as systemd does it.
+fn handing_over(socket: OwnedFd, command: &Command) -> Command {
+    let script = r#"exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@""#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(command.get_program()).args(command.get_args());
+    shell.env_clear().current_dir(command.get_current_dir().unwrap());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.stdin(socket);
+    shell
+}
+
+#[tokio::test]
+async fn a_service_that_was_told_to_stop_says_so_and_goes_on_for_as_long_as_it_should() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(unlimited(home.path()).env("DOORWARD_SHUTDOWN_DELAY", "10m"));
+    service.get("/readyz").send().await.assert_status(200);
+    service.signal(Signal::TERM);
+    until(async || service.get("/readyz").send().await.status == 503).await;
+    let answer = service.get("/readyz").send().await.assert_problem(503, "not_ready");
+    assert!(answer.text.contains("about to stop"), "{}", answer.text);
+    service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
+    let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+    let me = service.me(&tokens.access).await.unwrap().assert_status(200);
+    assert!(!me.headers.contains_key("connection"), "connections are kept: {:?}", me.headers);
+    // The second signal is meant.
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended().0.code(), Some(1));
+}
+
+#[test]
+fn a_socket_that_nobody_can_listen_on_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let file = fs::File::open(home.path()).unwrap();
+    for (handed, says) in
+        [(OwnedFd::from(connection), "does not listen"), (OwnedFd::from(file), "is not a socket")]
+    {
+        let refusal = run(&mut handing_over(handed, &doorward(home.path())));
+        assert_eq!(refusal.status.code(), Some(1), "{refusal:?}");
+        assert!(refusal.stderr.contains("LISTEN_FDS"), "{refusal:?}");
+        assert!(refusal.stderr.contains(says), "{refusal:?}");
+    }
+    assert!(!data_of(home.path()).exists(), "a start that was refused leaves nothing");
+}
+
+#[test]
+fn the_units_of_the_readme_are_valid() {
+    let Some([analyze]) = find(["systemd-analyze"], "systemd") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut verify = Command::new(analyze);
+    verify.arg("verify");
+    for name in ["doorward.socket", "doorward.service"] {
+        let start = format!("# /etc/systemd/system/{name}\n");
+        let unit = fenced(include_str!("../../README.md"), &start).expect(name);
+        let unit = unit.replace("/usr/local/bin/doorward", env!("CARGO_BIN_EXE_doorward"));
+        fs::write(folder.path().join(name), unit).unwrap();
+        verify.arg(folder.path().join(name));
+    }
+    let output = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("doorward."), "{said}");
+}
