@@ -20,7 +20,7 @@ use super::start::{read_answer, request};
 use crate::support::binary::{Doorward, data_of, doorward, run, unlimited};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
-use crate::support::program::find;
+use crate::support::program::{find, free_port};
 use crate::support::{fenced, until};
 
 /// Restarts of the longer test, unless `DOORWARD_TEST_RESTARTS` says otherwise.
@@ -32,9 +32,13 @@ const EMAIL: &str = "ada@example.com";
 async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() {
     let home = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = unlimited(home.path());
+    // The listeners beside it are not handed over, and must not be in the successor's way either.
+    command.env("DOORWARD_METRICS__ENABLED", "true");
+    command.env("DOORWARD_METRICS__LISTEN", format!("127.0.0.1:{}", free_port()));
     let next = || {
         let socket = OwnedFd::from(listener.try_clone().unwrap());
-        Doorward::start(&mut handing_over(socket, &unlimited(home.path())))
+        Doorward::start(&mut handing_over(socket, &command))
     };
     overlap(number_of("DOORWARD_TEST_RESTARTS").unwrap_or(RESTARTS), next).await;
 }
