@@ -338,7 +338,7 @@ async fn a_retry_after_a_lost_answer_works_across_a_restart() {
 }
 
 #[tokio::test]
-async fn ten_thousand_refreshes_leave_every_row_count_as_it_was() {
+async fn a_thousand_refreshes_leave_every_row_count_as_it_was() {
     let app = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
     let mut users = Vec::new();
     for _ in 0..4 {
@@ -351,7 +351,7 @@ async fn ten_thousand_refreshes_leave_every_row_count_as_it_was() {
         }
     }
     let before = row_counts(&app).await;
-    let per_session = 10_000 / sessions.len() + 1;
+    let per_session = 1000 / sessions.len() + 1;
     join_all(sessions.into_iter().map(async |mut token| {
         for _ in 0..per_session {
             token = app.refresh(&token).await.tokens().refresh;

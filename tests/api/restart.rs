@@ -24,7 +24,7 @@ use crate::support::program::{find, free_port};
 use crate::support::{fenced, until};
 
 /// Restarts of the longer test, unless `DOORWARD_TEST_RESTARTS` says otherwise.
-const RESTARTS: u64 = 10;
+const RESTARTS: u64 = 5;
 
 const EMAIL: &str = "ada@example.com";
 
@@ -53,7 +53,7 @@ async fn restarts_beside_each_other_on_one_port_leave_no_request_unanswered() {
     let address = port.local_addr().unwrap().as_socket().unwrap().to_string();
     let mut command = unlimited(home.path());
     command.env("DOORWARD_LISTEN", address).env("DOORWARD_REUSE_PORT", "true");
-    overlap(3, || Doorward::start(&mut command)).await;
+    overlap(2, || Doorward::start(&mut command)).await;
 }
 
 /// Starts one, and then as often as said the next one, before the one before it is stopped.
