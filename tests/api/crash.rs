@@ -22,7 +22,7 @@ use crate::support::postgres::number_of;
 use crate::support::{Tokens, until};
 
 /// Kills of one round of tests, unless `DOORWARD_TEST_KILLS` says otherwise.
-const KILLS: u64 = 20;
+const KILLS: u64 = 12;
 
 /// The longest that a kill is put off after the last acknowledgement that it waits for.
 const LATER: Duration = Duration::from_millis(60);
