@@ -194,6 +194,7 @@ impl Event {
 /// # Errors
 /// Whatever the database says.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> {
+    tx.begin()?;
     rows::insert(tx.connection(), &Entry::of(&event, now))?;
     tx.after_commit(move || event.log());
     Ok(())

@@ -158,12 +158,13 @@ impl Tx<'_> {
     }
 
     /// Begins the transaction that a unit of [`Database::write_one`] needs to write by more than
-    /// one statement. Anywhere else there is one already.
+    /// one statement; a statement that wrote before, and changed nothing, stays outside. Anywhere
+    /// else there is a transaction already.
     ///
     /// # Errors
     /// When the connection is gone; the unit should end with it.
     pub fn begin(&mut self) -> QueryResult<()> {
-        if *self.stage == Stage::Reading {
+        if *self.stage != Stage::Begun {
             self.connection.batch_execute(postgres::BEGIN)?;
             *self.stage = Stage::Begun;
         }

@@ -179,6 +179,7 @@ impl Revocations {
         now: Timestamp,
     ) -> QueryResult<()> {
         let expires_at = now.plus(life).plus(MARGIN);
+        tx.begin()?;
         insert(tx.connection(), id, expires_at, now)?;
         let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
         tx.after_commit(move || {

@@ -52,6 +52,7 @@ impl Manager {
             DatabaseUrl::Postgres(_) => format!(
                 "SELECT set_config(name, 'force_generic_plan', false)
                  FROM pg_settings WHERE name = 'plan_cache_mode';
+                 SET default_transaction_isolation = 'read committed';
                  SET statement_timeout = {statement};
                  SET lock_timeout = {patience};
                  SET idle_in_transaction_session_timeout = {statement};",

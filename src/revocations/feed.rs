@@ -210,19 +210,24 @@ impl Revocations {
         loop {
             let _ = timeout_at(beat_at, end.changed()).await;
             let is_beat = time::Instant::now() >= beat_at;
-            if is_beat {
+            let (tells_age, is_more) = self.issue(is_beat);
+            if tells_age {
                 beat_at = time::Instant::now() + HEARTBEAT;
             }
-            if self.issue(is_beat) {
+            if is_more {
+                // What waits is told first: until then nobody can be told how current that is.
                 end.mark_changed();
+                sleep(PAUSE).await;
+                continue;
             }
             let followers = u32::try_from(self.followers()).unwrap_or(u32::MAX);
             sleep(PAUSE.max(PAUSE_EACH.saturating_mul(followers))).await;
         }
     }
 
-    /// Makes an edition, and says whether there is more for another.
-    fn issue(&self, is_beat: bool) -> bool {
+    /// Makes an edition, and says whether an age is told in it, and whether there is more for
+    /// another.
+    fn issue(&self, is_beat: bool) -> (bool, bool) {
         let last = Arc::clone(&self.editions.borrow());
         let (end, edition) = {
             let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
@@ -237,9 +242,9 @@ impl Revocations {
             let beat = last.beat + u64::from(age.is_some());
             (end, Edition { from, to, entries, age, known_at, beat, text: OnceLock::new() })
         };
-        let is_more = edition.to < end;
+        let said = (edition.age.is_some(), edition.to < end);
         self.editions.send_replace(Arc::new(edition));
-        is_more
+        said
     }
 
     /// How many follow the feed now.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use doorward::database::schema::sessions;
 use futures_util::future::join_all;
 
 use crate::support::postgres::number_of;
-use crate::support::{TestApp, Tokens, id};
+use crate::support::{TestApp, Tokens, id, until};
 
 /// Races, unless `DOORWARD_TEST_RACES` says otherwise.
 const RACES: u64 = 400;
@@ -27,6 +28,60 @@ async fn parallel_uses_of_a_token_on_two_nodes_make_one_lineage() {
 async fn without_a_retry_window_parallel_uses_with_one_key_make_one_lineage() {
     let strict = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
     race(&strict, |race| Some(format!("the-key-of-the-race-{race:06}"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() {
+    let app = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
+    let user = app.signed_up().await;
+    let (session, refresh) = (&user.tokens.session, &user.tokens.refresh);
+    let mut other = PgConnection::establish(app.database()).unwrap();
+    // The last statement of an end fails.
+    other
+        .batch_execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN RAISE EXCEPTION ''not now''; END';
+             CREATE TRIGGER refuse BEFORE INSERT ON blocklist EXECUTE FUNCTION refuse()",
+        )
+        .unwrap();
+    // Both have read the row when the first of them may change it.
+    other.batch_execute("BEGIN").unwrap();
+    sessions::table
+        .find(id(session))
+        .for_update()
+        .select(sessions::generation)
+        .get_result::<i64>(&mut other)
+        .unwrap();
+    let (first, second, ()) = tokio::join!(app.refresh(refresh), app.refresh(refresh), async {
+        until(async || waiting(&mut PgConnection::establish(app.database()).unwrap()) == 2).await;
+        other.batch_execute("COMMIT").unwrap();
+    });
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
+    assert_eq!(app.live_sessions(&user.id).await, [session.clone()], "nothing has ended");
+
+    other.batch_execute("DROP TRIGGER refuse ON blocklist").unwrap();
+    app.refresh(refresh).await.assert_ended("refresh_token_reused");
+    app.me(&user.tokens.access).await.assert_problem(401, "token_revoked");
+    assert!(app.live_sessions(&user.id).await.is_empty());
+}
+
+/// How many statements wait for a lock on a row of sessions.
+fn waiting(connection: &mut PgConnection) -> i64 {
+    diesel::sql_query(
+        "SELECT count(*) AS waiting FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )
+    .get_result::<Waiting>(connection)
+    .unwrap()
+    .waiting
+}
+
+#[derive(QueryableByName)]
+struct Waiting {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    waiting: i64,
 }
 
 /// Uses each token two to four times at once, on both nodes in turn, and goes on with what they
