@@ -59,7 +59,7 @@ async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() 
     let mut statuses = [first.status, second.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
-    assert_eq!(app.live_sessions(&user.id).await, [session.clone()], "nothing has ended");
+    assert_eq!(app.live_sessions(&user.id).await, [session.as_str()], "nothing has ended");
 
     other.batch_execute("DROP TRIGGER refuse ON blocklist").unwrap();
     app.refresh(refresh).await.assert_ended("refresh_token_reused");
