@@ -40,6 +40,7 @@ use crate::http::cors::ClientOrigins;
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::tls::{Tls, TlsError};
+use crate::http::traceparent::{TRACEPARENT, TRACESTATE};
 use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
 use crate::keys::{Keys, KeysError};
 use crate::metrics::Requests;
@@ -395,7 +396,7 @@ fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
         .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
         .allowed_origin_fn(move |origin, _| of_clients.contains(origin))
         .allowed_methods(["GET", "POST", "DELETE"])
-        .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY])
+        .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, TRACEPARENT, TRACESTATE])
         .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, door::REQUEST_ID])
         // Cookies; the door takes it back for the origins of registered clients.
         .supports_credentials()

@@ -27,6 +27,7 @@ pub mod redirect;
 pub mod server;
 mod sessions;
 pub mod tls;
+pub mod traceparent;
 mod unparsed;
 mod verify;
 mod well_known;

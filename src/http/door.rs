@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::HttpSettings;
 use super::caller::ClientAddress;
 use super::problem::{Code, Form, Problem};
+use super::traceparent::TraceParent;
 use crate::database::for_one_request;
 
 /// The header that names a request in answers and in the log.
@@ -88,7 +89,13 @@ pub async fn door(
     let known = SPEAK_OAUTH.iter().find(|(path, _)| *path == request.path());
     let form = known.map_or(Form::Problem, |(_, form)| *form);
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
-    let span = tracing::info_span!("request", request_id = %id);
+    let trace = TraceParent::of(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        trace_id = trace.map(|it| display(it.trace_id)),
+        parent_id = trace.map(|it| display(it.parent_id)),
+    );
     settings.unheeded.notice(request.request(), &settings.trusted_proxies, started);
 
     if method == Method::HEAD {

@@ -805,14 +805,16 @@ async fn a_preflight_allows_what_a_client_needs_and_nothing_else() {
         ("/me", "GET"),
         ("/sessions/019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75", "DELETE"),
     ] {
-        let answer = preflight(path, method, "authorization,content-type,idempotency-key").await;
+        let asked = "authorization,content-type,idempotency-key,traceparent,tracestate";
+        let answer = preflight(path, method, asked).await;
         let answer = answer.assert_status(200);
         assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN));
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
         let methods = list(&answer, "access-control-allow-methods");
         assert_eq!(methods, ["delete", "get", "post"].map(String::from).into());
         let fields = list(&answer, "access-control-allow-headers");
-        let wanted = ["authorization", "content-type", "idempotency-key"];
+        let wanted =
+            ["authorization", "content-type", "idempotency-key", "traceparent", "tracestate"];
         assert_eq!(fields, wanted.map(String::from).into());
         assert!(answer.header("access-control-max-age").is_some());
         assert!(list(&answer, "vary").contains("origin"));

@@ -23,6 +23,7 @@ mod keys;
 mod limits;
 mod login;
 mod logout;
+mod logs;
 mod metrics;
 mod mutations;
 mod oauth;

@@ -124,14 +124,17 @@ impl Doorward {
             }
         });
         let mut said = String::new();
-        let address = loop {
+        let address = 'address: loop {
             let Ok(line) = log.recv_timeout(PATIENCE) else {
                 let _ = child.kill();
                 panic!("it does not listen: {said}");
             };
             said = said + &line + "\n";
-            if let Some((_, address)) = line.split_once("listening address=") {
-                break address.split(' ').next().unwrap().to_owned();
+            // As text, and as JSON.
+            for sign in ["listening address=", r#""listening","address":""#] {
+                if let Some((_, address)) = line.split_once(sign) {
+                    break 'address address.split([' ', '"']).next().unwrap().to_owned();
+                }
             }
         };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

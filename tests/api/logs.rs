@@ -1,0 +1,62 @@
+//! The lines of the log, as text and as JSON.
+
+use serde_json::{Value, json};
+
+use crate::support::binary::{Doorward, unlimited};
+use crate::support::client::PASSWORD;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// What a service logs in this format of three failed logins: in a trace, in one that is malformed,
+/// in none. Each logs two lines, an event and the answer.
+async fn lines(format: &str) -> Vec<String> {
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(unlimited(home.path()).env("DOORWARD_LOG__FORMAT", format));
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+    let log_in = || service.call("POST", "/login").json(&body);
+    let malformed = TRACE.to_uppercase();
+    for call in [
+        log_in().header("traceparent", &format!("00-{TRACE}-{PARENT}-01")),
+        log_in().header("traceparent", &format!("00-{malformed}-{PARENT}-01")),
+        log_in(),
+    ] {
+        call.send().await.assert_problem(401, "invalid_credentials");
+    }
+    let (_, _, log) = service.stop();
+    let of_requests = |line: &&str| line.contains("request_id");
+    let lines: Vec<_> = log.lines().filter(of_requests).map(str::to_owned).collect();
+    assert_eq!(lines.len(), 6, "{log}");
+    lines
+}
+
+#[tokio::test]
+async fn each_line_of_a_request_has_its_trace() {
+    let lines = lines("text").await;
+    for line in &lines[..2] {
+        assert!(line.contains(&format!(" trace_id={TRACE} parent_id={PARENT}}}: ")), "{line}");
+    }
+    for line in &lines[2..] {
+        assert!(!line.contains("trace_id") && !line.contains("parent_id"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn json_has_an_object_a_line_and_in_it_the_request_with_its_trace() {
+    let lines = lines("json").await;
+    let lines: Vec<Value> =
+        lines.iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for (n, pair) in lines.chunks(2).enumerate() {
+        let [event, answer] = pair else { unreachable!("six lines") };
+        assert_eq!(event["event"], "login_failed");
+        let told = [&answer["message"], &answer["route"], &answer["method"], &answer["status"]];
+        assert_eq!(told, [&json!("answered"), &json!("/login"), &json!("POST"), &json!(401)]);
+        for line in pair {
+            let ids = [&line["span"]["trace_id"], &line["span"]["parent_id"]];
+            let expected =
+                if n == 0 { [json!(TRACE), json!(PARENT)] } else { [Value::Null, Value::Null] };
+            assert_eq!(ids, [&expected[0], &expected[1]], "{line}");
+            assert_eq!(line["span"]["request_id"], answer["span"]["request_id"]);
+        }
+    }
+}
