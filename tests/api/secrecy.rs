@@ -143,11 +143,20 @@ impl Requests<'_> {
 
 #[tokio::test]
 async fn nothing_secret_is_logged_at_any_level() {
+    nothing_secret_is_logged("text").await;
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged_as_json_at_any_level() {
+    nothing_secret_is_logged("json").await;
+}
+
+async fn nothing_secret_is_logged(format: &str) {
     let home = tempfile::tempdir().unwrap();
     let program = || {
         let mut command = unlimited(home.path());
         command.env("DOORWARD_SESSIONS__RETRY_WINDOW", "0s").env("DOORWARD_LOG__LEVEL", "trace");
-        command.env("DOORWARD_PUBLIC_URL", HTTPS);
+        command.env("DOORWARD_PUBLIC_URL", HTTPS).env("DOORWARD_LOG__FORMAT", format);
         command
     };
     let (service, began) = Doorward::start_and_said(&mut program());
