@@ -1,5 +1,5 @@
-//! Doorward against the OAuth and JOSE libraries of Node and Python. The scripts and the versions
-//! stand in tests/interop.
+//! Doorward against the OAuth and JOSE libraries of Node and Python, and its TLS against Mozilla's
+//! advice, as sslyze reads it. The scripts and the versions stand in tests/interop.
 //!
 //! Where Node or Python is missing, or the libraries cannot be had, the test says so and is left
 //! out; where that must not be (`CI` is set) it fails.
@@ -9,8 +9,14 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 use std::{env, fs, io};
 
+use doorward::clock::Clock;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 use serde_json::Value;
 
 use crate::support::binary::{Doorward, doorward, printed};
@@ -39,16 +45,65 @@ fn the_libraries_of_node_discover_verify_introspect_revoke_and_refresh() {
 
 #[test]
 fn the_libraries_of_python_verify_introspect_revoke_and_refresh() {
-    let Some(home) = installed("python", &["requirements.txt"], |home| {
+    let Some(programs) = python_with("python", "requirements.txt") else { return };
+    let mut python = Command::new(programs.join("python"));
+    against_the_service(python.arg(source("interop.py")), &["Authlib", "joserfc"]);
+}
+
+#[test]
+fn sslyze_finds_https_as_mozilla_advises() {
+    let Some(programs) = python_with("sslyze", "sslyze.txt") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str| home.path().join(name);
+    let authority = certificate(home.path());
+    let mut command = doorward(home.path());
+    command.env("DOORWARD_TLS__CERT", file("cert.pem")).env("DOORWARD_TLS__KEY", file("key.pem"));
+    let service = Doorward::start(&mut command);
+    let (_, port) = service.url.rsplit_once(':').unwrap();
+    let mut sslyze = Command::new(programs.join("sslyze"));
+    sslyze.arg("--mozilla_config=intermediate").arg("--certinfo_ca_file").arg(authority);
+    let output = sslyze.arg(format!("localhost:{port}{{127.0.0.1}}")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("OK - Compliant."), "{said}");
+}
+
+/// Writes a certificate for localhost, of a kind that public authorities issue, and its key.
+/// Answers where the authority is that it wants to be trusted.
+fn certificate(folder: &Path) -> PathBuf {
+    let of_authority = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(DnType::CommonName, "Doorward's tests");
+    let root = folder.join("authority.pem");
+    fs::write(&root, authority.self_signed(&of_authority).unwrap().pem()).unwrap();
+
+    let key = KeyPair::generate().unwrap();
+    let mut own = CertificateParams::new([String::from("localhost")]).unwrap();
+    own.distinguished_name = DistinguishedName::new();
+    own.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    own.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    own.use_authority_key_identifier_extension = true;
+    let now = u64::try_from(Clock::system().now().unix_seconds()).unwrap();
+    let days = |count: u64| Duration::from_secs(count * 24 * 60 * 60);
+    let now = date_time_ymd(1970, 1, 1) + Duration::from_secs(now);
+    (own.not_before, own.not_after) = (now - days(1), now + days(89));
+    let own = own.signed_by(&key, &Issuer::new(authority, of_authority)).unwrap();
+    fs::write(folder.join("cert.pem"), own.pem()).unwrap();
+    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    root
+}
+
+/// The folder with Python and its programs, where these requirements are installed.
+fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
+    let home = installed(name, &[requirements], |home| {
         at_least(Command::new("python3").arg("--version"), "Python 3.", PYTHON)?;
         done(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(home))?;
-        let flags = ["-m", "pip", "install", "--quiet", "-r", "requirements.txt"];
+        let flags = ["-m", "pip", "install", "--quiet", "-r", requirements];
         done(Command::new(home.join("venv/bin/python")).args(flags).current_dir(home))
-    }) else {
-        return;
-    };
-    let mut python = Command::new(home.join("venv/bin/python"));
-    against_the_service(python.arg(source("interop.py")), &["Authlib", "joserfc"]);
+    });
+    home.map(|home| home.join("venv/bin"))
 }
 
 /// Runs a script against a service of its own, and expects a line for each library.
