@@ -6,8 +6,10 @@ use std::process::{Command, Stdio};
 use diesel::prelude::*;
 use doorward::clock::Clock;
 use doorward::database::schema::{sessions, users};
+use doorward::verifier::VerifyError;
 use serde_json::Value;
 
+use crate::feed::{HEARD, verifier};
 use crate::support::binary::{printed, run};
 use crate::support::client::PASSWORD;
 use crate::support::{TestApp, User, id, until};
@@ -74,6 +76,36 @@ async fn who_is_disabled_is_refused_on_every_node_and_may_come_back() {
     node.log_in(&ada.email, PASSWORD).await.assert_status(200);
     app.refresh(&second.refresh).await.assert_ended("account_disabled");
     assert!(printed(&mut user(&app, &["enable", &ada.id])).contains("it was not disabled"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_disabled_is_refused_on_every_node_and_at_a_verifier_within_the_delay() {
+    // The verifier finds the node by its issuer.
+    let app = TestApp::with(|config| config.public_url = String::new()).await;
+    app.clock.advance(Clock::system().now().since(app.clock.now()));
+    let issuer = app.api.issuer.clone();
+    let node = app.another_node_with(|config| config.public_url = issuer).await;
+    let verifier = verifier(&app).await;
+    let (ada, other) = (node.signed_up().await, node.signed_up().await);
+    for user in [&ada, &other] {
+        assert!(verifier.verify(&user.tokens.access).is_ok());
+        app.me(&user.tokens.access).await.assert_status(200);
+        node.me(&user.tokens.access).await.assert_status(200);
+    }
+
+    done(&app, &["disable", &ada.email]);
+    let clock = Clock::system();
+    let disabled = clock.monotonic();
+    let token = &ada.tokens.access;
+    tokio::join!(
+        refuses(&app, token),
+        refuses(&node, token),
+        until(async || verifier.verify(token) == Err(VerifyError::Revoked)),
+    );
+    let took = clock.monotonic() - disabled;
+    println!("disabled: refused on two nodes and at a verifier after {took:.1?}");
+    assert!(took < HEARD, "{took:?}");
+    assert!(verifier.verify(&other.tokens.access).is_ok());
 }
 
 #[tokio::test]
