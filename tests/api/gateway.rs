@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 
 use crate::support::fenced;
 use crate::support::jar::{HTTPS, Jar};
-use crate::support::program::{Program, find, free_port};
-use crate::support::{TestApp, User, until};
+use crate::support::nginx::Nginx;
+use crate::support::program::{find, free_port};
+use crate::support::{TestApp, User};
 
 const README: &str = include_str!("../../README.md");
 
@@ -23,9 +24,7 @@ const IDENTITY: [&str; 5] =
 struct Gateway {
     url: String,
     http: reqwest::Client,
-    // Ends before its directory goes.
-    _nginx: Program,
-    home: tempfile::TempDir,
+    _nginx: Nginx,
 }
 
 impl Gateway {
@@ -36,31 +35,13 @@ impl Gateway {
         let server = block.replace("listen 443 ssl;", &format!("listen {address};"));
         let plain = |line: &&str| !line.trim_start().starts_with("ssl_");
         let server = server.lines().filter(plain).collect::<Vec<_>>().join("\n");
-        let home = tempfile::tempdir().unwrap();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("{name}_temp_path {name};\n"))
-            .concat();
-        let configuration = format!(
-            "daemon off; master_process off; pid nginx.pid; error_log stderr;\n\
-             events {{ worker_connections 64; }}\n\
-             http {{\naccess_log off;\n{temporary}\
-             upstream doorward {{ server {doorward}; }}\n\
-             upstream application {{ server {application}; }}\n{server}\n}}\n"
+        let lines = format!(
+            "upstream doorward {{ server {doorward}; }}\n\
+             upstream application {{ server {application}; }}\n{server}\n"
         );
-        std::fs::write(home.path().join("nginx.conf"), configuration).unwrap();
-        let prefix = home.path().to_str().unwrap();
-        let arguments = ["-p", prefix, "-c", "nginx.conf", "-e", "stderr"];
-        let program = Program::start(nginx, &arguments, home.path());
+        let nginx = Nginx::start(nginx, &lines, address).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let gateway = Self { url: format!("http://{address}"), http, _nginx: program, home };
-        let log = gateway.home.path().join("log");
-        until(async || {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            assert!(!said.contains("[emerg]"), "{said}");
-            gateway.http.get(&gateway.url).send().await.is_ok()
-        })
-        .await;
-        gateway
+        Self { url: format!("http://{address}"), http, _nginx: nginx }
     }
 
     async fn ask(&self, method: Method, headers: &[(&str, &str)]) -> (StatusCode, Value) {

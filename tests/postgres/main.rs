@@ -47,6 +47,7 @@ mod tokens;
 mod walks;
 
 mod copy;
+mod deployment;
 mod doctor;
 mod nodes;
 mod outage;

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod client;
 pub mod contract;
 pub mod jar;
+pub mod nginx;
 pub mod postgres;
 pub mod program;
 pub mod proxy;

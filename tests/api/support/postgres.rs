@@ -189,7 +189,7 @@ pub fn number_of(variable: &str) -> Option<u64> {
 
 /// Where the server's programs are. Without them the tests that need them are left out, aloud, and
 /// where that must not be (`CI` is set) they fail.
-fn binaries() -> &'static Path {
+pub fn binaries() -> &'static Path {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let on_path = env::var_os("PATH");
