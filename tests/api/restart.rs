@@ -53,7 +53,8 @@ async fn restarts_beside_each_other_on_one_port_leave_no_request_unanswered() {
     let address = port.local_addr().unwrap().as_socket().unwrap().to_string();
     let mut command = unlimited(home.path());
     command.env("DOORWARD_LISTEN", address).env("DOORWARD_REUSE_PORT", "true");
-    overlap(2, || Doorward::start(&mut command)).await;
+    let restarts = number_of("DOORWARD_TEST_RESTARTS").unwrap_or(2);
+    overlap(restarts, || Doorward::start(&mut command)).await;
 }
 
 /// Starts one, and then as often as said the next one, before the one before it is stopped.

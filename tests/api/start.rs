@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::binary::Doorward;
-use crate::support::binary::{data_of, doorward, run, unlimited};
+use crate::support::binary::{data_of, doorward, printed, run, unlimited};
 use crate::support::client::PASSWORD;
 
 const EMAIL: &str = "ada@example.com";
@@ -44,6 +44,20 @@ fn a_malformed_secret_is_refused() {
     assert_says(&line, &["secret", "32 random bytes", "openssl rand -base64 32"]);
     assert!(!line.contains("hunter2"), "a secret in the log: {line}");
     assert_untouched(home.path());
+}
+
+#[test]
+fn a_secret_that_the_command_drew_is_a_good_one_and_no_two_are_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let drawn = [(); 2].map(|()| printed(doorward(home.path()).args(["secret", "new"])));
+    assert_ne!(drawn[0], drawn[1]);
+    assert_untouched(home.path());
+    let file = home.path().join("drawn");
+    fs::write(&file, &drawn[0]).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let mut command = doorward(home.path());
+    assert!(Doorward::start(command.env("DOORWARD_SECRET_FILE", file)).stop().0.success());
+    assert!(!data_of(home.path()).join("secret").exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::binary::{database_of, doorward};
+use crate::support::binary::{database_of, doorward, printed};
 use crate::support::postgres::Cluster;
 
 #[test]
@@ -30,4 +30,18 @@ fn doctor_finds_settings_of_the_server_that_lose_data_or_turn_nodes_away() {
     Cluster::shared().query("postgres", &off);
     let found = found(&[]);
     assert!(found[2].contains("synchronous_commit is off"), "{found:?}");
+}
+
+#[test]
+fn doctor_finds_nothing_about_a_server_that_keeps_what_it_acknowledges() {
+    let home = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(&[]);
+    let database = cluster.empty_database();
+    let on_it = || {
+        let mut command = doorward(home.path());
+        command.env("DOORWARD_DATABASE_URL", &database);
+        command
+    };
+    printed(on_it().args(["db", "migrate"]));
+    assert_eq!(printed(on_it().args(["doctor", "--nodes", "4"])), "Nothing is wrong.\n");
 }
