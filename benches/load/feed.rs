@@ -7,7 +7,6 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -16,7 +15,7 @@ use super::clients::{median, on_schedule, rate};
 use super::data::Data;
 use super::report::{Figure, Report};
 use super::requests::{log_in, next_of};
-use super::service::{STRICT, Service, Tokens, doorward};
+use super::service::{STRICT, Service, Tokens, client};
 
 const USERS: u32 = 50_000;
 const SUBSCRIBERS: usize = 1_000;
@@ -31,7 +30,8 @@ const CLIENTS: u32 = 8;
 /// logouts, without subscribers and with them.
 pub fn subscribers(effort: Effort, report: &mut Report) {
     let data = Data::of(USERS);
-    let credentials = client(&data);
+    let follower = client(&data);
+    let credentials = STANDARD.encode(format!("{}:{}", follower.id, follower.secret));
     let service = Service::start(&data, &[STRICT]);
     let mut tokens = service.tokens(&data, CLIENTS);
     let (users, sessions) = (AtomicU32::new(0), AtomicU32::new(CLIENTS));
@@ -76,16 +76,6 @@ pub fn subscribers(effort: Effort, report: &mut Report) {
         report.add(figure.over("without the subscribers", median(without)).at_least(0.9));
     }
     report.add(Figure::new(format!("logout {with_them}, p99"), median(logouts), "ms"));
-}
-
-/// A client that may follow: what it says in `Authorization`.
-fn client(data: &Data) -> String {
-    let add = ["client", "add", "--name", "bench", "--json"];
-    let output = doorward(data, &[]).args(add).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let client: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let text = |name: &str| client[name].as_str().unwrap().to_owned();
-    STANDARD.encode(format!("{}:{}", text("client_id"), text("client_secret")))
 }
 
 /// Subscribers, all on one thread.

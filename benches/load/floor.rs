@@ -1,15 +1,10 @@
 //! What the machine can do at most: the floors.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use actix_web::{App, HttpResponse, web};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use doorward::http::server::{ServerSettings, serve};
 use doorward::passwords::HashCost;
 
 use super::clients::repeated;
@@ -48,28 +43,4 @@ pub fn transactions(data: &Data, time: Duration) -> f64 {
     repeated(&mut [connection], time, |connection| {
         || assert_eq!(diesel::sql_query("UPDATE floor SET n = n + 1").execute(connection), Ok(1))
     })
-}
-
-/// Serves a constant, by the service's own server and with its settings, until it is killed.
-pub fn serve_bare(address: SocketAddr) {
-    let settings = ServerSettings {
-        tls: None,
-        workers: cores(),
-        connections_per_worker: 10_000,
-        head_timeout: Duration::from_secs(15),
-        keep_alive: Duration::from_secs(15),
-        silence: Duration::from_secs(25),
-        shared: false,
-        notice: Duration::ZERO,
-        drain: Duration::ZERO,
-        finish: Duration::ZERO,
-        leaving: Arc::default(),
-        draining: Arc::new(AtomicBool::new(false)),
-    };
-    actix_web::rt::System::new().block_on(async {
-        let listener = TcpListener::bind(address).unwrap();
-        let app = || App::new().default_service(web::to(HttpResponse::Ok));
-        let running = serve(listener, settings, app).unwrap();
-        running.until(std::future::pending()).await.unwrap();
-    });
 }

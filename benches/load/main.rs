@@ -19,8 +19,10 @@ mod picture;
 mod postgres;
 mod report;
 mod requests;
+mod resource;
 mod service;
 mod size;
+mod soak;
 mod storm;
 
 #[path = "../../tests/api/support/postgres.rs"]
@@ -64,9 +66,15 @@ struct Cli {
     /// Draw storm.svg and throughput.svg into this directory
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
-    /// Be the floor of the requests that read
+    /// How long the soak takes
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    soak: Duration,
+    /// Be a server whose handler answers nothing
     #[arg(long, hide = true)]
-    serve_bare: Option<SocketAddr>,
+    serve: Option<SocketAddr>,
+    /// To holders of this issuer's tokens only, which it follows as this client
+    #[arg(long, hide = true, num_args = 3, value_names = ["URL", "CLIENT", "SECRET"])]
+    guard: Vec<String>,
     /// What cargo says to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -88,12 +96,28 @@ enum Group {
     Size,
     /// Subscribers of the feed
     Feed,
+    /// The mixed load for an hour (only when asked for)
+    Soak,
 }
+
+/// Without the one that takes an hour.
+const ALL: [Group; 7] = [
+    Group::Requests,
+    Group::Writes,
+    Group::Postgres,
+    Group::Mixed,
+    Group::Storm,
+    Group::Size,
+    Group::Feed,
+];
 
 fn main() {
     let cli = Cli::parse();
-    if let Some(address) = cli.serve_bare {
-        return floor::serve_bare(address);
+    if let Some(address) = cli.serve {
+        return match &cli.guard[..] {
+            [issuer, client, secret] => resource::serve_guarded(address, issuer, [client, secret]),
+            _ => resource::serve_bare(address),
+        };
     }
     let seconds = if cli.quick { 1 } else { 5 };
     let runs = if cli.quick { 1 } else { 3 };
@@ -101,7 +125,7 @@ fn main() {
         Effort { time: Duration::from_secs(seconds), runs },
         if cli.quick { 50_000 } else { 1_000_000 },
     );
-    let groups = if cli.groups.is_empty() { Group::value_variants() } else { &cli.groups };
+    let groups = if cli.groups.is_empty() { &ALL[..] } else { &cli.groups };
     let mut report = Report::new(cli.quick);
     if let Some(directory) = &cli.svg {
         fs::create_dir_all(directory).unwrap();
@@ -129,6 +153,7 @@ fn main() {
             }
             Group::Size => size::growth(many, effort, &mut report),
             Group::Feed => feed::subscribers(effort, &mut report),
+            Group::Soak => soak::soak(cli.soak, &mut report),
         }
     }
     report.print();

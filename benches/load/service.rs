@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::client::Client;
 use super::clients::now;
 use super::data::{Data, PASSWORD};
@@ -54,15 +56,28 @@ impl Service {
         let address = free_address();
         let mut command = doorward(data, settings);
         command.env("DOORWARD_LISTEN", address.to_string());
+        command.env("DOORWARD_PUBLIC_URL", format!("http://{address}"));
         Self::ready(&mut command, address, &data.directory().join("log"), "/readyz")
     }
 
     /// The floor: this program as a server whose only handler answers nothing.
     pub fn bare(data: &Data) -> Self {
+        Self::this_program(data, "log-bare", &[])
+    }
+
+    /// The same for holders of the service's access tokens only, which the library verifies.
+    pub fn guarded(data: &Data, service: &Self) -> Self {
+        let issuer = format!("http://{}", service.address);
+        let client = client(data);
+        let guard = ["--guard", &issuer, &client.id, &client.secret];
+        Self::this_program(data, "log-guarded", &guard)
+    }
+
+    fn this_program(data: &Data, log: &str, arguments: &[&str]) -> Self {
         let address = free_address();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--serve-bare", &address.to_string()]);
-        Self::ready(&mut command, address, &data.directory().join("log-bare"), "/")
+        command.args(["--serve", &address.to_string()]).args(arguments);
+        Self::ready(&mut command, address, &data.directory().join(log), "/")
     }
 
     fn ready(command: &mut Command, address: SocketAddr, log: &Path, path: &str) -> Self {
@@ -88,6 +103,12 @@ impl Service {
     /// The memory that is resident, in MiB.
     pub fn memory(&self) -> f64 {
         self.status("VmRSS:") / MEBIBYTE
+    }
+
+    /// How many files and connections it has open.
+    pub fn open_files(&self) -> f64 {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count();
+        f64::from(u32::try_from(files).unwrap())
     }
 
     fn status(&self, name: &str) -> f64 {
@@ -121,6 +142,22 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A service that asks Doorward, and may follow its feed.
+pub struct Confidential {
+    pub id: String,
+    pub secret: String,
+}
+
+/// Registers one, by the command line.
+pub fn client(data: &Data) -> Confidential {
+    let add = ["client", "add", "--name", "bench", "--json"];
+    let output = doorward(data, &[]).args(add).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let client: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |name: &str| client[name].as_str().unwrap().to_owned();
+    Confidential { id: text("client_id"), secret: text("client_secret") }
 }
 
 /// What a client keeps of its session.

@@ -1,9 +1,10 @@
 //! Many things at once: a mixed load, and a storm of logins.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use super::Effort;
+use super::client::Client;
 use super::clients::{Latencies, median, on_schedule, rate};
 use super::data::Data;
 use super::report::{Figure, Report};
@@ -27,30 +28,56 @@ const REFRESH: u32 = 100;
 const SENDERS: u32 = 64;
 
 /// Seven in ten requests ask for the profile, one in four refreshes, 4 % log in, 1 % log out.
+pub struct Mix<'a> {
+    data: &'a Data,
+    /// The next user that logs in, and the next session that was not used.
+    next_user: AtomicU32,
+    next_session: AtomicU32,
+    /// How many logins were put off.
+    pub put_off: AtomicU32,
+}
+
+/// A client of the mixed load: how many requests it has sent, and its session.
+pub type Mixed = (u32, Tokens);
+
+impl<'a> Mix<'a> {
+    /// With so many clients.
+    pub fn of(data: &'a Data, service: &Service, clients: u32) -> (Self, Vec<Mixed>) {
+        let put_off = AtomicU32::new(0);
+        let (next_user, next_session) = (AtomicU32::new(0), AtomicU32::new(clients));
+        let clients = (0..).zip(service.tokens(data, clients)).collect();
+        (Self { data, next_user, next_session, put_off }, clients)
+    }
+
+    /// The client's next request.
+    pub fn send(&self, client: &mut Client, (turn, own): &mut Mixed) {
+        *turn += 1;
+        // A step that is prime to 100 mixes the kinds.
+        match *turn * 37 % 100 {
+            0..70 => drop(client.get("/me", &own.access).expect(200)),
+            70..95 => own.renew(client),
+            95..99 => {
+                // A device more for the account; this client goes on with its own session.
+                let put_off = log_in(client, self.data, next_of(&self.next_user));
+                self.put_off.fetch_add(put_off, Ordering::Relaxed);
+            }
+            _ => {
+                client.post("/logout", &[("refresh_token", &own.refresh)]).expect(204);
+                own.refresh = self.data.refresh_token(next_of(&self.next_session));
+                own.renew(client);
+            }
+        }
+    }
+}
+
+/// All kinds at once.
 pub fn mixed(effort: Effort, report: &mut Report) {
     let data = Data::of(USERS);
     let service = Service::start(&data, &[STRICT]);
     let idle = service.memory();
-    let mut states: Vec<(u32, Tokens)> = (0..).zip(service.tokens(&data, MIXED)).collect();
-    let (logging_in, fresh) = (AtomicU32::new(0), AtomicU32::new(MIXED));
+    let (mix, mut clients) = Mix::of(&data, &service, MIXED);
     let rates = effort.each(|| {
-        rate(service.address, &mut states, effort.time, |client, (turn, own)| {
-            *turn += 1;
-            // A step that is prime to 100 mixes the kinds.
-            match *turn * 37 % 100 {
-                0..70 => drop(client.get("/me", &own.access).expect(200)),
-                70..95 => own.renew(client),
-                95..99 => {
-                    // A device more for the account; this client goes on with its own session.
-                    log_in(client, &data, next_of(&logging_in));
-                }
-                _ => {
-                    client.post("/logout", &[("refresh_token", &own.refresh)]).expect(204);
-                    own.refresh = data.refresh_token(next_of(&fresh));
-                    own.renew(client);
-                }
-            }
-        })
+        rate(service.address, &mut clients, effort.time, |client, own| mix.send(client, own))
     });
     let what = format!("mixed load, {MIXED} clients: 70 % me, 25 % refresh, 4 % login, 1 % logout");
     report.add(Figure::new(what, median(rates), "/s"));

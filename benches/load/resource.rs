@@ -1,0 +1,65 @@
+//! This program as a server of its own, by Doorward's HTTP server and with its settings: a handler
+//! that answers nothing, to everybody or to whoever has a good access token.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_web::rt::System;
+use actix_web::{App, HttpResponse, web};
+use doorward::http::server::{Running, ServerSettings, serve};
+use doorward::verifier::Verifier;
+use doorward::verifier::actix::Access;
+
+use super::floor::cores;
+
+/// Serves a constant, until it is killed.
+pub fn serve_bare(address: SocketAddr) {
+    System::new().block_on(async {
+        let app = || App::new().default_service(web::to(HttpResponse::Ok));
+        let (listener, settings) = listening(address);
+        for_ever(serve(listener, settings, app).unwrap()).await;
+    });
+}
+
+/// Serves the same to whoever has an access token of this issuer, until it is killed: a service
+/// that verifies by itself. It follows the issuer's revocations as this client.
+pub fn serve_guarded(address: SocketAddr, issuer: &str, [client, secret]: [&str; 2]) {
+    System::new().block_on(async {
+        let builder = Verifier::builder(issuer).audience("doorward").client(client, secret);
+        let verifier = builder.start().await.unwrap();
+        verifier.ready().await;
+        let app = move || {
+            let guarded = async |_: Access| HttpResponse::Ok();
+            App::new()
+                .app_data(web::Data::new(verifier.clone()))
+                .route("/", web::get().to(HttpResponse::Ok))
+                .default_service(web::to(guarded))
+        };
+        let (listener, settings) = listening(address);
+        for_ever(serve(listener, settings, app).unwrap()).await;
+    });
+}
+
+fn listening(address: SocketAddr) -> (TcpListener, ServerSettings) {
+    let settings = ServerSettings {
+        tls: None,
+        workers: cores(),
+        connections_per_worker: 10_000,
+        head_timeout: Duration::from_secs(15),
+        keep_alive: Duration::from_secs(15),
+        silence: Duration::from_secs(25),
+        shared: false,
+        notice: Duration::ZERO,
+        drain: Duration::ZERO,
+        finish: Duration::ZERO,
+        leaving: Arc::default(),
+        draining: Arc::new(AtomicBool::new(false)),
+    };
+    (TcpListener::bind(address).unwrap(), settings)
+}
+
+async fn for_ever(running: Running) {
+    running.until(std::future::pending()).await.unwrap();
+}
