@@ -23,6 +23,7 @@ mod settings;
 mod text;
 mod validate;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
@@ -260,14 +261,18 @@ impl fmt::Display for ConfigError {
 /// The text with its control characters spelled out as JSON spells them, so that nobody's input can
 /// start a line or command a terminal.
 #[must_use]
-pub fn one_line(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |line, c| {
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let spelled = text.chars().fold(String::with_capacity(text.len()), |line, c| {
         if c.is_control() {
             line + &format!("\\u{:04x}", u32::from(c))
         } else {
             line + c.encode_utf8(&mut [0; 4])
         }
-    })
+    });
+    spelled.into()
 }
 
 #[cfg(test)]

@@ -178,7 +178,10 @@ fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box
     } else if found.is_empty() {
         String::from("Nothing is wrong.\n")
     } else {
-        let line = |it: &doctor::Finding| one_line(&format!("{}: {}", it.check, it.problem)) + "\n";
+        let line = |it: &doctor::Finding| {
+            let line = format!("{}: {}", it.check, it.problem);
+            format!("{}\n", one_line(&line))
+        };
         found.iter().map(line).collect()
     })?;
     if count == 0 { Ok(()) } else { Err(format!("{count} found; see above").into()) }
@@ -235,8 +238,8 @@ struct OneLineEach<W>(W);
 impl<W: Write> Write for OneLineEach<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        let line = one_line(text.trim_end_matches('\n')) + "\n";
-        self.0.write_all(line.as_bytes())?;
+        self.0.write_all(one_line(text.trim_end_matches('\n')).as_bytes())?;
+        self.0.write_all(b"\n")?;
         Ok(event.len())
     }
 

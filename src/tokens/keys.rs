@@ -1,15 +1,22 @@
 //! Keys that sign access tokens, and keys that check them.
 //!
-//! The library's provider is named, not looked up: a service that embeds the verifier may have
-//! `jsonwebtoken` with two backends, and the lookup panics then.
+//! `jsonwebtoken` checks. Its provider is named, not looked up: a service that embeds the verifier
+//! may have it with two backends, and the lookup panics then. Signing goes straight to the library
+//! below it, which keeps a private key ready: `jsonwebtoken` reads and proves it anew for each
+//! signature, which takes a third of the time of an ES256.
 
 use std::fmt;
 
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-use jsonwebtoken::jwk::EllipticCurve;
-use jsonwebtoken::{DecodingKey, EncodingKey};
 
 use super::jwk::{Algorithm, Jwk, KeyError, PublicKey};
 use super::{Claims, low_s};
@@ -19,7 +26,13 @@ pub struct SigningKey {
     jwk: Jwk,
     /// The first part of every token: it is the same for all.
     header: String,
-    key: EncodingKey,
+    key: PrivateKey,
+}
+
+enum PrivateKey {
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(RsaKeyPair),
 }
 
 /// A token that could not be signed: the library's doing, never the caller's.
@@ -34,8 +47,8 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Private`] when it is not a key for this algorithm, or RSA under 2048 bits.
     pub fn from_pkcs8(alg: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
-        let (key, public) = read_private(alg, der).ok_or(KeyError::Private(alg))?;
-        let jwk = Jwk::new(public);
+        let key = PrivateKey::read(alg, der).ok_or(KeyError::Private(alg))?;
+        let jwk = Jwk::new(key.public().ok_or(KeyError::Private(alg))?);
         // RFC 9068 2.1. Neither name needs escaping: one is ours, the other base64url.
         let header = format!(r#"{{"typ":"at+jwt","alg":"{alg}","kid":"{}"}}"#, jwk.kid());
         Ok(Self { header: URL_SAFE_NO_PAD.encode(header), jwk, key })
@@ -71,14 +84,7 @@ impl SigningKey {
     }
 
     pub(super) fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let signer = (DEFAULT_PROVIDER.signer_factory)(&self.alg().for_crypto(), &self.key)
-            .map_err(|error| SignError(error.to_string()))?;
-        let mut signature =
-            signer.try_sign(message).map_err(|error| SignError(error.to_string()))?;
-        if self.alg() == Algorithm::Es256 {
-            low_s::lower(&mut signature);
-        }
-        Ok(signature)
+        self.key.sign(message).map_err(|error| SignError(error.to_string()))
     }
 }
 
@@ -131,55 +137,51 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// The private key as the library wants it, and its public half.
-fn read_private(alg: Algorithm, der: &[u8]) -> Option<(EncodingKey, PublicKey)> {
-    let library = &DEFAULT_PROVIDER.key_utils;
-    match alg {
-        Algorithm::Es256 => {
-            let (_, x, y) =
-                (library.ec_pub_components_from_private_key)(der, alg.for_crypto()).ok()?;
-            let public = PublicKey::P256 { x: x.try_into().ok()?, y: y.try_into().ok()? };
-            Some((EncodingKey::from_ec_der(der), public))
-        }
-        Algorithm::EdDsa => {
-            let curve = EllipticCurve::Ed25519;
-            let x = (library.ed_pub_components_from_private_key)(der, &curve).ok()?;
-            Some((EncodingKey::from_ed_der(der), PublicKey::Ed25519 { x: x.try_into().ok()? }))
-        }
-        Algorithm::Rs256 => {
-            // For RSA alone the library wants the key without its PKCS#8 wrapping.
-            let der = unwrap_pkcs8(der)?;
-            let (n, e) = (library.rsa_pub_components_from_private_key)(der).ok()?;
-            let public = PublicKey::Rsa { n, e };
-            public.has_sound_size().then(|| (EncodingKey::from_rsa_der(der), public))
+impl PrivateKey {
+    fn read(alg: Algorithm, pkcs8: &[u8]) -> Option<Self> {
+        match alg {
+            Algorithm::Es256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+                .ok()
+                .map(Self::P256),
+            Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(pkcs8).ok().map(Self::Ed25519),
+            Algorithm::Rs256 => RsaKeyPair::from_pkcs8(pkcs8).ok().map(Self::Rsa),
         }
     }
-}
 
-/// What PKCS#8 wraps (RFC 5958 2): `SEQUENCE { version, algorithm, OCTET STRING, … }`.
-fn unwrap_pkcs8(der: &[u8]) -> Option<&[u8]> {
-    const INTEGER: u8 = 0x02;
-    const OCTET_STRING: u8 = 0x04;
-    const SEQUENCE: u8 = 0x30;
-
-    let (outer, _) = element(SEQUENCE, der)?;
-    let (_version, rest) = element(INTEGER, outer)?;
-    let (_algorithm, rest) = element(SEQUENCE, rest)?;
-    let (key, _attributes) = element(OCTET_STRING, rest)?;
-    Some(key)
-}
-
-/// The content of the DER element that `der` begins with, and what follows it.
-fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[found, length], rest) = der.split_first_chunk()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(length), rest),
-        // The length's own length; no key has more than 64 KiB.
-        0x81 | 0x82 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
-            (bytes.iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte)), rest)
+    /// Nothing when the key is too small.
+    fn public(&self) -> Option<PublicKey> {
+        match self {
+            Self::P256(key) => {
+                // Uncompressed (SEC 1 2.3.3): a 4, and the two numbers.
+                let (x, y) = key.public_key().as_ref().get(1..)?.split_first_chunk()?;
+                Some(PublicKey::P256 { x: *x, y: y.try_into().ok()? })
+            }
+            Self::Ed25519(key) => {
+                Some(PublicKey::Ed25519 { x: key.public_key().as_ref().try_into().ok()? })
+            }
+            Self::Rsa(key) => {
+                let (n, e) = (key.public_key().modulus(), key.public_key().exponent());
+                let [n, e] = [n, e].map(|it| it.big_endian_without_leading_zero().to_vec());
+                Some(PublicKey::Rsa { n, e }).filter(PublicKey::has_sound_size)
+            }
         }
-        _ => return None,
-    };
-    if found == tag { rest.split_at_checked(length) } else { None }
+    }
+
+    /// The signature as a token has it (RFC 7518 3.3 and 3.4, RFC 8037 3.1).
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        let random = SystemRandom::new();
+        match self {
+            Self::P256(key) => {
+                let mut signature = key.sign(&random, message)?.as_ref().to_vec();
+                low_s::lower(&mut signature);
+                Ok(signature)
+            }
+            Self::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)?;
+                Ok(signature)
+            }
+        }
+    }
 }

@@ -89,5 +89,5 @@ fn described(session: &Session) -> String {
         // Writing to a String cannot fail.
         let _ = write!(line, "  {part}");
     }
-    one_line(&line) + "\n"
+    format!("{}\n", one_line(&line))
 }
