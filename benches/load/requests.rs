@@ -104,13 +104,13 @@ fn reads(data: &Data, service: &Service, tokens: &[Tokens], effort: Effort, repo
     }
     let (floor, constant) = ("a bare handler", median(constant));
     for (what, rates, bound) in [
-        ("a service that verifies by the library", library, Some(0.8)),
-        ("/verify", verify, None),
-        ("/me", me, Some(0.3)),
+        ("a service that verifies by the library", library, 0.8),
+        ("/verify", verify, 0.8),
+        ("/me", me, 0.3),
     ] {
         let what = format!("{what}, {READERS} clients");
-        let figure = Figure::new(what, median(rates), "/s").over(floor, constant);
-        report.add(if let Some(bound) = bound { figure.at_least(bound) } else { figure });
+        let figure = Figure::new(what, median(rates), "/s");
+        report.add(figure.over(floor, constant).at_least(bound));
     }
 }
 

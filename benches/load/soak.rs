@@ -8,9 +8,7 @@ use super::clients::{median, now, on_schedule};
 use super::data::Data;
 use super::report::{Figure, Report};
 use super::service::{STRICT, Service};
-use super::storm::Mix;
-
-const USERS: u32 = 50_000;
+use super::storm::{Mix, USERS};
 
 /// Clients that send: enough that none is ever waited for.
 const CLIENTS: u32 = 64;

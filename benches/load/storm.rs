@@ -11,7 +11,8 @@ use super::report::{Figure, Report};
 use super::requests::{log_in, next_of};
 use super::service::{STRICT, Service, Tokens};
 
-const USERS: u32 = 50_000;
+/// Users in the database, of the mixed load and of the storm.
+pub const USERS: u32 = 50_000;
 
 /// Clients of the mixed load.
 const MIXED: u32 = 32;
