@@ -362,6 +362,7 @@ fn listen(
     let silence = SILENCE.min(2 * config.limits.request_timeout);
     let how = ServerSettings {
         workers: config.worker_threads(),
+        blocking_threads: api.db.reading_threads(config.worker_threads()),
         connections_per_worker: CONNECTIONS_PER_WORKER,
         head_timeout: config.limits.request_timeout,
         keep_alive: KEEP_ALIVE.min(silence),

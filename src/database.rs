@@ -32,6 +32,7 @@ use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 use diesel::r2d2::ManageConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tokio::time::{Instant, timeout};
 
 pub use connection::{AnyConnection, MultiBackend};
 pub use drift::{SchemaReport, check};
@@ -49,6 +50,10 @@ use writer::Writer;
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
 /// wait for the group before its own, too, and all of it should take less than 3 s.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
+/// does not answer takes longer.
+const READING: Duration = Duration::from_millis(2500);
 
 type Readers = r2d2::Pool<Manager>;
 
@@ -235,12 +240,18 @@ impl Database {
         async move {
             match &*backend {
                 Backend::Sqlite { readers, .. } => {
-                    let readers = readers.clone();
+                    let (readers, asked_at) = (readers.clone(), Instant::now());
                     let work = in_span(move || {
+                        if asked_at.elapsed() >= PATIENCE {
+                            return Err(unavailable(&"every reader is in use"));
+                        }
                         let mut connection = readers.get().map_err(|error| unavailable(&error))?;
                         in_unit(|| unit(&mut connection))
                     });
-                    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
+                    match timeout(READING, tokio::task::spawn_blocking(work)).await {
+                        Ok(done) => done.unwrap_or(Err(StoreError::Failed)),
+                        Err(_) => Err(unavailable(&"the disk does not answer")),
+                    }
                 }
                 Backend::Postgres(postgres) => postgres.read(unit).await,
             }
@@ -302,6 +313,19 @@ impl Database {
         self.read(|connection| connection.batch_execute("SELECT 1")).await?;
         // It changes nothing, so its commit writes nothing.
         self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
+    }
+
+    /// How many threads each of so many workers needs to read; nothing where the database sees to
+    /// that itself. With more than there are connections most would be woken only to wait for one.
+    #[must_use]
+    pub fn reading_threads(&self, workers: usize) -> Option<usize> {
+        match &*self.0 {
+            Backend::Sqlite { readers, .. } => {
+                let connections = usize::try_from(readers.max_size()).unwrap_or(usize::MAX);
+                Some(connections.div_ceil(workers.max(1)))
+            }
+            Backend::Postgres(_) => None,
+        }
     }
 
     /// How busy it is.

@@ -46,6 +46,7 @@ fn listening(address: SocketAddr) -> (TcpListener, ServerSettings) {
     let settings = ServerSettings {
         tls: None,
         workers: cores(),
+        blocking_threads: None,
         connections_per_worker: 10_000,
         head_timeout: Duration::from_secs(15),
         keep_alive: Duration::from_secs(15),

@@ -1,5 +1,6 @@
 //! The service under measurement: the release binary, as a process of its own.
 
+use std::env;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -35,10 +36,15 @@ pub struct Service {
     child: Child,
 }
 
+/// Libraries that take the place of the system's, such as one whose syncs take longer.
+const PRELOAD: &str = "LD_PRELOAD";
+
 /// `doorward` with this data, without any setting of the surroundings but these.
 pub fn doorward(data: &Data, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.env_clear().current_dir(data.directory()).stdin(Stdio::null());
+    // What slows down the floor slows down the service.
+    command.envs(env::vars_os().filter(|(name, _)| name == PRELOAD));
     command.env("DOORWARD_DATA_DIR", data.directory()).env("DOORWARD_SECRET", data.secret());
     for limit in UNLIMITED {
         command.env(format!("DOORWARD_LIMITS__{limit}_PER_MINUTE"), "60000");
@@ -75,7 +81,7 @@ impl Service {
 
     fn this_program(data: &Data, log: &str, arguments: &[&str]) -> Self {
         let address = free_address();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--serve", &address.to_string()]).args(arguments);
         Self::ready(&mut command, address, &data.directory().join(log), "/")
     }

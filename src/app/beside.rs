@@ -37,6 +37,7 @@ impl Beside {
         tracing::info!(setting, address = %listener.local_addr()?, "listens there too");
         let how = ServerSettings {
             workers: 1,
+            blocking_threads: None,
             connections_per_worker: CONNECTIONS,
             head_timeout: PATIENCE,
             keep_alive: PATIENCE,

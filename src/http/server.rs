@@ -55,6 +55,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct ServerSettings {
     /// Threads that serve connections.
     pub workers: usize,
+    /// Threads that each of them has for what may block; nothing: as many as actix thinks fit.
+    pub blocking_threads: Option<usize>,
     /// Connections that each of them holds at most; further ones wait in the kernel.
     pub connections_per_worker: usize,
     /// How long the head of a connection's first request may take.
@@ -183,6 +185,10 @@ where
     let open = Arc::new(AtomicUsize::new(0));
     let (limits, count) = (settings.clone(), Arc::clone(&open));
     let builder = Server::build();
+    let builder = match settings.blocking_threads {
+        Some(threads) => builder.worker_max_blocking_threads(threads),
+        None => builder,
+    };
     let stopping = builder.graceful_shutdown_signal();
     let server = builder
         .workers(settings.workers)

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::binary::{Doorward, unlimited};
 use crate::support::client::PASSWORD;
-use crate::support::program::find;
+use crate::support::program::{Program, find};
 use crate::support::until;
 
 const EMAIL: &str = "owner@example.com";
@@ -50,6 +51,39 @@ async fn no_answer_to_a_write_leaves_before_what_it_rests_on_is_synced() {
     println!("{} answers, {} syncs of the log", trace.answers, trace.syncs);
     assert_eq!(trace.answers, writes, "every answer was seen");
     assert!(trace.syncs >= writes);
+}
+
+/// Each read of a file takes ten minutes; the clients have less patience.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_costs_the_answers_that_need_it_and_no_others() {
+    const HANGS: &str = "inject=pread64:delay_enter=600000000";
+    let Some(strace) = tracer() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(&mut unlimited(home.path()));
+    service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
+    let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+
+    let id = service.id().to_string();
+    let arguments = ["-f", "-p", &id, "-e", "trace=pread64", "-e", HANGS, "-o", "/dev/null"];
+    let hanging = Program::start(&strace, &arguments, home.path());
+    until(async || is_traced(&id)).await;
+    for answer in join_all((0..40).map(|_| service.me(&tokens.access))).await {
+        let answer = answer.unwrap().assert_problem(503, "unavailable");
+        assert_eq!(answer.body["transient"], true);
+    }
+    service.get("/verify").bearer(&tokens.access).send().await.assert_status(200);
+
+    drop(hanging);
+    until(async || service.me(&tokens.access).await.unwrap().status == 200).await;
+}
+
+/// Whether every thread of this process is traced.
+fn is_traced(id: &str) -> bool {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        !status.contains("TracerPid:\t0\n")
+    })
 }
 
 /// What the calls were, in their order.
@@ -102,32 +136,34 @@ impl Trace {
 }
 
 /// Doorward under strace, and where the calls are written; nothing where it may not be traced.
-fn traced(home: &Path) -> Option<(Command, std::path::PathBuf)> {
-    let [strace] = find(["strace"], "strace")?;
+fn traced(home: &Path) -> Option<(Command, PathBuf)> {
+    let strace = tracer()?;
     let log = home.join("calls");
-    let traced = |program: &str| {
-        let mut command = Command::new(&strace);
-        let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync";
-        // The tracer is a child of what it traces: who is killed is the service.
-        command.args(["-D", "-f", "-y", "-s", "40", "-e", calls, "-o"]).arg(&log).arg(program);
-        command.stdin(Stdio::null());
-        command
-    };
-    let probe = traced("/bin/true").output().unwrap();
-    if !probe.status.success() || !String::from_utf8_lossy(&probe.stderr).is_empty() {
-        let why = String::from_utf8_lossy(&probe.stderr).into_owned();
-        // Past the harness, which keeps what a test that passes has printed.
-        let notice = format!(
-            "\n*** nothing may be traced ({why}): the order of syncs and answers IS LEFT OUT.\n\n"
-        );
-        let _ = std::io::stderr().write_all(notice.as_bytes());
-        return None;
-    }
     let settings = unlimited(home);
-    let mut command = traced(env!("CARGO_BIN_EXE_doorward"));
+    let mut command = Command::new(&strace);
+    let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync";
+    // The tracer is a child of what it traces: who is killed is the service.
+    command.args(["-D", "-f", "-y", "-s", "40", "-e", calls, "-o"]).arg(&log);
+    command.arg(env!("CARGO_BIN_EXE_doorward")).stdin(Stdio::null());
     command.env_clear().current_dir(home);
     command.envs(settings.get_envs().filter_map(|(name, value)| Some((name, value?))));
     // Every refresh is written.
     command.env("DOORWARD_SESSIONS__RETRY_WINDOW", "0s");
     Some((command, log))
+}
+
+/// Where strace is; nothing, aloud, where it is not or may not trace.
+fn tracer() -> Option<PathBuf> {
+    let [strace] = find(["strace"], "strace")?;
+    let probe =
+        Command::new(&strace).args(["-f", "-o", "/dev/null", "/bin/true"]).output().unwrap();
+    if !probe.status.success() || !probe.stderr.is_empty() {
+        let (why, name) = (String::from_utf8_lossy(&probe.stderr), std::thread::current());
+        let name = name.name().unwrap_or_default();
+        // Past the harness, which keeps what a test that passes has printed.
+        let notice = format!("\n*** nothing may be traced ({why}): {name} IS LEFT OUT.\n\n");
+        let _ = std::io::stderr().write_all(notice.as_bytes());
+        return None;
+    }
+    Some(strace)
 }
