@@ -27,6 +27,7 @@ use actix_web::http::header::{
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use futures_util::future::join_all;
+use tracing_appender::non_blocking::ErrorCounter;
 use url::Url;
 
 use crate::accounts::Accounts;
@@ -112,16 +113,16 @@ pub struct App {
     tasks: Tasks,
 }
 
-/// Runs the service until SIGTERM or SIGINT.
+/// Runs the service until SIGTERM or SIGINT. `lost` counts the lines that its log has lost.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start, or what ended it.
-pub fn run(config: &Config) -> Result<(), StartError> {
+pub fn run(config: &Config, lost: ErrorCounter) -> Result<(), StartError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
         let stop = stop_signal()?;
         let handed_over = config::handed_over().map_err(StartError::HandedOver)?;
-        let app = App::build_on(handed_over, config, &Clock::system()).await?;
+        let app = App::build_on(handed_over, config, &Clock::system(), Some(lost)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().is_unspecified() {
             tracing::warn!(
@@ -154,7 +155,7 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub async fn build(config: &Config, clock: &Clock) -> Result<Self, StartError> {
-        Self::build_on(None, config, clock).await
+        Self::build_on(None, config, clock, None).await
     }
 
     /// The same, on a socket that somebody else keeps open, if there is one.
@@ -162,6 +163,7 @@ impl App {
         handed_over: Option<TcpListener>,
         config: &Config,
         clock: &Clock,
+        lost: Option<ErrorCounter>,
     ) -> Result<Self, StartError> {
         let tls = policies::tls_files(config).map(|files| Tls::load(files, clock.now()));
         let tls = tls.transpose()?;
@@ -244,7 +246,8 @@ impl App {
         let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
         let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
             let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
-            Watched { api, limits, budget: Arc::clone(&budget), requests, counted, tls }
+            let budget = Arc::clone(&budget);
+            Watched { api, limits, budget, requests, counted, tls, lost }
         });
         let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
         let (all, clock) = (api.clone(), clock.clone());

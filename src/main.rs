@@ -19,7 +19,7 @@ use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, StartError};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// Log lines that may wait to be written; further ones are dropped.
@@ -137,8 +137,8 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve => {
             let config = config::load(flags)?.config;
-            let _log = start_log(&config.log)?;
-            app::run(&config).map_err(|error| match error {
+            let (_log, lost) = start_log(&config.log)?;
+            app::run(&config, lost).map_err(|error| match error {
                 StartError::Config(error) => error.into(),
                 error => error.into(),
             })
@@ -209,14 +209,15 @@ fn print(text: &str) -> Result<(), Box<dyn Error>> {
     Ok(printed?)
 }
 
-/// The log, as long as the guard lives. It never holds up a request nor ends one: a reader that
-/// stalls, a pipe that breaks and a disk that is full cost lines.
-fn start_log(log: &Log) -> Result<WorkerGuard, Box<dyn Error>> {
+/// The log, as long as the guard lives, and how many lines it has lost. It never holds up a request
+/// nor ends one: a reader that stalls, a pipe that breaks and a disk that is full cost lines.
+fn start_log(log: &Log) -> Result<(WorkerGuard, ErrorCounter), Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
         // What waits is written together: the writer flushes when nothing does.
         .finish(OneLineEach(BufWriter::new(io::stderr())));
+    let lost = writer.error_counter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&log.level)?)
         .with_ansi(false)
@@ -228,7 +229,7 @@ fn start_log(log: &Log) -> Result<WorkerGuard, Box<dyn Error>> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|error| error as Box<dyn Error>)?;
-    Ok(guard)
+    Ok((guard, lost))
 }
 
 /// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::accounts::budget::LoginBudget;
 use crate::clock::Timestamp;
@@ -70,6 +71,8 @@ pub(super) struct Watched {
     pub requests: Requests,
     pub counted: Arc<Counted>,
     pub tls: Option<Tls>,
+    /// Of the log that is the service's own.
+    pub lost: Option<ErrorCounter>,
 }
 
 /// The route of the listener for metrics.
@@ -99,6 +102,8 @@ impl Watched {
         self.revocations(out);
         self.rows(out);
         self.limits(out);
+        let lost = self.lost.as_ref().map_or(0, ErrorCounter::dropped_lines);
+        out.count("log_lines_dropped", "Lines that the log had no room for", whole(lost));
         if let Some(tls) = &self.tls {
             let help = "When the certificate in use expires, since 1970";
             out.seconds("tls_certificate_expiry_timestamp", help, since_1970(tls.not_after()));

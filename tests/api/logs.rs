@@ -1,9 +1,13 @@
 //! The lines of the log, as text and as JSON.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
 use crate::support::binary::{Doorward, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::program::free_port;
+use crate::support::until;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -59,4 +63,29 @@ async fn json_has_an_object_a_line_and_in_it_the_request_with_its_trace() {
             assert_eq!(line["span"]["request_id"], answer["span"]["request_id"]);
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_costs_lines_which_are_counted_and_no_answers() {
+    const COUNT: &str = "doorward_log_lines_dropped_total ";
+    let home = tempfile::tempdir().unwrap();
+    let [own, metrics] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+    let mut command = unlimited(home.path());
+    command.env("DOORWARD_LISTEN", &own).env("DOORWARD_METRICS__LISTEN", &metrics);
+    command.env("DOORWARD_METRICS__ENABLED", "true").env("DOORWARD_LOG__LEVEL", "trace");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let get = async |url: String| http.get(url).send().await?.text().await;
+    until(async || get(format!("http://{own}/readyz")).await.is_ok()).await;
+    until(async || {
+        for _ in 0..50 {
+            get(format!("http://{own}/healthz")).await.unwrap();
+        }
+        let page = get(format!("http://{metrics}/metrics")).await.unwrap();
+        let lost = page.lines().find_map(|line| line.strip_prefix(COUNT)).unwrap();
+        lost.parse::<f64>().unwrap() > 0.0
+    })
+    .await;
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
