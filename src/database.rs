@@ -25,7 +25,7 @@ mod writer;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -54,6 +54,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
 /// does not answer takes longer.
 const READING: Duration = Duration::from_millis(2500);
+
+/// How long the writer is given to say whether others have written: otherwise they may have.
+const ASKED: Duration = Duration::from_millis(300);
 
 type Readers = r2d2::Pool<Manager>;
 
@@ -348,7 +351,12 @@ impl Database {
         match &*self.0 {
             Backend::Sqlite { manager, .. } => {
                 let connection = manager.connect().map_err(|error| unavailable(&error))?;
-                Ok(Watch::File(FileWatch { connection, version: None }))
+                Ok(Watch::File(FileWatch {
+                    database: self.clone(),
+                    connection: Arc::new(Mutex::new(connection)),
+                    version: None,
+                    writers_version: None,
+                }))
             }
             Backend::Postgres(postgres) => Ok(Watch::Server(Link::new(postgres))),
         }
@@ -383,39 +391,61 @@ pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
     migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
 }
 
-/// Notices commits to the SQLite file by `PRAGMA data_version`, which changes whenever another
-/// connection commits.
+/// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
+/// whenever another connection commits. On a connection that only reads that may have been this
+/// process's own writer, ten times a second under load; so the writer's connection is asked as well.
 pub struct FileWatch {
-    connection: AnyConnection,
+    database: Database,
+    connection: Arc<Mutex<AnyConnection>>,
     version: Option<i64>,
+    /// What the writer's connection said.
+    writers_version: Option<i64>,
 }
 
 impl FileWatch {
-    /// Whether somebody has committed since the last call; true at the first.
+    /// What `unit` reads, when another process has committed since the last call, and at the first;
+    /// nothing when none has. Whatever this process had committed before is settled then.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be read.
-    pub fn changed(&mut self) -> Result<bool, StoreError> {
-        let version = connection::data_version(&mut self.connection).map_err(|e| classify(&e))?;
-        let changed = self.version != Some(version);
-        self.version = Some(version);
-        Ok(changed)
+    /// [`StoreError`] when the file cannot be read; the next call then reads again.
+    pub async fn news<T: Send + 'static>(
+        &mut self,
+        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<Option<T>, StoreError> {
+        let version = self.read(connection::data_version).await?;
+        if self.version == Some(version) {
+            return Ok(None);
+        }
+        let read =
+            if self.others_have_written().await { Some(self.read(unit).await) } else { None };
+        let read = read.transpose();
+        if read.is_ok() {
+            self.version = Some(version);
+        } else {
+            self.writers_version = None;
+        }
+        read
     }
 
-    /// Reads what has changed.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the file cannot be read; the next [`FileWatch::changed`] then says so
-    /// again.
-    pub fn read<T>(
-        &mut self,
-        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T>,
+    /// Whether others have, or it is not known.
+    async fn others_have_written(&mut self) -> bool {
+        let asked = self.database.write(|tx| connection::data_version(tx.connection()));
+        let version = timeout(ASKED, asked).await.ok().and_then(Result::ok);
+        let is_new = version.is_none() || self.writers_version != version;
+        self.writers_version = version;
+        is_new
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let result = in_unit(|| unit(&mut self.connection));
-        if result.is_err() {
-            self.version = None;
-        }
-        result
+        let connection = Arc::clone(&self.connection);
+        let work = move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            in_unit(|| unit(&mut connection))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
     }
 }
 

@@ -31,6 +31,9 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// Rows that a purge deletes at once, so that no other unit waits long for it.
 const PURGE_BATCH: i64 = 500;
 
+/// Ids that are forgotten while nobody can look at the list.
+const FORGOTTEN_AT_ONCE: usize = 1000;
+
 /// What to do with a token while the list may be out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenStale {
@@ -223,10 +226,28 @@ impl Revocations {
         let is_more = i64::try_from(deleted) == Ok(PURGE_BATCH);
         if !is_more {
             // Only now: what is stored yet would be read again, and told to every subscriber as new.
-            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
-            mirror.listed.retain(|_, expires_at| *expires_at > now);
+            self.forget_expired(now);
         }
         Ok(is_more)
+    }
+
+    /// Looks beside those who verify, and takes away in pieces: nobody waits for all of a long list.
+    fn forget_expired(&self, now: Timestamp) {
+        let is_over = |expires_at: &Timestamp| *expires_at <= now;
+        let over: Vec<Id> = {
+            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+            let all = mirror.listed.iter().filter(|(_, expires_at)| is_over(expires_at));
+            all.map(|(id, _)| *id).collect()
+        };
+        for piece in over.chunks(FORGOTTEN_AT_ONCE) {
+            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+            for id in piece {
+                // It may have been listed again in the meantime.
+                if mirror.listed.get(id).is_some_and(is_over) {
+                    mirror.listed.remove(id);
+                }
+            }
+        }
     }
 
     fn age(&self, mirror: &Mirror) -> Duration {

@@ -6,15 +6,12 @@ use std::time::Duration;
 use super::watch::Counted;
 use crate::accounts::budget::LoginBudget;
 use crate::clock::Clock;
-use crate::database::{FileWatch, Watch};
+use crate::database::Watch;
 use crate::http::cors::ClientOrigins;
 use crate::http::tls::Tls;
 use crate::http::{Api, Limits};
 use crate::revocations::follow::FollowBy;
 use crate::tokens;
-
-/// How often the file is looked at for what other processes revoked.
-const WATCH: Duration = Duration::from_millis(100);
 
 /// How often the certificate's files are looked at.
 const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
@@ -68,27 +65,9 @@ impl Tasks {
     /// Learns what other processes revoke.
     async fn follow(&self, watch: Watch) {
         match watch {
-            Watch::File(watch) => self.follow_file(watch).await,
+            Watch::File(watch) => self.api.revocations.follow_file(watch).await,
             Watch::Server(link) => {
                 self.api.revocations.follow_server(link, self.follow_by).await;
-            }
-        }
-    }
-
-    /// Looks ten times a second whether the file was changed.
-    async fn follow_file(&self, mut watch: FileWatch) {
-        let mut tick = tokio::time::interval(WATCH);
-        loop {
-            tick.tick().await;
-            let revocations = self.api.revocations.clone();
-            let looked = tokio::task::spawn_blocking(move || {
-                // What cannot be read makes the list stale, which is seen by whoever asks it.
-                let _ = revocations.follow_file(&mut watch);
-                watch
-            });
-            match looked.await {
-                Ok(again) => watch = again,
-                Err(_) => return,
             }
         }
     }

@@ -14,13 +14,16 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::{Revocations, listed};
 use crate::clock::{Clock, Timestamp};
 use crate::database::types::IdSql;
 use crate::database::{AnyConnection, FileWatch, Id, Link, StoreError, Tx};
+
+/// How often the file is looked at for what other processes revoked.
+const LOOK_AT_FILE: Duration = Duration::from_millis(100);
 
 /// How often the database is looked at, notification or not.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,16 +46,18 @@ pub enum FollowBy {
 }
 
 impl Revocations {
-    /// Takes over what another process has written to the file since the last call: the command
-    /// line, or a second instance that starts while this one drains.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the file cannot be read; the list then grows stale.
-    pub fn follow_file(&self, watch: &mut FileWatch) -> Result<(), StoreError> {
-        let known_at = self.clock.monotonic();
-        let news = if watch.changed()? { watch.read(listed)? } else { Vec::new() };
-        self.add(news, known_at);
-        Ok(())
+    /// Goes on taking over what other processes write to the file (the command line, or a second
+    /// instance that starts while this one drains), until it is dropped. While the file cannot be
+    /// read the list grows stale.
+    pub async fn follow_file(&self, mut watch: FileWatch) {
+        let mut tick = interval(LOOK_AT_FILE);
+        loop {
+            tick.tick().await;
+            let known_at = self.clock.monotonic();
+            if let Ok(news) = watch.news(listed).await {
+                self.add(news.unwrap_or_default(), known_at);
+            }
+        }
     }
 
     /// Tells the nodes on PostgreSQL, at the commit of the caller's unit of work, that there is
