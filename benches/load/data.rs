@@ -82,6 +82,26 @@ impl Data {
         self.connect().batch_execute(&rows).unwrap();
     }
 
+    /// Lists so many revocations, which expire after `life`.
+    pub fn revoke(&self, count: u32, life: Duration) {
+        let now = Clock::system().now();
+        let (expires_at, now) = (now.plus(life).as_micros(), now.as_micros());
+        let rows = format!(
+            "PRAGMA synchronous = OFF;
+             INSERT INTO blocklist (id, expires_at, revoked_at)
+             WITH RECURSIVE numbers (n) AS
+                 (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT {count})
+             SELECT printf('%08x-%04x-7000-a000-%012x', n * 2654435761 % 4294967296,
+                 n * 40503 % 65536, n), {expires_at} + n, {now} FROM numbers;"
+        );
+        self.connect().batch_execute(&rows).unwrap();
+    }
+
+    /// How many revocations are stored.
+    pub fn revocations(&self) -> i64 {
+        number(&mut self.connect(), "SELECT count(*) AS n FROM blocklist")
+    }
+
     pub fn connect(&self) -> SqliteConnection {
         SqliteConnection::establish(&self.database().to_string_lossy()).unwrap()
     }

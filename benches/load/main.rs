@@ -1,8 +1,8 @@
 //! What Doorward does in a second, beside floors measured in the same run on the same machine.
 //!
-//! `cargo bench` takes the median of seven short runs of each figure, in about ten minutes; `cargo
-//! bench -- --quick` takes one, in about one. Where there is a floor the ratio is the figure:
-//! machines differ, and the same machine differs from hour to hour.
+//! `cargo bench` takes the median of seven short runs of each figure, in about a quarter of an hour;
+//! `cargo bench -- --quick` takes one, in about a minute. Where there is a floor the ratio is the
+//! figure: machines differ, and the same machine differs from hour to hour.
 //!
 //! The service is the release binary as a process of its own, with its default settings but for the
 //! limits by address and session, on SQLite in the target directory where nothing else is said; its
@@ -10,6 +10,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that fails is none")]
 
+mod blocklist;
 mod client;
 mod clients;
 mod data;
@@ -94,6 +95,8 @@ enum Group {
     Storm,
     /// Start-up, sizes, and costs with many users
     Size,
+    /// A long list of revocations, and its purge (not with --quick)
+    Blocklist,
     /// Subscribers of the feed
     Feed,
     /// The mixed load for an hour (only when asked for)
@@ -101,13 +104,14 @@ enum Group {
 }
 
 /// Without the one that takes an hour.
-const ALL: [Group; 7] = [
+const ALL: [Group; 8] = [
     Group::Requests,
     Group::Writes,
     Group::Postgres,
     Group::Mixed,
     Group::Storm,
     Group::Size,
+    Group::Blocklist,
     Group::Feed,
 ];
 
@@ -153,6 +157,12 @@ fn main() {
                 }
             }
             Group::Size => size::growth(many, effort, &mut report),
+            Group::Blocklist => {
+                blocklist::long_list(many, effort, &mut report);
+                if !cli.quick {
+                    blocklist::purge(many, &mut report);
+                }
+            }
             Group::Feed => feed::subscribers(effort, &mut report),
             Group::Soak => soak::soak(cli.soak, &mut report),
         }
