@@ -55,9 +55,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// does not answer takes longer.
 const READING: Duration = Duration::from_millis(2500);
 
-/// How long the writer is given to say whether others have written: otherwise they may have.
-const ASKED: Duration = Duration::from_millis(300);
-
 type Readers = r2d2::Pool<Manager>;
 
 tokio::task_local! {
@@ -427,10 +424,10 @@ impl FileWatch {
         read
     }
 
-    /// Whether others have, or it is not known.
+    /// Whether others have, or the writer does not say in time.
     async fn others_have_written(&mut self) -> bool {
         let asked = self.database.write(|tx| connection::data_version(tx.connection()));
-        let version = timeout(ASKED, asked).await.ok().and_then(Result::ok);
+        let version = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
         let is_new = version.is_none() || self.writers_version != version;
         self.writers_version = version;
         is_new
@@ -512,5 +509,46 @@ fn classify(error: &DieselError) -> StoreError {
             StoreError::Failed
         }
         _ => unavailable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    async fn write(database: &Database) {
+        let insert = "INSERT INTO blocklist VALUES (hex(randomblob(16)), 1, 1)";
+        database.write(|tx| tx.connection().batch_execute(insert)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_another_process_commits_is_news_and_what_this_one_does_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("doorward.db");
+        let url = Secret::new(format!("sqlite://{}", path.display()));
+        let settings = DatabaseSettings {
+            url: DatabaseUrl::parse(&url).unwrap(),
+            pool_size: 1,
+            statement_timeout: Duration::from_secs(1),
+            migrate: true,
+        };
+        let [own, other] = [(); 2].map(|()| Database::open(&settings).unwrap());
+        let Ok(Watch::File(mut watch)) = own.watch() else { panic!("SQLite has a file") };
+        let mut is_news = async || watch.news(|_| Ok(())).await.unwrap().is_some();
+        assert!(is_news().await, "at first");
+        assert!(!is_news().await);
+        write(&own).await;
+        assert!(!is_news().await);
+        write(&other).await;
+        assert!(is_news().await);
+        assert!(!is_news().await);
+        for between in [[&own, &other, &own], [&other, &own, &own], [&own, &own, &other]] {
+            for database in between {
+                write(database).await;
+            }
+            assert!(is_news().await);
+            assert!(!is_news().await);
+        }
     }
 }
