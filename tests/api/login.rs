@@ -139,7 +139,10 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
         held.release();
     });
     assert!(disabled.await.unwrap().unwrap());
-    login.assert_problem(401, "invalid_credentials");
+    // PostgreSQL knows no such queue: there it may have come first, and its session ended with all.
+    if login.status != 200 {
+        login.assert_problem(401, "invalid_credentials");
+    }
     assert!(app.live_sessions(&user.id).await.is_empty());
 }
 
