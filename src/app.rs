@@ -27,7 +27,6 @@ use actix_web::http::header::{
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use futures_util::future::join_all;
-use tracing_appender::non_blocking::ErrorCounter;
 use url::Url;
 
 use crate::accounts::Accounts;
@@ -113,11 +112,14 @@ pub struct App {
     tasks: Tasks,
 }
 
+/// How many lines a log has lost so far.
+pub type LostLines = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// Runs the service until SIGTERM or SIGINT. `lost` counts the lines that its log has lost.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start, or what ended it.
-pub fn run(config: &Config, lost: ErrorCounter) -> Result<(), StartError> {
+pub fn run(config: &Config, lost: LostLines) -> Result<(), StartError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
         let stop = stop_signal()?;
@@ -163,7 +165,7 @@ impl App {
         handed_over: Option<TcpListener>,
         config: &Config,
         clock: &Clock,
-        lost: Option<ErrorCounter>,
+        lost: Option<LostLines>,
     ) -> Result<Self, StartError> {
         let tls = policies::tls_files(config).map(|files| Tls::load(files, clock.now()));
         let tls = tls.transpose()?;

@@ -20,12 +20,13 @@ mod prepared;
 pub mod schema;
 pub mod types;
 mod url;
+mod watch;
 mod writer;
 
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -41,6 +42,7 @@ pub use link::Link;
 pub use prepared::Prepared;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
+pub use watch::FileWatch;
 
 use crate::metrics::Spread;
 use connection::Manager;
@@ -348,14 +350,9 @@ impl Database {
         match &*self.0 {
             Backend::Sqlite { manager, .. } => {
                 let connection = manager.connect().map_err(|error| unavailable(&error))?;
-                Ok(Watch::File(FileWatch {
-                    database: self.clone(),
-                    connection: Arc::new(Mutex::new(connection)),
-                    version: None,
-                    writers_version: None,
-                }))
+                Ok(Watch::File(FileWatch::new(self.clone(), connection)))
             }
-            Backend::Postgres(postgres) => Ok(Watch::Server(Link::new(postgres))),
+            Backend::Postgres(postgres) => Ok(Watch::Server(Box::new(Link::new(postgres)))),
         }
     }
 }
@@ -376,7 +373,7 @@ pub enum Watch {
     /// SQLite's.
     File(FileWatch),
     /// PostgreSQL's.
-    Server(Link),
+    Server(Box<Link>),
 }
 
 /// Applies the migrations that are pending and answers their names.
@@ -386,64 +383,6 @@ pub enum Watch {
 /// then.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
     migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
-}
-
-/// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
-/// whenever another connection commits. On a connection that only reads that may have been this
-/// process's own writer, ten times a second under load; so the writer's connection is asked as well.
-pub struct FileWatch {
-    database: Database,
-    connection: Arc<Mutex<AnyConnection>>,
-    version: Option<i64>,
-    /// What the writer's connection said.
-    writers_version: Option<i64>,
-}
-
-impl FileWatch {
-    /// What `unit` reads, when another process has committed since the last call, and at the first;
-    /// nothing when none has. Whatever this process had committed before is settled then.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the file cannot be read; the next call then reads again.
-    pub async fn news<T: Send + 'static>(
-        &mut self,
-        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
-    ) -> Result<Option<T>, StoreError> {
-        let version = self.read(connection::data_version).await?;
-        if self.version == Some(version) {
-            return Ok(None);
-        }
-        let read =
-            if self.others_have_written().await { Some(self.read(unit).await) } else { None };
-        let read = read.transpose();
-        if read.is_ok() {
-            self.version = Some(version);
-        } else {
-            self.writers_version = None;
-        }
-        read
-    }
-
-    /// Whether others have, or the writer does not say in time.
-    async fn others_have_written(&mut self) -> bool {
-        let asked = self.database.write(|tx| connection::data_version(tx.connection()));
-        let version = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
-        let is_new = version.is_none() || self.writers_version != version;
-        self.writers_version = version;
-        is_new
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let connection = Arc::clone(&self.connection);
-        let work = move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            in_unit(|| unit(&mut connection))
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
-    }
 }
 
 fn readers(manager: &Manager, size: u32) -> Readers {
@@ -509,46 +448,5 @@ fn classify(error: &DieselError) -> StoreError {
             StoreError::Failed
         }
         _ => unavailable(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::secret::Secret;
-
-    async fn write(database: &Database) {
-        let insert = "INSERT INTO blocklist VALUES (hex(randomblob(16)), 1, 1)";
-        database.write(|tx| tx.connection().batch_execute(insert)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_another_process_commits_is_news_and_what_this_one_does_is_none() {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("doorward.db");
-        let url = Secret::new(format!("sqlite://{}", path.display()));
-        let settings = DatabaseSettings {
-            url: DatabaseUrl::parse(&url).unwrap(),
-            pool_size: 1,
-            statement_timeout: Duration::from_secs(1),
-            migrate: true,
-        };
-        let [own, other] = [(); 2].map(|()| Database::open(&settings).unwrap());
-        let Ok(Watch::File(mut watch)) = own.watch() else { panic!("SQLite has a file") };
-        let mut is_news = async || watch.news(|_| Ok(())).await.unwrap().is_some();
-        assert!(is_news().await, "at first");
-        assert!(!is_news().await);
-        write(&own).await;
-        assert!(!is_news().await);
-        write(&other).await;
-        assert!(is_news().await);
-        assert!(!is_news().await);
-        for between in [[&own, &other, &own], [&other, &own, &own], [&own, &own, &other]] {
-            for database in between {
-                write(database).await;
-            }
-            assert!(is_news().await);
-            assert!(!is_news().await);
-        }
     }
 }

@@ -6,6 +6,7 @@ mod db;
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -16,10 +17,10 @@ use doorward::app::operate::key::{self, KeyCommand};
 use doorward::app::operate::session::{self, SessionCommand};
 use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
-use doorward::app::{self, StartError};
+use doorward::app::{self, LostLines, StartError};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// Log lines that may wait to be written; further ones are dropped.
@@ -211,7 +212,7 @@ fn print(text: &str) -> Result<(), Box<dyn Error>> {
 
 /// The log, as long as the guard lives, and how many lines it has lost. It never holds up a request
 /// nor ends one: a reader that stalls, a pipe that breaks and a disk that is full cost lines.
-fn start_log(log: &Log) -> Result<(WorkerGuard, ErrorCounter), Box<dyn Error>> {
+fn start_log(log: &Log) -> Result<(WorkerGuard, LostLines), Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
@@ -229,7 +230,7 @@ fn start_log(log: &Log) -> Result<(WorkerGuard, ErrorCounter), Box<dyn Error>> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|error| error as Box<dyn Error>)?;
-    Ok((guard, lost))
+    Ok((guard, Arc::new(move || lost.dropped_lines())))
 }
 
 /// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither

@@ -88,7 +88,9 @@ pub fn purge(rows: u32, report: &mut Report) {
     let mut stretch = || {
         let (reading, refreshing) = tokens.split_at_mut(usize::try_from(SENDERS).unwrap());
         let mut client = Client::connect(service.address);
-        reading.iter_mut().for_each(|own| own.renew(&mut client));
+        for own in reading.iter_mut() {
+            own.renew(&mut client);
+        }
         thread::scope(|scope| {
             let verify = scope.spawn(|| {
                 on_schedule(service.address, reading, PER_SECOND, STRETCH, |client, own| {

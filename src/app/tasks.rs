@@ -67,7 +67,7 @@ impl Tasks {
         match watch {
             Watch::File(watch) => self.api.revocations.follow_file(watch).await,
             Watch::Server(link) => {
-                self.api.revocations.follow_server(link, self.follow_by).await;
+                self.api.revocations.follow_server(*link, self.follow_by).await;
             }
         }
     }

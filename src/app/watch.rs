@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use tracing_appender::non_blocking::ErrorCounter;
 
+use super::LostLines;
 use crate::accounts::budget::LoginBudget;
 use crate::clock::Timestamp;
 use crate::database::StoreError;
@@ -72,7 +72,7 @@ pub(super) struct Watched {
     pub counted: Arc<Counted>,
     pub tls: Option<Tls>,
     /// Of the log that is the service's own.
-    pub lost: Option<ErrorCounter>,
+    pub lost: Option<LostLines>,
 }
 
 /// The route of the listener for metrics.
@@ -102,7 +102,7 @@ impl Watched {
         self.revocations(out);
         self.rows(out);
         self.limits(out);
-        let lost = self.lost.as_ref().map_or(0, ErrorCounter::dropped_lines);
+        let lost = self.lost.as_ref().map_or(0, |lost| lost());
         out.count("log_lines_dropped", "Lines that the log had no room for", whole(lost));
         if let Some(tls) = &self.tls {
             let help = "When the certificate in use expires, since 1970";

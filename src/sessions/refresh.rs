@@ -190,6 +190,12 @@ impl Sessions {
                 Step::Expired => return Ok(Err(Refusal::Expired.into())),
                 Step::Reuse => {
                     tx.begin()?;
+                    // Another node may have opened the window again in the meantime, or ended it.
+                    let retry_keys = Some(KeyHash::join(&state.retry_keys));
+                    let as_it_is = Change { retry_keys, ..Change::default() };
+                    if !rows::compare_and_set(tx.connection(), session, &row, &as_it_is)? {
+                        continue;
+                    }
                     let (presented, reached) = (token.generation, state.generation);
                     let reused = Event::new(Kind::RefreshTokenReused).of(row.user_id);
                     let reused = reused.in_session(session).from_address(device.address.as_deref());

@@ -45,13 +45,7 @@ async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() 
         )
         .unwrap();
     // Both have read the row when the first of them may change it.
-    other.batch_execute("BEGIN").unwrap();
-    sessions::table
-        .find(id(session))
-        .for_update()
-        .select(sessions::generation)
-        .get_result::<i64>(&mut other)
-        .unwrap();
+    hold(&mut other, session);
     let (first, second, ()) = tokio::join!(app.refresh(refresh), app.refresh(refresh), async {
         until(async || waiting(&mut PgConnection::establish(app.database()).unwrap()) == 2).await;
         other.batch_execute("COMMIT").unwrap();
@@ -65,6 +59,46 @@ async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() 
     app.refresh(refresh).await.assert_ended("refresh_token_reused");
     app.me(&user.tokens.access).await.assert_problem(401, "token_revoked");
     assert!(app.live_sessions(&user.id).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spent_token_beside_a_proven_retry_of_it_on_another_node_ends_nothing() {
+    const KEY: &str = "the-key-of-the-first-request";
+    let one = TestApp::start().await;
+    let other = one.another_node().await;
+    let user = one.signed_up().await;
+    let refresh = &user.tokens.refresh;
+    let next = one.refresh_with_key(refresh, KEY).await.tokens();
+    one.advance(LATER);
+    // The retry stands first in line for the row, and the other has read it as it was before.
+    let mut holding = PgConnection::establish(one.database()).unwrap();
+    hold(&mut holding, &user.tokens.session);
+    let waiting = || waiting(&mut PgConnection::establish(one.database()).unwrap());
+    let (retry, spent, ()) = tokio::join!(
+        one.refresh_with_key(refresh, KEY),
+        async {
+            until(async || waiting() == 1).await;
+            other.refresh(refresh).await
+        },
+        async {
+            until(async || waiting() == 2).await;
+            holding.batch_execute("COMMIT").unwrap();
+        }
+    );
+    assert_eq!(retry.tokens().refresh, next.refresh);
+    assert_eq!(spent.tokens().refresh, next.refresh);
+    assert_eq!(one.live_sessions(&user.id).await, [user.tokens.session.as_str()]);
+}
+
+/// Locks a session's row until the connection commits.
+fn hold(connection: &mut PgConnection, session: &str) {
+    connection.batch_execute("BEGIN").unwrap();
+    sessions::table
+        .find(id(session))
+        .for_update()
+        .select(sessions::generation)
+        .get_result::<i64>(connection)
+        .unwrap();
 }
 
 /// How many statements wait for a lock on a row of sessions.

@@ -1,0 +1,118 @@
+//! What other processes write to SQLite's file, noticed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use diesel::QueryResult;
+use tokio::time::timeout;
+
+use super::connection::data_version;
+use super::{AnyConnection, Database, PATIENCE, StoreError, in_unit};
+
+/// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
+/// whenever another connection commits. On a connection that only reads that may have been this
+/// process's own writer, ten times a second under load; so the writer's connection is asked as well.
+pub struct FileWatch {
+    database: Database,
+    connection: Arc<Mutex<AnyConnection>>,
+    version: Option<i64>,
+    /// What the writer's connection said.
+    writers_version: Option<i64>,
+}
+
+impl FileWatch {
+    pub(super) fn new(database: Database, connection: AnyConnection) -> Self {
+        let connection = Arc::new(Mutex::new(connection));
+        Self { database, connection, version: None, writers_version: None }
+    }
+
+    /// What `unit` reads, when another process has committed since the last call, and at the first;
+    /// nothing when none has. Whatever this process had committed before is settled then.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be read; the next call then reads again.
+    pub async fn news<T: Send + 'static>(
+        &mut self,
+        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<Option<T>, StoreError> {
+        let version = self.read(data_version).await?;
+        if self.version == Some(version) {
+            return Ok(None);
+        }
+        let read =
+            if self.others_have_written().await { Some(self.read(unit).await) } else { None };
+        let read = read.transpose();
+        if read.is_ok() {
+            self.version = Some(version);
+        } else {
+            self.writers_version = None;
+        }
+        read
+    }
+
+    /// Whether others have, or the writer does not say in time.
+    async fn others_have_written(&mut self) -> bool {
+        let asked = self.database.write(|tx| data_version(tx.connection()));
+        let version = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
+        let is_new = version.is_none() || self.writers_version != version;
+        self.writers_version = version;
+        is_new
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let connection = Arc::clone(&self.connection);
+        let work = move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            in_unit(|| unit(&mut connection))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use diesel::connection::SimpleConnection as _;
+
+    use super::*;
+    use crate::database::{DatabaseSettings, DatabaseUrl, Watch};
+    use crate::secret::Secret;
+
+    async fn write(database: &Database) {
+        let insert = "INSERT INTO blocklist VALUES (hex(randomblob(16)), 1, 1)";
+        database.write(|tx| tx.connection().batch_execute(insert)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_another_process_commits_is_news_and_what_this_one_does_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("doorward.db");
+        let url = Secret::new(format!("sqlite://{}", path.display()));
+        let settings = DatabaseSettings {
+            url: DatabaseUrl::parse(&url).unwrap(),
+            pool_size: 1,
+            statement_timeout: Duration::from_secs(1),
+            migrate: true,
+        };
+        let [own, other] = [(); 2].map(|()| Database::open(&settings).unwrap());
+        let Ok(Watch::File(mut watch)) = own.watch() else { panic!("SQLite has a file") };
+        let mut is_news = async || watch.news(|_| Ok(())).await.unwrap().is_some();
+        assert!(is_news().await, "at first");
+        assert!(!is_news().await);
+        write(&own).await;
+        assert!(!is_news().await);
+        write(&other).await;
+        assert!(is_news().await);
+        assert!(!is_news().await);
+        for between in [[&own, &other, &own], [&other, &own, &own], [&own, &own, &other]] {
+            for database in between {
+                write(database).await;
+            }
+            assert!(is_news().await);
+            assert!(!is_news().await);
+        }
+    }
+}
