@@ -33,6 +33,7 @@ use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 use diesel::r2d2::ManageConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 pub use connection::{AnyConnection, MultiBackend};
@@ -56,6 +57,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
 /// does not answer takes longer.
 const READING: Duration = Duration::from_millis(2500);
+
+/// Units that SQLite's readers have before them at most: behind a disk that hangs more would only
+/// take memory.
+const READS: usize = 4096;
 
 type Readers = r2d2::Pool<Manager>;
 
@@ -190,7 +195,7 @@ impl Tx<'_> {
 pub struct Database(Arc<Backend>);
 
 enum Backend {
-    Sqlite { writer: Writer, readers: Readers, manager: Manager },
+    Sqlite { writer: Writer, readers: Readers, places: Arc<Semaphore>, manager: Manager },
     Postgres(Postgres),
 }
 
@@ -208,6 +213,7 @@ impl Database {
             DatabaseUrl::Sqlite(_) => Backend::Sqlite {
                 writer: Writer::start(first),
                 readers: readers(&manager, settings.pool_size),
+                places: Arc::new(Semaphore::new(READS)),
                 manager,
             },
             DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
@@ -231,8 +237,31 @@ impl Database {
     /// Runs a unit that only reads.
     ///
     /// # Errors
+    /// [`StoreError`] when the database cannot answer in time.
+    pub fn read<T, F>(&self, unit: F) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    {
+        let is_file = matches!(&*self.0, Backend::Sqlite { .. });
+        let reading = self.read_at_leisure(unit);
+        async move {
+            if !is_file {
+                return reading.await;
+            }
+            let late = |_| Err(unavailable(&"the disk does not answer"));
+            timeout(READING, reading).await.unwrap_or_else(late)
+        }
+    }
+
+    /// The same, however long SQLite takes: at the start, when there may be much to read.
+    ///
+    /// # Errors
     /// [`StoreError`] when the database cannot answer.
-    pub fn read<T, F>(&self, mut unit: F) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
+    pub fn read_at_leisure<T, F>(
+        &self,
+        mut unit: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
     where
         T: Send + 'static,
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
@@ -241,19 +270,21 @@ impl Database {
         let backend = Arc::clone(&self.0);
         async move {
             match &*backend {
-                Backend::Sqlite { readers, .. } => {
+                Backend::Sqlite { readers, places, .. } => {
+                    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+                        return Err(unavailable(&"too many wait for a reader"));
+                    };
                     let (readers, asked_at) = (readers.clone(), Instant::now());
                     let work = in_span(move || {
+                        // Given back when its turn has come, whether or not anybody still waits.
+                        let _place = place;
                         if asked_at.elapsed() >= PATIENCE {
                             return Err(unavailable(&"every reader is in use"));
                         }
                         let mut connection = readers.get().map_err(|error| unavailable(&error))?;
                         in_unit(|| unit(&mut connection))
                     });
-                    match timeout(READING, tokio::task::spawn_blocking(work)).await {
-                        Ok(done) => done.unwrap_or(Err(StoreError::Failed)),
-                        Err(_) => Err(unavailable(&"the disk does not answer")),
-                    }
+                    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
                 }
                 Backend::Postgres(postgres) => postgres.read(unit).await,
             }

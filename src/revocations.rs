@@ -111,7 +111,7 @@ impl Revocations {
         policy: RevocationPolicy,
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
-        let listed = db.read(listed).await?.into_iter().collect();
+        let listed = db.read_at_leisure(listed).await?.into_iter().collect();
         let (clock_difference, log) = (Duration::ZERO, feed::Log::new());
         let mirror = Arc::new(RwLock::new(Mirror { listed, known_at, clock_difference, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
@@ -231,7 +231,8 @@ impl Revocations {
         Ok(is_more)
     }
 
-    /// Looks beside those who verify, and takes away in pieces: nobody waits for all of a long list.
+    /// Looks beside those who verify, and takes away in pieces. A revocation that comes in the meantime
+    /// waits for the look, and whoever verifies then waits for that: milliseconds with a million.
     fn forget_expired(&self, now: Timestamp) {
         let is_over = |expires_at: &Timestamp| *expires_at <= now;
         let over: Vec<Id> = {

@@ -71,6 +71,9 @@ fn per_refresh(data: &Data, report: &mut Report) {
 fn costs(few: &Data, many: &Data, effort: Effort, report: &mut Report) {
     let seen = REFRESHES / FEW;
     let mut services = [(few, Walk::new(few, seen)), (many, Walk::new(many, 0))];
+    let [floor, memory] = [0, 1].map(|at: usize| services[at].1.service.memory());
+    let what = format!("memory after the start, {} users and sessions", many.users);
+    report.add(Figure::new(what, memory, "MiB").over(format!("with {FEW}"), floor));
     let mut costs: [[Vec<f64>; 2]; 2] = Default::default();
     for _ in 0..effort.runs {
         for ((data, walk), [logins, refreshes]) in services.iter_mut().zip(&mut costs) {
