@@ -42,9 +42,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// The least time between two editions: what is revoked meanwhile goes out together.
 const PAUSE: Duration = Duration::from_millis(80);
 
-/// The least time for each who gets them. To write to one takes some 20 us, so telling takes less
-/// than a tenth of a core, however many there are. From 320 on it makes the pause longer.
-const PAUSE_EACH: Duration = Duration::from_micros(250);
+/// The least time for each who gets them. To write to one takes some 20 us, so telling takes a
+/// twentieth of a core, however many there are. From 200 on it makes the pause longer.
+const PAUSE_EACH: Duration = Duration::from_micros(400);
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
