@@ -95,7 +95,7 @@ enum Group {
     Storm,
     /// Start-up, sizes, and costs with many users
     Size,
-    /// A long list of revocations, and its purge (not with --quick)
+    /// A long list of revocations
     Blocklist,
     /// Subscribers of the feed
     Feed,
@@ -157,12 +157,7 @@ fn main() {
                 }
             }
             Group::Size => size::growth(many, effort, &mut report),
-            Group::Blocklist => {
-                blocklist::long_list(many, effort, &mut report);
-                if !cli.quick {
-                    blocklist::purge(many, &mut report);
-                }
-            }
+            Group::Blocklist => blocklist::long_list(many, effort, &mut report),
             Group::Feed => feed::subscribers(effort, &mut report),
             Group::Soak => soak::soak(cli.soak, &mut report),
         }
