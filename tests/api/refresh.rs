@@ -346,7 +346,7 @@ async fn a_thousand_refreshes_leave_every_row_count_as_it_was() {
     }
     let mut sessions = Vec::new();
     for user in &users {
-        for _ in 0..4 {
+        for _ in 0..16 {
             sessions.push(user.another_session().await.refresh);
         }
     }

@@ -3,6 +3,8 @@
 //!
 //! The requests come one after the other, so that what is written belongs to the request that is
 //! answered next. Under load a commit is the same `COMMIT` for more of them.
+//!
+//! And by the same tracer a disk that answers no more, which nobody waits for who only reads.
 
 use std::collections::BTreeMap;
 use std::fs;

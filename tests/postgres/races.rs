@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use doorward::database::schema::sessions;
 use futures_util::future::join_all;
 
-use crate::support::postgres::number_of;
+use crate::support::postgres::{number_of, waiting};
 use crate::support::{TestApp, Tokens, id, until};
 
 /// Races, unless `DOORWARD_TEST_RACES` says otherwise.
@@ -47,7 +47,7 @@ async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() 
     // Both have read the row when the first of them may change it.
     hold(&mut other, session);
     let (first, second, ()) = tokio::join!(app.refresh(refresh), app.refresh(refresh), async {
-        until(async || waiting(&mut PgConnection::establish(app.database()).unwrap()) == 2).await;
+        until(async || waiting(app.database()) == 2).await;
         other.batch_execute("COMMIT").unwrap();
     });
     let mut statuses = [first.status, second.status];
@@ -73,7 +73,7 @@ async fn a_spent_token_beside_a_proven_retry_of_it_on_another_node_ends_nothing(
     // The retry stands first in line for the row, and the other has read it as it was before.
     let mut holding = PgConnection::establish(one.database()).unwrap();
     hold(&mut holding, &user.tokens.session);
-    let waiting = || waiting(&mut PgConnection::establish(one.database()).unwrap());
+    let waiting = || waiting(one.database());
     let (retry, spent, ()) = tokio::join!(
         one.refresh_with_key(refresh, KEY),
         async {
@@ -99,23 +99,6 @@ fn hold(connection: &mut PgConnection, session: &str) {
         .select(sessions::generation)
         .get_result::<i64>(connection)
         .unwrap();
-}
-
-/// How many statements wait for a lock on a row of sessions.
-fn waiting(connection: &mut PgConnection) -> i64 {
-    diesel::sql_query(
-        "SELECT count(*) AS waiting FROM pg_stat_activity \
-         WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    )
-    .get_result::<Waiting>(connection)
-    .unwrap()
-    .waiting
-}
-
-#[derive(QueryableByName)]
-struct Waiting {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    waiting: i64,
 }
 
 /// Uses each token two to four times at once, on both nodes in turn, and goes on with what they

@@ -143,6 +143,11 @@ impl TestApp {
         Self::start_at(Arc::clone(&self.place), config, self.clock.clone(), self.began_at).await
     }
 
+    /// Whether its database is PostgreSQL's.
+    pub fn is_on_postgres(&self) -> bool {
+        self.place.database.is_some()
+    }
+
     /// The URL of its PostgreSQL database.
     pub fn database(&self) -> &str {
         self.place.database.as_deref().expect("it is on PostgreSQL")

@@ -242,3 +242,21 @@ fn server_user() -> Option<(u32, u32)> {
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// How many statements in this database wait for a lock.
+pub fn waiting(url: &str) -> i64 {
+    let mut connection = PgConnection::establish(url).unwrap();
+    diesel::sql_query(
+        "SELECT count(*) AS waiting FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    )
+    .get_result::<Waiting>(&mut connection)
+    .unwrap()
+    .waiting
+}
+
+#[derive(QueryableByName)]
+struct Waiting {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    waiting: i64,
+}
