@@ -46,6 +46,9 @@ const PAUSE: Duration = Duration::from_millis(80);
 /// twentieth of a core, however many there are. From 200 on it makes the pause longer.
 const PAUSE_EACH: Duration = Duration::from_micros(400);
 
+/// The most it makes of it: what is revoked is told within a second, however many follow.
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -139,6 +142,12 @@ impl Edition {
     }
 }
 
+/// The time between two editions that so many get.
+fn pause(followers: usize) -> Duration {
+    let followers = u32::try_from(followers).unwrap_or(u32::MAX);
+    PAUSE_EACH.saturating_mul(followers).clamp(PAUSE, LONGEST_PAUSE)
+}
+
 fn length(entries: &VecDeque<Entry>) -> u64 {
     entries.len().try_into().unwrap_or(u64::MAX)
 }
@@ -220,8 +229,7 @@ impl Revocations {
                 sleep(PAUSE).await;
                 continue;
             }
-            let followers = u32::try_from(self.followers()).unwrap_or(u32::MAX);
-            sleep(PAUSE.max(PAUSE_EACH.saturating_mul(followers))).await;
+            sleep(pause(self.followers())).await;
         }
     }
 
@@ -368,6 +376,14 @@ mod tests {
         assert_eq!(log.since(count - 1).unwrap(), [entry(count - 1)]);
         assert_eq!(log.since(count).unwrap(), []);
         assert_eq!(log.since(count + 1), None);
+    }
+
+    #[test]
+    fn however_many_follow_they_are_told_within_a_second() {
+        assert_eq!(pause(0), PAUSE);
+        assert_eq!(pause(1000), Duration::from_millis(400));
+        // Their share of the writing comes on top.
+        assert!(pause(FOLLOWERS) + Duration::from_micros(20) * 5000 < Duration::from_secs(1));
     }
 
     #[test]
