@@ -57,10 +57,7 @@ impl Data {
         for byte in family.digest() {
             let _ = write!(family_hash, "{byte:02x}");
         }
-        let numbers = format!(
-            "WITH RECURSIVE numbers (n) AS \
-             (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT {users})"
-        );
+        let numbers = numbers(*users);
         let id = |tail: &str| {
             format!("printf('0190%04x-%04x-7000-{tail}-%012x', n / 65536, n % 65536, n)")
         };
@@ -82,16 +79,14 @@ impl Data {
         self.connect().batch_execute(&rows).unwrap();
     }
 
-    /// Lists so many revocations, which expire after `life`.
+    /// Lists so many revocations, of ids in no order, which expire after `life`.
     pub fn revoke(&self, count: u32, life: Duration) {
-        let now = Clock::system().now();
+        let (now, numbers) = (Clock::system().now(), numbers(count));
         let (expires_at, now) = (now.plus(life).as_micros(), now.as_micros());
         let rows = format!(
             "PRAGMA synchronous = OFF;
              INSERT INTO blocklist (id, expires_at, revoked_at)
-             WITH RECURSIVE numbers (n) AS
-                 (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT {count})
-             SELECT printf('%08x-%04x-7000-a000-%012x', n * 2654435761 % 4294967296,
+             {numbers} SELECT printf('%08x-%04x-7000-a000-%012x', n * 2654435761 % 4294967296,
                  n * 40503 % 65536, n), {expires_at} + n, {now} FROM numbers;"
         );
         self.connect().batch_execute(&rows).unwrap();
@@ -140,6 +135,14 @@ impl Data {
         let pages = number(&mut c, "SELECT page_count AS n FROM pragma_page_count");
         (rows.iter().sum(), pages * number(&mut c, "SELECT page_size AS n FROM pragma_page_size"))
     }
+}
+
+/// A table `numbers` of the numbers from 0 on, for the statement that follows.
+fn numbers(count: u32) -> String {
+    format!(
+        "WITH RECURSIVE numbers (n) AS \
+         (SELECT 0 UNION ALL SELECT n + 1 FROM numbers LIMIT {count})"
+    )
 }
 
 #[derive(QueryableByName)]

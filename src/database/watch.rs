@@ -38,15 +38,16 @@ impl FileWatch {
         if self.version == Some(version) {
             return Ok(None);
         }
-        let read =
-            if self.others_have_written().await { Some(self.read(unit).await) } else { None };
-        let read = read.transpose();
-        if read.is_ok() {
-            self.version = Some(version);
-        } else {
-            self.writers_version = None;
+        let mut news = None;
+        if self.others_have_written().await {
+            let read = self.read(unit).await;
+            if read.is_err() {
+                self.writers_version = None;
+            }
+            news = Some(read?);
         }
-        read
+        self.version = Some(version);
+        Ok(news)
     }
 
     /// Whether others have, or the writer does not say in time.
