@@ -60,6 +60,8 @@ const LIVES_IN: &str = "
     r2d2              -> database
     jsonwebtoken      -> tokens
     argon2            -> passwords
+    hugealloc         -> passwords
+    allocator_api2    -> passwords
     zxcvbn            -> passwords
     reqwest           -> verifier
     quick_cache       -> sessions verifier

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use allocator_api2::alloc::Allocator;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -15,11 +16,12 @@ pub fn cores() -> usize {
 }
 
 /// Hashes a second: with the service's parameters, as many threads, at their priority, each with
-/// memory that is made once.
-pub fn hashes(time: Duration) -> f64 {
+/// memory that is made once, by this allocator.
+pub fn hashes(allocator: impl Allocator + Copy + Send, time: Duration) -> f64 {
     let HashCost { memory_kib, iterations, parallelism } = HashCost::default();
     let params = Params::new(memory_kib, iterations, parallelism, Some(32)).unwrap();
-    let mut memories = vec![vec![Block::new(); params.block_count()]; cores()];
+    let memory = allocator_api2::vec![in allocator; Block::new(); params.block_count()];
+    let mut memories = vec![memory; cores()];
     repeated(&mut memories, time, |memory| {
         rustix::process::nice(10).unwrap();
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
