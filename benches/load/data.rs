@@ -92,6 +92,11 @@ impl Data {
         self.connect().batch_execute(&rows).unwrap();
     }
 
+    /// How many revocations are listed.
+    pub fn revocations(&self) -> i64 {
+        number(&mut self.connect(), "SELECT count(*) AS n FROM blocklist")
+    }
+
     pub fn connect(&self) -> SqliteConnection {
         SqliteConnection::establish(&self.database().to_string_lossy()).unwrap()
     }

@@ -18,6 +18,7 @@ mod feed;
 mod floor;
 mod picture;
 mod postgres;
+mod purge;
 mod report;
 mod requests;
 mod resource;
@@ -101,9 +102,11 @@ enum Group {
     Feed,
     /// The mixed load for an hour (only when asked for)
     Soak,
+    /// The purge of that list (only when asked for: it begins after two minutes)
+    Purge,
 }
 
-/// Without the one that takes an hour.
+/// Without those that take long.
 const ALL: [Group; 8] = [
     Group::Requests,
     Group::Writes,
@@ -159,6 +162,7 @@ fn main() {
             Group::Size => size::growth(many, effort, &mut report),
             Group::Blocklist => blocklist::long_list(many, effort, &mut report),
             Group::Feed => feed::subscribers(effort, &mut report),
+            Group::Purge => purge::purge(many, &mut report),
             Group::Soak => soak::soak(cli.soak, &mut report),
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn revocation_policy(config: &Config) -> RevocationPolicy {
             config::WhenStale::FailClosed => WhenStale::FailClosed,
             config::WhenStale::FailOpen => WhenStale::FailOpen,
         },
+        max_entries: config.revocations.max_entries,
     }
 }
 

@@ -349,6 +349,10 @@ pub struct Revocations {
     /// once a second) or `reload` (the whole list once a second: for poolers in transaction mode,
     /// and databases that only speak PostgreSQL's protocol).
     pub follow: Follow,
+    /// The most revocations that the list may have, each some 63 bytes of memory: 1000 to
+    /// 100000000. When it is full, logouts are refused (503) until others have expired; half of it
+    /// is for whole sessions only, not for single tokens that `/revoke` takes back.
+    pub max_entries: usize,
 }
 
 impl Default for Revocations {
@@ -357,6 +361,7 @@ impl Default for Revocations {
             max_staleness: Duration::from_secs(30),
             when_stale: WhenStale::FailClosed,
             follow: Follow::Notify,
+            max_entries: 1_000_000,
         }
     }
 }

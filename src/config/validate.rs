@@ -49,6 +49,7 @@ impl Config {
         passwords(&self.passwords)?;
         limits(&self.limits, self)?;
         lasts("revocations.max_staleness", self.revocations.max_staleness, 5 * SECOND..=HOUR)?;
+        between("revocations.max_entries", self.revocations.max_entries, 1000..=100_000_000)?;
         lasts("audit.keep", self.audit.keep, DAY..=TEN_YEARS)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
         same_site(self)?;

@@ -201,7 +201,7 @@ impl Sessions {
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 let jti = claims.jti.uuid().into();
                 let is_known = self.revocations.lists(jti);
-                self.revocations.revoke(tx, jti, now.max(issued_at))?;
+                self.revocations.revoke_token(tx, jti, now.max(issued_at))?;
                 if is_known {
                     return Ok(Ok(()));
                 }

@@ -664,6 +664,7 @@ async fn another_process(app: &TestApp) -> (Database, Revocations) {
         token_life: Duration::from_secs(630),
         max_staleness: Duration::from_secs(30),
         when_stale: WhenStale::FailClosed,
+        max_entries: 1000,
     };
     let revocations = Revocations::load(db.clone(), app.clock.clone(), policy).await.unwrap();
     (db, revocations)

@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod backup;
+mod bounds;
 mod browser;
 mod clients;
 mod complete;

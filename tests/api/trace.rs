@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::binary::{Doorward, unlimited};
-use crate::support::client::PASSWORD;
+use crate::support::client::{PASSWORD, Tokens};
 use crate::support::program::{Program, find};
 use crate::support::until;
 
@@ -28,22 +28,25 @@ async fn no_answer_to_a_write_leaves_before_what_it_rests_on_is_synced() {
     let home = tempfile::tempdir().unwrap();
     let Some((mut command, log)) = traced(home.path()) else { return };
     let service = Doorward::start(&mut command);
-    let mut writes = 0;
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
-    for _ in 0..5 {
-        let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
-        let mut next = tokens.clone();
+    let mut writes = 1;
+    for way in 0..ENDS {
+        let first = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+        let mut next = first.clone();
         for n in 0..5 {
             let key = format!("the-key-of-the-request-{n}");
             next = service.refresh(&next.refresh, &key).await.unwrap().tokens();
         }
-        service.log_out(&next.access).await.unwrap().assert_status(204);
+        end(&service, way, &first, &next).await;
         writes += 7;
     }
     let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
-    let body = json!({ "current_password": PASSWORD, "new_password": format!("{PASSWORD}!") });
+    let password = format!("{PASSWORD}!");
+    let body = json!({ "current_password": PASSWORD, "new_password": password });
     let change = service.call("POST", "/me/password").bearer(&tokens.access).json(&body);
-    change.send().await.assert_status(200);
+    let access = change.send().await.tokens().access;
+    let close = service.call("POST", "/me/close").bearer(&access);
+    close.json(&json!({ "password": password })).send().await.assert_status(204);
     writes += 3;
     service.signal(Signal::KILL);
     // The tracer ends with what it traces.
@@ -53,6 +56,26 @@ async fn no_answer_to_a_write_leaves_before_what_it_rests_on_is_synced() {
     println!("{} answers, {} syncs of the log", trace.answers, trace.syncs);
     assert_eq!(trace.answers, writes, "every answer was seen");
     assert!(trace.syncs >= writes);
+}
+
+/// The ways to end a session, a theft that is noticed among them.
+const ENDS: usize = 5;
+
+async fn end(service: &Doorward, way: usize, first: &Tokens, last: &Tokens) {
+    let post = |path| service.call("POST", path);
+    match way {
+        0 => post("/logout").bearer(&last.access).send().await.assert_status(204),
+        1 => post("/logout?scope=all").bearer(&last.access).send().await.assert_status(204),
+        2 => {
+            let path = format!("/sessions/{}", last.session);
+            service.call("DELETE", &path).bearer(&last.access).send().await.assert_status(204)
+        }
+        3 => post("/revoke").form(&[("token", &last.refresh)]).send().await.assert_status(200),
+        _ => {
+            let reuse = service.refresh(&first.refresh, "the-key-of-another-request").await;
+            reuse.unwrap().assert_ended("refresh_token_reused")
+        }
+    };
 }
 
 /// Each read of a file takes ten minutes; the clients have less patience.
@@ -116,7 +139,8 @@ impl Trace {
             } else if is_of_log && (call.starts_with("fdatasync(") || call.starts_with("fsync(")) {
                 syncing.insert(thread, true);
             } else if call.contains("write") || call.contains("send") {
-                if call.contains("\"HTTP/1.1 2") {
+                // A refusal as well as a success: it says that a session has ended.
+                if call.contains("\"HTTP/1.1 ") {
                     assert!(!is_dirty, "answered before the sync: {line}");
                     assert!(trace.syncs > synced, "answered without a sync: {line}");
                     synced = trace.syncs;

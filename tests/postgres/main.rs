@@ -13,6 +13,8 @@ mod support;
 mod accounts;
 #[path = "../api/audit.rs"]
 mod audit;
+#[path = "../api/bounds.rs"]
+mod bounds;
 #[path = "../api/clients.rs"]
 mod clients;
 #[path = "../api/cookies.rs"]
