@@ -29,8 +29,9 @@ use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 /// leeway: time for a request that was past its check when the revocation came to sign a token yet.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// Rows that a purge deletes at once, so that no other unit waits long for it.
-const PURGE_BATCH: i64 = 500;
+/// Rows that a purge deletes at once, so that no other unit waits long for it: they lie all over the
+/// table, and each costs a page.
+const PURGE_BATCH: i64 = 100;
 
 /// Ids that are forgotten while nobody can look at the list.
 const FORGOTTEN_AT_ONCE: usize = 1000;
