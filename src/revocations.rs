@@ -277,6 +277,9 @@ impl Revocations {
                 }
             }
         }
+        if !over.is_empty() {
+            self.mirror.read().unwrap_or_else(PoisonError::into_inner).log.forget_copy();
+        }
     }
 
     fn age(&self, mirror: &Mirror) -> Duration {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::http::header::{
-    ACCEPT, CACHE_CONTROL, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
+    ACCEPT, CACHE_CONTROL, ContentType, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
 };
 use actix_web::web::Bytes;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
@@ -19,7 +19,7 @@ use super::problem::{Code, Problem};
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
 use crate::database::Id;
-use crate::revocations::feed::{Edition, Entry, FOLLOWERS, News, Place, Subscription};
+use crate::revocations::feed::{Edition, Entry, FOLLOWERS, News, Place, Snapshot, Subscription};
 use crate::tokens::spelled_in_tokens;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -31,6 +31,9 @@ const COME_BACK: &str = "retry: 500\n\n";
 /// Bytes of the stream that are handed on at once: a connection keeps a buffer as large as the
 /// largest that it had to write.
 const PART: usize = 4096;
+
+/// Entries of the list that are written at once, which is about as much.
+const ENTRIES: usize = 50;
 
 /// When a subscriber may try again that found no place.
 const COME_BACK_LATER: Duration = Duration::from_secs(10);
@@ -89,8 +92,8 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 
 fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
     let age = api.revocations.staleness().as_secs_f64();
-    let (place, entries) = api.revocations.snapshot();
-    let etag = format!("\"{place}\"");
+    let snapshot = api.revocations.snapshot();
+    let etag = format!("\"{}\"", snapshot.place);
     let is_known = is_known(request, &etag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
@@ -101,8 +104,23 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
     if is_known {
         return response.finish();
     }
-    let revoked: Vec<Revoked> = entries.into_iter().map(Revoked::from).collect();
-    response.json(json!({ "age": age, "revoked": revoked }))
+    response.insert_header(ContentType::json()).streaming(stream::iter(document(age, snapshot)))
+}
+
+/// The snapshot as JSON, in parts of bounded size: nobody keeps all of it for one who reads slowly.
+fn document(
+    age: f64,
+    snapshot: Snapshot,
+) -> impl Iterator<Item = Result<Bytes, std::convert::Infallible>> {
+    let pieces = (0..).step_by(ENTRIES).map_while(move |from| {
+        let entries: Vec<Entry> = snapshot.piece(from, ENTRIES).collect();
+        let text = list(&entries);
+        let comma = if from == 0 { "" } else { "," };
+        (!entries.is_empty()).then(|| format!("{comma}{}", text.trim_matches(['[', ']'])))
+    });
+    let (head, tail) = (format!(r#"{{"age":{},"revoked":["#, json!(age)), String::from("]}"));
+    let all = std::iter::once(head).chain(pieces).chain(std::iter::once(tail));
+    all.map(|text| Ok(Bytes::from(text)))
 }
 
 /// Who is told, and what ends it.

@@ -11,7 +11,7 @@
 //! older copy and the log since then say the same as a new one.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -93,8 +93,9 @@ pub(super) struct Log {
     /// The number of the first entry.
     first: u64,
     entries: VecDeque<Entry>,
-    /// The whole list as it was when the log ended at this number.
-    copy: Option<(u64, Arc<[Entry]>)>,
+    /// The whole list as it was when the log ended at this number, for all that want it. Behind a
+    /// lock of its own, so that it is made beside those who verify.
+    copy: Mutex<Option<(u64, Arc<[Entry]>)>>,
     end: watch::Sender<u64>,
     /// Held by each subscription, too.
     followers: Arc<()>,
@@ -104,7 +105,7 @@ impl Log {
     pub(super) fn new() -> Self {
         let (first, entries) = (0, VecDeque::new());
         let (end, followers) = (watch::Sender::new(0), Arc::new(()));
-        Self { first, entries, copy: None, end, followers }
+        Self { first, entries, copy: Mutex::default(), end, followers }
     }
 
     pub(super) fn push(&mut self, entry: Entry) {
@@ -120,6 +121,11 @@ impl Log {
         self.first + length(&self.entries)
     }
 
+    /// What was copied has expired: whoever comes now is not to be told of it.
+    pub(super) fn forget_copy(&self) {
+        drop(self.copy.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Some of the entries from this number on; nothing when they are not there any more.
     fn since(&self, number: u64) -> Option<Vec<Entry>> {
         self.between(number, u64::MAX)
@@ -127,10 +133,16 @@ impl Log {
 
     /// The same, up to another number.
     fn between(&self, number: u64, end: u64) -> Option<Vec<Entry>> {
-        let skipped = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        number.checked_sub(self.first)?;
+        let skipped = self.skipped(number);
         let count = usize::try_from(end.saturating_sub(number)).unwrap_or(usize::MAX).min(PIECE);
         (skipped <= self.entries.len())
             .then(|| self.entries.iter().skip(skipped).take(count).copied().collect())
+    }
+
+    /// How many entries are older than this number, which is not older than the log.
+    fn skipped(&self, number: u64) -> usize {
+        usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX)
     }
 }
 
@@ -175,6 +187,23 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// The whole list at one moment: a copy that many share, and what came since.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The place that it goes up to.
+    pub place: Place,
+    copy: Arc<[Entry]>,
+    since: Vec<Entry>,
+}
+
+impl Snapshot {
+    /// So many entries from this number on; none when that is the end. What was listed again, for
+    /// longer, comes a second time.
+    pub fn piece(&self, from: usize, count: usize) -> impl Iterator<Item = Entry> + '_ {
+        self.copy.iter().chain(&self.since).skip(from).take(count).copied()
+    }
+}
+
 /// Somebody who follows the feed.
 pub struct Subscription {
     revocations: Revocations,
@@ -188,17 +217,19 @@ pub struct Subscription {
 }
 
 impl Revocations {
-    /// The whole list, and the place that it goes up to.
+    /// The whole list.
     #[must_use]
-    pub fn snapshot(&self) -> (Place, Vec<Entry>) {
+    pub fn snapshot(&self) -> Snapshot {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        (self.place(mirror.log.end()), mirror.entries().collect())
+        let (number, copy) = mirror.copy();
+        let since = mirror.log.entries.iter().skip(mirror.log.skipped(number)).copied().collect();
+        Snapshot { place: self.place(mirror.log.end()), copy, since }
     }
 
     /// Follows the feed: from `after` on if that place is still known, else from the beginning.
     #[must_use]
     pub fn subscribe(&self, after: Option<&Place>) -> Subscription {
-        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
         let known =
             after.filter(|place| place.boot == self.boot && place.number >= mirror.log.first);
         let (number, copy) = if let Some(place) = known {
@@ -279,11 +310,11 @@ impl Mirror {
     }
 
     /// A copy of the list that is not too old, and the number at which its log goes on.
-    fn copy(&mut self) -> (u64, Arc<[Entry]>) {
+    fn copy(&self) -> (u64, Arc<[Entry]>) {
         let end = self.log.end();
-        let fresh = self.log.copy.take().filter(|(number, _)| end - number < COPY_AGE);
-        let copy = fresh.unwrap_or_else(|| (end, self.entries().collect()));
-        self.log.copy.insert(copy).clone()
+        let mut kept = self.log.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = kept.take().filter(|(number, _)| end - number < COPY_AGE);
+        kept.insert(fresh.unwrap_or_else(|| (end, self.entries().collect()))).clone()
     }
 }
 

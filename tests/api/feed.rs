@@ -69,6 +69,20 @@ async fn a_list_that_is_known_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_long_list_is_whole_whenever_it_is_asked_for() {
+    let app = TestApp::start().await;
+    let service = app.service(&[]).await;
+    assert_eq!(listed(&app, &service).await.len(), 0);
+    // A copy serves for a while, and the log says what came since: less, and more, than it holds.
+    let mut count = 0;
+    for more in [1, 149, 1200, 4000, 6000, 1] {
+        revoke_many(&app, count, more).await;
+        count += more;
+        assert_eq!(listed(&app, &service).await.len(), usize::try_from(count).unwrap());
+    }
+}
+
+#[tokio::test]
 async fn a_subscriber_gets_the_list_and_then_what_is_added() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
@@ -179,7 +193,8 @@ async fn a_purge_tells_nothing_as_new() {
     }
     assert!(is_current(subscription.next().await.as_ref()));
     assert_eq!(subscription.place(), before);
-    assert_eq!(app.api.revocations.snapshot().1, []);
+    // Nor to whoever comes now.
+    assert_eq!(app.api.revocations.snapshot().piece(0, 1).count(), 0);
 }
 
 #[tokio::test]
