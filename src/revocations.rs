@@ -17,7 +17,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -54,8 +53,8 @@ pub struct RevocationPolicy {
     pub max_staleness: Duration,
     /// What happens then.
     pub when_stale: WhenStale,
-    /// How many ids may be listed: from then on no session ends, and from half of that on no single
-    /// token is taken back, until others have expired. What is under way at that moment comes on top.
+    /// From so many listed ids on no single access token is taken back, until the purge has found
+    /// others that have expired. What ends whole sessions, and what is under way, comes on top.
     pub max_entries: usize,
 }
 
@@ -166,39 +165,24 @@ impl Revocations {
         self.age(&self.mirror.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Revokes a session or a client as part of a unit of work: stored with it, and in force here
-    /// from its commit on, before its answer leaves.
+    /// Revokes a token, a session or a client as part of a unit of work: stored with it, and in force
+    /// here from its commit on, before its answer leaves.
     ///
     /// # Errors
-    /// Whatever the database says; and when the list is full, which ends the unit: what cannot be
-    /// listed is not revoked.
+    /// Whatever the database says.
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
-        self.find_room(id, self.policy.max_entries)?;
         self.revoke_for(tx, id, self.policy.token_life, now)
     }
 
-    /// The same for a single access token. A session has a new one with each refresh, so there may
-    /// be many of them: half of the list is kept for sessions.
-    ///
-    /// # Errors
-    /// As [`Self::revoke`].
-    pub fn revoke_token(&self, tx: &mut Tx<'_>, jti: Id, now: Timestamp) -> QueryResult<()> {
-        self.find_room(jti, self.policy.max_entries / 2)?;
-        self.revoke_for(tx, jti, self.policy.token_life, now)
-    }
-
-    /// Revoking again what is listed takes no room.
-    fn find_room(&self, id: Id, entries: usize) -> QueryResult<()> {
+    /// Whether there is room for one more single token: it is for whoever takes that back to ask.
+    /// A session has a new token with each refresh; it ends once, and that is always listed.
+    #[must_use]
+    pub fn has_room_for(&self, jti: Id) -> bool {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        if mirror.listed.len() < entries || mirror.listed.contains_key(&id) {
-            return Ok(());
-        }
-        let full = String::from("the list of revocations is full (revocations.max_entries)");
-        Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(full)))
+        mirror.listed.len() < self.policy.max_entries || mirror.listed.contains_key(&jti)
     }
 
-    /// Revokes what could be believed for longer than an access token lives, and has to be listed
-    /// whatever there is: a signing key.
+    /// The same for something that could be believed for longer than an access token lives.
     ///
     /// # Errors
     /// Whatever the database says.

@@ -102,7 +102,7 @@ enum Group {
     Feed,
     /// The mixed load for an hour (only when asked for)
     Soak,
-    /// The purge of that list (only when asked for: it begins after two minutes)
+    /// The purge of a long list of revocations (only when asked for: it begins after two minutes)
     Purge,
 }
 

@@ -8,7 +8,8 @@ use super::data::Data;
 use super::report::{Figure, Report};
 use super::service::{STRICT, Service, Tokens};
 
-/// A purge begins when the clock has gone evenly for the life of an access token: as short as may be.
+/// A purge begins when the clock has gone evenly for the life of an access token: as short as may
+/// be.
 const SHORT: (&str, &str) = ("TOKENS__LIFETIME", "1m");
 
 /// Each has a session of its own.

@@ -66,8 +66,9 @@ fn logins(data: &Data, service: &Service, effort: Effort, report: &mut Report) {
             log_in(client, data, next_of(&users));
         }));
     }
-    let (alone, what) = (format!("Argon2 alone, {} threads", floor::cores()), "login, 8 clients");
-    let figure = || Figure::new(what, median(logins.clone()), "/s");
+    let alone = format!("Argon2 alone, {} threads", floor::cores());
+    let what = format!("login, {LOGGING_IN} clients");
+    let figure = || Figure::new(&*what, median(logins.clone()), "/s");
     // The service asks for huge pages, which nobody else would who has Argon2 alone.
     let same_memory = format!("{alone}, huge pages");
     report.add(figure().over(same_memory, median(in_huge_pages)));

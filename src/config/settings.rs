@@ -349,9 +349,9 @@ pub struct Revocations {
     /// once a second) or `reload` (the whole list once a second: for poolers in transaction mode,
     /// and databases that only speak PostgreSQL's protocol).
     pub follow: Follow,
-    /// The most revocations that the list may have, each some 63 bytes of memory: 1000 to
-    /// 100000000. When it is full, logouts are refused (503) until others have expired; half of it
-    /// is for whole sessions only, not for single tokens that `/revoke` takes back.
+    /// From so many revocations on (1000 to 100000000, each some 63 bytes of memory) `/revoke` of
+    /// single access tokens is refused (503) until others have expired. Whole sessions end always.
+    /// A verifier's `max_revocations` has to be larger.
     pub max_entries: usize,
 }
 
@@ -361,7 +361,7 @@ impl Default for Revocations {
             max_staleness: Duration::from_secs(30),
             when_stale: WhenStale::FailClosed,
             follow: Follow::Notify,
-            max_entries: 1_000_000,
+            max_entries: 500_000,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! From the domain's errors to problems: an exhaustive `match` for each group of operations.
 
+use std::time::Duration;
+
 use actix_web::error::{PathError, QueryPayloadError};
 
 use super::problem::{Code, Problem};
@@ -146,6 +148,8 @@ impl From<RevokeError> for Problem {
             RevokeError::WrongClient => Self::from(Refusal::WrongClient)
                 .detail("The token was issued to another client, and stays as it is."),
             RevokeError::Client(unknown) => unknown.into(),
+            // A purge makes room, once a minute.
+            RevokeError::Full => Self::new(Code::Overloaded).retry_after(Duration::from_secs(60)),
             RevokeError::Store(error) => error.into(),
         }
     }

@@ -1,9 +1,11 @@
 //! `/revocations`: what was revoked, for services that verify access tokens by themselves.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use actix_web::body::SizedStream;
 use actix_web::http::header::{
     ACCEPT, CACHE_CONTROL, ContentType, ETAG, HeaderMap, HeaderName, HeaderValue, VARY,
 };
@@ -104,14 +106,15 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
     if is_known {
         return response.finish();
     }
-    response.insert_header(ContentType::json()).streaming(stream::iter(document(age, snapshot)))
+    let snapshot = Arc::new(snapshot);
+    let length = document(age, Arc::clone(&snapshot)).map(|part| part.len() as u64).sum();
+    let parts = stream::iter(document(age, snapshot).map(Ok::<_, Infallible>));
+    response.insert_header(ContentType::json()).body(SizedStream::new(length, parts))
 }
 
-/// The snapshot as JSON, in parts of bounded size: nobody keeps all of it for one who reads slowly.
-fn document(
-    age: f64,
-    snapshot: Snapshot,
-) -> impl Iterator<Item = Result<Bytes, std::convert::Infallible>> {
+/// The snapshot as JSON, in parts of bounded size: what is written for one who reads slowly is never
+/// all of it, and the copy is the same for many.
+fn document(age: f64, snapshot: Arc<Snapshot>) -> impl Iterator<Item = Bytes> {
     let pieces = (0..).step_by(ENTRIES).map_while(move |from| {
         let entries: Vec<Entry> = snapshot.piece(from, ENTRIES).collect();
         let text = list(&entries);
@@ -119,8 +122,7 @@ fn document(
         (!entries.is_empty()).then(|| format!("{comma}{}", text.trim_matches(['[', ']'])))
     });
     let (head, tail) = (format!(r#"{{"age":{},"revoked":["#, json!(age)), String::from("]}"));
-    let all = std::iter::once(head).chain(pieces).chain(std::iter::once(tail));
-    all.map(|text| Ok(Bytes::from(text)))
+    std::iter::once(head).chain(pieces).chain(std::iter::once(tail)).map(Bytes::from)
 }
 
 /// Who is told, and what ends it.
@@ -144,7 +146,7 @@ impl Subscriber {
 }
 
 /// The events for a subscriber, in parts of bounded size.
-fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::unfold((Some(subscriber), Bytes::new()), |(mut subscriber, mut rest)| async {
         if rest.is_empty() {
             let current = subscriber.as_mut()?;

@@ -53,8 +53,8 @@ pub enum Verdict {
 }
 
 /// One thread's Argon2, with memory that is made once: fresh pages cost a third of the speed. It is
-/// in huge pages where Linux gives them to those who ask: Argon2 reads all over it, and to find the
-/// places among 5,000 small pages costs a tenth.
+/// in huge pages where Linux gives them to those who ask: Argon2 reads all over it, and to find its
+/// places among 5,000 small pages takes time.
 pub(super) struct Engine {
     recipe: Recipe,
     memory: VecIn<Block, HugeAlloc>,
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_memory_is_in_huge_pages_where_there_are_any() {
+    fn the_memory_asks_for_huge_pages() {
         if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
             return;
         }

@@ -94,7 +94,8 @@ pub(super) struct Log {
     first: u64,
     entries: VecDeque<Entry>,
     /// The whole list as it was when the log ended at this number, for all that want it. Behind a
-    /// lock of its own, so that it is made beside those who verify.
+    /// lock of its own, so that it is made beside those who verify, unless a revocation comes in the
+    /// meantime: they wait for that, and that for the copy.
     copy: Mutex<Option<(u64, Arc<[Entry]>)>>,
     end: watch::Sender<u64>,
     /// Held by each subscription, too.

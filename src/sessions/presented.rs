@@ -70,6 +70,9 @@ pub enum RevokeError {
     /// The client that asks is not known.
     #[error(transparent)]
     Client(#[from] UnknownClient),
+    /// So many revocations are listed that no more single tokens are.
+    #[error("the list of revocations is full")]
+    Full,
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -200,8 +203,11 @@ impl Sessions {
                 // It was issued then, by a clock that may have been set back since.
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 let jti = claims.jti.uuid().into();
+                if !self.revocations.has_room_for(jti) {
+                    return Ok(Err(RevokeError::Full));
+                }
                 let is_known = self.revocations.lists(jti);
-                self.revocations.revoke_token(tx, jti, now.max(issued_at))?;
+                self.revocations.revoke(tx, jti, now.max(issued_at))?;
                 if is_known {
                     return Ok(Ok(()));
                 }

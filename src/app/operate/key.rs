@@ -48,6 +48,8 @@ pub enum KeyCommand {
     )]
     Retire {
         /// The key's `kid`
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// At once: refuse what it signed, and let another key sign
         #[arg(long)]
