@@ -150,6 +150,13 @@ impl Revocations {
         self.mirror.read().unwrap_or_else(PoisonError::into_inner).listed.len()
     }
 
+    /// Whether no more single tokens are listed: it is for whoever takes one back to ask. A session
+    /// has a new token with each refresh; it ends once, and that is always listed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.listed() >= self.policy.max_entries
+    }
+
     /// How many rows the stored list has.
     ///
     /// # Errors
@@ -172,14 +179,6 @@ impl Revocations {
     /// Whatever the database says.
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
         self.revoke_for(tx, id, self.policy.token_life, now)
-    }
-
-    /// Whether there is room for one more single token: it is for whoever takes that back to ask.
-    /// A session has a new token with each refresh; it ends once, and that is always listed.
-    #[must_use]
-    pub fn has_room_for(&self, jti: Id) -> bool {
-        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        mirror.listed.len() < self.policy.max_entries || mirror.listed.contains_key(&jti)
     }
 
     /// The same for something that could be believed for longer than an access token lives.

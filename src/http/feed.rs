@@ -107,6 +107,7 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
         return response.finish();
     }
     let snapshot = Arc::new(snapshot);
+    // HTTP/1.0 knows no parts of an unknown number, and the head of an answer says its length.
     let length = document(age, Arc::clone(&snapshot)).map(|part| part.len() as u64).sum();
     let parts = stream::iter(document(age, snapshot).map(Ok::<_, Infallible>));
     response.insert_header(ContentType::json()).body(SizedStream::new(length, parts))

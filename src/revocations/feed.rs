@@ -134,16 +134,15 @@ impl Log {
 
     /// The same, up to another number.
     fn between(&self, number: u64, end: u64) -> Option<Vec<Entry>> {
-        number.checked_sub(self.first)?;
-        let skipped = self.skipped(number);
+        let skipped = self.skipped(number)?;
         let count = usize::try_from(end.saturating_sub(number)).unwrap_or(usize::MAX).min(PIECE);
         (skipped <= self.entries.len())
             .then(|| self.entries.iter().skip(skipped).take(count).copied().collect())
     }
 
-    /// How many entries are older than this number, which is not older than the log.
-    fn skipped(&self, number: u64) -> usize {
-        usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX)
+    /// How many of the entries are older than this number; nothing when it is older than the log.
+    fn skipped(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
     }
 }
 
@@ -223,7 +222,9 @@ impl Revocations {
     pub fn snapshot(&self) -> Snapshot {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
         let (number, copy) = mirror.copy();
-        let since = mirror.log.entries.iter().skip(mirror.log.skipped(number)).copied().collect();
+        // All of the log would be right, too: it is longer than a copy grows old.
+        let known = mirror.log.skipped(number).unwrap_or(0);
+        let since = mirror.log.entries.iter().skip(known).copied().collect();
         Snapshot { place: self.place(mirror.log.end()), copy, since }
     }
 

@@ -203,10 +203,10 @@ impl Sessions {
                 // It was issued then, by a clock that may have been set back since.
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 let jti = claims.jti.uuid().into();
-                if !self.revocations.has_room_for(jti) {
+                let is_known = self.revocations.lists(jti);
+                if !is_known && self.revocations.is_full() {
                     return Ok(Err(RevokeError::Full));
                 }
-                let is_known = self.revocations.lists(jti);
                 self.revocations.revoke(tx, jti, now.max(issued_at))?;
                 if is_known {
                     return Ok(Ok(()));

@@ -61,7 +61,9 @@ async fn a_list_that_is_known_is_not_sent_again() {
     let service = app.service(&[]).await;
     let user = app.signed_up().await;
     let get = || app.get("/revocations").client(&service);
-    let etag = get().send().await.header("etag").unwrap().to_owned();
+    let first = get().send().await;
+    assert_eq!(first.header("content-length"), Some(&*first.text.len().to_string()));
+    let etag = first.header("etag").unwrap().to_owned();
     let again = get().header("if-none-match", &etag).send().await.assert_status(304);
     assert!(again.header("doorward-age").is_some());
     user.log_out().await.assert_status(204);
