@@ -263,12 +263,13 @@ async fn who_closes_an_account_takes_the_addresses_along() {
 async fn old_events_are_purged_in_batches() {
     let app = TestApp::with(|config| config.audit.keep = Duration::from_secs(86_400)).await;
     let ada = app.signed_up().await;
-    let (db, now) = (app.db(), app.clock.now());
-    db.write(move |tx| {
-        (0..1200).try_for_each(|_| audit::record(tx, audit::Event::new(Kind::ClientAdded), now))
-    })
-    .await
-    .unwrap();
+    let now = app.clock.now();
+    for _ in 0..6 {
+        let events = app.db().write(move |tx| {
+            (0..200).try_for_each(|_| audit::record(tx, audit::Event::new(Kind::ClientAdded), now))
+        });
+        events.await.unwrap();
+    }
     app.advance(86_399);
     assert!(!app.api.audit.purge().await.unwrap());
     ada.another_session().await;
