@@ -200,6 +200,18 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
     Ok(())
 }
 
+/// The same for several.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryResult<()> {
+    tx.begin()?;
+    let entries: Vec<Entry> = events.iter().map(|event| Entry::of(event, now)).collect();
+    rows::insert_all(tx.connection(), &entries)?;
+    tx.after_commit(move || events.iter().for_each(Event::log));
+    Ok(())
+}
+
 /// Which events to list.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -272,9 +284,7 @@ impl Audit {
         let due = self.sums().due();
         if !due.is_empty() {
             let rows = due.clone();
-            self.db
-                .write(move |tx| rows.iter().try_for_each(|row| rows::put(tx.connection(), row)))
-                .await?;
+            self.db.write(move |tx| rows::put(tx.connection(), &rows)).await?;
         }
         self.sums().written(&due, self.clock.now());
         Ok(())

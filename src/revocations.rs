@@ -96,10 +96,10 @@ struct Mirror {
 
 impl Mirror {
     /// Lists what is not listed yet, or shall be for longer.
-    fn list(&mut self, id: Id, expires_at: Timestamp) {
-        if self.listed.get(&id).is_none_or(|listed| *listed < expires_at) {
-            self.listed.insert(id, expires_at);
-            self.log.push(feed::Entry { id, expires_at });
+    fn list(&mut self, entry: feed::Entry) {
+        if self.listed.get(&entry.id).is_none_or(|listed| *listed < entry.expires_at) {
+            self.listed.insert(entry.id, entry.expires_at);
+            self.log.push(entry);
         }
     }
 }
@@ -192,15 +192,42 @@ impl Revocations {
         life: Duration,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let expires_at = now.plus(life).plus(MARGIN);
+        let entry = feed::Entry { id, expires_at: now.plus(life).plus(MARGIN) };
         tx.begin()?;
-        insert(tx.connection(), id, expires_at, now)?;
+        insert(tx.connection(), entry, now)?;
+        self.list_after_commit(tx, vec![entry]);
+        Ok(())
+    }
+
+    /// The same for several tokens, sessions or clients, each with the moment from which on nothing
+    /// of it is issued.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn revoke_all(
+        &self,
+        tx: &mut Tx<'_>,
+        ids: impl Iterator<Item = (Id, Timestamp)>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        let until = |last: Timestamp| last.plus(self.policy.token_life).plus(MARGIN);
+        let entries: Vec<_> =
+            ids.map(|(id, last)| feed::Entry { id, expires_at: until(last) }).collect();
+        tx.begin()?;
+        insert_all(tx.connection(), &entries, now)?;
+        self.list_after_commit(tx, entries);
+        Ok(())
+    }
+
+    fn list_after_commit(&self, tx: &mut Tx<'_>, entries: Vec<feed::Entry>) {
         let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
         tx.after_commit(move || {
-            mirror.write().unwrap_or_else(PoisonError::into_inner).list(id, expires_at);
+            let mut mirror = mirror.write().unwrap_or_else(PoisonError::into_inner);
+            for entry in entries {
+                mirror.list(entry);
+            }
             stored.notify_one();
         });
-        Ok(())
     }
 
     /// How far this node's clock is from the database's, as it was at the last look; zero with
@@ -221,7 +248,7 @@ impl Revocations {
         let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
         // Added to, never replaced: what this node revoked after the reading is not in it.
         for (id, expires_at) in news {
-            mirror.list(id, expires_at);
+            mirror.list(feed::Entry { id, expires_at });
         }
         mirror.known_at = mirror.known_at.max(known_at);
     }
@@ -277,15 +304,9 @@ fn listed(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
 
 /// Revoking twice is a success. The row is made anew rather than changed, so that the other nodes
 /// see that it is.
-fn insert(
-    connection: &mut AnyConnection,
-    id: Id,
-    expires_at: Timestamp,
-    now: Timestamp,
-) -> QueryResult<()> {
-    diesel::delete(blocklist::table.find(id)).execute(connection)?;
-    let row =
-        (blocklist::id.eq(id), blocklist::expires_at.eq(expires_at), blocklist::revoked_at.eq(now));
+fn insert(connection: &mut AnyConnection, entry: feed::Entry, now: Timestamp) -> QueryResult<()> {
+    diesel::delete(blocklist::table.find(entry.id)).execute(connection)?;
+    let row = row(entry, now);
     // `on_conflict` does not exist for both databases at once.
     match connection {
         AnyConnection::Sqlite(c) => {
@@ -298,14 +319,34 @@ fn insert(
     .map(drop)
 }
 
+/// The same for several: on PostgreSQL, which may be far away, at once.
+fn insert_all(
+    connection: &mut AnyConnection,
+    entries: &[feed::Entry],
+    now: Timestamp,
+) -> QueryResult<()> {
+    if let AnyConnection::Postgres(c) = connection {
+        let ids = entries.iter().map(|entry| entry.id);
+        diesel::delete(blocklist::table.filter(blocklist::id.eq_any(ids))).execute(c)?;
+        let rows: Vec<_> = entries.iter().map(|entry| row(*entry, now)).collect();
+        let insert = diesel::insert_into(blocklist::table).values(rows);
+        return insert.on_conflict_do_nothing().execute(c).map(drop);
+    }
+    entries.iter().try_for_each(|entry| insert(connection, *entry, now))
+}
+
+#[diesel::dsl::auto_type]
+fn row(entry: feed::Entry, now: Timestamp) -> _ {
+    let (id, expires_at): (Id, Timestamp) = (entry.id, entry.expires_at);
+    (blocklist::id.eq(id), blocklist::expires_at.eq(expires_at), blocklist::revoked_at.eq(now))
+}
+
 fn delete_expired(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<usize> {
     let expired: Vec<Id> = blocklist::table
         .filter(blocklist::expires_at.le(now))
         .select(blocklist::id)
         .limit(PURGE_BATCH)
         .load(connection)?;
-    for id in &expired {
-        diesel::delete(blocklist::table.find(id)).execute(connection)?;
-    }
+    diesel::delete(blocklist::table.filter(blocklist::id.eq_any(&expired))).execute(connection)?;
     Ok(expired.len())
 }

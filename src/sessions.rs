@@ -39,7 +39,7 @@ pub use ending::{
 };
 pub use listing::{forget_some_of, live_of};
 
-use ending::end_one;
+use ending::end_some;
 use outcome::RefreshOutcome;
 use rotation::EndReason;
 use rows::NewSession;
@@ -389,9 +389,8 @@ impl Sessions {
         let live = rows::count_live(tx.connection(), user, now)?;
         let surplus = live + 1 - i64::from(self.policy.max_per_user);
         if surplus > 0 {
-            for session in rows::least_used(tx.connection(), user, now, surplus)? {
-                self.end_one(tx, session, EndReason::TooManySessions.into(), now)?;
-            }
+            let ids = rows::least_used(tx.connection(), user, now, surplus)?;
+            end_some(&self.revocations, tx, &ids, EndReason::TooManySessions.into(), now)?;
         }
         Ok(())
     }

@@ -356,10 +356,7 @@ pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize
         .select(users::id)
         .limit(PURGE_BATCH)
         .load(connection)?;
-    for id in &forgotten {
-        diesel::delete(users::table.find(id)).execute(connection)?;
-    }
-    Ok(forgotten.len())
+    diesel::delete(users::table.filter(users::id.eq_any(forgotten))).execute(connection)
 }
 
 #[diesel::dsl::auto_type]

@@ -9,7 +9,8 @@ use crate::database::schema::audit_events;
 use crate::database::{AnyConnection, Id};
 
 /// An event as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable)]
+#[diesel(table_name = audit_events)]
 pub struct Entry {
     /// Its id, which begins with the time.
     pub id: Id,
@@ -45,31 +46,22 @@ impl Entry {
 }
 
 pub(super) fn insert(connection: &mut AnyConnection, entry: &Entry) -> QueryResult<()> {
-    diesel::insert_into(audit_events::table)
-        .values((
-            audit_events::id.eq(entry.id),
-            audit_events::at.eq(entry.at),
-            audit_events::event.eq(&entry.event),
-            audit_events::user_id.eq(entry.user_id),
-            audit_events::session_id.eq(entry.session_id),
-            audit_events::address.eq(&entry.address),
-            audit_events::detail.eq(&entry.detail),
-            audit_events::times.eq(entry.times),
-        ))
-        .execute(connection)
-        .map(drop)
+    diesel::insert_into(audit_events::table).values(entry).execute(connection).map(drop)
 }
 
-/// Inserts the event, or brings it up to date. Doing it twice does no harm.
-pub(super) fn put(connection: &mut AnyConnection, entry: &Entry) -> QueryResult<()> {
-    let updated = diesel::update(audit_events::table.find(entry.id))
-        .set((
-            audit_events::times.eq(entry.times),
-            audit_events::address.eq(&entry.address),
-            audit_events::detail.eq(&entry.detail),
-        ))
-        .execute(connection)?;
-    if updated == 0 { insert(connection, entry) } else { Ok(()) }
+/// Inserts the events: on PostgreSQL, which may be far away, at once.
+pub(super) fn insert_all(connection: &mut AnyConnection, entries: &[Entry]) -> QueryResult<()> {
+    if let AnyConnection::Postgres(c) = connection {
+        return diesel::insert_into(audit_events::table).values(entries).execute(c).map(drop);
+    }
+    entries.iter().try_for_each(|entry| insert(connection, entry))
+}
+
+/// Inserts the events, or brings them up to date. Doing it twice does no harm.
+pub(super) fn put(connection: &mut AnyConnection, entries: &[Entry]) -> QueryResult<()> {
+    let ids = entries.iter().map(|entry| entry.id);
+    diesel::delete(audit_events::table.filter(audit_events::id.eq_any(ids))).execute(connection)?;
+    insert_all(connection, entries)
 }
 
 /// The newest first, and one more than is wanted when there are older ones.
@@ -112,8 +104,5 @@ pub(super) fn delete_before(
         .select(audit_events::id)
         .limit(limit)
         .load(connection)?;
-    for id in &old {
-        diesel::delete(audit_events::table.find(id)).execute(connection)?;
-    }
-    Ok(old.len())
+    diesel::delete(audit_events::table.filter(audit_events::id.eq_any(old))).execute(connection)
 }

@@ -139,6 +139,14 @@ impl AsExpression<BigInt> for Timestamp {
     }
 }
 
+impl AsExpression<BigInt> for &Timestamp {
+    type Expression = <i64 as AsExpression<BigInt>>::Expression;
+
+    fn as_expression(self) -> Self::Expression {
+        AsExpression::<BigInt>::as_expression(*self)
+    }
+}
+
 impl AsExpression<Nullable<BigInt>> for Timestamp {
     type Expression = <i64 as AsExpression<Nullable<BigInt>>>::Expression;
 

@@ -5,12 +5,17 @@ use diesel::QueryResult;
 
 use super::access::Access;
 use super::rotation::EndReason;
+use super::rows::Ended;
 use super::{Sessions, row_of, rows};
 use crate::audit::{self, Event, Kind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 use crate::revocations::Revocations;
+
+/// Sessions that one statement of each kind ends. An event has eight values, and PostgreSQL takes
+/// 65,535 at once.
+const ENDED_AT_ONCE: usize = 1000;
 
 /// Which of a user's sessions a logout ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,12 +142,9 @@ impl Sessions {
         cause: Cause<'_>,
         now: Timestamp,
     ) -> QueryResult<()> {
-        for session in rows::live(tx.connection(), user, now)? {
-            if Some(session.id) != except {
-                self.end_one(tx, session.id, cause, now)?;
-            }
-        }
-        Ok(())
+        let live = rows::live_ids(tx.connection(), user, now)?;
+        let ids: Vec<Id> = live.into_iter().filter(|id| Some(*id) != except).collect();
+        end_some(&self.revocations, tx, &ids, cause, now).map(drop)
     }
 
     /// Ends a live session and revokes its access tokens; false when it was not live.
@@ -169,11 +171,8 @@ pub fn end_sessions_of(
     reason: EndReason,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    let mut ended = 0;
-    for session in rows::live(tx.connection(), user, now)? {
-        ended += usize::from(end_one(revocations, tx, session.id, reason.into(), now)?);
-    }
-    Ok(ended)
+    let ids = rows::live_ids(tx.connection(), user, now)?;
+    end_some(revocations, tx, &ids, reason.into(), now)
 }
 
 /// Ends one live session at the wish of an operator, in the caller's unit of work; false when it
@@ -219,13 +218,39 @@ pub(super) fn end_one(
     cause: Cause<'_>,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let reason = cause.reason;
-    let Some((user, last_seen_at)) = rows::end(tx.connection(), session, reason, now)? else {
+    let Some(ended) = rows::end(tx.connection(), session, cause.reason, now)? else {
         return Ok(false);
     };
-    // Its last token was issued then, by a clock that may have been set back since.
-    revocations.revoke(tx, session, now.max(last_seen_at))?;
-    let ended = Event::new(Kind::SessionEnded).of(user).in_session(session);
-    audit::record(tx, ended.from_address(cause.address).detail(reason.as_str()), now)?;
+    revocations.revoke(tx, session, ended.last_issued(now))?;
+    audit::record(tx, event(&ended, cause), now)?;
     Ok(true)
+}
+
+/// Ends those of these sessions that are live, and revokes their access tokens; how many.
+pub(super) fn end_some(
+    revocations: &Revocations,
+    tx: &mut Tx<'_>,
+    sessions: &[Id],
+    cause: Cause<'_>,
+    now: Timestamp,
+) -> QueryResult<usize> {
+    if let [session] = sessions {
+        // By statements that the connection knows.
+        return end_one(revocations, tx, *session, cause, now).map(usize::from);
+    }
+    let mut count = 0;
+    for piece in sessions.chunks(ENDED_AT_ONCE) {
+        let ended = rows::end_some(tx.connection(), piece, cause.reason, now)?;
+        let ids = ended.iter().map(|ended| (ended.session, ended.last_issued(now)));
+        revocations.revoke_all(tx, ids, now)?;
+        let events = ended.iter().map(|ended| event(ended, cause)).collect();
+        audit::record_all(tx, events, now)?;
+        count += ended.len();
+    }
+    Ok(count)
+}
+
+fn event(ended: &Ended, cause: Cause<'_>) -> Event {
+    let event = Event::new(Kind::SessionEnded).of(ended.user).in_session(ended.session);
+    event.from_address(cause.address).detail(cause.reason.as_str())
 }

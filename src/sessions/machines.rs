@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::rotation::EndReason;
-use super::{IssueError, Sessions, end_one, rows};
+use super::{IssueError, Sessions, end_some, rows};
 use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Confidential};
 use crate::clock::Clock;
@@ -109,13 +109,8 @@ pub async fn remove_client(
         let (batch, clock, list) = (batch.to_vec(), clock.clone(), revocations.clone());
         ended += db
             .write(move |tx| {
-                let now = clock.now();
-                let mut ended = 0;
-                for session in &batch {
-                    let cause = EndReason::ClientRemoved.into();
-                    ended += usize::from(end_one(&list, tx, *session, cause, now)?);
-                }
-                Ok(ended)
+                let cause = EndReason::ClientRemoved.into();
+                end_some(&list, tx, &batch, cause, clock.now())
             })
             .await?;
     }

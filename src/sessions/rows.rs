@@ -194,17 +194,46 @@ pub(super) fn compare_and_set(
     changed.get_result::<i64>(connection).optional().map(|row| row.is_some())
 }
 
-/// Ends a live session and says whose it was, and when last seen; nothing when it is not live.
+/// A session that has just ended.
+#[derive(Queryable)]
+pub(super) struct Ended {
+    pub session: Id,
+    pub user: Id,
+    pub last_seen_at: Timestamp,
+}
+
+impl Ended {
+    /// When its last token was issued: at the latest now, or by a clock that has been set back since.
+    pub fn last_issued(&self, now: Timestamp) -> Timestamp {
+        now.max(self.last_seen_at)
+    }
+}
+
+/// Ends a session; nothing when it is not live.
 pub(super) fn end(
     connection: &mut AnyConnection,
     id: Id,
     reason: EndReason,
     now: Timestamp,
-) -> QueryResult<Option<(Id, Timestamp)>> {
+) -> QueryResult<Option<Ended>> {
     let update = diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
         .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
-        .returning((sessions::user_id, sessions::last_seen_at));
+        .returning((sessions::id, sessions::user_id, sessions::last_seen_at));
     Prepared(update).get_result(connection).optional()
+}
+
+/// Ends those of these sessions that are live.
+pub(super) fn end_some(
+    connection: &mut AnyConnection,
+    ids: &[Id],
+    reason: EndReason,
+    now: Timestamp,
+) -> QueryResult<Vec<Ended>> {
+    let live = sessions::table.filter(sessions::id.eq_any(ids));
+    diesel::update(live.filter(sessions::revoked_at.is_null()))
+        .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
+        .returning((sessions::id, sessions::user_id, sessions::last_seen_at))
+        .get_results(connection)
 }
 
 /// Ends every session that has not ended, and says how many those were.
@@ -254,6 +283,20 @@ pub(super) fn live(
             current: false,
         };
     Ok(rows.into_iter().map(session).collect())
+}
+
+/// The ids of the user's live sessions.
+pub(super) fn live_ids(
+    connection: &mut AnyConnection,
+    user: Id,
+    now: Timestamp,
+) -> QueryResult<Vec<Id>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+        .select(sessions::id)
+        .load(connection)
 }
 
 pub(super) fn count_live(
@@ -344,11 +387,8 @@ pub(super) fn delete_old(
         .select(sessions::id)
         .limit(limit)
         .load(connection)?;
-    let mut deleted = 0;
-    for id in revoked.iter().chain(&over) {
-        deleted += diesel::delete(sessions::table.find(id)).execute(connection)?;
-    }
-    Ok(deleted)
+    let old = revoked.iter().chain(&over);
+    diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)
 }
 
 /// Deletes sessions of a user, whatever their state.
@@ -362,8 +402,5 @@ pub(super) fn delete_of(
         .select(sessions::id)
         .limit(limit)
         .load(connection)?;
-    for id in &ids {
-        diesel::delete(sessions::table.find(id)).execute(connection)?;
-    }
-    Ok(ids.len())
+    diesel::delete(sessions::table.filter(sessions::id.eq_any(ids))).execute(connection)
 }

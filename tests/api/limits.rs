@@ -520,7 +520,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 2;
-        config.passwords.queue_deadline = Duration::from_secs(10);
+        config.passwords.queue_deadline = Duration::from_secs(60);
         // Some 150 ms each, so that no machine has done one before the last has come.
         config.passwords.iterations = 10;
         config.limits.failed_logins_per_address = u32::try_from(LOGINS).unwrap();
@@ -541,7 +541,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
         let refused = refused.assert_problem(503, "overloaded");
         assert_eq!(refused.body["error"], "temporarily_unavailable");
         assert_eq!(refused.body["transient"], true);
-        assert!((1..=10).contains(&retry_after(&refused)));
+        assert!((1..=60).contains(&retry_after(&refused)));
         assert!(took < Duration::from_secs(5), "{took:?} is not at once");
     }
     // The refused ones have their places back: so many are left, and no more.
@@ -557,7 +557,7 @@ async fn every_door_that_hashes_refuses_what_it_has_no_time_for() {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 1;
-        config.passwords.queue_deadline = Duration::from_secs(10);
+        config.passwords.queue_deadline = Duration::from_secs(60);
         config.passwords.iterations = 20;
     })
     .await;

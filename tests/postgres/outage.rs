@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
+use doorward::audit::Kind;
 use doorward::clock::Clock;
 use doorward::config::{Config, WhenStale};
-use doorward::database::schema::sessions;
+use doorward::database::schema::{audit_events, sessions};
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use crate::support::client::{Call, PASSWORD};
 use crate::support::postgres::{Cluster, number_of};
@@ -152,6 +154,47 @@ async fn a_policy_may_trust_tokens_however_old_the_list_is() {
     proxy.set(Network::Refused);
     until(async || app.get("/readyz").send().await.status == 503).await;
     app.api.sessions.authenticate(&user.tokens.access).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database_is() {
+    let (proxy, app) = behind_a_proxy_with(|config| {
+        strict(config);
+        config.audit.keep = Duration::from_secs(86_400);
+    })
+    .await;
+    let user = app.signed_up().await;
+    let other = user.another_session().await;
+    let more = "INSERT INTO sessions SELECT (jsonb_populate_record(sessions,
+                    jsonb_build_object('id', gen_random_uuid()))).*
+                FROM sessions CROSS JOIN generate_series(1, 600)";
+    let more = app.db().write(move |tx| diesel::sql_query(more).execute(tx.connection()));
+    assert_eq!(more.await.unwrap(), 1200);
+
+    proxy.set(Network::Far(Duration::from_millis(10)));
+    user.log_out_scope("all").await.assert_status(204);
+    user.me().await.assert_problem(401, "token_revoked");
+    app.refresh(&other.refresh).await.assert_ended("logout");
+    for count in 0..200_u128 {
+        let somebody = Some(Uuid::from_u128(count).into());
+        app.api.audit.failed(Kind::LoginFailed, somebody, "192.0.2.1");
+    }
+    app.api.audit.flush().await.unwrap();
+    assert_eq!(app.api.revocations.stored().await.unwrap(), 1202);
+    let events = app.db().read(|c| audit_events::table.count().get_result::<i64>(c));
+    // A key, an account, two sessions that began, 1,202 that ended.
+    assert_eq!(events.await.unwrap(), 4 + 1202 + 200);
+
+    app.advance(200 * 86_400);
+    while app.api.revocations.purge().await.unwrap() {}
+    while app.api.sessions.purge().await.unwrap() {}
+    while app.api.audit.purge().await.unwrap() {}
+    let left = app.db().read(|c| {
+        let sessions = sessions::table.count().get_result::<i64>(c)?;
+        Ok((sessions, audit_events::table.count().get_result::<i64>(c)?))
+    });
+    assert_eq!(left.await.unwrap(), (0, 0));
+    assert_eq!(app.api.revocations.stored().await.unwrap(), 0);
 }
 
 async fn behind_a_proxy() -> (Proxy, TestApp) {
@@ -336,5 +379,5 @@ fn refresh(app: &TestApp, tokens: &Tokens, key: &str) -> Call {
 }
 
 fn new_key() -> String {
-    uuid::Uuid::new_v4().to_string()
+    Uuid::new_v4().to_string()
 }

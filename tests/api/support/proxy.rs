@@ -3,12 +3,15 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// What becomes of what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// It arrives.
     Up,
+    /// It arrives so much later.
+    Far(Duration),
     /// Connections break, and new ones are refused.
     Refused,
     /// Everything is taken and nothing arrives; nobody is told.
@@ -125,9 +128,12 @@ impl Shared {
             let held = |state: &mut State| match state.network {
                 Network::Frozen => !state.is_over,
                 Network::ListenersFrozen => !state.is_over && *listens.lock().unwrap(),
-                Network::Up | Network::Refused => false,
+                Network::Up | Network::Far(_) | Network::Refused => false,
             };
-            drop(self.changed.wait_while(state, held).unwrap());
+            let network = self.changed.wait_while(state, held).unwrap().network;
+            if let Network::Far(way) = network {
+                std::thread::sleep(way);
+            }
             if to.write_all(data).is_err() {
                 break;
             }
