@@ -356,7 +356,8 @@ pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize
         .select(users::id)
         .limit(PURGE_BATCH)
         .load(connection)?;
-    diesel::delete(users::table.filter(users::id.eq_any(forgotten))).execute(connection)
+    diesel::delete(users::table.filter(users::id.eq_any(&forgotten))).execute(connection)?;
+    Ok(forgotten.len())
 }
 
 #[diesel::dsl::auto_type]

@@ -1,6 +1,7 @@
 //! The table of events: every statement that touches it.
 
 use diesel::prelude::*;
+use diesel::upsert::excluded;
 use serde::Serialize;
 
 use super::{Event, Wanted, first_id, next_id};
@@ -10,7 +11,7 @@ use crate::database::{AnyConnection, Id};
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable)]
-#[diesel(table_name = audit_events)]
+#[diesel(table_name = audit_events, treat_none_as_default_value = false)]
 pub struct Entry {
     /// Its id, which begins with the time.
     pub id: Id,
@@ -59,9 +60,21 @@ pub(super) fn insert_all(connection: &mut AnyConnection, entries: &[Entry]) -> Q
 
 /// Inserts the events, or brings them up to date. Doing it twice does no harm.
 pub(super) fn put(connection: &mut AnyConnection, entries: &[Entry]) -> QueryResult<()> {
-    let ids = entries.iter().map(|entry| entry.id);
-    diesel::delete(audit_events::table.filter(audit_events::id.eq_any(ids))).execute(connection)?;
-    insert_all(connection, entries)
+    let changed = (
+        audit_events::times.eq(excluded(audit_events::times)),
+        audit_events::address.eq(excluded(audit_events::address)),
+        audit_events::detail.eq(excluded(audit_events::detail)),
+    );
+    match connection {
+        AnyConnection::Sqlite(c) => entries.iter().try_for_each(|entry| {
+            let insert = diesel::insert_into(audit_events::table).values(entry);
+            insert.on_conflict(audit_events::id).do_update().set(changed).execute(c).map(drop)
+        }),
+        AnyConnection::Postgres(c) => {
+            let insert = diesel::insert_into(audit_events::table).values(entries);
+            insert.on_conflict(audit_events::id).do_update().set(changed).execute(c).map(drop)
+        }
+    }
 }
 
 /// The newest first, and one more than is wanted when there are older ones.
@@ -104,5 +117,7 @@ pub(super) fn delete_before(
         .select(audit_events::id)
         .limit(limit)
         .load(connection)?;
-    diesel::delete(audit_events::table.filter(audit_events::id.eq_any(old))).execute(connection)
+    diesel::delete(audit_events::table.filter(audit_events::id.eq_any(&old)))
+        .execute(connection)?;
+    Ok(old.len())
 }

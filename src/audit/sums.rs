@@ -53,7 +53,10 @@ impl Sums {
     /// The rows that are not in the database as they are here.
     pub fn due(&self) -> Vec<Entry> {
         let due = self.0.values().filter(|sum| sum.row.times != sum.written);
-        due.map(|sum| sum.row.clone()).collect()
+        let mut rows: Vec<Entry> = due.map(|sum| sum.row.clone()).collect();
+        // One order, in which two that write them wait for each other.
+        rows.sort_unstable_by_key(|row| row.id);
+        rows
     }
 
     /// Notes that these have been written, and lets go what is written and a minute old.

@@ -295,6 +295,7 @@ pub(super) fn live_ids(
         .filter(sessions::user_id.eq(user))
         .filter(sessions::revoked_at.is_null())
         .filter(sessions::expires_at.gt(now))
+        .order(sessions::id)
         .select(sessions::id)
         .load(connection)
 }
@@ -388,7 +389,8 @@ pub(super) fn delete_old(
         .limit(limit)
         .load(connection)?;
     let old = revoked.iter().chain(&over);
-    diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)
+    diesel::delete(sessions::table.filter(sessions::id.eq_any(old))).execute(connection)?;
+    Ok(revoked.len() + over.len())
 }
 
 /// Deletes sessions of a user, whatever their state.
@@ -402,5 +404,6 @@ pub(super) fn delete_of(
         .select(sessions::id)
         .limit(limit)
         .load(connection)?;
-    diesel::delete(sessions::table.filter(sessions::id.eq_any(ids))).execute(connection)
+    diesel::delete(sessions::table.filter(sessions::id.eq_any(&ids))).execute(connection)?;
+    Ok(ids.len())
 }

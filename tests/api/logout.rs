@@ -341,6 +341,24 @@ async fn a_revocation_is_kept_until_the_last_token_it_concerns_has_expired() {
 }
 
 #[tokio::test]
+async fn what_a_clock_issued_that_was_set_back_since_is_refused_until_it_has_expired() {
+    let app = TestApp::start().await;
+    let user = app.signed_up().await;
+    let (second, _third) = (user.another_session().await, user.another_session().await);
+    let later = "UPDATE sessions SET last_seen_at = last_seen_at + 3600000000";
+    let later = app.db().write(move |tx| diesel::sql_query(later).execute(tx.connection()));
+    assert_eq!(later.await.unwrap(), 3);
+    user.log_out().await.assert_status(204);
+    app.post("/logout?scope=all").bearer(&second.access).send().await.assert_status(204);
+    app.advance(3600 + 600 + 30 + 60 - 1);
+    app.api.revocations.purge().await.unwrap();
+    assert_eq!(count_blocklist(&app).await, 3);
+    app.advance(1);
+    app.api.revocations.purge().await.unwrap();
+    assert_eq!(count_blocklist(&app).await, 0);
+}
+
+#[tokio::test]
 async fn a_long_blocklist_is_purged_in_batches() {
     let app = TestApp::start().await;
     let revocations = app.api.revocations.clone();
