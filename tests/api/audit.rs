@@ -264,12 +264,9 @@ async fn old_events_are_purged_in_batches() {
     let app = TestApp::with(|config| config.audit.keep = Duration::from_secs(86_400)).await;
     let ada = app.signed_up().await;
     let now = app.clock.now();
-    for _ in 0..6 {
-        let events = app.db().write(move |tx| {
-            (0..200).try_for_each(|_| audit::record(tx, audit::Event::new(Kind::ClientAdded), now))
-        });
-        events.await.unwrap();
-    }
+    let events = vec![audit::Event::new(Kind::ClientAdded); 1200];
+    let events = app.db().write(move |tx| audit::record_all(tx, events.clone(), now));
+    events.await.unwrap();
     app.advance(86_399);
     assert!(!app.api.audit.purge().await.unwrap());
     ada.another_session().await;

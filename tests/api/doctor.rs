@@ -14,7 +14,7 @@ use doorward::secret::MasterSecret;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::Value;
 
-use crate::support::binary::{Doorward, data_of, doorward, printed};
+use crate::support::binary::{Doorward, PATIENT, data_of, doorward, printed};
 
 /// A service that has been used, with a certificate.
 fn healthy() -> tempfile::TempDir {
@@ -50,9 +50,6 @@ fn certify_by(home: &Path, host: &str, until: i32) {
     fs::write(home.join("cert.pem"), own.pem() + &its_own.pem()).unwrap();
     fs::write(home.join("key.pem"), key.serialize_pem()).unwrap();
 }
-
-/// A hash may take its time on a machine that is busy with other tests.
-const PATIENT: (&str, &str) = ("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "10s");
 
 fn doctor(home: &Path) -> Command {
     let mut command = doorward(home);

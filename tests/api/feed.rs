@@ -189,9 +189,9 @@ async fn a_purge_tells_nothing_as_new() {
     let before = subscription.place();
     app.advance(600 + 30 + 60 + 1);
     while app.api.revocations.purge().await.unwrap() {
-        // The file has changed, or a second has gone: it is read again.
-        until(async || app.api.revocations.staleness() < Duration::from_millis(50)).await;
+        looked_again(&app).await;
     }
+    looked_again(&app).await;
     assert!(is_current(subscription.next().await.as_ref()));
     assert_eq!(subscription.place(), before);
     // Nor to whoever comes now.
@@ -296,7 +296,7 @@ async fn a_subscribed_verifier_hears_of_every_logout_in_time() {
 }
 
 /// Within which a subscriber knows of a logout, on a machine that is busy with other tests.
-pub const HEARD: Duration = Duration::from_secs(4);
+pub const HEARD: Duration = Duration::from_secs(10);
 
 /// Logs out again and again, 40 times or as often as `DOORWARD_TEST_LOGOUTS` says. A verifier must
 /// refuse in time, and go on refusing.
@@ -346,19 +346,21 @@ async fn listed(app: &TestApp, service: &Client) -> BTreeSet<String> {
     entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// So many revocations, in units of work that are over in time on a busy machine, too.
+/// When the list has been read by a look that began after this did.
+pub async fn looked_again(app: &TestApp) {
+    let now = app.clock.monotonic();
+    until(async || app.api.revocations.staleness() < app.clock.monotonic() - now).await;
+}
+
+/// So many revocations, a thousand in a unit of work.
 async fn revoke_many(app: &TestApp, first: u128, count: u128) {
-    let numbers: Vec<u128> = (first..first + count).collect();
-    for unit in numbers.chunks(200) {
-        let (revocations, now) = (app.api.revocations.clone(), app.clock.now());
-        let unit = unit.to_vec();
-        let all = app.db().write(move |tx| {
-            unit.iter().try_for_each(|number| {
-                let id = Id::from(uuid::Uuid::from_u128((0x7000 << 64) | (1 << 100) | number));
-                revocations.revoke(tx, id, now)
-            })
-        });
-        all.await.unwrap();
+    let id = |number| Id::from(uuid::Uuid::from_u128((0x7000 << 64) | (1 << 100) | number));
+    let now = app.clock.now();
+    let all: Vec<_> = (first..first + count).map(|number| (id(number), now)).collect();
+    for unit in all.chunks(1000) {
+        let (revocations, unit) = (app.api.revocations.clone(), unit.to_vec());
+        let unit = app.db().write(move |tx| revocations.revoke_all(tx, unit.iter().copied(), now));
+        unit.await.unwrap();
     }
 }
 

@@ -648,6 +648,7 @@ async fn every_answer_is_guarded_and_none_but_public_ones_may_be_kept() {
     let user = app.signed_up().await;
     let etag = app.get("/.well-known/jwks.json").send().await;
     let etag = etag.header("etag").unwrap().to_owned();
+    app.catch_up();
     let calls = [
         (200, app.get("/healthz")),
         (200, app.get("/readyz")),
@@ -866,6 +867,7 @@ async fn a_running_node_lives_and_is_ready() {
     let app = TestApp::start().await;
     let alive = app.get("/healthz").send().await.assert_status(200);
     assert_eq!(alive.body, json!({ "status": "ok" }));
+    app.catch_up();
     let ready = app.get("/readyz").send().await.assert_status(200);
     assert_eq!(ready.body["status"], "ready");
     assert!(ready.body["revocations_age_seconds"].as_f64().unwrap() < 5.0);

@@ -520,7 +520,6 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 2;
-        config.passwords.queue_deadline = Duration::from_secs(60);
         // Some 150 ms each, so that no machine has done one before the last has come.
         config.passwords.iterations = 10;
         config.limits.failed_logins_per_address = u32::try_from(LOGINS).unwrap();
@@ -557,7 +556,6 @@ async fn every_door_that_hashes_refuses_what_it_has_no_time_for() {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue = 1;
-        config.passwords.queue_deadline = Duration::from_secs(60);
         config.passwords.iterations = 20;
     })
     .await;
@@ -594,7 +592,6 @@ fn behind_a_proxy(config: &mut Config) {
 /// A queue in which everybody finds room and nobody waits in vain.
 fn patient(config: &mut Config) {
     config.passwords.queue = 1000;
-    config.passwords.queue_deadline = Duration::from_secs(10);
 }
 
 /// Twenty wrong passwords for an account, and ten for each of its origins.

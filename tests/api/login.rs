@@ -2,7 +2,6 @@
 //! behind.
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use diesel::PgConnection;
 use diesel::connection::{Connection as _, SimpleConnection as _};
@@ -441,7 +440,6 @@ fn cheap_hashes(config: &mut Config) {
 /// No limit but the one that a test is about.
 fn generous(config: &mut Config) {
     config.passwords.queue = 1000;
-    config.passwords.queue_deadline = Duration::from_secs(10);
     config.limits.failed_logins_per_address = 1_000_000;
     config.limits.failed_logins_per_account = 1_000_000;
 }

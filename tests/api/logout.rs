@@ -13,6 +13,7 @@ use doorward::secret::{MasterSecret, Secret};
 use doorward::tokens::{Algorithm, Claims};
 use serde_json::{Value, json};
 
+use crate::feed::HEARD;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, User, id, until};
 
 const DAY: u64 = 86400;
@@ -295,7 +296,7 @@ async fn a_session_that_has_expired_cannot_be_ended() {
 }
 
 #[tokio::test]
-async fn another_process_on_the_same_data_is_heard_within_a_second() {
+async fn another_process_on_the_same_data_is_heard() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let other = user.another_session().await;
@@ -313,7 +314,7 @@ async fn another_process_on_the_same_data_is_heard_within_a_second() {
     let stored = app.clock.monotonic();
     until(async || user.me().await.status == 401).await;
     let took = app.clock.monotonic().duration_since(stored);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < HEARD, "{took:?}");
     user.me().await.assert_problem(401, "token_revoked");
 
     // One token of a session that goes on.
@@ -364,7 +365,8 @@ async fn a_long_blocklist_is_purged_in_batches() {
     let revocations = app.api.revocations.clone();
     let now = app.clock.now();
     let revoked = app.db().write(move |tx| {
-        (0..250).try_for_each(|_| revocations.revoke(tx, uuid::Uuid::new_v4().into(), now))
+        let ids = (0..250).map(|_| (uuid::Uuid::new_v4().into(), now));
+        revocations.revoke_all(tx, ids, now)
     });
     revoked.await.unwrap();
     app.advance(690);

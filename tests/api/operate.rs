@@ -19,7 +19,7 @@ const NEW_PASSWORD: &str = " nine badgers polish trombones ";
 /// A service whose clock is not behind the command line's.
 async fn start() -> TestApp {
     let app = TestApp::start().await;
-    app.clock.advance(Clock::system().now().since(app.clock.now()));
+    app.catch_up();
     app
 }
 

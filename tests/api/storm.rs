@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorward::clock::Clock;
+use doorward::config::Config;
 use futures_util::future::join_all;
 
 use crate::support::TestApp;
@@ -28,6 +29,7 @@ async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
         config.workers = 0;
         // Every refresh rotates, and so is written.
         config.sessions.retry_window = Duration::ZERO;
+        config.passwords.queue_deadline = Config::default().passwords.queue_deadline;
     })
     .await;
     // With many cores the queue has more places than that.

@@ -60,7 +60,9 @@ async fn garbage_is_never_taken_for_news_and_kills_nothing() {
 #[tokio::test]
 async fn a_line_without_end_is_given_up() {
     let issuer = Issuer::start().await;
-    for endless in [vec![b'x'; 65_536], b"data: x\n".repeat(1_000)] {
+    for endless in
+        [vec![b'x'; 65_536], format!("data: {}\n", "x".repeat(1_000)).repeat(10).into_bytes()]
+    {
         issuer.set(|state| (state.feed, state.is_endless) = (Some(endless), true));
         let verifier = builder(&issuer).start().await.unwrap();
         until(|| verifier.trouble().is_some_and(|text| text.contains("too long"))).await;

@@ -122,6 +122,8 @@ impl TestApp {
         // A hash that costs next to nothing: half of the tests' time would be theirs. Tests about
         // hashing set what they are about.
         config.passwords.memory_kib = CHEAP_KIB;
+        // Hashing gives way to everything else on a machine that is busy with other tests.
+        config.passwords.queue_deadline = Duration::from_secs(60);
         config.database.pool_size = 4;
         config.limits.login_burst = 100_000;
         config.limits.register_burst = 100_000;
@@ -233,6 +235,12 @@ impl TestApp {
     /// A moment so many seconds after the first start, as an answer spells it.
     pub fn moment(&self, seconds: u64) -> String {
         self.began_at.plus(Duration::from_secs(seconds)).to_string()
+    }
+
+    /// Sets the clock to the present, which PostgreSQL's shows: a node is ready only when the two
+    /// agree.
+    pub fn catch_up(&self) {
+        self.clock.advance(Clock::system().now().since(self.clock.now()));
     }
 
     pub fn advance(&self, seconds: u64) {

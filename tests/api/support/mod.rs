@@ -48,7 +48,7 @@ pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), met).await;
+        let waited = tokio::time::timeout(Duration::from_secs(60), met).await;
         assert!(waited.is_ok(), "still waiting at {caller}");
     }
 }

@@ -16,7 +16,7 @@ pub enum Network {
     Refused,
     /// Everything is taken and nothing arrives; nobody is told.
     Frozen,
-    /// As `Frozen`, but for those connections only that listen for notifications.
+    /// As `Frozen`, but for those connections only that listen for notifications, and for good.
     ListenersFrozen,
 }
 
@@ -119,16 +119,16 @@ impl Shared {
 
     fn forward(&self, mut from: TcpStream, mut to: TcpStream, listens: &Mutex<bool>) {
         let mut buffer = [0; 16 * 1024];
+        let mut is_frozen = false;
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             let data = &buffer[..count];
             if data.windows(7).any(|window| window == b"LISTEN ") {
                 *listens.lock().unwrap() = true;
             }
             let state = self.state.lock().unwrap();
-            let held = |state: &mut State| match state.network {
-                Network::Frozen => !state.is_over,
-                Network::ListenersFrozen => !state.is_over && *listens.lock().unwrap(),
-                Network::Up | Network::Far(_) | Network::Refused => false,
+            let held = |state: &mut State| {
+                is_frozen |= state.network == Network::ListenersFrozen && *listens.lock().unwrap();
+                !state.is_over && (is_frozen || state.network == Network::Frozen)
             };
             let network = self.changed.wait_while(state, held).unwrap().network;
             if let Network::Far(way) = network {
