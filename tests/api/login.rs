@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::support::app::COSTLY_KIB;
+use crate::support::app::{COSTLY_KIB, CROWD};
 use crate::support::postgres::waiting;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, id, until};
 
@@ -440,6 +440,7 @@ fn cheap_hashes(config: &mut Config) {
 /// No limit but the one that a test is about.
 fn generous(config: &mut Config) {
     config.passwords.queue = 1000;
+    config.database.pool_size = CROWD;
     config.limits.failed_logins_per_address = 1_000_000;
     config.limits.failed_logins_per_account = 1_000_000;
 }

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use doorward::database::schema::sessions;
 use futures_util::future::join_all;
 
+use crate::support::app::CROWD;
 use crate::support::postgres::{number_of, waiting};
 use crate::support::{TestApp, Tokens, id, until};
 
@@ -21,12 +22,17 @@ const LATER: u64 = 31;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parallel_uses_of_a_token_on_two_nodes_make_one_lineage() {
-    race(&TestApp::start().await, |_| None).await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
+    race(&app, |_| None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_retry_window_parallel_uses_with_one_key_make_one_lineage() {
-    let strict = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
+    let strict = TestApp::with(|config| {
+        config.sessions.retry_window = Duration::ZERO;
+        config.database.pool_size = CROWD;
+    })
+    .await;
     race(&strict, |race| Some(format!("the-key-of-the-race-{race:06}"))).await;
 }
 

@@ -30,6 +30,10 @@ pub const CHEAP_KIB: u32 = 256;
 /// As much as by default, for tests in which hashes have to take their time.
 pub const COSTLY_KIB: u32 = 19_456;
 
+/// Connections to PostgreSQL where much is asked for at once: whoever has waited for one for a second
+/// is sent away.
+pub const CROWD: u32 = 32;
+
 /// The master secret of the services on PostgreSQL, whose nodes share it.
 pub const SECRET: &str = "lxL5sPGEfU4zbzzvNW34JHaRPmEyPOzEr7ASqrTn6Rs";
 
