@@ -71,7 +71,7 @@ impl Sessions {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let own = rows::live(tx.connection(), user, now)?.iter().any(|s| s.id == session);
+                let own = rows::live_ids(tx.connection(), user, now)?.contains(&session);
                 let cause = Cause { reason: EndReason::Ended, address: Some(&address) };
                 Ok(own && this.end_one(tx, session, cause, now)?)
             })

@@ -250,16 +250,21 @@ pub(super) fn end_every(
 type SessionColumns =
     (Id, Option<String>, Option<String>, Option<String>, Timestamp, Timestamp, Timestamp);
 
+#[diesel::dsl::auto_type]
+fn live_of(user: Id, now: Timestamp) -> _ {
+    sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(now))
+}
+
 /// The user's live sessions, the one used last first.
 pub(super) fn live(
     connection: &mut AnyConnection,
     user: Id,
     now: Timestamp,
 ) -> QueryResult<Vec<Session>> {
-    let rows: Vec<SessionColumns> = sessions::table
-        .filter(sessions::user_id.eq(user))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::expires_at.gt(now))
+    let rows: Vec<SessionColumns> = live_of(user, now)
         .order((sessions::last_seen_at.desc(), sessions::id.desc()))
         .select((
             sessions::id,
@@ -291,13 +296,7 @@ pub(super) fn live_ids(
     user: Id,
     now: Timestamp,
 ) -> QueryResult<Vec<Id>> {
-    sessions::table
-        .filter(sessions::user_id.eq(user))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::expires_at.gt(now))
-        .order(sessions::id)
-        .select(sessions::id)
-        .load(connection)
+    live_of(user, now).order(sessions::id).select(sessions::id).load(connection)
 }
 
 pub(super) fn count_live(
@@ -305,12 +304,7 @@ pub(super) fn count_live(
     user: Id,
     now: Timestamp,
 ) -> QueryResult<i64> {
-    sessions::table
-        .filter(sessions::user_id.eq(user))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::expires_at.gt(now))
-        .count()
-        .get_result(connection)
+    live_of(user, now).count().get_result(connection)
 }
 
 pub(super) fn count_all_live(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<i64> {
@@ -328,10 +322,7 @@ pub(super) fn least_used(
     now: Timestamp,
     limit: i64,
 ) -> QueryResult<Vec<Id>> {
-    sessions::table
-        .filter(sessions::user_id.eq(user))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::expires_at.gt(now))
+    live_of(user, now)
         .order((sessions::rotated_at.is_not_null(), sessions::last_seen_at, sessions::id))
         .select(sessions::id)
         .limit(limit)

@@ -29,7 +29,7 @@ const LATER: Duration = Duration::from_millis(60);
 
 /// By when a service must be ready again, on a machine that is busy with other tests. A quiet one
 /// takes a tenth of it.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(5);
 
 /// Sessions that refresh without a pause.
 const REFRESHING: usize = 3;

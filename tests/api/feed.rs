@@ -296,7 +296,7 @@ async fn a_subscribed_verifier_hears_of_every_logout_in_time() {
 }
 
 /// Within which a subscriber knows of a logout, on a machine that is busy with other tests.
-pub const HEARD: Duration = Duration::from_secs(10);
+pub const HEARD: Duration = Duration::from_secs(4);
 
 /// Logs out again and again, 40 times or as often as `DOORWARD_TEST_LOGOUTS` says. A verifier must
 /// refuse in time, and go on refusing.

@@ -340,14 +340,18 @@ async fn a_retry_after_a_lost_answer_works_across_a_restart() {
 
 #[tokio::test]
 async fn a_thousand_refreshes_leave_every_row_count_as_it_was() {
-    let app = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
+    let app = TestApp::with(|config| {
+        config.sessions.retry_window = Duration::ZERO;
+        config.database.pool_size = CROWD;
+    })
+    .await;
     let mut users = Vec::new();
     for _ in 0..4 {
         users.push(app.signed_up().await);
     }
     let mut sessions = Vec::new();
     for user in &users {
-        for _ in 0..2 {
+        for _ in 0..16 {
             sessions.push(user.another_session().await.refresh);
         }
     }

@@ -20,7 +20,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::feed::HEARD;
 use crate::support::binary::Doorward;
 use crate::support::binary::{data_of, doorward, printed, run, unlimited};
 use crate::support::client::PASSWORD;
@@ -430,7 +429,7 @@ async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
     one.log_out(&tokens.access).await.unwrap().assert_status(204);
     let ended = clock.monotonic();
     while other.me(&tokens.access).await.unwrap().status == 200 {
-        assert!(clock.monotonic() - ended < HEARD, "it should have heard");
+        assert!(clock.monotonic() - ended < Duration::from_secs(1), "a second has passed");
     }
     println!("the other instance refuses after {:.0?}", clock.monotonic() - ended);
     other.me(&tokens.access).await.unwrap().assert_problem(401, "token_revoked");

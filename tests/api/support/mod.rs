@@ -40,6 +40,15 @@ pub fn claims(token: &str) -> serde_json::Value {
 /// Waits for what other threads are about to bring about, as long as anybody would.
 #[track_caller]
 pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    until_within(Duration::from_secs(20), condition)
+}
+
+/// The same for what takes its time on a quiet machine, too.
+#[track_caller]
+pub fn until_within(
+    patience: Duration,
+    condition: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let mut condition = condition;
@@ -48,7 +57,7 @@ pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(60), met).await;
+        let waited = tokio::time::timeout(patience, met).await;
         assert!(waited.is_ok(), "still waiting at {caller}");
     }
 }
