@@ -82,7 +82,7 @@ pub struct DatabaseSettings {
     pub url: DatabaseUrl,
     /// Connections for reading (SQLite) or for everything (PostgreSQL).
     pub pool_size: u32,
-    /// The longest that PostgreSQL may work on one statement.
+    /// The longest that PostgreSQL may work on one statement; half of it may be waiting for a lock.
     pub statement_timeout: Duration,
     /// Whether to bring the schema up to date at start, rather than refuse an old one.
     pub migrate: bool,

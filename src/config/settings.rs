@@ -461,8 +461,8 @@ impl Default for Metrics {
 pub struct Database {
     /// Connections that a node keeps: 1 to 1000. (SQLite: for reading; one more writes.)
     pub pool_size: u32,
-    /// The longest that a statement may run: 100ms to 10s. Above 2s clients wait longer than 3s for
-    /// the 503 of a database that is gone.
+    /// The longest that a statement may run, and twice what it may wait for another's lock: 100ms to
+    /// 10s. Above 2s clients wait longer than 3s for the 503 of a database that is gone.
     #[serde(with = "text::duration")]
     pub statement_timeout: Duration,
     /// Whether a start brings the database's schema up to date.

@@ -48,15 +48,17 @@ impl Manager {
             ),
             // Every statement finds its rows by keys, so one plan is as good as another, and to plan
             // a refresh's anew would cost more than to run it. A server that only speaks
-            // PostgreSQL's protocol may have no such setting.
+            // PostgreSQL's protocol may have no such setting. A statement that waits for another's
+            // lock is ended in time to say so.
             DatabaseUrl::Postgres(_) => format!(
                 "SELECT set_config(name, 'force_generic_plan', false)
                  FROM pg_settings WHERE name = 'plan_cache_mode';
                  SET default_transaction_isolation = 'read committed';
                  SET statement_timeout = {statement};
-                 SET lock_timeout = {patience};
+                 SET lock_timeout = {lock};
                  SET idle_in_transaction_session_timeout = {statement};",
-                statement = settings.statement_timeout.as_millis()
+                statement = settings.statement_timeout.as_millis(),
+                lock = (settings.statement_timeout / 2).as_millis()
             ),
         };
         Self { url: settings.url.clone(), setup }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::app::{COSTLY_KIB, CROWD};
+use crate::support::app::{self, COSTLY_KIB};
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, until};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -593,7 +593,7 @@ fn behind_a_proxy(config: &mut Config) {
 /// A queue in which everybody finds room and nobody waits in vain.
 fn patient(config: &mut Config) {
     config.passwords.queue = 1000;
-    config.database.pool_size = CROWD;
+    app::patient(config);
 }
 
 /// Twenty wrong passwords for an account, and ten for each of its origins.

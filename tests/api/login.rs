@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::support::app::{CHEAP_KIB, COSTLY_KIB, CROWD};
-use crate::support::postgres::{ON_POSTGRES, waiting};
+use crate::support::app::patient;
+use crate::support::postgres::waiting;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, id, until};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -91,12 +91,13 @@ async fn a_login_that_checked_the_old_password_while_it_changed_leaves_no_sessio
         async {
             // The change has its two hashes, and waits to be stored.
             until(async || app.hashed() == before + 2).await;
-            one_stands_in_line(&app).await;
+            stand_in_line(&app, 1).await;
             app.log_in(&user.email, PASSWORD).await
         },
         async {
             // The login has read the old hash, which still stands.
             until(async || app.hashed() == before + 3).await;
+            stand_in_line(&app, 2).await;
             held.release();
         },
     );
@@ -115,11 +116,12 @@ async fn a_login_that_raced_a_close_leaves_no_session() {
         user.close(PASSWORD),
         async {
             until(async || app.hashed() == before + 1).await;
-            one_stands_in_line(&app).await;
+            stand_in_line(&app, 1).await;
             app.log_in(&user.email, PASSWORD).await
         },
         async {
             until(async || app.hashed() == before + 2).await;
+            stand_in_line(&app, 2).await;
             held.release();
         },
     );
@@ -137,10 +139,11 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
     let disabled = tokio::spawn(async move { accounts.disable(id).await });
     // Polled once, it stands in the writer's queue.
     tokio::task::yield_now().await;
-    one_stands_in_line(&app).await;
+    stand_in_line(&app, 1).await;
     let before = app.hashed();
     let (login, ()) = tokio::join!(app.log_in(&user.email, PASSWORD), async {
         until(async || app.hashed() == before + 1).await;
+        stand_in_line(&app, 2).await;
         held.release();
     });
     assert!(disabled.await.unwrap().unwrap());
@@ -410,12 +413,14 @@ impl Held {
     }
 }
 
-/// Waits until the first of those held back stands in line. In the writer's queue it does as soon as
-/// it was sent there.
-async fn one_stands_in_line(app: &TestApp) {
-    if app.is_on_postgres() {
-        until(async || waiting(app.database()) == 1).await;
-    }
+/// Waits until so many of those held back stand in line. (PostgreSQL gives a row that is let go of to
+/// whoever asks for it just then.)
+async fn stand_in_line(app: &TestApp, number: usize) {
+    until(async || match app.db().load().writer {
+        Some((units, _)) => units >= number,
+        None => usize::try_from(waiting(app.database())).unwrap() >= number,
+    })
+    .await;
 }
 
 /// Lets whatever else runs have so many turns.
@@ -426,9 +431,7 @@ async fn turns(number: usize) {
 }
 
 fn one_thread(config: &mut Config) {
-    // Long enough that what stands in SQLite's line before a hash stands there when it is done.
-    // PostgreSQL's line can be seen, and nobody stands in it for more than a second.
-    config.passwords.memory_kib = if ON_POSTGRES { CHEAP_KIB } else { COSTLY_KIB };
+    patient(config);
     config.passwords.threads = 1;
 }
 
@@ -441,7 +444,7 @@ fn cheap_hashes(config: &mut Config) {
 /// No limit but the one that a test is about.
 fn generous(config: &mut Config) {
     config.passwords.queue = 1000;
-    config.database.pool_size = CROWD;
+    patient(config);
     config.limits.failed_logins_per_address = 1_000_000;
     config.limits.failed_logins_per_account = 1_000_000;
 }

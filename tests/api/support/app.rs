@@ -30,9 +30,13 @@ pub const CHEAP_KIB: u32 = 256;
 /// As much as by default, for tests in which hashes have to take their time.
 pub const COSTLY_KIB: u32 = 19_456;
 
-/// Connections to PostgreSQL where much is asked for at once: whoever has waited for one for a second
-/// is sent away.
-pub const CROWD: u32 = 32;
+/// For tests in which much is asked of PostgreSQL at once, or one waits there for another: whoever
+/// has waited for a connection for a second is sent away, and whoever waits for a row after half of
+/// what a statement may take, which a machine that is busy with other tests may need.
+pub fn patient(config: &mut Config) {
+    config.database.pool_size = 32;
+    config.database.statement_timeout = Duration::from_secs(10);
+}
 
 /// The master secret of the services on PostgreSQL, whose nodes share it.
 pub const SECRET: &str = "lxL5sPGEfU4zbzzvNW34JHaRPmEyPOzEr7ASqrTn6Rs";
