@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use doorward::database::schema::{sessions, users};
 use serde_json::json;
 
+use crate::support::app::CROWD;
 use crate::support::{Answer, PASSWORD, TestApp, id};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -63,7 +64,7 @@ async fn a_taken_address_is_taken_in_every_spelling() {
 
 #[tokio::test]
 async fn one_of_many_parallel_registrations_of_an_address_gets_it() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let answers = futures_util::future::join_all(
         (0..10).map(|n| app.register(["ada@example.com", "Ada@example.com"][n % 2], PASSWORD)),
     )
@@ -410,7 +411,7 @@ async fn a_good_login_brings_a_hash_of_another_cost_up_to_date() {
 
 #[tokio::test]
 async fn parallel_logins_that_bring_one_hash_up_to_date_all_succeed() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let email = app.signed_up().await.email;
     let app = app.restart_with(|config| config.passwords.iterations = 1).await;
     let answers =

@@ -8,6 +8,7 @@ use doorward::sessions::machines::remove_client;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::support::app::CROWD;
 use crate::support::binary::{Doorward, doorward, printed, run};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::ON_POSTGRES;
@@ -256,7 +257,7 @@ async fn a_removal_that_was_cut_short_lets_nobody_go_on() {
 
 #[tokio::test]
 async fn logins_and_refreshes_that_are_under_way_leave_no_token_of_a_removed_client() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let user = app.signed_up().await;
     let shop = app.public_client().await;
     let done = AtomicUsize::new(0);

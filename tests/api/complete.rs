@@ -156,6 +156,9 @@ async fn too_many_requests() {
         config.limits.login_burst = 1;
         config.limits.register_burst = 1;
         config.limits.refresh_burst = 1;
+        config.limits.login_per_minute = 1;
+        config.limits.register_per_minute = 1;
+        config.limits.refresh_per_minute = 1;
     })
     .await;
     let user = app.signed_up().await;
@@ -184,7 +187,7 @@ async fn a_service_in_trouble(app: &TestApp) {
     let user = app.signed_up().await;
     let file = app.config.data_dir.join("doorward.db");
     let mut other = SqliteConnection::establish(&file.to_string_lossy()).unwrap();
-    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").unwrap();
     let (register, log_in, refresh) = tokio::join!(
         app.register("third@example.com", PASSWORD),
         app.log_in(&user.email, PASSWORD),

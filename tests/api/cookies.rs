@@ -231,6 +231,7 @@ async fn a_refresh_that_is_refused_for_good_takes_the_cookies_back_and_no_other_
     let app = TestApp::with(|config| {
         config.public_url = HTTPS.into();
         config.limits.refresh_burst = 2;
+        config.limits.refresh_per_minute = 1;
     })
     .await;
     let user = app.signed_up().await;

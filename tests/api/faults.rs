@@ -17,6 +17,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 
+use crate::feed::looked_again;
 use crate::support::client::PASSWORD;
 use crate::support::{Answer, TestApp};
 
@@ -176,6 +177,7 @@ async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_res
     /// Those that may wait, as the README says of the metric.
     const QUEUE: usize = 4096;
     let app = TestApp::start().await;
+    looked_again(&app).await;
     let hold = Hold::on(app.db()).await;
     let waiting: Vec<_> = (0..QUEUE).map(|_| queued(app.db().write(|_| Ok(())))).collect();
     assert_eq!(app.db().load().writer.map(|(waiting, _)| waiting), Some(QUEUE));
@@ -237,7 +239,7 @@ async fn a_locked_database_is_a_503_within_3_seconds_and_verification_goes_on() 
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let mut other = connect(&app);
-    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    other.batch_execute("PRAGMA busy_timeout = 20000; BEGIN IMMEDIATE").unwrap();
 
     let clock = Clock::system();
     let begun = clock.monotonic();

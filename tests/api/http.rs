@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use doorward::config::Config;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::support::app::ISSUER;
 use crate::support::client::PASSWORD;
 use crate::support::contract::Contract;
-use crate::support::{Answer, TestApp, User, raw};
+use crate::support::{Answer, TestApp, User, raw, until};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -346,7 +347,7 @@ async fn a_body_that_is_too_large_is_refused_without_being_read() {
 
 #[tokio::test]
 async fn a_body_in_chunks_ends_at_the_limit_too() {
-    let app = impatient().await;
+    let app = TestApp::with(impatient).await;
     let head = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
@@ -543,8 +544,9 @@ async fn what_is_no_http_is_refused_like_everything_else() {
 
 #[tokio::test]
 async fn what_never_ends_is_ended_and_nobody_else_waits() {
-    let app = impatient().await;
-    let user = app.signed_up().await;
+    let app = TestApp::start().await;
+    let access = app.signed_up().await.tokens.access;
+    let app = app.restart_with(impatient).await;
     let head = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
     let of_body = format!("{head}Content-Length: 1000\r\n\r\n");
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
@@ -596,7 +598,7 @@ async fn what_never_ends_is_ended_and_nobody_else_waits() {
     let meanwhile = async {
         let mut served = 0;
         while !over.load(Ordering::Relaxed) {
-            let in_time = tokio::time::timeout(Duration::from_secs(1), user.me()).await;
+            let in_time = tokio::time::timeout(Duration::from_secs(1), app.me(&access)).await;
             in_time.expect("served at once").assert_status(200);
             served += 1;
         }
@@ -648,7 +650,7 @@ async fn every_answer_is_guarded_and_none_but_public_ones_may_be_kept() {
     let user = app.signed_up().await;
     let etag = app.get("/.well-known/jwks.json").send().await;
     let etag = etag.header("etag").unwrap().to_owned();
-    app.catch_up();
+    is_ready(&app).await;
     let calls = [
         (200, app.get("/healthz")),
         (200, app.get("/readyz")),
@@ -867,7 +869,7 @@ async fn a_running_node_lives_and_is_ready() {
     let app = TestApp::start().await;
     let alive = app.get("/healthz").send().await.assert_status(200);
     assert_eq!(alive.body, json!({ "status": "ok" }));
-    app.catch_up();
+    is_ready(&app).await;
     let ready = app.get("/readyz").send().await.assert_status(200);
     assert_eq!(ready.body["status"], "ready");
     assert!(ready.body["revocations_age_seconds"].as_f64().unwrap() < 5.0);
@@ -936,13 +938,19 @@ async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
     }
 }
 
-/// A service that waits for nobody longer than it must.
-async fn impatient() -> TestApp {
-    TestApp::with(|config| {
-        config.limits.request_timeout = Duration::from_secs(1);
-        config.passwords.queue_deadline = Duration::from_millis(500);
+/// Waits until the service has seen that its clock shows the present.
+async fn is_ready(app: &TestApp) {
+    until(async || {
+        app.catch_up();
+        app.get("/readyz").send().await.status == 200
     })
-    .await
+    .await;
+}
+
+/// A service that waits for nobody longer than it must.
+fn impatient(config: &mut Config) {
+    config.limits.request_timeout = Duration::from_secs(1);
+    config.passwords.queue_deadline = Duration::from_millis(500);
 }
 
 /// The routes that take a body, each with one that it could understand.

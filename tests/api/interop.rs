@@ -19,7 +19,7 @@ use rcgen::{
 };
 use serde_json::Value;
 
-use crate::support::binary::{Doorward, doorward, printed};
+use crate::support::binary::{Doorward, PATIENT, SLOWLY, doorward, printed};
 
 /// openid-client and jose need it.
 const NODE: u32 = 20;
@@ -109,7 +109,7 @@ fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
 /// Runs a script against a service of its own, and expects a line for each library.
 fn against_the_service(script: &mut Command, libraries: &[&str]) {
     let home = tempfile::tempdir().unwrap();
-    let service = Doorward::start(&mut doorward(home.path()));
+    let service = Doorward::start(doorward(home.path()).envs([PATIENT, SLOWLY]));
     let arguments = ["client", "add", "--name", "interop", "--scope", "orders:read", "--json"];
     let client: Value =
         serde_json::from_str(&printed(doorward(home.path()).args(arguments))).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::app::{self, COSTLY_KIB};
+use crate::support::app::{COSTLY_KIB, CROWD};
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, until};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -522,6 +522,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
         config.passwords.queue = 2;
         // Some 150 ms each, so that no machine has done one before the last has come.
         config.passwords.iterations = 10;
+        config.database.pool_size = CROWD;
         config.limits.failed_logins_per_address = u32::try_from(LOGINS).unwrap();
     })
     .await;
@@ -593,7 +594,7 @@ fn behind_a_proxy(config: &mut Config) {
 /// A queue in which everybody finds room and nobody waits in vain.
 fn patient(config: &mut Config) {
     config.passwords.queue = 1000;
-    app::patient(config);
+    config.database.pool_size = CROWD;
 }
 
 /// Twenty wrong passwords for an account, and ten for each of its origins.

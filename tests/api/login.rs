@@ -10,7 +10,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::support::app::patient;
+use crate::feed::looked_again;
+use crate::support::app::CROWD;
 use crate::support::postgres::waiting;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, id, until};
 
@@ -378,7 +379,7 @@ async fn assert_gave_way(app: &TestApp, tokens: &Tokens) {
 }
 
 /// Whoever changes an account, held back until it is released: in the order in which they came.
-enum Held {
+pub enum Held {
     /// SQLite's writer, which stores nothing.
     Writer(mpsc::Sender<()>),
     /// A transaction of PostgreSQL's that has locked the account's row.
@@ -386,13 +387,15 @@ enum Held {
 }
 
 impl Held {
-    async fn back(app: &TestApp, user: &str) -> Self {
+    pub async fn back(app: &TestApp, user: &str) -> Self {
         if app.is_on_postgres() {
             let mut connection = PgConnection::establish(app.database()).unwrap();
             let lock = format!("BEGIN; SELECT FROM users WHERE id = '{user}' FOR UPDATE");
             connection.batch_execute(&lock).unwrap();
             return Self::Row(connection);
         }
+        // What was written before is no news any more, after which a look would stand in line, too.
+        looked_again(app).await;
         let (release, released) = mpsc::channel::<()>();
         let (begun, has_begun) = oneshot::channel();
         let mut begun = Some(begun);
@@ -405,7 +408,7 @@ impl Held {
         Self::Writer(release)
     }
 
-    fn release(self) {
+    pub fn release(self) {
         match self {
             Self::Writer(release) => drop(release),
             Self::Row(mut connection) => connection.batch_execute("COMMIT").unwrap(),
@@ -415,7 +418,7 @@ impl Held {
 
 /// Waits until so many of those held back stand in line. (PostgreSQL gives a row that is let go of to
 /// whoever asks for it just then.)
-async fn stand_in_line(app: &TestApp, number: usize) {
+pub async fn stand_in_line(app: &TestApp, number: usize) {
     until(async || match app.db().load().writer {
         Some((units, _)) => units >= number,
         None => usize::try_from(waiting(app.database())).unwrap() >= number,
@@ -431,7 +434,6 @@ async fn turns(number: usize) {
 }
 
 fn one_thread(config: &mut Config) {
-    patient(config);
     config.passwords.threads = 1;
 }
 
@@ -444,7 +446,7 @@ fn cheap_hashes(config: &mut Config) {
 /// No limit but the one that a test is about.
 fn generous(config: &mut Config) {
     config.passwords.queue = 1000;
-    patient(config);
+    config.database.pool_size = CROWD;
     config.limits.failed_logins_per_address = 1_000_000;
     config.limits.failed_logins_per_account = 1_000_000;
 }

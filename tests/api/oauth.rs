@@ -345,7 +345,11 @@ async fn whoever_does_not_prove_it_is_told_nothing_more() {
 
 #[tokio::test]
 async fn only_failures_count_and_who_proves_it_is_never_held_up() {
-    let app = TestApp::with(|config| config.limits.login_burst = 5).await;
+    let app = TestApp::with(|config| {
+        config.limits.login_burst = 5;
+        config.limits.login_per_minute = 1;
+    })
+    .await;
     let service = app.service(&[]).await;
     for _ in 0..20 {
         app.introspect(&service, "x").await.assert_status(200);

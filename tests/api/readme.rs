@@ -5,8 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::binary::Doorward;
-use crate::support::binary::doorward;
+use crate::support::binary::{Doorward, PATIENT, SLOWLY, doorward};
 use crate::support::fenced;
 
 const README: &str = include_str!("../../README.md");
@@ -19,7 +18,7 @@ fn the_lines_of_the_readme_work_when_they_are_pasted() {
     assert_eq!(block, SESSION, "README.md and src/app/session.sh say the same");
 
     let home = tempfile::tempdir().unwrap();
-    let service = Doorward::start(&mut doorward(home.path()));
+    let service = Doorward::start(doorward(home.path()).envs([PATIENT, SLOWLY]));
     let output = bash(&block.replace(URL, &service.url), home.path());
     let lines: Vec<&str> = output.lines().collect();
     let [register, me, refresh, sessions, logout, refused] = lines[..] else {

@@ -7,7 +7,7 @@ use doorward::database::schema::{audit_events, blocklist, sessions, signing_keys
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::app::patient;
+use crate::support::app::CROWD;
 use crate::support::{TestApp, Tokens};
 
 /// Past the retry window, which is 30 s by default.
@@ -32,7 +32,7 @@ async fn a_refresh_rotates_the_token_and_moves_the_generation_by_one() {
 
 #[tokio::test]
 async fn a_hundred_parallel_refreshes_get_one_and_the_same_successor() {
-    let app = TestApp::with(patient).await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let user = app.signed_up().await;
     let answers = join_all((0..100).map(|_| app.refresh(&user.tokens.refresh))).await;
     let tokens: Vec<Tokens> = answers.into_iter().map(|answer| answer.tokens()).collect();
@@ -215,7 +215,7 @@ async fn a_token_that_is_two_rotations_old_ends_its_own_session_and_no_other() {
 
 #[tokio::test]
 async fn a_reuse_under_parallel_refreshes_ends_the_session_for_all_of_them() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let mut user = app.signed_up().await;
     let old = user.tokens.refresh.clone();
     user.refresh().await.assert_status(200);
@@ -342,7 +342,7 @@ async fn a_retry_after_a_lost_answer_works_across_a_restart() {
 async fn a_thousand_refreshes_leave_every_row_count_as_it_was() {
     let app = TestApp::with(|config| {
         config.sessions.retry_window = Duration::ZERO;
-        patient(config);
+        config.database.pool_size = CROWD;
     })
     .await;
     let mut users = Vec::new();
@@ -379,7 +379,11 @@ async fn an_idempotency_key_of_the_wrong_size_is_an_error_and_costs_nothing() {
 
 #[tokio::test]
 async fn a_session_that_refreshes_without_pause_is_slowed_down_and_kept() {
-    let app = TestApp::with(|config| config.limits.refresh_burst = 5).await;
+    let app = TestApp::with(|config| {
+        config.limits.refresh_burst = 5;
+        config.limits.refresh_per_minute = 1;
+    })
+    .await;
     let mut user = app.signed_up().await;
     let other = user.another_session().await;
     for _ in 0..5 {

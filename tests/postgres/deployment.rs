@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::keys::kid_of;
-use crate::support::binary::Doorward;
+use crate::support::binary::{Doorward, PATIENT, SLOWLY};
 use crate::support::client::Call;
 use crate::support::nginx::Nginx;
 use crate::support::postgres::{Cluster, binaries};
@@ -200,6 +200,7 @@ impl Place {
         }
         let start = start.replace(&self.nodes[0].to_string(), &self.nodes[node].to_string());
         let mut bash = self.bash(&format!("{settings}\n{line}\nexec {start}"));
+        bash.envs([PATIENT, SLOWLY]);
         Doorward::start(bash.env("DOORWARD_METRICS__LISTEN", self.pages[node].to_string()))
     }
 

@@ -67,7 +67,7 @@ async fn connections_that_break_at_once_are_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_too_slow_to_answer_is_given_up_in_time() {
-    let app = TestApp::with(strict).await;
+    let app = TestApp::on_database(Cluster::shared().database(), strict).await;
     let url = app.database().to_owned();
     let outage = async || {
         // Every unit waits for this lock, and every connection is in use by one that waits.

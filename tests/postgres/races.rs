@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use doorward::database::schema::sessions;
 use futures_util::future::join_all;
 
-use crate::support::app::patient;
+use crate::support::app::CROWD;
 use crate::support::postgres::{number_of, waiting};
 use crate::support::{TestApp, Tokens, id, until};
 
@@ -22,7 +22,7 @@ const LATER: u64 = 31;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parallel_uses_of_a_token_on_two_nodes_make_one_lineage() {
-    let app = TestApp::with(patient).await;
+    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     race(&app, |_| None).await;
 }
 
@@ -30,7 +30,7 @@ async fn parallel_uses_of_a_token_on_two_nodes_make_one_lineage() {
 async fn without_a_retry_window_parallel_uses_with_one_key_make_one_lineage() {
     let strict = TestApp::with(|config| {
         config.sessions.retry_window = Duration::ZERO;
-        patient(config);
+        config.database.pool_size = CROWD;
     })
     .await;
     race(&strict, |race| Some(format!("the-key-of-the-race-{race:06}"))).await;
@@ -38,11 +38,7 @@ async fn without_a_retry_window_parallel_uses_with_one_key_make_one_lineage() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() {
-    let app = TestApp::with(|config| {
-        patient(config);
-        config.sessions.retry_window = Duration::ZERO;
-    })
-    .await;
+    let app = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
     let user = app.signed_up().await;
     let (session, refresh) = (&user.tokens.session, &user.tokens.refresh);
     let mut other = PgConnection::establish(app.database()).unwrap();
@@ -74,7 +70,7 @@ async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spent_token_beside_a_proven_retry_of_it_on_another_node_ends_nothing() {
     const KEY: &str = "the-key-of-the-first-request";
-    let one = TestApp::with(patient).await;
+    let one = TestApp::start().await;
     let other = one.another_node().await;
     let user = one.signed_up().await;
     let refresh = &user.tokens.refresh;

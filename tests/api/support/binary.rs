@@ -39,6 +39,9 @@ pub struct Refusal {
 /// busy with other tests.
 pub const PATIENT: (&str, &str) = ("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "10s");
 
+/// The same for a statement of PostgreSQL's.
+pub const SLOWLY: (&str, &str) = ("DOORWARD_DATABASE__STATEMENT_TIMEOUT", "10s");
+
 /// `doorward` in the directory `home`, with its data in `home/data`, on a port that the system
 /// chooses, and without any setting of the surroundings.
 pub fn doorward(home: &Path) -> Command {
@@ -79,7 +82,7 @@ pub fn unlimited(home: &Path) -> Command {
     for limit in ["LOGIN", "REGISTER", "REFRESH"] {
         command.env(format!("DOORWARD_LIMITS__{limit}_BURST"), "100000");
     }
-    command.env(PATIENT.0, PATIENT.1);
+    command.envs([PATIENT, SLOWLY]);
     command
 }
 

@@ -100,7 +100,7 @@ impl Cluster {
     fn serving(mut self, settings: &[&str]) -> Self {
         let fixed = [
             String::from("listen_addresses=127.0.0.1"),
-            String::from("max_connections=400"),
+            String::from("max_connections=1000"),
             format!("port={}", self.port),
             format!("unix_socket_directories={}", self.directory.display()),
         ];
