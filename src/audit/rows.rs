@@ -1,5 +1,6 @@
 //! The table of events: every statement that touches it.
 
+use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use serde::Serialize;
@@ -58,11 +59,13 @@ pub(super) fn insert_all(connection: &mut AnyConnection, entries: &[Entry]) -> Q
     entries.iter().try_for_each(|entry| insert(connection, entry))
 }
 
-/// Inserts the events, or brings them up to date. Doing it twice does no harm.
+/// Inserts the events, or brings them up to date. Doing it twice does no harm. An address that is
+/// gone stays gone: there were several, or the account was closed meanwhile.
 pub(super) fn put(connection: &mut AnyConnection, entries: &[Entry]) -> QueryResult<()> {
+    let address = case_when(audit_events::address.is_not_null(), excluded(audit_events::address));
     let changed = (
         audit_events::times.eq(excluded(audit_events::times)),
-        audit_events::address.eq(excluded(audit_events::address)),
+        audit_events::address.eq(address),
         audit_events::detail.eq(excluded(audit_events::detail)),
     );
     match connection {

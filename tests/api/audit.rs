@@ -9,6 +9,7 @@ use doorward::clock::Clock;
 use doorward::database::schema::audit_events;
 use serde_json::Value;
 
+use crate::login::{Held, stand_in_line};
 use crate::support::app::COSTLY_KIB;
 use crate::support::binary::{printed, run};
 use crate::support::{Answer, PASSWORD, TestApp, User, id, until};
@@ -115,6 +116,7 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
     until(async || failed().await["times"] == 4).await;
     assert_eq!(failed().await["event"], "login_failed");
     assert_eq!(failed().await["address"], "127.0.0.1");
+    app.api.audit.flush().await.unwrap();
     app.advance(61);
     app.log_in(&ada.email, "not the password").await.assert_status(401);
     until(async || failed().await["times"] == 1 && rows(&app).await == 5).await;
@@ -257,6 +259,29 @@ async fn who_closes_an_account_takes_the_addresses_along() {
     let all = ["account_closed", "account_created", "login_failed", "session_ended"];
     assert!(names.is_superset(&all.into()), "{names:?}");
     assert!(events.iter().all(|it| it.address.is_none()), "{events:?}");
+}
+
+#[tokio::test]
+async fn an_address_is_not_written_back_by_a_failure_that_was_about_to_be_stored() {
+    let app = TestApp::start().await;
+    let ada = app.signed_up().await;
+    app.log_in(&ada.email, "not the password").await.assert_status(401);
+    app.api.audit.flush().await.unwrap();
+    let held = Held::back(&app, &ada.id).await;
+    app.log_in(&ada.email, "not the password either").await.assert_status(401);
+    let (closed, ()) = tokio::join!(ada.close(PASSWORD), async {
+        stand_in_line(&app, 1).await;
+        let (flushed, ()) = tokio::join!(app.api.audit.flush(), async {
+            // On PostgreSQL only the close waits.
+            stand_in_line(&app, if app.is_on_postgres() { 1 } else { 2 }).await;
+            held.release();
+        });
+        flushed.unwrap();
+    });
+    closed.assert_status(204);
+    let failed = stored(&app, Kind::LoginFailed).await;
+    assert_eq!(failed.iter().map(|it| it.times).sum::<i64>(), 2);
+    assert!(failed.iter().all(|it| it.address.is_none()), "{failed:?}");
 }
 
 #[tokio::test]
