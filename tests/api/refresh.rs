@@ -32,7 +32,7 @@ async fn a_refresh_rotates_the_token_and_moves_the_generation_by_one() {
 
 #[tokio::test]
 async fn a_hundred_parallel_refreshes_get_one_and_the_same_successor() {
-    let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
+    let app = TestApp::with(|config| config.database.pool_size = 100).await;
     let user = app.signed_up().await;
     let answers = join_all((0..100).map(|_| app.refresh(&user.tokens.refresh))).await;
     let tokens: Vec<Tokens> = answers.into_iter().map(|answer| answer.tokens()).collect();
@@ -342,7 +342,7 @@ async fn a_retry_after_a_lost_answer_works_across_a_restart() {
 async fn a_thousand_refreshes_leave_every_row_count_as_it_was() {
     let app = TestApp::with(|config| {
         config.sessions.retry_window = Duration::ZERO;
-        config.database.pool_size = CROWD;
+        config.database.pool_size = 64;
     })
     .await;
     let mut users = Vec::new();
