@@ -12,10 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
+use crate::feed::looked_again;
 use crate::support::app::ISSUER;
 use crate::support::client::PASSWORD;
 use crate::support::contract::Contract;
-use crate::support::{Answer, TestApp, User, raw, until};
+use crate::support::{Answer, TestApp, User, raw};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -650,7 +651,8 @@ async fn every_answer_is_guarded_and_none_but_public_ones_may_be_kept() {
     let user = app.signed_up().await;
     let etag = app.get("/.well-known/jwks.json").send().await;
     let etag = etag.header("etag").unwrap().to_owned();
-    is_ready(&app).await;
+    app.catch_up();
+    looked_again(&app).await;
     let calls = [
         (200, app.get("/healthz")),
         (200, app.get("/readyz")),
@@ -869,7 +871,8 @@ async fn a_running_node_lives_and_is_ready() {
     let app = TestApp::start().await;
     let alive = app.get("/healthz").send().await.assert_status(200);
     assert_eq!(alive.body, json!({ "status": "ok" }));
-    is_ready(&app).await;
+    app.catch_up();
+    looked_again(&app).await;
     let ready = app.get("/readyz").send().await.assert_status(200);
     assert_eq!(ready.body["status"], "ready");
     assert!(ready.body["revocations_age_seconds"].as_f64().unwrap() < 5.0);
@@ -936,15 +939,6 @@ async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
         let own = sessions.iter().find(|session| session["current"] == true).unwrap();
         assert_eq!(own["address"], address, "{forwarded} through {trusted:?}");
     }
-}
-
-/// Waits until the service has seen that its clock shows the present.
-async fn is_ready(app: &TestApp) {
-    until(async || {
-        app.catch_up();
-        app.get("/readyz").send().await.status == 200
-    })
-    .await;
 }
 
 /// A service that waits for nobody longer than it must.

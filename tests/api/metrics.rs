@@ -7,6 +7,7 @@ use std::time::Duration;
 use doorward::config::Config;
 use serde_json::json;
 
+use crate::feed::looked_again;
 use crate::support::client::PASSWORD;
 use crate::support::program::free_port;
 use crate::support::{TestApp, until};
@@ -209,7 +210,8 @@ async fn what_there_is_is_shown() {
     app.register("c@example.com", PASSWORD).await.assert_status(429);
     watched.assert_value(r#"doorward_limiter_refusals_total{limit="register"}"#, 1.0).await;
     assert!(watched.value("doorward_writer_group_size_count").await > 1.5);
-    until(async || watched.value("doorward_writer_queue_length").await < 0.5).await;
+    looked_again(app).await;
+    watched.assert_value("doorward_writer_queue_length", 0.0).await;
     let pool = watched.value(r#"doorward_database_pool_connections{state="idle"}"#).await;
     assert!(pool > 0.5, "{pool}");
     watched.assert_value("doorward_revocations_mirror_entries", 0.0).await;
