@@ -1,8 +1,12 @@
 //! A SQLite database with as many users as a measurement needs, each with a session, written by one
 //! statement a table. All have one password and one family secret, so the token of any session can
 //! be computed.
+//!
+//! It is as a service leaves it that has run for a while: on disk, and every session refreshed once,
+//! for the first refresh of one makes its row longer.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +23,12 @@ use uuid::Uuid;
 
 pub const PASSWORD: &str = "seven otters juggle lanterns";
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often each session has been refreshed.
+const REFRESHED: u32 = 1;
 
 /// A data directory.
 pub struct Data {
@@ -52,7 +61,8 @@ impl Data {
         let now = Clock::system().now();
         let (expires_at, ends_at) =
             (now.plus(30 * DAY).as_micros(), now.plus(90 * DAY).as_micros());
-        let (now, hash) = (now.as_micros(), hash());
+        let (refreshed_at, now) = (now.minus(HOUR).as_micros(), now.as_micros());
+        let hash = hash();
         let mut family_hash = String::new();
         for byte in family.digest() {
             let _ = write!(family_hash, "{byte:02x}");
@@ -70,13 +80,15 @@ impl Data {
              {numbers} SELECT {user}, printf('user%d@example.com', n),
                  printf('user%d@example.com', n), '{hash}', {now}, {now} FROM numbers;
              INSERT INTO sessions
-                 (id, user_id, client_id, family_hash, generation, retry_keys, created_at,
-                  last_seen_at, expires_at, ends_at)
-             {numbers} SELECT {session}, {user}, 'doorward', x'{family_hash}', 0, x'', {now},
-                 {now}, {expires_at}, {ends_at} FROM numbers;
+                 (id, user_id, client_id, family_hash, generation, rotated_at, retry_keys,
+                  created_at, last_seen_at, expires_at, ends_at, address)
+             {numbers} SELECT {session}, {user}, 'doorward', x'{family_hash}', {REFRESHED},
+                 {refreshed_at}, x'', {refreshed_at}, {refreshed_at}, {expires_at}, {ends_at},
+                 '127.0.0.1' FROM numbers;
              COMMIT;"
         );
         self.connect().batch_execute(&rows).unwrap();
+        File::open(self.database()).unwrap().sync_all().unwrap();
     }
 
     /// Lists so many revocations, of ids in no order, which expire after `life`.
@@ -117,17 +129,18 @@ impl Data {
         format!("user{}@example.com", number % self.users)
     }
 
-    /// The first token of a session.
+    /// The token of a session.
     pub fn refresh_token(&self, number: u32) -> String {
-        self.refresh_token_at(number, 0)
+        self.refresh_token_after(number, 0)
     }
 
-    pub fn refresh_token_at(&self, number: u32, generation: u32) -> String {
+    /// Its token when it has been refreshed so many times more.
+    pub fn refresh_token_after(&self, number: u32, refreshes: u32) -> String {
         let n = number % self.users;
         let id = format!("0190{:04x}-{:04x}-7000-9000-{n:012x}", n >> 16, n & 0xffff);
         let session = Uuid::parse_str(&id).unwrap();
         let first = RefreshToken::first(session, self.family.clone());
-        self.tags.encode(&first.at_generation(generation))
+        self.tags.encode(&first.at_generation(REFRESHED + refreshes))
     }
 
     /// Rows in all tables, and bytes of the file, of a service that has stopped.

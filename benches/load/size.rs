@@ -52,7 +52,7 @@ fn per_refresh(data: &Data, report: &mut Report) {
     let mut client = Client::connect(service.address);
     let mut length = 0;
     for turn in 0..REFRESHES {
-        let token = data.refresh_token_at(turn, turn / FEW);
+        let token = data.refresh_token_after(turn, turn / FEW);
         let answer = client.post("/refresh", &[("refresh_token", &token)]).expect(200);
         length = answer.text("access_token").len();
     }
@@ -121,7 +121,7 @@ impl Walk {
         rate(service.address, clients, effort.time, |client, (turn, generations)| {
             let session = far(*turn, data.users);
             let generation = generations.entry(session).or_insert(*before);
-            let token = data.refresh_token_at(session, *generation);
+            let token = data.refresh_token_after(session, *generation);
             client.post("/refresh", &[("refresh_token", &token)]).expect(200);
             *generation += 1;
             *turn += CLIENTS;
