@@ -8,8 +8,8 @@ use quick_cache::sync::Cache;
 use crate::secret::sha256;
 use crate::tokens::{MAX_LENGTH, Signed, TokenError, VerifyingKey, authenticate};
 
-/// Tokens that are remembered, about 600 bytes each.
-const TOKENS: usize = 10_000;
+/// Tokens that are remembered, about 600 bytes each: 2.4 MB of the 64 MiB that the service may take.
+const TOKENS: usize = 4_000;
 
 /// Clones share it. Tokens are known by their SHA-256: a token in full would be a password kept in
 /// memory. Only what was signed here and is good gets in, so a stranger cannot push others out; when
