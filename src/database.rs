@@ -5,10 +5,12 @@
 //! while a connection is held. What a unit decides ("reuse", "e-mail taken") is its value; its
 //! error means that nothing of it happened.
 //!
-//! - SQLite: one writer thread commits units in groups; a pool of readers.
+//! - SQLite: one writer thread commits units in groups, and one more brings its log into the file; a
+//!   pool of readers.
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
 
 pub mod backup;
+mod checkpoint;
 mod connection;
 pub mod copy;
 mod drift;
@@ -46,6 +48,7 @@ pub use url::{DatabaseUrl, UrlError};
 pub use watch::FileWatch;
 
 use crate::metrics::Spread;
+use checkpoint::Checkpoints;
 use connection::Manager;
 use postgres::Postgres;
 use writer::Writer;
@@ -210,12 +213,15 @@ impl Database {
         let mut first = manager.open()?;
         migrations::bring_up_to_date(&mut first, settings.migrate)?;
         let backend = match &settings.url {
-            DatabaseUrl::Sqlite(_) => Backend::Sqlite {
-                writer: Writer::start(first),
-                readers: readers(&manager, settings.pool_size),
-                places: Arc::new(Semaphore::new(READS)),
-                manager,
-            },
+            DatabaseUrl::Sqlite(_) => {
+                let checkpoints = Checkpoints::start(&mut first, manager.open()?);
+                Backend::Sqlite {
+                    writer: Writer::start(first, checkpoints),
+                    readers: readers(&manager, settings.pool_size),
+                    places: Arc::new(Semaphore::new(READS)),
+                    manager,
+                }
+            }
             DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
                 manager,
                 settings.pool_size,

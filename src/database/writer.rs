@@ -17,6 +17,7 @@ use diesel::result::Error as DieselError;
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::checkpoint::Checkpoints;
 use super::{AnyConnection, Hook, Stage, StoreError, Tx, classify, guarded, unavailable};
 use crate::metrics::Spread;
 
@@ -36,13 +37,13 @@ pub(super) struct Writer {
 
 impl Writer {
     #[expect(clippy::expect_used, reason = "without its writer the service must not start")]
-    pub(super) fn start(connection: AnyConnection) -> Self {
+    pub(super) fn start(connection: AnyConnection, checkpoints: Checkpoints) -> Self {
         let (queue, units) = sync_channel(QUEUE);
         let (waiting, groups) = (Arc::default(), Spread::of_sizes());
         let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone() };
         let thread = std::thread::Builder::new()
             .name("doorward-writer".into())
-            .spawn(move || serve(connection, &work))
+            .spawn(move || serve(connection, checkpoints, &work))
             .expect("the system starts a thread");
         Self { queue: Some(queue), thread: Some(thread), waiting, groups }
     }
@@ -156,7 +157,7 @@ impl Work {
     }
 }
 
-fn serve(mut connection: AnyConnection, work: &Work) {
+fn serve(mut connection: AnyConnection, mut checkpoints: Checkpoints, work: &Work) {
     while let Ok(first) = work.units.recv() {
         let mut group = vec![first];
         group.extend(work.units.try_iter().take(GROUP - 1));
@@ -169,9 +170,11 @@ fn serve(mut connection: AnyConnection, work: &Work) {
                 let _ = connection.batch_execute("ROLLBACK");
                 Err(StoreError::Failed)
             });
+        let units = group.len();
         for unit in group {
             let _ = catch_unwind(AssertUnwindSafe(|| unit.settle(commit)));
         }
+        checkpoints.committed(units, &mut connection);
     }
 }
 

@@ -19,8 +19,8 @@ use crate::support::{Answer, Tokens};
 /// What the file system holds, in bytes.
 const SIZE: u64 = 12 << 20;
 
-/// What the ballast leaves of it: SQLite's journal reaches it before it begins anew, which it does
-/// after a thousand pages of 4 KiB.
+/// What the ballast leaves of it: SQLite's log reaches it before it begins anew, which it does after
+/// 16 MiB.
 const LEFT: u64 = 600 << 10;
 
 const OWNER: &str = "owner@example.com";
