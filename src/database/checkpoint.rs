@@ -22,8 +22,12 @@ const PAGES: i64 = 4_096;
 /// Units of work after which the thread looks how long the log is. A login writes some 17 pages.
 const LOOK: usize = 128;
 
-/// Pages in the log from which on SQLite has the writer do it all the same, after each commit:
-/// 64 MiB, for a thread that has ended or is far too slow.
+/// Units of work that the writer adds at most while the thread is at it: on a disk that is too slow
+/// for both the log would grow without end.
+const AHEAD: usize = 1_024;
+
+/// Pages in the log from which on SQLite has the writer do it all, after each commit, for a thread
+/// that has ended: 64 MiB.
 const BACKSTOP: usize = 16_384;
 
 /// The log grows while it is gone through: this often at most, until nothing has come meanwhile.
@@ -32,7 +36,7 @@ const PASSES: usize = 16;
 /// The writer's side of it. The thread ends when this is dropped.
 pub(super) struct Checkpoints {
     turns: Option<SyncSender<()>>,
-    /// Whether the log was long, and now there is little of it left to do.
+    /// Whether the log was long, so that the writer has to do the last of it.
     done: Receiver<bool>,
     thread: Option<JoinHandle<()>>,
     is_under_way: bool,
@@ -58,11 +62,13 @@ impl Checkpoints {
     pub(super) fn committed(&mut self, units: usize, writer: &mut AnyConnection) {
         self.units += units;
         if self.is_under_way {
-            if let Ok(is_nearly_done) = self.done.try_recv() {
-                self.is_under_way = false;
-                if is_nearly_done {
-                    warn_of(pass(writer));
-                }
+            let was_long = match self.units {
+                ..AHEAD => self.done.try_recv().ok(),
+                AHEAD.. => self.done.recv().ok(),
+            };
+            self.is_under_way = was_long.is_none();
+            if was_long == Some(true) {
+                warn_of(pass(writer));
             }
         } else if self.units >= LOOK {
             self.units = 0;
@@ -80,8 +86,8 @@ impl Drop for Checkpoints {
 
 fn serve(mut connection: AnyConnection, asked: &Receiver<()>, told: &SyncSender<bool>) {
     for () in asked {
-        let is_nearly_done = warn_of(go_through(&mut connection)).unwrap_or(false);
-        if told.send(is_nearly_done).is_err() {
+        let was_long = warn_of(go_through(&mut connection)).unwrap_or(false);
+        if told.send(was_long).is_err() {
             break;
         }
     }
@@ -93,26 +99,31 @@ fn warn_of<T>(outcome: QueryResult<T>) -> Option<T> {
         .ok()
 }
 
-/// Goes through a log that is long, and says whether it was. SQLite syncs the database when it comes
-/// to the end of the log and nobody has added to it: a pass with nothing to do says that the one
-/// before it did.
+/// Goes through a log that is long; false when it is short, or has begun anew meanwhile.
+///
+/// SQLite syncs the database when a pass comes to the end of the log and nobody has added to it. The
+/// passes get shorter, so one of them does; then the next has nothing to do. It has nothing to do
+/// either where a reader still needs the database as it was.
 fn go_through(connection: &mut AnyConnection) -> QueryResult<bool> {
-    let Log { log, mut checkpointed } = look(connection)?;
-    if log < PAGES {
+    let mut before = look(connection)?;
+    if before.log < PAGES {
         return Ok(false);
     }
     for _ in 0..PASSES {
-        let before = checkpointed;
-        checkpointed = pass(connection)?.checkpointed;
-        if checkpointed == before {
+        let now = pass(connection)?;
+        if now.log < before.log {
+            return Ok(false);
+        }
+        if now.checkpointed == before.checkpointed {
             break;
         }
+        before = now;
     }
     Ok(true)
 }
 
 /// The log, in pages.
-#[derive(QueryableByName)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
 struct Log {
     #[diesel(sql_type = BigInt)]
     log: i64,
@@ -139,44 +150,74 @@ mod tests {
     use crate::database::{DatabaseSettings, DatabaseUrl};
     use crate::secret::Secret;
 
-    /// More commits than the thread ever needs to be done.
-    const ENOUGH: usize = 1_000_000;
+    /// A log of more than [`PAGES`], by one commit.
+    const LONG: &str = "WITH RECURSIVE numbers (n) AS
+                            (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 1100)
+                        INSERT INTO pages SELECT zeroblob(16384) FROM numbers";
+
+    const SHORT: &str = "INSERT INTO pages VALUES (zeroblob(1))";
+
+    /// What the log is after each, in connections of which none makes checkpoints of its own accord.
+    struct Files {
+        writer: AnyConnection,
+        own: AnyConnection,
+        _home: tempfile::TempDir,
+    }
+
+    impl Files {
+        fn make() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let url =
+                Secret::new(format!("sqlite://{}", home.path().join("doorward.db").display()));
+            let settings = DatabaseSettings {
+                url: DatabaseUrl::parse(&url).unwrap(),
+                pool_size: 1,
+                statement_timeout: Duration::from_secs(1),
+                migrate: true,
+            };
+            let manager = Manager::new(&settings, Duration::from_secs(1));
+            let [mut writer, own] = [(); 2].map(|()| manager.open().unwrap());
+            let table = "CREATE TABLE pages (page BLOB NOT NULL)";
+            writer.batch_execute(table).unwrap();
+            Self { writer, own, _home: home }
+        }
+
+        fn write(&mut self, rows: &str) -> Log {
+            self.writer.batch_execute("PRAGMA wal_autocheckpoint = 0").unwrap();
+            self.writer.batch_execute(rows).unwrap();
+            look(&mut self.writer).unwrap()
+        }
+    }
 
     #[test]
-    fn a_long_log_begins_anew_while_commits_go_on_and_without_the_writers_own_checkpoints() {
-        let home = tempfile::tempdir().unwrap();
-        let url = Secret::new(format!("sqlite://{}", home.path().join("doorward.db").display()));
-        let settings = DatabaseSettings {
-            url: DatabaseUrl::parse(&url).unwrap(),
-            pool_size: 1,
-            statement_timeout: Duration::from_secs(1),
-            migrate: true,
-        };
-        let manager = Manager::new(&settings, Duration::from_secs(1));
-        let [mut writer, own] = [(); 2].map(|()| manager.open().unwrap());
-        let mut checkpoints = Checkpoints::start(&mut writer, own);
-        writer
-            .batch_execute(
-                "PRAGMA wal_autocheckpoint = 0;
-                 CREATE TABLE pages (page BLOB NOT NULL);",
-            )
-            .unwrap();
-        let (mut longest, mut written) = (0, 0);
-        for _ in 0..ENOUGH {
-            writer.batch_execute("INSERT INTO pages VALUES (zeroblob(16384))").unwrap();
-            written += 1;
-            checkpoints.committed(LOOK, &mut writer);
-            let Log { log, .. } = look(&mut writer).unwrap();
-            if log < longest {
-                break;
-            }
-            longest = log;
-        }
-        assert!(longest >= PAGES, "{longest}");
-        assert!(look(&mut writer).unwrap().log < longest, "it began anew");
-        drop(checkpoints);
-        let count = "SELECT count(*) AS log, 0 AS checkpointed FROM pages";
-        let found: Log = diesel::sql_query(count).get_result(&mut writer).unwrap();
-        assert_eq!(found.log, written);
+    fn a_short_log_is_left_alone_and_a_long_one_is_brought_over() {
+        let mut files = Files::make();
+        let short = files.write(SHORT);
+        assert!(!go_through(&mut files.own).unwrap());
+        assert_eq!(look(&mut files.own).unwrap(), short);
+        assert_eq!(short.checkpointed, 0);
+
+        let long = files.write(LONG);
+        assert!(long.log >= PAGES && long.checkpointed == 0, "{long:?}");
+        assert!(go_through(&mut files.own).unwrap());
+        assert_eq!(look(&mut files.own).unwrap(), Log { checkpointed: long.log, ..long });
+        assert!(files.write(SHORT).log < 10, "it began anew");
+    }
+
+    #[test]
+    fn what_came_meanwhile_is_the_writers_who_waits_when_it_is_too_far_ahead() {
+        let mut files = Files::make();
+        let own = std::mem::replace(&mut files.own, Files::make().own);
+        let mut checkpoints = Checkpoints::start(&mut files.writer, own);
+        files.write(LONG);
+        checkpoints.committed(LOOK, &mut files.writer);
+        assert!(checkpoints.is_under_way);
+        let long = files.write(SHORT);
+        checkpoints.committed(AHEAD, &mut files.writer);
+        assert!(!checkpoints.is_under_way);
+        let done = look(&mut files.writer).unwrap();
+        assert_eq!(done.checkpointed, done.log);
+        assert!(long.log >= PAGES || done == long, "{long:?} {done:?}");
+        assert!(files.write(SHORT).log < 10, "it began anew");
     }
 }

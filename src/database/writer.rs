@@ -174,7 +174,7 @@ fn serve(mut connection: AnyConnection, mut checkpoints: Checkpoints, work: &Wor
         for unit in group {
             let _ = catch_unwind(AssertUnwindSafe(|| unit.settle(commit)));
         }
-        checkpoints.committed(units, &mut connection);
+        let _ = catch_unwind(AssertUnwindSafe(|| checkpoints.committed(units, &mut connection)));
     }
 }
 
