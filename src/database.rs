@@ -50,7 +50,7 @@ pub use watch::FileWatch;
 use crate::metrics::Spread;
 use checkpoint::Checkpoints;
 use connection::Manager;
-use postgres::Postgres;
+use postgres::{Postgres, Waiter};
 use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
@@ -145,6 +145,7 @@ pub struct Tx<'a> {
     connection: &'a mut AnyConnection,
     hooks: &'a mut Vec<Hook>,
     stage: &'a mut Stage,
+    waiter: &'a Waiter,
 }
 
 /// How far a unit of work has come.
@@ -177,9 +178,10 @@ impl Tx<'_> {
     /// else there is a transaction already.
     ///
     /// # Errors
-    /// When the connection is gone; the unit should end with it.
+    /// When the connection is gone, or whoever waited for the unit; it should end with that.
     pub fn begin(&mut self) -> QueryResult<()> {
         if *self.stage != Stage::Begun {
+            self.waiter.still_waits()?;
             self.connection.batch_execute(postgres::BEGIN)?;
             *self.stage = Stage::Begun;
         }

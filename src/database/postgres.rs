@@ -3,7 +3,8 @@
 //! Diesel's calls have no deadline of their own. The kernel ends a connection whose peer is gone
 //! ([`url`](super::url) sets how soon), but not one whose peer takes what is sent and never answers. So a unit
 //! runs on a thread of its own, and whoever waits for it gives up in time; the pool that it came
-//! from is then left to itself, and a new one takes its place.
+//! from is then left to itself, and a new one takes its place. The unit may be answered yet, much
+//! later: it then begins no transaction, and commits none.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
@@ -80,7 +81,7 @@ impl Postgres {
         &self,
         mut unit: impl FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(move |pool| pool.read(&mut unit)).await
+        self.run(move |pool, _| pool.read(&mut unit)).await
     }
 
     pub(super) async fn write<T: Send + 'static>(
@@ -88,32 +89,34 @@ impl Postgres {
         mut unit: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
         start: Stage,
     ) -> Result<T, StoreError> {
-        self.run(move |pool| pool.write(&mut unit, start)).await
+        self.run(move |pool, waiter| pool.write(&mut unit, start, waiter)).await
     }
 
     /// Runs `work` on a thread that may block, and answers in time even if it does not come back.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Pool) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Pool, &Waiter) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let waiter = Waiter::default();
         let pool = Arc::clone(&self.pool.read().unwrap_or_else(PoisonError::into_inner));
         let finished = async {
             let place = timeout(PATIENCE, Arc::clone(&pool.places).acquire_owned()).await;
             let Ok(Ok(place)) = place else {
                 return Err(unavailable(&"every connection is in use"));
             };
-            let pool = Arc::clone(&pool);
+            let (pool, waiter) = (Arc::clone(&pool), waiter.clone());
             let work = in_span(move || {
                 let _place = place;
-                work(&pool)
+                work(&pool, &waiter)
             });
             tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
         };
-        let waited = WAITED.try_with(Cell::get).unwrap_or_default();
+        let spent = WAITED.try_with(Cell::get).unwrap_or_default();
         let began = Instant::now();
-        let result = timeout(self.deadline.saturating_sub(waited), finished).await;
-        let _ = WAITED.try_with(|total| total.set(waited + began.elapsed()));
+        let result = timeout(self.deadline.saturating_sub(spent), finished).await;
+        let _ = WAITED.try_with(|total| total.set(spent + began.elapsed()));
         result.unwrap_or_else(|_| {
+            waiter.gives_up();
             // One that had little time left says nothing about the connections.
             if began.elapsed() >= self.deadline {
                 self.give_up(&pool);
@@ -177,6 +180,7 @@ impl Pool {
         &self,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
         start: Stage,
+        waiter: &Waiter,
     ) -> Result<T, StoreError> {
         let mut attempt = 0;
         for _ in self.tries() {
@@ -186,7 +190,7 @@ impl Pool {
             }
             attempt += 1;
             let (mut hooks, mut stage) = (Vec::new(), start);
-            match connection.transact(&mut hooks, &mut stage, unit) {
+            match connection.transact(&mut hooks, &mut stage, unit, waiter) {
                 Ok(value) => {
                     for hook in hooks {
                         hook();
@@ -211,6 +215,25 @@ impl Pool {
     /// All connections may have died since they were last used, and are found out one by one.
     fn tries(&self) -> Range<u32> {
         0..self.connections.max_size() + ATTEMPTS
+    }
+}
+
+/// Whether somebody still waits for a unit. Who was told that it was not done has tried again since,
+/// and gone on: what the unit finds then is no reuse of a token, but its own past.
+#[derive(Clone, Default)]
+pub(super) struct Waiter(Arc<AtomicBool>);
+
+impl Waiter {
+    fn gives_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn still_waits(&self) -> QueryResult<()> {
+        if self.0.load(Ordering::Relaxed) {
+            let why = Box::new("nobody waits for this unit of work any more".to_owned());
+            return Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, why));
+        }
+        Ok(())
     }
 }
 
@@ -247,13 +270,16 @@ impl Supplied {
         hooks: &mut Vec<Hook>,
         stage: &mut Stage,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
+        waiter: &Waiter,
     ) -> QueryResult<T> {
         let connection = &mut self.connection;
-        let mut result = guarded(|| unit(&mut Tx { connection, hooks, stage }));
+        let mut result = guarded(|| unit(&mut Tx { connection, hooks, stage, waiter }));
         if *stage == Stage::Begun {
             // When its answer is lost, nobody knows whether the commit was made.
-            result =
-                result.and_then(|value| self.connection.batch_execute("COMMIT").map(|()| value));
+            result = result.and_then(|value| {
+                waiter.still_waits()?;
+                self.connection.batch_execute("COMMIT").map(|()| value)
+            });
         }
         if let Err(error) = &result {
             // A server that takes no writes is no longer the one to talk to.

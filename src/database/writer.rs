@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::checkpoint::Checkpoints;
+use super::postgres::Waiter;
 use super::{AnyConnection, Hook, Stage, StoreError, Tx, classify, guarded, unavailable};
 use crate::metrics::Spread;
 
@@ -115,8 +116,8 @@ where
     fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()> {
         let Self { work, span, hooks, .. } = self;
         let _entered = span.enter();
-        let stage = &mut Stage::Begun;
-        let result = guarded(|| work(&mut Tx { connection, hooks, stage }));
+        let (stage, waiter) = (&mut Stage::Begun, &Waiter::default());
+        let result = guarded(|| work(&mut Tx { connection, hooks, stage, waiter }));
         match result {
             Ok(value) => {
                 self.value = Some(Ok(value));

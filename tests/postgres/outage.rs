@@ -12,7 +12,9 @@ use diesel::prelude::*;
 use doorward::audit::Kind;
 use doorward::clock::Clock;
 use doorward::config::{Config, WhenStale};
+use doorward::database::AnyConnection;
 use doorward::database::schema::{audit_events, sessions};
+use doorward::secret::Secret;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
@@ -203,6 +205,57 @@ async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database
     });
     assert_eq!(left.await.unwrap(), (0, 0));
     assert_eq!(app.api.revocations.stored().await.unwrap(), 0);
+}
+
+/// A retry does all that the request was about, and the client goes on. When the database then
+/// answers the request, too, what it says looks like a reuse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_that_was_refused_while_the_database_was_frozen_ends_nothing_when_it_thaws() {
+    let cluster = Cluster::shared();
+    let (proxy, direct) = (Proxy::to(cluster.port), cluster.database());
+    let one_connection = |config: &mut Config| {
+        strict(config);
+        config.database.pool_size = 1;
+    };
+    let app = TestApp::on_database(proxy.url(&direct), one_connection).await;
+    let unfrozen = |config: &mut Config| config.database_url = Some(Secret::new(direct.clone()));
+    let other = app.another_node_with(unfrozen).await;
+    let user = app.signed_up().await;
+    let connection = app.db().read(backend).await.unwrap();
+    assert!(is_connected(&direct, connection));
+
+    proxy.set(Network::Frozen);
+    let refresh = &user.tokens.refresh;
+    let refused = app.refresh_with_key(refresh, "the-key-of-the-request").await;
+    assert_eq!(refused.assert_problem(503, "unavailable").body["transient"], true);
+    let next = other.refresh_with_key(refresh, "the-key-of-the-request").await.tokens();
+    let next = other.refresh_with_key(&next.refresh, "the-key-of-the-next-one").await.tokens();
+    proxy.set(Network::Up);
+    until(async || !is_connected(&direct, connection)).await;
+
+    let next = other.refresh_with_key(&next.refresh, "the-key-of-the-last-one").await.tokens();
+    assert_eq!(next.generation, 3);
+    other.me(&next.access).await.assert_status(200);
+}
+
+#[derive(QueryableByName)]
+struct Backend {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    pid: i32,
+}
+
+/// The server's process that serves this connection.
+fn backend(connection: &mut AnyConnection) -> QueryResult<i32> {
+    let AnyConnection::Postgres(connection) = connection else { panic!("it is PostgreSQL's") };
+    let found = diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection);
+    found.map(|Backend { pid }| pid)
+}
+
+fn is_connected(url: &str, backend: i32) -> bool {
+    let mut connection = PgConnection::establish(url).unwrap();
+    let all: Vec<Backend> =
+        diesel::sql_query("SELECT pid FROM pg_stat_activity").load(&mut connection).unwrap();
+    all.iter().any(|it| it.pid == backend)
 }
 
 async fn behind_a_proxy() -> (Proxy, TestApp) {
