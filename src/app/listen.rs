@@ -52,7 +52,7 @@ fn listens(listener: &TcpListener) -> io::Result<()> {
 /// Binds the port, beside another process if that may be; a predecessor that has just been told to
 /// stop holds it for a moment yet.
 pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<TcpListener> {
-    let bind = || if others_may { bind_beside(address) } else { TcpListener::bind(address) };
+    let bind = || if others_may { bind_beside(address) } else { bind_alone(address) };
     for _ in 0..BIND_ATTEMPTS {
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -62,6 +62,13 @@ pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<Tc
         }
     }
     bind()
+}
+
+fn bind_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    // It listens by now, but a hundred clients that come at once would have to come again.
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
 }
 
 fn bind_beside(address: SocketAddr) -> io::Result<TcpListener> {

@@ -5,6 +5,7 @@
 //! they come back; the times that the test prints are those to report.
 
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use doorward::clock::Clock;
 use futures_util::future::{join, join_all};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -26,6 +27,9 @@ const SLOW: u64 = 300;
 
 /// Seconds for which they come back, unless `DOORWARD_TEST_SLOW_SECONDS` says otherwise.
 const SECONDS: u64 = 1;
+
+/// Clients that come at once.
+const AT_ONCE: usize = 600;
 
 /// How much later than it should a connection may end on a machine that is busy.
 const BUSY: Duration = Duration::from_secs(6);
@@ -59,7 +63,7 @@ async fn many_slow_connections_end_in_time_and_hold_up_nobody() {
         Duration::from_secs(2 + 4)
     };
     let service = Doorward::start(&mut command);
-    let address: SocketAddr = service.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address = address_of(&service);
     let clock = Clock::system();
     let seconds = number_of("DOORWARD_TEST_SLOW_SECONDS").unwrap_or(SECONDS);
     let end = clock.monotonic() + Duration::from_secs(seconds);
@@ -117,6 +121,21 @@ async fn many_slow_connections_end_in_time_and_hold_up_nobody() {
     }
 }
 
+/// The process stands still, so it is the kernel that lets them in.
+#[test]
+fn hundreds_that_come_at_once_are_let_in_before_anybody_accepts_them() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Doorward::start(&mut unlimited(home.path()));
+    let bound = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let count = AT_ONCE.min(bound.trim().parse().unwrap());
+    service.signal(Signal::STOP);
+    let address = address_of(&service);
+    let connect = |_| std::net::TcpStream::connect_timeout(&address, BUSY);
+    let came: io::Result<Vec<_>> = (0..count).map(connect).collect();
+    service.signal(Signal::CONT);
+    assert_eq!(came.unwrap().len(), count);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_without_descriptors_serves_who_is_connected_and_waits_for_better_times() {
     const DESCRIPTORS: usize = 120;
@@ -129,7 +148,7 @@ async fn a_service_without_descriptors_serves_who_is_connected_and_waits_for_bet
     let service = Doorward::start(&mut command);
     service.register("owner@example.com", PASSWORD).await.unwrap().assert_status(201);
     let mut tokens = service.log_in("owner@example.com", PASSWORD).await.unwrap().tokens();
-    let address: SocketAddr = service.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address = address_of(&service);
 
     let mut idle = Vec::new();
     for _ in 0..DESCRIPTORS {
@@ -249,4 +268,8 @@ fn ticks(service: &Doorward) -> u64 {
     let (_, after_the_name) = stat.rsplit_once(") ").unwrap();
     let fields: Vec<&str> = after_the_name.split(' ').collect();
     fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+fn address_of(service: &Doorward) -> SocketAddr {
+    service.url.strip_prefix("http://").unwrap().parse().unwrap()
 }
