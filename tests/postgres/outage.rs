@@ -409,9 +409,13 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Asks until the answer is not "try again"; nothing when it is over.
+    /// Asks until the answer is not "try again", for a request that was refused may have been done;
+    /// nothing when it is over.
     async fn ask(&self, request: impl Fn() -> Call) -> Option<Answer> {
-        while !self.is_over.load(Ordering::Relaxed) {
+        if self.is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        loop {
             let asked = self.clock.monotonic();
             let answer = request().send().await;
             let answered = self.clock.monotonic();
@@ -422,7 +426,6 @@ impl Load<'_> {
             assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        None
     }
 }
 
