@@ -52,7 +52,7 @@ fn listens(listener: &TcpListener) -> io::Result<()> {
 /// Binds the port, beside another process if that may be; a predecessor that has just been told to
 /// stop holds it for a moment yet.
 pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<TcpListener> {
-    let bind = || if others_may { bind_beside(address) } else { bind_alone(address) };
+    let bind = || bind_once(address, others_may);
     for _ in 0..BIND_ATTEMPTS {
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -64,17 +64,12 @@ pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<Tc
     bind()
 }
 
-fn bind_alone(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    // It listens by now, but a hundred clients that come at once would have to come again.
-    SockRef::from(&listener).listen(BACKLOG)?;
-    Ok(listener)
-}
-
-fn bind_beside(address: SocketAddr) -> io::Result<TcpListener> {
+/// As the standard library does, but for others and with a longer queue: of hundreds that come at
+/// once, those beyond its 128 would have to come again a second later.
+fn bind_once(address: SocketAddr, others_may: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(others_may)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

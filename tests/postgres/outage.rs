@@ -211,31 +211,71 @@ async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database
 /// answers the request, too, what it says looks like a reuse.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_that_was_refused_while_the_database_was_frozen_ends_nothing_when_it_thaws() {
-    let cluster = Cluster::shared();
-    let (proxy, direct) = (Proxy::to(cluster.port), cluster.database());
-    let one_connection = |config: &mut Config| {
-        strict(config);
-        config.database.pool_size = 1;
-    };
-    let app = TestApp::on_database(proxy.url(&direct), one_connection).await;
-    let unfrozen = |config: &mut Config| config.database_url = Some(Secret::new(direct.clone()));
-    let other = app.another_node_with(unfrozen).await;
-    let user = app.signed_up().await;
-    let connection = app.db().read(backend).await.unwrap();
-    assert!(is_connected(&direct, connection));
+    let freezer = Freezer::start().await;
+    let (app, other) = (&freezer.app, &freezer.other);
+    let refresh = app.signed_up().await.tokens.refresh;
+    let again = freezer
+        .refuse(app.refresh_with_key(&refresh, "the-key-of-the-request"), async || {
+            let next = other.refresh_with_key(&refresh, "the-key-of-the-request").await.tokens();
+            other.refresh_with_key(&next.refresh, "the-key-of-the-next-one").await.tokens()
+        })
+        .await;
+    let last = other.refresh_with_key(&again.refresh, "the-key-of-the-last-one").await.tokens();
+    assert_eq!(last.generation, 3);
+    other.me(&last.access).await.assert_status(200);
+}
 
-    proxy.set(Network::Frozen);
-    let refresh = &user.tokens.refresh;
-    let refused = app.refresh_with_key(refresh, "the-key-of-the-request").await;
-    assert_eq!(refused.assert_problem(503, "unavailable").body["transient"], true);
-    let next = other.refresh_with_key(refresh, "the-key-of-the-request").await.tokens();
-    let next = other.refresh_with_key(&next.refresh, "the-key-of-the-next-one").await.tokens();
-    proxy.set(Network::Up);
-    until(async || !is_connected(&direct, connection)).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_while_the_database_was_frozen_is_not_done_when_it_thaws() {
+    let freezer = Freezer::start().await;
+    let user = freezer.app.signed_up().await;
+    let leave = freezer.app.post("/logout").bearer(&user.tokens.access).send();
+    freezer.refuse(leave, async || ()).await;
+    assert_eq!(freezer.other.live_sessions(&user.id).await, [user.tokens.session.as_str()]);
+    freezer.other.me(&user.tokens.access).await.assert_status(200);
+}
 
-    let next = other.refresh_with_key(&next.refresh, "the-key-of-the-last-one").await.tokens();
-    assert_eq!(next.generation, 3);
-    other.me(&next.access).await.assert_status(200);
+/// Two nodes, of which one has a single connection for its requests, and that by a proxy.
+struct Freezer {
+    proxy: Proxy,
+    direct: String,
+    app: TestApp,
+    other: TestApp,
+}
+
+impl Freezer {
+    async fn start() -> Self {
+        let cluster = Cluster::shared();
+        let (proxy, direct) = (Proxy::to(cluster.port), cluster.database());
+        let one_connection = |config: &mut Config| {
+            strict(config);
+            config.database.pool_size = 1;
+        };
+        let app = TestApp::on_database(proxy.url(&direct), one_connection).await;
+        let unfrozen =
+            |config: &mut Config| config.database_url = Some(Secret::new(direct.clone()));
+        let other = app.another_node_with(unfrozen).await;
+        Self { proxy, direct, app, other }
+    }
+
+    /// Has the node refuse a request because it hears nothing of the database, and lets that answer
+    /// after `meanwhile`.
+    async fn refuse<T>(
+        &self,
+        request: impl Future<Output = Answer>,
+        meanwhile: impl AsyncFnOnce() -> T,
+    ) -> T {
+        let connection = self.app.db().read(backend).await.unwrap();
+        assert!(is_connected(&self.direct, connection));
+        self.proxy.set(Network::Frozen);
+        let refused = request.await.assert_problem(503, "unavailable");
+        assert_eq!(refused.body["transient"], true);
+        let outcome = meanwhile().await;
+        self.proxy.set(Network::Up);
+        // It was given up, and goes when what it was used for has come back.
+        until(async || !is_connected(&self.direct, connection)).await;
+        outcome
+    }
 }
 
 #[derive(QueryableByName)]
