@@ -42,6 +42,7 @@ diesel::table! {
         label -> Nullable<Text>,
         user_agent -> Nullable<Text>,
         address -> Nullable<Text>,
+        reopened_generation -> Nullable<BigInt>,
     }
 }
 

@@ -66,7 +66,7 @@ impl RefreshOutcome {
     pub(super) const fn after(step: &Step) -> Self {
         match step {
             Step::Answer | Step::AnswerAndKeep(_) => Self::ConcurrentReplay,
-            Step::Reopen => Self::ProvenRetry,
+            Step::Reopen | Step::AnswerProven => Self::ProvenRetry,
             Step::Forgive => Self::Forgiven,
             Step::Rotate { .. } => Self::Rotated,
             Step::Reuse => Self::ReuseEnded,

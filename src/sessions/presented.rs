@@ -140,6 +140,7 @@ impl Sessions {
                     Step::Answer
                     | Step::AnswerAndKeep(_)
                     | Step::Reopen
+                    | Step::AnswerProven
                     | Step::Forgive
                     | Step::Rotate { .. } => Some(Active::Refresh {
                         iss: this.policy.expected.issuer.clone(),

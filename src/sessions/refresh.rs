@@ -204,12 +204,15 @@ impl Sessions {
                     self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now)?;
                     return Ok(Err(Refusal::Reused.into()));
                 }
-                Step::Answer => (state.generation, None),
+                Step::Answer | Step::AnswerProven => (state.generation, None),
                 Step::AnswerAndKeep(keys) => {
                     let retry_keys = Some(KeyHash::join(&keys));
                     (state.generation, Some(Change { retry_keys, ..Change::default() }))
                 }
-                Step::Reopen => (state.generation, Some(used)),
+                Step::Reopen => {
+                    let reopened_generation = Some(i64::from(state.generation));
+                    (state.generation, Some(Change { reopened_generation, ..used }))
+                }
                 Step::Forgive => {
                     let forgiven_generation = Some(i64::from(state.generation));
                     (state.generation, Some(Change { forgiven_generation, ..used }))

@@ -9,13 +9,14 @@
 //! | ended, expired, account disabled | any | refused, with the reason |
 //! | rotated within the retry window | c or c − 1 | token c again |
 //! | else | c | a rotation: token c + 1 |
-//! | else | c − 1 with an `Idempotency-Key` of this rotation | token c again; the window opens again |
+//! | else | c − 1 with an `Idempotency-Key` of this rotation | token c again; the window opens again, once for each generation |
 //! | else, no key is known, neither c nor c − 1 was forgiven | c − 1 | token c again, this once; likewise |
 //! | any live one | above c | the database is older than the token: a rotation from there |
 //! | any live one | any other | reuse: the session ends |
 //!
 //! So an honest client that retries is never logged out, and a stolen token is seen at the next use
-//! by whoever was left behind. The tests explore every interleaving of a few requests to show it.
+//! by whoever was left behind. A thief who holds token and key cannot keep the window open: within a
+//! generation it opens again once, by a proven retry or by forgiveness. The tests explore every interleaving of a few requests to show it.
 
 #[cfg(test)]
 mod model;
@@ -42,6 +43,8 @@ pub struct SessionState {
     pub retry_keys: Vec<KeyHash>,
     /// The generation whose parent was last answered without proof.
     pub forgiven_generation: Option<u32>,
+    /// The generation whose window a proven retry has opened again.
+    pub reopened_generation: Option<u32>,
     /// Why the session has ended, if it has.
     pub ended: Option<EndReason>,
     /// When it ends for want of a refresh.
@@ -59,6 +62,8 @@ pub enum Step {
     AnswerAndKeep(Vec<KeyHash>),
     /// Answer the present token and open the window again: a retry that proved itself.
     Reopen,
+    /// Answer the present token to a later proven retry of this generation; nothing changes.
+    AnswerProven,
     /// The same without proof, for this generation only.
     Forgive,
     /// Answer the token of the generation `to`, reached by a request with these keys.
@@ -115,7 +120,7 @@ pub fn decide(
         return Step::Rotate { to: presented + 1, keys, fast_forward: !is_current };
     }
     if is_parent && key.is_some_and(|key| state.retry_keys.contains(&key)) {
-        return Step::Reopen;
+        return if state.may_reopen() { Step::Reopen } else { Step::AnswerProven };
     }
     if is_parent && !window.is_zero() && state.retry_keys.is_empty() && !state.was_forgiven() {
         return Step::Forgive;
@@ -143,6 +148,13 @@ impl SessionState {
 
     fn has_room_for(&self, key: KeyHash) -> bool {
         self.retry_keys.len() < MAX_KEYS && !self.retry_keys.contains(&key)
+    }
+
+    /// Once for each generation, by proof or by forgiveness: a thief who has the key too could
+    /// otherwise keep the window open, and so the generation where it is.
+    fn may_reopen(&self) -> bool {
+        let current = Some(self.generation);
+        self.reopened_generation != current && self.forgiven_generation != current
     }
 
     /// Two in a row would let a thief and the owner take turns without end.

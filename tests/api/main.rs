@@ -37,6 +37,7 @@ mod slow;
 mod start;
 mod storm;
 mod support;
+mod theft;
 mod tls;
 mod tokens;
 mod trace;

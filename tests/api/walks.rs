@@ -102,6 +102,7 @@ struct Session {
     opened_at: Option<Timestamp>,
     keys: Vec<u64>,
     forgiven: Option<u64>,
+    reopened: Option<u64>,
     ended: Option<&'static str>,
     expires_at: Timestamp,
     ends_at: Timestamp,
@@ -136,6 +137,11 @@ impl Session {
             self.keys = key.into_iter().filter(|key| !self.keys.contains(key)).collect();
             "rotated"
         } else if is_parent && key.is_some_and(|key| self.keys.contains(&key)) {
+            let current = Some(self.generation);
+            if self.reopened == current || self.forgiven == current {
+                return ("proven_retry", Ok(self.generation));
+            }
+            self.reopened = current;
             "proven_retry"
         } else if is_parent && !window.is_zero() && self.keys.is_empty() && !self.was_forgiven() {
             self.forgiven = Some(self.generation);
@@ -194,6 +200,7 @@ impl Walk {
             opened_at: None,
             keys: Vec::new(),
             forgiven: None,
+            reopened: None,
             ended: None,
             expires_at: now.plus(SLIDING),
             ends_at: now.plus(ABSOLUTE),
@@ -250,6 +257,10 @@ impl Walk {
         }
         let by_thief = !self.is_careful && self.dice.below(6) == 0;
         let (generation, stored_key) = self.held[usize::from(by_thief)];
+        // Nothing is under way for longer than the window, in which no fresh token is refreshed.
+        if self.is_careful && self.requests.iter().any(|it| it.generation < generation) {
+            return;
+        }
         let key = match self.dice.below(4) {
             _ if self.is_careful => stored_key,
             _ if self.has_no_keys => None,

@@ -43,6 +43,8 @@ mod operate;
 mod refresh;
 #[path = "../api/secrecy.rs"]
 mod secrecy;
+#[path = "../api/theft.rs"]
+mod theft;
 #[path = "../api/tokens.rs"]
 mod tokens;
 #[path = "../api/walks.rs"]

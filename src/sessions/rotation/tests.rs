@@ -18,6 +18,7 @@ fn session() -> SessionState {
         rotated_at: Some(ROTATED),
         retry_keys: Vec::new(),
         forgiven_generation: None,
+        reopened_generation: None,
         ended: None,
         expires_at: EXPIRES,
         ends_at: ENDS,
@@ -147,6 +148,25 @@ fn after_the_window_a_parent_with_any_known_key_is_a_proven_retry() {
     assert_eq!(later(&state, 4, Some(key(2))), Step::Reopen);
     let last_moment = decide(&state, 4, Some(key(2)), EXPIRES.minus(TICK), WINDOW);
     assert_eq!(last_moment, Step::Reopen);
+}
+
+#[test]
+fn a_proven_retry_opens_the_window_once_for_each_generation() {
+    let reopened = |generation| SessionState {
+        reopened_generation: Some(generation),
+        ..session_with(&[key(1)])
+    };
+    assert_eq!(later(&reopened(5), 4, Some(key(1))), Step::AnswerProven);
+    assert_eq!(strictly(&reopened(5), 4, Some(key(1))), Step::AnswerProven);
+    assert_eq!(later(&reopened(4), 4, Some(key(1))), Step::Reopen);
+    assert_eq!(later(&reopened(5), 4, None), Step::Reuse);
+    assert_eq!(later(&reopened(5), 5, None), rotation(6, &[]));
+}
+
+#[test]
+fn a_generation_that_was_forgiven_does_not_open_its_window_a_second_time() {
+    let state = SessionState { forgiven_generation: Some(5), ..session_with(&[key(1)]) };
+    assert_eq!(later(&state, 4, Some(key(1))), Step::AnswerProven);
 }
 
 #[test]
