@@ -1,10 +1,10 @@
 //! Accounts: sign up, log in, change the password, close.
 //!
 //! Every door that takes a password goes the same way: a place in the budget of failures is taken,
-//! one hash is computed, and only then the database is changed, on condition that the hash that was
-//! compared is still the account's. So a burst of guesses counts as that many guesses, an unknown
-//! e-mail costs what a wrong password costs, and a login that checked a password while it was being
-//! changed leaves no session behind.
+//! one hash is computed, and only then the database is changed, on condition that nobody has changed
+//! the account's credentials or state since they were read (`users.credentials_version`). So a burst
+//! of guesses counts as that many guesses, an unknown e-mail costs what a wrong password costs, and a
+//! login that checked a password while it was being changed leaves no session behind.
 
 pub mod budget;
 mod email;
@@ -30,7 +30,7 @@ use crate::passwords::{
 use crate::refresh_token::RefreshToken;
 use crate::sessions::access::Access;
 use crate::sessions::rotation::EndReason;
-use crate::sessions::{Cause, Device, Holder, IssueError, Sessions, Tokens};
+use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Sessions, Tokens};
 
 use budget::{LoginBudget, Origin, Place, Taken};
 pub use email::{Email, InvalidEmail};
@@ -41,8 +41,8 @@ pub use rows::{Account, Person};
 /// When to try again to log in while many are at it for the same account: a hash takes less.
 const SOON: Duration = Duration::from_secs(1);
 
-/// How often a login compares the password because the stored hash has changed meanwhile: another
-/// login may have brought it up to date, and the password is still right.
+/// How often a password is compared because the account has changed since it was read: it may still
+/// be right.
 const ATTEMPTS: usize = 3;
 
 /// Accounts and their passwords. Clones share everything.
@@ -56,6 +56,14 @@ pub struct Accounts {
     sessions: Sessions,
     audit: Audit,
     logins: Tally<LoginOutcome>,
+}
+
+/// A password that was compared and right.
+struct Right {
+    found: Credentials,
+    /// A better hash of it, where there is to be one.
+    upgraded: Option<PasswordHash>,
+    place: Place,
 }
 
 /// Somebody who says who they are.
@@ -110,6 +118,9 @@ pub enum LogInError {
         /// When one more attempt is free.
         retry_after: Duration,
     },
+    /// The password was right each time, and each time the account had changed meanwhile.
+    #[error("the account is being changed")]
+    Changing,
     /// No app of this id logs users in.
     #[error(transparent)]
     Client(#[from] UnknownClient),
@@ -196,6 +207,7 @@ impl Accounts {
     async fn let_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
+        let mut kept = None;
         for _ in 0..ATTEMPTS {
             let (lookup, client) = (key.clone(), attempt.client_id.to_owned());
             let (known, found) = self
@@ -204,9 +216,14 @@ impl Accounts {
                 .await?;
             // Before anything is compared: it says nothing about the account.
             known?;
-            let place = self.place_for(&key, found.as_ref(), &attempt).await?;
+            let place = match kept.take() {
+                Some(place) => place,
+                None => self.place_for(&key, found.as_ref(), &attempt).await?,
+            };
             let address = attempt.network;
-            let (found, upgraded) = self.compare(found, password.clone(), place, address).await?;
+            let right = self.compare(found, password.clone(), place, address).await?;
+            let Right { found, upgraded, place } = right;
+            kept = Some(place);
 
             let (this, device) = (self.clone(), attempt.device.clone());
             let client = attempt.client_id.to_owned();
@@ -225,7 +242,7 @@ impl Accounts {
                 return Ok(self.sessions.issue(&grant?)?);
             }
         }
-        Err(LogInError::Wrong)
+        Err(LogInError::Changing)
     }
 
     /// The account of a user.
@@ -249,33 +266,47 @@ impl Accounts {
         device: Device,
     ) -> Result<Tokens, ChangeError> {
         let new = Password::parse(new)?;
-        let found = self.credentials_of(access).await?;
+        let mut found = self.credentials_of(access).await?;
         let personal = vec![found.email.clone()];
         self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
         let address = device.address.clone().unwrap_or_default();
-        let found = self.confirm(access, found, present, &address).await?;
-        let hash = self.hasher.hash(new).await.map_err(LogInError::from)?;
+        let mut place = self.place_of(access, &found)?;
+        let present = Password::parse(present).ok();
+        for _ in 0..ATTEMPTS {
+            let right = self.compare(Some(found), present.clone(), place, &address).await?;
+            let hash = self.hasher.hash(new.clone()).await.map_err(LogInError::from)?;
+            if let Some(grant) = self.replace(access, right.found, hash, device.clone()).await? {
+                return Ok(self.sessions.issue(&grant).map_err(LogInError::from)?);
+            }
+            (place, found) = (right.place, self.credentials_of(access).await?);
+        }
+        Err(LogInError::Changing.into())
+    }
 
+    /// Stores a password, ends every session, and starts one; nothing when the account has changed
+    /// since it was read.
+    async fn replace(
+        &self,
+        access: Access,
+        found: Credentials,
+        hash: PasswordHash,
+        device: Device,
+    ) -> Result<Option<Grant>, LogInError> {
         let this = self.clone();
-        let grant = self
-            .db
-            .write(move |tx| {
-                let now = this.clock.now();
-                if !rows::set_password(tx.connection(), &found, &hash, now)? {
-                    return Ok(None);
-                }
-                let changed = Event::new(Kind::PasswordChanged).of(found.id);
-                audit::record(tx, changed.from_address(Some(&address)), now)?;
-                let client = this.sessions.client_of(tx, access.session)?;
-                let cause = Cause { reason: EndReason::PasswordChanged, address: Some(&address) };
-                this.sessions.end_all(tx, found.id, None, cause, now)?;
-                this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
-            })
-            .await
-            .map_err(LogInError::from)?
-            .ok_or(LogInError::Wrong)?
-            .map_err(LogInError::from)?;
-        Ok(self.sessions.issue(&grant).map_err(LogInError::from)?)
+        let granted = self.db.write(move |tx| {
+            let now = this.clock.now();
+            if !rows::set_password(tx.connection(), &found, &hash, now)? {
+                return Ok(None);
+            }
+            let address = Some(device.address.as_deref().unwrap_or_default());
+            let changed = Event::new(Kind::PasswordChanged).of(found.id);
+            audit::record(tx, changed.from_address(address), now)?;
+            let client = this.sessions.client_of(tx, access.session)?;
+            let cause = Cause { reason: EndReason::PasswordChanged, address };
+            this.sessions.end_all(tx, found.id, None, cause, now)?;
+            this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
+        });
+        Ok(granted.await?.transpose()?)
     }
 
     /// Closes the account for its owner at `address`: its sessions end, and what identifies the
@@ -289,11 +320,23 @@ impl Accounts {
         password: &str,
         address: &str,
     ) -> Result<(), LogInError> {
-        let found = self.credentials_of(access).await?;
-        let found = self.confirm(access, found, password, address).await?;
+        let mut found = self.credentials_of(access).await?;
+        let mut place = self.place_of(access, &found)?;
+        let password = Password::parse(password).ok();
+        for _ in 0..ATTEMPTS {
+            let right = self.compare(Some(found), password.clone(), place, address).await?;
+            if self.close_as_read(right.found).await? {
+                return Ok(());
+            }
+            (place, found) = (right.place, self.credentials_of(access).await?);
+        }
+        Err(LogInError::Changing)
+    }
+
+    /// Closes an account; false when it has changed since it was read.
+    async fn close_as_read(&self, found: Credentials) -> Result<bool, StoreError> {
         let this = self.clone();
-        let closed = self
-            .db
+        self.db
             .write(move |tx| {
                 let now = this.clock.now();
                 let closed = rows::close(tx.connection(), &found, now)?;
@@ -306,8 +349,7 @@ impl Accounts {
                 }
                 Ok(closed)
             })
-            .await?;
-        if closed { Ok(()) } else { Err(LogInError::Wrong) }
+            .await
     }
 
     /// Disables an account: its sessions end and nobody logs in. False when there is none, or it
@@ -335,48 +377,43 @@ impl Accounts {
         Ok(deleted > 0)
     }
 
-    /// The present password once more, from somebody who is logged in.
-    async fn confirm(
-        &self,
-        access: Access,
-        found: Credentials,
-        password: &str,
-        address: &str,
-    ) -> Result<Credentials, LogInError> {
-        let origin = Origin::Device(access.session.uuid());
-        let place = granted(self.budget.take_known(&found.email_key, &origin))?;
-        let password = Password::parse(password).ok();
-        self.compare(Some(found), password, place, address).await.map(|(found, _)| found)
+    /// A place in the budget for somebody who is logged in.
+    fn place_of(&self, access: Access, found: &Credentials) -> Result<Place, LogInError> {
+        granted(self.budget.take_known(&found.email_key, &Origin::Device(access.session.uuid())))
     }
 
-    /// One hash, whatever there is to compare; and then the place is given back, unless a password
-    /// was compared and wrong, or right and of no use: a disabled account is spent like any other.
-    /// Both happen whether or not the client hangs up meanwhile, and so does the event of a failure.
+    /// One hash, whatever there is to compare. The place is then given back at its end, unless a
+    /// password was compared and wrong, or right and of no use: a disabled account is spent like any
+    /// other. Both happen whether or not the client hangs up meanwhile, and so does the event of a
+    /// failure.
     async fn compare(
         &self,
         found: Option<Credentials>,
         password: Option<Password>,
-        place: Place,
+        mut place: Place,
         address: &str,
-    ) -> Result<(Credentials, Option<PasswordHash>), LogInError> {
+    ) -> Result<Right, LogInError> {
         let stored = found.as_ref().map(|found| found.hash.clone());
         let is_disabled = found.as_ref().is_some_and(|found| found.disabled);
         let (hasher, audit) = (self.hasher.clone(), self.audit.clone());
         let (user, address) = (found.as_ref().map(|found| found.id), address.to_owned());
         let comparison = async move {
+            // Should this end halfway.
+            place.return_at_end(false);
             let verdict = hasher.verify(password, stored).await;
             let is_good = matches!(verdict, Ok(Verdict::Right { .. })) && !is_disabled;
-            if is_good || verdict.is_err() {
-                place.give_back();
-            } else {
+            place.return_at_end(is_good || verdict.is_err());
+            if !is_good && verdict.is_ok() {
                 audit.failed(Kind::LoginFailed, user, &address);
             }
-            verdict
+            (verdict, place)
         };
-        let verdict =
-            tokio::spawn(comparison.in_current_span()).await.unwrap_or(Ok(Verdict::Wrong));
+        let compared = tokio::spawn(comparison.in_current_span()).await;
+        let (verdict, place) = compared.map_err(|_| StoreError::Failed)?;
         match (verdict?, found) {
-            (Verdict::Right { upgraded }, Some(found)) if !found.disabled => Ok((found, upgraded)),
+            (Verdict::Right { upgraded }, Some(found)) if !found.disabled => {
+                Ok(Right { found, upgraded, place })
+            }
             _ => Err(LogInError::Wrong),
         }
     }
@@ -408,7 +445,8 @@ impl Accounts {
 
     async fn credentials_of(&self, access: Access) -> Result<Credentials, LogInError> {
         let found = self.db.read(move |c| rows::credentials_by_id(c, access.user)).await?;
-        found.ok_or(LogInError::Wrong)
+        // Its owner, or an operator, has closed it since the access token was checked.
+        found.ok_or(LogInError::Changing)
     }
 }
 

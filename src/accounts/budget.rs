@@ -184,6 +184,12 @@ impl Place {
     pub fn give_back(mut self) {
         self.is_returned = true;
     }
+
+    /// Whether the place is returned when it is dropped. It stays taken until then, for an attempt
+    /// that may have to compare the password again.
+    pub const fn return_at_end(&mut self, is_returned: bool) {
+        self.is_returned = is_returned;
+    }
 }
 
 impl Drop for Place {

@@ -17,7 +17,7 @@ pub enum LoginOutcome {
     UnknownClient,
     /// Too many passwords were waiting to be hashed.
     Overloaded,
-    /// The database did not answer, or the tokens could not be signed.
+    /// The database did not answer, the tokens could not be signed, or the account was being changed.
     Failed,
 }
 
@@ -51,7 +51,7 @@ impl LoginOutcome {
             Err(LogInError::Spent { .. }) => Self::Throttled,
             Err(LogInError::Client(_)) => Self::UnknownClient,
             Err(LogInError::Overloaded(_)) => Self::Overloaded,
-            Err(LogInError::Issue(_)) => Self::Failed,
+            Err(LogInError::Changing | LogInError::Issue(_)) => Self::Failed,
         }
     }
 }

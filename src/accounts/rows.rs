@@ -56,6 +56,8 @@ pub(super) struct Credentials {
     pub hash: PasswordHash,
     pub roles: Vec<String>,
     pub disabled: bool,
+    /// By it a unit of work knows that all of this is as it was read.
+    pub version: i64,
 }
 
 /// Inserts an account; `None` when the address is taken.
@@ -138,7 +140,7 @@ pub(super) fn credentials_by_id(
     row.optional().map(|row| row.map(from_columns))
 }
 
-type CredentialColumns = (Id, String, String, String, String, Option<Timestamp>);
+type CredentialColumns = (Id, String, String, String, String, Option<Timestamp>, i64);
 
 const CREDENTIALS: (
     users::id,
@@ -147,6 +149,7 @@ const CREDENTIALS: (
     users::password_hash,
     users::roles,
     users::disabled_at,
+    users::credentials_version,
 ) = (
     users::id,
     users::email,
@@ -154,10 +157,11 @@ const CREDENTIALS: (
     users::password_hash,
     users::roles,
     users::disabled_at,
+    users::credentials_version,
 );
 
 fn from_columns(
-    (id, email, email_key, hash, roles, disabled_at): CredentialColumns,
+    (id, email, email_key, hash, roles, disabled_at, version): CredentialColumns,
 ) -> Credentials {
     Credentials {
         id,
@@ -166,6 +170,7 @@ fn from_columns(
         hash: PasswordHash::from_stored(hash),
         roles: split(&roles),
         disabled: disabled_at.is_some(),
+        version,
     }
 }
 
@@ -174,17 +179,17 @@ fn split(roles: &str) -> Vec<String> {
     roles.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Notes a login, and stores the password's better hash if there is one, provided that the hash
-/// which was compared is still the account's and the account is in good standing.
+/// Notes a login, and stores the password's better hash if there is one, provided that the account is
+/// as it was read and in good standing. A better hash is no other password: the version stays.
 pub(super) fn note_login(
     connection: &mut AnyConnection,
     verified: &Credentials,
     upgraded: Option<&PasswordHash>,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let hash = upgraded.unwrap_or(&verified.hash);
+    let hash = upgraded.map(|hash| users::password_hash.eq(hash.as_str()));
     diesel::update(as_verified(verified))
-        .set((users::last_login_at.eq(now), users::password_hash.eq(hash.as_str())))
+        .set((users::last_login_at.eq(now), hash))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -197,7 +202,11 @@ pub(super) fn set_password(
     now: Timestamp,
 ) -> QueryResult<bool> {
     diesel::update(as_verified(verified))
-        .set((users::password_hash.eq(hash.as_str()), users::password_changed_at.eq(now)))
+        .set((
+            users::password_hash.eq(hash.as_str()),
+            users::password_changed_at.eq(now),
+            raised_version(),
+        ))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -236,6 +245,7 @@ fn emptied(id: Id, now: Timestamp) -> _ {
         users::password_hash.eq(""),
         users::roles.eq(""),
         users::closed_at.eq(at),
+        raised_version(),
     )
 }
 
@@ -315,7 +325,7 @@ pub(super) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool
         .filter(users::closed_at.is_null());
     let nothing = None::<i64>;
     diesel::update(disabled)
-        .set(users::disabled_at.eq(nothing))
+        .set((users::disabled_at.eq(nothing), raised_version()))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -329,7 +339,11 @@ pub(super) fn replace_password(
 ) -> QueryResult<bool> {
     let open = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null());
     diesel::update(open)
-        .set((users::password_hash.eq(hash.as_str()), users::password_changed_at.eq(now)))
+        .set((
+            users::password_hash.eq(hash.as_str()),
+            users::password_changed_at.eq(now),
+            raised_version(),
+        ))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -339,7 +353,10 @@ pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) ->
         .filter(users::id.eq(id))
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null());
-    diesel::update(open).set(users::disabled_at.eq(now)).execute(connection).map(|rows| rows == 1)
+    diesel::update(open)
+        .set((users::disabled_at.eq(now), raised_version()))
+        .execute(connection)
+        .map(|rows| rows == 1)
 }
 
 /// How many accounts are open.
@@ -360,13 +377,19 @@ pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize
     Ok(forgotten.len())
 }
 
+/// Every statement that changes credentials or the state of an account raises its version, and comes
+/// first in its unit of work: it locks the row, which a read does not.
 #[diesel::dsl::auto_type]
-fn as_verified<'a>(verified: &'a Credentials) -> _ {
-    let hash: &'a str = verified.hash.as_str();
-    let id: Id = verified.id;
+fn raised_version() -> _ {
+    users::credentials_version.eq(users::credentials_version + 1_i64)
+}
+
+#[diesel::dsl::auto_type]
+fn as_verified(verified: &Credentials) -> _ {
+    let (id, version): (Id, i64) = (verified.id, verified.version);
     users::table
         .filter(users::id.eq(id))
-        .filter(users::password_hash.eq(hash))
+        .filter(users::credentials_version.eq(version))
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null())
 }

@@ -17,6 +17,7 @@ diesel::table! {
         last_login_at -> Nullable<BigInt>,
         disabled_at -> Nullable<BigInt>,
         closed_at -> Nullable<BigInt>,
+        credentials_version -> BigInt,
     }
 }
 

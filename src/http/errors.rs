@@ -61,6 +61,8 @@ impl From<LogInError> for Problem {
             LogInError::Spent { retry_after } => {
                 Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
+            LogInError::Changing => Self::new(Code::Unavailable)
+                .detail("The account is being changed. Nothing was done; try again."),
             LogInError::Client(unknown) => unknown.into(),
             LogInError::Overloaded(overloaded) => overloaded.into(),
             LogInError::Issue(error) => error.into(),
@@ -86,6 +88,7 @@ impl Problem {
                 Self::new(Code::WrongPassword).field(pointer, Code::WrongPassword.detail())
             }
             LogInError::Spent { .. }
+            | LogInError::Changing
             | LogInError::Client(_)
             | LogInError::Overloaded(_)
             | LogInError::Issue(_) => error.into(),

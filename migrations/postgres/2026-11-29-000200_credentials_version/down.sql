@@ -1,0 +1,2 @@
+DROP INDEX sessions_not_revoked;
+ALTER TABLE users DROP COLUMN credentials_version;
