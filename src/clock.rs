@@ -20,6 +20,8 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
+    /// The system's, corrected by so many microseconds.
+    Corrected(i64),
     Manual(Arc<AtomicI64>),
 }
 
@@ -28,6 +30,13 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
+    }
+
+    /// A clock that says `now` now and goes on as the system's does: for a process that asks another
+    /// one for the time.
+    #[must_use]
+    pub fn system_from(now: Timestamp) -> Self {
+        Self(Source::Corrected(now.0.saturating_sub(system_now().timestamp_micros())))
     }
 
     /// A clock that stands still at `start` until [`Clock::advance`] moves it. Its clones move
@@ -42,6 +51,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Timestamp(system_now().timestamp_micros()),
+            Source::Corrected(by) => Timestamp(system_now().timestamp_micros().saturating_add(*by)),
             Source::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
         }
     }
@@ -60,7 +70,7 @@ impl Clock {
     pub fn steady(&self) -> Timestamp {
         static START: OnceLock<Instant> = OnceLock::new();
         match &self.0 {
-            Source::System => {
+            Source::System | Source::Corrected(_) => {
                 let start = *START.get_or_init(Instant::now);
                 Timestamp(0).plus(Instant::now().saturating_duration_since(start))
             }

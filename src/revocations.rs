@@ -16,12 +16,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::schema::blocklist;
+use crate::database::time::{self, greatest};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 
 /// How long a revocation stays listed beyond the longest life of an access token and a verifier's
@@ -173,7 +176,8 @@ impl Revocations {
     }
 
     /// Revokes a token, a session or a client as part of a unit of work: stored with it, and in force
-    /// here from its commit on, before its answer leaves.
+    /// here from its commit on, before its answer leaves. It is listed for the life of a token from
+    /// now on, by the caller's clock and by the database's: whichever takes longer.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -192,9 +196,10 @@ impl Revocations {
         life: Duration,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let entry = feed::Entry { id, expires_at: now.plus(life).plus(MARGIN) };
+        let life = life + MARGIN;
+        let mut entry = feed::Entry { id, expires_at: now.plus(life) };
         tx.begin()?;
-        insert(tx.connection(), entry, now)?;
+        insert(tx.connection(), &mut entry, life, now)?;
         self.list_after_commit(tx, vec![entry]);
         Ok(())
     }
@@ -210,11 +215,11 @@ impl Revocations {
         ids: impl Iterator<Item = (Id, Timestamp)>,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let until = |last: Timestamp| last.plus(self.policy.token_life).plus(MARGIN);
-        let entries: Vec<_> =
-            ids.map(|(id, last)| feed::Entry { id, expires_at: until(last) }).collect();
+        let life = self.policy.token_life + MARGIN;
+        let mut entries: Vec<_> =
+            ids.map(|(id, last)| feed::Entry { id, expires_at: last.plus(life) }).collect();
         tx.begin()?;
-        insert_all(tx.connection(), &entries, now)?;
+        insert_all(tx.connection(), &mut entries, life, now)?;
         self.list_after_commit(tx, entries);
         Ok(())
     }
@@ -303,36 +308,63 @@ fn listed(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
 }
 
 /// Revoking twice is a success. The row is made anew rather than changed, so that the other nodes
-/// see that it is.
-fn insert(connection: &mut AnyConnection, entry: feed::Entry, now: Timestamp) -> QueryResult<()> {
+/// see that it is. With PostgreSQL it expires `life` from the server's time at the earliest: the clock
+/// that the entry was made by may be wrong, and other nodes sign by theirs.
+fn insert(
+    connection: &mut AnyConnection,
+    entry: &mut feed::Entry,
+    life: Duration,
+    now: Timestamp,
+) -> QueryResult<()> {
     diesel::delete(blocklist::table.find(entry.id)).execute(connection)?;
-    let row = row(entry, now);
     // `on_conflict` does not exist for both databases at once.
     match connection {
         AnyConnection::Sqlite(c) => {
-            diesel::insert_into(blocklist::table).values(row).on_conflict_do_nothing().execute(c)
+            let row = row(*entry, now);
+            let insert = diesel::insert_into(blocklist::table).values(row);
+            insert.on_conflict_do_nothing().execute(c)?;
         }
         AnyConnection::Postgres(c) => {
-            diesel::insert_into(blocklist::table).values(row).on_conflict_do_nothing().execute(c)
+            let insert = diesel::insert_into(blocklist::table).values(row_of(*entry, life, now));
+            let insert = insert.on_conflict_do_nothing().returning(blocklist::expires_at);
+            if let Some(expires_at) = insert.get_result(c).optional()? {
+                entry.expires_at = expires_at;
+            }
         }
     }
-    .map(drop)
+    Ok(())
 }
 
 /// The same for several: on PostgreSQL, which may be far away, at once.
 fn insert_all(
     connection: &mut AnyConnection,
-    entries: &[feed::Entry],
+    entries: &mut [feed::Entry],
+    life: Duration,
     now: Timestamp,
 ) -> QueryResult<()> {
     if let AnyConnection::Postgres(c) = connection {
         let ids = entries.iter().map(|entry| entry.id);
         diesel::delete(blocklist::table.filter(blocklist::id.eq_any(ids))).execute(c)?;
-        let rows: Vec<_> = entries.iter().map(|entry| row(*entry, now)).collect();
-        let insert = diesel::insert_into(blocklist::table).values(rows);
-        return insert.on_conflict_do_nothing().execute(c).map(drop);
+        let rows: Vec<_> = entries.iter().map(|entry| row_of(*entry, life, now)).collect();
+        let insert = diesel::insert_into(blocklist::table).values(rows).on_conflict_do_nothing();
+        let stored: Vec<(Id, Timestamp)> =
+            insert.returning((blocklist::id, blocklist::expires_at)).get_results(c)?;
+        let stored: HashMap<_, _> = stored.into_iter().collect();
+        for entry in entries {
+            entry.expires_at = stored.get(&entry.id).copied().unwrap_or(entry.expires_at);
+        }
+        return Ok(());
     }
-    entries.iter().try_for_each(|entry| insert(connection, *entry, now))
+    entries.iter_mut().try_for_each(|entry| insert(connection, entry, life, now))
+}
+
+/// A row that expires `life` from PostgreSQL's time on at the earliest.
+#[diesel::dsl::auto_type]
+fn row_of(entry: feed::Entry, life: Duration, now: Timestamp) -> _ {
+    let (id, expires_at): (Id, Timestamp) = (entry.id, entry.expires_at);
+    let of_server: SqlLiteral<BigInt> = time::server_time_after(life);
+    let expires_at = greatest(expires_at, of_server);
+    (blocklist::id.eq(id), blocklist::expires_at.eq(expires_at), blocklist::revoked_at.eq(now))
 }
 
 #[diesel::dsl::auto_type]

@@ -1,6 +1,9 @@
 //! How sessions end: by a logout, by their owner from another session, with all others of an account,
 //! or because a backup was restored.
 
+use std::slice;
+use std::time::Duration;
+
 use diesel::QueryResult;
 
 use super::access::Access;
@@ -9,13 +12,17 @@ use super::rows::Ended;
 use super::{Sessions, row_of, rows};
 use crate::audit::{self, Event, Kind};
 use crate::clock::Timestamp;
-use crate::database::{AnyConnection, Id, StoreError, Tx};
+use crate::database::{AnyConnection, Id, StoreError, Tx, time};
 use crate::refresh_token::RefreshToken;
 use crate::revocations::Revocations;
 
 /// Sessions that one statement of each kind ends. An event has eight values, and PostgreSQL takes
 /// 65,535 at once.
 const ENDED_AT_ONCE: usize = 1000;
+
+/// How long ago a session must have expired to be ended without a row of the blocklist: far longer
+/// than a token lives, and than the clocks of nodes that serve differ.
+const LONG_EXPIRED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which of a user's sessions a logout ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +78,7 @@ impl Sessions {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let own = rows::live_ids(tx.connection(), user, now)?.contains(&session);
+                let own = rows::not_revoked(tx.connection(), user)?.contains(&session);
                 let cause = Cause { reason: EndReason::Ended, address: Some(&address) };
                 Ok(own && this.end_one(tx, session, cause, now)?)
             })
@@ -142,8 +149,8 @@ impl Sessions {
         cause: Cause<'_>,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let live = rows::live_ids(tx.connection(), user, now)?;
-        let ids: Vec<Id> = live.into_iter().filter(|id| Some(*id) != except).collect();
+        let all = rows::not_revoked(tx.connection(), user)?;
+        let ids: Vec<Id> = all.into_iter().filter(|id| Some(*id) != except).collect();
         end_some(&self.revocations, tx, &ids, cause, now).map(drop)
     }
 
@@ -171,7 +178,7 @@ pub fn end_sessions_of(
     reason: EndReason,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    let ids = rows::live_ids(tx.connection(), user, now)?;
+    let ids = rows::not_revoked(tx.connection(), user)?;
     end_some(revocations, tx, &ids, reason.into(), now)
 }
 
@@ -221,7 +228,10 @@ pub(super) fn end_one(
     let Some(ended) = rows::end(tx.connection(), session, cause.reason, now)? else {
         return Ok(false);
     };
-    revocations.revoke(tx, session, ended.last_issued(now))?;
+    let long_expired = long_expired(tx, slice::from_ref(&ended), now)?;
+    if long_expired.is_none_or(|before| ended.expires_at >= before) {
+        revocations.revoke(tx, session, ended.last_issued(now))?;
+    }
     audit::record(tx, event(&ended, cause), now)?;
     Ok(true)
 }
@@ -241,13 +251,30 @@ pub(super) fn end_some(
     let mut count = 0;
     for piece in sessions.chunks(ENDED_AT_ONCE) {
         let ended = rows::end_some(tx.connection(), piece, cause.reason, now)?;
-        let ids = ended.iter().map(|ended| (ended.session, ended.last_issued(now)));
+        let long_expired = long_expired(tx, &ended, now)?;
+        let listed =
+            ended.iter().filter(|ended| long_expired.is_none_or(|at| ended.expires_at >= at));
+        let ids = listed.map(|ended| (ended.session, ended.last_issued(now)));
         revocations.revoke_all(tx, ids, now)?;
         let events = ended.iter().map(|ended| event(ended, cause)).collect();
         audit::record_all(tx, events, now)?;
         count += ended.len();
     }
     Ok(count)
+}
+
+/// A session that expired before this moment has no token left to revoke. PostgreSQL's clock says so,
+/// and is asked only if one looks like that. SQLite has no clock that could be asked, and the own one
+/// may be ahead: there every session is listed.
+fn long_expired(
+    tx: &mut Tx<'_>,
+    ended: &[Ended],
+    now: Timestamp,
+) -> QueryResult<Option<Timestamp>> {
+    if ended.iter().all(|ended| ended.expires_at >= now.minus(LONG_EXPIRED)) {
+        return Ok(None);
+    }
+    Ok(time::server_time(tx.connection())?.map(|now| now.minus(LONG_EXPIRED)))
 }
 
 fn event(ended: &Ended, cause: Cause<'_>) -> Event {

@@ -283,15 +283,19 @@ async fn nobody_ends_anothers_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_has_expired_cannot_be_ended() {
+async fn a_session_that_has_expired_can_be_ended_all_the_same() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     app.advance(30 * DAY);
     let present = user.another_session().await;
     let path = format!("/sessions/{}", user.tokens.session);
+    app.refresh(&user.tokens.refresh).await.assert_ended("expired");
+    // The clock that says so may be wrong.
+    let request = app.call("DELETE", &path).bearer(&present.access);
+    request.send().await.assert_status(204);
+    app.refresh(&user.tokens.refresh).await.assert_ended("ended");
     let request = app.call("DELETE", &path).bearer(&present.access);
     request.send().await.assert_problem(404, "not_found");
-    app.refresh(&user.tokens.refresh).await.assert_ended("expired");
 }
 
 #[tokio::test]
@@ -334,7 +338,7 @@ async fn a_revocation_is_kept_until_the_last_token_it_concerns_has_expired() {
     app.advance(600 + 30 + 60 - 1);
     assert!(!app.api.revocations.purge().await.unwrap());
     assert_eq!(count_blocklist(&app).await, 1);
-    app.advance(1);
+    app.advance(1 + of_server(&app));
     assert!(!app.api.revocations.purge().await.unwrap());
     assert_eq!(count_blocklist(&app).await, 0);
     user.me().await.assert_problem(401, "token_expired");
@@ -369,7 +373,7 @@ async fn a_long_blocklist_is_purged_in_batches() {
         revocations.revoke_all(tx, ids, now)
     });
     revoked.await.unwrap();
-    app.advance(690);
+    app.advance(690 + of_server(&app));
     let mut left = Vec::new();
     while app.api.revocations.purge().await.unwrap() {
         left.push(count_blocklist(&app).await);
@@ -592,6 +596,12 @@ async fn a_change_of_the_master_secret_ends_no_session() {
     app.refresh(&idle.refresh).await.assert_ended("unknown_token");
     app.me(&next.access).await.assert_status(200);
     app.log_in(&email, PASSWORD).await.assert_status(200);
+}
+
+/// Seconds that PostgreSQL's clock, which does not stand still, may be ahead of the test's: a
+/// revocation is listed by whichever is later.
+fn of_server(app: &TestApp) -> u64 {
+    if app.is_on_postgres() { 60 } else { 0 }
 }
 
 /// Sessions of a user in [`ended_sessions`].
