@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::policies::{self, database_settings};
-use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
@@ -77,7 +76,7 @@ pub fn restored(config: &Config) -> Result<Restored, DataError> {
     settings.statement_timeout = PATIENCE;
     actix_web::rt::System::new().block_on(async {
         let db = Database::open_existing(&settings)?;
-        let clock = Clock::system();
+        let clock = db.clock().await?;
         let policy = policies::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
         let life = policies::key_policy(config).believed_for();

@@ -18,7 +18,6 @@ use serde_json::{Value, json};
 use super::policies::{database_settings, revocation_policy};
 use crate::accounts::InvalidEmail;
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
-use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseUrl, OpenError, StoreError};
 use crate::keys::KeysError;
@@ -195,7 +194,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     for origin in &new.origin {
         config::check_origin("--origin", origin)?;
     }
-    let (client, secret) = open(config)?.1.add(&new.name, kind).await?;
+    let (client, secret) = open(config).await?.1.add(&new.name, kind).await?;
     if new.json {
         let mut shown = as_json(&client);
         if let Some(secret) = secret {
@@ -229,7 +228,7 @@ fn terms(config: &Config, new: &AddClient) -> Result<Terms, ConfigError> {
 }
 
 async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
-    let clients = open(config)?.1.list().await?;
+    let clients = open(config).await?.1.list().await?;
     if json {
         return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
     }
@@ -248,8 +247,8 @@ async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
 async fn remove(config: &Config, id: &str, json: bool) -> Result<String, OperateError> {
     let unknown = || OperateError::NoSuchClient(id.to_owned());
     let client = clients::canonical(id).ok_or_else(unknown)?;
-    let (db, _) = open(config)?;
-    let clock = Clock::system();
+    let (db, _) = open(config).await?;
+    let clock = db.clock().await?;
     // It only adds to the list here, so how stale its own copy may be does not matter.
     let policy = revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
@@ -262,7 +261,8 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
     })
 }
 
-fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
+/// The database, and the clients by its time.
+async fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
     config.create_data_dir()?;
     if let DatabaseUrl::Sqlite(file) = config.database()?
         && !file.exists()
@@ -271,7 +271,8 @@ fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
         config.master_secret()?;
     }
     let db = Database::open(&database_settings(config)?)?;
-    Ok((db.clone(), Clients::new(db, Clock::system())))
+    let clock = db.clock().await?;
+    Ok((db.clone(), Clients::new(db, clock)))
 }
 
 fn as_json(client: &Client) -> Value {

@@ -33,7 +33,6 @@ extern "SQL" {
 }
 
 /// The moment `life` after PostgreSQL's present, as SQL.
-#[must_use]
 pub fn server_time_after(life: Duration) -> SqlLiteral<BigInt> {
     sql(&format!("{POSTGRES_MICROS} + {}", life.as_micros()))
 }

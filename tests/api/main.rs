@@ -33,6 +33,7 @@ mod readme;
 mod refresh;
 mod restart;
 mod secrecy;
+mod skew;
 mod slow;
 mod start;
 mod storm;

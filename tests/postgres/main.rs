@@ -45,6 +45,8 @@ mod refresh;
 mod secrecy;
 #[path = "../api/theft.rs"]
 mod theft;
+#[path = "../api/skew.rs"]
+mod skew;
 #[path = "../api/tokens.rs"]
 mod tokens;
 #[path = "../api/walks.rs"]

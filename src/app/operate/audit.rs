@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use super::{OperateError, user};
 use crate::app::policies::database_settings;
 use crate::audit::{self, Entry, Kind, Wanted};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
 use crate::database::{Database, Id};
 
@@ -47,8 +47,14 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
 /// [`OperateError`].
 pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateError> {
     actix_web::rt::System::new().block_on(async {
-        let since = command.since.as_deref().map(moment).transpose()?;
+        // What is no point in time is refused before the database is opened.
+        let since = command.since.as_deref().map(Since::parse).transpose()?;
         let db = Database::open_existing(&database_settings(config)?)?;
+        let since = match since {
+            Some(Since::Ago(back)) => Some(db.clock().await?.now().minus(back)),
+            Some(Since::Moment(at)) => Some(at),
+            None => None,
+        };
         let user = match &command.user {
             // Who is deleted has events yet.
             Some(name) => Some(match Id::parse(name) {
@@ -68,11 +74,20 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
     })
 }
 
-fn moment(text: &str) -> Result<Timestamp, OperateError> {
-    let back = || parse_duration("--since", text, Duration::ZERO..=TEN_YEARS).ok();
-    Timestamp::parse(text)
-        .or_else(|| back().map(|back| Clock::system().now().minus(back)))
-        .ok_or_else(|| OperateError::Since(text.to_owned()))
+/// A point in time, or how long before the present one it is.
+enum Since {
+    Moment(Timestamp),
+    Ago(Duration),
+}
+
+impl Since {
+    fn parse(text: &str) -> Result<Self, OperateError> {
+        let ago = || parse_duration("--since", text, Duration::ZERO..=TEN_YEARS).map(Self::Ago);
+        Timestamp::parse(text)
+            .map(Self::Moment)
+            .or_else(|| ago().ok())
+            .ok_or_else(|| OperateError::Since(text.to_owned()))
+    }
 }
 
 fn described(entry: &Entry) -> String {

@@ -90,7 +90,7 @@ struct Signing {
 impl Signing {
     async fn open(config: &Config) -> Result<Self, OperateError> {
         let db = Database::open_existing(&policies::database_settings(config)?)?;
-        let (secrets, clock) = (config.master_secret()?, Clock::system());
+        let (secrets, clock) = (config.master_secret()?, db.clock().await?);
         let policy = policies::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
         let (seal, policy) = (policies::seal(&secrets), policies::key_policy(config));

@@ -148,8 +148,8 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
 }
 
 pub(super) async fn open(config: &Config) -> Result<Operator, OperateError> {
-    let (db, _) = super::open(config)?;
-    let clock = Clock::system();
+    let (db, _) = super::open(config).await?;
+    let clock = db.clock().await?;
     // It only adds to the list here, so how stale its own copy may be does not matter.
     let policy = policies::revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;

@@ -154,6 +154,12 @@ impl TestApp {
         Self::start_at(Arc::clone(&self.place), config, self.clock.clone(), self.began_at).await
     }
 
+    /// One more node on the same database, whose clock is another one.
+    pub async fn another_node_by(&self, clock: Clock) -> Self {
+        let began_at = clock.now();
+        Self::start_at(Arc::clone(&self.place), self.config.clone(), clock, began_at).await
+    }
+
     /// Whether its database is PostgreSQL's.
     pub fn is_on_postgres(&self) -> bool {
         self.place.database.is_some()

@@ -48,12 +48,30 @@ pub fn find<const N: usize>(names: [&str; N], packages: &str) -> Option<[PathBuf
     if found.iter().all(Option::is_some) {
         return Some(found.map(Option::unwrap));
     }
-    let missing = format!("not all of {names:?} were found (Debian: {packages})");
+    left_out(&format!("not all of {names:?} were found (Debian: {packages})"));
+    None
+}
+
+/// Where libfaketime is, which tells a process that it loads another time. Without it a test is left
+/// out in the same way.
+///
+/// # Panics
+/// When `CI` is set, and it is missing.
+pub fn libfaketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let library = |folder: PathBuf| folder.join("faketime/libfaketime.so.1");
+    let found = folders.map(|folder| library(folder.path())).find(|path| path.is_file());
+    if found.is_none() {
+        left_out("libfaketime.so.1 was not found (Debian: libfaketime)");
+    }
+    found
+}
+
+fn left_out(missing: &str) {
     assert!(env::var_os("CI").is_none(), "{missing}");
     // Past the harness, which keeps what a test that passes has printed.
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     let _ = writeln!(io::stderr(), "\n*** {missing}: {name} IS LEFT OUT.\n");
-    None
 }
 
 /// A port of 127.0.0.1 that nobody listens on.
