@@ -48,7 +48,6 @@ pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
 pub use watch::FileWatch;
 
-use crate::clock::Clock;
 use crate::metrics::Spread;
 use checkpoint::Checkpoints;
 use connection::Manager;
@@ -369,16 +368,6 @@ impl Database {
             }
             Backend::Postgres(_) => None,
         }
-    }
-
-    /// The clock for an operator's command: it shows the database's time, whatever the machine that
-    /// the command runs on says.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot answer.
-    pub async fn clock(&self) -> Result<Clock, StoreError> {
-        let now = self.read_at_leisure(|c| time::trusted_time(c, Clock::system().now())).await?;
-        Ok(Clock::system_from(now))
     }
 
     /// How busy it is.

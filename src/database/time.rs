@@ -7,8 +7,8 @@ use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
-use super::AnyConnection;
-use crate::clock::Timestamp;
+use super::{AnyConnection, Database, StoreError};
+use crate::clock::{Clock, Timestamp};
 
 /// PostgreSQL's clock in microseconds since 1970, as SQL.
 const POSTGRES_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
@@ -25,6 +25,18 @@ const NEWEST: &str = "SELECT max(at) AS micros FROM (
     SELECT max(activated_at) FROM signing_keys UNION ALL
     SELECT max(created_at) FROM clients UNION ALL
     SELECT max(at) FROM audit_events)";
+
+impl Database {
+    /// The clock for an operator's command: it shows the database's time, whatever the machine that
+    /// the command runs on says.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot answer.
+    pub async fn clock(&self) -> Result<Clock, StoreError> {
+        let now = self.read_at_leisure(|c| trusted_time(c, Clock::system().now())).await?;
+        Ok(Clock::system_from(now))
+    }
+}
 
 #[diesel::declare_sql_function]
 extern "SQL" {
