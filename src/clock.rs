@@ -22,7 +22,15 @@ enum Source {
     System,
     /// The system's, corrected by so many microseconds.
     Corrected(i64),
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Hands>),
+}
+
+/// What a test moves, in microseconds.
+#[derive(Debug)]
+struct Hands {
+    steady: AtomicI64,
+    /// How far the time of day is ahead of it.
+    ahead: AtomicI64,
 }
 
 impl Clock {
@@ -43,7 +51,8 @@ impl Clock {
     /// together.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(start.0))))
+        let hands = Hands { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) };
+        Self(Source::Manual(Arc::new(hands)))
     }
 
     /// The present moment.
@@ -52,14 +61,25 @@ impl Clock {
         match &self.0 {
             Source::System => Timestamp(system_now().timestamp_micros()),
             Source::Corrected(by) => Timestamp(system_now().timestamp_micros().saturating_add(*by)),
-            Source::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+            Source::Manual(hands) => {
+                let ahead = hands.ahead.load(Ordering::SeqCst);
+                Timestamp(hands.steady.load(Ordering::SeqCst).saturating_add(ahead))
+            }
         }
     }
 
     /// Moves a manual clock forward; the system's clock does not listen.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(at) = &self.0 {
-            at.fetch_add(micros(by), Ordering::SeqCst);
+        if let Source::Manual(hands) = &self.0 {
+            hands.steady.fetch_add(micros(by), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the time of a manual clock as an administrator or NTP sets a machine's: [`Clock::now`]
+    /// is `ahead` of [`Clock::steady`] from now on, which does not notice.
+    pub fn set_ahead(&self, ahead: Duration) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.ahead.store(micros(ahead), Ordering::SeqCst);
         }
     }
 
@@ -74,7 +94,7 @@ impl Clock {
                 let start = *START.get_or_init(Instant::now);
                 Timestamp(0).plus(Instant::now().saturating_duration_since(start))
             }
-            Source::Manual(_) => self.now(),
+            Source::Manual(hands) => Timestamp(hands.steady.load(Ordering::SeqCst)),
         }
     }
 

@@ -47,6 +47,9 @@
 //!   [`Verifier::staleness`] says how old the list is; [`Builder::when_stale`] decides what happens
 //!   past the limit. [`WhenStale::FailOpen`] goes on with an old list, but not without one: a
 //!   verifier that has never reached the issuer accepts nothing.
+//! - **A wrong time makes no revoked token good.** When the time is set by more than 5 seconds, or the
+//!   machine was asleep, the list is stale until the feed has sent everything again; until then
+//!   [`Builder::when_stale`] decides. Nothing is dropped as expired by a time that was set.
 //! - **Forgeries are refused**: the algorithm is the key's, never the token's choice; keys come from
 //!   the issuer's key set only; claims are read strictly (RFC 8725, RFC 9068).
 //! - **Bounded**: memory for revoked ids ([`Builder::max_revocations`]), for tokens

@@ -10,7 +10,7 @@ use super::Shared;
 use super::backoff::{self, Backoff};
 use super::issuer::{FetchError, Issuer};
 use super::moment::Moment;
-use super::revoked::{Entry, Full};
+use super::revoked::{Entry, NotTaken};
 use super::sse::{Event, Parser, Unreadable};
 
 /// How long a new stream may take to say that it is complete: a long snapshot on a slow line.
@@ -42,7 +42,7 @@ enum Broken {
     #[error("the feed says something that cannot be read ({0})")]
     Garbage(&'static str),
     #[error(transparent)]
-    Full(#[from] Full),
+    NotTaken(#[from] NotTaken),
 }
 
 impl Broken {
@@ -50,7 +50,7 @@ impl Broken {
     /// repair that, so all is asked for again.
     const fn needs_everything(&self) -> bool {
         match self {
-            Self::Unreadable(_) | Self::Garbage(_) | Self::Full(_) => true,
+            Self::Unreadable(_) | Self::Garbage(_) | Self::NotTaken(_) => true,
             // A server that does not take the id, in whatever way it says so.
             Self::Refused(error) => matches!(error, FetchError::Status(_)),
             Self::Cut(_) | Self::Ended | Self::Silent => false,
@@ -64,6 +64,11 @@ pub(super) async fn follow(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let mut last_id = None;
     loop {
         let opened = Moment::now(&shared.clock);
+        if shared.revoked.begin() {
+            last_id = None;
+            // Nor is the age of the keys known.
+            shared.keys.refetch();
+        }
         let mut stream = Stream::new(&shared, &mut last_id);
         let broken = stream.run(&issuer).await;
         if stream.is_current && opened.elapsed(&shared.clock) >= GOOD_STREAM {
@@ -180,7 +185,7 @@ impl<'a> Stream<'a> {
 
         let age = serde_json::from_str(data).ok().map(|Current { age }| age);
         let age = age.and_then(|age| Duration::try_from_secs_f64(age).ok());
-        self.shared.revoked.complete(age.ok_or(Broken::Garbage("its age"))?);
+        self.shared.revoked.complete(age.ok_or(Broken::Garbage("its age"))?)?;
         self.heard = Moment::now(&self.shared.clock);
         self.is_current = true;
         if self.purged.elapsed(&self.shared.clock) >= PURGE_INTERVAL {

@@ -13,6 +13,14 @@ use crate::clock::{Clock, Timestamp};
 /// set right.
 const MARGIN: Duration = Duration::from_secs(60);
 
+/// How long an id is kept by the steady clock at least when it arrives after the time was set:
+/// nobody knows which of the two times was right.
+const KEPT_AFTER_A_JUMP: Duration = Duration::from_secs(3600);
+
+/// How long an id is kept by the steady clock at most, once its time is over by the time of day: a
+/// clock that is years behind at the start must not fill the list for years.
+const KEPT_BY_STEADY_CLOCK: Duration = Duration::from_secs(24 * 3600);
+
 /// Ids that are taken in, or dropped, before readers get their turn.
 const BATCH: usize = 1_000;
 
@@ -29,6 +37,16 @@ pub(super) struct Entry {
 #[error("more ids are revoked than the verifier was allowed to keep ({0})")]
 pub(super) struct Full(usize);
 
+/// Why what the feed says was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotTaken {
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// Ids may have been missed or dropped by a wrong time: the feed must say everything again.
+    #[error("the clock was set, or the machine was asleep: every revocation is asked for again")]
+    Jumped,
+}
+
 /// What is known of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -42,6 +60,10 @@ pub(super) enum Standing {
 
 /// The list. It only grows by what the feed says, and only shrinks by time: a new snapshot adds, so
 /// that no reconnection makes a revoked token good again.
+///
+/// The time can be set to a wrong value and back. When the time of day and the steady clock disagree,
+/// nothing is dropped or passed over as expired, and the list counts as stale until the feed has sent
+/// a snapshot: the ids that expired by the wrong time are in it.
 pub(super) struct Revoked {
     clock: Clock,
     capacity: usize,
@@ -50,18 +72,93 @@ pub(super) struct Revoked {
     list: RwLock<List>,
 }
 
-#[derive(Default)]
 struct List {
-    until: HashMap<Box<str>, Timestamp>,
+    until: HashMap<Box<str>, Until>,
     complete: Option<Moment>,
     /// Something did not fit in since the list was last complete.
     is_short: bool,
+    /// When both clocks were last seen to agree.
+    agreed: Moment,
+    doubt: Doubt,
+    /// The time was set since the start.
+    has_jumped: bool,
+}
+
+/// Until when an id is kept: until both clocks say that it is over.
+#[derive(Clone, Copy)]
+struct Until {
+    wall: Timestamp,
+    steady: Timestamp,
+}
+
+impl Until {
+    fn is_over(self, now: Moment) -> bool {
+        now.is_past(self.wall, self.steady)
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self { wall: self.wall.max(other.wall), steady: self.steady.max(other.steady) }
+    }
+}
+
+/// Whether the list can lack ids because the time was set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// It can, and the stream that is open may have gone on from the middle.
+    Raised,
+    /// It can, and the stream that is open sends everything.
+    Asked,
+}
+
+impl List {
+    fn is_doubtful(&self, now: Moment) -> bool {
+        self.doubt != Doubt::None || self.agreed.disagrees(now)
+    }
+
+    /// Notes whether the time was set. It is asked before anything is dropped, passed over or said
+    /// to be complete.
+    fn check(&mut self, now: Moment) -> Result<(), NotTaken> {
+        if self.agreed.disagrees(now) {
+            self.doubt = Doubt::Raised;
+            self.has_jumped = true;
+        }
+        if self.doubt == Doubt::Raised { Err(NotTaken::Jumped) } else { Ok(()) }
+    }
+
+    /// Until when an id is kept that arrives now.
+    fn keep_until(&self, wall: Timestamp, now: Moment) -> Until {
+        let at_least = if self.has_jumped { KEPT_AFTER_A_JUMP } else { Duration::ZERO };
+        Until { wall, steady: now.steady_at(wall, at_least, KEPT_BY_STEADY_CLOCK) }
+    }
 }
 
 impl Revoked {
     pub(super) fn new(capacity: usize, leeway: Duration, clock: Clock) -> Self {
         let kept_for = leeway.saturating_add(MARGIN);
-        Self { clock, capacity, kept_for, list: RwLock::default() }
+        let list = List {
+            until: HashMap::new(),
+            complete: None,
+            is_short: false,
+            agreed: Moment::now(&clock),
+            doubt: Doubt::None,
+            has_jumped: false,
+        };
+        Self { clock, capacity, kept_for, list: RwLock::new(list) }
+    }
+
+    /// A stream of the feed is about to be opened. True when it must send everything, for the time
+    /// was set.
+    #[must_use]
+    pub(super) fn begin(&self) -> bool {
+        let mut list = self.write();
+        let now = Moment::now(&self.clock);
+        let _ = list.check(now);
+        list.agreed = now;
+        if list.doubt != Doubt::None {
+            list.doubt = Doubt::Asked;
+        }
+        list.doubt == Doubt::Asked
     }
 
     /// How a token with these ids stands. The ids and the age are read at one moment: a list that
@@ -81,29 +178,33 @@ impl Revoked {
 
     fn age(&self, list: &List) -> Option<Duration> {
         let complete = list.complete?;
-        Some(if list.is_short { Duration::MAX } else { complete.elapsed(&self.clock) })
+        let is_unknown = list.is_short || list.is_doubtful(Moment::now(&self.clock));
+        Some(if is_unknown { Duration::MAX } else { complete.elapsed(&self.clock) })
     }
 
     /// Adds what the feed says.
     ///
     /// # Errors
-    /// [`Full`] when not all of it fits in. The list is stale then, until it is complete again.
-    pub(super) fn add(&self, entries: Vec<Entry>) -> Result<(), Full> {
-        let now = self.clock.now();
+    /// [`NotTaken::Full`] when not all of it fits in, [`NotTaken::Jumped`] when the time was set. The
+    /// list is stale then, until it is complete again.
+    pub(super) fn add(&self, entries: Vec<Entry>) -> Result<(), NotTaken> {
         let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
             let mut list = self.write();
+            let now = Moment::now(&self.clock);
+            list.check(now)?;
             for Entry { id, exp } in entries.by_ref().take(BATCH) {
-                let until = Timestamp::from_unix_seconds(exp).plus(self.kept_for);
+                let wall = Timestamp::from_unix_seconds(exp).plus(self.kept_for);
+                let until = list.keep_until(wall, now);
                 if let Some(known) = list.until.get_mut(&id) {
                     *known = until.max(*known);
-                } else if until <= now {
+                } else if until.is_over(now) {
                     // Whatever it names has expired.
                 } else if list.until.len() < self.capacity {
                     list.until.insert(id, until);
                 } else {
                     list.is_short = true;
-                    return Err(Full(self.capacity));
+                    return Err(Full(self.capacity).into());
                 }
             }
         }
@@ -111,26 +212,44 @@ impl Revoked {
     }
 
     /// All that was revoked up to `age` ago has been added.
-    pub(super) fn complete(&self, age: Duration) {
-        let moment = Moment::now(&self.clock).minus(age);
+    ///
+    /// # Errors
+    /// [`NotTaken::Jumped`] when the time was set, and it may have been passed over.
+    pub(super) fn complete(&self, age: Duration) -> Result<(), NotTaken> {
         let mut list = self.write();
+        let now = Moment::now(&self.clock);
+        list.check(now)?;
+        let moment = now.minus(age);
+        if list.doubt == Doubt::Asked {
+            // What was known before was known by another time.
+            list.complete = None;
+        }
+        (list.agreed, list.doubt) = (now, Doubt::None);
         list.complete = Some(list.complete.map_or(moment, |before| before.max(moment)));
         list.is_short = false;
+        Ok(())
     }
 
     /// Drops what names only tokens that have expired. It is looked for beside the requests that
     /// read the list; they wait for short batches only.
+    /// Nothing is dropped while the list can lack ids because the time was set.
     pub(super) fn purge(&self) {
-        let now = self.clock.now();
         let over: Vec<Box<str>> = {
-            let list = self.read();
-            let over = list.until.iter().filter(|(_, until)| **until <= now);
+            let (list, now) = (self.read(), Moment::now(&self.clock));
+            let over = list.until.iter().filter(|(_, until)| until.is_over(now));
             over.map(|(id, _)| id.clone()).collect()
         };
         for batch in over.chunks(BATCH) {
             let mut list = self.write();
+            let now = Moment::now(&self.clock);
+            if list.check(now).is_err() {
+                return;
+            }
             for id in batch {
-                list.until.remove(id);
+                // It may have arrived again in the meantime.
+                if list.until.get(id).is_some_and(|until| until.is_over(now)) {
+                    list.until.remove(id);
+                }
             }
         }
     }
@@ -175,7 +294,7 @@ mod tests {
         list.add(vec![entry("a", NOW + 600)]).unwrap();
         assert_eq!(standing(&list, "a"), Standing::Revoked);
         assert_eq!(standing(&list, "b"), Standing::Unknown);
-        list.complete(Duration::from_secs(2));
+        list.complete(Duration::from_secs(2)).unwrap();
         assert_eq!(standing(&list, "a"), Standing::Revoked);
         assert_eq!(standing(&list, "b"), Standing::Good(Duration::from_secs(2)));
     }
@@ -183,19 +302,19 @@ mod tests {
     #[test]
     fn the_age_counts_from_the_best_that_was_known() {
         let (list, clock) = list(10);
-        list.complete(Duration::from_secs(1));
+        list.complete(Duration::from_secs(1)).unwrap();
         clock.advance(Duration::from_secs(3));
         assert_eq!(list.staleness(), Some(Duration::from_secs(4)));
-        list.complete(Duration::from_secs(60));
+        list.complete(Duration::from_secs(60)).unwrap();
         assert_eq!(list.staleness(), Some(Duration::from_secs(4)));
-        list.complete(Duration::ZERO);
+        list.complete(Duration::ZERO).unwrap();
         assert_eq!(list.staleness(), Some(Duration::ZERO));
     }
 
     #[test]
     fn an_id_is_kept_until_no_token_can_need_it() {
         let (list, clock) = list(10);
-        list.complete(Duration::ZERO);
+        list.complete(Duration::ZERO).unwrap();
         list.add(vec![entry("a", NOW + 10), entry("b", NOW + 500), entry("old", NOW - 91)])
             .unwrap();
         list.add(vec![entry("a", NOW + 5)]).unwrap();
@@ -216,20 +335,20 @@ mod tests {
     #[test]
     fn what_does_not_fit_in_makes_the_list_stale_and_forgets_nothing() {
         let (list, clock) = list(2_500);
-        list.complete(Duration::ZERO);
+        list.complete(Duration::ZERO).unwrap();
         let entries =
             |from: usize, to| (from..to).map(|n| entry(&n.to_string(), NOW + 60)).collect();
         list.add(entries(0, 2_500)).unwrap();
         list.add(entries(0, 2_500)).unwrap();
         assert_eq!(list.staleness(), Some(Duration::ZERO));
-        assert_eq!(list.add(entries(2_400, 2_600)), Err(Full(2_500)));
+        assert_eq!(list.add(entries(2_400, 2_600)), Err(NotTaken::Full(Full(2_500))));
         assert_eq!((list.len(), list.staleness()), (2_500, Some(Duration::MAX)));
         assert_eq!(standing(&list, "0"), Standing::Revoked);
         assert_eq!(standing(&list, "2550"), Standing::Good(Duration::MAX));
         clock.advance(Duration::from_secs(150));
         list.purge();
         assert_eq!(list.len(), 0);
-        list.complete(Duration::ZERO);
+        list.complete(Duration::ZERO).unwrap();
         assert_eq!(list.staleness(), Some(Duration::ZERO));
     }
 }
