@@ -59,6 +59,31 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The settings, unless every user of the machine can read a file that holds a secret of theirs.
+    /// The owner's group may.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first such file.
+    pub fn private(self) -> Result<Config, ConfigError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        for (setting, path) in &self.secret_files {
+            let mode = path.metadata().map_or(0, |about| about.permissions().mode());
+            if mode & 0o007 != 0 {
+                let path = path.display();
+                let problem = format!(
+                    "every user of this machine can open {path}, which holds it (its mode is {:o})",
+                    mode & 0o777
+                );
+                let remedy = format!(
+                    "chmod 600 {path}, or 640 for a service's group (for a Kubernetes volume set \
+                     defaultMode: 0440 and fsGroup)"
+                );
+                return Err(ConfigError::new(setting.as_str(), problem, remedy));
+            }
+        }
+        Ok(self.config)
+    }
+
     /// The files that hold a secret, each with the setting that it gives.
     #[must_use]
     pub fn secret_files(&self) -> &[(String, PathBuf)] {

@@ -137,7 +137,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve => {
-            let config = config::load(flags)?.config;
+            let config = config::load(flags)?.private()?;
             let (_log, lost) = start_log(&config.log)?;
             app::run(&config, lost).map_err(|error| match error {
                 StartError::Config(error) => error.into(),
@@ -147,7 +147,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Config => print(&config::load(flags)?.to_toml()?),
         Command::Doctor { questions, json } => examine(&config::load(flags)?, questions, *json),
         Command::Db(command) => {
-            let config = config::load(flags)?.config;
+            let config = config::load(flags)?.private()?;
             let _log = start_log(&config.log)?;
             db::run(command, &config)
         }
@@ -192,7 +192,7 @@ fn operate(
     flags: &Flags,
     command: impl FnOnce(&Config) -> Result<String, OperateError>,
 ) -> Result<(), Box<dyn Error>> {
-    let config = config::load(flags)?.config;
+    let config = config::load(flags)?.private()?;
     let done = command(&config).map_err(|error| match error {
         OperateError::Config(error) => error.into(),
         error => Box::<dyn Error>::from(error),

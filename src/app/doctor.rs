@@ -106,14 +106,6 @@ impl Doctor<'_> {
     }
 
     fn proxies(&mut self) {
-        let everybody = self.config.trusted_proxies.iter().find(|net| net.prefix_len() == 0);
-        if let Some(net) = everybody {
-            let problem = format!(
-                "{net} is everybody, so that every client can claim any address and no limit by \
-                 address holds; name your proxy's own address"
-            );
-            self.says("trusted_proxies", problem);
-        }
         let has_proxy = self.config.is_https() && !self.config.has_tls();
         if has_proxy
             && self.config.trusted_proxies.is_empty()

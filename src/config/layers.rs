@@ -162,6 +162,9 @@ impl Layers {
                 .given_by(origin.to_string()));
         };
         try_out(setting, &value).map_err(|problem| {
+            // The text of serde's error has the value in it.
+            let is_secret = SECRETS.contains(&setting) && !in_file;
+            let problem = if is_secret { "it is not text".to_owned() } else { problem };
             let example = if in_file {
                 "\"/run/secrets/doorward\"".into()
             } else {

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
@@ -43,6 +44,7 @@ impl Config {
         lasts("shutdown_delay", self.shutdown_delay, Duration::ZERO..=10 * MINUTE)?;
         lasts("shutdown_timeout", self.shutdown_timeout, Duration::ZERO..=10 * MINUTE)?;
         log(&self.log)?;
+        trusted_proxies(self)?;
         tls(self)?;
         tokens(&self.tokens)?;
         sessions(&self.sessions, &self.tokens)?;
@@ -182,6 +184,26 @@ fn public_url(text: &str) -> Checked {
         return error(format!("`{text}` is spelled {canonical}"));
     }
     Ok(())
+}
+
+/// The largest private networks are 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193). Two halves of the
+/// address space are as much as all of it.
+fn trusted_proxies(config: &Config) -> Checked {
+    let is_too_wide = |net: &&IpNet| match net {
+        IpNet::V4(net) => net.prefix_len() < 8,
+        IpNet::V6(net) => net.prefix_len() < 7,
+    };
+    match config.trusted_proxies.iter().find(is_too_wide) {
+        None => Ok(()),
+        Some(net) => Err(ConfigError::new(
+            "trusted_proxies",
+            format!(
+                "{net} is everybody, so that every client could claim any address and no limit by \
+                 address would hold"
+            ),
+            "name your proxy's own address or network, as in 10.0.0.0/8 at most",
+        )),
+    }
 }
 
 fn tls(config: &Config) -> Checked {

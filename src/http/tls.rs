@@ -66,6 +66,18 @@ pub enum TlsError {
         /// What the system said.
         cause: io::Error,
     },
+    /// Every user of the machine can read the key.
+    #[error(
+        "tls.key: every user of this machine can open {} (its mode is {mode:o}); chmod 640 it (for \
+         a Kubernetes volume set defaultMode: 0440 and fsGroup)",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// No certificate.
     #[error(
         "tls.cert: there is no certificate in {}: {cause}; write it in PEM, your own first and then \
@@ -157,6 +169,7 @@ impl Tls {
     pub fn load(files: TlsFiles, now: Timestamp) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let pair = Pair::read(&files)?;
+        refuse_open(&files.key)?;
         let certificate = Certificate(RwLock::new(Arc::new(pair.parse(&files, &provider)?)));
         let certificate = Arc::new(certificate);
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -168,7 +181,6 @@ impl Tls {
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         let looked = Looked { served: pair.digest(), refused: None, warned_at: None };
         let (config, looked) = (Arc::new(config), Arc::new(Mutex::new(looked)));
-        warn_if_open(&files.key);
         let tls = Self { config, certificate, files, looked };
         tls.warn_of_expiry(&mut tls.looked.lock().unwrap_or_else(PoisonError::into_inner), now);
         Ok(tls)
@@ -342,13 +354,13 @@ impl Pair {
     }
 }
 
-fn warn_if_open(key: &Path) {
+fn refuse_open(key: &Path) -> Result<(), TlsError> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(key).map_or(0, |about| about.permissions().mode());
-    if mode & 0o007 != 0 {
-        let (key, mode) = (key.display(), format!("{:o}", mode & 0o777));
-        tracing::warn!(%key, mode, "every user of this machine can open the private key; chmod 640");
+    if mode & 0o007 == 0 {
+        return Ok(());
     }
+    Err(TlsError::Open { path: key.to_owned(), mode: mode & 0o777 })
 }
 
 /// A connection, with or without TLS.

@@ -91,7 +91,6 @@ fn it_finds_what_is_wrong_with_the_settings() {
     let with = |name: &str, value: &str, check: &str, says: &str| {
         finds(doctor(home.path()).env(name, value), check, says);
     };
-    with("DOORWARD_TRUSTED_PROXIES", "0.0.0.0/0", "trusted_proxies", "is everybody");
     with("DOORWARD_CORS__ORIGINS", "http://app.example.com", "cors.origins", "serve it by https");
     with("DOORWARD_TLS__CERT", "nowhere.pem", "tls", "cannot be read");
     with("DOORWARD_PUBLIC_URL", "https://other.example.com", "tls", "is not for other.example.com");

@@ -92,6 +92,11 @@ fn certificate(folder: &Path) -> PathBuf {
     let own = own.signed_by(&key, &Issuer::new(authority, of_authority)).unwrap();
     fs::write(folder.join("cert.pem"), own.pem()).unwrap();
     fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::set_permissions(
+        folder.join("key.pem"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
     root
 }
 

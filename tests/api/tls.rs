@@ -55,6 +55,8 @@ impl Files {
         let (pem, key, der) = pair(|_| {});
         fs::write(self.cert(), pem).unwrap();
         fs::write(self.key(), key).unwrap();
+        fs::set_permissions(self.key(), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
         der
     }
 

@@ -127,6 +127,11 @@ impl Place {
         let cert = CertificateParams::new([HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
         fs::write(home.path().join("cert.pem"), cert.pem()).unwrap();
         fs::write(home.path().join("key.pem"), key.serialize_pem()).unwrap();
+        fs::set_permissions(
+            home.path().join("key.pem"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
         let curl = format!("cacert = cert.pem\nresolve = {HOST}:{}:127.0.0.1\n", front.port());
         fs::write(home.path().join(".curlrc"), curl).unwrap();
         let trusted = reqwest::Certificate::from_der(cert.der()).unwrap();
