@@ -14,6 +14,8 @@ mod checkpoint;
 mod connection;
 pub mod copy;
 mod drift;
+mod guard;
+mod identity;
 mod inspect;
 mod link;
 mod migrations;
@@ -51,6 +53,7 @@ pub use watch::FileWatch;
 use crate::metrics::Spread;
 use checkpoint::Checkpoints;
 use connection::Manager;
+use identity::Identity;
 use postgres::{Postgres, Waiter};
 use writer::Writer;
 
@@ -109,6 +112,36 @@ pub enum OpenError {
     /// There is no such SQLite file, and none was to be made.
     #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
     Missing(String),
+    /// There is no database, and a write-ahead log beside its name.
+    #[error(
+        "the database {at} is missing or empty, and {log} holds what was last written to it; put the \
+         database back beside it, or, if a backup or a new database is to take its place, move that \
+         file away first"
+    )]
+    LogAlone {
+        /// The database.
+        at: String,
+        /// The log.
+        log: String,
+    },
+    /// Its name is a link to nothing.
+    #[error(
+        "the database {0} is a symbolic link to a file that is not there; correct the link, mount \
+         what it leads to, or remove it"
+    )]
+    Dangling(String),
+    /// Other users of the machine can read it.
+    #[error(
+        "every user of this machine can open {at} (its mode is {mode:o}, and its folder lets them \
+         in); chmod 600 {at}, or close the folder with chmod 700 (for a Kubernetes volume set \
+         fsGroup)"
+    )]
+    Exposed {
+        /// The file.
+        at: String,
+        /// Its mode.
+        mode: u32,
+    },
     /// Its schema is of a later version.
     #[error(
         "the database has migration {0}, which this version does not know; run the version that made it, or a newer one"
@@ -212,14 +245,16 @@ impl Database {
     /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         settings.url.warn_if_exposed();
+        settings.url.is_private()?;
         let manager = Manager::new(settings, PATIENCE);
         let mut first = manager.open()?;
         migrations::bring_up_to_date(&mut first, settings.migrate)?;
         let backend = match &settings.url {
-            DatabaseUrl::Sqlite(_) => {
+            DatabaseUrl::Sqlite(path) => {
+                let files = Identity::of(path, &mut first);
                 let checkpoints = Checkpoints::start(&mut first, manager.open()?);
                 Backend::Sqlite {
-                    writer: Writer::start(first, checkpoints),
+                    writer: Writer::start(first, checkpoints, files),
                     readers: readers(&manager, settings.pool_size),
                     places: Arc::new(Semaphore::new(READS)),
                     manager,
@@ -357,6 +392,16 @@ impl Database {
         self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
     }
 
+    /// Why nothing is written until a restart: SQLite's files were deleted, replaced or truncated
+    /// while they were open.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        match &*self.0 {
+            Backend::Sqlite { writer, .. } => writer.fault(),
+            Backend::Postgres(_) => None,
+        }
+    }
+
     /// How many threads each of so many workers needs to read; nothing where the database sees to
     /// that itself. With more than there are connections most would be woken only to wait for one.
     #[must_use]
@@ -422,6 +467,7 @@ pub enum Watch {
 /// [`OpenError`] when the database cannot be reached, or a migration fails; nothing has changed
 /// then.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
+    url.is_private()?;
     migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
 }
 

@@ -35,7 +35,7 @@ impl Config {
         let (given, previous) = self.given_secrets()?;
         let current = match (given, self.database()?) {
             (Some(given), _) => given,
-            (None, DatabaseUrl::Sqlite(database)) => self.kept_secret(&database)?,
+            (None, url @ DatabaseUrl::Sqlite(_)) => self.kept_secret(&url)?,
             (None, DatabaseUrl::Postgres(_)) => {
                 let problem = "with PostgreSQL it must be given, and the same to every node";
                 return Err(ConfigError::new(
@@ -80,17 +80,23 @@ impl Config {
         Ok((parse("secret", &self.secret)?, parse("secret_previous", &self.secret_previous)?))
     }
 
-    fn kept_secret(&self, database: &Path) -> Result<MasterSecret, ConfigError> {
+    fn kept_secret(&self, url: &DatabaseUrl) -> Result<MasterSecret, ConfigError> {
         let path = self.data_dir.join("secret");
         let failed = |error: io::Error| {
             let remedy = "make data_dir readable and writable for this user";
             ConfigError::new(path.display().to_string(), error.to_string(), remedy)
         };
         if !path.try_exists().map_err(failed)? {
-            if database.try_exists().map_err(failed)? {
+            let there = match url {
+                DatabaseUrl::Sqlite(file) if file.try_exists().map_err(failed)? => {
+                    Some(file.display().to_string())
+                }
+                url => url.log_alone(),
+            };
+            if let Some(there) = there {
                 return Err(ConfigError::new(
                     path.display().to_string(),
-                    format!("it is missing, and {} cannot be used without it", database.display()),
+                    format!("it is missing, and {there} cannot be used without it"),
                     "restore it from the backup, or give the secret in DOORWARD_SECRET",
                 ));
             }

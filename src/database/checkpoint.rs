@@ -136,6 +136,11 @@ fn look(connection: &mut AnyConnection) -> QueryResult<Log> {
     diesel::sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(connection)
 }
 
+/// How many pages the log has.
+pub(super) fn pages(connection: &mut AnyConnection) -> QueryResult<i64> {
+    Ok(look(connection)?.log)
+}
+
 /// Brings over as much as can be without waiting for anybody.
 fn pass(connection: &mut AnyConnection) -> QueryResult<Log> {
     diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)

@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::BigInt;
 
-use super::url::with_defaults;
+use super::url::{self, with_defaults};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
 
 pub use multi::{AnyConnection, MultiBackend};
@@ -91,9 +91,10 @@ impl Manager {
 
     /// [`ManageConnection::connect`], with an error that says what to do.
     pub(super) fn open(&self) -> Result<AnyConnection, OpenError> {
+        self.url.loses_nothing()?;
         self.connect().map_err(|error| OpenError::Unreachable {
             at: format!("{:?}", self.url),
-            cause: error.to_string(),
+            cause: without_the_url(&error.to_string()),
         })
     }
 
@@ -156,6 +157,22 @@ fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> 
         })
         .map_err(|error| ConnectionError::BadConnection(error.to_string()))
         .map_err(diesel::r2d2::Error::ConnectionError)
+}
+
+/// libpq quotes the part of a URL that it cannot read, which may be a password's.
+fn without_the_url(cause: &str) -> String {
+    const QUOTING: [&str; 6] = [
+        "URI",
+        "percent-encoded",
+        "invalid port number",
+        "invalid integer value",
+        "connection option",
+        "after \"=\"",
+    ];
+    if QUOTING.iter().any(|words| cause.contains(words)) {
+        return format!("{}; {}", url::MALFORMED.problem, url::MALFORMED.remedy);
+    }
+    cause.to_owned()
 }
 
 #[derive(QueryableByName)]

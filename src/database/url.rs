@@ -42,6 +42,13 @@ pub struct UrlError {
     pub remedy: &'static str,
 }
 
+/// Its text is never quoted: a password with a `/` or an `@` in it reads as a host or a port.
+pub(super) const MALFORMED: UrlError = UrlError {
+    problem: "it is not a valid PostgreSQL URL",
+    remedy: "percent-encode the user and the password (`/` is %2F, `@` is %40, `#` is %23, `?` is \
+             %3F, `%` is %25), or leave the password out and set PGPASSWORD",
+};
+
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,6 +75,9 @@ impl DatabaseUrl {
                 remedy: "write sqlite:// and the path of a file, without parameters",
             }),
             Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => {
+                if !is_well_formed(rest) {
+                    return Err(MALFORMED);
+                }
                 if !TLS && wants_tls(rest) {
                     return Err(UrlError {
                         problem: "it asks for an encrypted connection, which this build cannot make",
@@ -86,6 +96,7 @@ impl DatabaseUrl {
 
     /// Refuses a SQLite file that is not there, which connecting would make.
     pub(super) fn must_exist(&self) -> Result<(), OpenError> {
+        self.loses_nothing()?;
         match self {
             Self::Sqlite(path) if !path.is_file() => {
                 Err(OpenError::Missing(path.display().to_string()))
@@ -126,6 +137,45 @@ pub(super) fn with_defaults(url: &str) -> String {
         Some(_) => "&",
     };
     if added.is_empty() { url.to_owned() } else { format!("{url}{separator}{}", added.join("&")) }
+}
+
+/// Whether libpq reads every part of a URL, without its scheme, as what it was meant to be. It
+/// quotes what it cannot read, and looks up as a host what follows an `@` in a password.
+fn is_well_formed(url: &str) -> bool {
+    let end = url.find(['/', '?']).unwrap_or(url.len());
+    let (authority, rest) = url.split_at(end);
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let hosts = authority.split_once('@').map_or(authority, |(_, hosts)| hosts);
+    let is_fine = |c: char| c.is_ascii_graphic() && !matches!(c, '#' | '<' | '>' | '"' | '\\');
+    url.chars().all(|c| !c.is_whitespace() && !c.is_control())
+        && url.split('%').skip(1).all(is_escape)
+        && !hosts.contains('@')
+        && hosts.chars().all(is_fine)
+        && hosts.split(',').all(has_valid_port)
+        && path.chars().filter(|c| *c == '/').count() <= 1
+        && !path.contains(['@', ':'])
+        && query.split('&').filter(|pair| !pair.is_empty()).all(|pair| {
+            pair.split_once('=').is_some_and(|(name, _)| {
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            })
+        })
+}
+
+fn is_escape(rest: &str) -> bool {
+    let digits = rest.as_bytes().get(..2);
+    digits.is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit) && two != b"00")
+}
+
+fn has_valid_port(host: &str) -> bool {
+    let port = match host.strip_prefix('[') {
+        Some(address) => match address.split_once(']') {
+            Some((_, "")) => return true,
+            Some((_, port)) => port.strip_prefix(':'),
+            None => None,
+        },
+        None => Some(host.split_once(':').map_or("", |(_, port)| port)),
+    };
+    port.is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 fn after_scheme(url: &str) -> &str {
@@ -196,6 +246,39 @@ mod tests {
     }
 
     #[test]
+    fn a_url_whose_password_reads_as_something_else_is_malformed() {
+        for url in [
+            "u:hunter/2@db/x",
+            "u:12/hunter@db/x",
+            "u:hunter@2@db/x",
+            "u:p@localhost@db/x",
+            "u:hunter?2@db/x",
+            "u:hunter%2@db/x",
+            "u:hunter%zz@db/x",
+            "u:hunter%00@db/x",
+            "u:hunter 2@db/x",
+            "u@db:hunter/x",
+            "u:12?h2=3@db/x",
+            "u:p@[::1/x",
+            "u:p@[::1]5/x",
+        ] {
+            let refused = parse(&format!("postgres://{url}")).unwrap_err();
+            assert_eq!(refused, MALFORMED, "{url}");
+        }
+        for url in [
+            "u:p%40%2F%25@db:5432/x?options=-c%20a%3Db",
+            "u:p#x:y@h1:1,h2:2,[::1]:3/x",
+            "h:/x",
+            "u@%2Frun%2Fpostgresql:5433/x",
+            "/x?host=/run/postgresql&user=a@b",
+            "db",
+            "u:@/x?",
+        ] {
+            assert!(parse(&format!("postgres://{url}")).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
     fn a_plain_connection_to_another_machine_is_exposed() {
         for local in [
             "postgres://localhost/x",
@@ -212,7 +295,6 @@ mod tests {
             "postgres://localhost,db2/x?sslmode=prefer",
             "postgres:///x?host=db",
             "postgres://localhost/x?hostaddr=192.0.2.1",
-            "postgres://u:p@localhost@db/x",
         ] {
             assert!(parse(remote).unwrap().is_exposed(), "{remote}");
         }

@@ -8,7 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use diesel::QueryResult;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::checkpoint::Checkpoints;
+use super::identity::{self, Fault, Identity};
 use super::postgres::Waiter;
 use super::{AnyConnection, Hook, Stage, StoreError, Tx, classify, guarded, unavailable};
 use crate::metrics::Spread;
@@ -34,19 +35,30 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
     groups: Spread,
+    fault: Option<Fault>,
 }
 
 impl Writer {
     #[expect(clippy::expect_used, reason = "without its writer the service must not start")]
-    pub(super) fn start(connection: AnyConnection, checkpoints: Checkpoints) -> Self {
+    pub(super) fn start(
+        connection: AnyConnection,
+        checkpoints: Checkpoints,
+        files: Option<Identity>,
+    ) -> Self {
+        let fault = files.as_ref().map(Identity::fault);
         let (queue, units) = sync_channel(QUEUE);
         let (waiting, groups) = (Arc::default(), Spread::of_sizes());
         let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone() };
         let thread = std::thread::Builder::new()
             .name("doorward-writer".into())
-            .spawn(move || serve(connection, checkpoints, &work))
+            .spawn(move || serve(connection, checkpoints, files, &work))
             .expect("the system starts a thread");
-        Self { queue: Some(queue), thread: Some(thread), waiting, groups }
+        Self { queue: Some(queue), thread: Some(thread), waiting, groups, fault }
+    }
+
+    /// Why nothing is written until a restart, if so.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        self.fault.as_ref()?.get().copied()
     }
 
     /// How many units wait for their commit to begin.
@@ -158,19 +170,42 @@ impl Work {
     }
 }
 
-fn serve(mut connection: AnyConnection, mut checkpoints: Checkpoints, work: &Work) {
-    while let Ok(first) = work.units.recv() {
+fn serve(
+    mut connection: AnyConnection,
+    mut checkpoints: Checkpoints,
+    mut files: Option<Identity>,
+    work: &Work,
+) {
+    let mut hold = move |connection: &mut AnyConnection| {
+        files.as_mut().is_none_or(|files| files.holds(connection))
+    };
+    loop {
+        let first = match work.units.recv_timeout(identity::INTERVAL) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                hold(&mut connection);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let mut group = vec![first];
         group.extend(work.units.try_iter().take(GROUP - 1));
         work.taken(group.len());
         work.groups.had(group.len());
         // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
         // would write again.
-        let commit = catch_unwind(AssertUnwindSafe(|| commit(&mut connection, &mut group, work)))
-            .unwrap_or_else(|_| {
-                let _ = connection.batch_execute("ROLLBACK");
-                Err(StoreError::Failed)
-            });
+        let commit = catch_unwind(AssertUnwindSafe(|| {
+            if !hold(&mut connection) {
+                return Err(StoreError::Unavailable);
+            }
+            commit(&mut connection, &mut group, work)?;
+            // A file that vanished during the commit may have taken it along.
+            if hold(&mut connection) { Ok(()) } else { Err(StoreError::Unavailable) }
+        }))
+        .unwrap_or_else(|_| {
+            let _ = connection.batch_execute("ROLLBACK");
+            Err(StoreError::Failed)
+        });
         let units = group.len();
         for unit in group {
             let _ = catch_unwind(AssertUnwindSafe(|| unit.settle(commit)));

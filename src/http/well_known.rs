@@ -98,7 +98,11 @@ pub(super) async fn readyz(
         )));
     }
     if api.db.ping().await.is_err() {
-        return Err(Problem::new(Code::NotReady).detail("The database does not answer."));
+        let detail = api.db.fault().map_or_else(
+            || "The database does not answer.".to_owned(),
+            |fault| format!("Nothing can be written: {fault} while the service runs."),
+        );
+        return Err(Problem::new(Code::NotReady).detail(detail));
     }
     Ok(HttpResponse::Ok().json(json!({
         "status": "ready",

@@ -16,6 +16,7 @@ mod disk;
 mod doctor;
 mod faults;
 mod feed;
+mod files;
 mod gateway;
 mod hash;
 mod http;

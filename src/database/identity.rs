@@ -1,0 +1,190 @@
+//! The identity of SQLite's files: whether the names still lead to the files that are open.
+//!
+//! SQLite goes on with a file that was deleted or replaced, and a restart would lose all that was
+//! committed since. So the writer compares device and inode around every commit, which costs a few
+//! microseconds, and the sizes too. Nothing here opens a file: closing it again would drop every
+//! lock that this process holds on it (POSIX, fcntl).
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use diesel::QueryResult;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+
+use super::AnyConnection;
+use super::checkpoint;
+
+/// How often the length of the log is compared, and everything while nobody writes.
+pub(super) const INTERVAL: Duration = Duration::from_millis(400);
+
+/// SQLite's log begins with a header of so many bytes, and so has each of its pages (the file
+/// format, 4.1 and 4.2).
+const LOG_HEADER: u64 = 32;
+const PAGE_HEADER: u64 = 24;
+
+/// Why nothing can be written until a restart; set once.
+pub(super) type Fault = Arc<OnceLock<&'static str>>;
+
+/// The files that the writer's connection has open.
+pub(super) struct Identity {
+    database: Known,
+    /// The write-ahead log and its index, which stay as long as a connection is open.
+    beside: Vec<Known>,
+    size: u64,
+    schema_version: i64,
+    page_size: u64,
+    /// SQLite itself may shorten the database at any commit.
+    shrinks: bool,
+    log_compared_at: Instant,
+    fault: Fault,
+}
+
+struct Known {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+impl Identity {
+    /// Remembers the files of `path`, which `connection` has read from.
+    pub(super) fn of(path: &Path, connection: &mut AnyConnection) -> Option<Self> {
+        let real = fs::canonicalize(path).ok()?;
+        let (database, size) = Known::at(path.to_owned())?;
+        let beside = ["-wal", "-shm"].into_iter().filter_map(|end| Known::at(with(&real, end)));
+        let schema_version = pragma(connection, "schema_version").ok()?;
+        let page_size = pragma(connection, "page_size").ok()?;
+        Some(Self {
+            database,
+            beside: beside.map(|(known, _)| known).collect(),
+            size,
+            schema_version,
+            page_size: u64::try_from(page_size).ok()?,
+            shrinks: pragma(connection, "auto_vacuum").ok()? != 0,
+            log_compared_at: Instant::now(),
+            fault: Fault::default(),
+        })
+    }
+
+    /// Where the fault will be found.
+    pub(super) fn fault(&self) -> Fault {
+        Arc::clone(&self.fault)
+    }
+
+    /// Whether the files are still those that were opened. Once they are not, never again.
+    pub(super) fn holds(&mut self, connection: &mut AnyConnection) -> bool {
+        if self.fault.get().is_some() {
+            return false;
+        }
+        let mut found = self.compare(connection);
+        if found.is_none() && self.log_compared_at.elapsed() >= INTERVAL {
+            found = self.compare_log(connection);
+            self.log_compared_at = Instant::now();
+        }
+        let Some(found) = found else { return true };
+        tracing::error!(
+            database = %self.database.path.display(),
+            "{found} while the service runs; nothing is written any more: copy what is there, put \
+             the files back or restore a backup, and start the service again"
+        );
+        let _ = self.fault.set(found);
+        false
+    }
+
+    fn compare(&mut self, connection: &mut AnyConnection) -> Option<&'static str> {
+        let size = match self.database.compare() {
+            Found::Same(size) => size,
+            Found::Unknown => return None,
+            Found::Missing => return Some("the database file was deleted or moved"),
+            Found::Other => return Some("the database file was replaced"),
+        };
+        for known in &self.beside {
+            match known.compare() {
+                Found::Same(_) | Found::Unknown => {}
+                Found::Missing => {
+                    return Some("the database's log (-wal, -shm) was deleted or moved");
+                }
+                Found::Other => return Some("the database's log (-wal, -shm) was replaced"),
+            }
+        }
+        if size < self.size && !self.shrinks {
+            // Only VACUUM makes it shorter, and counts the version up before.
+            match pragma(connection, "schema_version") {
+                Ok(version) if version != self.schema_version => self.schema_version = version,
+                _ => return Some("the database file was truncated"),
+            }
+        }
+        self.size = size;
+        None
+    }
+
+    /// The log must be as long as what it is said to hold. Another process may begin it anew between
+    /// two statements, so only what is found three times counts.
+    fn compare_log(&self, connection: &mut AnyConnection) -> Option<&'static str> {
+        let log = self.beside.first()?;
+        for _ in 0..3 {
+            let before = checkpoint::pages(connection).ok()?;
+            let Found::Same(size) = log.compare() else { return None };
+            let after = checkpoint::pages(connection).ok()?;
+            let pages = u64::try_from(before).ok().filter(|pages| *pages > 0)?;
+            let least = LOG_HEADER + pages * (PAGE_HEADER + self.page_size);
+            if before != after || size >= least {
+                return None;
+            }
+        }
+        Some("the database's log (-wal) was truncated")
+    }
+}
+
+enum Found {
+    Same(u64),
+    Missing,
+    Other,
+    /// The system does not say; SQLite has its files open all the same.
+    Unknown,
+}
+
+impl Known {
+    fn at(path: PathBuf) -> Option<(Self, u64)> {
+        let about = fs::metadata(&path).ok()?;
+        Some((Self { path, device: about.dev(), inode: about.ino() }, about.len()))
+    }
+
+    fn compare(&self) -> Found {
+        match fs::metadata(&self.path) {
+            Ok(about) if (about.dev(), about.ino()) == (self.device, self.inode) => {
+                Found::Same(about.len())
+            }
+            Ok(_) => Found::Other,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Found::Missing
+            }
+            Err(_) => Found::Unknown,
+        }
+    }
+}
+
+/// The name of a file that SQLite keeps beside a database.
+pub(super) fn with(database: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(database);
+    name.push(ending);
+    name.into()
+}
+
+fn pragma(connection: &mut AnyConnection, name: &str) -> QueryResult<i64> {
+    let query = format!("SELECT {name} AS value FROM pragma_{name}");
+    Ok(diesel::sql_query(query).get_result::<Number>(connection)?.value)
+}
