@@ -169,8 +169,8 @@ impl Tls {
     pub fn load(files: TlsFiles, now: Timestamp) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let pair = Pair::read(&files)?;
-        refuse_open(&files.key)?;
         let certificate = Certificate(RwLock::new(Arc::new(pair.parse(&files, &provider)?)));
+        refuse_open(&files.key)?;
         let certificate = Arc::new(certificate);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

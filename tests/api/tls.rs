@@ -293,6 +293,7 @@ fn a_certificate_that_cannot_be_used_leaves_the_one_before_in_its_place() {
     let ((old_pem, old_key, _), (new_pem, new_key, _)) = (pair(until(2040)), pair(until(2041)));
     fs::write(files.cert(), &old_pem).unwrap();
     fs::write(files.key(), &old_key).unwrap();
+    fs::set_permissions(files.key(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let now = Clock::system().now();
     let tls = Tls::load(TlsFiles { cert: files.cert(), key: files.key() }, now).unwrap();
     let serves = |year| tls.not_after().to_string().starts_with(&format!("{year}-"));
@@ -430,6 +431,10 @@ fn the_log_warns_of_what_is_served_all_the_same() {
     let (pem, key, _) = pair(|it| it.not_after = date_time_ymd(2020, 1, 1));
     fs::write(files.cert(), pem).unwrap();
     fs::write(files.key(), key).unwrap();
+    let open = run(&mut files.command(doorward(home.path())));
+    assert!(!open.status.success() && open.stderr.contains("tls.key: every user"));
+    assert!(open.stderr.contains("chmod 640"), "{}", open.stderr);
+    fs::set_permissions(files.key(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut command = files.command(doorward(home.path()));
     command.env("DOORWARD_LOG__LEVEL", "trace");
     let log = log_of(&mut command);
