@@ -19,6 +19,7 @@ mod identity;
 mod inspect;
 mod link;
 mod migrations;
+mod open_error;
 mod postgres;
 mod prepared;
 pub mod schema;
@@ -45,6 +46,7 @@ pub use connection::{AnyConnection, MultiBackend};
 pub use drift::{SchemaReport, check};
 pub use inspect::{Inspected, inspect};
 pub use link::Link;
+pub use open_error::OpenError;
 pub use prepared::Prepared;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
@@ -93,71 +95,6 @@ pub struct DatabaseSettings {
     pub statement_timeout: Duration,
     /// Whether to bring the schema up to date at start, rather than refuse an old one.
     pub migrate: bool,
-}
-
-/// Why the database cannot be used at all: each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It cannot be reached or read.
-    #[error(
-        "cannot open the database {at}: {cause}; check that it is there, that it is a database, and \
-         that this user may read and write it"
-    )]
-    Unreachable {
-        /// The database, without its password.
-        at: String,
-        /// What the system said.
-        cause: String,
-    },
-    /// There is no such SQLite file, and none was to be made.
-    #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
-    Missing(String),
-    /// There is no database, and a write-ahead log beside its name.
-    #[error(
-        "the database {at} is missing or empty, and {log} holds what was last written to it; put the \
-         database back beside it, or, if a backup or a new database is to take its place, move that \
-         file away first"
-    )]
-    LogAlone {
-        /// The database.
-        at: String,
-        /// The log.
-        log: String,
-    },
-    /// Its name is a link to nothing.
-    #[error(
-        "the database {0} is a symbolic link to a file that is not there; correct the link, mount \
-         what it leads to, or remove it"
-    )]
-    Dangling(String),
-    /// Other users of the machine can read it.
-    #[error(
-        "every user of this machine can open {at} (its mode is {mode:o}, and its folder lets them \
-         in); chmod 600 {at}, or close the folder with chmod 700 (for a Kubernetes volume set \
-         fsGroup)"
-    )]
-    Exposed {
-        /// The file.
-        at: String,
-        /// Its mode.
-        mode: u32,
-    },
-    /// Its schema is of a later version.
-    #[error(
-        "the database has migration {0}, which this version does not know; run the version that made it, or a newer one"
-    )]
-    Newer(String),
-    /// Its schema is of an earlier version and migrations at start are off.
-    #[error(
-        "the database lacks migration {0} and migrating at start is off; run `doorward db migrate`, or set database.migrate = true"
-    )]
-    Pending(String),
-    /// A migration failed.
-    #[error(
-        "cannot migrate the database: {0}; name a database that is empty or Doorward's own (nothing \
-         was changed by the migration that failed)"
-    )]
-    Migration(String),
 }
 
 /// Why a unit of work did not happen, as far as anybody knows ([`Database::write`]).

@@ -186,7 +186,7 @@ fn public_url(text: &str) -> Checked {
     Ok(())
 }
 
-/// The largest private networks are 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193). Two halves of the
+/// The largest private networks are 10.0.0.0/8 (RFC 1918) and `fc00::/7` (RFC 4193). Two halves of the
 /// address space are as much as all of it.
 fn trusted_proxies(config: &Config) -> Checked {
     let is_too_wide = |net: &&IpNet| match net {

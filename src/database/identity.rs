@@ -11,11 +11,12 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::QueryResult;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
+use tokio::time::Instant;
 
 use super::AnyConnection;
 use super::checkpoint;

@@ -357,10 +357,10 @@ impl Pair {
 fn refuse_open(key: &Path) -> Result<(), TlsError> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(key).map_or(0, |about| about.permissions().mode());
-    if mode & 0o007 == 0 {
-        return Ok(());
+    if mode & 0o007 != 0 {
+        return Err(TlsError::Open { path: key.to_owned(), mode: mode & 0o777 });
     }
-    Err(TlsError::Open { path: key.to_owned(), mode: mode & 0o777 })
+    Ok(())
 }
 
 /// A connection, with or without TLS.
