@@ -9,6 +9,7 @@ pub mod doctor;
 mod listen;
 pub mod operate;
 mod policies;
+mod signals;
 mod tasks;
 mod watch;
 mod welcome;
@@ -51,7 +52,8 @@ use crate::secret::Purpose;
 use crate::sessions::Sessions;
 
 use beside::Beside;
-use listen::Socket;
+use listen::{Socket, remedy};
+use signals::Signals;
 use tasks::Tasks;
 use watch::{Counted, Watched};
 
@@ -71,9 +73,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The address is taken or not this machine's.
-    #[error(
-        "cannot listen on {0}: {1}; stop what uses that port, or choose another address with --listen"
-    )]
+    #[error("cannot listen on {0}: {1}; {remedy} with --listen", remedy = remedy(.1))]
     Listen(SocketAddr, io::Error),
     /// The socket that was handed over is none to listen on.
     #[error(
@@ -82,7 +82,7 @@ pub enum StartError {
     )]
     HandedOver(io::Error),
     /// An address beside it is taken or not this machine's.
-    #[error("{0}: cannot listen on {1}: {2}; stop what uses that port, or choose another address")]
+    #[error("{0}: cannot listen on {1}: {2}; {remedy}", remedy = remedy(.2))]
     ListenBeside(&'static str, SocketAddr, io::Error),
     /// The certificate cannot be served.
     #[error(transparent)]
@@ -103,6 +103,17 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// Why the service does not serve: it did not start, or it ended without being told to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It ended.
+    #[error("the service ended by itself: {0}; the log has what came before, start it again")]
+    Ended(io::Error),
+}
+
 /// A service that is ready and listens.
 pub struct App {
     address: SocketAddr,
@@ -115,16 +126,17 @@ pub struct App {
 /// How many lines a log has lost so far.
 pub type LostLines = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// Runs the service until SIGTERM or SIGINT. `lost` counts the lines that its log has lost.
+/// Runs the service until SIGTERM, SIGINT or SIGQUIT. `lost` counts the lines that its log has lost.
 ///
 /// # Errors
-/// [`StartError`] when it cannot start, or what ended it.
-pub fn run(config: &Config, lost: LostLines) -> Result<(), StartError> {
+/// [`RunError`] when it cannot start, or for what ended it.
+pub fn run(config: &Config, lost: LostLines) -> Result<(), RunError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
-        let stop = stop_signal()?;
+        let signals = Signals::receive().map_err(StartError::System)?;
         let handed_over = config::handed_over().map_err(StartError::HandedOver)?;
-        let app = App::build_on(handed_over, config, &Clock::system(), Some(lost)).await?;
+        let clock = Clock::system();
+        let app = App::build_on(handed_over, config, &clock, Some(lost)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().is_unspecified() {
             tracing::warn!(
@@ -142,7 +154,8 @@ pub fn run(config: &Config, lost: LostLines) -> Result<(), StartError> {
         if config.log.format == config::LogFormat::Text {
             welcome::print(&app.api.issuer);
         }
-        Ok(app.run(stop).await?)
+        let stop = signals.stop(app.tasks.tls.clone(), clock);
+        app.run(stop).await.map_err(RunError::Ended)
     })
 }
 
@@ -407,25 +420,4 @@ fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
         // Cookies; the door takes it back for the origins of registered clients.
         .supports_credentials()
         .max_age(3600)
-}
-
-/// Done at the first SIGTERM or SIGINT. The second ends the process at once, as it does by default.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::warn!("stopped by a second signal");
-            std::process::exit(1);
-        });
-    })
 }

@@ -18,6 +18,7 @@ pub mod door;
 mod errors;
 mod feed;
 mod form;
+mod late;
 pub mod limits;
 mod oauth;
 mod origin;

@@ -17,7 +17,7 @@ use doorward::app::operate::key::{self, KeyCommand};
 use doorward::app::operate::session::{self, SessionCommand};
 use doorward::app::operate::user::{self, UserCommand};
 use doorward::app::operate::{self, ClientCommand, OperateError};
-use doorward::app::{self, LostLines, StartError};
+use doorward::app::{self, LostLines, RunError, StartError};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -128,7 +128,7 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "doorward: {}", one_line(&error.to_string()));
             // 2 says that a restart cannot help.
             let is_final = error.is::<ConfigError>()
-                || matches!(error.downcast_ref(), Some(StartError::Tls(_)));
+                || matches!(error.downcast_ref(), Some(RunError::Start(StartError::Tls(_))));
             ExitCode::from(if is_final { 2 } else { 1 })
         }
     }
@@ -140,7 +140,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             let config = config::load(flags)?.private()?;
             let (_log, lost) = start_log(&config.log)?;
             app::run(&config, lost).map_err(|error| match error {
-                StartError::Config(error) => error.into(),
+                RunError::Start(StartError::Config(error)) => error.into(),
                 error => error.into(),
             })
         }

@@ -40,6 +40,21 @@ impl Socket {
     }
 }
 
+/// How to mend an address that cannot be bound.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "a port below 1024 needs CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd \
+             service) or a socket that is handed over (a systemd .socket unit); give it one of \
+             them, or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "that address is not one of this machine's; choose another address"
+        }
+        _ => "stop what uses that port, or choose another address",
+    }
+}
+
 /// Refuses a connection, which systemd hands over with `Accept=yes`.
 fn listens(listener: &TcpListener) -> io::Result<()> {
     #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 //! those who set them.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl Config {
         log(&self.log)?;
         trusted_proxies(self)?;
         tls(self)?;
+        listeners(self)?;
         tokens(&self.tokens)?;
         sessions(&self.sessions, &self.tokens)?;
         passwords(&self.passwords)?;
@@ -224,6 +226,29 @@ fn tls(config: &Config) -> Checked {
         return Err(ConfigError::new("tls.redirect_from", problem, remedy));
     }
     Ok(())
+}
+
+/// With `reuse_port` two listeners of one process could share a port, and each request would meet
+/// one of them by chance.
+fn listeners(config: &Config) -> Checked {
+    let metrics = config.metrics.enabled.then_some(("metrics.listen", config.metrics.listen));
+    let redirect = config.tls.redirect_from.map(|from| ("tls.redirect_from", from));
+    let mut taken = vec![("listen", config.listen)];
+    for (setting, address) in redirect.into_iter().chain(metrics) {
+        if let Some((other, at)) = taken.iter().find(|(_, it)| meet(*it, address)) {
+            let problem = format!("{address} is already taken by {other} ({at})");
+            let remedy = "give each listener a port of its own";
+            return Err(ConfigError::new(setting, problem, remedy));
+        }
+        taken.push((setting, address));
+    }
+    Ok(())
+}
+
+/// Whether two listeners would have the same address. The system chooses a free port for 0.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (is_everywhere || one.ip() == other.ip())
 }
 
 fn audience(text: &str) -> Checked {

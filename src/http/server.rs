@@ -8,19 +8,21 @@
 //!   answered. When nothing could be written to it for [`ServerSettings::silence`], it is cut.
 //! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet,
 //!   and forgets those that wait to be accepted. [`Running::until`] first lets no new connection
-//!   begin, answers the ones that exist, and only then stops actix. On a socket that was handed over
-//!   it just accepts no more: whoever has the socket, too, does.
+//!   begin, where the kernel permits that, accepts those that wait, closes the port, answers all of
+//!   them, and only then stops actix. On a socket that was handed over it just accepts no more:
+//!   whoever has the socket, too, does.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{self, Shutdown, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::late::Late;
 use super::tls::{Stream, Tls};
 use super::unparsed;
 use actix_http::error::DispatchError;
@@ -34,7 +36,7 @@ use actix_web::dev::{AppConfig, Server, ServerHandle, Service};
 use actix_web::rt::net::TcpStream;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 /// How long a handshake that had begun before the stop may still take.
 const HANDSHAKE: Duration = Duration::from_millis(300);
@@ -85,6 +87,7 @@ pub struct ServerSettings {
 pub struct Running {
     server: Server,
     listener: TcpListener,
+    late: Late,
     open: Arc<AtomicUsize>,
     settings: ServerSettings,
 }
@@ -93,9 +96,9 @@ impl Running {
     /// Serves until `stop` is done, and then until what was accepted is answered.
     ///
     /// # Errors
-    /// When the server ends by itself, or the socket cannot be closed.
+    /// When the server ends by itself.
     pub async fn until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, listener, open, settings } = self;
+        let Self { server, listener, late, open, settings } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
         tokio::select! {
@@ -110,39 +113,77 @@ impl Running {
             handle.stop(false).await;
             return server.await.map_err(io::Error::other)?;
         }
-        if settings.shared {
+        let mut late = if settings.shared {
             handle.pause().await;
             sleep(PAUSE).await;
+            None
         } else {
-            close(listener, &handle).await?;
-        }
+            late.serve(close(listener, &handle).await)
+        };
         let drained = async {
             while open.load(Ordering::Relaxed) > 0 {
                 sleep(LOOK).await;
             }
         };
-        let _ = tokio::time::timeout(settings.drain, drained).await;
+        let served = async {
+            if let Some(served) = &mut late {
+                let _ = served.await;
+            }
+        };
+        let _ = timeout(settings.drain, async { tokio::join!(served, drained) }).await;
+        let finished = Instant::now() + settings.finish;
         handle.stop(true).await;
+        if let Some(served) = late.filter(|served| !served.is_terminated()) {
+            let _ = timeout_at(finished, served).await;
+        }
         server.await.map_err(io::Error::other)?
     }
 }
 
-/// Closes the listening socket without losing who waits in it: new connections may not begin, those
-/// that have begun are accepted, and then the port is free for a successor.
-async fn close(listener: TcpListener, handle: &ServerHandle) -> io::Result<()> {
+/// Closes the listening socket without losing who waits in it, and returns the connections that
+/// actix had not accepted.
+///
+/// No step of it may fail the stop: the requests under way are still to be answered.
+async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStream> {
     let socket = SockRef::from(&listener);
     // A client whose SYN is dropped sends it again a second later, and then meets the successor.
+    // Linux may demand CAP_NET_ADMIN for it. Without it, a handshake that is under way when the
+    // port closes is refused; what is connected is answered all the same.
     #[cfg(target_os = "linux")]
-    socket.attach_filter(&without_syn())?;
-    sleep(HANDSHAKE).await;
+    match socket.attach_filter(&without_syn()) {
+        Ok(()) => sleep(HANDSHAKE).await,
+        Err(error) => tracing::debug!(%error, "new connections may begin until the port closes"),
+    }
     // Pausing first, or actix would try to accept from the closed socket over and over. It says
     // that it was asked to, not that it has.
     handle.pause().await;
     sleep(LOOK).await;
-    match socket.shutdown(Shutdown::Both) {
-        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
-        _ => Ok(()),
+    // Nothing may come between the last accept and the shutdown, which resets what still waits.
+    let waiting = accept_all(&listener);
+    if let Err(error) = socket.shutdown(Shutdown::Both)
+        && error.kind() != io::ErrorKind::NotConnected
+    {
+        tracing::warn!(%error, "the port stays open until the process ends");
     }
+    waiting
+}
+
+/// Accepts whatever waits in a listening socket, which is not a blocking one.
+fn accept_all(listener: &TcpListener) -> Vec<net::TcpStream> {
+    let mut waiting = Vec::new();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => waiting.push(stream),
+            // This connection alone has failed, or a signal came between.
+            Err(error) if is_passing(&error) => {}
+            Err(_) => return waiting,
+        }
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// A filter over the TCP header that drops what begins a connection: byte 13 holds the flags, 2 is
@@ -190,44 +231,46 @@ where
         None => builder,
     };
     let stopping = builder.graceful_shutdown_signal();
+    let connections = move || {
+        let stopping = stopping.clone();
+        let (silence, count) = (limits.silence, Arc::clone(&count));
+        let app = app().into_factory().map_err(|error| error.into().error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .client_request_timeout(limits.head_timeout)
+            .client_disconnect_timeout(Duration::from_secs(1))
+            .keep_alive(limits.keep_alive)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            .finish(map_config(app, |()| AppConfig::default()));
+        let tls = limits.tls.clone();
+        fn_service(move |io: TcpStream| {
+            let peer: Option<SocketAddr> = io.peer_addr().ok();
+            // Answers are small and whole; waiting for more of them would only delay.
+            let _ = io.set_nodelay(true);
+            let (tls, open) = (tls.clone(), Open::count(&count));
+            async move {
+                let io = match tls {
+                    Some(tls) => Stream::Tls(Box::new(tls.accept(io).await?)),
+                    None => Stream::Plain(io),
+                };
+                let connection = Connection::new(io, silence, open);
+                Ok::<_, DispatchError>((connection, Protocol::Http1, peer))
+            }
+        })
+        .and_then(http)
+    };
+    let late = Late::new(connections.clone());
     let server = builder
         .workers(settings.workers)
         .max_concurrent_connections(settings.connections_per_worker)
         .shutdown_timeout(settings.finish.as_secs())
         .disable_signals()
-        .listen("doorward", listener.try_clone()?, move || {
-            let stopping = stopping.clone();
-            let (silence, count) = (limits.silence, Arc::clone(&count));
-            let app = app().into_factory().map_err(|error| error.into().error_response());
-            let http = HttpService::build()
-                .graceful_shutdown_signal(move || {
-                    let stopping = stopping.clone();
-                    async move { stopping.notified().await }
-                })
-                .client_request_timeout(limits.head_timeout)
-                .client_disconnect_timeout(Duration::from_secs(1))
-                .keep_alive(limits.keep_alive)
-                .h1_write_buffer_size(WRITE_BUFFER)
-                .finish(map_config(app, |()| AppConfig::default()));
-            let tls = limits.tls.clone();
-            fn_service(move |io: TcpStream| {
-                let peer: Option<SocketAddr> = io.peer_addr().ok();
-                // Answers are small and whole; waiting for more of them would only delay.
-                let _ = io.set_nodelay(true);
-                let (tls, open) = (tls.clone(), Open::count(&count));
-                async move {
-                    let io = match tls {
-                        Some(tls) => Stream::Tls(Box::new(tls.accept(io).await?)),
-                        None => Stream::Plain(io),
-                    };
-                    let connection = Connection::new(io, silence, open);
-                    Ok::<_, DispatchError>((connection, Protocol::Http1, peer))
-                }
-            })
-            .and_then(http)
-        })?
+        .listen("doorward", listener.try_clone()?, connections)?
         .run();
-    Ok(Running { server, listener, open, settings })
+    Ok(Running { server, listener, late, open, settings })
 }
 
 /// One of the connections that a stop waits for, from its first byte on.

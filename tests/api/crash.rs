@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::binary::{Doorward, data_of, database_of, unlimited};
+use crate::support::binary::{Doorward, data_of, database_of, home, unlimited};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
 use crate::support::{Tokens, until};
@@ -41,7 +41,7 @@ const OWNER: &str = "owner@example.com";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_9() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let clock = Clock::system();
     let begun = clock.monotonic();
     let mut service = Doorward::start(&mut strict(home.path()));
@@ -112,7 +112,7 @@ async fn a_first_start_that_is_killed_anywhere_can_be_made_again() {
     // From before the data directory is there until after the service listens, with or without
     // optimisation.
     for millis in (0..90).step_by(6).chain((100..700).step_by(60)) {
-        let home = tempfile::tempdir().unwrap();
+        let home = home();
         let mut first = unlimited(home.path()).stderr(Stdio::null()).stdout(Stdio::null()).spawn();
         tokio::time::sleep(Duration::from_millis(millis)).await;
         first.as_mut().unwrap().kill().unwrap();

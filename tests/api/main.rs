@@ -37,6 +37,7 @@ mod secrecy;
 mod skew;
 mod slow;
 mod start;
+mod stop;
 mod storm;
 mod support;
 mod theft;

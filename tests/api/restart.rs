@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::start::{read_answer, request};
-use crate::support::binary::{Doorward, data_of, doorward, run, unlimited};
+use crate::support::binary::{Doorward, as_owner_of, data_of, doorward, home, run, unlimited};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
 use crate::support::program::{find, free_port};
@@ -30,7 +30,7 @@ const EMAIL: &str = "ada@example.com";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = unlimited(home.path());
     // The listeners beside it are not handed over, and must not be in the successor's way either.
@@ -45,7 +45,7 @@ async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_beside_each_other_on_one_port_leave_no_request_unanswered() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     // Holds the port, and does not listen.
     let port = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     port.set_reuse_port(true).unwrap();
@@ -140,11 +140,13 @@ fn is_open(stream: &TcpStream) -> bool {
 }
 
 /// The command, with a socket handed over as systemd does it.
-fn handing_over(socket: OwnedFd, command: &Command) -> Command {
+pub fn handing_over(socket: OwnedFd, command: &Command) -> Command {
     let script = r#"exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@""#;
     let mut shell = Command::new("sh");
     shell.args(["-c", script]).arg(command.get_program()).args(command.get_args());
-    shell.env_clear().current_dir(command.get_current_dir().unwrap());
+    let home = command.get_current_dir().unwrap();
+    as_owner_of(home, &mut shell);
+    shell.env_clear().current_dir(home);
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.stdin(socket);
     shell
@@ -152,7 +154,7 @@ fn handing_over(socket: OwnedFd, command: &Command) -> Command {
 
 #[tokio::test]
 async fn a_service_that_was_told_to_stop_says_so_and_goes_on_for_as_long_as_it_should() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let service = Doorward::start(unlimited(home.path()).env("DOORWARD_SHUTDOWN_DELAY", "10m"));
     service.get("/readyz").send().await.assert_status(200);
     service.signal(Signal::TERM);
@@ -170,7 +172,7 @@ async fn a_service_that_was_told_to_stop_says_so_and_goes_on_for_as_long_as_it_s
 
 #[test]
 fn a_socket_that_nobody_can_listen_on_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let file = fs::File::open(home.path()).unwrap();

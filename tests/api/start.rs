@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,14 +21,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::binary::Doorward;
-use crate::support::binary::{data_of, doorward, printed, run, unlimited};
+use crate::support::binary::{
+    as_owner_of, data_of, doorward, give, home, printed, program, run, unlimited,
+};
 use crate::support::client::PASSWORD;
 
 const EMAIL: &str = "ada@example.com";
 
 #[test]
 fn a_weak_secret_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     for weak in ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", &"0123456789abcdef".repeat(4)] {
         let line = refused(doorward(home.path()).env("DOORWARD_SECRET", weak));
         assert_says(&line, &["secret", "too regular to be random", "openssl rand -base64 32"]);
@@ -39,7 +41,7 @@ fn a_weak_secret_is_refused() {
 
 #[test]
 fn a_malformed_secret_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let line = refused(doorward(home.path()).env("DOORWARD_SECRET", "hunter2"));
     assert_says(&line, &["secret", "32 random bytes", "openssl rand -base64 32"]);
     assert!(!line.contains("hunter2"), "a secret in the log: {line}");
@@ -48,13 +50,14 @@ fn a_malformed_secret_is_refused() {
 
 #[test]
 fn a_secret_that_the_command_drew_is_a_good_one_and_no_two_are_the_same() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let drawn = [(); 2].map(|()| printed(doorward(home.path()).args(["secret", "new"])));
     assert_ne!(drawn[0], drawn[1]);
     assert_untouched(home.path());
     let file = home.path().join("drawn");
     fs::write(&file, &drawn[0]).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    give(&file, home.path());
     let mut command = doorward(home.path());
     assert!(Doorward::start(command.env("DOORWARD_SECRET_FILE", file)).stop().0.success());
     assert!(!data_of(home.path()).join("secret").exists());
@@ -62,7 +65,7 @@ fn a_secret_that_the_command_drew_is_a_good_one_and_no_two_are_the_same() {
 
 #[test]
 fn a_secret_file_that_is_not_there_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let line = refused(doorward(home.path()).env("DOORWARD_SECRET_FILE", "nowhere/secret"));
     assert_says(&line, &["DOORWARD_SECRET_FILE", "nowhere/secret"]);
     assert_untouched(home.path());
@@ -117,7 +120,7 @@ fn what_is_made_is_for_its_user_alone() {
 
 #[test]
 fn a_configuration_that_cannot_be_read_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     fs::create_dir(home.path().join("folder")).unwrap();
     for path in ["missing.toml", "folder"] {
         let line = refused(doorward(home.path()).args(["--config", path]));
@@ -133,7 +136,7 @@ fn a_configuration_that_cannot_be_read_is_refused() {
 
 #[test]
 fn an_unknown_setting_is_refused_with_the_nearest_one() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let file = home.path().join("settings.toml");
     fs::write(&file, "[sessions]\nretry_windows = \"30s\"\n").unwrap();
     let line = refused(doorward(home.path()).arg("--config").arg(&file));
@@ -148,7 +151,7 @@ fn an_unknown_setting_is_refused_with_the_nearest_one() {
 
 #[test]
 fn a_bad_value_is_refused_with_an_example_or_its_bounds() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     for (variable, value, words) in [
         ("DOORWARD_LISTEN", "localhost", &["listen", "DOORWARD_LISTEN", "127.0.0.1:8080"][..]),
         ("DOORWARD_TOKENS__LIFETIME", "soon", &["tokens.lifetime", "soon", "10m"]),
@@ -166,7 +169,7 @@ fn a_bad_value_is_refused_with_an_example_or_its_bounds() {
 
 #[test]
 fn postgresql_without_a_secret_is_refused_and_leaves_nothing() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let url = "postgres://doorward:hunter2@127.0.0.1:1/doorward";
     let line = refused(doorward(home.path()).env("DOORWARD_DATABASE_URL", url));
     assert_says(&line, &["secret", "PostgreSQL", "DOORWARD_SECRET_FILE"]);
@@ -179,7 +182,7 @@ fn postgresql_without_a_secret_is_refused_and_leaves_nothing() {
 
 #[test]
 fn a_port_in_use_is_refused_and_leaves_nothing() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let line = refused(doorward(home.path()).args(["--listen", &address]));
@@ -203,14 +206,15 @@ fn a_newer_schema_is_refused() {
 
 #[test]
 fn a_directory_that_cannot_be_written_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     fs::write(home.path().join("file"), "").unwrap();
     let line = refused(doorward(home.path()).env("DOORWARD_DATA_DIR", "file/data"));
     assert_says(&line, &["data_dir", "file/data", "cannot be made", "can write to"]);
     // Nobody can forbid the superuser to write.
-    if !rustix::process::geteuid().is_root() {
+    if fs::metadata(home.path()).unwrap().uid() != 0 {
         let data = data_of(home.path());
         fs::create_dir(&data).unwrap();
+        give(&data, home.path());
         fs::set_permissions(&data, Permissions::from_mode(0o500)).unwrap();
         let line = refused(&mut doorward(home.path()));
         assert_says(&line, &[data.to_str().unwrap(), "ermission denied", "writable"]);
@@ -238,6 +242,7 @@ fn a_database_of_something_else_is_refused_and_kept() {
     fs::remove_file(&path).unwrap();
     remove_logs(&path);
     let mut c = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    give(&path, home.path());
     c.batch_execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('eve')").unwrap();
     let line = refused(&mut doorward(home.path()));
     assert_says(&line, &["cannot migrate", "users already exists", "Doorward's own"]);
@@ -248,7 +253,7 @@ fn a_database_of_something_else_is_refused_and_kept() {
 
 #[tokio::test]
 async fn a_start_is_ready_in_less_than_half_a_second_on_a_quiet_machine() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let clock = Clock::system();
     for start in ["the first start", "a later start"] {
         let begun = clock.monotonic();
@@ -267,7 +272,7 @@ async fn a_start_is_ready_in_less_than_half_a_second_on_a_quiet_machine() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_running_service_holds_its_lock_on_the_database() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let service = Doorward::start(&mut doorward(home.path()));
     service.get("/readyz").send().await.assert_status(200);
     let file = fs::metadata(data_of(home.path()).join("doorward.db")).unwrap();
@@ -279,7 +284,7 @@ async fn a_running_service_holds_its_lock_on_the_database() {
 
 #[test]
 fn the_settings_that_are_printed_load_back() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let print = |command: &mut Command| {
         let output = command.arg("config").output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -300,7 +305,8 @@ fn the_settings_that_are_printed_load_back() {
         let again = print(bare.arg("--config").arg(&file));
         assert_eq!(again.parse::<toml::Table>(), printed.parse::<toml::Table>());
         // It is the sample of a file to start with, too.
-        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        let mut command = Command::new(program());
+        as_owner_of(home.path(), &mut command);
         command.env_clear().current_dir(home.path()).arg("--config").arg(&file);
         command.env("DOORWARD_LOG__FORMAT", "text");
         assert!(Doorward::start(&mut command).stop().0.success());
@@ -309,7 +315,7 @@ fn the_settings_that_are_printed_load_back() {
 
 #[test]
 fn printed_settings_hide_their_secrets() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let secret = MasterSecret::generate().to_text().to_string();
     let mut command = doorward(home.path());
     command.env("DOORWARD_SECRET", &secret).env("DOORWARD_DATABASE_URL", "postgres://u:pw@h/d");
@@ -331,7 +337,7 @@ async fn sigint_under_load_leaves_no_accepted_request_unanswered() {
 }
 
 async fn stops_without_losing_a_request(signal: Signal) {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
@@ -379,7 +385,7 @@ async fn stops_without_losing_a_request(signal: Signal) {
 
 #[tokio::test]
 async fn a_second_instance_starts_on_the_same_data_while_the_first_drains() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let first = Doorward::start(&mut unlimited(home.path()));
     first.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     let tokens = first.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
@@ -419,7 +425,7 @@ async fn a_second_instance_starts_on_the_same_data_while_the_first_drains() {
 
 #[tokio::test]
 async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let one = Doorward::start(&mut unlimited(home.path()));
     let other = Doorward::start(&mut unlimited(home.path()));
     one.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
@@ -437,7 +443,7 @@ async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
 
 #[tokio::test]
 async fn a_proxy_that_nobody_named_is_warned_of_once() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let forwarded = async |service: &Doorward| {
         for address in ["198.51.100.7", "198.51.100.8"] {
             let call = service.get("/healthz").header("x-forwarded-for", address);
@@ -465,7 +471,7 @@ struct Table {
 
 /// A data directory in which the service has run before.
 fn used() -> TempDir {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
     home
 }

@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::app::{ISSUER, SECRET};
 use super::client::{Answer, Call};
-use super::postgres::{Cluster, ON_POSTGRES};
+use super::postgres::{Cluster, ON_POSTGRES, number_of};
 
 /// Far longer than anything here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,13 +49,71 @@ pub const SLOWLY: (&str, &str) = ("DOORWARD_DATABASE__STATEMENT_TIMEOUT", "10s")
 /// `doorward` in the directory `home`, with its data in `home/data`, on a port that the system
 /// chooses, and without any setting of the surroundings.
 pub fn doorward(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+    let mut command = Command::new(program());
+    as_owner_of(home, &mut command);
     command.env_clear().current_dir(home).stdin(Stdio::null());
     command.env("DOORWARD_DATA_DIR", data_of(home)).env("DOORWARD_LISTEN", "127.0.0.1:0");
     if let Some(database) = database_of(home) {
         command.env("DOORWARD_DATABASE_URL", database).env("DOORWARD_SECRET", SECRET);
     }
     command
+}
+
+/// An unprivileged user that no machine has.
+pub const STRANGER: u32 = 12345;
+
+/// A directory for the program to live in. It runs as the user of `DOORWARD_TEST_USER`, if there is
+/// one, which only root can bring about.
+pub fn home() -> TempDir {
+    match number_of("DOORWARD_TEST_USER") {
+        Some(user) => home_of(u32::try_from(user).unwrap()),
+        None => tempfile::tempdir().unwrap(),
+    }
+}
+
+/// The same, for the program to run as this user, without any capability.
+pub fn home_of(user: u32) -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    chown(home.path(), Some(user), Some(user)).unwrap();
+    home
+}
+
+/// Gives a file that a test has made to the user that the program runs as.
+pub fn give(file: &Path, home: &Path) {
+    let owner = fs::metadata(home).unwrap();
+    chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
+}
+
+/// The users that the program can run as here: this one and, for root, an unprivileged one.
+pub fn users() -> Vec<u32> {
+    let own = geteuid();
+    if own.is_root() { vec![own.as_raw(), STRANGER] } else { vec![own.as_raw()] }
+}
+
+/// Has a command run as the user that the directory belongs to, in no other group.
+pub fn as_owner_of(home: &Path, command: &mut Command) {
+    // Some tests name a directory that is not there yet.
+    let owner = fs::metadata(home).map_or(geteuid().as_raw(), |about| about.uid());
+    if owner != geteuid().as_raw() {
+        command.uid(owner).gid(owner);
+    }
+}
+
+/// The program, where every user can run it: the build's folder may be in a closed one.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_doorward"));
+        let opens = |it: &Path| fs::metadata(it).is_ok_and(|about| about.mode() & 0o001 != 0);
+        if !geteuid().is_root() || built.ancestors().all(opens) {
+            return built.to_owned();
+        }
+        let name = format!("doorward-test-{}", std::process::id());
+        let copy = std::env::temp_dir().join(name);
+        fs::copy(built, &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        copy
+    })
 }
 
 /// The URL of the PostgreSQL database that goes with `home`, in the test program that uses one.

@@ -1,0 +1,73 @@
+//! Signals: which ones stop the service, and which ones it survives.
+
+use std::io;
+use std::process;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::http::tls::Tls;
+
+/// The signals that would end the process at once if nobody received them.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Receives them from now on.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn receive() -> io::Result<Self> {
+        // A handler stays when its stream goes: these two are ignored.
+        drop(signal(SignalKind::user_defined1())?);
+        drop(signal(SignalKind::user_defined2())?);
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Done at the first SIGTERM, SIGINT or SIGQUIT; the second ends the process at once. SIGHUP
+    /// reloads the certificate.
+    pub async fn stop(self, tls: Option<Tls>, clock: Clock) {
+        let Self { mut terminate, mut interrupt, mut quit, hang_up } = self;
+        // SIGHUP is received until the process ends, also during the drain.
+        tokio::spawn(reload(hang_up, tls, clock));
+        let mut next = async move || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = quit.recv() => {}
+            }
+        };
+        next().await;
+        tokio::spawn(async move {
+            next().await;
+            tracing::warn!("stopped by a second signal");
+            process::exit(1);
+        });
+    }
+}
+
+/// Reads the certificate's files at each SIGHUP. They are the only ones that are read again without
+/// a restart.
+async fn reload(mut hang_up: Signal, tls: Option<Tls>, clock: Clock) {
+    while hang_up.recv().await.is_some() {
+        let Some(tls) = tls.clone() else {
+            tracing::info!("SIGHUP is ignored: settings change at a restart");
+            continue;
+        };
+        tracing::info!("SIGHUP: reading tls.cert and tls.key; other settings change at a restart");
+        let now = clock.now();
+        let looked = tokio::task::spawn_blocking(move || tls.look(now)).await;
+        if let Err(error) = looked {
+            tracing::error!(%error, "the certificate's files could not be read");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Connections that a stop accepts itself, after actix has been told to accept no more.
+
+use std::net;
+use std::thread;
+
+use actix_service::{Service as _, ServiceFactory};
+use actix_web::rt::System;
+use actix_web::rt::net::TcpStream;
+use futures_util::future::join_all;
+use tokio::sync::oneshot;
+
+/// Serves a list of connections to their end.
+type Serve = Box<dyn FnOnce(Vec<net::TcpStream>) + Send>;
+
+/// The same service as the workers', for connections that no worker has.
+pub(super) struct Late(Serve);
+
+impl Late {
+    /// `make` is what each worker makes its service with.
+    pub fn new<M, S>(make: M) -> Self
+    where
+        M: FnOnce() -> S + Send + 'static,
+        S: ServiceFactory<TcpStream, Config = ()>,
+    {
+        Self(Box::new(move |streams| {
+            System::new().block_on(async move {
+                let Ok(service) = make().new_service(()).await else {
+                    tracing::error!("connections that waited at the stop cannot be served");
+                    return;
+                };
+                // What a connection ends with is of no interest to the others.
+                let streams = streams.into_iter().filter_map(|it| TcpStream::from_std(it).ok());
+                let _ = join_all(streams.map(|stream| service.call(stream))).await;
+            });
+        }))
+    }
+
+    /// Serves them on a thread of its own, which says when it has; nothing when there are none.
+    pub fn serve(self, streams: Vec<net::TcpStream>) -> Option<oneshot::Receiver<()>> {
+        if streams.is_empty() {
+            return None;
+        }
+        let (done, served) = oneshot::channel();
+        let serve = move || {
+            (self.0)(streams);
+            let _ = done.send(());
+        };
+        let started = thread::Builder::new().name("late".into()).spawn(serve);
+        if let Err(error) = started {
+            tracing::error!(%error, "connections that waited at the stop cannot be served");
+            return None;
+        }
+        Some(served)
+    }
+}
