@@ -173,7 +173,8 @@ fn accept_all(listener: &TcpListener) -> Vec<net::TcpStream> {
     let mut waiting = Vec::new();
     loop {
         match listener.accept() {
-            Ok((stream, _)) => waiting.push(stream),
+            Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => waiting.push(stream),
+            Ok(_) => {}
             // This connection alone has failed, or a signal came between.
             Err(error) if is_passing(&error) => {}
             Err(_) => return waiting,

@@ -91,7 +91,8 @@ async fn stop_under_load(service: Doorward, is_handed_over: bool) {
             if is_handed_over && answer.is_empty() && answered.load(Ordering::SeqCst) > ENOUGH {
                 break;
             }
-            assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}: {answer:?}");
+            let about = (method, path, answered.load(Ordering::SeqCst));
+            assert!(answer.starts_with("HTTP/1.1 200"), "{about:?}: {answer:?}");
             if answered.fetch_add(1, Ordering::SeqCst) == ENOUGH {
                 service.signal(Signal::TERM);
             }
