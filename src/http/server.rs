@@ -125,12 +125,12 @@ impl Running {
                 sleep(LOOK).await;
             }
         };
-        let served = async {
+        let late_served = async {
             if let Some(served) = &mut late {
                 let _ = served.await;
             }
         };
-        let _ = timeout(settings.drain, async { tokio::join!(served, drained) }).await;
+        let _ = timeout(settings.drain, async { tokio::join!(late_served, drained) }).await;
         let finished = Instant::now() + settings.finish;
         handle.stop(true).await;
         if let Some(served) = late.filter(|served| !served.is_terminated()) {

@@ -43,10 +43,10 @@ mod operate;
 mod refresh;
 #[path = "../api/secrecy.rs"]
 mod secrecy;
-#[path = "../api/theft.rs"]
-mod theft;
 #[path = "../api/skew.rs"]
 mod skew;
+#[path = "../api/theft.rs"]
+mod theft;
 #[path = "../api/tokens.rs"]
 mod tokens;
 #[path = "../api/walks.rs"]
