@@ -24,6 +24,7 @@ mod oauth;
 mod origin;
 pub mod probe;
 pub mod problem;
+mod received;
 pub mod redirect;
 pub mod server;
 mod sessions;

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::HttpSettings;
 use super::problem::{Code, Problem};
+use super::received::Received;
 
 /// How deep arrays and objects may be nested.
 const MAX_DEPTH: usize = 16;
@@ -115,22 +116,20 @@ pub(super) fn read(
         if announced.is_some_and(|length| length > most) {
             return Err(too_large(most));
         }
-        // All of the room at once: a buffer that grows would leave copies of a password behind.
-        let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(most)));
+        let mut body = Received::new(most);
         let collect = async {
             while let Some(chunk) = payload.next().await {
                 let chunk = chunk.map_err(|error| broken(&error))?;
-                if body.len() + chunk.len() > most {
+                if !body.push(&chunk) {
                     return Err(too_large(most));
                 }
-                body.extend_from_slice(&chunk);
             }
             Ok(())
         };
         tokio::time::timeout(settings.body_timeout, collect)
             .await
             .map_err(|_| Problem::new(Code::RequestTimeout))??;
-        Ok(body)
+        Ok(body.into_bytes())
     }
 }
 

@@ -26,6 +26,7 @@ mod limits;
 mod login;
 mod logout;
 mod logs;
+mod memory;
 mod metrics;
 mod mutations;
 mod oauth;

@@ -245,7 +245,7 @@ impl Slow {
 }
 
 /// Raises the limit on open files as far as it may be, and says whether that is enough.
-fn has_descriptors(wanted: usize) -> bool {
+pub fn has_descriptors(wanted: usize) -> bool {
     let wanted = u64::try_from(wanted).unwrap();
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
