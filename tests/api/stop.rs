@@ -85,7 +85,7 @@ async fn stop_under_load(service: Doorward, is_handed_over: bool) {
             _ => ("GET", "/me", ""),
         };
         while let Ok(mut stream) = TcpStream::connect(&address).await {
-            let sent = request(method, path, &tokens.access, body, n % 2 == 0);
+            let sent = request(method, path, &tokens.access, body, n.is_multiple_of(2));
             let sent = stream.write_all(sent.as_bytes()).await;
             let answer = if sent.is_ok() { read_answer(&mut stream).await } else { String::new() };
             if is_handed_over && answer.is_empty() && answered.load(Ordering::SeqCst) > ENOUGH {
