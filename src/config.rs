@@ -56,6 +56,10 @@ pub struct Loaded {
     origins: BTreeMap<String, String>,
     /// The files that hold a secret, each with its setting.
     secret_files: Vec<(String, PathBuf)>,
+    /// The files that a setting names to be read in its place.
+    named_files: BTreeMap<String, PathBuf>,
+    /// The file that they were read from.
+    file: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -82,6 +86,18 @@ impl Loaded {
             }
         }
         Ok(self.config)
+    }
+
+    /// The file with settings that was read, if there was one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Whether no setting says where the database is, so that it depends on the working directory.
+    #[must_use]
+    pub fn has_default_database(&self) -> bool {
+        ["database_url", "data_dir"].iter().all(|name| !self.origins.contains_key(*name))
     }
 
     /// The files that hold a secret, each with the setting that it gives.
@@ -156,13 +172,14 @@ fn load_from(
     let mut variables = layers::own_variables(variables)?;
     let named = variables.remove("DOORWARD_CONFIG").filter(|path| !path.is_empty());
     let mut layers = Layers::new();
-    match flags.config.clone().or(named.map(PathBuf::from)) {
-        Some(path) => layers.read_file(&path)?,
-        None => layers.read_file_if_there(&working_directory.join("doorward.toml"))?,
-    }
+    let found = working_directory.join("doorward.toml");
+    let file = match flags.config.clone().or(named.map(PathBuf::from)) {
+        Some(path) => layers.read_file(&path).map(|()| Some(path))?,
+        None => layers.read_file_if_there(&found)?.then_some(found),
+    };
     layers.read_variables(variables)?;
     layers.read_flags(flags)?;
-    let loaded = layers.merge()?;
+    let loaded = Loaded { file, ..layers.merge()? };
     loaded.config.validate().map_err(|error| error.looked_up(&loaded.origins))?;
     Ok(loaded)
 }

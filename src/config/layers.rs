@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io, mem};
 
@@ -57,12 +59,22 @@ impl Layers {
             .and_then(|text| self.read_toml(path, &text))
     }
 
-    pub fn read_file_if_there(&mut self, path: &Path) -> Result<(), ConfigError> {
-        match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(unreadable(path, &error)),
-            Ok(text) => self.read_toml(path, &text),
+    /// Reads a file that nobody named: whether it is there. Somebody else may have put it into the
+    /// working directory, so it must be this user's own or the system's.
+    pub fn read_file_if_there(&mut self, path: &Path) -> Result<bool, ConfigError> {
+        let opened = fs::symlink_metadata(path).and_then(|link| Ok((link, File::open(path)?)));
+        let (link, file) = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(unreadable(path, &error)),
+            Ok(opened) => opened,
+        };
+        let about = file.metadata().map_err(|error| unreadable(path, &error))?;
+        if let Some(problem) = fault_of_owner(&link).or_else(|| fault_of_owner(&about)) {
+            let remedy = "name it with --config if it is the right one, or run this elsewhere";
+            return Err(ConfigError::new(path.display().to_string(), problem, remedy));
         }
+        let text = io::read_to_string(file).map_err(|error| unreadable(path, &error))?;
+        self.read_toml(path, &text).map(|()| true)
     }
 
     fn read_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -133,12 +145,14 @@ impl Layers {
     pub fn merge(self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
         let (mut origins, mut secret_files) = (BTreeMap::new(), Vec::new());
+        let mut named_files = BTreeMap::new();
         for (name, given) in self.given {
             let (mut value, mut origin) = (given.value, given.origin.to_string());
             if given.in_file {
                 let path = PathBuf::from(value.as_str().unwrap_or_default());
                 origin = format!("file {}, named by {origin}", path.display());
                 value = read_secret(&path).map_err(|error| error.given_by(&*origin))?;
+                named_files.insert(name.clone(), path.clone());
                 secret_files.push((name.clone(), path));
             } else if let Origin::File(path) = given.origin
                 && holds_secret(&name, &value)
@@ -151,7 +165,7 @@ impl Layers {
         // Each setting was tried as it was set, so this does not fail.
         let config = Config::deserialize(table)
             .map_err(|error| ConfigError::new("settings", error.message(), "correct them"))?;
-        Ok(Loaded { config, origins, secret_files })
+        Ok(Loaded { config, origins, secret_files, named_files, file: None })
     }
 
     fn set(&mut self, name: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
@@ -238,6 +252,23 @@ impl Layers {
         let twins = SECRETS.iter().map(|secret| format!("{secret}_file"));
         let known = self.guide.keys().cloned().chain(twins);
         known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
+    }
+}
+
+/// Why others than this user and root decide what is in a file.
+fn fault_of_owner(about: &Metadata) -> Option<String> {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let owner = about.uid();
+    // The mode of a symbolic link says nothing.
+    let mode = if about.is_symlink() { 0 } else { about.mode() };
+    // The group of many a user has nobody else in it.
+    let by_group = mode & 0o020 != 0 && about.gid() != group.as_raw();
+    if owner != 0 && owner != user.as_raw() {
+        Some(format!("it belongs to another user (uid {owner})"))
+    } else if mode & 0o002 != 0 || by_group {
+        Some(format!("others can write to it (its mode is {:o})", mode & 0o777))
+    } else {
+        None
     }
 }
 

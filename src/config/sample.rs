@@ -2,7 +2,9 @@
 
 use std::mem;
 
-use super::{Loaded, layers, one_line};
+use toml::Value;
+
+use super::{Loaded, layers, one_line, text};
 
 /// The doc comments there are what stands above each setting here, so that a setting is described
 /// once.
@@ -11,33 +13,36 @@ const SETTINGS: &str = include_str!("settings.rs");
 const HEAD: &str = "\
 # Doorward's settings. A variable overrides this file: DOORWARD_LISTEN, and for a key in a section
 # DOORWARD_TOKENS__LIFETIME. A flag overrides both: --set tokens.lifetime=10m. Durations are text
-# (30s, 10m, 90d) or plain seconds.
+# (30s, 10m, 90d) or plain seconds. Settings at their defaults and secrets are commented out: remove
+# the # to set one.
 ";
 
 impl Loaded {
-    /// The settings as TOML: what each means, its value with secrets hidden, and what set it unless
-    /// that is the default.
+    /// The settings as TOML that can be read again: what each means, its value, and what set it
+    /// unless that is the default. Defaults and secrets, which are hidden, are commented out. Each
+    /// name is written in full, so that a line stands for itself.
     ///
     /// # Errors
     /// When a setting cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         let values = layers::flat(&self.config)?;
         let mut out = String::from(HEAD);
-        let mut section = String::new();
         for (name, comment) in described() {
             // What has no value is a section.
             let Some(value) = values.get(&name) else {
                 continue;
             };
-            let (of, key) = name.split_once('.').unwrap_or(("", &name));
-            if of != section {
-                of.clone_into(&mut section);
-                out.extend(["\n[", of, "]\n"]);
-            }
             let origin = self.origins.get(&name);
+            let line = if let Some(path) = self.named_files.get(&name) {
+                format!("{name}_file = {}", Value::from(&*path.to_string_lossy()))
+            } else if origin.is_none() || value.as_str() == Some(text::hidden::MASK) {
+                format!("#{name} = {value}")
+            } else {
+                format!("{name} = {value}")
+            };
             let origin =
                 origin.map(|origin| format!(" # {}", one_line(origin))).unwrap_or_default();
-            out.extend(["\n", &comment, key, " = ", &value.to_string(), &origin, "\n"]);
+            out.extend(["\n", &comment, &line, &origin, "\n"]);
         }
         Ok(out)
     }

@@ -14,7 +14,7 @@ fn a_secret_can_be_read_from_a_file() {
     let loaded = machine.load().unwrap();
     loaded.config.master_secret().unwrap();
     let origin =
-        format!("secret = \"[secret]\" # file {path}, named by variable DOORWARD_SECRET_FILE\n");
+        format!("secret_file = \"{path}\" # file {path}, named by variable DOORWARD_SECRET_FILE\n");
     assert!(loaded.to_toml().unwrap().contains(&origin));
 
     // The later layer wins, in whichever way it gives the secret; within one layer there is no
