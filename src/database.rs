@@ -181,10 +181,31 @@ impl Database {
     /// # Errors
     /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        Self::connect(settings, |_| Ok(()))
+    }
+
+    /// The same, for a database that must be there: neither a SQLite file nor, in an empty
+    /// database, the tables are made.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        settings.url.must_not_be_empty()?;
+        Self::connect(settings, |first| match migrations::versions(first)?.is_empty() {
+            true => Err(OpenError::Empty(settings.url.named())),
+            false => Ok(()),
+        })
+    }
+
+    fn connect(
+        settings: &DatabaseSettings,
+        accepts: impl FnOnce(&mut AnyConnection) -> Result<(), OpenError>,
+    ) -> Result<Self, OpenError> {
         settings.url.warn_if_exposed();
         settings.url.is_private()?;
         let manager = Manager::new(settings, PATIENCE);
         let mut first = manager.open()?;
+        accepts(&mut first)?;
         migrations::bring_up_to_date(&mut first, settings.migrate)?;
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(path) => {
@@ -204,15 +225,6 @@ impl Database {
             )),
         };
         Ok(Self(Arc::new(backend)))
-    }
-
-    /// The same, for a database that must be there: a SQLite file is not made.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        settings.url.must_exist()?;
-        Self::open(settings)
     }
 
     /// Runs a unit that only reads.

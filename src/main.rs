@@ -5,6 +5,7 @@ mod db;
 
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
+use std::path::{self, Path};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve; the default
-    #[command(after_help = "Example: doorward serve --listen 0.0.0.0:8080 --public-url \
+    #[command(aliases = ["start", "run"], after_help = "Example: doorward serve --listen 0.0.0.0:8080 --public-url \
                       https://login.example.com")]
     Serve,
     /// Print the settings in force, each explained
@@ -124,8 +125,7 @@ fn main() -> ExitCode {
     match run(cli.command.as_ref().unwrap_or(&Command::Serve), &cli.flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be there to read it.
-            let _ = writeln!(io::stderr(), "doorward: {}", one_line(&error.to_string()));
+            note(&error.to_string());
             // 2 says that a restart cannot help.
             let is_final = error.is::<ConfigError>()
                 || matches!(error.downcast_ref(), Some(RunError::Start(StartError::Tls(_))));
@@ -137,8 +137,14 @@ fn main() -> ExitCode {
 fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve => {
-            let config = config::load(flags)?.private()?;
+            let loaded = config::load(flags)?;
+            let has_default_database = loaded.has_default_database();
+            let config = loaded.private()?;
             let (_log, lost) = start_log(&config.log)?;
+            if has_default_database {
+                let database = config.database()?.named();
+                tracing::info!(database, "database_url and data_dir are not set");
+            }
             app::run(&config, lost).map_err(|error| match error {
                 RunError::Start(StartError::Config(error)) => error.into(),
                 error => error.into(),
@@ -147,7 +153,12 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Config => print(&config::load(flags)?.to_toml()?),
         Command::Doctor { questions, json } => examine(&config::load(flags)?, questions, *json),
         Command::Db(command) => {
-            let config = config::load(flags)?.private()?;
+            let loaded = config::load(flags)?;
+            if !matches!(command, db::DbCommand::Copy(_)) {
+                let is_made = matches!(command, db::DbCommand::Migrate);
+                name_database(&loaded, is_made)?;
+            }
+            let config = loaded.private()?;
             let _log = start_log(&config.log)?;
             db::run(command, &config)
         }
@@ -159,7 +170,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Session(command) => operate(flags, |config| session::session(config, command)),
         Command::Audit(command) => operate(flags, |config| audit::audit(config, command)),
         Command::Key(command) => operate(flags, |config| key::key(config, command)),
-        Command::Hash(command) => operate(flags, |config| hash::hash(config, command)),
+        Command::Hash(command) => finish(hash::hash(&config::load(flags)?.config, command)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "doorward", &mut script);
@@ -169,6 +180,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
 }
 
 fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box<dyn Error>> {
+    name_everything(loaded)?;
     if let Some(answer) = questions.client_address(&loaded.config).filter(|_| !json) {
         print(&(one_line(&answer) + "\n"))?;
     }
@@ -192,12 +204,46 @@ fn operate(
     flags: &Flags,
     command: impl FnOnce(&Config) -> Result<String, OperateError>,
 ) -> Result<(), Box<dyn Error>> {
-    let config = config::load(flags)?.private()?;
-    let done = command(&config).map_err(|error| match error {
+    let loaded = config::load(flags)?;
+    name_database(&loaded, false)?;
+    finish(command(&loaded.private()?))
+}
+
+fn finish(done: Result<String, OperateError>) -> Result<(), Box<dyn Error>> {
+    let done = done.map_err(|error| match error {
         OperateError::Config(error) => error.into(),
         error => Box::<dyn Error>::from(error),
     })?;
     print(&done)
+}
+
+/// Says on standard error which database a command uses that no setting names. A command that finds
+/// none says itself which one it looked at.
+fn name_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
+    if loaded.has_default_database() {
+        let database = loaded.config.database()?.named();
+        if is_made || Path::new(&database).exists() {
+            note(&format!("database: {database}; --database-url or --data-dir names another"));
+        }
+    }
+    Ok(())
+}
+
+/// What an examination is about: the wrong folder is the most common fault.
+fn name_everything(loaded: &Loaded) -> Result<(), ConfigError> {
+    let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match loaded.file() {
+        Some(file) => note(&format!("config file: {}", absolute(file).display())),
+        None => note("config file: none"),
+    }
+    note(&format!("data folder: {}", absolute(&loaded.config.data_dir).display()));
+    note(&format!("database: {}", loaded.config.database()?.named()));
+    Ok(())
+}
+
+fn note(text: &str) {
+    // Nobody may be there to read it.
+    let _ = writeln!(io::stderr(), "doorward: {}", one_line(text));
 }
 
 fn print(text: &str) -> Result<(), Box<dyn Error>> {

@@ -19,7 +19,7 @@ use super::policies::{database_settings, revocation_policy};
 use crate::accounts::InvalidEmail;
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, DatabaseUrl, OpenError, StoreError};
+use crate::database::{Database, OpenError, StoreError};
 use crate::keys::KeysError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
@@ -108,7 +108,7 @@ pub enum OperateError {
     )]
     NoSuchSession(String),
     /// The address cannot be one.
-    #[error("{0} Nothing was added; give the address as in ada@example.com")]
+    #[error("{0}; nothing was added")]
     Email(#[from] InvalidEmail),
     /// There is an account with this address.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
@@ -263,14 +263,7 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
 
 /// The database, and the clients by its time.
 async fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
-    config.create_data_dir()?;
-    if let DatabaseUrl::Sqlite(file) = config.database()?
-        && !file.exists()
-    {
-        // As a first start does it: a secret is never made beside a database that is there.
-        config.master_secret()?;
-    }
-    let db = Database::open(&database_settings(config)?)?;
+    let db = Database::open_existing(&database_settings(config)?)?;
     let clock = db.clock().await?;
     Ok((db.clone(), Clients::new(db, clock)))
 }

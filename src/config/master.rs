@@ -48,11 +48,16 @@ impl Config {
         Ok(MasterSecrets { current, previous })
     }
 
-    /// Makes the data directory, for this user alone, unless it is there.
+    /// Makes the data directory, for this user alone, unless it is there or the database is kept
+    /// elsewhere.
     ///
     /// # Errors
     /// [`ConfigError`] when it cannot be made.
     pub fn create_data_dir(&self) -> Result<(), ConfigError> {
+        if self.database_url.is_some() { Ok(()) } else { self.make_data_dir() }
+    }
+
+    fn make_data_dir(&self) -> Result<(), ConfigError> {
         let made = if self.data_dir.is_dir() {
             Ok(())
         } else {
@@ -100,7 +105,7 @@ impl Config {
                     "restore it from the backup, or give the secret in DOORWARD_SECRET",
                 ));
             }
-            self.create_data_dir()?;
+            self.make_data_dir()?;
             draw(&self.data_dir, &path).map_err(failed)?;
         }
         read_private(&path)

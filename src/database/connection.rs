@@ -1,5 +1,6 @@
 //! One connection to either database, and how it is set up.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 
 use super::url::{self, with_defaults};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
@@ -92,10 +93,16 @@ impl Manager {
     /// [`ManageConnection::connect`], with an error that says what to do.
     pub(super) fn open(&self) -> Result<AnyConnection, OpenError> {
         self.url.loses_nothing()?;
-        self.connect().map_err(|error| OpenError::Unreachable {
-            at: format!("{:?}", self.url),
-            cause: without_the_url(&error.to_string()),
-        })
+        let unreachable = |error: &dyn fmt::Display| {
+            OpenError::unreachable(&self.url, &without_the_url(&error.to_string()))
+        };
+        let mut connection = self.connect().map_err(|error| unreachable(&error))?;
+        match encoding(&mut connection).map_err(|error| unreachable(&error))? {
+            Some(encoding) if encoding != "UTF8" => {
+                Err(OpenError::Encoding { at: self.url.named(), encoding })
+            }
+            _ => Ok(connection),
+        }
     }
 
     /// The same, unable to write where SQLite can be told so.
@@ -173,6 +180,24 @@ fn without_the_url(cause: &str) -> String {
         return format!("{}; {}", url::MALFORMED.problem, url::MALFORMED.remedy);
     }
     cause.to_owned()
+}
+
+#[derive(QueryableByName)]
+struct Encoding {
+    #[diesel(sql_type = Text)]
+    encoding: String,
+}
+
+/// The encoding of PostgreSQL's text. SQLite's is always a form of Unicode.
+fn encoding(connection: &mut AnyConnection) -> QueryResult<Option<String>> {
+    match connection {
+        AnyConnection::Sqlite(_) => Ok(None),
+        AnyConnection::Postgres(connection) => {
+            let query = "SELECT current_setting('server_encoding') AS encoding";
+            let row: Encoding = diesel::sql_query(query).get_result(connection)?;
+            Ok(Some(row.encoding))
+        }
+    }
 }
 
 #[derive(QueryableByName)]

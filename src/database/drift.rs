@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Bool, Text};
 
 use super::connection::Manager;
 use super::migrations::{self, NOTES};
@@ -99,6 +99,8 @@ impl Schema {
         let rows: Vec<Row> = diesel::sql_query(query).load(connection)?;
         let parts = rows.into_iter().filter(|row| row.tbl != NOTES).map(|row| {
             let definition = row.definition.split_whitespace().collect::<Vec<_>>().join(" ");
+            // So PostgreSQL names the schema of a session's own temporary tables.
+            let definition = definition.replace(" ON pg_temp.", " ON ");
             (Part { table: row.tbl, kind: row.kind, name: row.name }, definition)
         });
         Ok(Self(parts.collect()))
@@ -114,14 +116,7 @@ impl Schema {
                 Self::read(&mut memory).map_err(|e| e.to_string())
             }
             AnyConnection::Postgres(_) => {
-                let name = format!("doorward_check_{:016x}", u64::from_be_bytes(random_bytes()));
-                connection.batch_execute(&format!("CREATE SCHEMA {name}")).map_err(|error| {
-                    format!(
-                        "comparing needs a schema that is rolled back again, and this user may not \
-                         make one ({error}); run it as the database's owner, or GRANT CREATE ON \
-                         DATABASE to this user"
-                    )
-                })?;
+                let name = place_to_compare(connection)?;
                 connection
                     .batch_execute(&format!("SET LOCAL search_path TO {name}"))
                     .map_err(|e| e.to_string())?;
@@ -168,6 +163,37 @@ impl Schema {
         }
         lines.into_iter().map(|(_, line)| line).collect()
     }
+}
+
+/// A schema that is rolled back again: one of its own, or for a role that may not make one that of
+/// temporary tables.
+fn place_to_compare(connection: &mut AnyConnection) -> Result<String, String> {
+    if may(connection, "CREATE").map_err(|e| e.to_string())? {
+        let name = format!("doorward_check_{:016x}", u64::from_be_bytes(random_bytes()));
+        let made = connection.batch_execute(&format!("CREATE SCHEMA {name}"));
+        return made.map(|()| name).map_err(|e| e.to_string());
+    }
+    if may(connection, "TEMPORARY").map_err(|e| e.to_string())? {
+        return Ok(String::from("pg_temp"));
+    }
+    Err(String::from(
+        "comparing needs temporary tables that are rolled back again, and this role may not make \
+         any; run it as the database's owner, or GRANT TEMPORARY ON DATABASE to this role",
+    ))
+}
+
+#[derive(QueryableByName)]
+struct May {
+    #[diesel(sql_type = Bool)]
+    may: bool,
+}
+
+fn may(connection: &mut AnyConnection, privilege: &str) -> QueryResult<bool> {
+    diesel::sql_query(format!(
+        "SELECT has_database_privilege(current_database(), '{privilege}') AS may"
+    ))
+    .get_result::<May>(connection)
+    .map(|row| row.may)
 }
 
 impl Part {

@@ -67,10 +67,7 @@ pub fn inspect(url: &DatabaseUrl) -> Result<Inspected, OpenError> {
         AnyConnection::Sqlite(_) => broken(&mut connection).map(Inspected::File),
         AnyConnection::Postgres(_) => server(&mut connection),
     };
-    found.map_err(|error| OpenError::Unreachable {
-        at: format!("{url:?}"),
-        cause: error.to_string(),
-    })
+    found.map_err(|error| OpenError::unreachable(url, &error))
 }
 
 fn broken(connection: &mut AnyConnection) -> QueryResult<Vec<String>> {

@@ -35,28 +35,28 @@ pub(super) fn bring_up_to_date(
     connection: &mut AnyConnection,
     migrate: bool,
 ) -> Result<Vec<String>, OpenError> {
+    // Reads only, so that a role that may create nothing can start.
+    let versions = versions(connection)?;
+    versions.is_current(migrate)?;
+    if versions.pending.is_empty() {
+        return Ok(Vec::new());
+    }
     match connection {
         // One transaction that holds the write lock from its start: a second process waits, then
         // finds it done.
-        AnyConnection::Sqlite(connection) => {
-            connection.immediate_transaction(|c| apply(c, SQLITE, migrate))
-        }
+        AnyConnection::Sqlite(connection) => connection.immediate_transaction(|c| apply(c, SQLITE)),
         AnyConnection::Postgres(connection) => connection.transaction(|c| {
             // Other nodes may be migrating, and what they do may take longer than a request may.
             c.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
                 .bind::<BigInt, _>(ADVISORY_LOCK)
                 .execute(c)?;
-            apply(c, POSTGRES, migrate)
+            apply(c, POSTGRES)
         }),
     }
 }
 
-fn apply<DB, C>(
-    connection: &mut C,
-    embedded: EmbeddedMigrations,
-    migrate: bool,
-) -> Result<Vec<String>, OpenError>
+fn apply<DB, C>(connection: &mut C, embedded: EmbeddedMigrations) -> Result<Vec<String>, OpenError>
 where
     DB: diesel::backend::Backend,
     C: MigrationHarness<DB>,
@@ -66,12 +66,17 @@ where
     let applied = connection.applied_migrations().map_err(failed)?;
     let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
     let versions = compare(&known, &applied);
-    versions.is_current(migrate)?;
+    versions.is_current(true)?;
     connection.run_pending_migrations(embedded).map_err(failed)?;
     Ok(versions.pending)
 }
 
 impl Versions {
+    /// Whether no migration was ever applied.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.applied.is_empty() && self.newer.is_empty()
+    }
+
     /// # Errors
     /// [`OpenError::Newer`], and [`OpenError::Pending`] unless that is all right.
     pub(super) fn is_current(&self, pending_is_all_right: bool) -> Result<(), OpenError> {
@@ -103,7 +108,10 @@ pub(super) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenE
         }
     };
     let applied = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
-    let mut load = |query| diesel::sql_query(query).load::<Applied>(connection);
+    let mut load = |query| {
+        let rows = diesel::sql_query(query).load::<Applied>(connection);
+        rows.map_err(|error| OpenError::Versions(error.to_string()))
+    };
     let applied = if load(there)?.is_empty() { Vec::new() } else { load(applied)? };
     let applied: Vec<String> = applied.into_iter().map(|row| row.version).collect();
     Ok(match connection {

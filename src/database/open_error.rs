@@ -1,5 +1,9 @@
 //! Why a database cannot be opened, and what to do.
 
+use std::fmt;
+
+use super::DatabaseUrl;
+
 /// Why the database cannot be used at all: each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -47,6 +51,29 @@ pub enum OpenError {
         /// Its mode.
         mode: u32,
     },
+    /// Nothing of Doorward's is in it, and nothing was to be made.
+    #[error(
+        "the database {0} is empty; check that it is the right one (`doorward db migrate` makes \
+         Doorward's tables in it)"
+    )]
+    Empty(String),
+    /// It stores text in another encoding than UTF-8.
+    #[error(
+        "the database {at} has the encoding {encoding}, which cannot hold every name; make one with \
+         `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0` and name that"
+    )]
+    Encoding {
+        /// The database, without its password.
+        at: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// The applied migrations cannot be read.
+    #[error(
+        "cannot read which migrations the database has: {0}; GRANT SELECT ON \
+         __diesel_schema_migrations to this role"
+    )]
+    Versions(String),
     /// Its schema is of a later version.
     #[error(
         "the database has migration {0}, which this version does not know; run the version that made it, or a newer one"
@@ -63,4 +90,12 @@ pub enum OpenError {
          was changed by the migration that failed)"
     )]
     Migration(String),
+}
+
+impl OpenError {
+    pub(super) fn unreachable(url: &DatabaseUrl, cause: &dyn fmt::Display) -> Self {
+        // libpq writes several lines.
+        let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Unreachable { at: url.named(), cause }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 
 use super::OpenError;
 use crate::secret::Secret;
@@ -94,12 +94,36 @@ impl DatabaseUrl {
         }
     }
 
+    /// The database as messages name it: the absolute path of a file, or the server and the name
+    /// there, without user, password and parameters.
+    #[must_use]
+    pub fn named(&self) -> String {
+        match self {
+            Self::Sqlite(file) => {
+                path::absolute(file).as_ref().unwrap_or(file).display().to_string()
+            }
+            Self::Postgres(url) => {
+                let named = server_and_name(after_scheme(url.expose()));
+                named.map_or_else(|| format!("{self:?}"), |named| format!("postgres://{named}"))
+            }
+        }
+    }
+
     /// Refuses a SQLite file that is not there, which connecting would make.
     pub(super) fn must_exist(&self) -> Result<(), OpenError> {
         self.loses_nothing()?;
         match self {
-            Self::Sqlite(path) if !path.is_file() => {
-                Err(OpenError::Missing(path.display().to_string()))
+            Self::Sqlite(file) if !file.is_file() => Err(OpenError::Missing(self.named())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, and an empty one, which connecting would fill.
+    pub(super) fn must_not_be_empty(&self) -> Result<(), OpenError> {
+        self.must_exist()?;
+        match self {
+            Self::Sqlite(file) if file.metadata().is_ok_and(|about| about.len() == 0) => {
+                Err(OpenError::Empty(self.named()))
             }
             _ => Ok(()),
         }
@@ -207,6 +231,28 @@ fn hosts(url: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The hosts with their ports, and the database's name; nothing when a part of a password that was
+/// not percent-encoded could be among them.
+fn server_and_name(url: &str) -> Option<String> {
+    let authority = url.split(['/', '?']).next().unwrap_or_default();
+    let (user, servers) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let name = url.get(authority.len()..).unwrap_or_default().split('?').next().unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let has_port = |server: &str| match server.rsplit_once(':') {
+        Some((host, port)) => server.ends_with(']') || !host.is_empty() && is_port(port),
+        None => true,
+    };
+    let strays = url.matches('@').count() > usize::from(authority.contains('@'));
+    if strays || user.contains('@') || !servers.split(',').all(has_port) {
+        return None;
+    }
+    let servers = match parameter(url, "host").or_else(|| parameter(url, "hostaddr")) {
+        Some(given) if servers.is_empty() => given,
+        _ => servers,
+    };
+    Some(format!("{servers}{name}"))
+}
+
 fn is_local(host: &str) -> bool {
     let is_socket = host.is_empty() || host.starts_with('/') || host.starts_with("%2F");
     is_socket
@@ -275,6 +321,31 @@ mod tests {
             "u:@/x?",
         ] {
             assert!(parse(&format!("postgres://{url}")).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_without_anything_that_could_be_a_secret() {
+        for (url, named) in [
+            (
+                "postgres://u:hunter2@db.example:5432/x?password=hunter2",
+                "postgres://db.example:5432/x",
+            ),
+            ("postgres://[::1]:5432,localhost/x", "postgres://[::1]:5432,localhost/x"),
+            ("postgres://u:hunter2@[::1]/x", "postgres://[::1]/x"),
+            ("postgres:///x?host=/run/postgresql", "postgres:///run/postgresql/x"),
+            ("postgres://db", "postgres://db"),
+        ] {
+            assert_eq!(parse(url).unwrap().named(), named);
+        }
+        for malformed in [
+            "postgres://u:hun/ter2@db/x",
+            "postgres://u:hun?ter2@db/x",
+            "postgres://u:hun@ter2@db/x",
+            "postgres://u:hunter2/x",
+            "postgres://db/x?user=u@hunter2",
+        ] {
+            assert_eq!(parse(malformed).unwrap().named(), "postgres://[secret]");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use actix_web::http::header::HttpDate;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use url::{Host, Url};
 
 use crate::clock::Timestamp;
@@ -53,7 +53,23 @@ pub fn healthz(url: &Url) -> io::Result<Answered> {
     } else {
         exchange(stream, &request)
     };
-    parse(&head?).ok_or_else(|| io::Error::other("the answer is no HTTP"))
+    parse(&head.map_err(explained)?).ok_or_else(|| io::Error::other("the answer is no HTTP"))
+}
+
+/// rustls names what is wrong with a certificate by names of its own.
+fn explained(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(fault)) = cause else {
+        return error;
+    };
+    match fault {
+        CertificateError::UnknownIssuer | CertificateError::Other(_) => io::Error::other(
+            "this machine does not know the authority of its certificate, or it is self-signed: \
+             sign it by an authority, and name that one's certificate in SSL_CERT_FILE if it is \
+             your own",
+        ),
+        _ => error,
+    }
 }
 
 /// To the first of the host's addresses that takes the connection.

@@ -369,6 +369,7 @@ async fn the_lines_for_people_say_the_same() {
 #[tokio::test]
 async fn a_client_can_be_added_before_the_first_start() {
     let home = tempfile::tempdir().unwrap();
+    printed(doorward(home.path()).args(["db", "migrate"]));
     let added = ["client", "add", "--name", "Orders", "--json"];
     let added: Value = serde_json::from_str(&printed(doorward(home.path()).args(added))).unwrap();
     let service = Doorward::start(&mut doorward(home.path()));

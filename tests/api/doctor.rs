@@ -81,7 +81,7 @@ fn it_is_silent_about_a_healthy_system_and_changes_nothing() {
     let fresh = tempfile::tempdir().unwrap();
     let mut unset = doorward(fresh.path());
     unset.env(PATIENT.0, PATIENT.1).arg("doctor");
-    assert_eq!(printed(&mut unset), "Nothing is wrong.\n");
+    finds(&mut unset, "database", "there is none at");
     assert_eq!(fs::read_dir(fresh.path()).unwrap().count(), 0);
 }
 

@@ -8,6 +8,7 @@ mod backup;
 mod bounds;
 mod browser;
 mod clients;
+mod commands;
 mod complete;
 mod cookies;
 mod crash;

@@ -228,8 +228,8 @@ async fn an_account_is_added_and_logs_in() {
     assert!(said.starts_with("added bob@example.com, "), "{said}");
     for (email, says) in [
         ("ADA@example.com", "there is an account"),
-        ("nobody", "Nothing was added"),
-        ("", "Nothing was added"),
+        ("nobody", "nothing was added"),
+        ("", "nothing was added"),
     ] {
         let refusal = run(&mut add(email));
         assert_eq!(refusal.status.code(), Some(1));

@@ -58,3 +58,4 @@ mod doctor;
 mod nodes;
 mod outage;
 mod races;
+mod roles;

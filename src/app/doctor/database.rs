@@ -29,8 +29,14 @@ const KEPT_BY: [(&str, &str); 3] = [
 impl Doctor<'_> {
     pub(super) fn database(&mut self) {
         match self.config.database() {
-            // The first start makes it, and its secret.
-            Ok(DatabaseUrl::Sqlite(file)) if !file.exists() => return,
+            Ok(ref url @ DatabaseUrl::Sqlite(ref file)) if !file.exists() => {
+                let problem = format!(
+                    "there is none at {}; check the path, or start the service or run `doorward db \
+                     migrate`, which make it",
+                    url.named()
+                );
+                return self.says("database", problem);
+            }
             Ok(DatabaseUrl::Sqlite(file)) => self.privacy("database", &file, 0o077, "600"),
             Ok(url) if url.is_exposed() => {
                 let problem = "what is said to it can be read on the way; build with `--features \

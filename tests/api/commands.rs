@@ -1,0 +1,193 @@
+//! Every command of the command line: which database it means, and what it leaves behind.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use doorward::secret::MasterSecret;
+
+/// Every command that uses a database that must be there.
+const COMMANDS: [&[&str]; 20] = [
+    &["user", "list"],
+    &["user", "show", "ada@example.com"],
+    &["user", "add", "ada@example.com", "--password-file", "-"],
+    &["user", "delete", "ada@example.com", "--yes"],
+    &["user", "disable", "ada@example.com"],
+    &["user", "enable", "ada@example.com"],
+    &["user", "end-sessions", "ada@example.com"],
+    &["user", "set-password", "ada@example.com", "--password-file", "-"],
+    &["session", "list", "--user", "ada@example.com"],
+    &["session", "end", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93"],
+    &["client", "add", "--name", "Orders"],
+    &["client", "list"],
+    &["client", "remove", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93"],
+    &["key", "list"],
+    &["key", "rotate"],
+    &["key", "retire", "a"],
+    &["audit"],
+    &["db", "check"],
+    &["db", "restored", "--yes"],
+    &["doctor"],
+];
+
+/// The same with those that make a database.
+fn with_makers() -> impl Iterator<Item = &'static [&'static str]> {
+    COMMANDS.into_iter().chain([&["serve"][..], &["db", "migrate"]])
+}
+
+/// Nothing is set, and no file is named: all is as in the folder.
+fn bare(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+    command.env_clear().current_dir(folder).args(arguments).stdin(std::process::Stdio::null());
+    command.env("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "10s");
+    command
+}
+
+#[track_caller]
+fn refused(command: &mut Command, says: &[&str]) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert!(matches!(status.code(), Some(1 | 2)), "{command:?}: {status}");
+    let all = format!("{stdout}{stderr}");
+    let is_line = |line: &&str| says.iter().all(|part| line.contains(part)) && line.contains("; ");
+    assert!(all.lines().any(|line| is_line(&line)), "{command:?}: {all}");
+    // The doctor says more.
+    let is_doctor = command.get_args().any(|argument| argument == "doctor");
+    assert!(is_doctor || all.lines().count() == 1, "{command:?}: {all}");
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn a_command_in_an_empty_folder_names_the_database_that_is_missing_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("doorward-data/doorward.db");
+    let copy = ["db", "copy", "--from", "sqlite://doorward-data/doorward.db", "--to"];
+    let copy = [&copy[..], &["sqlite://other.db"]].concat();
+    let backup: &[&str] = &["db", "backup", "copy.db"];
+    for arguments in COMMANDS.into_iter().chain([&copy[..], backup]) {
+        refused(&mut bare(folder.path(), arguments), &[database.to_str().unwrap()]);
+        assert_eq!(entries(folder.path()), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_in_an_empty_database_makes_no_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.db");
+    fs::write(&file, "").unwrap();
+    let is_reader = |it: &&&[&str]| !matches!(it, ["db", "check"] | ["doctor"]);
+    for arguments in COMMANDS.iter().filter(is_reader) {
+        let mut command = bare(folder.path(), arguments);
+        let url = format!("sqlite://{}", file.display());
+        refused(command.env("DOORWARD_DATABASE_URL", url), &[file.to_str().unwrap(), "is empty"]);
+        assert_eq!(fs::metadata(&file).unwrap().len(), 0, "{arguments:?}");
+        assert_eq!(entries(folder.path()), 1, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_with_a_wrong_url_says_so_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in with_makers() {
+        let mut command = bare(folder.path(), arguments);
+        command.env("DOORWARD_DATABASE_URL", "mysql://door:hunter2@db/door");
+        refused(&mut command, &["database_url (variable DOORWARD_DATABASE_URL)", "sqlite://"]);
+        assert_eq!(entries(folder.path()), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_whose_server_is_stopped_names_it_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = MasterSecret::generate().to_text();
+    for arguments in with_makers() {
+        let mut command = bare(folder.path(), arguments);
+        // Nothing listens there.
+        command.env("DOORWARD_DATABASE_URL", "postgres://door:hunter2@127.0.0.1:1/door");
+        command.env("DOORWARD_SECRET", &*secret).env("DOORWARD_LISTEN", "127.0.0.1:0");
+        command.env("DOORWARD_LOG__LEVEL", "off");
+        refused(&mut command, &["postgres://127.0.0.1:1/door", "check that it is there"]);
+        assert_eq!(entries(folder.path()), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_default_database_is_named_and_one_that_was_chosen_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let stderr = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let database = folder.path().join("doorward-data/doorward.db");
+    let named = format!("doorward: database: {}; ", database.display());
+    for arguments in [&["db", "migrate"], &["user", "list"], &["db", "check"]] {
+        let said = stderr(&mut bare(folder.path(), arguments));
+        assert!(said.starts_with(&named), "{arguments:?}: {said}");
+    }
+    let said =
+        stderr(bare(folder.path(), &["user", "list"]).env("DOORWARD_DATA_DIR", "doorward-data"));
+    assert_eq!(said, "");
+}
+
+#[test]
+fn the_doctor_names_file_folder_and_database_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = || {
+        let output = bare(folder.path(), &["doctor"]).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let at = folder.path().display();
+    let places = format!(
+        "doorward: data folder: {at}/doorward-data\ndoorward: database: {at}/doorward-data/doorward.db\n"
+    );
+    let none = said();
+    assert!(none.starts_with(&format!("doorward: config file: none\n{places}")), "{none}");
+    fs::write(folder.path().join("doorward.toml"), "").unwrap();
+    let some = said();
+    assert!(
+        some.starts_with(&format!("doorward: config file: {at}/doorward.toml\n{places}")),
+        "{some}"
+    );
+}
+
+#[test]
+fn a_file_of_the_folder_that_somebody_else_decides_is_not_obeyed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("doorward.toml");
+    fs::write(&file, "audience = 'theirs'\n").unwrap();
+    let config = |arguments: &[&str]| bare(folder.path(), arguments).output().unwrap();
+    assert!(config(&["config"]).status.success());
+
+    let named = ["config", "--config", "doorward.toml"];
+    fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+    refused(&mut bare(folder.path(), &["config"]), &["doorward.toml", "others can write to it"]);
+    assert!(config(&named).status.success());
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+
+    // Only root can give a file away.
+    if rustix::process::geteuid().is_root() {
+        chown(&file, Some(12345), None).unwrap();
+        refused(&mut bare(folder.path(), &["config"]), &["doorward.toml", "(uid 12345)"]);
+        assert!(config(&named).status.success());
+    }
+}
+
+#[test]
+fn start_is_another_word_for_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = bare(folder.path(), &["start", "--help"]).output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().starts_with("Serve"));
+}
+
+#[test]
+fn an_address_that_is_none_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let add = ["user", "add", "ada", "--password-file", "-"];
+    let says = ["give an e-mail address such as somebody@example.com; nothing was added"];
+    refused(&mut bare(folder.path(), &add), &says);
+}
