@@ -191,9 +191,11 @@ impl Database {
     /// [`OpenError`].
     pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         settings.url.must_not_be_empty()?;
-        Self::connect(settings, |first| match migrations::versions(first)?.is_empty() {
-            true => Err(OpenError::Empty(settings.url.named())),
-            false => Ok(()),
+        Self::connect(settings, |first| {
+            if migrations::versions(first)?.is_empty() {
+                return Err(OpenError::Empty(settings.url.named()));
+            }
+            Ok(())
         })
     }
 

@@ -398,12 +398,13 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
             let path = machine.directory.path().join(name);
             fs::write(&path, value).unwrap();
             let path = path.to_str().unwrap().to_owned();
-            let (key, value) = match is_in_file {
-                true => (format!("{name}_file"), path),
-                false => (name.to_owned(), value.to_owned()),
+            let (key, value) = if is_in_file {
+                (format!("{name}_file"), path)
+            } else {
+                (name.to_owned(), value.to_owned())
             };
             match way.rsplit(' ').next().unwrap() {
-                "file" => text += &format!("{key} = '{value}'\n"),
+                "file" => text.extend([&key, " = '", &value, "'\n"]),
                 "variable" => {
                     let variable = format!("DOORWARD_{}", key.to_ascii_uppercase());
                     machine = machine.variable(&variable, &value);
