@@ -11,6 +11,7 @@ use reqwest::Response;
 use serde_json::Value;
 
 use crate::keys::{give_up, kid_of};
+use crate::logout::of_server;
 use crate::support::postgres::number_of;
 use crate::support::{Client, TestApp, claims, until};
 
@@ -187,7 +188,7 @@ async fn a_purge_tells_nothing_as_new() {
     let mut subscription = app.api.revocations.subscribe(None);
     while !is_current(subscription.next().await.as_ref()) {}
     let before = subscription.place();
-    app.advance(600 + 30 + 60 + 1);
+    app.advance(600 + 30 + 60 + 1 + of_server(&app));
     while app.api.revocations.purge().await.unwrap() {
         looked_again(&app).await;
     }

@@ -600,7 +600,7 @@ async fn a_change_of_the_master_secret_ends_no_session() {
 
 /// Seconds that PostgreSQL's clock, which does not stand still, may be ahead of the test's: a
 /// revocation is listed by whichever is later.
-fn of_server(app: &TestApp) -> u64 {
+pub fn of_server(app: &TestApp) -> u64 {
     if app.is_on_postgres() { 60 } else { 0 }
 }
 

@@ -22,6 +22,8 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::*;
 
+mod thief;
+
 const WINDOW: Duration = Duration::from_secs(30);
 const ROTATED: Timestamp = Timestamp::from_unix_seconds(1_000_000);
 const FAR: Timestamp = Timestamp::from_unix_seconds(2_000_000);
@@ -451,85 +453,4 @@ fn strict_mode_suits_a_client_with_keys_and_one_request_at_a_time() {
         let rules = Rules { keys: Keys::None, under_way: 1, ..rules };
         assert_eq!(endings(rules), [Ending::Unproven].into(), "{store:?}");
     }
-}
-
-/// The owner and a thief who copied the token, each using his own after the window, in every order
-/// of turns; how often at most a turn goes from the one to the other before the session ends.
-fn most_changes_of_hands(owner: Keys, thief: Keys) -> usize {
-    const TURNS: u32 = 8;
-    let rules = Rules::of(Keys::PerToken, Store::Greatest);
-    let keys = [owner, thief].map(|keys| keys != Keys::None);
-    let mut most = 0;
-    for order in 0..1_u32 << TURNS {
-        let mut session = Session::at(3);
-        let mut held = [3, 3];
-        let turns: Vec<usize> =
-            (0..TURNS).map(|turn| usize::from(order >> turn & 1 == 1)).collect();
-        for (turn, &who) in turns.iter().enumerate() {
-            // Each draws keys of his own: even ones and odd ones.
-            let key = keys[who].then_some(u8::from(who == 1));
-            let Ok(after) = session.refreshed(Message { generation: held[who], key }, &rules)
-            else {
-                let changes = turns[..=turn].windows(2).filter(|pair| pair[0] != pair[1]).count();
-                most = most.max(changes);
-                break;
-            };
-            held[who] = after.generation;
-            session = Session { window_is_open: false, ..after };
-            let changes = turns[..=turn].windows(2).filter(|pair| pair[0] != pair[1]).count();
-            assert!(changes < 3, "owner and thief take turns: {turns:?}");
-        }
-    }
-    most
-}
-
-#[test]
-fn a_thief_outside_the_window_is_seen_at_the_next_use_by_whoever_was_left_behind() {
-    assert_eq!(most_changes_of_hands(Keys::PerToken, Keys::PerToken), 1);
-}
-
-#[test]
-fn without_keys_a_thief_is_seen_one_round_later() {
-    for (owner, thief) in
-        [(Keys::None, Keys::None), (Keys::None, Keys::PerToken), (Keys::PerToken, Keys::None)]
-    {
-        assert!((2..=3).contains(&most_changes_of_hands(owner, thief)), "{owner:?} {thief:?}");
-    }
-}
-
-/// The most refreshes of the owner through which a thief with token and key keeps the generation
-/// where it is. He sends what he stole with a key or without, at any moment, also just before her;
-/// she refreshes at most once while a window is open, for access tokens live longer.
-fn most_refreshes_held() -> usize {
-    const ENOUGH: usize = 50;
-    let rules = Rules::of(Keys::PerToken, Store::Greatest);
-    let stolen = |key| Message { generation: 0, key };
-    let owners = Message { generation: 1, key: None };
-    let rotated = |key| Session::at(0).refreshed(stolen(key), &rules).unwrap();
-    let mut next: Vec<_> = [None, Some(0)].map(|key| (rotated(key), true, 0)).into();
-    let mut seen = HashSet::new();
-    let mut most = 0;
-    while let Some((session, may_refresh, refreshes)) = next.pop() {
-        if refreshes > ENOUGH || !seen.insert((session.clone(), may_refresh, refreshes)) {
-            continue;
-        }
-        most = most.max(refreshes);
-        next.push((Session { window_is_open: false, ..session.clone() }, true, refreshes));
-        for key in [None, Some(0), Some(1)] {
-            if let Ok(after) = session.refreshed(stolen(key), &rules) {
-                next.push((after, may_refresh, refreshes));
-            }
-        }
-        if let (true, Ok(after)) = (may_refresh, session.refreshed(owners, &rules))
-            && after.generation == 1
-        {
-            next.push((after, false, refreshes + 1));
-        }
-    }
-    most
-}
-
-#[test]
-fn a_thief_with_token_and_key_is_through_at_the_owners_third_refresh() {
-    assert_eq!(most_refreshes_held(), 2);
 }
