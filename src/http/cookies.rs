@@ -133,6 +133,8 @@ pub(super) struct Cookies {
     has_authorization: bool,
     /// Whether a page sent the request that may.
     sender: Result<(), Problem>,
+    /// Whether that page belongs to another site than this service.
+    is_cross_site: bool,
 }
 
 impl Cookies {
@@ -167,6 +169,7 @@ impl Cookies {
             bearer: BearerToken::of(request),
             has_authorization: request.headers().contains_key(AUTHORIZATION),
             sender: csrf::check(request.headers(), &settings.cookies),
+            is_cross_site: csrf::is_cross_site(request.headers()),
             settings: settings.clone(),
         })
     }
@@ -213,15 +216,22 @@ impl Cookies {
         self.refresh.iter().map(|(_, value)| value.expose().as_str()).collect()
     }
 
-    /// For a login that asks for cookies: whether this service may set them, for this page.
+    /// For a login that asks for cookies: whether this service may set them, for this page, and the
+    /// browser keeps them.
     ///
     /// # Errors
-    /// `cookies_need_https`, `csrf_refused`.
+    /// `cookies_need_https`, `csrf_refused`, `cookies_blocked`.
     pub fn may_begin(&self) -> Result<(), Problem> {
-        if !self.settings.cookies.are_kept {
+        let policy = &self.settings.cookies;
+        if !policy.are_kept {
             return Err(Code::CookiesNeedHttps.into());
         }
-        self.sender.clone()
+        self.sender.clone()?;
+        // RFC 6265bis 5.7: a browser ignores such cookies in the answer to a cross-site `fetch`.
+        if self.is_cross_site && policy.same_site != SameSite::None {
+            return Err(Code::CookiesBlocked.into());
+        }
+        Ok(())
     }
 
     /// The answer with new tokens, in the body or in cookies that replace those at hand.

@@ -30,6 +30,11 @@ pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> 
     if passes { Ok(()) } else { Err(Code::CsrfRefused.into()) }
 }
 
+/// Whether the browser says that the page which sent the request belongs to another site.
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
+    matches!(Once::of(headers, &SEC_FETCH_SITE), Once::Value(b"cross-site"))
+}
+
 /// A header that must not come twice.
 enum Once<'a> {
     Absent,

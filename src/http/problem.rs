@@ -61,10 +61,15 @@ codes! {
     CookiesNeedHttps "cookies_need_https" BAD_REQUEST
         "Browsers keep these cookies for https and for localhost only. Reach Doorward by https and \
          set public_url to that URL, or log in without cookies.";
+    CookiesBlocked "cookies_blocked" BAD_REQUEST
+        "The browser would drop the cookies: page and service belong to different sites. Open the \
+         page under the host name that it uses for the service (localhost and 127.0.0.1 are two \
+         sites), or set cookies.same_site to none, which needs https.";
     InvalidCredentials "invalid_credentials" UNAUTHORIZED
         "The e-mail address or the password is wrong.";
     MissingToken "missing_token" UNAUTHORIZED
-        "Send an access token in the Authorization header, with the scheme Bearer.";
+        "Send an access token in the Authorization header, with the scheme Bearer, or in the cookie \
+         of a login with cookies; from a page, call fetch with credentials: 'include'.";
     InvalidToken "invalid_token" UNAUTHORIZED
         "The access token is not valid.";
     TokenExpired "token_expired" UNAUTHORIZED

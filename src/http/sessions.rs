@@ -89,10 +89,15 @@ pub(super) async fn refresh(
     let transport = cookies.transport(member.is_some())?;
     let texts = match &member {
         Some(token) => vec![token.expose().as_str()],
-        None if transport == Transport::Body && has_body => return Err(no_refresh_token()),
         // A page cannot see whether it has one, and asks with an empty body.
         None => cookies.refresh_tokens(),
     };
+    if texts.is_empty() {
+        api.sessions.count_unreadable();
+        // A page sends nothing, or the id of its app; a body without either lacks a member.
+        let is_from_a_page = !has_body || client_id.is_some() || transport == Transport::Cookie;
+        return cookies.refuse(no_refresh_token(is_from_a_page), transport);
+    }
     match exchange(&api, &texts, Requester::named(client_id), &key, &origin).await {
         Ok(tokens) => cookies.answer(tokens, transport),
         Err(problem) => cookies.refuse(problem, transport),
@@ -113,7 +118,13 @@ async fn exchange(
     Ok(api.sessions.refresh(token, client, key.as_bytes(), origin.device(None)).await?)
 }
 
-fn no_refresh_token() -> Problem {
+fn no_refresh_token(is_from_a_page: bool) -> Problem {
+    if is_from_a_page {
+        return Problem::new(Code::MissingToken).detail(
+            "Send a refresh token as refresh_token in the body, or in the cookie of a login with \
+             cookies; from a page, call fetch with credentials: 'include'.",
+        );
+    }
     Problem::new(Code::MalformedRequest)
         .detail("The body's members are not the ones expected.")
         .field("/refresh_token", "This member is required.")

@@ -24,7 +24,7 @@ if (reloads > 0) location.replace('?reload=' + (reloads - 1));
 </script>";
 
 /// A site on 127.0.0.1: a page at `/page`, and behind every other path `upstream`, if there is one.
-async fn serve(listener: TcpListener, base: String, upstream: Option<SocketAddr>) {
+pub async fn serve(listener: TcpListener, base: String, upstream: Option<SocketAddr>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let page = PAGE.replace("BASE", &base);
         tokio::spawn(async move {

@@ -37,6 +37,7 @@ mod refresh;
 mod restart;
 mod secrecy;
 mod skew;
+mod sites;
 mod slow;
 mod start;
 mod stop;

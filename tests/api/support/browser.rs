@@ -46,7 +46,9 @@ impl Browser {
         until(async || http.get(&status).send().await.is_ok()).await;
         let profile = format!("--user-data-dir={}", home.path().join("profile").display());
         let flags: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
-        let options = json!({ "binary": chromium, "args": flags });
+        // Some distributions block every cookie of a third party.
+        let prefs = json!({ "profile.cookie_controls_mode": 0 });
+        let options = json!({ "binary": chromium, "args": flags, "prefs": prefs });
         let wanted = json!({ "goog:chromeOptions": options });
         let body = json!({ "capabilities": { "alwaysMatch": wanted } });
         let made = http.post(format!("{url}/session")).json(&body).send().await.unwrap();
