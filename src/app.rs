@@ -21,10 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use actix_cors::Cors;
-use actix_web::http::header::{
-    AUTHORIZATION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
-};
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use futures_util::future::join_all;
@@ -37,11 +33,10 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
-use crate::http::cors::ClientOrigins;
+use crate::http::cors::{self, ClientOrigins};
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::tls::{Tls, TlsError};
-use crate::http::traceparent::{TRACEPARENT, TRACESTATE};
 use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
 use crate::keys::{Keys, KeysError};
 use crate::metrics::Requests;
@@ -394,30 +389,17 @@ fn listen(
         tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
-    let (origins, client_origins) = (config.cors.origins.clone(), client_origins.clone());
+    let cors = web::Data::new(policies::cors_policy(config, client_origins.clone()));
     server::serve(socket.listener, how, move || {
         let limits = limits.clone();
         actix_web::App::new()
             .app_data(settings.clone())
             .app_data(api.clone())
+            .app_data(cors.clone())
             .configure(move |routes| http::routes(routes, &limits))
             .wrap(from_fn(door::refuse))
-            .wrap(cors(&origins, &client_origins))
+            .wrap(cors.middleware())
+            .wrap(from_fn(cors::explain))
             .wrap(from_fn(door::door))
     })
-}
-
-fn cors(origins: &[String], of_clients: &ClientOrigins) -> Cors {
-    const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-    let of_clients = of_clients.clone();
-    origins
-        .iter()
-        .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
-        .allowed_origin_fn(move |origin, _| of_clients.contains(origin))
-        .allowed_methods(["GET", "POST", "DELETE"])
-        .allowed_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, TRACEPARENT, TRACESTATE])
-        .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, door::REQUEST_ID])
-        // Cookies; the door takes it back for the origins of registered clients.
-        .supports_credentials()
-        .max_age(3600)
 }

@@ -26,6 +26,7 @@ pub mod probe;
 pub mod problem;
 mod received;
 pub mod redirect;
+mod seldom;
 pub mod server;
 mod sessions;
 pub mod tls;

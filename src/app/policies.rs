@@ -7,6 +7,7 @@ use crate::accounts::budget::BudgetSettings;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
 use crate::http::cookies::CookiePolicy;
+use crate::http::cors::{ClientOrigins, CorsPolicy};
 use crate::http::limits::Rate;
 use crate::http::tls::TlsFiles;
 use crate::keys::{KeyPolicy, Seal};
@@ -112,6 +113,10 @@ pub(super) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
         config::SameSite::None => cookie::SameSite::None,
     };
     CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
+}
+
+pub(super) fn cors_policy(config: &Config, of_clients: ClientOrigins) -> CorsPolicy {
+    CorsPolicy::new(config.cors.origins.clone(), of_clients, &config.cors.headers)
 }
 
 pub(super) fn hasher_settings(config: &Config) -> HasherSettings {

@@ -409,6 +409,9 @@ pub struct Cors {
     /// The origins of pages that may call from a browser, each spelled as the browser spells it:
     /// `https://app.example.com`.
     pub origins: Vec<String>,
+    /// Headers that these pages may send beside those that Doorward knows, `traceparent`,
+    /// `tracestate` and `baggage`: `x-requested-with`, `sentry-trace`. At most 20.
+    pub headers: Vec<String>,
 }
 
 /// Cookies, for pages that log in with `"transport": "cookie"`.

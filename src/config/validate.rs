@@ -56,6 +56,7 @@ impl Config {
         between("revocations.max_entries", self.revocations.max_entries, 1000..=100_000_000)?;
         lasts("audit.keep", self.audit.keep, DAY..=TEN_YEARS)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
+        headers(&self.cors.headers)?;
         same_site(self)?;
         between("database.pool_size", self.database.pool_size, 1..=1000)?;
         let statement = self.database.statement_timeout;
@@ -282,6 +283,21 @@ pub(super) fn origin(text: &str) -> Checked {
             "list each origin as in https://app.example.com",
         )),
     }
+}
+
+/// Names of header fields (RFC 9110 5.6.2), `*` not among them.
+fn headers(names: &[String]) -> Checked {
+    let is_name = |name: &String| {
+        let of_a_name =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
+        (1..=64).contains(&name.len()) && name.bytes().all(of_a_name)
+    };
+    if let Some(odd) = names.iter().find(|name| !is_name(name)) {
+        let problem = format!("`{odd}` is not a valid name of a header");
+        let remedy = "list each header by its name, as in x-requested-with";
+        return Err(ConfigError::new("cors.headers", problem, remedy));
+    }
+    between("cors.headers", names.len(), 0..=20)
 }
 
 fn same_site(config: &Config) -> Checked {

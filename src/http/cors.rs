@@ -1,13 +1,162 @@
-//! The web origins of the public clients, which may call from a browser as those of the settings may.
+//! Which pages may call from a browser: those of the settings' origins and of the public clients'.
+//!
+//! A browser asks before it sends a header of its page's own (Fetch 3.2.2, a preflight). A refusal
+//! there is an opaque network error to the page, so its answer and the log name the header.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use actix_web::http::header::HeaderValue;
+use actix_cors::Cors;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
+    AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use actix_web::middleware::Next;
+use actix_web::{Error, web};
 
+use super::HttpSettings;
+use super::door::REQUEST_ID;
+use super::problem::{Code, Problem};
+use super::seldom::Seldom;
+use super::traceparent::{TRACEPARENT, TRACESTATE};
 use crate::clients::Clients;
 use crate::database::StoreError;
+
+/// What lets any page read an answer that has nothing to hide. Of a listed origin actix-cors puts
+/// the name in its place.
+pub(super) const FOR_ANY_PAGE: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+
+/// The methods that pages may use.
+const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
+
+/// The headers that every page may send. `baggage` (W3C) is OpenTelemetry's, beside `traceparent`.
+const HEADERS: [HeaderName; 6] = [
+    AUTHORIZATION,
+    HeaderName::from_static("baggage"),
+    CONTENT_TYPE,
+    HeaderName::from_static("idempotency-key"),
+    TRACEPARENT,
+    TRACESTATE,
+];
+
+/// How many refused headers are named, and the most bytes of each and of an origin.
+const NAMED: usize = 5;
+const NAME_BYTES: usize = 64;
+const ORIGIN_BYTES: usize = 128;
+
+/// Which pages may call, and with which headers.
+pub struct CorsPolicy {
+    origins: Vec<String>,
+    of_clients: ClientOrigins,
+    headers: Vec<HeaderName>,
+    refusals: Seldom,
+}
+
+impl CorsPolicy {
+    /// The policy for these origins and those of clients. The headers are those that pages may send
+    /// beside the ones that Doorward knows.
+    #[must_use]
+    pub fn new(origins: Vec<String>, of_clients: ClientOrigins, headers: &[String]) -> Self {
+        let more = headers.iter().filter_map(|name| name.parse().ok());
+        let headers = HEADERS.into_iter().chain(more).collect();
+        Self { origins, of_clients, headers, refusals: Seldom::default() }
+    }
+
+    /// The middleware that answers preflights and lets pages read answers.
+    #[must_use]
+    pub fn middleware(&self) -> Cors {
+        let of_clients = self.of_clients.clone();
+        self.origins
+            .iter()
+            .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
+            .allowed_origin_fn(move |origin, _| of_clients.contains(origin))
+            .allowed_methods(METHODS)
+            .allowed_headers(&self.headers)
+            .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
+            // Cookies; the door removes it for the origins of registered clients.
+            .supports_credentials()
+            .max_age(3600)
+    }
+
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        self.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+            || self.of_clients.contains(origin)
+    }
+
+    /// Why a preflight is refused, for people.
+    fn reason(&self, request: &ServiceRequest) -> Option<String> {
+        let headers = request.headers();
+        let origin = headers.get(ORIGIN)?;
+        if !self.allows(origin) {
+            let origin = named(origin.as_bytes(), ORIGIN_BYTES)?;
+            return Some(format!(
+                "Pages of the origin {origin} may not call: list it in cors.origins, or register a \
+                 client with it."
+            ));
+        }
+        let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
+        if !METHODS.iter().any(|allowed| allowed.as_bytes() == method.as_bytes()) {
+            return Some(format!("Pages may use the methods {} only.", METHODS.join(", ")));
+        }
+        let asked = headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
+        let asked = asked.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+        let refused: Vec<String> = asked
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty() && !self.headers.iter().any(|it| is_name(it, name)))
+            .filter_map(|name| named(name, NAME_BYTES))
+            .take(NAMED)
+            .collect();
+        (!refused.is_empty()).then(|| {
+            let refused = refused.join(", ");
+            format!("Pages may not send {refused}: list it in cors.headers, or leave it out.")
+        })
+    }
+}
+
+fn is_name(allowed: &HeaderName, asked: &[u8]) -> bool {
+    allowed.as_str().as_bytes().eq_ignore_ascii_case(asked)
+}
+
+/// What came from outside, as far as it may be repeated: visible ASCII of a bounded length.
+fn named(text: &[u8], most: usize) -> Option<String> {
+    let is_plain = text.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(byte));
+    let text = (is_plain && text.len() <= most).then_some(text)?;
+    str::from_utf8(text).ok().map(str::to_owned)
+}
+
+/// Wrap the app with `from_fn(explain)` outside of [`CorsPolicy::middleware`], whose refusals say
+/// nothing that helps.
+///
+/// # Errors
+/// What is inside fails with.
+pub async fn explain(
+    policy: web::Data<CorsPolicy>,
+    settings: web::Data<HttpSettings>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse, Error> {
+    let is_preflight = request.method() == Method::OPTIONS
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let reason = is_preflight.then(|| policy.reason(&request)).flatten();
+    let answer = next.call(request).await?.map_into_boxed_body();
+    let Some(reason) = reason.filter(|_| answer.status().is_client_error()) else {
+        return Ok(answer);
+    };
+    if let Some(more) = policy.refusals.turn(settings.clock.monotonic()) {
+        tracing::info!(event = "cors_refused", more, "{reason}");
+    }
+    let problem = Problem::new(Code::MalformedRequest).detail(reason);
+    let vary = answer.headers().get_all("vary").cloned().collect::<Vec<_>>();
+    let mut answer = answer.error_response(problem);
+    for value in vary {
+        answer.headers_mut().append(actix_web::http::header::VARY, value);
+    }
+    Ok(answer)
+}
 
 /// How often the clients are asked for their origins.
 const LOOK: Duration = Duration::from_secs(2);

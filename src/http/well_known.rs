@@ -7,6 +7,7 @@ use actix_web::http::header::{CACHE_CONTROL, CacheControl, CacheDirective, ETAG,
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
+use super::cors::FOR_ANY_PAGE;
 use super::problem::{Code, Problem};
 use super::{Api, HttpSettings};
 
@@ -30,6 +31,7 @@ pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpRespo
     let known = is_known(&request, &jwks.etag);
     let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, jwks.etag.as_str())).insert_header(cache);
+    response.insert_header(FOR_ANY_PAGE);
     if known {
         return response.finish();
     }
@@ -48,7 +50,9 @@ pub(super) fn is_known(request: &HttpRequest, etag: &str) -> bool {
 
 pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
     let issuer = &api.issuer;
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=3600")).json(json!({
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "public, max-age=3600")).insert_header(FOR_ANY_PAGE);
+    response.json(json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "token_endpoint": format!("{issuer}/token"),
@@ -68,6 +72,7 @@ pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
 pub(super) async fn openapi() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "public, max-age=3600"))
+        .insert_header(FOR_ANY_PAGE)
         .content_type("application/yaml")
         .body(OPENAPI)
 }

@@ -32,6 +32,7 @@ mod metrics;
 mod mutations;
 mod oauth;
 mod operate;
+mod pages;
 mod readme;
 mod refresh;
 mod restart;

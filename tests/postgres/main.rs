@@ -39,6 +39,8 @@ mod logout;
 mod oauth;
 #[path = "../api/operate.rs"]
 mod operate;
+#[path = "../api/pages.rs"]
+mod pages;
 #[path = "../api/refresh.rs"]
 mod refresh;
 #[path = "../api/secrecy.rs"]
