@@ -17,6 +17,7 @@ mod csrf;
 pub mod door;
 mod errors;
 mod feed;
+mod first_head;
 mod form;
 mod late;
 pub mod limits;

@@ -17,7 +17,7 @@ use actix_web::http::header::{
     HeaderValue, PRAGMA, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt as _;
@@ -85,7 +85,7 @@ pub async fn door(
 ) -> Result<ServiceResponse, Error> {
     let started = settings.clock.monotonic();
     let id = Uuid::new_v4().to_string();
-    let method = request.method().clone();
+    let (method, version) = (request.method().clone(), request.version());
     let known = SPEAK_OAUTH.iter().find(|(path, _)| *path == request.path());
     let form = known.map_or(Form::Problem, |(_, form)| *form);
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
@@ -111,7 +111,12 @@ pub async fn door(
         }
         Err(error) => (None, HttpResponse::from_error(error)),
     };
-    let response = seal(response, &id, form, &settings);
+    let mut response = seal(response, &id, form, &settings);
+    if version < Version::HTTP_11 {
+        // RFC 9112 6.1: no chunks for HTTP/1.0, so the end of the connection is that of the answer.
+        response.head_mut().no_chunking(true);
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
 
     let pattern = request.as_ref().and_then(HttpRequest::match_pattern);
     let took = settings.clock.monotonic().duration_since(started);

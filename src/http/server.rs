@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::first_head::FirstHead;
 use super::late::Late;
 use super::tls::{Stream, Tls};
 use super::unparsed;
@@ -294,6 +295,7 @@ impl Drop for Open {
 /// is written within TLS: a client can have TLS itself write for ever.
 struct Connection {
     io: Stream,
+    head: FirstHead,
     silence: Duration,
     deadline: Pin<Box<Sleep>>,
     _open: Open,
@@ -304,7 +306,7 @@ struct Connection {
 impl Connection {
     fn new(io: Stream, silence: Duration, open: Open) -> Self {
         let deadline = Box::pin(sleep(silence));
-        Self { io, silence, deadline, _open: open, instead: None }
+        Self { io, head: FirstHead::new(), silence, deadline, _open: open, instead: None }
     }
 
     fn poll_some(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -331,7 +333,8 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let Self { io, head, .. } = &mut *self;
+        head.poll_read(io, cx, buffer)
     }
 }
 

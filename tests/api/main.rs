@@ -31,6 +31,7 @@ mod memory;
 mod metrics;
 mod mutations;
 mod oauth;
+mod old_proxies;
 mod operate;
 mod pages;
 mod readme;
