@@ -32,13 +32,33 @@ impl FromRequest for Caller {
 }
 
 /// The same for a handler that has another way when there is no good access token.
-pub struct MaybeCaller(pub Result<Access, Problem>);
+pub struct MaybeCaller {
+    /// The holder, or why there is none.
+    pub access: Result<Access, Problem>,
+    /// Whether the access token is as it should be, but for its session, which has ended.
+    pub has_ended: bool,
+}
+
+impl MaybeCaller {
+    async fn of(request: HttpRequest) -> Self {
+        let access = Caller::of(request.clone()).await;
+        let is_revoked = access.as_ref().is_err_and(|problem| problem.code() == Code::TokenRevoked);
+        let has_ended = is_revoked && has_ended(&request).await.unwrap_or(false);
+        Self { access, has_ended }
+    }
+}
+
+async fn has_ended(request: &HttpRequest) -> Result<bool, Problem> {
+    let token = Cookies::of(request)?.access_token(request.method().is_safe())?;
+    let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
+    Ok(api.sessions.has_ended(token.as_str()).await?)
+}
 
 impl FromRequest for MaybeCaller {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        Caller::of(request.clone()).map(|access| Ok(Self(access))).boxed_local()
+        Self::of(request.clone()).map(Ok).boxed_local()
     }
 }

@@ -15,7 +15,6 @@ use super::problem::{Code, Problem};
 use crate::accounts::Attempt;
 use crate::clients::{self, Requester};
 use crate::secret::Secret;
-use crate::sessions::access::Access;
 use crate::sessions::{Scope, Tokens};
 
 /// The longest label of a session, in characters.
@@ -169,7 +168,7 @@ pub(super) async fn log_out(
         Some(token) => vec![token.expose().as_str()],
         None => cookies.refresh_tokens(),
     };
-    match end_sessions(&api, caller.0, &texts, scope, transport, origin.network()).await {
+    match end_sessions(&api, caller, &texts, scope, transport, origin.network()).await {
         // The others have ended, and this one goes on.
         Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
         Ok(()) => cookies.take_back(HttpResponse::NoContent().finish(), transport),
@@ -182,7 +181,7 @@ pub(super) async fn log_out(
 /// By the access token, which may end more than its own session, or else by the refresh token.
 async fn end_sessions(
     api: &Api,
-    caller: Result<Access, Problem>,
+    caller: MaybeCaller,
     texts: &[&str],
     scope: Scope,
     transport: Transport,
@@ -193,7 +192,7 @@ async fn end_sessions(
         Err(error) if transport == Transport::Body && !texts.is_empty() => return Err(error.into()),
         Err(_) => None,
     };
-    match (caller, token) {
+    match (caller.access, token) {
         (Ok(caller), Some(token)) if token.session != caller.session.uuid() => {
             // A second credential for another session would be left alive by a "success".
             if transport == Transport::Body || scope != Scope::This {
@@ -213,6 +212,8 @@ async fn end_sessions(
             api.refresh_limit.check(token.session)?;
             api.sessions.log_out_by_token(token, address).await?;
         }
+        // It was logged out before: a client that has lost the answer asks again.
+        (Err(_), None) if scope == Scope::This && caller.has_ended => {}
         (Err(problem), _) => return Err(problem),
     }
     Ok(())

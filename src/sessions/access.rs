@@ -61,6 +61,18 @@ impl Sessions {
         Ok(claims)
     }
 
+    /// Whether the session of a user's access token has ended; one that was revoked alone has a live
+    /// session.
+    ///
+    /// # Errors
+    /// [`AccessError`]: it is not a token of this issuer, or not any more.
+    pub async fn has_ended(&self, token: &str) -> Result<bool, AccessError> {
+        let claims = self.believe(token).await?;
+        let client = clients::canonical(&claims.client_id);
+        let ids = [claims.sid.map(Id::from), client].into_iter().flatten();
+        Ok(claims.sid.is_some() && ids.into_iter().any(|id| self.revocations.lists(id)))
+    }
+
     pub(super) fn check_standing(&self, claims: &Claims) -> Result<(), AccessError> {
         match self.revocations.standing(revocable(claims)) {
             Standing::Good => Ok(()),

@@ -33,7 +33,6 @@ async fn a_logout_ends_its_session_at_once_and_no_other() {
     for refresh in [&earlier.refresh, &user.tokens.refresh] {
         app.refresh(refresh).await.assert_ended("logout");
     }
-    user.log_out().await.assert_problem(401, "token_revoked");
     app.me(&other.access).await.assert_status(200);
     app.refresh(&other.refresh).await.assert_status(200);
     stranger.me().await.assert_status(200);
@@ -735,4 +734,30 @@ fn claims(access: &str) -> Value {
 fn part(token: &str, number: usize) -> Value {
     let part = token.split('.').nth(number).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_second_logout_with_the_same_token_is_a_success_and_only_for_a_session_that_has_ended() {
+    let app = TestApp::start().await;
+    let user = app.signed_up().await;
+    for _ in 0..2 {
+        user.log_out().await.assert_status(204);
+    }
+    // More than its own session it cannot speak for.
+    for scope in ["others", "all"] {
+        user.log_out_scope(scope).await.assert_problem(401, "token_revoked");
+    }
+    let ended = app.signed_up().await;
+    ended.log_out_scope("all").await.assert_status(204);
+    ended.log_out().await.assert_status(204);
+
+    // An access token that was revoked alone has a live session, which a success would deny.
+    let alone = app.signed_up().await;
+    let revoked = app.post("/revoke").form(&[("token", &alone.tokens.access)]).send().await;
+    revoked.assert_status(200);
+    alone.log_out().await.assert_problem(401, "token_revoked");
+    app.refresh(&alone.tokens.refresh).await.assert_status(200);
+    let (signed, _) = user.tokens.access.rsplit_once('.').unwrap();
+    let forged = app.post("/logout").bearer(&format!("{signed}.AAAA")).send().await;
+    forged.assert_problem(401, "invalid_token");
 }
