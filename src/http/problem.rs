@@ -145,9 +145,15 @@ impl Code {
         }
     }
 
-    /// Whether the same request may succeed later; the caller should keep its tokens and retry.
+    /// Whether the caller should keep its tokens and retry the same request by itself. A login that
+    /// is refused for wrong passwords is its user's business.
     #[must_use]
     pub fn is_transient(self) -> bool {
+        self.says_when() && self != Self::TooManyFailedLogins
+    }
+
+    /// Whether the answer says when to try again.
+    fn says_when(self) -> bool {
         matches!(
             self.status(),
             StatusCode::REQUEST_TIMEOUT
@@ -163,7 +169,7 @@ impl Code {
             Self::InvalidClient | Self::UnknownClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
-            _ if self.is_transient() => "temporarily_unavailable",
+            _ if self.says_when() => "temporarily_unavailable",
             _ if self.status().is_server_error() => "server_error",
             _ => "invalid_request",
         }
@@ -272,7 +278,7 @@ impl Problem {
         self.0.reason == Some(reason)
     }
 
-    /// When a retry makes sense, rounded up to whole seconds; only transient problems say so.
+    /// When a retry makes sense, rounded up to whole seconds; only 408, 429 and 503 say so.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = wait;
@@ -307,7 +313,7 @@ impl Problem {
     pub(super) fn headers(&self, form: Form) -> impl Iterator<Item = (HeaderName, String)> {
         let code = self.0.code;
         let retry_after = whole_seconds(self.0.retry_after).to_string();
-        let retry_after = code.is_transient().then_some((RETRY_AFTER, retry_after));
+        let retry_after = code.says_when().then_some((RETRY_AFTER, retry_after));
         // A bearer token is of no use at an OAuth endpoint.
         let challenged = form != Form::OAuth || code == Code::InvalidClient;
         let challenge = code.challenge().filter(|_| challenged);
