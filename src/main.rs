@@ -273,7 +273,10 @@ fn start_log(log: &Log) -> Result<(WorkerGuard, LostLines), Box<dyn Error>> {
         .with_writer(writer);
     match log.format {
         LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            // There is one span, the request's; the list of all would repeat it.
+            builder.json().flatten_event(true).with_span_list(false).try_init()
+        }
     }
     .map_err(|error| error as Box<dyn Error>)?;
     Ok((guard, Arc::new(move || lost.dropped_lines())))

@@ -145,6 +145,12 @@ fn broken(error: &PayloadError) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if body.starts_with(b"\xef\xbb\xbf") {
+        // RFC 8259 8.1: it must not be added.
+        return Err(malformed(
+            "The body begins with a byte order mark (BOM). Send it as UTF-8 without one.",
+        ));
+    }
     let text = str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
     let mut reader = serde_json::Deserializer::from_str(text);
     let tree = Tree { depth: 0 }
@@ -323,7 +329,7 @@ mod tests {
             (br#"{"email":"a\u0000"}"#, "NUL"),
             (br#"{"em\u0000ail":"a"}"#, "NUL"),
             (br#"{"email":"\ud800"}"#, "line 1"),
-            (b"\xef\xbb\xbf{}", "line 1"),
+            (b"\xef\xbb\xbf{}", "byte order mark"),
             (b"{\"email\":\"\xff\"}", "UTF-8"),
             (br#"{"email":"a"} {}"#, "trailing"),
             (b"[]", "object"),

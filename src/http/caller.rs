@@ -202,7 +202,11 @@ impl BearerToken {
         let text = str::from_utf8(field.as_bytes()).map_err(|_| Code::InvalidToken)?;
         let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("Bearer") {
-            return Err(Code::MissingToken.into());
+            return Err(Problem::new(Code::MissingToken).detail(if token.is_empty() {
+                "Authorization has no scheme. Send it as Authorization: Bearer <token>."
+            } else {
+                "Authorization has another scheme. Send it as Authorization: Bearer <token>."
+            }));
         }
         Self::parse(token.trim_matches(' ')).map(Some)
     }

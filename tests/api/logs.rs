@@ -61,7 +61,9 @@ async fn json_has_an_object_a_line_and_in_it_the_request_with_its_trace() {
                 if n == 0 { [json!(TRACE), json!(PARENT)] } else { [Value::Null, Value::Null] };
             assert_eq!(ids, [&expected[0], &expected[1]], "{line}");
             assert_eq!(line["span"]["request_id"], answer["span"]["request_id"]);
+            assert_eq!(line.to_string().matches("request_id").count(), 1, "{line}");
         }
+        assert!(answer["duration_us"].is_u64(), "{answer}");
     }
 }
 

@@ -46,6 +46,7 @@ mod stop;
 mod storm;
 mod support;
 mod theft;
+mod texts;
 mod tls;
 mod tokens;
 mod trace;

@@ -49,6 +49,8 @@ mod secrecy;
 mod skew;
 #[path = "../api/theft.rs"]
 mod theft;
+#[path = "../api/texts.rs"]
+mod texts;
 #[path = "../api/tokens.rs"]
 mod tokens;
 #[path = "../api/walks.rs"]
