@@ -16,6 +16,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{self, Shutdown, SocketAddr, TcpListener};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -147,11 +149,8 @@ impl Running {
 /// No step of it may fail the stop: the requests under way are still to be answered.
 async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStream> {
     let socket = SockRef::from(&listener);
-    // A client whose SYN is dropped sends it again a second later, and then meets the successor.
-    // Linux may demand CAP_NET_ADMIN for it. Without it, a handshake that is under way when the
-    // port closes is refused; what is connected is answered all the same.
     #[cfg(target_os = "linux")]
-    match socket.attach_filter(&without_syn()) {
+    match begin_no_more(&socket) {
         Ok(()) => sleep(HANDSHAKE).await,
         Err(error) => tracing::debug!(%error, "new connections may begin until the port closes"),
     }
@@ -186,6 +185,19 @@ fn accept_all(listener: &TcpListener) -> Vec<net::TcpStream> {
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// Lets handshakes end that are under way, and none begin.
+///
+/// A client whose SYN is dropped sends it again a second later, and then meets the successor. Linux
+/// may demand `CAP_NET_ADMIN` for the filter that does so. Listening on an interface that does not
+/// exist needs nothing (since Linux 5.7). It refuses at once, which leaves no successor the time; but
+/// with `reuse_port` it drops the SYN, too.
+#[cfg(target_os = "linux")]
+fn begin_no_more(socket: &SockRef<'_>) -> io::Result<()> {
+    const NO_INTERFACE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX.cast_unsigned());
+    let filtered = socket.attach_filter(&without_syn());
+    filtered.or_else(|_| socket.bind_device_by_index_v4(NO_INTERFACE))
 }
 
 /// A filter over the TCP header that drops what begins a connection: byte 13 holds the flags, 2 is
