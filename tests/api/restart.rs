@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::mem::{self, MaybeUninit};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -46,15 +46,18 @@ async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_beside_each_other_on_one_port_leave_no_request_unanswered() {
     let home = home();
-    // Holds the port, and does not listen.
-    let port = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    port.set_reuse_port(true).unwrap();
-    port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    let address = port.local_addr().unwrap().as_socket().unwrap().to_string();
     let mut command = unlimited(home.path());
-    command.env("DOORWARD_LISTEN", address).env("DOORWARD_REUSE_PORT", "true");
+    command.env("DOORWARD_REUSE_PORT", "true");
     let restarts = number_of("DOORWARD_TEST_RESTARTS").unwrap_or(2);
-    overlap(restarts, || Doorward::start(&mut command)).await;
+    overlap(restarts, || start_beside(&mut command)).await;
+}
+
+/// Starts a service whose command has `reuse_port`, and has the next one take the same port. The
+/// system gives it to processes of one user.
+pub fn start_beside(command: &mut Command) -> Doorward {
+    let service = Doorward::start(command);
+    command.env("DOORWARD_LISTEN", service.url.strip_prefix("http://").unwrap());
+    service
 }
 
 /// Starts one, and then as often as said the next one, before the one before it is stopped.

@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::binary::Doorward;
@@ -527,7 +527,7 @@ pub fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) 
 }
 
 /// One whole answer; less when the connection ends before.
-pub async fn read_answer(stream: &mut TcpStream) -> String {
+pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {

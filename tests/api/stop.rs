@@ -1,29 +1,34 @@
 //! Stops under load, by every user that the service can run as, and the other signals.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use doorward::clock::Clock;
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use super::restart::handing_over;
+use super::restart::{handing_over, start_beside};
 use super::start::{read_answer, request};
-use crate::support::binary::{Doorward, STRANGER, doorward, home_of, run, unlimited, users};
+use super::tls;
+use crate::support::binary::{Doorward, doorward, home, home_of, run, unlimited, users};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
 use crate::support::program::free_port;
-use crate::support::until;
+use crate::support::{Tokens, until, until_within};
 
 /// Stops of each kind and user, unless `DOORWARD_TEST_STOPS` says otherwise.
 const STOPS: u64 = 2;
 
-/// Answers after which the service is told to stop.
+/// Answers before the first stop, and between two.
 const ENOUGH: usize = 100;
 
 const EMAIL: &str = "ada@example.com";
@@ -37,7 +42,25 @@ async fn no_stop_leaves_a_connected_client_unanswered_whoever_runs_the_service()
     for user in users() {
         for _ in 0..stops() {
             let home = home_of(user);
-            stop_under_load(Doorward::start(&mut unlimited(home.path())), false).await;
+            let service = Doorward::start(&mut unlimited(home.path()));
+            let load = Load::on(&service, None).await;
+            tokio::join!(load.clients(), load.last_stop(service));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_stop_leaves_a_client_of_tls_unanswered() {
+    for user in users() {
+        for _ in 0..stops() {
+            let home = home_of(user);
+            let files = tls::Files::in_directory(home.path());
+            let cert = files.issue();
+            let mut command = files.command(unlimited(home.path()));
+            command.env("DOORWARD_PUBLIC_URL", tls::ISSUER);
+            let service = tls::start(&mut command, &cert);
+            let load = Load::on(&service, Some(cert)).await;
+            tokio::join!(load.clients(), load.last_stop(service));
         }
     }
 }
@@ -49,59 +72,139 @@ async fn no_stop_beside_another_process_leaves_a_connected_client_unanswered() {
             let home = home_of(user);
             let mut command = unlimited(home.path());
             command.env("DOORWARD_REUSE_PORT", "true");
-            stop_under_load(Doorward::start(&mut command), false).await;
+            let [first, second] = [(); 2].map(|()| start_beside(&mut command));
+            let load = Load::on(&first, None).await;
+            let stops = async {
+                // The port stays open: no client may be refused.
+                load.stop(first).await;
+                load.last_stop(second).await;
+            };
+            tokio::join!(load.clients(), stops);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_stop_on_a_socket_that_is_handed_over_leaves_a_request_half_answered() {
+async fn a_stop_on_a_socket_that_is_handed_over_leaves_what_waits_to_the_next_process() {
     for user in users() {
         for _ in 0..stops() {
             let home = home_of(user);
+            // Kept here, as a service manager does.
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let socket = OwnedFd::from(listener);
-            let mut command = handing_over(socket, &unlimited(home.path()));
-            let service = Doorward::start(&mut command);
-            // The command has the socket, too, and would keep it open.
-            drop(command);
-            stop_under_load(service, true).await;
+            let next = || {
+                let socket = OwnedFd::from(listener.try_clone().unwrap());
+                Doorward::start(&mut handing_over(socket, &unlimited(home.path())))
+            };
+            let first = next();
+            let load = Load::on(&first, None).await;
+            let stops = async {
+                load.stop(first).await;
+                let second = next();
+                load.some_more().await;
+                load.is_over.store(true, Ordering::SeqCst);
+                second
+            };
+            let ((), second) = tokio::join!(load.clients(), stops);
+            assert_ended_well(second.stop());
         }
     }
 }
 
-/// Clients open connections without a pause until the port is closed. Every one that was connected
-/// is answered; on a socket that nobody else keeps, those that the service has not accepted are not.
-async fn stop_under_load(service: Doorward, is_handed_over: bool) {
-    service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
-    let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
-    let address = service.url.strip_prefix("http://").unwrap().to_owned();
-    let answered = AtomicUsize::new(0);
-    let client = async |n: usize| {
-        let refresh = json!({ "refresh_token": tokens.refresh }).to_string();
+/// Clients that open connections without a pause. Every one that is connected is answered.
+struct Load {
+    address: SocketAddr,
+    /// The certificate, to speak TLS.
+    trusted: Option<CertificateDer<'static>>,
+    tokens: Tokens,
+    answered: AtomicUsize,
+    /// The last process on the port is about to stop.
+    may_close: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    /// Load on the address of this service, with an account of its own.
+    async fn on(service: &Doorward, trusted: Option<CertificateDer<'static>>) -> Self {
+        service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
+        let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
+        let (_, address) = service.url.split_once("://").unwrap();
+        Self {
+            address: address.parse().unwrap(),
+            trusted,
+            tokens,
+            answered: AtomicUsize::new(0),
+            may_close: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// Goes on until the load is over or the port is closed, which must not be before it may.
+    async fn clients(&self) {
+        join_all((0..16).map(|n| self.client(n))).await;
+    }
+
+    async fn client(&self, n: usize) {
+        let refresh = json!({ "refresh_token": self.tokens.refresh }).to_string();
         let (method, path, body) = match n % 3 {
             0 => ("POST", "/refresh", refresh.as_str()),
             1 => ("GET", "/sessions", ""),
             _ => ("GET", "/me", ""),
         };
-        while let Ok(mut stream) = TcpStream::connect(&address).await {
-            let sent = request(method, path, &tokens.access, body, n.is_multiple_of(2));
-            let sent = stream.write_all(sent.as_bytes()).await;
-            let answer = if sent.is_ok() { read_answer(&mut stream).await } else { String::new() };
-            if is_handed_over && answer.is_empty() && answered.load(Ordering::SeqCst) > ENOUGH {
-                break;
-            }
-            let about = (method, path, answered.load(Ordering::SeqCst));
-            assert!(answer.starts_with("HTTP/1.1 200"), "{about:?}: {answer:?}");
-            if answered.fetch_add(1, Ordering::SeqCst) == ENOUGH {
-                service.signal(Signal::TERM);
-            }
+        let request = request(method, path, &self.tokens.access, body, n % 2 == 0);
+        while !self.is_over.load(Ordering::SeqCst) {
+            let stream = match TcpStream::connect(self.address).await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    assert!(self.may_close.load(Ordering::SeqCst), "refused: {error}");
+                    return;
+                }
+            };
+            let answer = self.ask(stream, &request).await.unwrap_or_else(|e| e.to_string());
+            let nth = self.answered.fetch_add(1, Ordering::SeqCst);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{method} {path}, {nth}: {answer:?}");
         }
-    };
-    join_all((0..16).map(client)).await;
-    let (status, _, log) = service.ended();
+    }
+
+    async fn ask(&self, mut stream: TcpStream, request: &str) -> io::Result<String> {
+        let Some(cert) = &self.trusted else {
+            stream.write_all(request.as_bytes()).await?;
+            return Ok(read_answer(&mut stream).await);
+        };
+        let trusted = std::slice::from_ref(cert);
+        let mut stream = tls::shake_hands(stream, trusted, tls::BOTH, &[]).await?;
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+        Ok(read_answer(&mut stream).await)
+    }
+
+    async fn some_more(&self) {
+        let before = self.answered.load(Ordering::SeqCst);
+        until(async || self.answered.load(Ordering::SeqCst) >= before + ENOUGH).await;
+    }
+
+    /// Stops one of the processes that have the port.
+    async fn stop(&self, service: Doorward) {
+        self.some_more().await;
+        service.signal(Signal::TERM);
+        let ended = tokio::task::spawn_blocking(move || service.ended()).await;
+        assert_ended_well(ended.unwrap());
+    }
+
+    /// Stops the last of them.
+    async fn last_stop(&self, service: Doorward) {
+        self.some_more().await;
+        self.may_close.store(true, Ordering::SeqCst);
+        service.signal(Signal::TERM);
+        let ended = tokio::task::spawn_blocking(move || service.ended()).await;
+        assert_ended_well(ended.unwrap());
+    }
+}
+
+#[track_caller]
+fn assert_ended_well((status, _, log): (ExitStatus, String, String)) {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    assert!(log.contains("answered"), "it had its share: {log}");
 }
 
 #[tokio::test]
@@ -131,7 +234,7 @@ async fn a_request_under_way_is_answered_when_an_unprivileged_service_stops() {
 
 #[tokio::test]
 async fn signals_that_ask_for_nothing_do_not_end_the_service() {
-    let home = home_of(users()[0]);
+    let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::HUP] {
         service.signal(signal);
@@ -142,6 +245,33 @@ async fn signals_that_ask_for_nothing_do_not_end_the_service() {
     assert!(log.contains("SIGHUP is ignored: settings change at a restart"), "{log}");
 }
 
+#[tokio::test]
+async fn sighup_reads_a_renewed_certificate_at_once() {
+    let home = home();
+    let files = tls::Files::in_directory(home.path());
+    let mut command = files.command(unlimited(home.path()));
+    command.env("DOORWARD_PUBLIC_URL", tls::ISSUER);
+    let service = tls::start(&mut command, &files.issue());
+    let address: SocketAddr = service.url.strip_prefix("https://").unwrap().parse().unwrap();
+    let clock = Clock::system();
+    // The files are looked at once a second, too: so many renewals in so short a time are not seen by
+    // that. A busy machine may need several attempts.
+    until_within(Duration::from_secs(60), async || {
+        let begun = clock.monotonic();
+        for _ in 0..5 {
+            let cert = files.issue();
+            service.signal(Signal::HUP);
+            let trusted = std::slice::from_ref(&cert);
+            until(async || tls::connect(address, trusted, tls::BOTH, &[]).await.is_ok()).await;
+        }
+        clock.monotonic() - begun < Duration::from_secs(3)
+    })
+    .await;
+    let (status, _, log) = service.stop();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("SIGHUP: reading tls.cert and tls.key"), "{log}");
+}
+
 #[test]
 fn a_privileged_port_names_the_capability_that_it_needs() {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
@@ -149,7 +279,7 @@ fn a_privileged_port_names_the_capability_that_it_needs() {
         return;
     }
     let user = *users().last().unwrap();
-    assert!(user != 0 && (user == STRANGER || users().len() == 1));
+    assert_ne!(user, 0, "an unprivileged user");
     let home = home_of(user);
     let refusal = run(doorward(home.path()).args(["--listen", "127.0.0.1:1"]));
     assert_eq!(refusal.status.code(), Some(1), "{refusal:?}");
@@ -161,7 +291,7 @@ fn a_privileged_port_names_the_capability_that_it_needs() {
 
 #[test]
 fn two_listeners_on_one_address_are_refused_by_start_and_doctor() {
-    let home = home_of(users()[0]);
+    let home = home();
     let port = free_port();
     for metrics in ["127.0.0.1", "0.0.0.0"] {
         for (command, reuse) in [("serve", "false"), ("serve", "true"), ("doctor", "false")] {

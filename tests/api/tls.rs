@@ -22,23 +22,23 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, ProtocolVersion, RootCertStore};
 
-use crate::support::binary::{Doorward, doorward, run, unlimited};
+use crate::support::binary::{Doorward, doorward, give, run, unlimited};
 use crate::support::client::{Call, PASSWORD};
 use crate::support::program::free_port;
 use crate::support::{TestApp, raw, until};
 
-const ISSUER: &str = "https://doorward.test";
+pub const ISSUER: &str = "https://doorward.test";
 
 /// Longer than a handshake may take, and its connection may be silent.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A certificate for 127.0.0.1 and its key, as files.
-struct Files {
+pub struct Files {
     directory: PathBuf,
 }
 
 impl Files {
-    fn in_directory(directory: &Path) -> Self {
+    pub fn in_directory(directory: &Path) -> Self {
         Self { directory: directory.to_owned() }
     }
 
@@ -51,12 +51,14 @@ impl Files {
     }
 
     /// Writes a new pair, and answers the certificate.
-    fn issue(&self) -> CertificateDer<'static> {
+    pub fn issue(&self) -> CertificateDer<'static> {
         let (pem, key, der) = pair(|_| {});
         fs::write(self.cert(), pem).unwrap();
         fs::write(self.key(), key).unwrap();
         fs::set_permissions(self.key(), std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .unwrap();
+        give(&self.cert(), &self.directory);
+        give(&self.key(), &self.directory);
         der
     }
 
@@ -65,7 +67,7 @@ impl Files {
         (config.tls.cert, config.tls.key) = (self.cert(), self.key());
     }
 
-    fn command(&self, mut command: Command) -> Command {
+    pub fn command(&self, mut command: Command) -> Command {
         command.env("DOORWARD_TLS__CERT", self.cert()).env("DOORWARD_TLS__KEY", self.key());
         command
     }
@@ -88,8 +90,18 @@ fn trusting(trusted: &[CertificateDer<'static>]) -> reqwest::Client {
 }
 
 /// A TLS connection by hand.
-async fn connect(
+pub async fn connect(
     address: SocketAddr,
+    trusted: &[CertificateDer<'static>],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    shake_hands(stream, trusted, versions, protocols).await
+}
+
+pub async fn shake_hands(
+    stream: TcpStream,
     trusted: &[CertificateDer<'static>],
     versions: &[&'static rustls::SupportedProtocolVersion],
     protocols: &[&[u8]],
@@ -101,19 +113,26 @@ async fn connect(
     let config = config.with_protocol_versions(versions).unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let stream = TcpStream::connect(address).await?;
     // By its address: no name is sent.
-    let name = ServerName::from(address.ip());
+    let name = ServerName::from(stream.peer_addr()?.ip());
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-const BOTH: &[&rustls::SupportedProtocolVersion] =
+pub const BOTH: &[&rustls::SupportedProtocolVersion] =
     &[&rustls::version::TLS12, &rustls::version::TLS13];
 
 /// The certificate that is served now.
 async fn served(address: SocketAddr, trusted: &[CertificateDer<'static>]) -> Vec<u8> {
     let stream = connect(address, trusted, BOTH, &[]).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// Starts a service with its certificate, and speaks https with it.
+pub fn start(command: &mut Command, cert: &CertificateDer<'static>) -> Doorward {
+    let mut service = Doorward::start(command);
+    service.http = trusting(std::slice::from_ref(cert));
+    service.url = service.url.replace("http://", "https://");
+    service
 }
 
 #[tokio::test]

@@ -65,10 +65,11 @@ pub const STRANGER: u32 = 12345;
 /// A directory for the program to live in. It runs as the user of `DOORWARD_TEST_USER`, if there is
 /// one, which only root can bring about.
 pub fn home() -> TempDir {
-    match number_of("DOORWARD_TEST_USER") {
-        Some(user) => home_of(u32::try_from(user).unwrap()),
-        None => tempfile::tempdir().unwrap(),
-    }
+    chosen_user().map_or_else(|| tempfile::tempdir().unwrap(), home_of)
+}
+
+fn chosen_user() -> Option<u32> {
+    number_of("DOORWARD_TEST_USER").map(|user| user.try_into().unwrap())
 }
 
 /// The same, for the program to run as this user, without any capability.
@@ -84,10 +85,15 @@ pub fn give(file: &Path, home: &Path) {
     chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
 }
 
-/// The users that the program can run as here: this one and, for root, an unprivileged one.
+/// The users that the program is to run as: the one of `DOORWARD_TEST_USER`, or else this one and,
+/// for root, an unprivileged one.
 pub fn users() -> Vec<u32> {
     let own = geteuid();
-    if own.is_root() { vec![own.as_raw(), STRANGER] } else { vec![own.as_raw()] }
+    match chosen_user() {
+        Some(user) => vec![user],
+        None if own.is_root() => vec![own.as_raw(), STRANGER],
+        None => vec![own.as_raw()],
+    }
 }
 
 /// Has a command run as the user that the directory belongs to, in no other group.
