@@ -72,6 +72,7 @@
 //!   `http/csrf.rs`.
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
 //!   [`accounts::budget`]; the numbers: [`config::Limits`].
+//! - What a signal does: `app/signals.rs`; how the service stops: [`http::server`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].
 //! - A security event: [`audit::Kind`], recorded by [`audit::record`] where it happens.
