@@ -67,7 +67,6 @@ impl CorsPolicy {
     }
 
     /// The middleware that answers preflights and lets pages read answers.
-    #[must_use]
     pub fn middleware(&self) -> Cors {
         let of_clients = self.of_clients.clone();
         self.origins

@@ -47,10 +47,10 @@ mod refresh;
 mod secrecy;
 #[path = "../api/skew.rs"]
 mod skew;
-#[path = "../api/theft.rs"]
-mod theft;
 #[path = "../api/texts.rs"]
 mod texts;
+#[path = "../api/theft.rs"]
+mod theft;
 #[path = "../api/tokens.rs"]
 mod tokens;
 #[path = "../api/walks.rs"]
