@@ -11,12 +11,12 @@ mod email;
 pub mod operate;
 pub mod outcome;
 mod rows;
+mod throttling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
-use tracing::Instrument as _;
 
 use crate::audit::{self, Audit, Event, Kind};
 use crate::clients::{self, UnknownClient};
@@ -24,22 +24,19 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::metrics::Tally;
 use crate::passwords::{
-    Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, Verdict,
-    WeakPassword,
+    Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, WeakPassword,
 };
 use crate::refresh_token::RefreshToken;
 use crate::sessions::access::Access;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Sessions, Tokens};
 
-use budget::{LoginBudget, Origin, Place, Taken};
+use budget::LoginBudget;
 pub use email::{Email, InvalidEmail};
 use outcome::LoginOutcome;
 use rows::Credentials;
 pub use rows::{Account, Person};
-
-/// When to try again to log in while many are at it for the same account: a hash takes less.
-const SOON: Duration = Duration::from_secs(1);
+use throttling::Right;
 
 /// How often a password is compared because the account has changed since it was read: it may still
 /// be right.
@@ -56,14 +53,6 @@ pub struct Accounts {
     sessions: Sessions,
     audit: Audit,
     logins: Tally<LoginOutcome>,
-}
-
-/// A password that was compared and right.
-struct Right {
-    found: Credentials,
-    /// A better hash of it, where there is to be one.
-    upgraded: Option<PasswordHash>,
-    place: Place,
 }
 
 /// Somebody who says who they are.
@@ -270,7 +259,7 @@ impl Accounts {
         let personal = vec![found.email.clone()];
         self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
         let address = device.address.clone().unwrap_or_default();
-        let mut place = self.place_of(access, &found)?;
+        let mut place = self.place_of(access, &found, &address).await?;
         let present = Password::parse(present).ok();
         for _ in 0..ATTEMPTS {
             let right = self.compare(Some(found), present.clone(), place, &address).await?;
@@ -302,6 +291,7 @@ impl Accounts {
             let changed = Event::new(Kind::PasswordChanged).of(found.id);
             audit::record(tx, changed.from_address(address), now)?;
             let client = this.sessions.client_of(tx, access.session)?;
+            this.sessions.note_password_change(tx, access.session, now)?;
             let cause = Cause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;
             this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
@@ -321,7 +311,7 @@ impl Accounts {
         address: &str,
     ) -> Result<(), LogInError> {
         let mut found = self.credentials_of(access).await?;
-        let mut place = self.place_of(access, &found)?;
+        let mut place = self.place_of(access, &found, address).await?;
         let password = Password::parse(password).ok();
         for _ in 0..ATTEMPTS {
             let right = self.compare(Some(found), password.clone(), place, address).await?;
@@ -377,72 +367,6 @@ impl Accounts {
         Ok(deleted > 0)
     }
 
-    /// A place in the budget for somebody who is logged in.
-    fn place_of(&self, access: Access, found: &Credentials) -> Result<Place, LogInError> {
-        granted(self.budget.take_known(&found.email_key, &Origin::Device(access.session.uuid())))
-    }
-
-    /// One hash, whatever there is to compare. The place is then given back at its end, unless a
-    /// password was compared and wrong, or right and of no use: a disabled account is spent like any
-    /// other. Both happen whether or not the client hangs up meanwhile, and so does the event of a
-    /// failure.
-    async fn compare(
-        &self,
-        found: Option<Credentials>,
-        password: Option<Password>,
-        mut place: Place,
-        address: &str,
-    ) -> Result<Right, LogInError> {
-        let stored = found.as_ref().map(|found| found.hash.clone());
-        let is_disabled = found.as_ref().is_some_and(|found| found.disabled);
-        let (hasher, audit) = (self.hasher.clone(), self.audit.clone());
-        let (user, address) = (found.as_ref().map(|found| found.id), address.to_owned());
-        let comparison = async move {
-            // Should this end halfway.
-            place.return_at_end(false);
-            let verdict = hasher.verify(password, stored).await;
-            let is_good = matches!(verdict, Ok(Verdict::Right { .. })) && !is_disabled;
-            place.return_at_end(is_good || verdict.is_err());
-            if !is_good && verdict.is_ok() {
-                audit.failed(Kind::LoginFailed, user, &address);
-            }
-            (verdict, place)
-        };
-        let compared = tokio::spawn(comparison.in_current_span()).await;
-        let (verdict, place) = compared.map_err(|_| StoreError::Failed)?;
-        match (verdict?, found) {
-            (Verdict::Right { upgraded }, Some(found)) if !found.disabled => {
-                Ok(Right { found, upgraded, place })
-            }
-            _ => Err(LogInError::Wrong),
-        }
-    }
-
-    /// A place in the budget. Where strangers have spent the account's, only they get one who are
-    /// known: by a refresh token of the account, or by an address that it logged in from.
-    async fn place_for(
-        &self,
-        key: &str,
-        found: Option<&Credentials>,
-        attempt: &Attempt<'_>,
-    ) -> Result<Place, LogInError> {
-        let address = Origin::Address(attempt.network.to_owned());
-        if let (Some(found), Some(token)) = (found, &attempt.known_device)
-            && self.sessions.knows_device(found.id, token).await?
-        {
-            return granted(self.budget.take_known(key, &Origin::Device(token.session)));
-        }
-        let taken = self.budget.take(key, &address);
-        let is_the_accounts =
-            matches!(taken, Taken::Spent { account: true, .. } | Taken::Busy { account: true });
-        if let Some(found) = found.filter(|_| is_the_accounts)
-            && self.sessions.knows_address(found.id, attempt.network.to_owned()).await?
-        {
-            return granted(self.budget.take_known(key, &address));
-        }
-        granted(taken)
-    }
-
     async fn credentials_of(&self, access: Access) -> Result<Credentials, LogInError> {
         let found = self.db.read(move |c| rows::credentials_by_id(c, access.user)).await?;
         // Its owner, or an operator, has closed it since the access token was checked.
@@ -464,14 +388,6 @@ fn make(
         audit::record(tx, created.from_address(address), now)?;
     }
     Ok(account)
-}
-
-fn granted(taken: Taken) -> Result<Place, LogInError> {
-    match taken {
-        Taken::Granted(place) => Ok(place),
-        Taken::Busy { .. } => Err(Overloaded { retry_after: SOON }.into()),
-        Taken::Spent { retry_after, .. } => Err(LogInError::Spent { retry_after }),
-    }
 }
 
 impl Credentials {

@@ -7,6 +7,7 @@
 //! access tokens end with it.
 
 pub mod access;
+mod devices;
 mod ending;
 mod listing;
 pub mod machines;
@@ -34,6 +35,7 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
+pub use devices::DeviceToken;
 pub use ending::{
     Cause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };
@@ -348,27 +350,6 @@ impl Sessions {
     /// Whatever the database says.
     pub fn forget_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
         rows::forget_devices(tx.connection(), user)
-    }
-
-    /// Whether the user has, or had within the time that ended sessions are kept, a session that
-    /// this token belongs to: the sign of a device that logged in before.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn knows_device(&self, user: Id, token: &RefreshToken) -> Result<bool, StoreError> {
-        let (session, digest) = (Id::from(token.session), token.family_digest());
-        let row = self.db.read(move |c| rows::find(c, session)).await?;
-        Ok(row.is_some_and(|row| row.user_id == user && equal(&row.family_hash, &digest)))
-    }
-
-    /// Whether the user has, or had within the time that ended sessions are kept, a session at this
-    /// address that was not ended for suspicion.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn knows_address(&self, user: Id, address: String) -> Result<bool, StoreError> {
-        let since = self.clock.now().minus(self.policy.known_address_for);
-        self.db.read(move |c| rows::has_address(c, user, &address, since)).await
     }
 
     /// Deletes a batch of sessions that ended longer ago than they are kept; whether there may be

@@ -293,7 +293,8 @@ pub struct Limits {
     pub refresh_per_minute: u32,
     /// So many of them may come at once: 1 to 100000.
     pub refresh_burst: u32,
-    /// Wrong passwords for one account from one address within the window: 1 to
+    /// Wrong passwords for one account within the window from one address, from the holders of a
+    /// session's newest refresh tokens, of its spent ones, or of its access tokens: 1 to
     /// `failed_logins_per_account`.
     pub failed_logins_per_address: u32,
     /// Wrong passwords for one account from everywhere within the window: 1 to 100 (NIST SP

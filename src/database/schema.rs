@@ -44,6 +44,7 @@ diesel::table! {
         user_agent -> Nullable<Text>,
         address -> Nullable<Text>,
         reopened_generation -> Nullable<BigInt>,
+        changed_password_at -> Nullable<BigInt>,
     }
 }
 

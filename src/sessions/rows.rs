@@ -346,19 +346,58 @@ pub(super) fn has_address(
     address: &str,
     since: Timestamp,
 ) -> QueryResult<bool> {
-    let suspicious =
-        [EndReason::RefreshTokenReused, EndReason::PasswordChanged].map(EndReason::as_str);
-    let found: i64 =
-        sessions::table
-            .filter(sessions::user_id.eq(user))
-            .filter(sessions::address.eq(address))
-            .filter(sessions::last_seen_at.gt(since))
-            .filter(sessions::end_reason.is_null().or(
-                sessions::end_reason.ne(suspicious[0]).and(sessions::end_reason.ne(suspicious[1])),
-            ))
-            .count()
-            .get_result(connection)?;
+    let found: i64 = sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::address.eq(address))
+        .filter(sessions::last_seen_at.gt(since))
+        .filter(unsuspicious())
+        .count()
+        .get_result(connection)?;
     Ok(found > 0)
+}
+
+/// A session that did not end for suspicion, as far as it concerns the devices that had tokens of it.
+#[derive(Queryable)]
+pub(super) struct Vouching {
+    pub user_id: Id,
+    pub family_hash: Vec<u8>,
+    generation: i64,
+}
+
+impl Vouching {
+    pub(super) fn generation(&self) -> u32 {
+        generation(self.generation)
+    }
+}
+
+/// The session, if it vouches for its devices: it did not end for suspicion, or is the one that
+/// changed the password.
+pub(super) fn vouching(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Vouching>> {
+    sessions::table
+        .filter(sessions::id.eq(id))
+        .filter(unsuspicious().or(sessions::changed_password_at.is_not_null()))
+        .select((sessions::user_id, sessions::family_hash, sessions::generation))
+        .get_result(connection)
+        .optional()
+}
+
+#[diesel::dsl::auto_type]
+fn unsuspicious() -> _ {
+    let reused: &'static str = EndReason::RefreshTokenReused.as_str();
+    let changed: &'static str = EndReason::PasswordChanged.as_str();
+    sessions::end_reason
+        .is_null()
+        .or(sessions::end_reason.ne(reused).and(sessions::end_reason.ne(changed)))
+}
+
+/// Notes that a live session changes the password. One that ended before vouches no more than it did.
+pub(super) fn note_password_change(
+    connection: &mut AnyConnection,
+    id: Id,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let live = sessions::table.filter(sessions::id.eq(id)).filter(sessions::revoked_at.is_null());
+    diesel::update(live).set(sessions::changed_password_at.eq(now)).execute(connection).map(drop)
 }
 
 pub(super) fn forget_devices(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {

@@ -24,6 +24,7 @@ mod http;
 mod interop;
 mod keys;
 mod limits;
+mod lockout;
 mod login;
 mod logout;
 mod logs;

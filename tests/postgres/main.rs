@@ -31,6 +31,8 @@ mod http;
 mod keys;
 #[path = "../api/limits.rs"]
 mod limits;
+#[path = "../api/lockout.rs"]
+mod lockout;
 #[path = "../api/login.rs"]
 mod login;
 #[path = "../api/logout.rs"]

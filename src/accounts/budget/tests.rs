@@ -1,0 +1,284 @@
+use super::*;
+use crate::secret::{MasterSecret, Purpose};
+
+fn budget(max_keys: usize) -> (LoginBudget, Clock) {
+    let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
+    let key = MasterSecret::generate().derive(Purpose::LoginBudget);
+    let window = Duration::from_secs(600);
+    let settings = BudgetSettings { per_origin: 10, per_account: 30, window, max_keys };
+    (LoginBudget::new(key, settings, clock.clone()), clock)
+}
+
+fn address(n: u32) -> Origin {
+    Origin::Address(format!("192.0.2.{n}"))
+}
+
+fn device(n: u128) -> Origin {
+    Origin::Device(Uuid::from_u128(n), DeviceToken::Newest)
+}
+
+fn is_granted(taken: &Taken) -> bool {
+    matches!(taken, Taken::Granted(_))
+}
+
+#[test]
+fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
+    let (budget, _) = budget(1000);
+    let granted = std::thread::scope(|scope| {
+        let guess = || is_granted(&budget.take("ada", &address(1)));
+        let threads: Vec<_> = (0..100).map(|_| scope.spawn(guess)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).filter(|g| *g).count()
+    });
+    assert_eq!(granted, 10);
+}
+
+#[test]
+fn attempts_that_are_still_being_made_are_no_failures() {
+    let (budget, _) = budget(1000);
+    let under_way: Vec<Taken> = (0..10).map(|_| budget.take("ada", &address(1))).collect();
+    assert!(under_way.iter().all(is_granted));
+    assert!(matches!(budget.take("ada", &address(1)), Taken::Busy { account: false }));
+    drop(under_way);
+    assert!(matches!(budget.take("ada", &address(1)), Taken::Spent { account: false, .. }));
+}
+
+#[test]
+fn a_place_that_is_given_back_is_free_again_and_a_dropped_one_is_not() {
+    let (budget, _) = budget(1000);
+    for _ in 0..100 {
+        let Taken::Granted(place) = budget.take("ada", &address(1)) else { panic!("spent") };
+        place.give_back();
+    }
+    for _ in 0..10 {
+        assert!(is_granted(&budget.take("ada", &address(1))));
+    }
+    assert!(!is_granted(&budget.take("ada", &address(1))));
+}
+
+#[test]
+fn a_budget_refills_evenly_and_says_when() {
+    let (budget, clock) = budget(1000);
+    for _ in 0..10 {
+        assert!(is_granted(&budget.take("ada", &address(1))));
+    }
+    let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1)) else {
+        panic!("granted")
+    };
+    assert_eq!(retry_after, Duration::from_secs(60));
+    clock.advance(retry_after);
+    assert!(is_granted(&budget.take("ada", &address(1))));
+    assert!(!is_granted(&budget.take("ada", &address(1))));
+}
+
+#[test]
+fn strangers_from_everywhere_spend_the_accounts_budget_and_the_known_get_in() {
+    let (budget, _) = budget(1000);
+    for n in 0..30 {
+        assert!(is_granted(&budget.take("ada", &address(n))));
+    }
+    assert!(matches!(budget.take("ada", &address(99)), Taken::Spent { account: true, .. }));
+    assert!(is_granted(&budget.take_known("ada", &address(99))));
+    assert!(is_granted(&budget.take_known("ada", &device(7))));
+    assert!(is_granted(&budget.take("bob", &address(99))));
+}
+
+#[test]
+fn a_known_device_has_no_more_guesses_than_an_address() {
+    let (budget, _) = budget(1000);
+    let (session, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+    for origin in [
+        Origin::Device(session, DeviceToken::Newest),
+        Origin::Device(session, DeviceToken::Spent),
+        Origin::Session(session),
+        Origin::Device(other, DeviceToken::Newest),
+    ] {
+        let granted = (0..50).filter(|_| is_granted(&budget.take_known("ada", &origin))).count();
+        assert_eq!(granted, 10, "{origin:?}");
+    }
+}
+
+#[test]
+fn all_tokens_of_a_kind_together_have_a_hundred_guesses_a_window() {
+    let (budget, clock) = budget(1000);
+    let take = |origin: &dyn Fn(Uuid) -> Origin| {
+        let sessions = (0..20).map(Uuid::from_u128);
+        let attempts = sessions.flat_map(|session| std::iter::repeat_n(origin(session), 10));
+        attempts.filter(|origin| is_granted(&budget.take_known("ada", origin))).count()
+    };
+    assert_eq!(take(&|session| Origin::Device(session, DeviceToken::Spent)), 100);
+    assert_eq!(take(&|session| Origin::Device(session, DeviceToken::Newest)), 0);
+    assert_eq!(take(&Origin::Session), 100);
+    assert!(is_granted(&budget.take_known("ada", &address(1))));
+    clock.advance(Duration::from_secs(600));
+    assert_eq!(take(&|session| Origin::Device(session, DeviceToken::Newest)), 100);
+}
+
+#[test]
+fn a_flood_of_accounts_fills_no_more_than_the_table_and_forgets_no_account_under_attack() {
+    let (budget, _) = budget(1000);
+    for _ in 0..10 {
+        assert!(is_granted(&budget.take("ada", &address(1))));
+    }
+    for n in 0..5000 {
+        let _ = budget.take(&format!("somebody {n}"), &address(n));
+    }
+    assert!(lock(&budget.counters).len() <= 1000);
+    assert!(!is_granted(&budget.take("ada", &address(1))));
+}
+
+#[test]
+fn a_sweep_forgets_what_is_whole_again() {
+    let (budget, clock) = budget(1000);
+    let _ = budget.take("ada", &address(1));
+    clock.advance(Duration::from_secs(61));
+    budget.sweep();
+    assert!(lock(&budget.counters).is_empty());
+}
+
+#[test]
+fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
+    let (budget, clock) = budget(1000);
+    for _ in 0..10 {
+        assert!(is_granted(&budget.take("ada", &address(1))));
+    }
+    let mut passed = 0;
+    for (at_micros, wait_seconds) in
+        [(0, 60), (1, 60), (999_999, 60), (1_000_000, 59), (59_000_000, 1), (59_999_999, 1)]
+    {
+        clock.advance(Duration::from_micros(at_micros - passed));
+        passed = at_micros;
+        let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1)) else {
+            panic!("granted after {at_micros} µs")
+        };
+        assert_eq!(retry_after, Duration::from_secs(wait_seconds), "{at_micros} µs");
+    }
+}
+
+#[test]
+fn a_wait_that_was_told_is_enough_for_the_account_too() {
+    let (budget, clock) = budget(1000);
+    for n in 0..30 {
+        assert!(is_granted(&budget.take("ada", &address(n))));
+    }
+    let Taken::Spent { retry_after, account: true } = budget.take("ada", &address(99)) else {
+        panic!("granted")
+    };
+    assert_eq!(retry_after, Duration::from_secs(20));
+    clock.advance(retry_after.checked_sub(Duration::from_micros(1)).unwrap());
+    assert!(!is_granted(&budget.take("ada", &address(99))));
+    clock.advance(Duration::from_micros(1));
+    assert!(is_granted(&budget.take("ada", &address(99))));
+}
+
+#[test]
+fn a_refused_attempt_costs_nothing() {
+    let (budget, clock) = budget(1000);
+    for _ in 0..100 {
+        let _ = budget.take("ada", &address(1));
+    }
+    for n in 2..4 {
+        let granted = (0..100).filter(|_| is_granted(&budget.take("ada", &address(n)))).count();
+        assert_eq!(granted, 10);
+    }
+    assert!(matches!(budget.take("ada", &address(4)), Taken::Spent { account: true, .. }));
+    clock.advance(Duration::from_secs(600));
+    assert!(is_granted(&budget.take("ada", &address(4))));
+}
+
+#[test]
+fn the_guesses_of_the_known_count_for_the_account() {
+    let (budget, _) = budget(1000);
+    for n in 0..3 {
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take_known("ada", &address(n))));
+        }
+    }
+    assert!(matches!(budget.take("ada", &address(99)), Taken::Spent { account: true, .. }));
+}
+
+#[test]
+fn the_guesses_of_the_known_make_strangers_wait_no_longer() {
+    let (budget, clock) = budget(1000);
+    for n in 0..10 {
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take_known("ada", &address(n))));
+        }
+    }
+    let Taken::Spent { retry_after, account: true } = budget.take("ada", &address(99)) else {
+        panic!("granted")
+    };
+    assert_eq!(retry_after, Duration::from_secs(20));
+    clock.advance(retry_after);
+    assert!(is_granted(&budget.take("ada", &address(99))));
+}
+
+#[test]
+fn an_origin_that_is_spent_is_told_so_even_where_the_account_is_too() {
+    let (budget, _) = budget(1000);
+    for n in 0..3 {
+        for _ in 0..10 {
+            assert!(is_granted(&budget.take("ada", &address(n))));
+        }
+    }
+    assert!(matches!(budget.take("ada", &address(0)), Taken::Spent { account: false, .. }));
+    assert!(matches!(budget.take_known("ada", &address(0)), Taken::Spent { account: false, .. }));
+}
+
+#[test]
+fn every_budget_that_the_configuration_allows_has_exactly_its_places() {
+    for per_origin in 1..=100 {
+        for window in [60, 600, 86_400].map(Duration::from_secs) {
+            let settings = BudgetSettings { per_origin, per_account: 1000, window, max_keys: 1000 };
+            let budget = LoginBudget { settings, ..budget(1000).0 };
+            let granted = (0..200).filter(|_| is_granted(&budget.take("ada", &address(1)))).count();
+            assert_eq!(granted, per_origin as usize, "{window:?}");
+        }
+    }
+}
+
+#[test]
+fn a_flood_within_one_moment_empties_no_more_than_half_of_the_table() {
+    let (budget, _) = budget(1000);
+    for n in 0..500 {
+        let _ = budget.take(&format!("somebody {n}"), &address(n));
+    }
+    assert_eq!(lock(&budget.counters).len(), 1000);
+    let _ = budget.take("ada", &address(1));
+    assert!((500..=502).contains(&lock(&budget.counters).len()));
+}
+
+#[test]
+fn a_full_table_forgets_what_is_whole_before_anything_else() {
+    let (budget, clock) = budget(1000);
+    for n in 0..400 {
+        let _ = budget.take(&format!("somebody {n}"), &address(n));
+    }
+    clock.advance(Duration::from_secs(60));
+    for n in 0..100 {
+        let _ = budget.take(&format!("somebody else {n}"), &address(n));
+    }
+    let _ = budget.take("ada", &address(1));
+    assert_eq!(lock(&budget.counters).len(), 202);
+}
+
+#[test]
+fn the_table_names_nobody_and_another_key_makes_another_table() {
+    let (a, _) = budget(1000);
+    let (b, _) = budget(1000);
+    for budget in [&a, &b] {
+        let _ = budget.take("ada", &address(1));
+    }
+    assert!(lock(&a.counters).keys().all(|id| !lock(&b.counters).contains_key(id)));
+}
+
+#[test]
+fn an_address_and_a_device_never_share_a_counter() {
+    let (budget, _) = budget(1000);
+    let session = Uuid::from_u128(7);
+    let _ = budget.take("ada", &Origin::Device(session, DeviceToken::Newest));
+    let _ = budget.take("ada", &Origin::Device(session, DeviceToken::Spent));
+    let _ = budget.take("ada", &Origin::Session(session));
+    let _ = budget.take("ada", &Origin::Address(session.to_string()));
+    // Those four, all devices, all sessions, and the account.
+    assert_eq!(lock(&budget.counters).len(), 7);
+}
