@@ -111,7 +111,7 @@ pub struct Place {
 struct Share {
     id: CounterId,
     /// A part of the window.
-    share: Duration,
+    cost: Duration,
     /// Whether it is the counter of the whole account.
     is_accounts: bool,
 }
@@ -159,22 +159,16 @@ impl LoginBudget {
             make_room(&mut counters, now);
         }
         let mut moved = Vec::with_capacity(wanted.len());
-        for Share { id, share, is_accounts } in &wanted {
+        for Share { id, cost, is_accounts } in &wanted {
             let before =
                 counters.get(id).copied().unwrap_or(Counter { whole_at: now, in_flight: 0 });
-            let whole_at = before.whole_at.max(now).plus(*share);
+            let whole_at = before.whole_at.max(now).plus(*cost);
             let missing = whole_at.since(now).saturating_sub(window);
             if missing.is_zero() {
                 moved.push((*id, Counter { whole_at, in_flight: before.in_flight + 1 }));
-            } else if *is_accounts && !is_stranger {
-                // Nothing is left of it that could be taken: what was, strangers get back in time.
-                continue;
-            } else if missing <= *share * before.in_flight {
-                return Taken::Busy { account: *is_accounts };
-            } else {
-                let started = u64::from(missing.subsec_nanos() > 0);
-                let retry_after = Duration::from_secs(missing.as_secs() + started);
-                return Taken::Spent { retry_after, account: *is_accounts };
+            } else if is_stranger || !*is_accounts {
+                // Of the account's counter the known take nothing once it is used up.
+                return refusal(missing, *cost * before.in_flight, *is_accounts);
             }
         }
         wanted.truncate(moved.len());
@@ -199,7 +193,7 @@ impl LoginBudget {
             // An e-mail may hold anything, an origin no NUL: no two pairs read the same.
             let mac = self.key.mac(format!("{counter}\0{email_key}").as_bytes());
             let id = std::array::from_fn(|i| mac[i]);
-            Share { id, share: self.settings.window / attempts.max(1), is_accounts }
+            Share { id, cost: self.settings.window / attempts.max(1), is_accounts }
         };
         let mut wanted = vec![share(&origin, self.settings.per_origin, false)];
         wanted.extend(of_all.map(|all| share(all, PER_KIND_OF_TOKEN, false)));
@@ -212,6 +206,16 @@ impl Counter {
     fn counts(&self, now: Timestamp) -> bool {
         self.whole_at > now || self.in_flight > 0
     }
+}
+
+/// The refusal of an attempt for which `missing` is not there, of which attempts that are still being
+/// made may give back `in_flight`.
+fn refusal(missing: Duration, in_flight: Duration, account: bool) -> Taken {
+    if missing <= in_flight {
+        return Taken::Busy { account };
+    }
+    let started = u64::from(missing.subsec_nanos() > 0);
+    Taken::Spent { retry_after: Duration::from_secs(missing.as_secs() + started), account }
 }
 
 impl Place {
@@ -230,11 +234,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counters = lock(&self.counters);
-        for Share { id, share, .. } in &self.taken {
+        for Share { id, cost, .. } in &self.taken {
             if let Some(counter) = counters.get_mut(id) {
                 counter.in_flight = counter.in_flight.saturating_sub(1);
                 if self.is_returned {
-                    counter.whole_at = counter.whole_at.minus(*share);
+                    counter.whole_at = counter.whole_at.minus(*cost);
                 }
             }
         }

@@ -150,7 +150,7 @@ impl Load {
             1 => ("GET", "/sessions", ""),
             _ => ("GET", "/me", ""),
         };
-        let request = request(method, path, &self.tokens.access, body, n % 2 == 0);
+        let request = request(method, path, &self.tokens.access, body, n.is_multiple_of(2));
         while !self.is_over.load(Ordering::SeqCst) {
             let stream = match TcpStream::connect(self.address).await {
                 Ok(stream) => stream,
