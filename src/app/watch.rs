@@ -113,6 +113,8 @@ impl Watched {
     fn hashing(&self, out: &mut Writer<'_>) {
         let hasher = self.api.accounts.hasher();
         out.count("password_hashes", "Password hashes that were begun", hasher.hashed());
+        let help = "Blocks of memory, 1 KiB each, that password hashes have filled";
+        out.count("password_hash_blocks", help, hasher.filled());
         out.gauge("hash_queue_length", "Hashes that wait for a thread", whole(hasher.waiting()));
         out.durations("hash_queue_wait", "How long hashes waited for a thread", hasher.waited());
         let help = "Hashes that were refused";

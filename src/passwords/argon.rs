@@ -58,12 +58,21 @@ pub enum Verdict {
 pub(super) struct Engine {
     recipe: Recipe,
     memory: VecIn<Block, HugeAlloc>,
-    hashed: Arc<AtomicU64>,
+    work: Arc<Work>,
+}
+
+/// What the engines of all threads have done.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Hashes that were begun.
+    pub hashed: AtomicU64,
+    /// Blocks that they, and what makes a cheaper one as dear, have filled: memory times passes.
+    pub filled: AtomicU64,
 }
 
 impl Engine {
-    /// Every hash is counted in `hashed`, when it begins.
-    pub(super) fn counted(cost: HashCost, hashed: Arc<AtomicU64>) -> io::Result<Self> {
+    /// Everything is counted in `work`, when it begins.
+    pub(super) fn counted(cost: HashCost, work: Arc<Work>) -> io::Result<Self> {
         let recipe = Recipe::of(cost).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -71,7 +80,7 @@ impl Engine {
             )
         })?;
         let memory = allocator_api2::vec![in HugeAlloc; Block::new(); recipe.params.block_count()];
-        Ok(Self { recipe, memory, hashed })
+        Ok(Self { recipe, memory, work })
     }
 
     /// Hashes a new password.
@@ -86,7 +95,9 @@ impl Engine {
     /// missing or the hash cannot be read. Whoever measures the time then learns nothing about who
     /// has an account.
     ///
-    /// A hash whose cost is not the present one takes its own time until it has been upgraded.
+    /// Where a hash from a time when they cost less does not match, as many more blocks are filled
+    /// as the present cost asks for. One from a time when they cost more takes longer, until a good
+    /// login upgrades it.
     pub(super) fn verify(
         &mut self,
         password: Option<&Password>,
@@ -102,7 +113,31 @@ impl Engine {
             Some(password) if equal(&tag, &stored.tag) && exists => Verdict::Right {
                 upgraded: (stored.recipe != self.recipe).then(|| self.hash(password)),
             },
-            _ => Verdict::Wrong,
+            _ => {
+                self.make_up_for(&stored.recipe, typed);
+                Verdict::Wrong
+            }
+        }
+    }
+
+    /// Fills the blocks that a hash of the present cost would have filled beyond this recipe's.
+    fn make_up_for(&mut self, recipe: &Recipe, typed: &[u8]) {
+        let pass = self.recipe.params.block_count();
+        let missing = self.recipe.blocks().saturating_sub(recipe.blocks());
+        let whole = (pass, missing / pass);
+        // Argon2 works with 8 blocks at least.
+        let rest = (missing % pass / 4 * 4, usize::from(missing % pass >= 8));
+        for (blocks, passes) in [whole, rest].into_iter().filter(|(_, passes)| *passes > 0) {
+            let cost = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            if let Ok(params) = Params::new(cost(blocks), cost(passes), 1, None) {
+                self.work.filled.fetch_add((blocks * passes) as u64, Ordering::Relaxed);
+                let argon2 = Argon2::new(self.recipe.algorithm, self.recipe.version, params);
+                let salt = [0; Salt::RECOMMENDED_LENGTH];
+                let mut tag = [0; Params::DEFAULT_OUTPUT_LEN];
+                // The memory is large enough, and what comes out is nobody's.
+                let _ =
+                    argon2.hash_password_into_with_memory(typed, &salt, &mut tag, &mut self.memory);
+            }
         }
     }
 
@@ -111,7 +146,8 @@ impl Engine {
         reason = "a recipe and a salt that were read are within Argon2's limits"
     )]
     fn tag(&mut self, recipe: &Recipe, password: &[u8], salt: &[u8]) -> Vec<u8> {
-        self.hashed.fetch_add(1, Ordering::Relaxed);
+        self.work.hashed.fetch_add(1, Ordering::Relaxed);
+        self.work.filled.fetch_add(recipe.blocks() as u64, Ordering::Relaxed);
         let argon2 = Argon2::new(recipe.algorithm, recipe.version, recipe.params.clone());
         let length = recipe.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let mut tag = vec![0; length];
@@ -140,6 +176,12 @@ impl Recipe {
         let length = Some(Params::DEFAULT_OUTPUT_LEN);
         let params = Params::new(memory_kib, iterations, parallelism, length).ok()?;
         Self { algorithm: Algorithm::Argon2id, version: Version::V0x13, params }.if_affordable()
+    }
+
+    /// The blocks that a hash fills, one after the other.
+    fn blocks(&self) -> usize {
+        let passes = usize::try_from(self.params.t_cost()).unwrap_or(usize::MAX);
+        self.params.block_count().saturating_mul(passes)
     }
 
     fn if_affordable(self) -> Option<Self> {
@@ -314,6 +356,33 @@ mod tests {
             let worked = |block: &Block| block.as_ref().iter().any(|&word| word != 0);
             assert!(engine.memory.iter().all(worked), "{hash:?}");
         }
+    }
+
+    #[test]
+    fn a_hash_from_a_time_when_they_cost_less_takes_as_much_work_as_nobodys() {
+        let present = HashCost { memory_kib: 256, iterations: 3, parallelism: 1 };
+        let filled = |password: Option<&Password>, hash: Option<&str>| {
+            let mut engine = Engine::new(present).unwrap();
+            let verdict = engine.verify(password, hash.map(stored).as_ref());
+            assert!(matches!(verdict, Verdict::Wrong));
+            assert_eq!(engine.work.hashed.load(Ordering::Relaxed), 1);
+            engine.work.filled.load(Ordering::Relaxed)
+        };
+        let wrong = password("wrong");
+        assert_eq!(filled(Some(&wrong), None), 3 * 256);
+        for (memory_kib, iterations, parallelism) in
+            [(256, 3, 1), (256, 2, 1), (64, 1, 1), (100, 2, 1), (128, 6, 1), (64, 1, 4)]
+        {
+            let hash = hashed_with(HashCost { memory_kib, iterations, parallelism });
+            for password in [None, Some(&wrong)] {
+                assert_eq!(filled(password, Some(&hash)), 3 * 256, "{memory_kib}, {iterations}");
+            }
+        }
+        let argon2i =
+            "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY";
+        assert_eq!(filled(Some(&wrong), Some(argon2i)), 3 * 256);
+        let dearer = hashed_with(HashCost { memory_kib: 512, iterations: 2, parallelism: 1 });
+        assert_eq!(filled(Some(&wrong), Some(&dearer)), 4 * 256);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::argon::{Engine, HashCost, Verdict};
+use super::argon::{Engine, HashCost, Verdict, Work};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
 use crate::metrics::{Outcome, Spread, Tally};
@@ -37,7 +37,7 @@ pub struct HasherSettings {
 pub struct Hasher {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
-    hashed: Arc<AtomicU64>,
+    work: Arc<Work>,
     waited: Spread,
     refused: Tally<Refused>,
     deadline: Duration,
@@ -74,7 +74,7 @@ impl Hasher {
         let hasher = Self {
             jobs,
             waiting: Arc::default(),
-            hashed: Arc::default(),
+            work: Arc::default(),
             waited: Spread::of_durations(),
             refused: Tally::default(),
             deadline: settings.deadline,
@@ -89,7 +89,7 @@ impl Hasher {
             clock,
         });
         for number in 0..settings.threads.max(1) {
-            let engine = Engine::counted(settings.cost, Arc::clone(&hasher.hashed))?;
+            let engine = Engine::counted(settings.cost, Arc::clone(&hasher.work))?;
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("hasher-{number}"))
@@ -147,7 +147,13 @@ impl Hasher {
     /// How many hashes have been begun since the start.
     #[must_use]
     pub fn hashed(&self) -> u64 {
-        self.hashed.load(Ordering::Relaxed)
+        self.work.hashed.load(Ordering::Relaxed)
+    }
+
+    /// How many blocks of memory hashes have filled since the start.
+    #[must_use]
+    pub fn filled(&self) -> u64 {
+        self.work.filled.load(Ordering::Relaxed)
     }
 
     /// How long jobs have waited for a thread.
