@@ -33,6 +33,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -168,7 +169,11 @@ impl Tx<'_> {
 
 /// The open database. Clones share it.
 #[derive(Clone)]
-pub struct Database(Arc<Backend>);
+pub struct Database {
+    backend: Arc<Backend>,
+    /// Run on the pool's connections.
+    statements: Arc<AtomicU64>,
+}
 
 enum Backend {
     Sqlite { writer: Writer, readers: Readers, places: Arc<Semaphore>, manager: Manager },
@@ -209,24 +214,25 @@ impl Database {
         let mut first = manager.open()?;
         accepts(&mut first)?;
         migrations::bring_up_to_date(&mut first, settings.migrate)?;
+        let statements = Arc::default();
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(path) => {
                 let files = Identity::of(path, &mut first);
                 let checkpoints = Checkpoints::start(&mut first, manager.open()?);
                 Backend::Sqlite {
                     writer: Writer::start(first, checkpoints, files),
-                    readers: readers(&manager, settings.pool_size),
+                    readers: readers(&manager.counted_by(&statements), settings.pool_size),
                     places: Arc::new(Semaphore::new(READS)),
                     manager,
                 }
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
-                manager,
+                manager.counted_by(&statements),
                 settings.pool_size,
                 settings.statement_timeout,
             )),
         };
-        Ok(Self(Arc::new(backend)))
+        Ok(Self { backend: Arc::new(backend), statements })
     }
 
     /// Runs a unit that only reads.
@@ -238,7 +244,7 @@ impl Database {
         T: Send + 'static,
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
-        let is_file = matches!(&*self.0, Backend::Sqlite { .. });
+        let is_file = matches!(&*self.backend, Backend::Sqlite { .. });
         let reading = self.read_at_leisure(unit);
         async move {
             if !is_file {
@@ -262,7 +268,7 @@ impl Database {
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let backend = Arc::clone(&self.0);
+        let backend = Arc::clone(&self.backend);
         async move {
             match &*backend {
                 Backend::Sqlite { readers, places, .. } => {
@@ -299,7 +305,7 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let backend = Arc::clone(&self.0);
+        let backend = Arc::clone(&self.backend);
         async move {
             match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
@@ -324,7 +330,7 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let backend = Arc::clone(&self.0);
+        let backend = Arc::clone(&self.backend);
         async move {
             match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
@@ -347,7 +353,7 @@ impl Database {
     /// while they were open.
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
-        match &*self.0 {
+        match &*self.backend {
             Backend::Sqlite { writer, .. } => writer.fault(),
             Backend::Postgres(_) => None,
         }
@@ -357,7 +363,7 @@ impl Database {
     /// that itself. With more than there are connections most would be woken only to wait for one.
     #[must_use]
     pub fn reading_threads(&self, workers: usize) -> Option<usize> {
-        match &*self.0 {
+        match &*self.backend {
             Backend::Sqlite { readers, .. } => {
                 let connections = usize::try_from(readers.max_size()).unwrap_or(usize::MAX);
                 Some(connections.div_ceil(workers.max(1)))
@@ -369,13 +375,18 @@ impl Database {
     /// How busy it is.
     #[must_use]
     pub fn load(&self) -> Load {
-        let (pool, writer) = match &*self.0 {
+        let (pool, writer) = match &*self.backend {
             Backend::Sqlite { writer, readers, .. } => {
                 (readers.state(), Some((writer.waiting(), writer.groups().clone())))
             }
             Backend::Postgres(postgres) => (postgres.state(), None),
         };
-        Load { connections: pool.connections, idle: pool.idle_connections, writer }
+        Load {
+            connections: pool.connections,
+            idle: pool.idle_connections,
+            statements: self.statements.load(Ordering::Relaxed),
+            writer,
+        }
     }
 
     /// The means to notice what other processes write.
@@ -383,7 +394,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] when the file cannot be opened.
     pub fn watch(&self) -> Result<Watch, StoreError> {
-        match &*self.0 {
+        match &*self.backend {
             Backend::Sqlite { manager, .. } => {
                 let connection = manager.connect().map_err(|error| unavailable(&error))?;
                 Ok(Watch::File(FileWatch::new(self.clone(), connection)))
@@ -400,6 +411,8 @@ pub struct Load {
     pub connections: u32,
     /// Those of them that nobody uses.
     pub idle: u32,
+    /// Statements that they have run since the start.
+    pub statements: u64,
     /// SQLite's writer: units that wait, and how many its commits had.
     pub writer: Option<(usize, Spread)>,
 }

@@ -127,6 +127,8 @@ impl Watched {
         let mut states = [("idle", load.idle.into()), ("used", used.into())].into_iter();
         let help = "Connections in the pool (SQLite: for reading)";
         out.gauges("database_pool_connections", help, ("state", &mut states));
+        let help = "Statements that these connections have run";
+        out.count("database_statements", help, load.statements);
         if let Some((waiting, groups)) = &load.writer {
             let help = "Units of work that wait for SQLite's writer";
             out.gauge("writer_queue_length", help, whole(*waiting));

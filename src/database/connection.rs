@@ -4,9 +4,11 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection as _;
+use diesel::connection::{InstrumentationEvent, SimpleConnection as _};
 use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
@@ -33,6 +35,8 @@ mod multi {
 pub(super) struct Manager {
     url: DatabaseUrl,
     setup: String,
+    /// Counts the statements that run on its connections.
+    statements: Option<Arc<AtomicU64>>,
 }
 
 impl Manager {
@@ -62,7 +66,7 @@ impl Manager {
                 lock = (settings.statement_timeout / 2).as_millis()
             ),
         };
-        Self { url: settings.url.clone(), setup }
+        Self { url: settings.url.clone(), setup, statements: None }
     }
 
     /// For the command line, where a statement may take as long as it takes. The journal stays as
@@ -81,7 +85,7 @@ impl Manager {
                  SET idle_in_transaction_session_timeout = 0;"
             }
         };
-        Self { url: url.clone(), setup: setup.to_owned() }
+        Self { url: url.clone(), setup: setup.to_owned(), statements: None }
     }
 
     /// Connects to a database that is there: a SQLite file is not made.
@@ -118,6 +122,16 @@ impl Manager {
         self.setup.push_str("PRAGMA query_only = ON;");
         self
     }
+
+    /// The same, counting the statements of its connections.
+    pub(super) fn counted_by(&self, statements: &Arc<AtomicU64>) -> Self {
+        Self { statements: Some(Arc::clone(statements)), ..self.clone() }
+    }
+
+    /// The same, counting nothing.
+    pub(super) fn uncounted(&self) -> Self {
+        Self { statements: None, ..self.clone() }
+    }
 }
 
 impl ManageConnection for Manager {
@@ -136,6 +150,13 @@ impl ManageConnection for Manager {
         }
         .map_err(Self::Error::ConnectionError)?;
         connection.batch_execute(&self.setup).map_err(Self::Error::QueryError)?;
+        if let Some(statements) = self.statements.clone() {
+            connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+                if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+                    statements.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
         Ok(connection)
     }
 

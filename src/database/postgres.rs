@@ -65,7 +65,7 @@ impl Postgres {
 
     /// The same server with connections of its own.
     pub(super) fn another(&self, size: u32) -> Self {
-        Self::new(self.manager.clone(), size, self.deadline.saturating_sub(SLACK))
+        Self::new(self.manager.uncounted(), size, self.deadline.saturating_sub(SLACK))
     }
 
     pub(super) const fn manager(&self) -> &Manager {
