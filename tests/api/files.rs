@@ -9,7 +9,9 @@ use std::time::Duration;
 use doorward::clock::Clock;
 use rustix::process::Signal;
 
-use crate::support::binary::{Doorward, data_of, doorward, run, unlimited};
+use crate::support::binary::{
+    Doorward, as_owner_of, data_of, doorward, give, home, run, unlimited,
+};
 use crate::support::client::PASSWORD;
 use crate::support::until;
 
@@ -39,7 +41,7 @@ fn truncate(file: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_vanish_under_a_running_service_end_its_writes_and_are_reported_once() {
     for (n, (word, harm)) in HARMS.into_iter().enumerate() {
-        let home = tempfile::tempdir().unwrap();
+        let home = home();
         let service = Doorward::start(&mut unlimited(home.path()));
         service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
         let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
@@ -66,7 +68,7 @@ async fn files_that_vanish_under_a_running_service_end_its_writes_and_are_report
 
 #[tokio::test]
 async fn what_is_written_right_after_the_files_vanished_is_not_acknowledged() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     fs::remove_dir_all(data_of(home.path())).unwrap();
@@ -77,7 +79,7 @@ async fn what_is_written_right_after_the_files_vanished_is_not_acknowledged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_and_a_vacuum_of_another_process_end_nothing() {
     use diesel::connection::SimpleConnection as _;
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     let file = data_of(home.path()).join("doorward.db");
@@ -102,7 +104,7 @@ async fn a_checkpoint_and_a_vacuum_of_another_process_end_nothing() {
 
 #[tokio::test]
 async fn a_log_without_its_database_is_never_overwritten() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     service.signal(Signal::KILL);
@@ -122,6 +124,7 @@ async fn a_log_without_its_database_is_never_overwritten() {
     for empty in [false, true] {
         if empty {
             fs::write(&database, "").unwrap();
+            give(&database, home.path());
         }
         for command in commands {
             let line = refused(doorward(home.path()).args(command));
@@ -137,8 +140,9 @@ async fn a_log_without_its_database_is_never_overwritten() {
 
 #[test]
 fn a_database_that_is_a_link_to_nothing_is_refused() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     fs::create_dir(data_of(home.path())).unwrap();
+    give(&data_of(home.path()), home.path());
     let elsewhere = home.path().join("elsewhere.db");
     symlink(&elsewhere, data_of(home.path()).join("doorward.db")).unwrap();
     let line = refused(&mut doorward(home.path()));
@@ -148,10 +152,11 @@ fn a_database_that_is_a_link_to_nothing_is_refused() {
 
 #[test]
 fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let file = home.path().join("given");
     let secret = doorward(home.path()).args(["secret", "new"]).output().unwrap().stdout;
     fs::write(&file, &secret).unwrap();
+    give(&file, home.path());
     let toml = home.path().join("doorward.toml");
     let text = format!("secret = \"{}\"\n", String::from_utf8_lossy(&secret).trim());
     for mode in [0o644, 0o604, 0o602] {
@@ -161,6 +166,7 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
             assert!(line.contains("chmod 600") && line.contains("defaultMode: 0440"), "{line}");
         }
         fs::write(&toml, &text).unwrap();
+        give(&toml, home.path());
         chmod(&toml, mode);
         let line = refused(&mut doorward(home.path()));
         // A file that others can write to is refused for that.
@@ -181,7 +187,7 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
 
 #[test]
 fn every_file_that_is_made_is_for_its_user_alone_whatever_the_umask() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     let (data, backup) = (data_of(home.path()), home.path().join("backup.db"));
     let service = Doorward::start(&mut without_umask(&mut doorward(home.path())));
     let mut command = doorward(home.path());
@@ -202,7 +208,7 @@ fn every_file_that_is_made_is_for_its_user_alone_whatever_the_umask() {
 
 #[test]
 fn a_network_that_is_everybody_is_not_a_proxy() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     for net in ["0.0.0.0/0", "::/0", "0.0.0.0/1,128.0.0.0/1", "10.0.0.0/7", "2000::/3"] {
         let line = refused(doorward(home.path()).env("DOORWARD_TRUSTED_PROXIES", net));
         assert!(line.contains("trusted_proxies") && line.contains("is everybody"), "{line}");
@@ -211,7 +217,7 @@ fn a_network_that_is_everybody_is_not_a_proxy() {
 
 #[test]
 fn a_password_in_a_url_is_never_repeated() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home();
     for url in [
         "postgres://doorward:hunter2/x@127.0.0.1:1/d",
         "postgres://doorward:hunter2@x@127.0.0.1:1/d",
@@ -233,7 +239,9 @@ fn a_password_in_a_url_is_never_repeated() {
             assert!(line.contains("percent-encode") && line.contains("PGPASSWORD"), "{line}");
         }
     }
-    fs::write(home.path().join("doorward.toml"), "secret = 8675309\n").unwrap();
+    let toml = home.path().join("doorward.toml");
+    fs::write(&toml, "secret = 8675309\n").unwrap();
+    give(&toml, home.path());
     let line = refused(&mut doorward(home.path()));
     assert!(line.contains("it is not text") && !line.contains("8675309"), "{line}");
 }
@@ -243,7 +251,9 @@ fn without_umask(command: &mut Command) -> Command {
     shell.args(["-c", "umask 0; exec \"$0\" \"$@\""]).arg(command.get_program());
     shell.args(command.get_args()).env_clear();
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell.current_dir(command.get_current_dir().unwrap());
+    let home = command.get_current_dir().unwrap();
+    as_owner_of(home, &mut shell);
+    shell.current_dir(home);
     shell
 }
 
