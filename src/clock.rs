@@ -163,6 +163,20 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros(by)))
     }
 
+    /// The last moment up to this one that is a multiple of `unit` after 1970.
+    #[must_use]
+    pub fn floor(self, unit: Duration) -> Self {
+        let past = self.0.rem_euclid(micros(unit).max(1));
+        Self(self.0.saturating_sub(past))
+    }
+
+    /// The first moment from this one on that is a multiple of `unit` after 1970.
+    #[must_use]
+    pub fn ceil(self, unit: Duration) -> Self {
+        let floor = self.floor(unit);
+        if floor == self { self } else { floor.plus(unit) }
+    }
+
     /// How long after `earlier` this is; zero when it is before it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -191,5 +205,25 @@ impl fmt::Debug for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_rounded_down_and_up_to_a_multiple() {
+        let minute = Duration::from_secs(60);
+        for (moment, floor, ceil) in [
+            (0, 0, 0),
+            (1, 0, 60_000_000),
+            (60_000_000, 60_000_000, 60_000_000),
+            (119_999_999, 60_000_000, 120_000_000),
+            (-1, -60_000_000, 0),
+        ] {
+            let moment = Timestamp::from_micros(moment);
+            assert_eq!((moment.floor(minute).0, moment.ceil(minute).0), (floor, ceil), "{moment}");
+        }
     }
 }

@@ -164,6 +164,9 @@ pub struct Session {
     pub last_seen_at: Timestamp,
     /// When it ends if it is not refreshed.
     pub expires_at: Timestamp,
+    /// When it ends in any case.
+    #[serde(skip)]
+    pub ends_at: Timestamp,
     /// Whether it is the session that asks.
     pub current: bool,
 }

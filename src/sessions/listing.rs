@@ -1,27 +1,54 @@
 //! The sessions of a user, for their owner and for whoever runs the service.
 
+use std::cmp::Reverse;
+use std::time::Duration;
+
 use diesel::QueryResult;
 
+use super::rotation::slide_ends;
 use super::{PURGE_BATCH, Session, Sessions, rows};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 
+/// Times in lists over HTTP are multiples of it.
+const HOUR: Duration = Duration::from_secs(3600);
+
 impl Sessions {
-    /// The user's live sessions, the one used last first.
+    /// The user's live sessions, the one used last first, with times rounded to the hour.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self, user: Id, current: Id) -> Result<Vec<Session>, StoreError> {
-        let now = self.clock.now();
+        let (now, sliding) = (self.clock.now(), self.policy.sliding);
         let mut sessions = self.db.read(move |c| rows::live(c, user, now)).await?;
         for session in &mut sessions {
             session.current = session.id == current;
+            round(session, now, sliding);
         }
+        // By the rounded time, or the order would tell what the times do not.
+        sessions.sort_unstable_by_key(|session| Reverse((session.last_seen_at, session.id)));
         Ok(sessions)
     }
 }
 
-/// The live sessions of a user, the one used last first; none of them is the one that asks.
+/// Rounds the times of a session so that a refresh does not change them while the session is
+/// refreshed at least once an hour. A thief who holds an access token could otherwise poll the list,
+/// see when the owner refreshes, and use his refresh token within the retry window, where it is not
+/// reuse.
+fn round(session: &mut Session, now: Timestamp, sliding: Duration) {
+    let refreshed = slide_ends((session.expires_at, session.ends_at), now, sliding);
+    session.last_seen_at = hourly(session.last_seen_at, now);
+    session.expires_at = hourly(session.expires_at, refreshed);
+}
+
+/// Rounds a time that a refresh at this moment would set to `refreshed`. Of an active session the
+/// second term is the smaller one, before and after a refresh, and it changes with the hour.
+fn hourly(time: Timestamp, refreshed: Timestamp) -> Timestamp {
+    time.ceil(HOUR).min(refreshed.floor(HOUR))
+}
+
+/// The live sessions of a user with their exact times, the one used last first; none of them is the
+/// one that asks.
 ///
 /// # Errors
 /// Whatever the database says.

@@ -132,7 +132,16 @@ pub fn decide(
 /// than before.
 #[must_use]
 pub fn slide(state: &SessionState, now: Timestamp, sliding: Duration) -> Timestamp {
-    state.ends_at.min(now.plus(sliding).max(state.expires_at))
+    slide_ends((state.expires_at, state.ends_at), now, sliding)
+}
+
+/// The same by the two ends alone: when the session expires now, and when it ends in any case.
+pub(super) fn slide_ends(
+    (expires_at, ends_at): (Timestamp, Timestamp),
+    now: Timestamp,
+    sliding: Duration,
+) -> Timestamp {
+    ends_at.min(now.plus(sliding).max(expires_at))
 }
 
 impl SessionState {

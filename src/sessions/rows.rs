@@ -255,8 +255,16 @@ pub(super) fn end_every(
         .execute(connection)
 }
 
-type SessionColumns =
-    (Id, Option<String>, Option<String>, Option<String>, Timestamp, Timestamp, Timestamp);
+type SessionColumns = (
+    Id,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Timestamp,
+    Timestamp,
+    Timestamp,
+    Timestamp,
+);
 
 #[diesel::dsl::auto_type]
 fn live_of(user: Id, now: Timestamp) -> _ {
@@ -282,10 +290,11 @@ pub(super) fn live(
             sessions::created_at,
             sessions::last_seen_at,
             sessions::expires_at,
+            sessions::ends_at,
         ))
         .load(connection)?;
     let session =
-        |(id, label, user_agent, address, created_at, last_seen_at, expires_at)| Session {
+        |(id, label, user_agent, address, created_at, last_seen_at, expires_at, ends_at)| Session {
             id,
             label,
             user_agent,
@@ -293,6 +302,7 @@ pub(super) fn live(
             created_at,
             last_seen_at,
             expires_at,
+            ends_at,
             current: false,
         };
     Ok(rows.into_iter().map(session).collect())

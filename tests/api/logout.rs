@@ -17,6 +17,8 @@ use crate::support::{Answer, PASSWORD, TestApp, Tokens, User, id, until};
 
 const DAY: u64 = 86400;
 
+const HOUR: u64 = 3600;
+
 #[tokio::test]
 async fn a_logout_ends_its_session_at_once_and_no_other() {
     let app = TestApp::start().await;
@@ -203,7 +205,10 @@ async fn every_access_token_of_an_ended_session_is_refused_after_a_restart() {
 #[tokio::test]
 async fn the_list_shows_ones_own_live_sessions() {
     let app = TestApp::start().await;
-    let user = app.signed_up().await;
+    // Times are rounded to the hour, so the test begins on one.
+    let began = HOUR - app.clock.now().unix_seconds().cast_unsigned() % HOUR;
+    app.advance(began);
+    let mut user = app.signed_up().await;
     let _stranger = app.signed_up().await;
     app.advance(10);
     let body = json!({ "email": user.email, "password": PASSWORD, "label": "Ada's phone" });
@@ -214,15 +219,14 @@ async fn the_list_shows_ones_own_live_sessions() {
 
     let list = sessions_of(&app, &phone.access).await;
     assert_eq!(list.len(), 2);
-    let seen_at = app.moment(10);
     let expected = json!({
         "id": phone.session,
         "label": "Ada's phone",
         "user_agent": "Phone/1.0",
         "address": "127.0.0.1",
-        "created_at": seen_at,
-        "last_seen_at": seen_at,
-        "expires_at": app.moment(30 * DAY + 10),
+        "created_at": app.moment(began + 10),
+        "last_seen_at": app.moment(began),
+        "expires_at": app.moment(began + 30 * DAY),
         "current": true,
     });
     assert_eq!(list[0], expected);
@@ -230,17 +234,20 @@ async fn the_list_shows_ones_own_live_sessions() {
     assert_eq!((&list[1]["label"], &list[1]["current"]), (&json!(null), &json!(false)));
 
     // A refresh moves a session to the front, with where it came from.
-    app.advance(10);
+    app.advance(2 * HOUR);
     let body = json!({ "refresh_token": user.tokens.refresh });
     let request = app.post("/refresh").header("user-agent", "Tab/2.0").json(&body);
-    request.send().await.assert_status(200);
-    let list = sessions_of(&app, &phone.access).await;
+    user.tokens = request.send().await.tokens();
+    let list = sessions_of(&app, &user.tokens.access).await;
     assert_eq!(list[0]["id"], user.tokens.session);
     assert_eq!(list[0]["user_agent"], "Tab/2.0");
-    assert_eq!(list[0]["created_at"], app.moment(0));
-    assert_eq!(list[0]["last_seen_at"], app.moment(20));
-    assert_eq!(list[0]["expires_at"], app.moment(30 * DAY + 20));
-    assert_eq!(list[1]["current"], true);
+    assert_eq!(list[0]["created_at"], app.moment(began));
+    assert_eq!(list[0]["last_seen_at"], app.moment(began + 2 * HOUR));
+    assert_eq!(list[0]["expires_at"], app.moment(began + 30 * DAY + 2 * HOUR));
+    assert_eq!(list[0]["current"], true);
+    assert_eq!((&list[1]["id"], &list[1]["current"]), (&json!(phone.session), &json!(false)));
+    assert_eq!(list[1]["last_seen_at"], app.moment(began + HOUR));
+    assert_eq!(list[1]["expires_at"], app.moment(began + 30 * DAY + HOUR));
 
     app.advance(30 * DAY - 1);
     let present = user.another_session().await;
