@@ -39,6 +39,7 @@ impl Seldom {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     #[test]
     fn ten_lines_a_second_pass_and_the_others_are_counted() {
