@@ -66,6 +66,8 @@ pub struct Attempt<'a> {
     pub client_id: &'a str,
     /// A refresh token of a session that this device had, spent or expired as it may be.
     pub known_device: Option<RefreshToken>,
+    /// Refresh tokens of the sessions that the new one replaces.
+    pub replaces: Vec<RefreshToken>,
     /// Where the attempt comes from, as the budget counts: one address, or one IPv6 /64.
     pub network: &'a str,
     /// What the new session remembers.
@@ -215,7 +217,8 @@ impl Accounts {
             kept = Some(place);
 
             let (this, device) = (self.clone(), attempt.device.clone());
-            let client = attempt.client_id.to_owned();
+            let (client, replaced) = (attempt.client_id.to_owned(), attempt.replaces.clone());
+            let address = attempt.network.to_owned();
             let grant = self
                 .db
                 .write(move |tx| {
@@ -224,6 +227,8 @@ impl Accounts {
                     if !rows::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
                         return Ok(None);
                     }
+                    // Before the start, which would make room by ending others.
+                    this.sessions.replace(tx, &replaced, &address, now)?;
                     this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
                 })
                 .await?;

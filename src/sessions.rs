@@ -50,6 +50,9 @@ use verified::Verified;
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
 
+/// Sessions that one login replaces at most: a browser has one, and leftovers of late answers.
+const REPLACED: usize = 16;
+
 /// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
 #[derive(Clone, Debug)]
 pub struct SessionPolicy {
@@ -345,6 +348,18 @@ impl Sessions {
         let tokens = texts.iter().filter_map(|text| self.parse_token(text).ok());
         // A session's id begins with the time at which it was made.
         tokens.max_by_key(|token| (token.session, token.generation)).ok_or(Malformed)
+    }
+
+    /// Reads those of several refresh tokens whose tags are right, one of each session, the newest
+    /// first and at most [`REPLACED`].
+    #[must_use]
+    pub fn parse_all(&self, texts: &[&str]) -> Vec<RefreshToken> {
+        let mut tokens: Vec<_> =
+            texts.iter().filter_map(|text| self.parse_token(text).ok()).collect();
+        tokens.sort_by_key(|token| std::cmp::Reverse((token.session, token.generation)));
+        tokens.dedup_by_key(|token| token.session);
+        tokens.truncate(REPLACED);
+        tokens
     }
 
     /// Removes what identifies a person from the user's sessions, for an account that is closed.

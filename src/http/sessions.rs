@@ -54,6 +54,11 @@ pub(super) async fn log_in(
             }
             None => None,
         },
+        // ASVS 7.2.4: the browser is about to drop these cookies.
+        replaces: match transport {
+            Transport::Cookie => api.sessions.parse_all(&cookies.refresh_tokens()),
+            Transport::Body => Vec::new(),
+        },
         network: origin.network(),
         device: origin.device(label.map(check_label).transpose()?),
     };

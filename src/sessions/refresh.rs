@@ -92,6 +92,9 @@ impl Refusal {
             Self::Ended(EndReason::TooManySessions) => {
                 "The session gave way to a newer one of the same account. Log in again."
             }
+            Self::Ended(EndReason::Replaced) => {
+                "A later login in the same browser replaced the session."
+            }
             Self::Ended(EndReason::BackupRestored) => {
                 "The service was restored from a backup. Log in again."
             }

@@ -230,6 +230,7 @@ end_reasons! {
     AccountDisabled    "account_disabled"     "The account was disabled.";
     AccountClosed      "account_closed"       "The account was closed.";
     TooManySessions    "too_many_sessions"    "It gave way to a newer one.";
+    Replaced           "replaced"             "A new login in the same browser replaced it.";
     BackupRestored     "backup_restored"      "The database was restored from a backup.";
     ClientRemoved      "client_removed"       "The client that it belongs to was removed.";
 }

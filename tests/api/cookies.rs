@@ -652,11 +652,13 @@ async fn a_late_answer_of_the_session_before_harms_the_next_one_in_nothing() {
         assert_eq!(jar.refresh_names().len(), 1);
         assert_eq!(jar.me(&app).await.assert_status(200).body["email"], after.email);
     }
-    // And a logout then ends whatever the browser holds.
+    // And a logout then ends whatever the browser holds, also of two logins that were under way at
+    // once, of which neither has replaced the other.
     let mut jar = Jar::log_in(&app, &before.email).await;
     let late = jar.refresh(&app).await;
     app.advance(1);
-    jar.keep(&jar.own(log_in(&app, &after.email)).send().await);
+    let other = log_in(&app, &after.email).header("sec-fetch-site", "same-origin");
+    jar.keep(&other.send().await);
     jar.keep(&late);
     let both = jar.clone();
     let refused = jar.own(app.post("/logout?scope=all")).send().await;

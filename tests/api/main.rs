@@ -37,6 +37,7 @@ mod operate;
 mod pages;
 mod readme;
 mod refresh;
+mod replaced;
 mod restart;
 mod secrecy;
 mod sites;

@@ -45,6 +45,8 @@ mod operate;
 mod pages;
 #[path = "../api/refresh.rs"]
 mod refresh;
+#[path = "../api/replaced.rs"]
+mod replaced;
 #[path = "../api/secrecy.rs"]
 mod secrecy;
 #[path = "../api/skew.rs"]

@@ -1,0 +1,65 @@
+//! A login with cookies in a browser that has a session ends that session.
+
+use serde_json::json;
+
+use crate::support::jar::{HTTPS, Jar, log_in};
+use crate::support::{PASSWORD, TestApp};
+
+async fn start() -> TestApp {
+    TestApp::with(|config| config.public_url = HTTPS.into()).await
+}
+
+/// A login in the browser that has these cookies.
+async fn again(app: &TestApp, jar: &Jar, email: &str) -> Jar {
+    let mut after = jar.clone();
+    after.keep(&jar.own(log_in(app, email)).send().await.assert_status(200));
+    after
+}
+
+#[tokio::test]
+async fn a_new_login_ends_the_session_of_that_browser_and_no_other() {
+    let app = start().await;
+    let (user, other) = (app.signed_up().await, app.signed_up().await);
+    let elsewhere = Jar::log_in(&app, &user.email).await;
+    let first = Jar::log_in(&app, &user.email).await;
+    let second = again(&app, &first, &user.email).await;
+    first.me(&app).await.assert_problem(401, "token_revoked");
+    first.refresh(&app).await.assert_ended("replaced");
+    second.me(&app).await.assert_status(200);
+    assert_eq!((second.0.len(), second.refresh_names().len()), (2, 1));
+
+    // By another account, too, and with a spent token: the browser holds no other.
+    app.advance(31);
+    second.refresh(&app).await.assert_status(200);
+    let third = again(&app, &second, &other.email).await;
+    second.me(&app).await.assert_problem(401, "token_revoked");
+    third.me(&app).await.assert_status(200);
+    elsewhere.me(&app).await.assert_status(200);
+    user.me().await.assert_status(200);
+    let activity = app.get("/me/activity").bearer(&user.tokens.access).send().await;
+    let ended = activity.body["events"].as_array().unwrap().iter();
+    let replaced = ended.filter(|event| event["detail"] == "replaced").count();
+    assert_eq!(replaced, 2, "{}", activity.text);
+}
+
+#[tokio::test]
+async fn a_login_that_fails_or_that_has_no_proof_ends_nothing() {
+    let app = start().await;
+    let user = app.signed_up().await;
+    let jar = Jar::log_in(&app, &user.email).await;
+    let wrong = json!({
+        "email": user.email, "password": "not the password", "transport": "cookie",
+    });
+    let refused = jar.own(app.post("/login")).json(&wrong).send().await;
+    refused.assert_problem(401, "invalid_credentials");
+    // Without cookies nothing is replaced: an app may hold several sessions.
+    let body = json!({ "email": user.email, "password": PASSWORD });
+    jar.own(app.post("/login")).json(&body).send().await.assert_status(200);
+    let mut forged = jar.clone();
+    let name = jar.refresh_names()[0].to_owned();
+    forged.0.get_mut(&name).unwrap().push('x');
+    again(&app, &forged, &user.email).await;
+    jar.me(&app).await.assert_status(200);
+    app.advance(31);
+    assert_eq!(jar.refresh(&app).await.assert_status(200).body["generation"], 1);
+}
