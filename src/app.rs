@@ -224,7 +224,7 @@ impl App {
             unheeded: Arc::default(),
             body_bytes: config.limits.body_bytes,
             body_timeout: config.limits.request_timeout,
-            hsts: issuer.starts_with("https://"),
+            hsts: policies::hsts(config, &issuer),
             cookies: policies::cookie_policy(config, &issuer),
             leaving: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),

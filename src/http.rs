@@ -40,6 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
 use actix_web::{HttpResponse, web};
 use ipnet::IpNet;
 
@@ -142,8 +143,8 @@ pub struct HttpSettings {
     pub body_bytes: usize,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
-    /// Whether to send `Strict-Transport-Security`: when the public URL is https.
-    pub hsts: bool,
+    /// `Strict-Transport-Security`, when the public URL is https.
+    pub hsts: Option<HeaderValue>,
     /// How cookies are set, and whose pages may use them.
     pub cookies: CookiePolicy,
     /// Set when the server was told to stop: it is not ready for more.

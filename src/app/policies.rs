@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
+
 use crate::accounts::budget::BudgetSettings;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
@@ -113,6 +115,11 @@ pub(super) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
         config::SameSite::None => cookie::SameSite::None,
     };
     CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
+}
+
+pub(super) fn hsts(config: &Config, issuer: &str) -> Option<HeaderValue> {
+    let is_sent = issuer.starts_with("https://") && !config.tls.hsts.is_empty();
+    is_sent.then(|| config.tls.hsts.parse().ok()).flatten()
 }
 
 pub(super) fn cors_policy(config: &Config, of_clients: ClientOrigins) -> CorsPolicy {

@@ -151,7 +151,7 @@ pub enum LogFormat {
 }
 
 /// HTTPS.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// The certificate in PEM, and after it those that lead to its authority. With it Doorward
@@ -163,6 +163,21 @@ pub struct Tls {
     /// `0.0.0.0:80`. Empty: none.
     #[serde(with = "text::address")]
     pub redirect_from: Option<SocketAddr>,
+    /// `Strict-Transport-Security` of every answer while `public_url` is https (RFC 6797):
+    /// `max-age` in seconds, then `includeSubDomains` and `preload` if every host below this one
+    /// speaks https. Empty: not sent, for a proxy that sends its own.
+    pub hsts: String,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            cert: PathBuf::new(),
+            key: PathBuf::new(),
+            redirect_from: None,
+            hsts: String::from("max-age=31536000"),
+        }
+    }
 }
 
 /// Access tokens and the keys that sign them.

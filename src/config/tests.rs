@@ -266,7 +266,15 @@ fn every_text_has_its_form() {
             "",
             "https://a.example/x,https://A.example,https://a.example:443,ws://*.b,file:///",
         ),
+        ("cors.headers", "x-requested-with;Sentry-Trace", "*,x y,x:y"),
+        ("tls.hsts", "max-age=0,max-age=31536000,", "31536000,max-age=+1,max-age=,preload"),
     ]);
+    let hsts = |text: &str| Machine::new().file(&format!("[tls]\nhsts = \"{text}\""));
+    let whole = "max-age=600; includeSubDomains; preload";
+    assert_eq!(hsts(whole).config().tls.hsts, whole);
+    for odd in ["max-age=1;preload", "max-age=1; preLoad", "preload; max-age=1"] {
+        assert!(hsts(odd).error().contains("tls.hsts"), "{odd}");
+    }
 }
 
 #[test]

@@ -226,7 +226,24 @@ fn tls(config: &Config) -> Checked {
         let remedy = "set public_url to an https URL, or leave this out";
         return Err(ConfigError::new("tls.redirect_from", problem, remedy));
     }
-    Ok(())
+    hsts(&config.tls.hsts)
+}
+
+/// RFC 6797 6.1, in the one spelling that every browser reads.
+fn hsts(text: &str) -> Checked {
+    let mut directives = text.split("; ");
+    let age = directives.next().and_then(|first| first.strip_prefix("max-age="));
+    let is_age = age.is_some_and(|age| !age.starts_with('+') && age.parse::<u32>().is_ok());
+    if text.is_empty()
+        || is_age && directives.all(|it| matches!(it, "includeSubDomains" | "preload"))
+    {
+        return Ok(());
+    }
+    Err(ConfigError::new(
+        "tls.hsts",
+        format!("`{text}` is not a valid Strict-Transport-Security"),
+        "write max-age=31536000, or max-age=31536000; includeSubDomains, or leave it empty",
+    ))
 }
 
 /// With `reuse_port` two listeners of one process could share a port, and each request would meet

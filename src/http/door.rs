@@ -212,9 +212,8 @@ fn seal(response: HttpResponse, id: &str, form: Form, settings: &HttpSettings) -
     for (name, value) in SAME_FOR_ALL {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if settings.hsts {
-        let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
-        headers.insert(STRICT_TRANSPORT_SECURITY, year);
+    if let Some(hsts) = &settings.hsts {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     let origin = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(HeaderValue::as_bytes);
     if !origin.is_some_and(|origin| settings.cookies.lists(origin)) {

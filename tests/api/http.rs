@@ -695,13 +695,21 @@ async fn every_answer_is_guarded_and_none_but_public_ones_may_be_kept() {
 }
 
 #[tokio::test]
-async fn a_service_with_an_https_url_says_so_for_a_year() {
-    let app = TestApp::with(|config| config.public_url = "https://login.example.com".into()).await;
-    for path in ["/healthz", "/me", "/nowhere", "/login"] {
-        let answer = app.get(path).send().await;
-        let hsts = answer.header("strict-transport-security").unwrap();
-        assert_eq!(hsts, "max-age=31536000; includeSubDomains");
-        assert_guarded(&answer);
+async fn a_service_with_an_https_url_says_so_for_a_year_and_of_subdomains_only_if_told_to() {
+    let told = "max-age=600; includeSubDomains";
+    for (hsts, expected) in
+        [(None, Some("max-age=31536000")), (Some(told), Some(told)), (Some(""), None)]
+    {
+        let app = TestApp::with(|config| {
+            config.public_url = "https://login.example.com".into();
+            hsts.into_iter().for_each(|hsts| config.tls.hsts = hsts.into());
+        })
+        .await;
+        for path in ["/healthz", "/me", "/nowhere", "/login"] {
+            let answer = app.get(path).send().await;
+            assert_eq!(answer.header("strict-transport-security"), expected);
+            assert_guarded(&answer);
+        }
     }
 }
 
