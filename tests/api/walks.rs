@@ -39,12 +39,12 @@ const KEYS: usize = 4;
 
 #[tokio::test]
 async fn every_walk_is_answered_as_the_table_says() {
-    walk(Duration::from_secs(30)).await;
+    Box::pin(walk(Duration::from_secs(30))).await;
 }
 
 #[tokio::test]
 async fn every_walk_in_strict_mode_is_answered_as_the_table_says() {
-    walk(Duration::ZERO).await;
+    Box::pin(walk(Duration::ZERO)).await;
 }
 
 async fn walk(window: Duration) {
