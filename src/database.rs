@@ -24,6 +24,7 @@ mod postgres;
 mod prepared;
 pub mod schema;
 pub mod time;
+mod tx;
 pub mod types;
 mod url;
 mod watch;
@@ -57,7 +58,9 @@ use crate::metrics::Spread;
 use checkpoint::Checkpoints;
 use connection::Manager;
 use identity::Identity;
-use postgres::{Postgres, Waiter};
+use postgres::Postgres;
+pub use tx::Tx;
+use tx::{Hook, Stage};
 use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
@@ -107,64 +110,6 @@ pub enum StoreError {
     /// The unit itself is at fault: a bug here.
     #[error("the unit of work failed")]
     Failed,
-}
-
-/// What runs once a unit is on disk, before anybody is told.
-type Hook = Box<dyn FnOnce() + Send>;
-
-/// A unit of work that is being written.
-pub struct Tx<'a> {
-    connection: &'a mut AnyConnection,
-    hooks: &'a mut Vec<Hook>,
-    stage: &'a mut Stage,
-    waiter: &'a Waiter,
-}
-
-/// How far a unit of work has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// It has only read, each statement for itself.
-    Reading,
-    /// Its one statement that writes may have been sent.
-    Writing,
-    /// It is in a transaction.
-    Begun,
-}
-
-impl Tx<'_> {
-    /// The connection to run queries on; in [`Database::write_one`], to read.
-    pub const fn connection(&mut self) -> &mut AnyConnection {
-        self.connection
-    }
-
-    /// The connection for the one statement by which a unit of [`Database::write_one`] writes.
-    pub fn connection_to_write(&mut self) -> &mut AnyConnection {
-        if *self.stage == Stage::Reading {
-            *self.stage = Stage::Writing;
-        }
-        self.connection
-    }
-
-    /// Begins the transaction that a unit of [`Database::write_one`] needs to write by more than
-    /// one statement; a statement that wrote before, and changed nothing, stays outside. Anywhere
-    /// else there is a transaction already.
-    ///
-    /// # Errors
-    /// When the connection is gone, or whoever waited for the unit; it should end with that.
-    pub fn begin(&mut self) -> QueryResult<()> {
-        if *self.stage != Stage::Begun {
-            self.waiter.still_waits()?;
-            self.connection.batch_execute(postgres::BEGIN)?;
-            *self.stage = Stage::Begun;
-        }
-        Ok(())
-    }
-
-    /// Runs `hook` when this unit is on disk and before its answer leaves; never when it is not.
-    /// Unlike code behind the `.await`, it runs even if the client has hung up meanwhile.
-    pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
-        self.hooks.push(Box::new(hook));
-    }
 }
 
 /// The open database. Clones share it.
