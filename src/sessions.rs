@@ -351,7 +351,7 @@ impl Sessions {
     }
 
     /// Reads those of several refresh tokens whose tags are right, one of each session, the newest
-    /// first and at most [`REPLACED`].
+    /// first, as many as a login may replace.
     #[must_use]
     pub fn parse_all(&self, texts: &[&str]) -> Vec<RefreshToken> {
         let mut tokens: Vec<_> =

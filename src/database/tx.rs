@@ -29,12 +29,12 @@ pub(super) enum Stage {
 }
 
 impl Tx<'_> {
-    /// The connection to run queries on; in [`Database::write_one`], to read.
+    /// The connection to run queries on; in [`super::Database::write_one`], to read.
     pub const fn connection(&mut self) -> &mut AnyConnection {
         self.connection
     }
 
-    /// The connection for the one statement by which a unit of [`Database::write_one`] writes.
+    /// The connection for the one statement by which a unit of [`super::Database::write_one`] writes.
     pub fn connection_to_write(&mut self) -> &mut AnyConnection {
         if *self.stage == Stage::Reading {
             *self.stage = Stage::Writing;
@@ -42,7 +42,7 @@ impl Tx<'_> {
         self.connection
     }
 
-    /// Begins the transaction that a unit of [`Database::write_one`] needs to write by more than
+    /// Begins the transaction that a unit of [`super::Database::write_one`] needs to write by more than
     /// one statement; a statement that wrote before, and changed nothing, stays outside. Anywhere
     /// else there is a transaction already.
     ///
