@@ -230,7 +230,8 @@ impl Sessions {
                         generation: Some(i64::from(to)),
                         retry_keys: Some(KeyHash::join(&keys)),
                         user_agent: device.user_agent.clone(),
-                        address: device.address.clone(),
+                        // It is indexed: only a new one is written.
+                        address: device.address.clone().filter(|new| !row.is_at(new)),
                         ..used
                     };
                     (to, Some(change))

@@ -83,6 +83,11 @@ impl Row {
         Terms::from_micros((self.token_lifetime, self.retry_window))
     }
 
+    /// Whether the session was last used from this address.
+    pub(super) fn is_at(&self, address: &str) -> bool {
+        self.address.as_deref() == Some(address)
+    }
+
     /// Whether a request comes from another place than the last rotation's.
     pub(super) fn was_elsewhere(&self, device: &Device) -> bool {
         self.address != device.address || self.user_agent != device.user_agent
