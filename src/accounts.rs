@@ -29,14 +29,14 @@ use crate::passwords::{
 use crate::refresh_token::RefreshToken;
 use crate::sessions::access::Access;
 use crate::sessions::rotation::EndReason;
-use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Sessions, Tokens};
+use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Known, Sessions, Tokens};
 
-use budget::LoginBudget;
+use budget::{LoginBudget, Origin};
 pub use email::{Email, InvalidEmail};
 use outcome::LoginOutcome;
 use rows::Credentials;
 pub use rows::{Account, Person};
-use throttling::Right;
+use throttling::{Reservation, Right};
 
 /// How often a password is compared because the account has changed since it was read: it may still
 /// be right.
@@ -198,23 +198,34 @@ impl Accounts {
     async fn let_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
+        // Whom an unknown address is taken for, so that it costs the same reads.
+        let nobody = Id::new(self.clock.now());
         let mut kept = None;
         for _ in 0..ATTEMPTS {
-            let (lookup, client) = (key.clone(), attempt.client_id.to_owned());
-            let (known, found) = self
+            let (this, lookup, client) = (self.clone(), key.clone(), attempt.client_id.to_owned());
+            let (token, network) = (attempt.known_device.clone(), attempt.network.to_owned());
+            let (terms, found, known) = self
                 .db
-                .read(move |c| Ok((clients::terms_of(c, &client)?, rows::credentials(c, &lookup)?)))
+                .read(move |c| {
+                    let terms = clients::terms_of(c, &client)?;
+                    let found = rows::credentials(c, &lookup)?;
+                    let user = found.as_ref().map_or(nobody, |found| found.id);
+                    Ok((terms, found, this.sessions.known(c, user, token.as_ref(), &network)?))
+                })
                 .await?;
             // Before anything is compared: it says nothing about the account.
-            known?;
-            let place = match kept.take() {
-                Some(place) => place,
-                None => self.place_for(&key, found.as_ref(), &attempt).await?,
+            terms?;
+            let reservation = match kept.take() {
+                Some(reservation) => reservation,
+                None => {
+                    let device = attempt.known_device.as_ref().zip(known.device);
+                    let device = device.map(|(token, held)| Origin::Device(token.session, held));
+                    self.reserve(&key, device, known, attempt.network)?
+                }
             };
-            let address = attempt.network;
-            let right = self.compare(found, password.clone(), place, address).await?;
-            let Right { found, upgraded, place } = right;
-            kept = Some(place);
+            let right = self.compare(found, password.clone(), reservation, attempt.network).await?;
+            let Right { found, upgraded, reservation } = right;
+            kept = Some(reservation);
 
             let (this, device) = (self.clone(), attempt.device.clone());
             let (client, replaced) = (attempt.client_id.to_owned(), attempt.replaces.clone());
@@ -260,19 +271,20 @@ impl Accounts {
         device: Device,
     ) -> Result<Tokens, ChangeError> {
         let new = Password::parse(new)?;
-        let mut found = self.credentials_of(access).await?;
+        let address = device.address.clone().unwrap_or_default();
+        let (mut found, known) = self.credentials_of(access, &address).await?;
         let personal = vec![found.email.clone()];
         self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
-        let address = device.address.clone().unwrap_or_default();
-        let mut place = self.place_of(access, &found, &address).await?;
+        let mut reservation = self.reserve_in_session(access, &found, known, &address)?;
         let present = Password::parse(present).ok();
         for _ in 0..ATTEMPTS {
-            let right = self.compare(Some(found), present.clone(), place, &address).await?;
+            let right = self.compare(Some(found), present.clone(), reservation, &address).await?;
             let hash = self.hasher.hash(new.clone()).await.map_err(LogInError::from)?;
             if let Some(grant) = self.replace(access, right.found, hash, device.clone()).await? {
                 return Ok(self.sessions.issue(&grant).map_err(LogInError::from)?);
             }
-            (place, found) = (right.place, self.credentials_of(access).await?);
+            reservation = right.reservation;
+            (found, _) = self.credentials_of(access, &address).await?;
         }
         Err(LogInError::Changing.into())
     }
@@ -315,15 +327,16 @@ impl Accounts {
         password: &str,
         address: &str,
     ) -> Result<(), LogInError> {
-        let mut found = self.credentials_of(access).await?;
-        let mut place = self.place_of(access, &found, address).await?;
+        let (mut found, known) = self.credentials_of(access, address).await?;
+        let mut reservation = self.reserve_in_session(access, &found, known, address)?;
         let password = Password::parse(password).ok();
         for _ in 0..ATTEMPTS {
-            let right = self.compare(Some(found), password.clone(), place, address).await?;
+            let right = self.compare(Some(found), password.clone(), reservation, address).await?;
             if self.close_as_read(right.found).await? {
                 return Ok(());
             }
-            (place, found) = (right.place, self.credentials_of(access).await?);
+            reservation = right.reservation;
+            (found, _) = self.credentials_of(access, address).await?;
         }
         Err(LogInError::Changing)
     }
@@ -372,10 +385,34 @@ impl Accounts {
         Ok(deleted > 0)
     }
 
-    async fn credentials_of(&self, access: Access) -> Result<Credentials, LogInError> {
-        let found = self.db.read(move |c| rows::credentials_by_id(c, access.user)).await?;
+    /// A place in the budget for somebody who is logged in: the session's own, which nobody can use
+    /// up who has only refresh tokens of it, or else the network's.
+    fn reserve_in_session(
+        &self,
+        access: Access,
+        found: &Credentials,
+        known: Known,
+        network: &str,
+    ) -> Result<Reservation, LogInError> {
+        let session = Origin::Session(access.session.uuid());
+        self.reserve(&found.email_key, Some(session), known, network)
+    }
+
+    async fn credentials_of(
+        &self,
+        access: Access,
+        network: &str,
+    ) -> Result<(Credentials, Known), LogInError> {
+        let (this, network) = (self.clone(), network.to_owned());
+        let (found, known) = self
+            .db
+            .read(move |c| {
+                let found = rows::credentials_by_id(c, access.user)?;
+                Ok((found, this.sessions.known(c, access.user, None, &network)?))
+            })
+            .await?;
         // Its owner, or an operator, has closed it since the access token was checked.
-        found.ok_or(LogInError::Changing)
+        Ok((found.ok_or(LogInError::Changing)?, known))
     }
 }
 

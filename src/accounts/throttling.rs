@@ -1,4 +1,11 @@
 //! One attempt at a password: a place in the budget of failures, and then one hash.
+//!
+//! Every path of a login does the same work, and gives the same answers, whether or not there is such
+//! an account. Where strangers have spent the account's budget, only known devices and known networks
+//! get in. A stranger can be in a known network, too, and must not learn there that the account exists.
+//! So the answer is the refusal, after a hash, whatever the account and the network are, unless the
+//! network is known and the password right. Elsewhere the hash is compared with nothing: a stranger
+//! cannot guess on.
 
 use std::time::Duration;
 
@@ -6,63 +13,100 @@ use tracing::Instrument as _;
 
 use super::budget::{Origin, Place, Taken};
 use super::rows::Credentials;
-use super::{Accounts, Attempt, LogInError};
+use super::{Accounts, LogInError};
 use crate::audit::Kind;
 use crate::database::StoreError;
 use crate::passwords::{Overloaded, Password, PasswordHash, Verdict};
-use crate::sessions::access::Access;
+use crate::sessions::Known;
 
 /// When to try again to log in while many are at it for the same account: a hash takes less.
 const SOON: Duration = Duration::from_secs(1);
+
+/// A place in the budget of failures, and what it is good for.
+pub(super) struct Reservation {
+    place: Place,
+    /// What a wrong password is answered with when strangers have spent the account's budget.
+    refusal: Option<Refusal>,
+    /// Whether the password is compared at all.
+    compares: bool,
+}
+
+/// Why the budget has no place.
+#[derive(Clone, Copy)]
+enum Refusal {
+    Busy,
+    Spent { retry_after: Duration },
+}
+
+impl From<Refusal> for LogInError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy => Overloaded { retry_after: SOON }.into(),
+            Refusal::Spent { retry_after } => Self::Spent { retry_after },
+        }
+    }
+}
 
 /// A password that was compared and right.
 pub(super) struct Right {
     pub found: Credentials,
     /// A better hash of it, where there is to be one.
     pub upgraded: Option<PasswordHash>,
-    pub place: Place,
+    pub reservation: Reservation,
 }
 
 impl Accounts {
-    /// A place in the budget for somebody who is logged in: the session's own, which nobody can use
-    /// up who has only refresh tokens of it, or else the network's.
-    pub(super) async fn place_of(
+    /// A place in the budget: that of what the attempt shows, a device or a session, or else the
+    /// network's.
+    pub(super) fn reserve(
         &self,
-        access: Access,
-        found: &Credentials,
+        key: &str,
+        shown: Option<Origin>,
+        known: Known,
         network: &str,
-    ) -> Result<Place, LogInError> {
-        let session = Origin::Session(access.session.uuid());
-        match self.budget.take_known(&found.email_key, &session) {
-            Taken::Granted(place) => Ok(place),
-            Taken::Busy { .. } | Taken::Spent { .. } => {
-                self.place_of_network(&found.email_key, Some(found), network).await
+    ) -> Result<Reservation, LogInError> {
+        let place = shown.and_then(|shown| self.budget.take_known(key, &shown).place().ok());
+        if let Some(place) = place {
+            return Ok(Reservation { place, refusal: None, compares: true });
+        }
+        let network = Origin::Address(network.to_owned());
+        let taken = self.budget.take(key, &network);
+        let is_the_accounts =
+            matches!(taken, Taken::Spent { account: true, .. } | Taken::Busy { account: true });
+        match taken.place() {
+            Ok(place) => Ok(Reservation { place, refusal: None, compares: true }),
+            Err(refusal) if is_the_accounts => {
+                let place = self.budget.take_known(key, &network).place()?;
+                Ok(Reservation { place, refusal: Some(refusal), compares: known.network })
             }
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
     /// One hash, whatever there is to compare. The place is then given back at its end, unless a
-    /// password was compared and wrong, or right and of no use: a disabled account is spent like any
-    /// other. Both happen whether or not the client hangs up meanwhile, and so does the event of a
-    /// failure.
+    /// password was compared and wrong, or could not be compared: a disabled account is spent like
+    /// any other. Both happen whether or not the client hangs up meanwhile, and so does the event of
+    /// a failure.
     pub(super) async fn compare(
         &self,
         found: Option<Credentials>,
         password: Option<Password>,
-        mut place: Place,
+        reservation: Reservation,
         address: &str,
     ) -> Result<Right, LogInError> {
+        let Reservation { mut place, refusal, compares } = reservation;
+        let user = found.as_ref().map(|found| found.id);
+        let found = found.filter(|found| compares && !found.disabled);
         let stored = found.as_ref().map(|found| found.hash.clone());
-        let is_disabled = found.as_ref().is_some_and(|found| found.disabled);
-        let (hasher, audit) = (self.hasher.clone(), self.audit.clone());
-        let (user, address) = (found.as_ref().map(|found| found.id), address.to_owned());
+        let (hasher, audit, address) =
+            (self.hasher.clone(), self.audit.clone(), address.to_owned());
         let comparison = async move {
             // Should this end halfway.
             place.return_at_end(false);
             let verdict = hasher.verify(password, stored).await;
-            let is_good = matches!(verdict, Ok(Verdict::Right { .. })) && !is_disabled;
-            place.return_at_end(is_good || verdict.is_err());
-            if !is_good && verdict.is_ok() {
+            let is_wrong = matches!(verdict, Ok(Verdict::Wrong));
+            place.return_at_end(!is_wrong);
+            if is_wrong {
                 audit.failed(Kind::LoginFailed, user, &address);
             }
             (verdict, place)
@@ -70,56 +114,20 @@ impl Accounts {
         let compared = tokio::spawn(comparison.in_current_span()).await;
         let (verdict, place) = compared.map_err(|_| StoreError::Failed)?;
         match (verdict?, found) {
-            (Verdict::Right { upgraded }, Some(found)) if !found.disabled => {
-                Ok(Right { found, upgraded, place })
+            (Verdict::Right { upgraded }, Some(found)) => {
+                Ok(Right { found, upgraded, reservation: Reservation { place, refusal, compares } })
             }
-            _ => Err(LogInError::Wrong),
+            _ => Err(refusal.map_or(LogInError::Wrong, LogInError::from)),
         }
-    }
-
-    /// A place in the budget: the device's own for those who show a refresh token of the account, or
-    /// else the network's.
-    pub(super) async fn place_for(
-        &self,
-        key: &str,
-        found: Option<&Credentials>,
-        attempt: &Attempt<'_>,
-    ) -> Result<Place, LogInError> {
-        if let (Some(found), Some(token)) = (found, &attempt.known_device)
-            && let Some(held) = self.sessions.knows_device(found.id, token).await?
-            && let Taken::Granted(place) =
-                self.budget.take_known(key, &Origin::Device(token.session, held))
-        {
-            return Ok(place);
-        }
-        self.place_of_network(key, found, attempt.network).await
-    }
-
-    /// A place in the budget of a client network. Where strangers have spent the account's, only
-    /// networks get one that it logged in from.
-    async fn place_of_network(
-        &self,
-        key: &str,
-        found: Option<&Credentials>,
-        network: &str,
-    ) -> Result<Place, LogInError> {
-        let address = Origin::Address(network.to_owned());
-        let taken = self.budget.take(key, &address);
-        let is_the_accounts =
-            matches!(taken, Taken::Spent { account: true, .. } | Taken::Busy { account: true });
-        if let Some(found) = found.filter(|_| is_the_accounts)
-            && self.sessions.knows_address(found.id, network.to_owned()).await?
-        {
-            return granted(self.budget.take_known(key, &address));
-        }
-        granted(taken)
     }
 }
 
-fn granted(taken: Taken) -> Result<Place, LogInError> {
-    match taken {
-        Taken::Granted(place) => Ok(place),
-        Taken::Busy { .. } => Err(Overloaded { retry_after: SOON }.into()),
-        Taken::Spent { retry_after, .. } => Err(LogInError::Spent { retry_after }),
+impl Taken {
+    fn place(self) -> Result<Place, Refusal> {
+        match self {
+            Self::Granted(place) => Ok(place),
+            Self::Busy { .. } => Err(Refusal::Busy),
+            Self::Spent { retry_after, .. } => Err(Refusal::Spent { retry_after }),
+        }
     }
 }

@@ -9,9 +9,20 @@ use diesel::QueryResult;
 
 use super::{Sessions, rows};
 use crate::clock::Timestamp;
-use crate::database::{Id, StoreError, Tx};
+use crate::database::{AnyConnection, Id, Tx};
 use crate::refresh_token::RefreshToken;
 use crate::secret::equal;
+
+/// What an account knows about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The kind of refresh token that it shows, if that belongs to a session that the user has, or
+    /// had within the time that ended sessions are kept, and that still vouches for its devices.
+    pub device: Option<DeviceToken>,
+    /// Whether the user has, or had within that time, a session at its address that was not ended
+    /// for suspicion.
+    pub network: bool,
+}
 
 /// A refresh token that shows that a device has logged in before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,38 +34,25 @@ pub enum DeviceToken {
 }
 
 impl Sessions {
-    /// The kind of refresh token that this is, if the user has, or had within the time that ended
-    /// sessions are kept, the session that it belongs to, and that session still vouches for its
-    /// devices.
+    /// What the account of `user` knows about a request. For an id that no account has, nothing is
+    /// known after the same statements.
     ///
     /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn knows_device(
+    /// Whatever the database says.
+    pub fn known(
         &self,
+        connection: &mut AnyConnection,
         user: Id,
-        token: &RefreshToken,
-    ) -> Result<Option<DeviceToken>, StoreError> {
-        let (session, digest) = (Id::from(token.session), token.family_digest());
-        let generation = token.generation;
-        let row = self.db.read(move |c| rows::vouching(c, session)).await?;
-        let row = row.filter(|row| row.user_id == user && equal(&row.family_hash, &digest));
-        Ok(row.map(|row| {
-            if generation.saturating_add(1) >= row.generation() {
-                DeviceToken::Newest
-            } else {
-                DeviceToken::Spent
-            }
-        }))
-    }
-
-    /// Whether the user has, or had within the time that ended sessions are kept, a session at this
-    /// address that was not ended for suspicion.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn knows_address(&self, user: Id, address: String) -> Result<bool, StoreError> {
+        token: Option<&RefreshToken>,
+        address: &str,
+    ) -> QueryResult<Known> {
+        let device = match token {
+            Some(token) => known_device(connection, user, token)?,
+            None => None,
+        };
         let since = self.clock.now().minus(self.policy.known_address_for);
-        self.db.read(move |c| rows::has_address(c, user, &address, since)).await
+        let network = rows::has_address(connection, user, address, since)?;
+        Ok(Known { device, network })
     }
 
     /// Notes that this session changes the password, so that it vouches for its device on; before it
@@ -70,4 +68,21 @@ impl Sessions {
     ) -> QueryResult<()> {
         rows::note_password_change(tx.connection(), session, now)
     }
+}
+
+fn known_device(
+    connection: &mut AnyConnection,
+    user: Id,
+    token: &RefreshToken,
+) -> QueryResult<Option<DeviceToken>> {
+    let row = rows::vouching(connection, token.session.into())?;
+    let own =
+        row.filter(|row| row.user_id == user && equal(&row.family_hash, &token.family_digest()));
+    Ok(own.map(|row| {
+        if token.generation.saturating_add(1) >= row.generation() {
+            DeviceToken::Newest
+        } else {
+            DeviceToken::Spent
+        }
+    }))
 }

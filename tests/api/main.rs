@@ -39,6 +39,7 @@ mod readme;
 mod refresh;
 mod replaced;
 mod restart;
+mod same_work;
 mod secrecy;
 mod sites;
 mod skew;

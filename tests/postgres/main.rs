@@ -47,6 +47,8 @@ mod pages;
 mod refresh;
 #[path = "../api/replaced.rs"]
 mod replaced;
+#[path = "../api/same_work.rs"]
+mod same_work;
 #[path = "../api/secrecy.rs"]
 mod secrecy;
 #[path = "../api/skew.rs"]

@@ -1,0 +1,313 @@
+//! What a login answers and costs, path by path: the same for every account, so that nobody learns
+//! which addresses have one. Statements, hashes and blocks of memory are counted; time is what they
+//! take.
+
+use doorward::config::Config;
+use serde_json::{Value, json};
+
+use crate::support::app::CHEAP_KIB;
+use crate::support::{Answer, PASSWORD, TestApp, Tokens};
+
+const WRONG: &str = "not my password at all";
+
+/// A network that every account has logged in from, the stranger's too: an office, a campus.
+const OFFICE: &str = "203.0.113.7";
+
+/// Wrong passwords that one network has for an account, and all have together.
+const BY_NETWORK: usize = 10;
+const BY_ACCOUNT: usize = 20;
+
+/// What else the service does only adds to a count; each one is the lowest of so many.
+const TRIES: usize = 4;
+
+/// Accounts and what has become of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Account {
+    Unknown,
+    /// No address at all.
+    Malformed,
+    Active,
+    /// Somebody who has been there often.
+    Busy,
+    /// The password is longer than any.
+    OverLong,
+    /// The password is right.
+    Disabled,
+    /// The password was right.
+    Closed,
+    /// Its hash is from a time when they cost less.
+    Dormant,
+    /// Disabled, dormant, and the password is right.
+    DisabledDormant,
+}
+
+impl Account {
+    const ALL: [Self; 9] = [
+        Self::Unknown,
+        Self::Malformed,
+        Self::Active,
+        Self::Busy,
+        Self::OverLong,
+        Self::Disabled,
+        Self::Closed,
+        Self::Dormant,
+        Self::DisabledDormant,
+    ];
+
+    /// As many accounts as there are situations.
+    fn email(self, situation: Situation) -> String {
+        let at = if self == Self::Malformed { "" } else { "@example.com" };
+        format!("{self:?}.{situation:?}{at}").to_lowercase()
+    }
+
+    const fn exists(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Malformed)
+    }
+
+    const fn is_dormant(self) -> bool {
+        matches!(self, Self::Dormant | Self::DisabledDormant)
+    }
+
+    fn password(self) -> String {
+        match self {
+            Self::Disabled | Self::DisabledDormant | Self::Closed | Self::Unknown => {
+                PASSWORD.into()
+            }
+            Self::OverLong => PASSWORD.repeat(100),
+            Self::Malformed | Self::Active | Self::Busy | Self::Dormant => WRONG.into(),
+        }
+    }
+}
+
+/// What came before a login, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Situation {
+    Nothing,
+    AtTheOffice,
+    NetworkSpent,
+    AccountSpent,
+    AccountSpentAtTheOffice,
+    BothSpentAtTheOffice,
+}
+
+impl Situation {
+    const ALL: [Self; 6] = [
+        Self::Nothing,
+        Self::AtTheOffice,
+        Self::NetworkSpent,
+        Self::AccountSpent,
+        Self::AccountSpentAtTheOffice,
+        Self::BothSpentAtTheOffice,
+    ];
+
+    /// The status and the hashes.
+    const fn expected(self) -> (u16, u64) {
+        match self {
+            Self::Nothing | Self::AtTheOffice => (401, 1),
+            // For the owner's sake, who may be in this network.
+            Self::AccountSpent | Self::AccountSpentAtTheOffice => (429, 1),
+            Self::NetworkSpent | Self::BothSpentAtTheOffice => (429, 0),
+        }
+    }
+
+    /// Where the nth try comes from.
+    fn network(self, n: usize) -> String {
+        match self {
+            Self::Nothing | Self::AccountSpent => format!("192.0.2.{n}"),
+            Self::NetworkSpent => String::from("192.0.2.1"),
+            Self::AtTheOffice | Self::AccountSpentAtTheOffice | Self::BothSpentAtTheOffice => {
+                OFFICE.into()
+            }
+        }
+    }
+}
+
+/// An answer and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Value,
+    statements: u64,
+    hashes: u64,
+    blocks: u64,
+}
+
+#[tokio::test]
+async fn a_login_answers_and_costs_the_same_for_every_account_on_every_path() {
+    let (app, stranger) = town().await;
+    for device in [None, Some(&stranger)] {
+        for situation in Situation::ALL {
+            let mut unknown = None;
+            for account in Account::ALL {
+                if device.is_none() {
+                    bring_about(&app, situation, account).await;
+                }
+                let seen = seen(&app, situation, account, device).await;
+                let found = (seen.status, seen.hashes);
+                assert_eq!(found, situation.expected(), "{situation:?}, {account:?}");
+                let unknown = unknown.get_or_insert_with(|| seen.clone());
+                assert_eq!(&seen, unknown, "{situation:?}, {account:?}, {}", device.is_some());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spent_account_lets_its_owner_in_from_a_known_network_and_tells_nobody_else_there() {
+    let (app, _) = town().await;
+    let situation = Situation::AccountSpentAtTheOffice;
+    let owner = Account::Active.email(situation);
+    bring_about(&app, situation, Account::Active).await;
+    bring_about(&app, situation, Account::Unknown).await;
+
+    let before = app.api.accounts.hasher().filled();
+    let away = log_in(&app, "192.0.2.99", &owner, PASSWORD, None).await;
+    let away = away.assert_problem(429, "too_many_failed_logins");
+    let unknown = Account::Unknown.email(situation);
+    let nobody = log_in(&app, "192.0.2.99", &unknown, PASSWORD, None).await;
+    assert_eq!(seen_in(&away), seen_in(&nobody), "the right password is compared with nothing");
+    assert_eq!(app.api.accounts.hasher().filled() - before, 2 * u64::from(CHEAP_KIB) * 2);
+
+    for _ in 0..BY_NETWORK - 1 {
+        log_in(&app, OFFICE, &owner, WRONG, None).await.assert_status(429);
+    }
+    log_in(&app, OFFICE, &owner, PASSWORD, None).await.assert_status(200);
+    log_in(&app, OFFICE, &owner, WRONG, None).await.assert_status(429);
+    // Ten were wrong: even the owner has to wait.
+    log_in(&app, OFFICE, &owner, PASSWORD, None).await.assert_status(429);
+}
+
+/// A service with the accounts of every situation, and the tokens of a stranger who has one as well.
+async fn town() -> (TestApp, Tokens) {
+    let app = TestApp::with(|config: &mut Config| {
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.limits.failed_logins_per_address = u32::try_from(BY_NETWORK).unwrap();
+        config.limits.failed_logins_per_account = u32::try_from(BY_ACCOUNT).unwrap();
+        config.passwords.iterations = 1;
+    })
+    .await;
+    for account in Account::ALL.into_iter().filter(|account| account.is_dormant()) {
+        move_in(&app, account).await;
+    }
+    let app = app.restart_with(|config| config.passwords.iterations = 2).await;
+    for account in Account::ALL.into_iter().filter(|account| account.exists()) {
+        if !account.is_dormant() {
+            move_in(&app, account).await;
+        }
+    }
+    let email = "stranger@example.com";
+    app.register(email, PASSWORD).await.assert_status(201);
+    let stranger = log_in(&app, OFFICE, email, PASSWORD, None).await.tokens();
+    (app, stranger)
+}
+
+async fn move_in(app: &TestApp, account: Account) {
+    for situation in Situation::ALL {
+        let email = account.email(situation);
+        let id = app.register(&email, PASSWORD).await.assert_status(201).body["id"].clone();
+        let id = crate::support::id(id.as_str().unwrap());
+        let times = if account == Account::Busy { 20 } else { 1 };
+        for _ in 0..times {
+            let tokens = log_in(app, OFFICE, &email, PASSWORD, None).await.tokens();
+            if account == Account::Closed {
+                let body = json!({ "password": PASSWORD });
+                let request = app.post("/me/close").header("x-forwarded-for", OFFICE);
+                let closed = request.bearer(&tokens.access).json(&body).send().await;
+                closed.assert_status(204);
+            }
+        }
+        if matches!(account, Account::Disabled | Account::DisabledDormant) {
+            assert!(app.api.accounts.disable(id).await.unwrap());
+        }
+    }
+}
+
+async fn bring_about(app: &TestApp, situation: Situation, account: Account) {
+    let (email, password) = (account.email(situation), account.password());
+    let guess = async |network: &str| {
+        let password = if account.exists() { WRONG } else { &password };
+        log_in(app, network, &email, password, None).await
+    };
+    match situation {
+        Situation::Nothing | Situation::AtTheOffice => {}
+        Situation::NetworkSpent => {
+            for _ in 0..BY_NETWORK {
+                guess(&situation.network(0)).await.assert_status(401);
+            }
+        }
+        Situation::AccountSpent
+        | Situation::AccountSpentAtTheOffice
+        | Situation::BothSpentAtTheOffice => {
+            for n in 0..BY_ACCOUNT {
+                guess(&format!("198.51.100.{n}")).await.assert_status(401);
+            }
+        }
+    }
+    if situation == Situation::BothSpentAtTheOffice {
+        for _ in 0..BY_NETWORK {
+            guess(OFFICE).await.assert_status(429);
+        }
+    }
+}
+
+async fn seen(
+    app: &TestApp,
+    situation: Situation,
+    account: Account,
+    device: Option<&Tokens>,
+) -> Seen {
+    let (email, password) = (account.email(situation), account.password());
+    let mut lowest: Option<Seen> = None;
+    for n in 0..TRIES {
+        let network = situation.network(n + TRIES * usize::from(device.is_some()));
+        let (statements, hashes, blocks) = counts(app);
+        let answer = log_in(app, &network, &email, &password, device).await;
+        let after = counts(app);
+        let (status, headers, body) = seen_in(&answer);
+        let statements = after.0 - statements;
+        let (hashes, blocks) = (after.1 - hashes, after.2 - blocks);
+        let seen = Seen { status, headers, body, statements, hashes, blocks };
+        lowest = Some(match lowest {
+            Some(before) => {
+                let statements = before.statements.min(seen.statements);
+                let (before, seen) = (Seen { statements, ..before }, Seen { statements, ..seen });
+                assert_eq!(before, seen, "{situation:?}, {account:?}: each time the same");
+                before
+            }
+            None => seen,
+        });
+    }
+    lowest.unwrap()
+}
+
+fn counts(app: &TestApp) -> (u64, u64, u64) {
+    let hasher = app.api.accounts.hasher();
+    (app.db().load().statements, hasher.hashed(), hasher.filled())
+}
+
+/// An answer without the parts that belong to its request alone.
+fn seen_in(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
+    let mut headers: Vec<(String, String)> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .filter(|(name, _)| name != "date" && name != "x-request-id")
+        .collect();
+    headers.sort();
+    let mut body = answer.body.clone();
+    body.as_object_mut().unwrap().remove("request_id").expect("a request id");
+    (answer.status, headers, body)
+}
+
+async fn log_in(
+    app: &TestApp,
+    network: &str,
+    email: &str,
+    password: &str,
+    device: Option<&Tokens>,
+) -> Answer {
+    let token = device.map(|tokens| tokens.refresh.as_str());
+    let body = json!({ "email": email, "password": password, "known_device": token });
+    app.post("/login").header("x-forwarded-for", network).json(&body).send().await
+}
