@@ -179,10 +179,15 @@ impl Accounts {
         let personal = vec![email.to_string()];
         self.hasher.check(self.policy, password.clone(), personal).await??;
         let hash = self.hasher.hash(password).await?;
-        let (clock, address) = (self.clock.clone(), address.to_owned());
-        let account =
-            self.db.write(move |tx| make(tx, &email, &hash, Some(&address), clock.now())).await?;
-        account.ok_or(SignUpError::Taken)
+        let (clock, from) = (self.clock.clone(), address.to_owned());
+        let made = self.db.write(move |tx| {
+            let account = make(tx, &email, &hash, Some(&from), clock.now())?;
+            account.map_or_else(|| Ok(Err(rows::id_of(tx.connection(), &email)?)), |it| Ok(Ok(it)))
+        });
+        made.await?.map_err(|owner| {
+            self.audit.failed(Kind::RegistrationRefused, owner, address);
+            SignUpError::Taken
+        })
     }
 
     /// Starts a session for whoever knows the password.
@@ -215,14 +220,9 @@ impl Accounts {
                 .await?;
             // Before anything is compared: it says nothing about the account.
             terms?;
-            let reservation = match kept.take() {
-                Some(reservation) => reservation,
-                None => {
-                    let device = attempt.known_device.as_ref().zip(known.device);
-                    let device = device.map(|(token, held)| Origin::Device(token.session, held));
-                    self.reserve(&key, device, known, attempt.network)?
-                }
-            };
+            let reservation = kept
+                .take()
+                .map_or_else(|| self.reserve_for(&key, found.as_ref(), known, &attempt), Ok)?;
             let right = self.compare(found, password.clone(), reservation, attempt.network).await?;
             let Right { found, upgraded, reservation } = right;
             kept = Some(reservation);
@@ -385,6 +385,20 @@ impl Accounts {
         Ok(deleted > 0)
     }
 
+    /// A place in the budget for a login: the device's own for those who show a refresh token of the
+    /// account, or else the network's.
+    fn reserve_for(
+        &self,
+        key: &str,
+        found: Option<&Credentials>,
+        known: Known,
+        attempt: &Attempt<'_>,
+    ) -> Result<Reservation, LogInError> {
+        let device = attempt.known_device.as_ref().zip(known.device);
+        let device = device.map(|(token, held)| Origin::Device(token.session, held));
+        self.reserve(key, found.map(|found| found.id), device, known, attempt.network)
+    }
+
     /// A place in the budget for somebody who is logged in: the session's own, which nobody can use
     /// up who has only refresh tokens of it, or else the network's.
     fn reserve_in_session(
@@ -395,7 +409,7 @@ impl Accounts {
         network: &str,
     ) -> Result<Reservation, LogInError> {
         let session = Origin::Session(access.session.uuid());
-        self.reserve(&found.email_key, Some(session), known, network)
+        self.reserve(&found.email_key, Some(found.id), Some(session), known, network)
     }
 
     async fn credentials_of(

@@ -41,6 +41,10 @@ pub enum Kind {
     SessionStarted,
     /// A password was wrong, or no account has the address.
     LoginFailed,
+    /// A password was refused because too many had been wrong.
+    LoginThrottled,
+    /// Somebody signed up with the address of the account.
+    RegistrationRefused,
     /// The password was changed, by its owner or an operator.
     PasswordChanged,
     /// An operator disabled the account.
@@ -79,10 +83,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every one.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AccountCreated,
         Self::SessionStarted,
         Self::LoginFailed,
+        Self::LoginThrottled,
+        Self::RegistrationRefused,
         Self::PasswordChanged,
         Self::AccountDisabled,
         Self::AccountEnabled,
@@ -109,6 +115,8 @@ impl Kind {
             Self::AccountCreated => "account_created",
             Self::SessionStarted => "session_started",
             Self::LoginFailed => "login_failed",
+            Self::LoginThrottled => "login_throttled",
+            Self::RegistrationRefused => "registration_refused",
             Self::PasswordChanged => "password_changed",
             Self::AccountDisabled => "account_disabled",
             Self::AccountEnabled => "account_enabled",

@@ -318,6 +318,12 @@ pub(super) fn person_by_key(
     row.optional().map(|row| row.map(Person::from))
 }
 
+/// Whose address it is.
+pub(super) fn id_of(connection: &mut AnyConnection, email: &Email) -> QueryResult<Option<Id>> {
+    let own = users::table.filter(users::email_key.eq(email.key()));
+    own.select(users::id).get_result(connection).optional()
+}
+
 pub(super) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
     let disabled = users::table
         .filter(users::id.eq(id))

@@ -15,7 +15,7 @@ use super::budget::{Origin, Place, Taken};
 use super::rows::Credentials;
 use super::{Accounts, LogInError};
 use crate::audit::Kind;
-use crate::database::StoreError;
+use crate::database::{Id, StoreError};
 use crate::passwords::{Overloaded, Password, PasswordHash, Verdict};
 use crate::sessions::Known;
 
@@ -57,14 +57,30 @@ pub(super) struct Right {
 
 impl Accounts {
     /// A place in the budget: that of what the attempt shows, a device or a session, or else the
-    /// network's.
+    /// network's. That there is none is an event of the account, or of nobody's.
     pub(super) fn reserve(
+        &self,
+        key: &str,
+        user: Option<Id>,
+        shown: Option<Origin>,
+        known: Known,
+        network: &str,
+    ) -> Result<Reservation, LogInError> {
+        self.place_for(key, shown, known, network).map_err(|refusal| {
+            if let Refusal::Spent { .. } = refusal {
+                self.audit.failed(Kind::LoginThrottled, user, network);
+            }
+            refusal.into()
+        })
+    }
+
+    fn place_for(
         &self,
         key: &str,
         shown: Option<Origin>,
         known: Known,
         network: &str,
-    ) -> Result<Reservation, LogInError> {
+    ) -> Result<Reservation, Refusal> {
         let place = shown.and_then(|shown| self.budget.take_known(key, &shown).place().ok());
         if let Some(place) = place {
             return Ok(Reservation { place, refusal: None, compares: true });
@@ -79,7 +95,7 @@ impl Accounts {
                 let place = self.budget.take_known(key, &network).place()?;
                 Ok(Reservation { place, refusal: Some(refusal), compares: known.network })
             }
-            Err(refusal) => Err(refusal.into()),
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -107,7 +123,8 @@ impl Accounts {
             let is_wrong = matches!(verdict, Ok(Verdict::Wrong));
             place.return_at_end(!is_wrong);
             if is_wrong {
-                audit.failed(Kind::LoginFailed, user, &address);
+                let failure = refusal.map_or(Kind::LoginFailed, |_| Kind::LoginThrottled);
+                audit.failed(failure, user, &address);
             }
             (verdict, place)
         };

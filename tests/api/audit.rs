@@ -131,6 +131,50 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
 }
 
 #[tokio::test]
+async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_counted_as_well() {
+    let app = TestApp::with(|config| {
+        config.limits.failed_logins_per_address = 2;
+        config.limits.failed_logins_per_account = 2;
+    })
+    .await;
+    let ada = app.signed_up().await;
+    for email in [&ada.email, "nobody@example.com"] {
+        for _ in 0..2 {
+            app.log_in(email, "not the password").await.assert_status(401);
+        }
+        // Ada's network is known: twice the refusal comes after a comparison, for nobody, too.
+        for _ in 0..5 {
+            app.log_in(email, "not the password").await.assert_status(429);
+        }
+    }
+    for _ in 0..2 {
+        ada.close("not the password").await.assert_status(403);
+    }
+    ada.close(PASSWORD).await.assert_status(429);
+    for _ in 0..4 {
+        app.register(&ada.email.to_uppercase(), PASSWORD).await.assert_status(409);
+    }
+    app.api.audit.flush().await.unwrap();
+
+    let times = async |kind: Kind| {
+        let of = |user: Option<&str>, events: &[audit::Entry]| {
+            let own = events.iter().filter(|it| it.user_id == user.map(id));
+            own.map(|it| it.times).sum::<i64>()
+        };
+        let events = stored(&app, kind).await;
+        assert!(events.iter().all(|it| it.address.as_deref() == Some("127.0.0.1")), "{events:?}");
+        (of(Some(&ada.id), &events), of(None, &events))
+    };
+    assert_eq!(times(Kind::LoginFailed).await, (4, 2));
+    assert_eq!(times(Kind::LoginThrottled).await, (6, 5));
+    assert_eq!(times(Kind::RegistrationRefused).await, (4, 0));
+    let seen = activity(&ada, "?limit=100").await;
+    for event in ["login_throttled", "registration_refused"] {
+        assert!(named(&seen).contains(&(event, None)), "{event}: {:?}", named(&seen));
+    }
+}
+
+#[tokio::test]
 async fn who_hangs_up_fails_all_the_same() {
     let app = TestApp::with(|config| config.passwords.memory_kib = COSTLY_KIB).await;
     let ada = app.signed_up().await;
