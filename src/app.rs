@@ -43,7 +43,7 @@ use crate::metrics::Requests;
 use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
 use crate::revocations::Revocations;
-use crate::secret::Purpose;
+use crate::secret::{MasterSecret, Purpose};
 use crate::sessions::Sessions;
 
 use beside::Beside;
@@ -190,11 +190,8 @@ impl App {
         let seal = policies::seal(&secrets);
         let keys =
             Keys::load(db.clone(), clock.clone(), seal, policies::key_policy(config)).await?;
-        let previous = secrets.previous.as_ref();
-        let tags = TagKeys::new(
-            secrets.current.derive(Purpose::RefreshTokenTag),
-            previous.map(|secret| secret.derive(Purpose::RefreshTokenTag)),
-        );
+        let tag_key = |secret: &MasterSecret| secret.derive(Purpose::RefreshTokenTag);
+        let tags = TagKeys::new(tag_key(&secrets.current), secrets.previous.as_ref().map(tag_key));
         let audit = Audit::new(db.clone(), clock.clone(), config.audit.keep);
         let sessions = Sessions::new(
             db.clone(),
@@ -203,6 +200,7 @@ impl App {
             revocations.clone(),
             tags,
             policies::session_policy(config, &issuer),
+            audit.clone(),
         );
         let budget = Arc::new(LoginBudget::new(
             secrets.current.derive(Purpose::LoginBudget),

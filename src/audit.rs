@@ -8,7 +8,8 @@
 //! account and minute ([`Audit::failed`]) and written together about once a second: a flood of them
 //! makes a bounded number of rows and holds no login up. What is unknown is summed like an account,
 //! so that an unknown address takes no other time than a wrong password. A node that dies loses
-//! what it has not written of the last second.
+//! what it has not written of the last second. Replays of a refresh token from elsewhere are summed
+//! likewise, by session ([`Audit::sum`]): most of them write nothing else.
 
 mod rows;
 mod sums;
@@ -59,6 +60,9 @@ pub enum Kind {
     SessionEnded,
     /// A spent refresh token was used.
     RefreshTokenReused,
+    /// A refresh was answered once more, to another address and another program than before, and
+    /// without a key of that refresh.
+    RefreshReplayedElsewhere,
     /// An access token was taken back by itself.
     AccessTokenRevoked,
     /// A client was registered; the detail is its id.
@@ -83,7 +87,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every one.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AccountCreated,
         Self::SessionStarted,
         Self::LoginFailed,
@@ -96,6 +100,7 @@ impl Kind {
         Self::AccountDeleted,
         Self::SessionEnded,
         Self::RefreshTokenReused,
+        Self::RefreshReplayedElsewhere,
         Self::AccessTokenRevoked,
         Self::ClientAdded,
         Self::ClientRemoved,
@@ -124,6 +129,7 @@ impl Kind {
             Self::AccountDeleted => "account_deleted",
             Self::SessionEnded => "session_ended",
             Self::RefreshTokenReused => "refresh_token_reused",
+            Self::RefreshReplayedElsewhere => "refresh_replayed_elsewhere",
             Self::AccessTokenRevoked => "access_token_revoked",
             Self::ClientAdded => "client_added",
             Self::ClientRemoved => "client_removed",
@@ -277,14 +283,19 @@ impl Audit {
     /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
     /// which [`Audit::flush`] writes.
     pub fn failed(&self, kind: Kind, user: Option<Id>, address: &str) {
-        let event = Event { user, ..Event::new(kind).from_address(Some(address)) };
+        self.sum(&Event { user, ..Event::new(kind).from_address(Some(address)) });
+    }
+
+    /// Logs an event that has no unit of work to write it, and adds it to those of the same kind,
+    /// account and session in this minute, which [`Audit::flush`] writes.
+    pub fn sum(&self, event: &Event) {
         event.log();
-        if !self.sums().add(&event, self.clock.now()) {
+        if !self.sums().add(event, self.clock.now()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Writes the failures that are not written yet; to be called about once a second.
+    /// Writes the sums that are not written yet; to be called about once a second.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be stored; the next call will try again.
@@ -298,7 +309,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Failures that were not stored because those of too many accounts came within a minute.
+    /// Events that were not stored because those of too many accounts came within a minute.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

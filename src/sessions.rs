@@ -24,7 +24,7 @@ use std::time::Duration;
 use diesel::QueryResult;
 use serde::Serialize;
 
-use crate::audit::{self, Event, Kind};
+use crate::audit::{self, Audit, Event, Kind};
 use crate::clients::{self, Terms, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
@@ -96,6 +96,7 @@ pub struct Sessions {
     revocations: Revocations,
     tags: TagKeys,
     policy: SessionPolicy,
+    audit: Audit,
     refreshes: Tally<RefreshOutcome>,
     verified: Verified,
 }
@@ -221,9 +222,10 @@ impl Sessions {
         revocations: Revocations,
         tags: TagKeys,
         policy: SessionPolicy,
+        audit: Audit,
     ) -> Self {
         let (refreshes, verified) = (Tally::default(), Verified::new());
-        Self { db, clock, keys, revocations, tags, policy, refreshes, verified }
+        Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
     }
 
     /// Starts a session of a public client in the caller's unit of work, which has locked the

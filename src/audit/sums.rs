@@ -1,4 +1,5 @@
-//! Failures, summed by account and minute until they are written: pure, but for ids.
+//! Failures and replays, summed by account, session and minute until they are written: pure, but for
+//! ids.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,19 +9,20 @@ use super::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::database::Id;
 
-/// How long failures are added to the same row.
+/// How long events are added to the same row.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Sums that there are at a time: so many rows a minute at most, for each node. A service where the
-/// passwords of so many accounts are mistyped within a minute has some five thousand logins in it.
+/// Sums of one kind that there are at a time: so many rows a minute at most, for each node, and a
+/// flood of one kind leaves room for the others. A service where the passwords of so many accounts
+/// are mistyped within a minute has some five thousand logins in it.
 const MOST: usize = 200;
 
 /// What an address is replaced by when there are several.
 const SEVERAL: &str = "several addresses";
 
-/// The failures of the last minute.
+/// The failures and replays of the last minute, by kind, account and session.
 #[derive(Default)]
-pub(super) struct Sums(HashMap<(Kind, Option<Id>), Sum>);
+pub(super) struct Sums(HashMap<(Kind, Option<Id>, Option<Id>), Sum>);
 
 struct Sum {
     row: Entry,
@@ -29,10 +31,10 @@ struct Sum {
 }
 
 impl Sums {
-    /// Adds a failure; false when there is no room for it.
+    /// Adds an event; false when there is no room for it.
     pub fn add(&mut self, event: &Event, now: Timestamp) -> bool {
-        let key = (event.kind, event.user);
-        let is_full = self.0.len() >= MOST;
+        let key = (event.kind, event.user, event.session);
+        let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MOST;
         match self.0.get_mut(&key) {
             // What is not written is not given up for a new minute.
             Some(Sum { row, written }) if now.since(row.at) < WINDOW || row.times != *written => {
@@ -70,9 +72,13 @@ impl Sums {
             .retain(|_, Sum { row, written }| row.times != *written || now.since(row.at) < WINDOW);
     }
 
-    /// Lets the failures of an account go.
+    /// Lets the sums of an account go.
     pub fn forget(&mut self, user: Id) {
-        self.0.retain(|(_, of), _| *of != Some(user));
+        self.0.retain(|(_, of, _), _| *of != Some(user));
+    }
+
+    fn count_of(&self, kind: Kind) -> usize {
+        self.0.keys().filter(|(of, ..)| *of == kind).count()
     }
 }
 
@@ -137,6 +143,22 @@ mod tests {
         sums.written(&sums.due(), at(60));
         assert!(sums.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
         sums.forget(Uuid::from_u128(5000).into());
+        assert!(sums.due().is_empty());
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_leaves_room_for_the_others() {
+        let mut sums = Sums::default();
+        let replay = |session| {
+            let event = Event::new(Kind::RefreshReplayedElsewhere).from_address(Some("192.0.2.1"));
+            let user = Uuid::from_u128(1).into();
+            event.of(user).in_session(Uuid::from_u128(session).into())
+        };
+        let kept = (0..1000).filter(|session| sums.add(&replay(*session), at(0))).count();
+        assert_eq!(kept, MOST);
+        assert!(sums.add(&failure(1, "192.0.2.1"), at(0)));
+        assert_eq!(sums.due().len(), MOST + 1);
+        sums.forget(Uuid::from_u128(1).into());
         assert!(sums.due().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 
 use super::outcome::RefreshOutcome;
-use super::rotation::{EndReason, KeyHash, Step, decide, slide};
+use super::rotation::{EndReason, KeyHash, SessionState, Step, decide, slide};
 use super::rows::{self, Change};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
 use crate::audit::{self, Event, Kind};
@@ -188,6 +188,7 @@ impl Sessions {
             };
             let step = decide(&state, token.generation, key, now, self.policy.window(row.terms()));
             let outcome = RefreshOutcome::after(&step);
+            let is_doubtful = is_unproven_replay(&step, &state, key) && row.was_elsewhere(device);
             let (generation, change) = match step {
                 Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
                 Step::Expired => return Ok(Err(Refusal::Expired.into())),
@@ -237,11 +238,6 @@ impl Sessions {
                     (to, Some(change))
                 }
             };
-            if change.is_none() && row.was_elsewhere(device) {
-                // A tab behind another proxy, or a thief beside the owner: nobody can tell from
-                // here.
-                tracing::info!(event = "refresh_replayed_elsewhere", %session);
-            }
             let expires_at = match &change {
                 Some(Change { expires_at: Some(_), .. }) => expires_at,
                 _ => row.expires_at,
@@ -253,6 +249,9 @@ impl Sessions {
                 None => true,
             };
             if stands {
+                if is_doubtful {
+                    self.note_replay(tx, row.user_id, session, device);
+                }
                 let grant = Grant {
                     holder: row.holder(),
                     lifetime: self.policy.lifetime(row.terms()),
@@ -266,4 +265,21 @@ impl Sessions {
         }
         Err(diesel::result::Error::RollbackTransaction)
     }
+
+    /// Puts a replay from elsewhere on record once it is answered: it may be a tab behind another
+    /// proxy, or a thief beside the owner. Summed, because an answer inside the window writes
+    /// nothing, and as many as the rate limit of the session allows may come.
+    fn note_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
+        let replayed = Event::new(Kind::RefreshReplayedElsewhere).of(user).in_session(session);
+        let replayed = replayed.from_address(device.address.as_deref());
+        let audit = self.audit.clone();
+        tx.after_commit(move || audit.sum(&replayed));
+    }
+}
+
+/// Whether a step answers the present token once more to a request that shows no key of the rotation
+/// that led to it.
+fn is_unproven_replay(step: &Step, state: &SessionState, key: Option<KeyHash>) -> bool {
+    let is_replay = matches!(step, Step::Answer | Step::AnswerAndKeep(_) | Step::Forgive);
+    is_replay && !key.is_some_and(|key| state.retry_keys.contains(&key))
 }

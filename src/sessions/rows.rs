@@ -88,9 +88,10 @@ impl Row {
         self.address.as_deref() == Some(address)
     }
 
-    /// Whether a request comes from another place than the last rotation's.
+    /// Whether a request comes from another address and another program than the last rotation. One
+    /// of the two is not enough: phones change networks, and programs are updated.
     pub(super) fn was_elsewhere(&self, device: &Device) -> bool {
-        self.address != device.address || self.user_agent != device.user_agent
+        self.address != device.address && self.user_agent != device.user_agent
     }
 }
 
