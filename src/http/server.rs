@@ -151,13 +151,13 @@ async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStre
     let socket = SockRef::from(&listener);
     #[cfg(target_os = "linux")]
     match begin_no_more(&socket) {
-        Ok(()) => sleep(HANDSHAKE).await,
+        Ok(()) => sleep(HANDSHAKE.saturating_sub(PAUSE)).await,
         Err(error) => tracing::debug!(%error, "new connections may begin until the port closes"),
     }
     // Pausing first, or actix would try to accept from the closed socket over and over. It says
     // that it was asked to, not that it has.
     handle.pause().await;
-    sleep(LOOK).await;
+    sleep(PAUSE).await;
     // Nothing may come between the last accept and the shutdown, which resets what still waits.
     let waiting = accept_all(&listener);
     if let Err(error) = socket.shutdown(Shutdown::Both)
