@@ -185,19 +185,20 @@ impl Load {
     /// Stops one of the processes that have the port.
     async fn stop(&self, service: Doorward) {
         self.some_more().await;
-        service.signal(Signal::TERM);
-        let ended = tokio::task::spawn_blocking(move || service.ended()).await;
-        assert_ended_well(ended.unwrap());
+        stop_well(service).await;
     }
 
     /// Stops the last of them.
     async fn last_stop(&self, service: Doorward) {
         self.some_more().await;
         self.may_close.store(true, Ordering::SeqCst);
-        service.signal(Signal::TERM);
-        let ended = tokio::task::spawn_blocking(move || service.ended()).await;
-        assert_ended_well(ended.unwrap());
+        stop_well(service).await;
     }
+}
+
+async fn stop_well(service: Doorward) {
+    let stopped = tokio::task::spawn_blocking(move || service.stop()).await;
+    assert_ended_well(stopped.unwrap());
 }
 
 #[track_caller]
