@@ -135,7 +135,7 @@ struct Seen {
 
 #[tokio::test]
 async fn a_login_answers_and_costs_the_same_for_every_account_on_every_path() {
-    let (app, stranger) = town().await;
+    let (app, stranger) = Box::pin(town()).await;
     for device in [None, Some(&stranger)] {
         for situation in Situation::ALL {
             let mut unknown = None;
@@ -155,7 +155,7 @@ async fn a_login_answers_and_costs_the_same_for_every_account_on_every_path() {
 
 #[tokio::test]
 async fn a_spent_account_lets_its_owner_in_from_a_known_network_and_tells_nobody_else_there() {
-    let (app, _) = town().await;
+    let (app, _) = Box::pin(town()).await;
     let situation = Situation::AccountSpentAtTheOffice;
     let owner = Account::Active.email(situation);
     bring_about(&app, situation, Account::Active).await;
