@@ -5,12 +5,21 @@
 //! a cookie's. With a cookie the method counts: what may change something must come from a page
 //! that may, as at Doorward's own resources; and a request whose method is not told may change
 //! something.
+//!
+//! A browser sends no credentials with a CORS preflight (Fetch 3.2.2), so it could never pass. A
+//! gateway that answers preflights by its application asks with `?preflights=pass`. It must be asked
+//! for: in front of a gateway that does not tell the method itself, a client could say `OPTIONS` of
+//! any request.
 
 use std::borrow::Cow;
 
 use actix_web::http::Method;
-use actix_web::http::header::{HeaderName, HeaderValue, SEC_WEBSOCKET_KEY};
+use actix_web::http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+};
 use actix_web::{HttpRequest, HttpResponse, web};
+
+use serde::Deserialize;
 
 use super::Api;
 use super::cookies::Cookies;
@@ -27,11 +36,32 @@ const CLIENT: HeaderName = HeaderName::from_static("x-auth-client");
 const SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
 const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 
+#[derive(Deserialize)]
+pub(super) struct Question {
+    preflights: Option<Preflights>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Preflights {
+    /// They pass, without an identity.
+    Pass,
+}
+
 pub(super) async fn verify(
     api: web::Data<Api>,
     request: HttpRequest,
     cookies: Cookies,
+    question: web::Query<Question>,
 ) -> Result<HttpResponse, Problem> {
+    if matches!(question.preflights, Some(Preflights::Pass)) && is_preflight(&request) {
+        let mut response = HttpResponse::Ok();
+        // Empty, or a client's own would pass through some gateways.
+        for name in [USER, SESSION, CLIENT, SCOPE, ROLES] {
+            response.insert_header((name, ""));
+        }
+        return Ok(response.finish());
+    }
     let token = cookies.access_token(is_harmless(&request))?;
     let claims = api.sessions.check(token.as_str()).await?;
     let mut response = HttpResponse::Ok().finish();
@@ -43,16 +73,26 @@ pub(super) async fn verify(
     Ok(response)
 }
 
-/// Whether the request that the gateway holds changes nothing. Both headers may be there, one of
-/// them a client's invention; and a WebSocket is opened by a GET.
+/// Whether the request that the gateway holds is a CORS preflight (Fetch 3.2.2).
+fn is_preflight(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    every_method(request, |method| method == Method::OPTIONS)
+        && [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD].iter().all(|name| headers.contains_key(name))
+}
+
+/// Whether the request that the gateway holds changes nothing: a WebSocket is opened by a GET.
 fn is_harmless(request: &HttpRequest) -> bool {
+    every_method(request, |method| method.is_safe())
+        && !request.headers().contains_key(SEC_WEBSOCKET_KEY)
+}
+
+/// Whether there is a method, and this holds for it. Both headers may be there, one of them a
+/// client's invention.
+fn every_method(request: &HttpRequest, holds: impl Fn(Method) -> bool) -> bool {
     let headers = request.headers();
     let mut methods = METHODS.iter().flat_map(|name| headers.get_all(*name)).peekable();
     methods.peek().is_some()
-        && methods.all(|method| {
-            Method::from_bytes(method.as_bytes()).is_ok_and(|method| method.is_safe())
-        })
-        && !headers.contains_key(SEC_WEBSOCKET_KEY)
+        && methods.all(|method| Method::from_bytes(method.as_bytes()).is_ok_and(&holds))
 }
 
 /// All five, also those that say nothing: a gateway that copies only what is there would let the

@@ -85,6 +85,8 @@ async fn refused_values(app: &TestApp) {
 }
 
 async fn refused_tokens(app: &TestApp) {
+    let verify = app.get("/verify?preflights=maybe").send().await;
+    verify.assert_problem(400, "malformed_request");
     app.refresh("dwr_nothing").await.assert_ended("unknown_token");
     let body = json!({ "current_password": "a", "new_password": "b" });
     for call in [

@@ -17,7 +17,7 @@ use crate::support::{TestApp, User};
 const README: &str = include_str!("../../README.md");
 
 /// The headers that tell the application who asks.
-const IDENTITY: [&str; 5] =
+pub const IDENTITY: [&str; 5] =
     ["x-auth-user", "x-auth-session", "x-auth-client", "x-auth-roles", "x-auth-scope"];
 
 /// nginx with the README's lines, between a client and an application.
@@ -55,7 +55,7 @@ impl Gateway {
 }
 
 /// An application that answers with the request that it got.
-async fn application() -> SocketAddr {
+pub async fn application() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -85,8 +85,13 @@ async fn application() -> SocketAddr {
     address
 }
 
-/// The headers of one who would like to be somebody else.
-const FORGED: [(&str, &str); 5] = [
+/// The headers of one who would like to be somebody else. WSGI and PHP take an underscore for a
+/// hyphen.
+pub const FORGED: [(&str, &str); 9] = [
+    ("X_Auth_User", "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75"),
+    ("X-Auth_User", "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75"),
+    ("X_Auth-Roles", "admin"),
+    ("x_auth_scope", "everything"),
     ("X-Auth-User", "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75"),
     ("x-auth-session", "019ab3d4-71f0-7c44-9b1d-60f2a8d3e517"),
     ("X-AUTH-CLIENT", "admin"),
@@ -94,8 +99,17 @@ const FORGED: [(&str, &str); 5] = [
     ("X-Auth-Scope", "everything"),
 ];
 
+/// As an application sees it that reads headers as variables: no name of an identity header comes
+/// in another spelling.
+#[track_caller]
+pub fn assert_one_spelling(seen: &Value) {
+    let odd = |name: &String| name.contains('_') && IDENTITY.contains(&&*name.replace('_', "-"));
+    assert!(!seen.as_object().unwrap().keys().any(odd), "{seen}");
+}
+
 #[track_caller]
 fn assert_identity(seen: &Value, user: &User<'_>, session: &str) {
+    assert_one_spelling(seen);
     let told = IDENTITY.map(|name| seen[name].as_str());
     let expected = [Some(&*user.id), Some(session), Some("doorward"), None, None];
     assert_eq!(told, expected, "{seen}");
@@ -124,6 +138,21 @@ async fn nginx_asks_before_it_lets_a_request_pass() {
         assert_eq!(status, 200, "{seen}");
         assert_identity(&seen, &user, &user.tokens.session);
         assert_eq!(seen["request"], format!("{method} /orders?of=today HTTP/1.1"));
+    }
+
+    // A preflight has no credentials, and passes without an identity. Nothing else does.
+    let preflight =
+        [("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
+    let claimed = [("x-original-method", "OPTIONS"), ("x-forwarded-method", "OPTIONS")];
+    let headers = [&FORGED[..], &preflight, &claimed].concat();
+    let (status, seen) = gateway.ask(Method::OPTIONS, &headers).await;
+    assert_eq!(status, 200, "{seen}");
+    assert_eq!(IDENTITY.map(|name| seen[name].as_str()), [None; 5], "{seen}");
+    assert_one_spelling(&seen);
+    for (method, headers) in
+        [(Method::POST, &headers[..]), (Method::GET, &headers), (Method::OPTIONS, &FORGED)]
+    {
+        assert_eq!(gateway.ask(method, headers).await.0, 401);
     }
 
     // The verdict itself is for nginx only.

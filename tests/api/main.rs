@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod bounds;
 mod browser;
+mod caddy;
 mod clients;
 mod commands;
 mod complete;

@@ -1,0 +1,89 @@
+//! The README's lines for Caddy, run by Caddy.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::gateway::{FORGED, IDENTITY, application, assert_one_spelling};
+use crate::support::jar::HTTPS;
+use crate::support::program::{Program, find, free_port};
+use crate::support::{TestApp, fenced, until};
+
+const README: &str = include_str!("../../README.md");
+
+#[tokio::test]
+async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_spelling() {
+    let Some([caddy]) = find(["caddy"], "caddy") else { return };
+    let app = TestApp::with(|config| config.public_url = format!("{HTTPS}/auth")).await;
+    let application = application().await;
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let block = fenced(README, "example.com {").expect("README.md has the lines");
+    let block = block
+        .replace("example.com {", &format!("http://{address} {{\nbind 127.0.0.1"))
+        .replace("10.0.0.11:8080", &app.address.to_string())
+        .replace("application:3000", &application.to_string());
+    let home = tempfile::tempdir().unwrap();
+    let global = "{\nadmin off\nauto_https off\n}\n";
+    let file = home.path().join("Caddyfile");
+    fs::write(&file, format!("{global}{block}")).unwrap();
+    let file = file.to_str().unwrap();
+    let arguments = ["run", "--adapter", "caddyfile", "--config", file];
+    let _program = Program::start(&caddy, &arguments, home.path());
+    until(async || TcpStream::connect(address).is_ok()).await;
+
+    let user = app.signed_up().await;
+    let bearer = format!("Bearer {}", user.tokens.access);
+    let preflight =
+        [("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
+    let claimed = [("x-original-method", "OPTIONS"), ("x-forwarded-method", "OPTIONS")];
+    let known = [&FORGED[..], &[("authorization", &*bearer)]].concat();
+    let stranger = [&FORGED[..], &preflight, &claimed].concat();
+    for (method, headers, expected) in [
+        (Method::GET, &known, 200),
+        (Method::POST, &known, 200),
+        (Method::OPTIONS, &[&FORGED[..], &preflight].concat(), 200),
+        (Method::POST, &stranger, 401),
+        (Method::GET, &FORGED.to_vec(), 401),
+    ] {
+        let request = app.http.request(method.clone(), format!("http://{address}/orders"));
+        let request = headers.iter().fold(request, |it, (name, value)| it.header(*name, *value));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), expected, "{method} {headers:?}");
+        if expected == 200 {
+            let seen: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            assert_one_spelling(&seen);
+            let told = seen["x-auth-user"].as_str().unwrap_or_default();
+            let is_known = headers.contains(&("authorization", &*bearer));
+            assert_eq!(told, if is_known { &*user.id } else { "" }, "{seen}");
+            let others = IDENTITY.map(|name| seen[name].as_str().unwrap_or_default());
+            assert!(!others.contains(&"admin"), "{seen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_passes_only_where_the_gateway_asks_for_it_and_says_its_method() {
+    let app = TestApp::start().await;
+    let ask = |query: &str, fields: &[(&str, &str)]| {
+        let call = app.get(&format!("/verify{query}"));
+        fields.iter().fold(call, |call, (name, value)| call.header(name, value)).send()
+    };
+    let (method, origin) = (("x-forwarded-method", "OPTIONS"), ("origin", "https://a.example"));
+    let asked = ("access-control-request-method", "PUT");
+    let passed = ask("?preflights=pass", &[method, origin, asked]).await.assert_status(200);
+    for name in IDENTITY {
+        assert_eq!(passed.header(name), Some(""), "{name}");
+    }
+    for (query, fields) in [
+        ("", &[method, origin, asked][..]),
+        ("?preflights=pass", &[origin, asked]),
+        ("?preflights=pass", &[method, asked]),
+        ("?preflights=pass", &[method, origin]),
+        ("?preflights=pass", &[method, ("x-original-method", "POST"), origin, asked]),
+    ] {
+        ask(query, fields).await.assert_problem(401, "missing_token");
+    }
+    ask("?preflights=no", &[method, origin, asked]).await.assert_problem(400, "malformed_request");
+}
