@@ -35,6 +35,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
 use crate::http::cors::{self, ClientOrigins};
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
+use crate::http::places::FeedPlaces;
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
@@ -227,6 +228,7 @@ impl App {
             leaving: Arc::new(AtomicBool::new(false)),
             draining: Arc::new(AtomicBool::new(false)),
             clock: clock.clone(),
+            refusals: Arc::default(),
             requests: config.metrics.enabled.then(Requests::default),
         });
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
@@ -247,6 +249,7 @@ impl App {
             db,
             refresh_limit,
             client_failures,
+            feed_places: FeedPlaces::default(),
             issuer,
         };
         let others_may_listen = socket.is_handed_over || config.reuse_port;

@@ -111,8 +111,10 @@ impl Gate {
         Ok(Self { api: api.clone(), address })
     }
 
-    /// Only failures are counted, so a service that shows the right secret is never held up.
+    /// Only failures are counted, and after too many of them the database is not asked. A service
+    /// that has shown the right secret here before is never held up.
     async fn prove(&self, id: &str, secret: &str) -> Result<Confidential, Problem> {
+        self.api.client_failures.check(self.address, (id, secret))?;
         let proof = self.api.clients.authenticate(id, secret).await;
         if let Err(AuthenticationError::Wrong) = proof {
             // Never the id: people mistake the fields, and put the secret there.
@@ -120,7 +122,9 @@ impl Gate {
             self.api.audit.failed(Kind::ClientAuthenticationFailed, None, &network);
             self.api.client_failures.count(self.address)?;
         }
-        Ok(proof?)
+        let client = proof?;
+        self.api.client_failures.proven((id, secret));
+        Ok(client)
     }
 }
 

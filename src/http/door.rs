@@ -124,7 +124,10 @@ pub async fn door(
         let status = response.status().as_u16();
         requests.answered(pattern.as_deref(), method.as_str(), status, took);
     }
-    span.in_scope(|| {
+    // A flood must not fill the log: what a limiter refuses is counted, and some of it is logged.
+    let is_refused = response.status() == StatusCode::TOO_MANY_REQUESTS;
+    let turn = if is_refused { settings.refusals.turn(started) } else { Some(0) };
+    let line = |left_out: u64| {
         tracing::info!(
             %method,
             // Never the path or the query themselves: people put secrets there.
@@ -133,9 +136,11 @@ pub async fn door(
             // What is wider, JSON's writer makes text of.
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             client = %address,
+            left_out = (left_out > 0).then_some(left_out),
             "answered",
         );
-    });
+    };
+    turn.into_iter().for_each(|left_out| span.in_scope(|| line(left_out)));
     match request {
         Some(request) => Ok(ServiceResponse::new(request, response)),
         None => Err(InternalError::from_response("refused", response).into()),

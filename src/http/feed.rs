@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
 use super::door::IsHead;
+use super::places::{FeedPlace, OF_ONE_CLIENT};
 use super::problem::{Code, Problem};
 use super::well_known::is_known;
 use super::{Api, HttpSettings};
@@ -71,6 +72,12 @@ pub(super) async fn revocations(
         if api.revocations.followers() >= FOLLOWERS {
             return Err(Problem::new(Code::Overloaded).retry_after(COME_BACK_LATER));
         }
+        let client = client.0.id;
+        let place = api.feed_places.take(client).ok_or_else(|| {
+            let detail =
+                format!("This client has {OF_ONE_CLIENT} feeds open, and may have no more.");
+            Problem::new(Code::Overloaded).detail(detail).retry_after(COME_BACK_LATER)
+        })?;
         let last =
             request.headers().get(LAST_EVENT_ID).and_then(|id| Place::parse(id.to_str().ok()?));
         let subscription = api.revocations.subscribe(last.as_ref());
@@ -79,7 +86,7 @@ pub(super) async fn revocations(
             .insert_header((CACHE_CONTROL, "no-store"))
             // Nginx would keep events back until its buffer is full.
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(events(Subscriber { subscription, api, settings, client: client.0.id })));
+            .streaming(events(Subscriber { subscription, api, settings, client, _place: place })));
     }
     Ok(snapshot(&api, &request))
 }
@@ -132,6 +139,7 @@ struct Subscriber {
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
     client: Id,
+    _place: FeedPlace,
 }
 
 impl Subscriber {

@@ -7,13 +7,14 @@
 //! size, instead of all being shut out at some limit of the table. [`AddressLimiter::sweep`] gives
 //! back what is not in use.
 
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_governor::governor::clock::{Clock as _, DefaultClock, QuantaInstant};
+use actix_governor::governor::clock::{Clock as _, DefaultClock, QuantaInstant, Reference as _};
 use actix_governor::governor::middleware::NoOpMiddleware;
 use actix_governor::governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
 use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtractor};
@@ -133,11 +134,7 @@ impl SessionLimiter {
     /// # Errors
     /// `rate_limited` when there were too many.
     pub fn check(&self, session: Uuid) -> Result<(), Problem> {
-        self.count(session)
-    }
-
-    fn count(&self, key: impl Hash) -> Result<(), Problem> {
-        self.limiter.check_key(&self.buckets.place(key)).map_err(|negative| {
+        self.limiter.check_key(&self.buckets.place(session)).map_err(|negative| {
             self.refusals.count();
             too_many(&negative)
         })
@@ -163,42 +160,98 @@ impl SessionLimiter {
     }
 }
 
+/// Credentials that are remembered to be right; there are as many as services that ask.
+const PROVEN: usize = 10_000;
+
 /// Limits the failures of each client network, and nothing else that it does.
 #[derive(Clone)]
-pub struct FailureLimiter(SessionLimiter);
+pub struct FailureLimiter {
+    limiter: SessionLimiter,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What is known before the database is asked.
+#[derive(Default)]
+struct Known {
+    /// The buckets that had too many failures, and when they may have one more.
+    spent: HashMap<usize, QuantaInstant>,
+    /// Digests of credentials that were right.
+    proven: HashSet<u64>,
+}
 
 impl FailureLimiter {
     /// A limiter with `buckets` places.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
-        Self(SessionLimiter::new(rate, buckets))
+        Self { limiter: SessionLimiter::new(rate, buckets), known: Arc::default() }
     }
 
-    /// Counts a failure after it has happened. Whoever succeeds is not asked, so a stranger behind
-    /// the same address takes nothing from anybody.
+    /// Whether these credentials may be compared now. While the network has failed too often only
+    /// those may that were right before, so a stranger behind the same address takes nothing from a
+    /// service that runs.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the wait until one more failure is free.
+    pub fn check(&self, address: ClientAddress, credentials: impl Hash) -> Result<(), Problem> {
+        let place = self.limiter.buckets.place(address.network());
+        let digest = self.limiter.buckets.hash.hash_one(credentials);
+        let now = DefaultClock::default().now();
+        let known = self.known();
+        let until = known.spent.get(&place).filter(|until| **until > now);
+        let Some(until) = until.filter(|_| !known.proven.contains(&digest)) else {
+            return Ok(());
+        };
+        self.limiter.refusals.count();
+        Err(Problem::new(Code::RateLimited).retry_after(until.duration_since(now).into()))
+    }
+
+    /// Remembers that these credentials were right.
+    pub fn proven(&self, credentials: impl Hash) {
+        let digest = self.limiter.buckets.hash.hash_one(credentials);
+        let mut known = self.known();
+        if known.proven.len() >= PROVEN {
+            known.proven.clear();
+        }
+        known.proven.insert(digest);
+    }
+
+    /// Counts a failure after it has happened.
     ///
     /// # Errors
     /// `rate_limited` when there were too many.
     pub fn count(&self, address: ClientAddress) -> Result<(), Problem> {
-        self.0.count(address.network())
+        let place = self.limiter.buckets.place(address.network());
+        self.limiter.limiter.check_key(&place).map_err(|negative| {
+            self.limiter.refusals.count();
+            self.known().spent.insert(place, negative.earliest_possible());
+            too_many(&negative)
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often it has refused.
     #[must_use]
     pub const fn refusals(&self) -> &Refusals {
-        self.0.refusals()
+        self.limiter.refusals()
     }
 
     /// How many of its buckets are in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.0.in_use()
+        self.limiter.in_use()
     }
 
     /// Gives back the memory of the networks that have their whole burst again; to be called now
     /// and then.
     pub fn sweep(&self) {
-        self.0.sweep();
+        self.limiter.sweep();
+        let now = DefaultClock::default().now();
+        let mut known = self.known();
+        known.spent.retain(|_, until| *until > now);
+        known.spent.shrink_to_fit();
     }
 }
 

@@ -19,6 +19,7 @@ mod doctor;
 mod faults;
 mod feed;
 mod files;
+mod flood;
 mod gateway;
 mod hash;
 mod http;

@@ -25,6 +25,8 @@ mod crash;
 mod data;
 #[path = "../api/feed.rs"]
 mod feed;
+#[path = "../api/flood.rs"]
+mod flood;
 #[path = "../api/http.rs"]
 mod http;
 #[path = "../api/keys.rs"]
