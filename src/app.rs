@@ -218,19 +218,7 @@ impl App {
             audit.clone(),
         );
 
-        let settings = web::Data::new(HttpSettings {
-            trusted_proxies: config.trusted_proxies.clone(),
-            unheeded: Arc::default(),
-            body_bytes: config.limits.body_bytes,
-            body_timeout: config.limits.request_timeout,
-            hsts: policies::hsts(config, &issuer),
-            cookies: policies::cookie_policy(config, &issuer),
-            leaving: Arc::new(AtomicBool::new(false)),
-            draining: Arc::new(AtomicBool::new(false)),
-            clock: clock.clone(),
-            refusals: Arc::default(),
-            requests: config.metrics.enabled.then(Requests::default),
-        });
+        let settings = http_settings(config, &issuer, clock);
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
         let limits = limits_by_address(config, buckets, &settings);
         let refresh = policies::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
@@ -312,6 +300,22 @@ impl App {
         let _ = api.audit.flush().await;
         result
     }
+}
+
+fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<HttpSettings> {
+    web::Data::new(HttpSettings {
+        trusted_proxies: config.trusted_proxies.clone(),
+        unheeded: Arc::default(),
+        body_bytes: config.limits.body_bytes,
+        body_timeout: config.limits.request_timeout,
+        hsts: policies::hsts(config, issuer),
+        cookies: policies::cookie_policy(config, issuer),
+        leaving: Arc::new(AtomicBool::new(false)),
+        draining: Arc::new(AtomicBool::new(false)),
+        clock: clock.clone(),
+        refusals: Arc::default(),
+        requests: config.metrics.enabled.then(Requests::default),
+    })
 }
 
 fn limits_by_address(

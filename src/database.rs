@@ -22,6 +22,7 @@ mod migrations;
 mod open_error;
 mod postgres;
 mod prepared;
+mod refusing;
 pub mod schema;
 pub mod time;
 mod tx;
@@ -59,6 +60,7 @@ use checkpoint::Checkpoints;
 use connection::Manager;
 use identity::Identity;
 use postgres::Postgres;
+use refusing::Refusing;
 pub use tx::Tx;
 use tx::{Hook, Stage};
 use writer::Writer;
@@ -118,6 +120,7 @@ pub struct Database {
     backend: Arc<Backend>,
     /// Run on the pool's connections.
     statements: Arc<AtomicU64>,
+    refusing: Refusing,
 }
 
 enum Backend {
@@ -177,7 +180,7 @@ impl Database {
                 settings.statement_timeout,
             )),
         };
-        Ok(Self { backend: Arc::new(backend), statements })
+        Ok(Self { backend: Arc::new(backend), statements, refusing: Refusing::default() })
     }
 
     /// Runs a unit that only reads.
@@ -250,12 +253,12 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let backend = Arc::clone(&self.backend);
+        let (backend, refusing) = (Arc::clone(&self.backend), self.refusing.clone());
         async move {
-            match &*backend {
+            refusing.note(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
                 Backend::Postgres(postgres) => postgres.write(unit, Stage::Begun).await,
-            }
+            })
         }
     }
 
@@ -275,12 +278,12 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let backend = Arc::clone(&self.backend);
+        let (backend, refusing) = (Arc::clone(&self.backend), self.refusing.clone());
         async move {
-            match &*backend {
+            refusing.note(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
                 Backend::Postgres(postgres) => postgres.write(unit, Stage::Reading).await,
-            }
+            })
         }
     }
 

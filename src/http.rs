@@ -23,11 +23,12 @@ mod late;
 pub mod limits;
 mod oauth;
 mod origin;
+pub mod places;
 pub mod probe;
 pub mod problem;
 mod received;
 pub mod redirect;
-mod seldom;
+pub mod seldom;
 pub mod server;
 mod sessions;
 pub mod tls;
@@ -57,7 +58,9 @@ use crate::sessions::Sessions;
 use caller::Unheeded;
 use cookies::CookiePolicy;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
+use places::FeedPlaces;
 use problem::{Code, Problem};
+use seldom::Seldom;
 
 /// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
 pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
@@ -119,6 +122,8 @@ pub struct Api {
     pub refresh_limit: SessionLimiter,
     /// The failed authentications of clients.
     pub client_failures: FailureLimiter,
+    /// The feeds of each client.
+    pub feed_places: FeedPlaces,
     /// `iss`, and what the metadata's URLs begin with.
     pub issuer: String,
 }
@@ -153,6 +158,8 @@ pub struct HttpSettings {
     pub draining: Arc<AtomicBool>,
     /// Measures how long requests take.
     pub clock: Clock,
+    /// Lets a bounded number of lines about refused requests into the log.
+    pub refusals: Arc<Seldom>,
     /// Where they are counted, when somebody wants to know.
     pub requests: Option<Requests>,
 }

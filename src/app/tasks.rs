@@ -58,6 +58,7 @@ impl Tasks {
             self.follow_certificate(),
             self.count(),
             self.write_failures(),
+            self.try_to_write_again(),
             self.purge()
         );
     }
@@ -124,6 +125,15 @@ impl Tasks {
         loop {
             tick.tick().await;
             let _ = self.api.audit.flush().await;
+        }
+    }
+
+    /// Notices when a database that refused writes takes them again.
+    async fn try_to_write_again(&self) {
+        let mut tick = tokio::time::interval(AGAIN);
+        loop {
+            tick.tick().await;
+            self.api.db.try_to_write_again().await;
         }
     }
 

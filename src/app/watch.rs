@@ -122,6 +122,8 @@ impl Watched {
     }
 
     fn store(&self, out: &mut Writer<'_>) {
+        let help = "Whether writes are refused (1), while reading may go on";
+        out.gauge("database_refuses_writes", help, self.api.db.refuses_writes().into());
         let load = self.api.db.load();
         let used = load.connections.saturating_sub(load.idle);
         let mut states = [("idle", load.idle.into()), ("used", used.into())].into_iter();

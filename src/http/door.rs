@@ -140,7 +140,9 @@ pub async fn door(
             "answered",
         );
     };
-    turn.into_iter().for_each(|left_out| span.in_scope(|| line(left_out)));
+    if let Some(left_out) = turn {
+        span.in_scope(|| line(left_out));
+    }
     match request {
         Some(request) => Ok(ServiceResponse::new(request, response)),
         None => Err(InternalError::from_response("refused", response).into()),

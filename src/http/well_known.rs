@@ -109,8 +109,10 @@ pub(super) async fn readyz(
         );
         return Err(Problem::new(Code::NotReady).detail(detail));
     }
+    // Another node would refuse them, too, or has a disk of its own; what only reads is served.
+    let status = if api.db.refuses_writes() { "degraded" } else { "ready" };
     Ok(HttpResponse::Ok().json(json!({
-        "status": "ready",
+        "status": status,
         "revocations_age_seconds": staleness.as_secs_f64(),
         "clock_difference_seconds": clock_difference.as_secs_f64(),
     })))

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use crate::support::binary::{Doorward, data_of, unlimited};
 use crate::support::client::PASSWORD;
 use crate::support::program::find;
-use crate::support::{Answer, Tokens};
+use crate::support::{Answer, Tokens, until};
 
 /// What the file system holds, in bytes.
 const SIZE: u64 = 12 << 20;
@@ -81,6 +81,14 @@ async fn a_full_disk_refuses_what_writes_and_nothing_else_until_there_is_space_a
     println!("full after {} accounts and {rotations} refreshes", registered.len());
     assert!(rotations > 0, "there was room for something");
 
+    // Reads are served, so a load balancer is told no "no".
+    let told = async || {
+        let ready = service.get("/readyz").send().await.assert_status(200);
+        ready.body["status"].as_str().unwrap().to_owned()
+    };
+    assert_transient(&refresh(&service, &chains[0]).await);
+    assert_eq!(told().await, "degraded");
+
     for _ in 0..10 {
         for tokens in chains.iter().chain([&staying]) {
             service.me(&tokens.access).await.unwrap().assert_status(200);
@@ -100,6 +108,7 @@ async fn a_full_disk_refuses_what_writes_and_nothing_else_until_there_is_space_a
     }
 
     drop(ballast);
+    until(async || told().await == "ready").await;
     for tokens in &mut chains {
         // What was refused did not happen, and what was answered did.
         let next = refresh(&service, tokens).await.tokens();
