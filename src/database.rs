@@ -69,6 +69,9 @@ use writer::Writer;
 /// wait for the group before its own, too, and all of it should take less than 3 s.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a start waits for SQLite's connection: an error would end the process.
+const STARTING: Duration = Duration::from_secs(30);
+
 /// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
 /// does not answer takes longer.
 const READING: Duration = Duration::from_millis(2500);
@@ -193,7 +196,7 @@ impl Database {
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
         let is_file = matches!(&*self.backend, Backend::Sqlite { .. });
-        let reading = self.read_at_leisure(unit);
+        let reading = self.read_within(PATIENCE, unit);
         async move {
             if !is_file {
                 return reading.await;
@@ -203,12 +206,26 @@ impl Database {
         }
     }
 
-    /// The same, however long SQLite takes: at the start, when there may be much to read.
+    /// The same, however long SQLite takes: at the start, when there may be much to read and the
+    /// machine may be busy with other starts.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
     pub fn read_at_leisure<T, F>(
         &self,
+        unit: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    {
+        self.read_within(STARTING, unit)
+    }
+
+    /// Reads, and waits no longer than `patience` each for a thread and for SQLite's connection.
+    fn read_within<T, F>(
+        &self,
+        patience: Duration,
         mut unit: F,
     ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
     where
@@ -227,10 +244,11 @@ impl Database {
                     let work = in_span(move || {
                         // Given back when its turn has come, whether or not anybody still waits.
                         let _place = place;
-                        if asked_at.elapsed() >= PATIENCE {
+                        if asked_at.elapsed() >= patience {
                             return Err(unavailable(&"every reader is in use"));
                         }
-                        let mut connection = readers.get().map_err(|error| unavailable(&error))?;
+                        let connection = readers.get_timeout(patience);
+                        let mut connection = connection.map_err(|error| unavailable(&error))?;
                         in_unit(|| unit(&mut connection))
                     });
                     tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))

@@ -196,7 +196,7 @@ async fn carry_out(
     seal: &Seal,
     policy: &KeyPolicy,
 ) -> Result<Vec<KeyRow>, KeysError> {
-    let rows = db.read(rows::load).await?;
+    let rows = db.read_at_leisure(rows::load).await?;
     let wanted = schedule(&rows, policy, clock.now());
     if wanted == Schedule::default() {
         return Ok(rows);
