@@ -308,7 +308,7 @@ impl Accounts {
             let changed = Event::new(Kind::PasswordChanged).of(found.id);
             audit::record(tx, changed.from_address(address), now)?;
             let client = this.sessions.client_of(tx, access.session)?;
-            this.sessions.note_password_change(tx, access.session, now)?;
+            this.sessions.note_password_change(tx, found.id, access.session, now)?;
             let cause = Cause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;
             this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)

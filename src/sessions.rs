@@ -35,7 +35,7 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use devices::{DeviceToken, Known};
+pub use devices::{DeviceToken, Known, note_password_set};
 pub use ending::{
     Cause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };

@@ -190,6 +190,7 @@ impl Operator {
             let mut sessions_ended = 0;
             if changed {
                 audit::record(tx, Event::new(Kind::PasswordChanged).of(user), now)?;
+                sessions::note_password_set(tx, user)?;
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
             }

@@ -3,7 +3,8 @@
 //!
 //! Sessions vouch for a device after they have ended or expired, as long as they are remembered, but
 //! not after a reuse: somebody has stolen a token, and nobody can tell which of the two shows it. When
-//! the password changes, only the session that changed it vouches on; an operator's change leaves none.
+//! the password changes, of the sessions that it ends only the one that changed it vouches on, until
+//! the next change; of those that an operator's change ends none does.
 
 use diesel::QueryResult;
 
@@ -55,19 +56,30 @@ impl Sessions {
         Ok(Known { device, network })
     }
 
-    /// Notes that this session changes the password, so that it vouches for its device on; before it
-    /// ends by that, in the same unit of work.
+    /// Notes that this session of the user changes the password, so that it alone vouches for its
+    /// device on; before it ends by that, in the same unit of work.
     ///
     /// # Errors
     /// Whatever the database says.
     pub fn note_password_change(
         &self,
         tx: &mut Tx<'_>,
+        user: Id,
         session: Id,
         now: Timestamp,
     ) -> QueryResult<()> {
+        rows::forget_password_change(tx.connection(), user)?;
         rows::note_password_change(tx.connection(), session, now)
     }
+}
+
+/// Notes, in the caller's unit of work, that an operator changes the user's password: the session that
+/// changed it before vouches no longer.
+///
+/// # Errors
+/// Whatever the database says.
+pub fn note_password_set(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+    rows::forget_password_change(tx.connection(), user)
 }
 
 fn known_device(

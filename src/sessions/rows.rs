@@ -387,7 +387,7 @@ impl Vouching {
 }
 
 /// The session, if it vouches for its devices: it did not end for suspicion, or is the one that
-/// changed the password.
+/// changed the password last.
 pub(super) fn vouching(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Vouching>> {
     sessions::table
         .filter(sessions::id.eq(id))
@@ -404,6 +404,18 @@ fn unsuspicious() -> _ {
     sessions::end_reason
         .is_null()
         .or(sessions::end_reason.ne(reused).and(sessions::end_reason.ne(changed)))
+}
+
+/// Forgets which session of the user changed the password, before the next change.
+pub(super) fn forget_password_change(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
+    let nothing = None::<i64>;
+    let noted = sessions::table
+        .filter(sessions::user_id.eq(user))
+        .filter(sessions::changed_password_at.is_not_null());
+    diesel::update(noted)
+        .set(sessions::changed_password_at.eq(nothing))
+        .execute(connection)
+        .map(drop)
 }
 
 /// Notes that a live session changes the password. One that ended before vouches no more than it did.

@@ -152,14 +152,28 @@ async fn after_a_change_of_password_only_the_device_that_made_it_is_known() {
 #[tokio::test]
 async fn a_password_that_an_operator_sets_takes_trust_from_every_device() {
     let owner = Owner::at_home().await;
-    let user = owner.app.me(&owner.tokens.access).await.body["id"].as_str().unwrap().to_owned();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, NEW_PASSWORD).unwrap();
-    let path = file.path().to_str().unwrap();
-    let set = ["user", "set-password", &user, "--password-file", path];
-    assert!(owner.app.command(&set).status().unwrap().success());
+    owner.operator_sets(NEW_PASSWORD);
     owner.guess_from_everywhere().await;
     owner.log_in_away(&owner.tokens, NEW_PASSWORD).await.assert_status(429);
+}
+
+#[tokio::test]
+async fn a_later_change_of_password_takes_trust_from_the_device_that_made_the_one_before() {
+    let mut owner = Owner::at_home().await;
+    let first = owner.tokens.clone();
+    let changed = owner.change_password(HOME, PASSWORD, NEW_PASSWORD).await;
+    owner.tokens = changed.assert_status(200).tokens();
+    let second = owner.tokens.clone();
+    let changed = owner.change_password(HOME, NEW_PASSWORD, PASSWORD).await;
+    owner.tokens = changed.assert_status(200).tokens();
+    owner.guess_from_everywhere().await;
+    owner.log_in_away(&first, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
+    owner.log_in_away(&second, PASSWORD).await.assert_status(200);
+
+    owner.app.advance(900);
+    owner.operator_sets(NEW_PASSWORD);
+    owner.guess_from_everywhere().await;
+    owner.log_in_away(&second, NEW_PASSWORD).await.assert_status(429);
 }
 
 /// Somebody with a session at [`HOME`] and nowhere else.
@@ -232,6 +246,14 @@ impl Owner {
         let body = json!({ "current_password": present, "new_password": new });
         let request = self.app.post("/me/password").header("x-forwarded-for", network);
         request.bearer(&self.tokens.access).json(&body).send().await
+    }
+
+    fn operator_sets(&self, password: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, password).unwrap();
+        let path = file.path().to_str().unwrap();
+        let set = ["user", "set-password", &self.email, "--password-file", path];
+        assert!(self.app.command(&set).status().unwrap().success());
     }
 
     async fn close(&self, network: &str, password: &str) -> Answer {
