@@ -199,9 +199,10 @@ impl End {
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
-    /// The same; a SQLite file is made when there is none.
+    /// The same; a SQLite file is made when there is none. One that is there, and that every user can
+    /// read, is refused.
     fn open(side: Side, url: &DatabaseUrl) -> Result<Self, CopyError> {
-        let connection = Manager::unhurried(url).open();
+        let connection = url.is_private().and_then(|()| Manager::unhurried(url).open());
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 

@@ -186,6 +186,30 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
 }
 
 #[test]
+fn nothing_is_copied_into_a_file_that_every_user_can_read() {
+    let home = home();
+    assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
+    let target = home.path().join("target.db");
+    fs::write(&target, "").unwrap();
+    give(&target, home.path());
+    chmod(home.path(), 0o755);
+    let copy = || {
+        let mut command = doorward(home.path());
+        let from = format!("sqlite://{}", data_of(home.path()).join("doorward.db").display());
+        let to = format!("sqlite://{}", target.display());
+        command.args(["db", "copy", "--from", &from, "--to", &to]);
+        command
+    };
+    chmod(&target, 0o644);
+    let output = copy().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("every user of this machine"), "{said}");
+    assert_eq!(fs::metadata(&target).unwrap().len(), 0);
+    chmod(&target, 0o640);
+    assert!(copy().status().unwrap().success());
+}
+
+#[test]
 fn every_file_that_is_made_is_for_its_user_alone_whatever_the_umask() {
     let home = home();
     let (data, backup) = (data_of(home.path()), home.path().join("backup.db"));
