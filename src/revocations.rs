@@ -31,6 +31,10 @@ use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 /// leeway: time for a request that was past its check when the revocation came to sign a token yet.
 const MARGIN: Duration = Duration::from_secs(60);
 
+/// How much longer what is issued without a trace in the database stays listed: nobody knows when and
+/// by which clock the last token was signed, and the clock of whoever revokes may be a month behind.
+const WITHOUT_A_TRACE: Duration = Duration::from_secs(32 * 24 * 60 * 60);
+
 /// Rows that a purge deletes at once, so that no other unit waits long for it: they lie all over the
 /// table, and each costs a page.
 const PURGE_BATCH: i64 = 100;
@@ -183,6 +187,14 @@ impl Revocations {
     /// Whatever the database says.
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
         self.revoke_for(tx, id, self.policy.token_life, now)
+    }
+
+    /// The same for a client, whose own tokens leave no trace in the database.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn revoke_client(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
+        self.revoke_for(tx, id, self.policy.token_life + WITHOUT_A_TRACE, now)
     }
 
     /// The same for something that could be believed for longer than an access token lives.

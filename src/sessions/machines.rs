@@ -95,7 +95,7 @@ pub async fn remove_client(
             let removed = clients::remove(tx, client)?;
             if removed {
                 let now = now.now();
-                list.revoke(tx, client, now)?;
+                list.revoke_client(tx, client, now)?;
                 let event = Event::new(Kind::ClientRemoved).detail(client.to_string());
                 audit::record(tx, event, now)?;
             }

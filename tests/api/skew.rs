@@ -95,6 +95,37 @@ async fn commands_on_a_machine_with_a_wrong_clock_end_what_they_name() {
 }
 
 #[tokio::test]
+async fn a_service_is_removed_by_a_wrong_clock_when_the_database_does_not_know_the_time_either() {
+    let Some(library) = libfaketime() else { return };
+    for skew in SKEWS {
+        let (app, node) = two_nodes().await;
+        let verifier = verifier(&app).await;
+        let service = app.service(&[]).await;
+        // Nothing is written when its tokens are issued, and nobody does anything else.
+        app.advance(2 * 3600);
+        let form = [("grant_type", "client_credentials")];
+        let own = app.post("/token").client(&service).form(&form).send().await.assert_status(200);
+        let own = own.body["access_token"].as_str().unwrap().to_owned();
+        until(async || verifier.verify(&own).is_ok()).await;
+        let remove = ["client", "remove", &service.id];
+        printed(skewed(&mut app.command(&remove), &app, skew, &library));
+        until(async || verifier.verify(&own) == Err(VerifyError::Revoked)).await;
+        let client = id(&service.id);
+        until(async || node.api.revocations.lists(client)).await;
+
+        // The token has ten seconds to live.
+        app.advance(590);
+        purge(&app).await;
+        let started = app.another_node().await;
+        for node in [&app, &node, &started] {
+            let is_listed = node.api.revocations.lists(client);
+            assert!(is_listed, "{skew} s ahead: the client is forgotten");
+        }
+        assert_eq!(verifier.verify(&own), Err(VerifyError::Revoked), "{skew} s ahead");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_that_is_accepted() {
     let Some(library) = libfaketime() else { return };
     for skew in SKEWS {
