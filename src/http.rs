@@ -14,6 +14,7 @@ pub mod client_auth;
 pub mod cookies;
 pub mod cors;
 mod csrf;
+mod deferred;
 pub mod door;
 mod errors;
 mod feed;
@@ -57,6 +58,7 @@ use crate::sessions::Sessions;
 
 use caller::Unheeded;
 use cookies::CookiePolicy;
+use deferred::deferred;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
 use places::FeedPlaces;
 use problem::{Code, Problem};
@@ -66,27 +68,35 @@ use seldom::Seldom;
 pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
     config
         .service(
-            web::resource("/register").wrap(limits.register.middleware()).post(accounts::register),
+            web::resource("/register")
+                .wrap(limits.register.middleware())
+                .post(deferred(accounts::register)),
         )
-        .service(web::resource("/login").wrap(limits.password.middleware()).post(sessions::log_in))
-        .service(web::resource("/refresh").post(sessions::refresh))
-        .service(web::resource("/logout").post(sessions::log_out))
+        .service(
+            web::resource("/login")
+                .wrap(limits.password.middleware())
+                .post(deferred(sessions::log_in)),
+        )
+        .service(web::resource("/refresh").post(deferred(sessions::refresh)))
+        .service(web::resource("/logout").post(deferred(sessions::log_out)))
         .service(web::resource("/me").get(accounts::me))
         .service(web::resource("/me/activity").get(accounts::activity))
         .service(
             web::resource("/me/password")
                 .wrap(limits.password.middleware())
-                .post(accounts::change_password),
+                .post(deferred(accounts::change_password)),
         )
         .service(
-            web::resource("/me/close").wrap(limits.password.middleware()).post(accounts::close),
+            web::resource("/me/close")
+                .wrap(limits.password.middleware())
+                .post(deferred(accounts::close)),
         )
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/verify").get(verify::verify))
         .service(web::resource("/revocations").get(feed::revocations))
-        .service(web::resource("/token").post(oauth::token))
-        .service(web::resource("/introspect").post(oauth::introspect))
-        .service(web::resource("/revoke").post(oauth::revoke))
+        .service(web::resource("/token").post(deferred(oauth::token)))
+        .service(web::resource("/introspect").post(deferred(oauth::introspect)))
+        .service(web::resource("/revoke").post(deferred(oauth::revoke)))
         .service(web::resource("/.well-known/jwks.json").get(well_known::jwks))
         .service(web::resource("/.well-known/oauth-authorization-server").get(well_known::metadata))
         .service(web::resource("/openapi.yaml").get(well_known::openapi))
