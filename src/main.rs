@@ -21,8 +21,14 @@ use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, LostLines, RunError, StartError};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
+use mimalloc::MiMalloc;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+/// Gives memory that was freed back to the system, other than glibc's allocator: after 5,000
+/// connections with a request under way that one kept all of it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Log lines that may wait to be written; further ones are dropped.
 const LOG_LINES: usize = 10_000;

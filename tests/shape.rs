@@ -73,6 +73,7 @@ const LIVES_IN: &str = "
     tracing_appender  -> main
     indicatif         -> main
     clap_complete     -> main
+    mimalloc          -> main
     std::env          -> config
     rustix            -> passwords config app
     libc              -> passwords config
