@@ -22,6 +22,7 @@ mod migrations;
 mod open_error;
 mod postgres;
 mod prepared;
+mod refused;
 mod refusing;
 pub mod schema;
 pub mod time;
@@ -51,6 +52,7 @@ pub use inspect::{Inspected, inspect};
 pub use link::Link;
 pub use open_error::OpenError;
 pub use prepared::Prepared;
+pub use refused::BESIDE_POOL;
 pub use types::Id;
 pub use url::{DatabaseUrl, UrlError};
 pub use watch::FileWatch;
@@ -60,6 +62,7 @@ use checkpoint::Checkpoints;
 use connection::Manager;
 use identity::Identity;
 use postgres::Postgres;
+use refused::Reason;
 use refusing::Refusing;
 pub use tx::Tx;
 use tx::{Hook, Stage};
@@ -163,6 +166,7 @@ impl Database {
         settings.url.is_private()?;
         let manager = Manager::new(settings, PATIENCE);
         let mut first = manager.open()?;
+        manager.keeps_statements_apart(&mut first)?;
         accepts(&mut first)?;
         migrations::bring_up_to_date(&mut first, settings.migrate)?;
         let statements = Arc::default();
@@ -179,7 +183,7 @@ impl Database {
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
                 manager.counted_by(&statements),
-                settings.pool_size,
+                refused::room(&mut first, settings.pool_size),
                 settings.statement_timeout,
             )),
         };
@@ -440,7 +444,14 @@ fn refuse_nesting() {
 }
 
 fn unavailable(error: &dyn fmt::Display) -> StoreError {
-    tracing::error!(%error, "the database is not available");
+    let reason = Reason::of(&error.to_string());
+    if reason == Some(Reason::Full) {
+        // The pool has said so, and would for every request.
+        tracing::debug!(%error, "no connection to the database");
+    } else {
+        let remedy = reason.map(Reason::remedy);
+        tracing::error!(%error, remedy, "the database is not available");
+    }
     StoreError::Unavailable
 }
 

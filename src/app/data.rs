@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::policies::{self, database_settings};
+use super::policies::{self, one_connection};
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
@@ -72,7 +72,7 @@ pub struct Restored {
 /// [`DataError`]; nothing has changed then, unless the connection broke in the very moment of the
 /// commit.
 pub fn restored(config: &Config) -> Result<Restored, DataError> {
-    let mut settings = database_settings(config)?;
+    let mut settings = one_connection(config)?;
     settings.statement_timeout = PATIENCE;
     actix_web::rt::System::new().block_on(async {
         let db = Database::open_existing(&settings)?;

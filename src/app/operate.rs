@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::policies::{database_settings, revocation_policy};
+use super::policies::{one_connection, revocation_policy};
 use crate::accounts::InvalidEmail;
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::config::{self, Config, ConfigError};
@@ -263,7 +263,7 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
 
 /// The database, and the clients by its time.
 async fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
-    let db = Database::open_existing(&database_settings(config)?)?;
+    let db = Database::open_existing(&one_connection(config)?)?;
     let clock = db.clock().await?;
     Ok((db.clone(), Clients::new(db, clock)))
 }

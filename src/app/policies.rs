@@ -77,6 +77,12 @@ pub(super) const fn password_policy(config: &Config) -> PasswordPolicy {
     }
 }
 
+/// For a command, which does one thing after the other: the service may need the role's other
+/// connections.
+pub(super) fn one_connection(config: &Config) -> Result<DatabaseSettings, ConfigError> {
+    Ok(DatabaseSettings { pool_size: 1, ..database_settings(config)? })
+}
+
 pub(super) fn database_settings(config: &Config) -> Result<DatabaseSettings, ConfigError> {
     Ok(DatabaseSettings {
         url: config.database()?,

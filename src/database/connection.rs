@@ -13,6 +13,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
 
+use super::refused;
 use super::url::{self, with_defaults};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
 
@@ -109,6 +110,19 @@ impl Manager {
         }
     }
 
+    /// Refuses a pooler that would run one connection's statement for another.
+    pub(super) fn keeps_statements_apart(
+        &self,
+        first: &mut AnyConnection,
+    ) -> Result<(), OpenError> {
+        if matches!(first, AnyConnection::Sqlite(_)) {
+            return Ok(());
+        }
+        let mut second = self.open()?;
+        refused::keep_apart([first, &mut second])
+            .map_err(|error| OpenError::unreachable(&self.url, &error))
+    }
+
     /// The same, unable to write where SQLite can be told so.
     pub(super) fn looking_only(self) -> Self {
         match self.url {
@@ -144,9 +158,7 @@ impl ManageConnection for Manager {
                 make_private_file(path)?;
                 SqliteConnection::establish(&path.to_string_lossy()).map(AnyConnection::Sqlite)
             }
-            DatabaseUrl::Postgres(url) => {
-                PgConnection::establish(&with_defaults(url.expose())).map(AnyConnection::Postgres)
-            }
+            DatabaseUrl::Postgres(url) => PgConnection::establish(&with_defaults(url.expose())).map(AnyConnection::Postgres),
         }
         .map_err(Self::Error::ConnectionError)?;
         connection.batch_execute(&self.setup).map_err(Self::Error::QueryError)?;

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::connection::Manager;
-use super::{AnyConnection, DatabaseUrl, OpenError};
+use super::{AnyConnection, DatabaseUrl, OpenError, refused};
 use crate::clock::Timestamp;
 
 /// The most faults of a file that are listed.
@@ -21,6 +21,8 @@ pub enum Inspected {
     Server {
         /// Its settings, of those that matter, as they are for Doorward's connections.
         settings: BTreeMap<String, String>,
+        /// How many connections this role may have there at a time, if that is limited.
+        connection_limit: Option<u32>,
         /// What its clock says.
         clock: Timestamp,
     },
@@ -85,6 +87,7 @@ fn server(connection: &mut AnyConnection) -> QueryResult<Inspected> {
     let clock: Clock = diesel::sql_query(CLOCK).get_result(connection)?;
     Ok(Inspected::Server {
         settings: settings.into_iter().map(|row| (row.name, row.setting)).collect(),
+        connection_limit: refused::limit(connection),
         clock: Timestamp::from_micros(clock.micros),
     })
 }

@@ -10,13 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
-use diesel::r2d2::ManageConnection as _;
 use diesel::{PgConnection, QueryResult};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::connection::Manager;
-use super::postgres::Postgres;
+use super::postgres::{Postgres, Supplier};
+use super::refused::Reason;
 use super::{AnyConnection, StoreError};
 
 /// How often a listening connection is looked at; libpq's wait for one is not within reach of safe
@@ -37,14 +36,14 @@ const MOST_STUCK: usize = 4;
 pub struct Link {
     looks: Postgres,
     notices: Postgres,
-    manager: Manager,
+    supplier: Supplier,
     listeners: Arc<AtomicUsize>,
 }
 
 impl Link {
     pub(super) fn new(postgres: &Postgres) -> Self {
         let (looks, notices) = (postgres.another(1), postgres.another(1));
-        Self { looks, notices, manager: postgres.manager().clone(), listeners: Arc::default() }
+        Self { looks, notices, supplier: postgres.supplier(), listeners: Arc::default() }
     }
 
     /// Runs a unit that only reads, always on one and the same connection as long as that lives.
@@ -98,13 +97,15 @@ impl Listener {
     fn start(link: &Link, channel: &str, heard: Arc<impl Fn() + Send + Sync + 'static>) -> Self {
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();
-        let (own, manager, count) =
-            (Arc::clone(&shared), link.manager.clone(), Arc::clone(&link.listeners));
+        let (own, supplier, count) =
+            (Arc::clone(&shared), link.supplier.clone(), Arc::clone(&link.listeners));
         let statement = format!("LISTEN {channel}");
         count.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
-            let result = own.serve(&manager, &statement, &*heard);
-            if let Err(error) = result {
+            let result = own.serve(&supplier, &statement, &*heard);
+            // Who makes connections has said it.
+            let is_new = |error: &String| Reason::of(error) != Some(Reason::Full);
+            if let Some(error) = result.err().filter(is_new) {
                 tracing::warn!(error, "not listening for revocations; looking for them goes on");
             }
             count.fetch_sub(1, Ordering::Relaxed);
@@ -139,8 +140,8 @@ impl Drop for Listener {
 }
 
 impl Shared {
-    fn serve(&self, manager: &Manager, statement: &str, heard: &dyn Fn()) -> Result<(), String> {
-        let connection = manager.connect().map_err(|error| error.to_string())?;
+    fn serve(&self, supplier: &Supplier, statement: &str, heard: &dyn Fn()) -> Result<(), String> {
+        let connection = supplier.another().map_err(|error| error.to_string())?;
         let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
         connection.batch_execute(statement).map_err(|error| error.to_string())?;
         heard();

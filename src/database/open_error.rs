@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::DatabaseUrl;
+use super::refused::Reason;
 
 /// Why the database cannot be used at all: each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,16 @@ pub enum OpenError {
         at: String,
         /// What the system said.
         cause: String,
+    },
+    /// It, or a pooler in front of it, refuses a connection for a reason that has its own remedy.
+    #[error("cannot use the database {at}: {cause}; {remedy}")]
+    Refused {
+        /// The database, without its password.
+        at: String,
+        /// What the server said.
+        cause: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// There is no such SQLite file, and none was to be made.
     #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
@@ -94,8 +105,15 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn unreachable(url: &DatabaseUrl, cause: &dyn fmt::Display) -> Self {
-        // libpq writes several lines.
-        let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        Self::Unreachable { at: url.named(), cause }
+        let (at, cause) = (url.named(), one_line(cause));
+        match Reason::of(&cause) {
+            Some(reason) => Self::Refused { at, cause, remedy: reason.remedy() },
+            None => Self::Unreachable { at, cause },
+        }
     }
+}
+
+/// libpq writes several lines.
+pub(super) fn one_line(text: &dyn fmt::Display) -> String {
+    text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

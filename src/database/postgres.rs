@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
+use diesel::prelude::ConnectionError;
 use diesel::r2d2::ManageConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{QueryResult, r2d2};
@@ -20,6 +21,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::connection::Manager;
+use super::open_error::one_line;
+use super::refused::Refusals;
 use super::{
     AnyConnection, Hook, PATIENCE, Stage, StoreError, Tx, WAITED, classify, guarded, in_span,
     unavailable,
@@ -45,6 +48,7 @@ pub(super) struct Postgres {
     deadline: Duration,
     pool: RwLock<Arc<Pool>>,
     given_up: Arc<AtomicUsize>,
+    refusals: Arc<Refusals>,
 }
 
 /// As many connections as the settings allow, and as many units at a time: who waits for a place
@@ -58,18 +62,24 @@ struct Pool {
 
 impl Postgres {
     pub(super) fn new(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
+        Self::sharing(Arc::default(), manager, size, statement_timeout + SLACK)
+    }
+
+    fn sharing(refusals: Arc<Refusals>, manager: Manager, size: u32, deadline: Duration) -> Self {
         let given_up = Arc::default();
-        let pool = RwLock::new(Pool::open(&manager, size, &given_up));
-        Self { manager, size, deadline: statement_timeout + SLACK, pool, given_up }
+        let pool = RwLock::new(Pool::open(Supplier::new(&manager, &refusals), size, &given_up));
+        Self { manager, size, deadline, pool, given_up, refusals }
     }
 
     /// The same server with connections of its own.
     pub(super) fn another(&self, size: u32) -> Self {
-        Self::new(self.manager.uncounted(), size, self.deadline.saturating_sub(SLACK))
+        let refusals = Arc::clone(&self.refusals);
+        Self::sharing(refusals, self.manager.uncounted(), size, self.deadline)
     }
 
-    pub(super) const fn manager(&self) -> &Manager {
-        &self.manager
+    /// Makes connections that are in no pool.
+    pub(super) fn supplier(&self) -> Supplier {
+        Supplier::new(&self.manager.uncounted(), &self.refusals)
     }
 
     /// What the pool in use holds.
@@ -133,7 +143,8 @@ impl Postgres {
             tracing::warn!("the connections to the database are given up, and new ones made");
             stuck.is_given_up.store(true, Ordering::Relaxed);
             self.given_up.fetch_add(1, Ordering::Relaxed);
-            *current = Pool::open(&self.manager, self.size, &self.given_up);
+            let supplier = Supplier::new(&self.manager, &self.refusals);
+            *current = Pool::open(supplier, self.size, &self.given_up);
         }
     }
 }
@@ -147,13 +158,15 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    fn open(manager: &Manager, size: u32, given_up: &Arc<AtomicUsize>) -> Arc<Self> {
+    fn open(supplier: Supplier, size: u32, given_up: &Arc<AtomicUsize>) -> Arc<Self> {
         let connections = ::r2d2::Pool::builder()
             .max_size(size)
             .connection_timeout(PATIENCE)
             // The unit's own first statement shows whether a connection is alive.
             .test_on_check_out(false)
-            .build_unchecked(Supplier(manager.clone()));
+            // The supplier says it, and not for every attempt.
+            .error_handler(Box::new(::r2d2::NopErrorHandler))
+            .build_unchecked(supplier);
         let places =
             Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS)));
         let is_given_up = AtomicBool::new(false);
@@ -238,7 +251,7 @@ impl Waiter {
 }
 
 /// A connection, and whether it is still good.
-struct Supplied {
+pub(super) struct Supplied {
     connection: AnyConnection,
     is_broken: bool,
 }
@@ -294,14 +307,37 @@ impl Supplied {
 }
 
 /// Makes connections for r2d2, and takes back those that are good.
-struct Supplier(Manager);
+#[derive(Clone)]
+pub(super) struct Supplier {
+    manager: Manager,
+    refusals: Arc<Refusals>,
+}
+
+impl Supplier {
+    fn new(manager: &Manager, refusals: &Arc<Refusals>) -> Self {
+        Self { manager: manager.clone(), refusals: Arc::clone(refusals) }
+    }
+
+    /// A connection, unless the server has said a moment ago that it has none left.
+    pub(super) fn another(&self) -> Result<AnyConnection, r2d2::Error> {
+        if let Some(said) = self.refusals.pausing(Instant::now()) {
+            return Err(r2d2::Error::ConnectionError(ConnectionError::BadConnection(said)));
+        }
+        let made = self.manager.connect();
+        match &made {
+            Ok(_) => self.refusals.end(),
+            Err(error) => self.refusals.note(Instant::now(), &one_line(error)),
+        }
+        made
+    }
+}
 
 impl ManageConnection for Supplier {
     type Connection = Supplied;
     type Error = r2d2::Error;
 
     fn connect(&self) -> Result<Supplied, Self::Error> {
-        Ok(Supplied { connection: self.0.connect()?, is_broken: false })
+        Ok(Supplied { connection: self.another()?, is_broken: false })
     }
 
     fn is_valid(&self, _: &mut Supplied) -> Result<(), Self::Error> {
@@ -309,7 +345,11 @@ impl ManageConnection for Supplier {
     }
 
     fn has_broken(&self, connection: &mut Supplied) -> bool {
-        connection.is_broken || std::thread::panicking()
+        let has_broken = connection.is_broken || std::thread::panicking();
+        if has_broken {
+            self.refusals.end();
+        }
+        has_broken
     }
 }
 

@@ -70,4 +70,5 @@ mod doctor;
 mod nodes;
 mod outage;
 mod races;
+mod refused;
 mod roles;

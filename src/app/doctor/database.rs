@@ -7,14 +7,11 @@ use super::{CLOCK, Doctor};
 use crate::app::{data, policies};
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
-use crate::database::{self, Database, DatabaseUrl, Inspected};
+use crate::database::{self, BESIDE_POOL, Database, DatabaseUrl, Inspected};
 use crate::keys::operate::Operator;
 
 /// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
 const OLDEST: u32 = 130_000;
-
-/// Connections of a node beside its pool, for what the other nodes revoke.
-const BESIDE_POOL: u32 = 3;
 
 /// How long what is due for a signing key may be late: a node looks after them once a minute.
 const LATE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -76,7 +73,7 @@ impl Doctor<'_> {
     /// Whether the secret opens the signing keys, and somebody looks after them.
     fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
         let mut settings =
-            policies::database_settings(self.config).map_err(|error| error.to_string())?;
+            policies::one_connection(self.config).map_err(|error| error.to_string())?;
         settings.migrate = false;
         let seal = policies::seal(secrets);
         let keys = actix_web::rt::System::new().block_on(async {
@@ -115,8 +112,8 @@ impl Doctor<'_> {
                 );
                 self.says("database", problem);
             }
-            Ok(Ok(Inspected::Server { settings, clock })) => {
-                self.server(&settings);
+            Ok(Ok(Inspected::Server { settings, connection_limit, clock })) => {
+                self.server(&settings, connection_limit);
                 self.clock(before, clock);
             }
             Ok(Err(error)) => self.says("database", error.to_string()),
@@ -124,7 +121,7 @@ impl Doctor<'_> {
         }
     }
 
-    fn server(&mut self, settings: &BTreeMap<String, String>) {
+    fn server(&mut self, settings: &BTreeMap<String, String>, limit: Option<u32>) {
         let text = |name: &str| settings.get(name).map(String::as_str);
         let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
         if number("server_version_num").is_some_and(|version| version < OLDEST) {
@@ -145,6 +142,12 @@ impl Doctor<'_> {
             let problem = format!(
                 "it has room for {there} connections (max_connections), and {nodes} nodes may open \
                  {wanted}; lower database.pool_size, or raise max_connections"
+            );
+            self.says("postgresql", problem);
+        }
+        if let Some(limit) = limit.filter(|limit| wanted > *limit) {
+            let problem = format!(
+                "this role or database may have {limit} connections (CONNECTION LIMIT), and {nodes}                  nodes may open {wanted}; lower database.pool_size, or raise the limit"
             );
             self.says("postgresql", problem);
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::{OperateError, user};
-use crate::app::policies::database_settings;
+use crate::app::policies::one_connection;
 use crate::audit::{self, Entry, Kind, Wanted};
 use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
@@ -49,7 +49,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
     actix_web::rt::System::new().block_on(async {
         // What is no point in time is refused before the database is opened.
         let since = command.since.as_deref().map(Since::parse).transpose()?;
-        let db = Database::open_existing(&database_settings(config)?)?;
+        let db = Database::open_existing(&one_connection(config)?)?;
         let since = match since {
             Some(Since::Ago(back)) => Some(db.clock().await?.now().minus(back)),
             Some(Since::Moment(at)) => Some(at),

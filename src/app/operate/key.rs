@@ -89,7 +89,7 @@ struct Signing {
 
 impl Signing {
     async fn open(config: &Config) -> Result<Self, OperateError> {
-        let db = Database::open_existing(&policies::database_settings(config)?)?;
+        let db = Database::open_existing(&policies::one_connection(config)?)?;
         let (secrets, clock) = (config.master_secret()?, db.clock().await?);
         let policy = policies::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
