@@ -14,7 +14,7 @@ use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
 
 use super::refused;
-use super::url::{self, with_defaults};
+use super::url::{self, with_defaults, with_defaults_for_reading};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
 
 pub use multi::{AnyConnection, MultiBackend};
@@ -158,7 +158,7 @@ impl ManageConnection for Manager {
                 make_private_file(path)?;
                 SqliteConnection::establish(&path.to_string_lossy()).map(AnyConnection::Sqlite)
             }
-            DatabaseUrl::Postgres(url) => PgConnection::establish(&with_defaults(url.expose())).map(AnyConnection::Postgres),
+            DatabaseUrl::Postgres(url) => to_postgres(url.expose()).map(AnyConnection::Postgres),
         }
         .map_err(Self::Error::ConnectionError)?;
         connection.batch_execute(&self.setup).map_err(Self::Error::QueryError)?;
@@ -183,6 +183,17 @@ impl ManageConnection for Manager {
             AnyConnection::Postgres(connection) => connection.is_broken(),
         }
     }
+}
+
+/// To a server that takes writes; where none does, to a primary that can be read.
+fn to_postgres(url: &str) -> ConnectionResult<PgConnection> {
+    PgConnection::establish(&with_defaults(url)).or_else(|error| {
+        if !error.to_string().contains("session is read-only") {
+            return Err(error);
+        }
+        let primary = with_defaults_for_reading(url).ok_or(error)?;
+        PgConnection::establish(&primary)
+    })
 }
 
 /// The file holds password hashes; SQLite would make it readable by everybody. Its WAL takes over

@@ -163,6 +163,16 @@ pub(super) fn with_defaults(url: &str) -> String {
     if added.is_empty() { url.to_owned() } else { format!("{url}{separator}{}", added.join("&")) }
 }
 
+/// The same for a primary that refuses writes for now (by `default_transaction_read_only`, as some
+/// hosters set it when a disk fills up). A replica is not one: it may lag behind. None if the URL
+/// says itself which servers are good.
+pub(super) fn with_defaults_for_reading(url: &str) -> Option<String> {
+    let [wanted, instead] =
+        ["read-write", "primary"].map(|it| format!("target_session_attrs={it}"));
+    let is_free = parameter(url, "target_session_attrs").is_none();
+    is_free.then(|| with_defaults(url).replace(&wanted, &instead))
+}
+
 /// Whether libpq reads every part of a URL, without its scheme, as what it was meant to be. It
 /// quotes what it cannot read, and looks up as a host what follows an `@` in a password.
 fn is_well_formed(url: &str) -> bool {

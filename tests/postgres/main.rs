@@ -65,6 +65,7 @@ mod tokens;
 mod walks;
 
 mod copy;
+mod degraded;
 mod deployment;
 mod doctor;
 mod nodes;
