@@ -39,10 +39,10 @@ pub struct Backup {
 pub enum BackupError {
     /// PostgreSQL brings a tool of its own.
     #[error(
-        "this is for SQLite; back up PostgreSQL with its own tool: `pg_dump --format=custom \
-         --file=FILE` and the database's URL"
+        "{0} is a PostgreSQL database, and this backs up SQLite; use PostgreSQL's own tool: `pg_dump \
+         --format=custom --file=FILE` and the database's URL"
     )]
-    Postgres,
+    Postgres(String),
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -79,7 +79,7 @@ pub enum BackupError {
 /// [`BackupError`]; there is no such file then.
 pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     let DatabaseUrl::Sqlite(_) = url else {
-        return Err(BackupError::Postgres);
+        return Err(BackupError::Postgres(url.named()));
     };
     let failed = |cause| BackupError::File { file: file.to_owned(), cause };
     if file.try_exists().map_err(failed)? {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use doorward::secret::MasterSecret;
 
 /// Every command that uses a database that must be there.
-const COMMANDS: [&[&str]; 20] = [
+pub const COMMANDS: [&[&str]; 20] = [
     &["user", "list"],
     &["user", "show", "ada@example.com"],
     &["user", "add", "ada@example.com", "--password-file", "-"],
@@ -32,12 +32,12 @@ const COMMANDS: [&[&str]; 20] = [
 ];
 
 /// The same with those that make a database.
-fn with_makers() -> impl Iterator<Item = &'static [&'static str]> {
+pub fn with_makers() -> impl Iterator<Item = &'static [&'static str]> {
     COMMANDS.into_iter().chain([&["serve"][..], &["db", "migrate"]])
 }
 
 /// Nothing is set, and no file is named: all is as in the folder.
-fn bare(folder: &Path, arguments: &[&str]) -> Command {
+pub fn bare(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.env_clear().current_dir(folder).args(arguments).stdin(std::process::Stdio::null());
     command.env("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "10s");
@@ -45,7 +45,7 @@ fn bare(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 #[track_caller]
-fn refused(command: &mut Command, says: &[&str]) {
+pub fn refused(command: &mut Command, says: &[&str]) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
     assert!(matches!(status.code(), Some(1 | 2)), "{command:?}: {status}");
@@ -57,7 +57,7 @@ fn refused(command: &mut Command, says: &[&str]) {
     assert!(is_doctor || all.lines().count() == 1, "{command:?}: {all}");
 }
 
-fn entries(folder: &Path) -> usize {
+pub fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
@@ -97,6 +97,17 @@ fn a_command_with_a_wrong_url_says_so_and_makes_nothing() {
         command.env("DOORWARD_DATABASE_URL", "mysql://door:hunter2@db/door");
         refused(&mut command, &["database_url (variable DOORWARD_DATABASE_URL)", "sqlite://"]);
         assert_eq!(entries(folder.path()), 0, "{arguments:?}");
+    }
+    let mut backup = bare(folder.path(), &["db", "backup", "copy.db"]);
+    backup.env("DOORWARD_DATABASE_URL", "mysql://door:hunter2@db/door");
+    refused(&mut backup, &["database_url (variable DOORWARD_DATABASE_URL)", "sqlite://"]);
+    let (wrong, right) = ("mysql://door:hunter2@db/door", "sqlite://other.db");
+    for (from, to, says) in [(wrong, right, "--from"), (right, wrong, "--to")] {
+        for more in [&[][..], &["--verify"]] {
+            let copy = [&["db", "copy", "--from", from, "--to", to], more].concat();
+            refused(&mut bare(folder.path(), &copy), &[says, "sqlite://"]);
+            assert_eq!(entries(folder.path()), 0, "{copy:?}");
+        }
     }
 }
 

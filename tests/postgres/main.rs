@@ -17,6 +17,8 @@ mod audit;
 mod bounds;
 #[path = "../api/clients.rs"]
 mod clients;
+#[path = "../api/commands.rs"]
+mod commands;
 #[path = "../api/cookies.rs"]
 mod cookies;
 #[path = "../api/crash.rs"]
@@ -73,3 +75,4 @@ mod outage;
 mod races;
 mod refused;
 mod roles;
+mod stopped;
