@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 use reqwest::Method;
 use serde_json::Value;
@@ -17,48 +18,69 @@ const README: &str = include_str!("../../README.md");
 async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_spelling() {
     let Some([caddy]) = find(["caddy"], "caddy") else { return };
     let app = TestApp::with(|config| config.public_url = format!("{HTTPS}/auth")).await;
-    let application = application().await;
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let block = fenced(README, "example.com {").expect("README.md has the lines");
-    let block = block
-        .replace("example.com {", &format!("http://{address} {{\nbind 127.0.0.1"))
-        .replace("10.0.0.11:8080", &app.address.to_string())
-        .replace("application:3000", &application.to_string());
-    let home = tempfile::tempdir().unwrap();
-    let global = "{\nadmin off\nauto_https off\n}\n";
-    let file = home.path().join("Caddyfile");
-    fs::write(&file, format!("{global}{block}")).unwrap();
-    let file = file.to_str().unwrap();
-    let arguments = ["run", "--adapter", "caddyfile", "--config", file];
-    let _program = Program::start(&caddy, &arguments, home.path());
-    until(async || TcpStream::connect(address).is_ok()).await;
-
+    let caddy = Caddy::start(&caddy, app.address).await;
     let user = app.signed_up().await;
-    let bearer = format!("Bearer {}", user.tokens.access);
-    let preflight =
-        [("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
-    let claimed = [("x-original-method", "OPTIONS"), ("x-forwarded-method", "OPTIONS")];
-    let known = [&FORGED[..], &[("authorization", &*bearer)]].concat();
-    let stranger = [&FORGED[..], &preflight, &claimed].concat();
-    for (method, headers, expected) in [
-        (Method::GET, &known, 200),
-        (Method::POST, &known, 200),
-        (Method::OPTIONS, &[&FORGED[..], &preflight].concat(), 200),
-        (Method::POST, &stranger, 401),
-        (Method::GET, &FORGED.to_vec(), 401),
-    ] {
-        let request = app.http.request(method.clone(), format!("http://{address}/orders"));
-        let request = headers.iter().fold(request, |it, (name, value)| it.header(*name, *value));
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), expected, "{method} {headers:?}");
-        if expected == 200 {
-            let seen: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-            assert_one_spelling(&seen);
-            let told = seen["x-auth-user"].as_str().unwrap_or_default();
-            let is_known = headers.contains(&("authorization", &*bearer));
-            assert_eq!(told, if is_known { &*user.id } else { "" }, "{seen}");
-            let others = IDENTITY.map(|name| seen[name].as_str().unwrap_or_default());
-            assert!(!others.contains(&"admin"), "{seen}");
+    caddy.strips_every_spelling(&app.http, &user.tokens.access, &user.id).await;
+}
+
+/// Caddy with the README's lines, in front of an application. It ends when this is dropped.
+pub struct Caddy {
+    address: SocketAddr,
+    // Ends before its directory goes.
+    _program: Program,
+    _home: tempfile::TempDir,
+}
+
+impl Caddy {
+    pub async fn start(caddy: &Path, doorward: SocketAddr) -> Self {
+        let application = application().await;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let block = fenced(README, "example.com {").expect("README.md has the lines");
+        let block = block
+            .replace("example.com {", &format!("http://{address} {{\nbind 127.0.0.1"))
+            .replace("10.0.0.11:8080", &doorward.to_string())
+            .replace("application:3000", &application.to_string());
+        let home = tempfile::tempdir().unwrap();
+        let global = "{\nadmin off\nauto_https off\n}\n";
+        let file = home.path().join("Caddyfile");
+        fs::write(&file, format!("{global}{block}")).unwrap();
+        let file = file.to_str().unwrap();
+        let arguments = ["run", "--adapter", "caddyfile", "--config", file];
+        let program = Program::start(caddy, &arguments, home.path());
+        until(async || TcpStream::connect(address).is_ok()).await;
+        Self { address, _program: program, _home: home }
+    }
+
+    /// Asks as clients do that would like to be somebody else; the token is this user's.
+    pub async fn strips_every_spelling(&self, http: &reqwest::Client, access: &str, user: &str) {
+        let address = self.address;
+        let bearer = format!("Bearer {access}");
+        let preflight =
+            [("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
+        let claimed = [("x-original-method", "OPTIONS"), ("x-forwarded-method", "OPTIONS")];
+        let known = [&FORGED[..], &[("authorization", &*bearer)]].concat();
+        let stranger = [&FORGED[..], &preflight, &claimed].concat();
+        for (method, headers, expected) in [
+            (Method::GET, &known, 200),
+            (Method::POST, &known, 200),
+            (Method::OPTIONS, &[&FORGED[..], &preflight].concat(), 200),
+            (Method::POST, &stranger, 401),
+            (Method::GET, &FORGED.to_vec(), 401),
+        ] {
+            let request = http.request(method.clone(), format!("http://{address}/orders"));
+            let request =
+                headers.iter().fold(request, |it, (name, value)| it.header(*name, *value));
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), expected, "{method} {headers:?}");
+            if expected == 200 {
+                let seen: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+                assert_one_spelling(&seen);
+                let told = seen["x-auth-user"].as_str().unwrap_or_default();
+                let is_known = headers.contains(&("authorization", &*bearer));
+                assert_eq!(told, if is_known { user } else { "" }, "{seen}");
+                let others = IDENTITY.map(|name| seen[name].as_str().unwrap_or_default());
+                assert!(!others.contains(&"admin"), "{seen}");
+            }
         }
     }
 }

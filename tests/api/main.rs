@@ -49,6 +49,7 @@ mod slow;
 mod start;
 mod stop;
 mod storm;
+mod strict;
 mod support;
 mod texts;
 mod theft;

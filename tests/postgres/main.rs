@@ -15,6 +15,8 @@ mod accounts;
 mod audit;
 #[path = "../api/bounds.rs"]
 mod bounds;
+#[path = "../api/caddy.rs"]
+mod caddy;
 #[path = "../api/clients.rs"]
 mod clients;
 #[path = "../api/commands.rs"]
@@ -29,6 +31,8 @@ mod data;
 mod feed;
 #[path = "../api/flood.rs"]
 mod flood;
+#[path = "../api/gateway.rs"]
+mod gateway;
 #[path = "../api/http.rs"]
 mod http;
 #[path = "../api/keys.rs"]
@@ -57,6 +61,8 @@ mod same_work;
 mod secrecy;
 #[path = "../api/skew.rs"]
 mod skew;
+#[path = "../api/strict.rs"]
+mod strict;
 #[path = "../api/texts.rs"]
 mod texts;
 #[path = "../api/theft.rs"]

@@ -67,7 +67,11 @@ pub fn libfaketime() -> Option<PathBuf> {
     found
 }
 
-fn left_out(missing: &str) {
+/// Says aloud that a test is left out.
+///
+/// # Panics
+/// When `CI` is set.
+pub fn left_out(missing: &str) {
     assert!(env::var_os("CI").is_none(), "{missing}");
     // Past the harness, which keeps what a test that passes has printed.
     let name = std::thread::current().name().unwrap_or_default().to_owned();
