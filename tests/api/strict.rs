@@ -19,7 +19,7 @@ use crate::support::binary::{
 use crate::support::client::PASSWORD;
 use crate::support::nginx::Nginx;
 use crate::support::postgres::{Cluster, ON_POSTGRES};
-use crate::support::program::{find, free_port, left_out};
+use crate::support::program::{find, free_port, say_left_out};
 use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";
@@ -46,7 +46,7 @@ async fn a_strict_administrators_deployment_serves_behind_every_proxy() {
     let programs = find(["unshare", "setpriv", "nginx", "caddy"], "util-linux nginx-light caddy");
     let Some([unshare, _, nginx, caddy]) = programs else { return };
     if !geteuid().is_root() || !can_unshare(&unshare) {
-        return left_out("only root may make a file system read-only for one process");
+        return say_left_out("only root may make a file system read-only for one process");
     }
     let site = Site::new();
     let service = Doorward::start(&mut site.within(&unshare, &["serve"]));
