@@ -62,13 +62,20 @@ fn explained(error: io::Error) -> io::Error {
     let Some(rustls::Error::InvalidCertificate(fault)) = cause else {
         return error;
     };
+    // With a certificate of the same name among those that are trusted, a self-signed one looks as if
+    // that one's key had signed it wrongly.
     match fault {
-        CertificateError::UnknownIssuer | CertificateError::Other(_) => io::Error::other(
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. }
+        | CertificateError::NotValidForName
+        | CertificateError::NotValidForNameContext { .. } => error,
+        _ => io::Error::other(
             "this machine does not know the authority of its certificate, or it is self-signed: \
              sign it by an authority, and name that one's certificate in SSL_CERT_FILE if it is \
              your own",
         ),
-        _ => error,
     }
 }
 

@@ -169,10 +169,45 @@ fn it_finds_what_is_wrong_with_the_service_as_clients_reach_it() {
         command.env("DOORWARD_PUBLIC_URL", &url);
         command
     };
-    finds(&mut here(), "url", "invalid peer certificate");
+    finds(&mut here(), "url", "SSL_CERT_FILE");
     let trusting = printed(here().env("SSL_CERT_FILE", "cert.pem"));
     assert_eq!(trusting, "Nothing is wrong.\n");
     assert!(service.stop().0.success());
+}
+
+/// rustls has a name of its own for what is wrong with each of these.
+#[test]
+fn a_certificate_of_ones_own_is_explained_with_ssl_cert_file() {
+    for is_authority in [false, true] {
+        let home = healthy();
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate().unwrap();
+        fs::write(home.path().join("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(home.path().join("key.pem"), key.serialize_pem()).unwrap();
+        let mut command = doorward(home.path());
+        command.env("DOORWARD_TLS__CERT", "cert.pem").env("DOORWARD_TLS__KEY", "key.pem");
+        let service = Doorward::start(&mut command);
+        let url = format!("https://localhost:{}", service.url.rsplit(':').next().unwrap());
+        for trusted in [None, Some("cert.pem")] {
+            let mut asked = doctor(home.path());
+            asked.args(["--url", &url]).env("DOORWARD_PUBLIC_URL", &url);
+            asked.envs(trusted.map(|file| ("SSL_CERT_FILE", file)));
+            // A certificate that is its own authority may be trusted, and still not serve as both.
+            if !is_authority && trusted.is_some() {
+                assert_eq!(printed(&mut asked), "Nothing is wrong.\n");
+                continue;
+            }
+            finds(&mut asked, "url", "SSL_CERT_FILE");
+            let said = asked.output().unwrap();
+            let said = String::from_utf8(said.stdout).unwrap();
+            assert!(!said.contains("OtherError") && !said.contains("AsEndEntity"), "{said}");
+        }
+        assert!(service.stop().0.success());
+    }
 }
 
 /// The URL of a server that answers one request so.
