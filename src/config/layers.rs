@@ -357,7 +357,8 @@ fn try_out(setting: &str, value: &Value) -> Result<(), String> {
 
 fn read_secret(path: &Path) -> Result<Value, ConfigError> {
     let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
-    match text.trim() {
+    // Some editors begin a file with a byte order mark.
+    match text.trim_start_matches('\u{feff}').trim() {
         "" => Err(ConfigError::new(
             path.display().to_string(),
             "it is empty",

@@ -148,7 +148,7 @@ fn read_private(path: &Path) -> Result<MasterSecret, ConfigError> {
             let remedy = format!("chmod 600 {shown}");
             Err(ConfigError::new(shown, problem, remedy))
         }
-        Ok(_) => MasterSecret::parse(&text).map_err(|error| {
+        Ok(_) => MasterSecret::parse(text.trim_start_matches('\u{feff}')).map_err(|error| {
             let remedy = "restore it from the backup; where there is no database yet, remove it";
             ConfigError::new(shown, error.to_string(), remedy)
         }),

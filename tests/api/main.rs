@@ -37,6 +37,7 @@ mod oauth;
 mod old_proxies;
 mod operate;
 mod pages;
+mod printed;
 mod readme;
 mod refresh;
 mod replaced;

@@ -51,6 +51,8 @@ mod oauth;
 mod operate;
 #[path = "../api/pages.rs"]
 mod pages;
+#[path = "../api/printed.rs"]
+mod printed;
 #[path = "../api/refresh.rs"]
 mod refresh;
 #[path = "../api/replaced.rs"]

@@ -313,8 +313,9 @@ fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError>
         fs::File::open(file).and_then(|file| file.take(PASSWORD_FILE).read_to_string(&mut text))
     };
     read.map_err(|cause| OperateError::PasswordFile { path: file.to_owned(), cause })?;
-    // Blanks at its ends are the password's own.
-    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+    // Some editors begin a file with a byte order mark. Blanks at its ends are the password's own.
+    let line = text.trim_start_matches('\u{feff}').lines().next();
+    Ok(Zeroizing::new(line.unwrap_or_default().to_owned()))
 }
 
 /// What the policy allows, hashed as the service hashes.
