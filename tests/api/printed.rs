@@ -1,6 +1,7 @@
 //! `doorward config`: a file that starts the service with the same settings, however its secrets
 //! were given.
 
+use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -60,11 +61,11 @@ fn given(home: &Path, way: Way, secrets: &[(&str, String)]) -> Command {
             Way::Flag => command.args(["--set", &format!("{name}={text}")]),
             Way::FlagOfFile => command.args(["--set", &format!("{name}_file={file}")]),
             Way::Line => {
-                lines += &format!("{name} = \"{text}\"\n");
+                writeln!(lines, "{name} = \"{text}\"").unwrap();
                 &mut command
             }
             Way::LineOfFile => {
-                lines += &format!("{name}_file = \"{file}\"\n");
+                writeln!(lines, "{name}_file = \"{file}\"").unwrap();
                 &mut command
             }
         };
