@@ -1,8 +1,9 @@
 //! `doorward db`, through the real binary: the schema, copies between two databases of one kind,
 //! and a backup that was restored. Copies between kinds are in `tests/postgres/copy.rs`.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -188,6 +189,8 @@ async fn a_target_with_rows_is_refused_and_left_as_it_is() {
     let old = second(home.path());
     let mut c = connect(&old);
     c.batch_execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('eve')").unwrap();
+    let file = old.strip_prefix("sqlite://").unwrap();
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
     let (status, _, complaint) = copy(home.path(), &from, &old, &[]);
     assert_eq!(status, 1);
     assert!(complaint.contains("not empty: its table users has rows"), "{complaint}");
