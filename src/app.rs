@@ -6,6 +6,7 @@
 mod beside;
 pub mod data;
 pub mod doctor;
+mod even;
 mod listen;
 pub mod operate;
 mod policies;

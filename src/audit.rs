@@ -339,12 +339,13 @@ impl Audit {
         list(&self.db, wanted).await
     }
 
-    /// Deletes a batch of events that are older than they are kept; whether there may be more.
+    /// Deletes a batch of events that at `now` are older than they are kept; whether there may be
+    /// more.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted; the next call will try again.
-    pub async fn purge(&self) -> Result<bool, StoreError> {
-        let before = first_id(self.clock.now().minus(self.keep));
+    pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let before = first_id(now.minus(self.keep));
         let deleted = self
             .db
             .write(move |tx| rows::delete_before(tx.connection(), before, PURGE_BATCH))

@@ -271,12 +271,12 @@ impl Revocations {
     }
 
     /// Forgets what can no longer concern any token: a batch of rows, and whether there may be
-    /// more.
+    /// more. `now` is the caller's, who knows that the clock was right then: between two batches it
+    /// may be set.
     ///
     /// # Errors
     /// [`StoreError`] when the rows cannot be deleted; the next call will try again.
-    pub async fn purge(&self) -> Result<bool, StoreError> {
-        let now = self.clock.now();
+    pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
         let deleted = self.db.write(move |tx| delete_expired(tx.connection(), now)).await?;
         let is_more = i64::try_from(deleted) == Ok(PURGE_BATCH);
         if !is_more {

@@ -372,13 +372,13 @@ impl Sessions {
         rows::forget_devices(tx.connection(), user)
     }
 
-    /// Deletes a batch of sessions that ended longer ago than they are kept; whether there may be
-    /// more.
+    /// Deletes a batch of sessions that ended longer before `now` than they are kept; whether there
+    /// may be more.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
-    pub async fn purge(&self) -> Result<bool, StoreError> {
-        let before = self.clock.now().minus(self.policy.keep_ended);
+    pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let before = now.minus(self.policy.keep_ended);
         let deleted =
             self.db.write(move |tx| rows::delete_old(tx.connection(), before, PURGE_BATCH)).await?;
         Ok(deleted > 0)

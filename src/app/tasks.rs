@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::even::{EvenClock, MAX_CLOCK_JUMP};
 use super::watch::Counted;
 use crate::accounts::budget::LoginBudget;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::database::Watch;
 use crate::http::cors::ClientOrigins;
 use crate::http::tls::Tls;
@@ -25,9 +26,6 @@ const WRITE_FAILURES: Duration = Duration::from_secs(1);
 
 /// How soon what failed and cannot wait is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// The clock may gain so much in a minute and still be believed.
-const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
 
 /// How often memory that was freed is given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(10);
@@ -159,41 +157,34 @@ impl Tasks {
     /// from before is alive, whatever the clock said. Nor while it is far from the database's.
     async fn purge(&self) {
         let mut tick = tokio::time::interval(MAINTENANCE);
-        let (mut seen, mut seen_at) = (self.clock.now(), self.clock.monotonic());
-        let mut even_since = seen_at;
+        let mut clock = EvenClock::new(self.clock.clone());
         loop {
             tick.tick().await;
-            let (now, at) = (self.clock.now(), self.clock.monotonic());
-            let (told, passed) = (now.since(seen), at.duration_since(seen_at));
-            if told.abs_diff(passed) > MAX_CLOCK_JUMP {
-                tracing::warn!(
-                    ?told,
-                    ?passed,
-                    "the clock has jumped; nothing is purged for a while"
-                );
-                even_since = at;
-            }
-            (seen, seen_at) = (now, at);
             let agrees = self.api.revocations.clock_difference() < MAX_CLOCK_JUMP;
-            if agrees && at.duration_since(even_since) > self.longest_token {
-                self.purge_now().await;
+            let moment = clock.moment(self.longest_token).filter(|_| agrees);
+            // A database that does not answer is asked again next time.
+            if let Some(now) = moment
+                && let Ok(now) = self.api.db.not_later(now).await
+            {
+                self.purge_by(now).await;
             }
         }
     }
 
-    /// Small batches, between which other units of work have their turn.
-    async fn purge_now(&self) {
+    /// Small batches, between which other units of work have their turn. All of them go by the one
+    /// moment that was found to be right.
+    async fn purge_by(&self, now: Timestamp) {
         let Api { revocations, sessions, accounts, audit, .. } = &self.api;
-        while let Ok(true) = revocations.purge().await {
+        while let Ok(true) = revocations.purge(now).await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
-        while let Ok(true) = sessions.purge().await {
+        while let Ok(true) = sessions.purge(now).await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
         while let Ok(true) = accounts.purge().await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
-        while let Ok(true) = audit.purge().await {
+        while let Ok(true) = audit.purge(now).await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
     }

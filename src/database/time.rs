@@ -36,6 +36,16 @@ impl Database {
         let now = self.read_at_leisure(|c| trusted_time(c, Clock::system().now())).await?;
         Ok(Clock::system_from(now))
     }
+
+    /// This moment, or the database's time if that is earlier: what expires in the database has
+    /// expired by then, whatever the clock of this process says. SQLite has no clock of its own.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot answer.
+    pub async fn not_later(&self, own: Timestamp) -> Result<Timestamp, StoreError> {
+        let server = self.read_at_leisure(server_time).await?;
+        Ok(server.map_or(own, |server| own.min(server)))
+    }
 }
 
 #[diesel::declare_sql_function]

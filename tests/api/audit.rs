@@ -337,11 +337,11 @@ async fn old_events_are_purged_in_batches() {
     let events = app.db().write(move |tx| audit::record_all(tx, events.clone(), now));
     events.await.unwrap();
     app.advance(86_399);
-    assert!(!app.api.audit.purge().await.unwrap());
+    assert!(!app.api.audit.purge(app.clock.now()).await.unwrap());
     ada.another_session().await;
     app.advance(2);
     let mut batches = 1;
-    while app.api.audit.purge().await.unwrap() {
+    while app.api.audit.purge(app.clock.now()).await.unwrap() {
         batches += 1;
     }
     assert_eq!((batches, rows(&app).await), (3, 1));

@@ -27,10 +27,10 @@ async fn a_full_list_of_revocations_takes_no_more_single_tokens_and_ends_every_s
 
     // Until others have expired: the token's life, the verifiers' leeway and the margin.
     app.advance(600 + 30 + 60 + 1 + of_server(&app));
-    while app.api.revocations.purge().await.unwrap() {}
+    while app.api.revocations.purge(app.clock.now()).await.unwrap() {}
     // A look at the database that was under way may have listed them once more.
     looked_again(&app).await;
-    while app.api.revocations.purge().await.unwrap() {}
+    while app.api.revocations.purge(app.clock.now()).await.unwrap() {}
     user.refresh().await.assert_status(200);
     revoke(&app, &user.tokens.access).await.assert_status(200);
     user.me().await.assert_problem(401, "token_revoked");

@@ -189,7 +189,7 @@ async fn a_purge_tells_nothing_as_new() {
     while !is_current(subscription.next().await.as_ref()) {}
     let before = subscription.place();
     app.advance(600 + 30 + 60 + 1 + of_server(&app));
-    while app.api.revocations.purge().await.unwrap() {
+    while app.api.revocations.purge(app.clock.now()).await.unwrap() {
         looked_again(&app).await;
     }
     looked_again(&app).await;

@@ -342,10 +342,10 @@ async fn a_revocation_is_kept_until_the_last_token_it_concerns_has_expired() {
 
     // Ten minutes of life, 30 s of leeway, and a minute for a request already past its check.
     app.advance(600 + 30 + 60 - 1);
-    assert!(!app.api.revocations.purge().await.unwrap());
+    assert!(!app.api.revocations.purge(app.clock.now()).await.unwrap());
     assert_eq!(count_blocklist(&app).await, 1);
     app.advance(1 + of_server(&app));
-    assert!(!app.api.revocations.purge().await.unwrap());
+    assert!(!app.api.revocations.purge(app.clock.now()).await.unwrap());
     assert_eq!(count_blocklist(&app).await, 0);
     user.me().await.assert_problem(401, "token_expired");
     app.refresh(&user.tokens.refresh).await.assert_ended("logout");
@@ -362,10 +362,10 @@ async fn what_a_clock_issued_that_was_set_back_since_is_refused_until_it_has_exp
     user.log_out().await.assert_status(204);
     app.post("/logout?scope=all").bearer(&second.access).send().await.assert_status(204);
     app.advance(3600 + 600 + 30 + 60 - 1);
-    app.api.revocations.purge().await.unwrap();
+    app.api.revocations.purge(app.clock.now()).await.unwrap();
     assert_eq!(count_blocklist(&app).await, 3);
     app.advance(1);
-    app.api.revocations.purge().await.unwrap();
+    app.api.revocations.purge(app.clock.now()).await.unwrap();
     assert_eq!(count_blocklist(&app).await, 0);
 }
 
@@ -381,7 +381,7 @@ async fn a_long_blocklist_is_purged_in_batches() {
     revoked.await.unwrap();
     app.advance(690 + of_server(&app));
     let mut left = Vec::new();
-    while app.api.revocations.purge().await.unwrap() {
+    while app.api.revocations.purge(app.clock.now()).await.unwrap() {
         left.push(count_blocklist(&app).await);
     }
     assert_eq!(left, [150, 50]);
@@ -397,7 +397,7 @@ async fn a_shorter_lifetime_brings_no_revoked_token_back() {
     app.post("/logout").bearer(&tokens.access).send().await.assert_status(204);
     app.me(&tokens.access).await.assert_problem(401, "token_revoked");
     app.advance(700);
-    app.api.revocations.purge().await.unwrap();
+    app.api.revocations.purge(app.clock.now()).await.unwrap();
     app.me(&tokens.access).await.assert_status(401);
     let app = app.restart().await;
     app.me(&tokens.access).await.assert_status(401);
@@ -457,9 +457,9 @@ async fn many_old_sessions_are_purged_in_batches() {
     }
     user.log_out_scope("all").await.assert_status(204);
     app.advance(90 * DAY + 1);
-    assert!(app.api.sessions.purge().await.unwrap());
+    assert!(app.api.sessions.purge(app.clock.now()).await.unwrap());
     assert_eq!(count_sessions(&app).await, 51, "two hundred at a time");
-    while app.api.sessions.purge().await.unwrap() {}
+    while app.api.sessions.purge(app.clock.now()).await.unwrap() {}
     assert_eq!(count_sessions(&app).await, 0);
 }
 
@@ -708,11 +708,11 @@ async fn another_process(app: &TestApp) -> (Database, Revocations) {
 
 /// What the service does every minute.
 async fn purge(app: &TestApp) {
-    while app.api.sessions.purge().await.unwrap() {}
+    while app.api.sessions.purge(app.clock.now()).await.unwrap() {}
     while app.api.accounts.purge().await.unwrap() {}
 }
 
-async fn count_blocklist(app: &TestApp) -> i64 {
+pub async fn count_blocklist(app: &TestApp) -> i64 {
     app.db().read(|c| blocklist::table.count().get_result(c)).await.unwrap()
 }
 

@@ -24,6 +24,7 @@ mod gateway;
 mod hash;
 mod http;
 mod interop;
+mod jumps;
 mod keys;
 mod limits;
 mod lockout;

@@ -342,7 +342,7 @@ async fn all_refuse(what: &str, nodes: &[&TestApp], verifier: &Verifier, ended: 
 }
 
 async fn purge(app: &TestApp) {
-    while app.api.revocations.purge().await.unwrap() {}
-    while app.api.sessions.purge().await.unwrap() {}
+    while app.api.revocations.purge(app.clock.now()).await.unwrap() {}
+    while app.api.sessions.purge(app.clock.now()).await.unwrap() {}
     while app.api.accounts.purge().await.unwrap() {}
 }

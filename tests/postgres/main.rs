@@ -35,6 +35,8 @@ mod flood;
 mod gateway;
 #[path = "../api/http.rs"]
 mod http;
+#[path = "../api/jumps.rs"]
+mod jumps;
 #[path = "../api/keys.rs"]
 mod keys;
 #[path = "../api/limits.rs"]

@@ -194,9 +194,9 @@ async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database
     assert_eq!(events.await.unwrap(), 4 + 1202 + 200);
 
     app.advance(200 * 86_400);
-    while app.api.revocations.purge().await.unwrap() {}
-    while app.api.sessions.purge().await.unwrap() {}
-    while app.api.audit.purge().await.unwrap() {}
+    while app.api.revocations.purge(app.clock.now()).await.unwrap() {}
+    while app.api.sessions.purge(app.clock.now()).await.unwrap() {}
+    while app.api.audit.purge(app.clock.now()).await.unwrap() {}
     let left = app.db().read(|c| {
         let sessions = sessions::table.count().get_result::<i64>(c)?;
         // Keys are looked after meanwhile.

@@ -1,0 +1,99 @@
+//! Whether the clock has gone evenly for as long as what is deleted by it could be missed.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+
+/// The clock may gain or lose so much and still be believed. It is less than revocations are kept
+/// beyond the last token that they concern.
+pub(super) const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
+
+/// A clock under watch: from which moment on it has gone evenly.
+pub(super) struct EvenClock {
+    clock: Clock,
+    wall: Timestamp,
+    steady: Timestamp,
+}
+
+impl EvenClock {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { wall: clock.now(), steady: clock.steady(), clock }
+    }
+
+    /// The present moment, if the clock has gone evenly for longer than that. It is to be used for
+    /// everything that is deleted until the next one: the clock may be set at any time.
+    pub(super) fn moment(&mut self, after: Duration) -> Option<Timestamp> {
+        let (wall, steady) = (self.clock.now(), self.clock.steady());
+        // Compared with where it began, so that many small steps are one jump.
+        let told = wall.as_micros().saturating_sub(self.wall.as_micros());
+        let passed = steady.as_micros().saturating_sub(self.steady.as_micros());
+        if Duration::from_micros(told.abs_diff(passed)) > MAX_CLOCK_JUMP {
+            tracing::warn!(
+                told_s = told / 1_000_000,
+                passed_s = passed / 1_000_000,
+                "the clock was set; nothing is purged for a while"
+            );
+            (self.wall, self.steady) = (wall, steady);
+        }
+        (steady.since(self.steady) > after).then_some(wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(630);
+
+    fn clock() -> Clock {
+        Clock::manual(Timestamp::from_unix_seconds(1_000))
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_clock_that_goes_evenly_is_believed_after_a_while() {
+        let clock = clock();
+        let mut even = EvenClock::new(clock.clone());
+        clock.advance(AFTER);
+        assert_eq!(even.moment(AFTER), None);
+        clock.advance(seconds(1));
+        assert_eq!(even.moment(AFTER), Some(clock.now()));
+        clock.set_ahead(MAX_CLOCK_JUMP);
+        assert_eq!(even.moment(AFTER), Some(clock.now()));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_not_whether_or_not_it_is_set_back() {
+        for (first, then) in [(0, 3600), (3600, 0)] {
+            let clock = clock();
+            clock.set_ahead(seconds(first));
+            let mut even = EvenClock::new(clock.clone());
+            clock.advance(2 * AFTER);
+            assert!(even.moment(AFTER).is_some());
+            clock.set_ahead(seconds(then));
+            assert_eq!(even.moment(AFTER), None, "{first} to {then}");
+            clock.advance(AFTER);
+            assert_eq!(even.moment(AFTER), None);
+            clock.set_ahead(seconds(first));
+            assert_eq!(even.moment(AFTER), None);
+            clock.advance(AFTER + seconds(1));
+            assert_eq!(even.moment(AFTER), Some(clock.now()));
+        }
+    }
+
+    #[test]
+    fn many_small_steps_are_one_jump() {
+        let clock = clock();
+        let mut even = EvenClock::new(clock.clone());
+        clock.advance(2 * AFTER);
+        for ahead in [20, 30] {
+            clock.set_ahead(seconds(ahead));
+            assert!(even.moment(AFTER).is_some());
+        }
+        clock.set_ahead(seconds(40));
+        assert_eq!(even.moment(AFTER), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! A node whose clock is set to a wrong time and back accepts nothing that was revoked before or
+//! meanwhile, and has deleted nothing that was still needed, although a purge was under way.
+
+use std::time::Duration;
+
+use doorward::accounts::operate::Operator;
+use doorward::clock::{Clock, Timestamp};
+use doorward::database::time::server_time;
+use doorward::revocations::follow::FollowBy;
+
+use crate::logout::{count_blocklist, of_server};
+use crate::support::{TestApp, id};
+
+const DAY: Duration = Duration::from_secs(86400);
+
+/// An hour, and longer than a session lives and than anything is kept.
+const JUMPS: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(500 * 86400)];
+
+#[tokio::test]
+async fn a_clock_that_is_set_during_a_purge_makes_no_revoked_token_good() {
+    for jump in JUMPS {
+        let app = TestApp::start().await;
+        revoke(&app, 250).await;
+        // All of these have expired.
+        app.advance(690 + of_server(&app));
+        let (before, meanwhile, good) =
+            (app.signed_up().await, app.signed_up().await, app.signed_up().await);
+        before.log_out().await.assert_status(204);
+        let events = app.api.audit.clone();
+        let count = async || events.activity(id(&before.id), None, 100).await.unwrap().events.len();
+        let recorded = count().await;
+        assert!(recorded > 0);
+
+        let checked = app.clock.now();
+        assert!(app.api.revocations.purge(checked).await.unwrap(), "there is more to purge");
+        app.clock.set_ahead(jump);
+        end_sessions(&app, &meanwhile.id).await;
+        while app.api.revocations.purge(checked).await.unwrap() {}
+        while app.api.sessions.purge(checked).await.unwrap() {}
+        while app.api.audit.purge(checked).await.unwrap() {}
+        app.clock.set_ahead(Duration::ZERO);
+
+        assert_eq!(count_blocklist(&app).await, 2, "{jump:?}: what had expired is gone, no more");
+        assert_eq!(count().await, recorded, "{jump:?}: events are kept");
+        let node = app.another_node().await;
+        for node in [&app, &node] {
+            for ended in [&before, &meanwhile] {
+                node.me(&ended.tokens.access).await.assert_problem(401, "token_revoked");
+                node.refresh(&ended.tokens.refresh).await.assert_status(401);
+            }
+            node.me(&good.tokens.access).await.assert_status(200);
+        }
+        app.refresh(&good.tokens.refresh).await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_purge_goes_by_the_database_s_time_where_the_node_s_is_ahead() {
+    let app = TestApp::start().await;
+    let own = Clock::system().now();
+    let (behind, ahead) = (own.minus(DAY), own.plus(DAY));
+    assert_eq!(app.db().not_later(behind).await.unwrap(), behind);
+    let moment = app.db().not_later(ahead).await.unwrap();
+    let server: Option<Timestamp> = app.db().read(server_time).await.unwrap();
+    // SQLite has no clock of its own.
+    let Some(server) = server else { return assert_eq!(moment, ahead) };
+    assert!(moment <= server && moment > own.minus(Duration::from_secs(60)), "{moment} {server}");
+}
+
+/// Ids that no token has.
+async fn revoke(app: &TestApp, count: usize) {
+    let (revocations, now) = (app.api.revocations.clone(), app.clock.now());
+    let revoked = app.db().write(move |tx| {
+        let ids = (0..count).map(|_| (uuid::Uuid::new_v4().into(), now));
+        revocations.revoke_all(tx, ids, now)
+    });
+    revoked.await.unwrap();
+}
+
+/// By an operator, on a machine whose clock is the node's.
+async fn end_sessions(app: &TestApp, user: &str) {
+    let operator = Operator::new(
+        app.db().clone(),
+        app.clock.clone(),
+        app.api.revocations.clone(),
+        FollowBy::Notify,
+    );
+    assert_eq!(operator.end_sessions(id(user)).await.unwrap().sessions_ended, 1);
+}
