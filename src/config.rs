@@ -18,6 +18,7 @@
 
 mod layers;
 mod master;
+mod privacy;
 mod sample;
 mod settings;
 mod text;
@@ -72,17 +73,13 @@ impl Loaded {
         use std::os::unix::fs::PermissionsExt as _;
         for (setting, path) in &self.secret_files {
             let mode = path.metadata().map_or(0, |about| about.permissions().mode());
-            if mode & 0o007 != 0 {
-                let path = path.display();
+            if privacy::is_open_to_all(mode) {
                 let problem = format!(
-                    "every user of this machine can open {path}, which holds it (its mode is {:o})",
+                    "every user of this machine can open {}, which holds it (its mode is {:o})",
+                    path.display(),
                     mode & 0o777
                 );
-                let remedy = format!(
-                    "chmod 600 {path}, or 640 for a service's group (for a Kubernetes volume set \
-                     defaultMode: 0440 and fsGroup)"
-                );
-                return Err(ConfigError::new(setting.as_str(), problem, remedy));
+                return Err(ConfigError::new(setting.as_str(), problem, privacy::close(path)));
             }
         }
         Ok(self.config)

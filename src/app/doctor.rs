@@ -150,7 +150,7 @@ impl Doctor<'_> {
                 "secret_previous" => "secret_previous",
                 _ => "database_url",
             };
-            self.privacy(check, file, 0o007, "640");
+            self.privacy(check, file, "640");
         }
     }
 
@@ -160,7 +160,7 @@ impl Doctor<'_> {
             // The first start makes it.
             return;
         }
-        self.privacy("data_dir", directory, 0o077, "700");
+        self.privacy("data_dir", directory, "700");
         if is_far(directory) {
             let problem = "it is on a network file system, where the locks and the shared memory \
                            that SQLite needs do not hold; put it on a disk of this machine, or use \
@@ -180,9 +180,10 @@ impl Doctor<'_> {
         }
     }
 
-    fn privacy(&mut self, check: &'static str, path: &Path, forbidden: u32, right: &str) {
+    /// The group may open it: a Kubernetes volume with an `fsGroup` lets it.
+    fn privacy(&mut self, check: &'static str, path: &Path, right: &str) {
         let mode = fs::metadata(path).map_or(0, |about| about.permissions().mode());
-        if mode & forbidden != 0 {
+        if mode & 0o007 != 0 {
             let (path, mode) = (path.display(), mode & 0o777);
             let problem =
                 format!("{path} can be opened by others (mode {mode:o}); chmod {right} {path}");

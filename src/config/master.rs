@@ -8,6 +8,7 @@ use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::privacy::{close, is_open_to_all};
 use super::{Config, ConfigError};
 use crate::database::DatabaseUrl;
 use crate::secret::{MasterSecret, Secret};
@@ -29,8 +30,8 @@ impl Config {
     /// keys there, and would end every session.
     ///
     /// # Errors
-    /// [`ConfigError`] when the secret is missing, malformed or weak, when others can read its
-    /// file, or when it cannot be written.
+    /// [`ConfigError`] when the secret is missing, malformed or weak, when every user can read
+    /// its file, or when it cannot be written.
     pub fn master_secret(&self) -> Result<MasterSecrets, ConfigError> {
         let (given, previous) = self.given_secrets()?;
         let current = match (given, self.database()?) {
@@ -143,9 +144,10 @@ fn read_private(path: &Path) -> Result<MasterSecret, ConfigError> {
             let problem = format!("it cannot be read: {error}");
             Err(ConfigError::new(shown, problem, "make it a file that this user can read"))
         }
-        Ok(mode) if mode & 0o077 != 0 => {
-            let problem = format!("other users can open it (its mode is {:o})", mode & 0o777);
-            let remedy = format!("chmod 600 {shown}");
+        Ok(mode) if is_open_to_all(mode) => {
+            let problem =
+                format!("every user of this machine can open it (its mode is {:o})", mode & 0o777);
+            let remedy = close(path);
             Err(ConfigError::new(shown, problem, remedy))
         }
         Ok(_) => MasterSecret::parse(text.trim_start_matches('\u{feff}')).map_err(|error| {

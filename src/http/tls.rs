@@ -69,7 +69,8 @@ pub enum TlsError {
     /// Every user of the machine can read the key.
     #[error(
         "tls.key: every user of this machine can open {} (its mode is {mode:o}); chmod 640 it (for \
-         a Kubernetes volume set defaultMode: 0440 and fsGroup)",
+         a Kubernetes volume set defaultMode: 0440 and fsGroup; for a Docker secret, which is 0444 \
+         by default, set uid and mode: 0400)",
         path.display()
     )]
     Open {

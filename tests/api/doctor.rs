@@ -270,6 +270,11 @@ fn it_finds_what_is_wrong_with_the_files() {
     fs::rename(&secret, home.path().join("aside")).unwrap();
     finds(&mut doctor(home.path()), "secret", "restore it");
     fs::rename(home.path().join("aside"), &secret).unwrap();
+    // As a Kubernetes volume with an fsGroup makes them.
+    mode(&data, 0o2770);
+    for file in [&secret, &data.join("doorward.db")] {
+        mode(file, 0o660);
+    }
     assert_eq!(printed(&mut doctor(home.path())), "Nothing is wrong.\n");
 }
 

@@ -96,14 +96,21 @@ fn a_missing_secret_beside_a_database_is_refused_and_not_made_anew() {
 }
 
 #[test]
-fn a_secret_that_others_can_read_is_refused() {
+fn a_secret_that_every_user_can_read_is_refused_and_the_group_may() {
     let home = used();
     let secret = data_of(home.path()).join("secret");
     assert_eq!(mode(&secret), 0o600);
-    for open in [0o644, 0o640, 0o620] {
+    for open in [0o644, 0o604, 0o602, 0o666] {
         fs::set_permissions(&secret, Permissions::from_mode(open)).unwrap();
         let line = refused(&mut doorward(home.path()));
-        assert_says(&line, &[secret.to_str().unwrap(), "other users can open it", "chmod 600"]);
+        assert_says(&line, &[secret.to_str().unwrap(), "every user", "chmod 600", "fsGroup"]);
+    }
+    // A Kubernetes volume with an fsGroup sets the bits of the group.
+    for (folder, group) in [(0o2770, 0o660), (0o2770, 0o640), (0o700, 0o440)] {
+        fs::set_permissions(data_of(home.path()), Permissions::from_mode(folder)).unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(group)).unwrap();
+        assert!(Doorward::start(&mut doorward(home.path())).stop().0.success(), "{group:o}");
+        assert_eq!(mode(&secret), group, "it is left as it was");
     }
 }
 

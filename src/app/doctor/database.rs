@@ -34,7 +34,7 @@ impl Doctor<'_> {
                 );
                 return self.says("database", problem);
             }
-            Ok(DatabaseUrl::Sqlite(file)) => self.privacy("database", &file, 0o077, "600"),
+            Ok(DatabaseUrl::Sqlite(file)) => self.privacy("database", &file, "600"),
             Ok(url) if url.is_exposed() => {
                 let problem = "what is said to it can be read on the way; build with `--features \
                                postgres-tls` and set sslmode=verify-full in its URL";

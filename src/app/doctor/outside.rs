@@ -126,6 +126,6 @@ impl Doctor<'_> {
             );
             self.says("tls", problem);
         }
-        self.privacy("tls", &key, 0o007, "640");
+        self.privacy("tls", &key, "640");
     }
 }

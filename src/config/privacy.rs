@@ -1,0 +1,18 @@
+//! Files that hold a secret: its owner and the owner's group may open them, nobody else. The group
+//! may, because a volume of Kubernetes with an `fsGroup` always sets its bits.
+
+use std::path::Path;
+
+/// Whether every user of the machine can open a file with this mode.
+pub(super) const fn is_open_to_all(mode: u32) -> bool {
+    mode & 0o007 != 0
+}
+
+/// How such a file is closed.
+pub(super) fn close(path: &Path) -> String {
+    format!(
+        "chmod 600 {}, or 640 for a service's group (for a Kubernetes volume set defaultMode: 0440 \
+         and fsGroup; for a Docker secret, which is 0444 by default, set uid and mode: 0400)",
+        path.display()
+    )
+}
