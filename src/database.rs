@@ -14,6 +14,7 @@ mod checkpoint;
 mod connection;
 pub mod copy;
 mod drift;
+mod fault;
 mod guard;
 mod identity;
 mod inspect;
@@ -60,6 +61,7 @@ pub use watch::FileWatch;
 use crate::metrics::Spread;
 use checkpoint::Checkpoints;
 use connection::Manager;
+use fault::Fault;
 use identity::Identity;
 use postgres::Postgres;
 use refused::Reason;
@@ -130,7 +132,13 @@ pub struct Database {
 }
 
 enum Backend {
-    Sqlite { writer: Writer, readers: Readers, places: Arc<Semaphore>, manager: Manager },
+    Sqlite {
+        writer: Writer,
+        readers: Readers,
+        places: Arc<Semaphore>,
+        manager: Manager,
+        fault: Fault,
+    },
     Postgres(Postgres),
 }
 
@@ -172,13 +180,15 @@ impl Database {
         let statements = Arc::default();
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(path) => {
-                let files = Identity::of(path, &mut first);
-                let checkpoints = Checkpoints::start(&mut first, manager.open()?);
+                let fault = Fault::none(path);
+                let files = Identity::of(path, &mut first, fault.clone());
+                let checkpoints = Checkpoints::start(&mut first, manager.open()?, fault.clone());
                 Backend::Sqlite {
-                    writer: Writer::start(first, checkpoints, files),
+                    writer: Writer::start(first, checkpoints, files, fault.clone()),
                     readers: readers(&manager.counted_by(&statements), settings.pool_size),
                     places: Arc::new(Semaphore::new(READS)),
                     manager,
+                    fault,
                 }
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
@@ -240,11 +250,12 @@ impl Database {
         let backend = Arc::clone(&self.backend);
         async move {
             match &*backend {
-                Backend::Sqlite { readers, places, .. } => {
+                Backend::Sqlite { readers, places, fault, .. } => {
                     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
                         return Err(unavailable(&"too many wait for a reader"));
                     };
                     let (readers, asked_at) = (readers.clone(), Instant::now());
+                    let fault = fault.clone();
                     let work = in_span(move || {
                         // Given back when its turn has come, whether or not anybody still waits.
                         let _place = place;
@@ -252,8 +263,9 @@ impl Database {
                             return Err(unavailable(&"every reader is in use"));
                         }
                         let connection = readers.get_timeout(patience);
-                        let mut connection = connection.map_err(|error| unavailable(&error))?;
-                        in_unit(|| unit(&mut connection))
+                        let mut connection =
+                            connection.map_err(|error| fault.unavailable(&error))?;
+                        guarded(|| unit(&mut connection)).map_err(|error| fault.classify(&error))
                     });
                     tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
                 }
@@ -319,12 +331,12 @@ impl Database {
         self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
     }
 
-    /// Why nothing is written until a restart: SQLite's files were deleted, replaced or truncated
-    /// while they were open.
+    /// Why nothing is written until a restart: SQLite's files were deleted, replaced, truncated or
+    /// overwritten while they were open.
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
         match &*self.backend {
-            Backend::Sqlite { writer, .. } => writer.fault(),
+            Backend::Sqlite { fault, .. } => fault.get(),
             Backend::Postgres(_) => None,
         }
     }
@@ -365,9 +377,9 @@ impl Database {
     /// [`StoreError`] when the file cannot be opened.
     pub fn watch(&self) -> Result<Watch, StoreError> {
         match &*self.backend {
-            Backend::Sqlite { manager, .. } => {
-                let connection = manager.connect().map_err(|error| unavailable(&error))?;
-                Ok(Watch::File(FileWatch::new(self.clone(), connection)))
+            Backend::Sqlite { manager, fault, .. } => {
+                let connection = manager.connect().map_err(|error| fault.unavailable(&error))?;
+                Ok(Watch::File(FileWatch::new(self.clone(), connection, fault.clone())))
             }
             Backend::Postgres(postgres) => Ok(Watch::Server(Box::new(Link::new(postgres)))),
         }
@@ -417,10 +429,6 @@ fn readers(manager: &Manager, size: u32) -> Readers {
 fn in_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = tracing::Span::current();
     move || span.in_scope(work)
-}
-
-fn in_unit<T>(unit: impl FnOnce() -> QueryResult<T>) -> Result<T, StoreError> {
-    guarded(unit).map_err(|error| classify(&error))
 }
 
 thread_local! {

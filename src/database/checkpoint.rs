@@ -12,9 +12,11 @@ use std::thread::JoinHandle;
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::BigInt;
 
 use super::AnyConnection;
+use super::fault::Fault;
 
 /// Pages that the log has before it is worth going through: 16 MiB.
 const PAGES: i64 = 4_096;
@@ -39,6 +41,7 @@ pub(super) struct Checkpoints {
     /// Whether the log was long, so that the writer has to do the last of it.
     done: Receiver<bool>,
     thread: Option<JoinHandle<()>>,
+    fault: Fault,
     is_under_way: bool,
     units: usize,
 }
@@ -46,20 +49,25 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// `writer` leaves its log to `own` from now on.
     #[expect(clippy::expect_used, reason = "without its threads the service must not start")]
-    pub(super) fn start(writer: &mut AnyConnection, own: AnyConnection) -> Self {
+    pub(super) fn start(writer: &mut AnyConnection, own: AnyConnection, fault: Fault) -> Self {
         let backstop = format!("PRAGMA wal_autocheckpoint = {BACKSTOP}");
-        warn_of(writer.batch_execute(&backstop));
+        warn_of(writer.batch_execute(&backstop), &fault);
         let (turns, asked) = sync_channel(1);
         let (told, done) = sync_channel(1);
+        let of_thread = fault.clone();
         let thread = std::thread::Builder::new()
             .name("doorward-checkpoint".into())
-            .spawn(move || serve(own, &asked, &told))
+            .spawn(move || serve(own, &asked, &told, &of_thread))
             .expect("the system starts a thread");
-        Self { turns: Some(turns), done, thread: Some(thread), is_under_way: false, units: 0 }
+        let thread = Some(thread);
+        Self { turns: Some(turns), done, thread, fault, is_under_way: false, units: 0 }
     }
 
     /// To be called after each commit, with how many units it had.
     pub(super) fn committed(&mut self, units: usize, writer: &mut AnyConnection) {
+        if self.fault.keeps_log_out() {
+            return;
+        }
         self.units += units;
         if self.is_under_way {
             let was_long = match self.units {
@@ -68,7 +76,7 @@ impl Checkpoints {
             };
             self.is_under_way = was_long.is_none();
             if was_long == Some(true) {
-                warn_of(pass(writer));
+                warn_of(pass(writer), &self.fault);
             }
         } else if self.units >= LOOK {
             self.units = 0;
@@ -84,19 +92,27 @@ impl Drop for Checkpoints {
     }
 }
 
-fn serve(mut connection: AnyConnection, asked: &Receiver<()>, told: &SyncSender<bool>) {
+fn serve(
+    mut connection: AnyConnection,
+    asked: &Receiver<()>,
+    told: &SyncSender<bool>,
+    fault: &Fault,
+) {
     for () in asked {
-        let was_long = warn_of(go_through(&mut connection)).unwrap_or(false);
+        let was_long = warn_of(go_through(&mut connection), fault).unwrap_or(false);
         if told.send(was_long).is_err() {
             break;
         }
     }
 }
 
-fn warn_of<T>(outcome: QueryResult<T>) -> Option<T> {
-    outcome
-        .inspect_err(|error| tracing::warn!(%error, "SQLite's log did not get into the database"))
-        .ok()
+fn warn_of<T>(outcome: QueryResult<T>, fault: &Fault) -> Option<T> {
+    let warn = |error: &DieselError| {
+        if !fault.is_told_by(error) {
+            tracing::warn!(%error, "SQLite's log did not get into the database");
+        }
+    };
+    outcome.inspect_err(warn).ok()
 }
 
 /// Goes through a log that is long; false when it is short, or has begun anew meanwhile.
@@ -165,7 +181,7 @@ mod tests {
     /// Two connections to one file, neither of which makes checkpoints of its own accord.
     struct File {
         writer: AnyConnection,
-        _home: tempfile::TempDir,
+        home: tempfile::TempDir,
     }
 
     impl File {
@@ -182,7 +198,7 @@ mod tests {
             let manager = Manager::new(&settings, Duration::from_secs(1));
             let [mut writer, own] = [(); 2].map(|()| manager.open().unwrap());
             writer.batch_execute("CREATE TABLE pages (page BLOB NOT NULL)").unwrap();
-            (Self { writer, _home: home }, own)
+            (Self { writer, home }, own)
         }
 
         /// What the log is after that.
@@ -211,7 +227,8 @@ mod tests {
     #[test]
     fn what_came_meanwhile_is_the_writers_who_waits_when_it_is_too_far_ahead() {
         let (mut file, own) = File::make();
-        let mut checkpoints = Checkpoints::start(&mut file.writer, own);
+        let fault = Fault::none(file.home.path());
+        let mut checkpoints = Checkpoints::start(&mut file.writer, own, fault);
         assert!(file.write(LONG).log >= PAGES);
         checkpoints.committed(LOOK, &mut file.writer);
         assert!(checkpoints.is_under_way);

@@ -10,7 +10,6 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use super::AnyConnection;
 use super::checkpoint;
+use super::fault::Fault;
 
 /// How often the length of the log is compared, and everything while nobody writes.
 pub(super) const INTERVAL: Duration = Duration::from_millis(400);
@@ -28,9 +28,6 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(400);
 /// format, 4.1 and 4.2).
 const LOG_HEADER: u64 = 32;
 const PAGE_HEADER: u64 = 24;
-
-/// Why nothing can be written until a restart; set once.
-pub(super) type Fault = Arc<OnceLock<&'static str>>;
 
 /// The files that the writer's connection has open.
 pub(super) struct Identity {
@@ -60,7 +57,7 @@ struct Number {
 
 impl Identity {
     /// Remembers the files of `path`, which `connection` has read from.
-    pub(super) fn of(path: &Path, connection: &mut AnyConnection) -> Option<Self> {
+    pub(super) fn of(path: &Path, connection: &mut AnyConnection, fault: Fault) -> Option<Self> {
         let real = fs::canonicalize(path).ok()?;
         let (database, size) = Known::at(path.to_owned())?;
         let beside = ["-wal", "-shm"].into_iter().filter_map(|end| Known::at(with(&real, end)));
@@ -74,13 +71,8 @@ impl Identity {
             page_size: u64::try_from(page_size).ok()?,
             shrinks: pragma(connection, "auto_vacuum").ok()? != 0,
             log_compared_at: Instant::now(),
-            fault: Fault::default(),
+            fault,
         })
-    }
-
-    /// Where the fault will be found.
-    pub(super) fn fault(&self) -> Fault {
-        Arc::clone(&self.fault)
     }
 
     /// Whether the files are still those that were opened. Once they are not, never again.
@@ -93,14 +85,11 @@ impl Identity {
             found = self.compare_log(connection);
             self.log_compared_at = Instant::now();
         }
-        let Some(found) = found else { return true };
-        tracing::error!(
-            database = %self.database.path.display(),
-            "{found} while the service runs; nothing is written any more: copy what is there, put \
-             the files back or restore a backup, and start the service again"
-        );
-        let _ = self.fault.set(found);
-        false
+        if let Some(found) = found {
+            self.fault.set(found);
+        }
+        // Another thread may have set it meanwhile.
+        self.fault.get().is_none()
     }
 
     fn compare(&mut self, connection: &mut AnyConnection) -> Option<&'static str> {

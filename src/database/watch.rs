@@ -6,7 +6,8 @@ use diesel::QueryResult;
 use tokio::time::timeout;
 
 use super::connection::data_version;
-use super::{AnyConnection, Database, PATIENCE, StoreError, in_unit};
+use super::fault::Fault;
+use super::{AnyConnection, Database, PATIENCE, StoreError, guarded};
 
 /// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
 /// whenever another connection commits. On a connection that only reads that may have been this
@@ -14,15 +15,16 @@ use super::{AnyConnection, Database, PATIENCE, StoreError, in_unit};
 pub struct FileWatch {
     database: Database,
     connection: Arc<Mutex<AnyConnection>>,
+    fault: Fault,
     version: Option<i64>,
     /// What the writer's connection said.
     writers_version: Option<i64>,
 }
 
 impl FileWatch {
-    pub(super) fn new(database: Database, connection: AnyConnection) -> Self {
+    pub(super) fn new(database: Database, connection: AnyConnection, fault: Fault) -> Self {
         let connection = Arc::new(Mutex::new(connection));
-        Self { database, connection, version: None, writers_version: None }
+        Self { database, connection, fault, version: None, writers_version: None }
     }
 
     /// What `unit` reads, when another process has committed since the last call, and at the first;
@@ -64,9 +66,10 @@ impl FileWatch {
         unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.connection);
+        let fault = self.fault.clone();
         let work = move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            in_unit(|| unit(&mut connection))
+            guarded(|| unit(&mut connection)).map_err(|error| fault.classify(&error))
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
     }

@@ -5,6 +5,7 @@
 //! fails takes nobody along, and no answer leaves, not even a refusal, before the commit that it
 //! rests on.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,9 +19,10 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::checkpoint::Checkpoints;
-use super::identity::{self, Fault, Identity};
+use super::fault::Fault;
+use super::identity::{self, Identity};
 use super::postgres::Waiter;
-use super::{AnyConnection, Hook, Stage, StoreError, Tx, classify, guarded, unavailable};
+use super::{AnyConnection, Hook, Stage, StoreError, Tx, guarded, unavailable};
 use crate::metrics::Spread;
 
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
@@ -35,7 +37,6 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
     groups: Spread,
-    fault: Option<Fault>,
 }
 
 impl Writer {
@@ -44,21 +45,16 @@ impl Writer {
         connection: AnyConnection,
         checkpoints: Checkpoints,
         files: Option<Identity>,
+        fault: Fault,
     ) -> Self {
-        let fault = files.as_ref().map(Identity::fault);
         let (queue, units) = sync_channel(QUEUE);
         let (waiting, groups) = (Arc::default(), Spread::of_sizes());
-        let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone() };
+        let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone(), fault };
         let thread = std::thread::Builder::new()
             .name("doorward-writer".into())
             .spawn(move || serve(connection, checkpoints, files, &work))
             .expect("the system starts a thread");
-        Self { queue: Some(queue), thread: Some(thread), waiting, groups, fault }
-    }
-
-    /// Why nothing is written until a restart, if so.
-    pub(super) fn fault(&self) -> Option<&'static str> {
-        self.fault.as_ref()?.get().copied()
+        Self { queue: Some(queue), thread: Some(thread), waiting, groups }
     }
 
     /// How many units wait for their commit to begin.
@@ -107,7 +103,7 @@ impl Drop for Writer {
 
 /// A unit on its way: run in its turn, settled after the commit.
 trait Unit: Send {
-    fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()>;
+    fn run(&mut self, connection: &mut AnyConnection, fault: &Fault) -> QueryResult<()>;
     fn settle(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
@@ -125,7 +121,7 @@ where
     T: Send,
     F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send,
 {
-    fn run(&mut self, connection: &mut AnyConnection) -> QueryResult<()> {
+    fn run(&mut self, connection: &mut AnyConnection, fault: &Fault) -> QueryResult<()> {
         let Self { work, span, hooks, .. } = self;
         let _entered = span.enter();
         let (stage, waiter) = (&mut Stage::Begun, &Waiter::default());
@@ -136,7 +132,7 @@ where
                 Ok(())
             }
             Err(error) => {
-                self.value = Some(Err(classify(&error)));
+                self.value = Some(Err(fault.classify(&error)));
                 self.hooks.clear();
                 Err(error)
             }
@@ -162,6 +158,7 @@ struct Work {
     units: Receiver<Box<dyn Unit>>,
     waiting: Arc<AtomicUsize>,
     groups: Spread,
+    fault: Fault,
 }
 
 impl Work {
@@ -176,8 +173,9 @@ fn serve(
     mut files: Option<Identity>,
     work: &Work,
 ) {
-    let mut hold = move |connection: &mut AnyConnection| {
-        files.as_mut().is_none_or(|files| files.holds(connection))
+    let mut hold = move |connection: &mut AnyConnection| match &mut files {
+        Some(files) => files.holds(connection),
+        None => work.fault.get().is_none(),
     };
     loop {
         let first = match work.units.recv_timeout(identity::INTERVAL) {
@@ -186,7 +184,7 @@ fn serve(
                 hold(&mut connection);
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => break,
         };
         let mut group = vec![first];
         group.extend(work.units.try_iter().take(GROUP - 1));
@@ -212,6 +210,11 @@ fn serve(
         }
         let _ = catch_unwind(AssertUnwindSafe(|| checkpoints.committed(units, &mut connection)));
     }
+    if work.fault.keeps_log_out() {
+        // SQLite's last connection would bring the log into the database as it is closed. This one
+        // stays open until the process has ended.
+        mem::forget(connection);
+    }
 }
 
 fn commit(
@@ -225,28 +228,34 @@ fn commit(
         let before = group.len();
         group.extend(work.units.try_iter());
         work.taken(group.len() - before);
-        return Err(roll_back(connection, &error));
+        return Err(roll_back(connection, &error, &work.fault));
     }
-    transaction(connection, group).map_err(|error| roll_back(connection, &error))
+    transaction(connection, group, &work.fault)
+        .map_err(|error| roll_back(connection, &error, &work.fault))
 }
 
 /// SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a commit
 /// that was refused); either way none of it stays.
-fn roll_back(connection: &mut AnyConnection, cause: &DieselError) -> StoreError {
+fn roll_back(connection: &mut AnyConnection, cause: &DieselError, fault: &Fault) -> StoreError {
     let _ = connection.batch_execute("ROLLBACK");
-    unavailable(cause)
+    fault.unavailable(cause)
 }
 
-fn transaction(connection: &mut AnyConnection, group: &mut [Box<dyn Unit>]) -> QueryResult<()> {
+fn transaction(
+    connection: &mut AnyConnection,
+    group: &mut [Box<dyn Unit>],
+    fault: &Fault,
+) -> QueryResult<()> {
     for unit in group {
         connection.batch_execute("SAVEPOINT unit")?;
         // Where SQLite ended the whole transaction in the unit, the savepoint is gone and this
         // fails: the units before have lost their work, and one after would be committed alone, by
         // its own savepoint.
-        match unit.run(connection) {
+        match unit.run(connection, fault) {
             Ok(()) => connection.batch_execute("RELEASE unit")?,
             Err(_) => connection.batch_execute("ROLLBACK TO unit; RELEASE unit")?,
         }
     }
-    connection.batch_execute("COMMIT")
+    // None of them is acknowledged once there is a fault.
+    connection.batch_execute(if fault.get().is_none() { "COMMIT" } else { "ROLLBACK" })
 }

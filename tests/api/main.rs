@@ -13,6 +13,7 @@ mod commands;
 mod complete;
 mod cookies;
 mod crash;
+mod damaged;
 mod data;
 mod disk;
 mod doctor;

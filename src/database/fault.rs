@@ -1,0 +1,78 @@
+//! What ends all writes to SQLite's files until a restart: they are no longer those that were opened,
+//! or what is in them makes no sense.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use diesel::result::Error as DieselError;
+
+use super::{StoreError, classify, unavailable};
+
+/// SQLite's texts for what makes no sense (`SQLITE_NOTADB` and `SQLITE_CORRUPT`), for diesel passes
+/// on no code of it. The last is followed by the name of a table.
+const DAMAGED: [&str; 3] =
+    ["file is not a database", "database disk image is malformed", "malformed database schema ("];
+
+const OVERWRITTEN: &str = "the database or its log (-wal) was overwritten or damaged";
+
+/// Why nothing can be written until a restart; set once. Clones share it.
+#[derive(Clone)]
+pub(super) struct Fault(Arc<Shared>);
+
+struct Shared {
+    database: PathBuf,
+    found: OnceLock<&'static str>,
+}
+
+impl Fault {
+    /// None yet.
+    pub(super) fn none(database: &Path) -> Self {
+        Self(Arc::new(Shared { database: database.to_owned(), found: OnceLock::new() }))
+    }
+
+    pub(super) fn get(&self) -> Option<&'static str> {
+        self.0.found.get().copied()
+    }
+
+    /// Whether the log may be damaged, so that none of it may get into the database any more.
+    pub(super) fn keeps_log_out(&self) -> bool {
+        self.get() == Some(OVERWRITTEN)
+    }
+
+    /// Sets it, and tells of it once.
+    pub(super) fn set(&self, found: &'static str) {
+        if self.0.found.set(found).is_ok() {
+            tracing::error!(
+                database = %self.0.database.display(),
+                "{found} while the service runs; nothing is written any more: copy what is there, \
+                 put the files back or restore a backup, and start the service again"
+            );
+        }
+    }
+
+    /// Sets it if SQLite says so; whether it does.
+    pub(super) fn is_told_by(&self, error: &impl fmt::Display) -> bool {
+        let text = error.to_string();
+        let is_damaged = DAMAGED.iter().any(|words| text.contains(words));
+        if is_damaged {
+            self.set(OVERWRITTEN);
+        }
+        is_damaged
+    }
+
+    /// The same as [`classify`], without a line for each unit that comes upon it.
+    pub(super) fn classify(&self, error: &DieselError) -> StoreError {
+        match error {
+            DieselError::DatabaseError(_, about) if self.is_told_by(&about.message()) => {
+                StoreError::Unavailable
+            }
+            _ => classify(error),
+        }
+    }
+
+    /// The same as [`unavailable`].
+    pub(super) fn unavailable(&self, error: &impl fmt::Display) -> StoreError {
+        if self.is_told_by(error) { StoreError::Unavailable } else { unavailable(error) }
+    }
+}
