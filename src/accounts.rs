@@ -6,12 +6,12 @@
 //! of guesses counts as that many guesses, an unknown e-mail costs what a wrong password costs, and a
 //! login that checked a password while it was being changed leaves no session behind.
 
-pub mod budget;
+pub mod admin;
 mod email;
-pub mod operate;
-pub mod outcome;
-mod rows;
-mod throttling;
+pub mod metrics;
+mod password_check;
+mod queries;
+pub mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +27,16 @@ use crate::passwords::{
     Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, WeakPassword,
 };
 use crate::refresh_token::RefreshToken;
-use crate::sessions::access::Access;
+use crate::sessions::authenticate::Access;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Known, Sessions, Tokens};
 
-use budget::{LoginBudget, Origin};
 pub use email::{Email, InvalidEmail};
-use outcome::LoginOutcome;
-use rows::Credentials;
-pub use rows::{Account, Person};
-use throttling::{Reservation, Right};
+use metrics::LoginOutcome;
+use password_check::{Reservation, Right};
+use queries::Credentials;
+pub use queries::{Account, Person};
+use throttle::{LoginBudget, Origin};
 
 /// How often a password is compared because the account has changed since it was read: it may still
 /// be right.
@@ -182,7 +182,8 @@ impl Accounts {
         let (clock, from) = (self.clock.clone(), address.to_owned());
         let made = self.db.write(move |tx| {
             let account = make(tx, &email, &hash, Some(&from), clock.now())?;
-            account.map_or_else(|| Ok(Err(rows::id_of(tx.connection(), &email)?)), |it| Ok(Ok(it)))
+            account
+                .map_or_else(|| Ok(Err(queries::id_of(tx.connection(), &email)?)), |it| Ok(Ok(it)))
         });
         made.await?.map_err(|owner| {
             self.audit.failed(Kind::RegistrationRefused, owner, address);
@@ -213,7 +214,7 @@ impl Accounts {
                 .db
                 .read(move |c| {
                     let terms = clients::terms_of(c, &client)?;
-                    let found = rows::credentials(c, &lookup)?;
+                    let found = queries::credentials(c, &lookup)?;
                     let user = found.as_ref().map_or(nobody, |found| found.id);
                     Ok((terms, found, this.sessions.known(c, user, token.as_ref(), &network)?))
                 })
@@ -235,7 +236,7 @@ impl Accounts {
                 .write(move |tx| {
                     let now = this.clock.now();
                     // First the user's row, by an UPDATE: a read would lock nothing.
-                    if !rows::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
+                    if !queries::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
                         return Ok(None);
                     }
                     // Before the start, which would make room by ending others.
@@ -255,7 +256,7 @@ impl Accounts {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn profile(&self, user: Id) -> Result<Option<Account>, StoreError> {
-        self.db.read(move |c| rows::account(c, user)).await
+        self.db.read(move |c| queries::account(c, user)).await
     }
 
     /// Changes the password, ends every session of the user, and starts a new one of the same
@@ -301,7 +302,7 @@ impl Accounts {
         let this = self.clone();
         let granted = self.db.write(move |tx| {
             let now = this.clock.now();
-            if !rows::set_password(tx.connection(), &found, &hash, now)? {
+            if !queries::set_password(tx.connection(), &found, &hash, now)? {
                 return Ok(None);
             }
             let address = Some(device.address.as_deref().unwrap_or_default());
@@ -347,7 +348,7 @@ impl Accounts {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let closed = rows::close(tx.connection(), &found, now)?;
+                let closed = queries::close(tx.connection(), &found, now)?;
                 if closed {
                     audit::record(tx, Event::new(Kind::AccountClosed).of(found.id), now)?;
                     let cause = EndReason::AccountClosed.into();
@@ -370,7 +371,7 @@ impl Accounts {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                Ok(operate::disable(this.sessions.revocations(), tx, user, now)?.changed)
+                Ok(admin::disable(this.sessions.revocations(), tx, user, now)?.changed)
             })
             .await
     }
@@ -381,7 +382,7 @@ impl Accounts {
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
     pub async fn purge(&self) -> Result<bool, StoreError> {
-        let deleted = self.db.write(|tx| rows::delete_closed(tx.connection())).await?;
+        let deleted = self.db.write(|tx| queries::delete_closed(tx.connection())).await?;
         Ok(deleted > 0)
     }
 
@@ -421,7 +422,7 @@ impl Accounts {
         let (found, known) = self
             .db
             .read(move |c| {
-                let found = rows::credentials_by_id(c, access.user)?;
+                let found = queries::credentials_by_id(c, access.user)?;
                 Ok((found, this.sessions.known(c, access.user, None, &network)?))
             })
             .await?;
@@ -438,7 +439,7 @@ fn make(
     address: Option<&str>,
     now: Timestamp,
 ) -> QueryResult<Option<Account>> {
-    let account = rows::insert(tx.connection(), email, hash, now)?;
+    let account = queries::insert(tx.connection(), email, hash, now)?;
     if let Some(Account { id, .. }) = &account {
         let created = Event::new(Kind::AccountCreated).of(*id);
         audit::record(tx, created.from_address(address), now)?;

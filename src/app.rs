@@ -28,7 +28,7 @@ use futures_util::future::join_all;
 use url::Url;
 
 use crate::accounts::Accounts;
-use crate::accounts::budget::LoginBudget;
+use crate::accounts::throttle::LoginBudget;
 use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;

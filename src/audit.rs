@@ -11,8 +11,8 @@
 //! what it has not written of the last second. Replays of a refresh token from elsewhere are summed
 //! likewise, by session ([`Audit::sum`]): most of them write nothing else.
 
-mod rows;
-mod sums;
+mod failures;
+mod queries;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +27,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::secret::random_bytes;
 
-pub use rows::Entry;
-use sums::Sums;
+use failures::Sums;
+pub use queries::Entry;
 
 /// Events that a purge deletes at once, so that no other unit waits long for it.
 const PURGE_BATCH: i64 = 500;
@@ -209,7 +209,7 @@ impl Event {
 /// Whatever the database says.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
-    rows::insert(tx.connection(), &Entry::of(&event, now))?;
+    queries::insert(tx.connection(), &Entry::of(&event, now))?;
     tx.after_commit(move || event.log());
     Ok(())
 }
@@ -221,7 +221,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
 pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
     let entries: Vec<Entry> = events.iter().map(|event| Entry::of(event, now)).collect();
-    rows::insert_all(tx.connection(), &entries)?;
+    queries::insert_all(tx.connection(), &entries)?;
     tx.after_commit(move || events.iter().for_each(Event::log));
     Ok(())
 }
@@ -256,7 +256,7 @@ pub struct Page {
 /// [`StoreError`] when the database does not answer.
 pub async fn list(db: &Database, wanted: Wanted) -> Result<Page, StoreError> {
     let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
-    let mut events = db.read(move |c| rows::list(c, &wanted)).await?;
+    let mut events = db.read(move |c| queries::list(c, &wanted)).await?;
     let is_more = events.len() > limit;
     events.truncate(limit);
     let last = events.last().map(|event| event.id);
@@ -303,7 +303,7 @@ impl Audit {
         let due = self.sums().due();
         if !due.is_empty() {
             let rows = due.clone();
-            self.db.write(move |tx| rows::put(tx.connection(), &rows)).await?;
+            self.db.write(move |tx| queries::put(tx.connection(), &rows)).await?;
         }
         self.sums().written(&due, self.clock.now());
         Ok(())
@@ -348,7 +348,7 @@ impl Audit {
         let before = first_id(now.minus(self.keep));
         let deleted = self
             .db
-            .write(move |tx| rows::delete_before(tx.connection(), before, PURGE_BATCH))
+            .write(move |tx| queries::delete_before(tx.connection(), before, PURGE_BATCH))
             .await?;
         Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
     }
@@ -363,7 +363,7 @@ impl Audit {
 /// # Errors
 /// Whatever the database says.
 pub fn forget_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-    rows::forget_addresses(tx.connection(), user)
+    queries::forget_addresses(tx.connection(), user)
 }
 
 /// An id that stands behind all earlier ones of this process, within a unit of work too.

@@ -9,7 +9,7 @@
 //! Nothing is kept in memory: a client is read from the database when it is used, so one that is
 //! added or removed by the command line is so for every node at once.
 
-mod rows;
+mod queries;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -194,7 +194,7 @@ impl Clients {
         let (row, hash) = (client.clone(), secret.as_ref().map(|it| digest(it.expose())));
         self.db
             .write(move |tx| {
-                rows::insert(tx.connection(), &row, hash.as_ref())?;
+                queries::insert(tx.connection(), &row, hash.as_ref())?;
                 let added = Event::new(Happened::ClientAdded).detail(row.id.to_string());
                 audit::record(tx, added, created_at)
             })
@@ -207,7 +207,7 @@ impl Clients {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self) -> Result<Vec<Client>, StoreError> {
-        self.db.read(rows::all).await
+        self.db.read(queries::all).await
     }
 
     /// The web origins of all public clients.
@@ -215,7 +215,7 @@ impl Clients {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn origins(&self) -> Result<HashSet<String>, StoreError> {
-        let lists = self.db.read_at_leisure(rows::origins).await?;
+        let lists = self.db.read_at_leisure(queries::origins).await?;
         Ok(lists.iter().flat_map(|list| split(list)).collect())
     }
 
@@ -238,7 +238,7 @@ impl Clients {
             .db
             .read(move |connection| {
                 let seen_at = clock.now();
-                Ok((seen_at, rows::credentials(connection, id)?))
+                Ok((seen_at, queries::credentials(connection, id)?))
             })
             .await?;
         // A public client has no hash: then, as for an unknown id, there is something to compare.
@@ -264,7 +264,7 @@ pub fn terms_of(
         return Ok(Ok(Terms::default()));
     }
     match canonical(id) {
-        Some(id) => Ok(rows::terms(connection, id)?.ok_or(UnknownClient)),
+        Some(id) => Ok(queries::terms(connection, id)?.ok_or(UnknownClient)),
         None => Ok(Err(UnknownClient)),
     }
 }
@@ -288,7 +288,7 @@ pub fn check(
 /// # Errors
 /// Whatever the database says.
 pub fn remove(tx: &mut Tx<'_>, id: Id) -> QueryResult<bool> {
-    rows::delete(tx.connection(), id)
+    queries::delete(tx.connection(), id)
 }
 
 /// The id in its one spelling; nothing for what no client can have.

@@ -8,10 +8,10 @@
 //! Private keys are sealed under a key derived from the master secret: a stolen database signs
 //! nothing.
 
-mod generate;
-mod lookup;
-pub mod operate;
-mod rows;
+pub mod admin;
+mod generation;
+mod queries;
+mod refresh;
 mod schedule;
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use diesel::QueryResult;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-pub use lookup::Lookup;
+pub use refresh::Lookup;
 pub use schedule::State;
 
 use crate::audit::{self, Event, Kind};
@@ -32,8 +32,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, StoreError, Tx};
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
-use generate::{NewKey, generate};
-use rows::KeyRow;
+use generation::{NewKey, generate};
+use queries::KeyRow;
 use schedule::{Schedule, schedule};
 
 /// The settings of the life cycle.
@@ -86,7 +86,7 @@ pub struct Keys {
     seal: Seal,
     policy: KeyPolicy,
     ring: Arc<RwLock<Arc<Ring>>>,
-    lookups: lookup::Lookups,
+    lookups: refresh::Lookups,
     /// Held from reading the stored keys until they are taken over, so that no older reading
     /// replaces a newer one.
     turn: Arc<Mutex<()>>,
@@ -118,7 +118,7 @@ impl Keys {
             seal,
             policy,
             ring,
-            lookups: lookup::Lookups::default(),
+            lookups: refresh::Lookups::default(),
             turn: Arc::default(),
         })
     }
@@ -196,7 +196,7 @@ async fn carry_out(
     seal: &Seal,
     policy: &KeyPolicy,
 ) -> Result<Vec<KeyRow>, KeysError> {
-    let rows = db.read_at_leisure(rows::load).await?;
+    let rows = db.read_at_leisure(queries::load).await?;
     let wanted = schedule(&rows, policy, clock.now());
     if wanted == Schedule::default() {
         return Ok(rows);
@@ -210,23 +210,23 @@ async fn carry_out(
     let rows = db
         .write(move |tx| {
             let now = clock.now();
-            let todo = schedule(&rows::load(tx.connection())?, &policy, now);
+            let todo = schedule(&queries::load(tx.connection())?, &policy, now);
             for kid in &todo.remove {
-                let rows = rows::delete(tx.connection(), kid)?;
+                let rows = queries::delete(tx.connection(), kid)?;
                 note(tx, Kind::KeyRemoved, kid, rows, now)?;
             }
             if let Some(kid) = &todo.retire {
-                let rows = rows::retire(tx.connection(), kid, now)?;
+                let rows = queries::retire(tx.connection(), kid, now)?;
                 note(tx, Kind::KeyRetired, kid, rows, now)?;
             }
             if let Some(kid) = &todo.activate {
-                let rows = rows::activate(tx.connection(), kid, now)?;
+                let rows = queries::activate(tx.connection(), kid, now)?;
                 note(tx, Kind::KeyRotated, kid, rows, now)?;
             }
             if let (Some(state), Some(new)) = (todo.create, &spare) {
                 create(tx, new, state, now)?;
             }
-            rows::load(tx.connection())
+            queries::load(tx.connection())
         })
         .await?;
     Ok(rows)
@@ -234,7 +234,7 @@ async fn carry_out(
 
 /// Inserts a key unless another node was first.
 fn create(tx: &mut Tx<'_>, new: &NewKey, state: State, now: Timestamp) -> QueryResult<()> {
-    let rows = rows::insert(tx.connection(), new, state, now)?;
+    let rows = queries::insert(tx.connection(), new, state, now)?;
     let kind = if state == State::Active { Kind::KeyRotated } else { Kind::KeyPublished };
     note(tx, kind, &new.kid, rows, now)
 }
@@ -248,7 +248,7 @@ fn note(tx: &mut Tx<'_>, what: Kind, kid: &str, rows: usize, now: Timestamp) -> 
 /// dropped.
 async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     let mut changed = Vec::new();
-    for row in db.read(rows::load).await? {
+    for row in db.read(queries::load).await? {
         if seal.current.open(&row.sealed, row.kid.as_bytes()).is_err() {
             let plain = seal.open(&row.sealed, &row.kid)?;
             changed.push((row.kid.clone(), seal.current.seal(&plain, row.kid.as_bytes())));
@@ -257,7 +257,7 @@ async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     if !changed.is_empty() {
         db.write(move |tx| {
             for (kid, sealed) in &changed {
-                rows::reseal(tx.connection(), kid, sealed)?;
+                queries::reseal(tx.connection(), kid, sealed)?;
             }
             Ok(())
         })

@@ -71,13 +71,13 @@
 //! - Where credentials come from, and cookies: [`http::cookies`]; which pages may use them:
 //!   `http/csrf.rs`.
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
-//!   [`accounts::budget`]; the numbers: [`config::Limits`].
+//!   [`accounts::throttle`]; the numbers: [`config::Limits`].
 //! - What a signal does: `app/signals.rs`; how the service stops: [`http::server`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].
 //! - A security event: [`audit::Kind`], recorded by [`audit::record`] where it happens.
-//! - A column: `migrations` (both folders), [`database::schema`], and the `rows.rs` of the module
-//!   that owns the table. A table: also the list in `database/copy/rows.rs`.
+//! - A column: `migrations` (both folders), [`database::schema`], and the `queries.rs` of the
+//!   module that owns the table. A table: also the list in `database/copy/rows.rs`.
 //!
 //! # Features
 //!

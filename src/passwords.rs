@@ -4,12 +4,12 @@
 //! [`Password`], which has been read and normalised, a [`PasswordHash`], which may be stored, and
 //! the [`Hasher`] between the two.
 
-mod argon;
+mod argon2;
 mod calibrate;
 mod hasher;
 mod policy;
 
-pub use argon::{HashCost, Verdict};
+pub use argon2::{HashCost, Verdict};
 pub use calibrate::{Calibrated, calibrate};
 pub use hasher::{Hasher, HasherSettings, Overloaded};
 pub use policy::{PasswordPolicy, WeakPassword};

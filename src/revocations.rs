@@ -7,10 +7,11 @@
 //!
 //! A revocation takes effect here after its commit and before its answer, by a hook on the unit
 //! that stores it ([`Revocations::revoke`]): there is no way to store one and forget to apply it.
-//! What other processes store is found by [`follow`]; [`feed`] tells those outside who verify tokens by themselves.
+//! What other processes store is found by [`sync`]; [`feed`] tells those outside who verify tokens
+//! by themselves.
 
 pub mod feed;
-pub mod follow;
+pub mod sync;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

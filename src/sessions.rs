@@ -6,16 +6,16 @@
 //! Whatever ends a session also puts its id on the blocklist, in the same unit of work, so its
 //! access tokens end with it.
 
-pub mod access;
+pub mod authenticate;
+pub mod client_credentials;
 mod devices;
-mod ending;
+pub mod introspection;
 mod listing;
-pub mod machines;
-pub mod outcome;
-pub mod presented;
+pub mod metrics;
+mod queries;
 pub mod refresh;
 pub mod rotation;
-mod rows;
+mod termination;
 mod verified;
 
 use std::mem;
@@ -36,15 +36,15 @@ use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
 pub use devices::{DeviceToken, Known, note_password_set};
-pub use ending::{
+pub use listing::{forget_some_of, live_of};
+pub use termination::{
     Cause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };
-pub use listing::{forget_some_of, live_of};
 
-use ending::end_some;
-use outcome::RefreshOutcome;
+use metrics::RefreshOutcome;
+use queries::NewSession;
 use rotation::EndReason;
-use rows::NewSession;
+use termination::end_some;
 use verified::Verified;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
@@ -260,7 +260,7 @@ impl Sessions {
             ends_at,
             device,
         };
-        rows::insert(tx.connection(), &session)?;
+        queries::insert(tx.connection(), &session)?;
         let started = Event::new(Kind::SessionStarted).of(holder.user).in_session(id);
         audit::record(tx, started.from_address(device.address.as_deref()), now)?;
         Ok(Ok(Grant {
@@ -278,7 +278,7 @@ impl Sessions {
     /// # Errors
     /// Whatever the database says; not found, when there is no such session.
     pub fn client_of(&self, tx: &mut Tx<'_>, session: Id) -> QueryResult<String> {
-        rows::client_of(tx.connection(), session)
+        queries::client_of(tx.connection(), session)
     }
 
     /// The list that its endings go on.
@@ -369,7 +369,7 @@ impl Sessions {
     /// # Errors
     /// Whatever the database says.
     pub fn forget_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-        rows::forget_devices(tx.connection(), user)
+        queries::forget_devices(tx.connection(), user)
     }
 
     /// Deletes a batch of sessions that ended longer before `now` than they are kept; whether there
@@ -379,18 +379,20 @@ impl Sessions {
     /// [`StoreError`] when they cannot be deleted.
     pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
         let before = now.minus(self.policy.keep_ended);
-        let deleted =
-            self.db.write(move |tx| rows::delete_old(tx.connection(), before, PURGE_BATCH)).await?;
+        let deleted = self
+            .db
+            .write(move |tx| queries::delete_old(tx.connection(), before, PURGE_BATCH))
+            .await?;
         Ok(deleted > 0)
     }
 
     /// Ends as many sessions as must give way to one more: never refreshed ones first, then the
     /// least recently used.
     fn make_room(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<()> {
-        let live = rows::count_live(tx.connection(), user, now)?;
+        let live = queries::count_live(tx.connection(), user, now)?;
         let surplus = live + 1 - i64::from(self.policy.max_per_user);
         if surplus > 0 {
-            let ids = rows::least_used(tx.connection(), user, now, surplus)?;
+            let ids = queries::least_used(tx.connection(), user, now, surplus)?;
             end_some(&self.revocations, tx, &ids, EndReason::TooManySessions.into(), now)?;
         }
         Ok(())
@@ -398,7 +400,10 @@ impl Sessions {
 }
 
 /// The row that this token belongs to by its id and its family secret.
-fn row_of(connection: &mut AnyConnection, token: &RefreshToken) -> QueryResult<Option<rows::Row>> {
-    let row = rows::find(connection, token.session.into())?;
+fn row_of(
+    connection: &mut AnyConnection,
+    token: &RefreshToken,
+) -> QueryResult<Option<queries::Row>> {
+    let row = queries::find(connection, token.session.into())?;
     Ok(row.filter(|row| equal(&row.family_hash, &token.family_digest())))
 }

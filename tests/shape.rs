@@ -483,7 +483,7 @@ mod of_the_checker {
             "let c = '\"'; let d = '\\''; use crate::accounts::Email; // \"",
             "fn f<'a>(x: &'a str) -> crate::accounts::X<'a> {}",
         ] {
-            assert_eq!(edges("src/sessions/rows.rs", text).len(), 1, "{text}");
+            assert_eq!(edges("src/sessions/queries.rs", text).len(), 1, "{text}");
         }
         assert_eq!(edges("src/main.rs", "use doorward::database::Database;").len(), 1);
         assert_eq!(edges("src/keys.rs", "use crate::{accounts, sessions::{a, b}};").len(), 3);
@@ -500,7 +500,7 @@ mod of_the_checker {
             "mod tests { use super::*; use super::super::Sessions; }",
             "mod accounts { pub fn f() {} } fn g() { self::accounts::f() }",
         ] {
-            assert_eq!(edges("src/sessions/rows.rs", text), [""; 0], "{text}");
+            assert_eq!(edges("src/sessions/queries.rs", text), [""; 0], "{text}");
         }
     }
 

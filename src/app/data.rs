@@ -83,7 +83,7 @@ pub fn restored(config: &Config) -> Result<Restored, DataError> {
         let restored = db.write(move |tx| {
             let now = clock.now();
             let sessions = sessions::end_every_session(tx, now)?;
-            let keys = keys::operate::remove_all(tx)?;
+            let keys = keys::admin::remove_all(tx)?;
             // For the services that follow the feed: they have the keys in their memory yet.
             for id in keys.iter().filter_map(|kid| id_of_kid(kid)) {
                 revocations.revoke_for(tx, id.into(), life, now)?;

@@ -23,7 +23,7 @@ use crate::database::{Database, OpenError, StoreError};
 use crate::keys::KeysError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
-use crate::sessions::machines;
+use crate::sessions::client_credentials;
 
 /// The shortest life of a client's access tokens: that of the setting.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -252,7 +252,7 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
     // It only adds to the list here, so how stale its own copy may be does not matter.
     let policy = revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-    let ended = machines::remove_client(&db, &clock, &revocations, client).await?;
+    let ended = client_credentials::remove_client(&db, &clock, &revocations, client).await?;
     let ended = ended.ok_or_else(unknown)?;
     Ok(if json {
         format!("{}\n", json!({ "client_id": client, "sessions_ended": ended }))

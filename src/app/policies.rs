@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 
-use crate::accounts::budget::BudgetSettings;
+use crate::accounts::throttle::BudgetSettings;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
 use crate::http::cookies::CookiePolicy;
@@ -14,7 +14,7 @@ use crate::http::limits::Rate;
 use crate::http::tls::TlsFiles;
 use crate::keys::{KeyPolicy, Seal};
 use crate::passwords::{HashCost, HasherSettings, PasswordPolicy};
-use crate::revocations::follow::FollowBy;
+use crate::revocations::sync::FollowBy;
 use crate::revocations::{RevocationPolicy, WhenStale};
 use crate::secret::Purpose;
 use crate::sessions::SessionPolicy;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::even::{EvenClock, MAX_CLOCK_JUMP};
 use super::watch::Counted;
-use crate::accounts::budget::LoginBudget;
+use crate::accounts::throttle::LoginBudget;
 use crate::clock::{Clock, Timestamp};
 use crate::database::Watch;
 use crate::http::cors::ClientOrigins;
 use crate::http::tls::Tls;
 use crate::http::{Api, Limits};
-use crate::revocations::follow::FollowBy;
+use crate::revocations::sync::FollowBy;
 use crate::tokens;
 
 /// How often the certificate's files are looked at.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 
 use super::LostLines;
-use crate::accounts::budget::LoginBudget;
+use crate::accounts::throttle::LoginBudget;
 use crate::clock::Timestamp;
 use crate::database::StoreError;
 use crate::http::tls::Tls;

@@ -8,7 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use super::Api;
 use super::cookies::Cookies;
 use super::problem::{Code, Problem};
-use crate::sessions::access::Access;
+use crate::sessions::authenticate::Access;
 
 /// The holder of the access token that came with the request.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::KeyPolicy;
-use super::rows::KeyRow;
+use super::queries::KeyRow;
 use crate::clock::Timestamp;
 
 /// Time beyond the JWKS cache's and the tokens' own: for clocks that differ, caches that refresh

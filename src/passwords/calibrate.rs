@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::argon::Engine;
+use super::argon2::Engine;
 use super::{HashCost, Password};
 use crate::clock::Clock;
 

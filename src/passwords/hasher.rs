@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::argon::{Engine, HashCost, Verdict, Work};
+use super::argon2::{Engine, HashCost, Verdict, Work};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
 use crate::metrics::{Outcome, Spread, Tally};

@@ -8,7 +8,7 @@
 
 use diesel::QueryResult;
 
-use super::{Sessions, rows};
+use super::{Sessions, queries};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, Tx};
 use crate::refresh_token::RefreshToken;
@@ -52,7 +52,7 @@ impl Sessions {
             None => None,
         };
         let since = self.clock.now().minus(self.policy.known_address_for);
-        let network = rows::has_address(connection, user, address, since)?;
+        let network = queries::has_address(connection, user, address, since)?;
         Ok(Known { device, network })
     }
 
@@ -68,8 +68,8 @@ impl Sessions {
         session: Id,
         now: Timestamp,
     ) -> QueryResult<()> {
-        rows::forget_password_change(tx.connection(), user)?;
-        rows::note_password_change(tx.connection(), session, now)
+        queries::forget_password_change(tx.connection(), user)?;
+        queries::note_password_change(tx.connection(), session, now)
     }
 }
 
@@ -79,7 +79,7 @@ impl Sessions {
 /// # Errors
 /// Whatever the database says.
 pub fn note_password_set(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-    rows::forget_password_change(tx.connection(), user)
+    queries::forget_password_change(tx.connection(), user)
 }
 
 fn known_device(
@@ -87,7 +87,7 @@ fn known_device(
     user: Id,
     token: &RefreshToken,
 ) -> QueryResult<Option<DeviceToken>> {
-    let row = rows::vouching(connection, token.session.into())?;
+    let row = queries::vouching(connection, token.session.into())?;
     let own =
         row.filter(|row| row.user_id == user && equal(&row.family_hash, &token.family_digest()));
     Ok(own.map(|row| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use super::rotation::slide_ends;
-use super::{PURGE_BATCH, Session, Sessions, rows};
+use super::{PURGE_BATCH, Session, Sessions, queries};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 
@@ -20,7 +20,7 @@ impl Sessions {
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self, user: Id, current: Id) -> Result<Vec<Session>, StoreError> {
         let (now, sliding) = (self.clock.now(), self.policy.sliding);
-        let mut sessions = self.db.read(move |c| rows::live(c, user, now)).await?;
+        let mut sessions = self.db.read(move |c| queries::live(c, user, now)).await?;
         for session in &mut sessions {
             session.current = session.id == current;
             round(session, now, sliding);
@@ -57,7 +57,7 @@ pub fn live_of(
     user: Id,
     now: Timestamp,
 ) -> QueryResult<Vec<Session>> {
-    rows::live(connection, user, now)
+    queries::live(connection, user, now)
 }
 
 /// Deletes some of the sessions of a user who is deleted, in the caller's unit of work; whether
@@ -66,5 +66,5 @@ pub fn live_of(
 /// # Errors
 /// Whatever the database says.
 pub fn forget_some_of(tx: &mut Tx<'_>, user: Id) -> QueryResult<bool> {
-    rows::delete_of(tx.connection(), user, PURGE_BATCH).map(|deleted| deleted > 0)
+    queries::delete_of(tx.connection(), user, PURGE_BATCH).map(|deleted| deleted > 0)
 }

@@ -2,9 +2,9 @@
 
 use diesel::QueryResult;
 
-use super::outcome::RefreshOutcome;
+use super::metrics::RefreshOutcome;
+use super::queries::{self, Change};
 use super::rotation::{EndReason, KeyHash, SessionState, Step, decide, slide};
-use super::rows::{self, Change};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
 use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Requester, UnknownClient};
@@ -197,7 +197,7 @@ impl Sessions {
                     // Another node may have opened the window again in the meantime, or ended it.
                     let retry_keys = Some(KeyHash::join(&state.retry_keys));
                     let as_it_is = Change { retry_keys, ..Change::default() };
-                    if !rows::compare_and_set(tx.connection(), session, &row, &as_it_is)? {
+                    if !queries::compare_and_set(tx.connection(), session, &row, &as_it_is)? {
                         continue;
                     }
                     let (presented, reached) = (token.generation, state.generation);
@@ -244,7 +244,7 @@ impl Sessions {
             };
             let stands = match change {
                 Some(change) => {
-                    rows::compare_and_set(tx.connection_to_write(), session, &row, &change)?
+                    queries::compare_and_set(tx.connection_to_write(), session, &row, &change)?
                 }
                 None => true,
             };

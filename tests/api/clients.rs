@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorward::clients::{Kind, Terms};
-use doorward::sessions::machines::remove_client;
+use doorward::sessions::client_credentials::remove_client;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

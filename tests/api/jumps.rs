@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use doorward::accounts::operate::Operator;
+use doorward::accounts::admin::Operator;
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::time::server_time;
-use doorward::revocations::follow::FollowBy;
+use doorward::revocations::sync::FollowBy;
 
 use crate::logout::{count_blocklist, of_server};
 use crate::support::{TestApp, id};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use doorward::clock::Timestamp;
-use doorward::keys::operate::Operator;
+use doorward::keys::admin::Operator;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 

@@ -220,9 +220,14 @@ async fn with_a_service_its_tokens_end() {
     let lost = text(machine_token(&app, &gone).await);
     let kept = text(machine_token(&app, &stays).await);
     let revocations = &app.api.revocations;
-    doorward::sessions::machines::remove_client(app.db(), &app.clock, revocations, id(&gone.id))
-        .await
-        .unwrap();
+    doorward::sessions::client_credentials::remove_client(
+        app.db(),
+        &app.clock,
+        revocations,
+        id(&gone.id),
+    )
+    .await
+    .unwrap();
     assert_inactive(app.introspect(&stays, &lost).await);
     assert_active(&app, &stays, &kept).await;
     machine_token(&app, &gone).await.assert_oauth(401, "invalid_client");

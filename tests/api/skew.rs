@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::accounts::operate::Operator;
+use doorward::accounts::admin::Operator;
 use doorward::clients::{Kind, Terms};
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::schema::users;
 use doorward::database::time::server_time;
 use doorward::passwords::PasswordHash;
-use doorward::revocations::follow::FollowBy;
+use doorward::revocations::sync::FollowBy;
 use doorward::tokens::id_of_kid;
 use doorward::verifier::{Verifier, VerifyError};
 use serde_json::json;

@@ -9,7 +9,7 @@ use doorward::clock::Clock;
 use doorward::config::{Config, Follow};
 use doorward::database::schema::signing_keys;
 use doorward::keys::Lookup;
-use doorward::sessions::access::AccessError;
+use doorward::sessions::authenticate::AccessError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

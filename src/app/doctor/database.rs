@@ -8,7 +8,7 @@ use crate::app::{data, policies};
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
 use crate::database::{self, BESIDE_POOL, Database, DatabaseUrl, Inspected};
-use crate::keys::operate::Operator;
+use crate::keys::admin::Operator;
 
 /// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
 const OLDEST: u32 = 130_000;

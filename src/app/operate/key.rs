@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
 use crate::keys::State;
-use crate::keys::operate::{KeyStatus, Operator};
+use crate::keys::admin::{KeyStatus, Operator};
 use crate::revocations::Revocations;
 use crate::tokens::id_of_kid;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::OperateError;
-use crate::accounts::operate::{Done, Operator};
+use crate::accounts::admin::{Done, Operator};
 use crate::accounts::{Account, Email, Person};
 use crate::app::policies;
 use crate::clock::Clock;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::rotation::EndReason;
-use super::{IssueError, Sessions, end_some, rows};
+use super::{IssueError, Sessions, end_some, queries};
 use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Confidential};
 use crate::clock::Clock;
@@ -103,7 +103,7 @@ pub async fn remove_client(
         })
         .await?;
     let id = client.to_string();
-    let sessions = db.read(move |c| rows::live_of_client(c, &id)).await?;
+    let sessions = db.read(move |c| queries::live_of_client(c, &id)).await?;
     let mut ended = 0;
     for batch in sessions.chunks(BATCH) {
         let (batch, clock, list) = (batch.to_vec(), clock.clone(), revocations.clone());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::{Keys, Ring, rows};
+use super::{Keys, Ring, queries};
 
 /// How often the database is asked for keys that are not known, at most: a forger names as many as
 /// he likes.
@@ -54,7 +54,7 @@ impl Keys {
     /// Takes over the keys as they are stored; false when they could not be read.
     async fn reload(&self) -> bool {
         let _turn = self.turn.lock().await;
-        let Ok(rows) = self.db.read(rows::load).await else { return false };
+        let Ok(rows) = self.db.read(queries::load).await else { return false };
         match Ring::build(&rows, &self.seal, &self.policy) {
             Ok(ring) => {
                 *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::rows::Entry;
+use super::queries::Entry;
 use super::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::database::Id;

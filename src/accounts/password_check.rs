@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use super::budget::{Origin, Place, Taken};
-use super::rows::Credentials;
+use super::queries::Credentials;
+use super::throttle::{Origin, Place, Taken};
 use super::{Accounts, LogInError};
 use crate::audit::Kind;
 use crate::database::{Id, StoreError};

@@ -1,6 +1,6 @@
 //! What becomes of logins, counted.
 
-use super::{Accounts, LogInError, rows};
+use super::{Accounts, LogInError, queries};
 use crate::database::StoreError;
 use crate::metrics::{Outcome, Tally};
 
@@ -68,7 +68,7 @@ impl Accounts {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn count(&self) -> Result<u64, StoreError> {
-        let count = self.db.read(rows::count).await?;
+        let count = self.db.read(queries::count).await?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

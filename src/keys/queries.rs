@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::generate::NewKey;
+use super::generation::NewKey;
 use super::schedule::State;
 use super::{KeysError, Seal};
 use crate::clock::Timestamp;

@@ -2,7 +2,7 @@
 
 use super::refresh::{RefreshError, Refusal};
 use super::rotation::Step;
-use super::{Sessions, rows};
+use super::{Sessions, queries};
 use crate::database::StoreError;
 use crate::metrics::{Outcome, Tally};
 
@@ -113,7 +113,7 @@ impl Sessions {
     /// [`StoreError`] when the database does not answer.
     pub async fn count(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        let count = self.db.read(move |c| rows::count_all_live(c, now)).await?;
+        let count = self.db.read(move |c| queries::count_all_live(c, now)).await?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use super::access::Access;
+use super::authenticate::Access;
+use super::queries::Ended;
 use super::rotation::EndReason;
-use super::rows::Ended;
-use super::{Sessions, row_of, rows};
+use super::{Sessions, queries, row_of};
 use crate::audit::{self, Event, Kind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx, time};
@@ -78,7 +78,7 @@ impl Sessions {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let own = rows::not_revoked(tx.connection(), user)?.contains(&session);
+                let own = queries::not_revoked(tx.connection(), user)?.contains(&session);
                 let cause = Cause { reason: EndReason::Ended, address: Some(&address) };
                 Ok(own && this.end_one(tx, session, cause, now)?)
             })
@@ -149,7 +149,7 @@ impl Sessions {
         cause: Cause<'_>,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let all = rows::not_revoked(tx.connection(), user)?;
+        let all = queries::not_revoked(tx.connection(), user)?;
         let ids: Vec<Id> = all.into_iter().filter(|id| Some(*id) != except).collect();
         end_some(&self.revocations, tx, &ids, cause, now).map(drop)
     }
@@ -200,7 +200,7 @@ pub fn end_sessions_of(
     reason: EndReason,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    let ids = rows::not_revoked(tx.connection(), user)?;
+    let ids = queries::not_revoked(tx.connection(), user)?;
     end_some(revocations, tx, &ids, reason.into(), now)
 }
 
@@ -223,7 +223,7 @@ pub fn end_session(
 /// # Errors
 /// Whatever the database says.
 pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> QueryResult<i64> {
-    rows::count_live(connection, user, now)
+    queries::count_live(connection, user, now)
 }
 
 /// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how
@@ -233,7 +233,7 @@ pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> Que
 /// # Errors
 /// Whatever the database says.
 pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
-    let ended = rows::end_every(tx.connection(), EndReason::BackupRestored, now)?;
+    let ended = queries::end_every(tx.connection(), EndReason::BackupRestored, now)?;
     let detail = format!("sessions that ended: {ended}");
     audit::record(tx, Event::new(Kind::BackupRestored).detail(detail), now)?;
     Ok(ended)
@@ -247,7 +247,7 @@ pub(super) fn end_one(
     cause: Cause<'_>,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let Some(ended) = rows::end(tx.connection(), session, cause.reason, now)? else {
+    let Some(ended) = queries::end(tx.connection(), session, cause.reason, now)? else {
         return Ok(false);
     };
     let long_expired = long_expired(tx, slice::from_ref(&ended), now)?;
@@ -272,7 +272,7 @@ pub(super) fn end_some(
     }
     let mut count = 0;
     for piece in sessions.chunks(ENDED_AT_ONCE) {
-        let ended = rows::end_some(tx.connection(), piece, cause.reason, now)?;
+        let ended = queries::end_some(tx.connection(), piece, cause.reason, now)?;
         let long_expired = long_expired(tx, &ended, now)?;
         let listed =
             ended.iter().filter(|ended| long_expired.is_none_or(|at| ended.expires_at >= at));

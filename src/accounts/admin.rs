@@ -6,13 +6,13 @@
 
 use diesel::QueryResult;
 
-use super::{Account, Email, Person, make, rows};
+use super::{Account, Email, Person, make, queries};
 use crate::audit::{self, Event, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::passwords::PasswordHash;
 use crate::revocations::Revocations;
-use crate::revocations::follow::FollowBy;
+use crate::revocations::sync::FollowBy;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
 
@@ -52,7 +52,7 @@ impl Operator {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self, after: Option<Id>, limit: u32) -> Result<Vec<Person>, StoreError> {
-        self.db.read(move |c| rows::people(c, after, limit)).await
+        self.db.read(move |c| queries::people(c, after, limit)).await
     }
 
     /// The account of this id or e-mail address.
@@ -63,8 +63,8 @@ impl Operator {
         let (id, key) = (Id::parse(name), Email::key_of(name));
         self.db
             .read(move |c| match id {
-                Some(id) => rows::person(c, id),
-                None => rows::person_by_key(c, &key),
+                Some(id) => queries::person(c, id),
+                None => queries::person_by_key(c, &key),
             })
             .await
     }
@@ -92,7 +92,7 @@ impl Operator {
     /// [`StoreError`]: nothing has changed.
     pub async fn enable(&self, user: Id) -> Result<Done, StoreError> {
         self.write(move |_, tx, now| {
-            let changed = rows::enable(tx.connection(), user)?;
+            let changed = queries::enable(tx.connection(), user)?;
             if changed {
                 audit::record(tx, Event::new(Kind::AccountEnabled).of(user), now)?;
             }
@@ -144,7 +144,7 @@ impl Operator {
     pub async fn delete(&self, user: Id) -> Result<Done, StoreError> {
         let closed = self
             .write(move |this, tx, now| {
-                let changed = rows::close_any(tx.connection(), user, now)?;
+                let changed = queries::close_any(tx.connection(), user, now)?;
                 let mut sessions_ended = 0;
                 if changed {
                     audit::record(tx, Event::new(Kind::AccountDeleted).of(user), now)?;
@@ -158,7 +158,7 @@ impl Operator {
         while self.db.write(move |tx| sessions::forget_some_of(tx, user)).await? {}
         let clock = self.clock.clone();
         let deleted = self.db.write(move |tx| {
-            let deleted = rows::delete(tx.connection(), user)?;
+            let deleted = queries::delete(tx.connection(), user)?;
             if deleted && !closed.changed {
                 audit::record(tx, Event::new(Kind::AccountDeleted).of(user), clock.now())?;
             }
@@ -186,7 +186,7 @@ impl Operator {
     /// [`StoreError`]: the old password holds.
     pub async fn set_password(&self, user: Id, hash: PasswordHash) -> Result<Done, StoreError> {
         self.write(move |this, tx, now| {
-            let changed = rows::replace_password(tx.connection(), user, &hash, now)?;
+            let changed = queries::replace_password(tx.connection(), user, &hash, now)?;
             let mut sessions_ended = 0;
             if changed {
                 audit::record(tx, Event::new(Kind::PasswordChanged).of(user), now)?;
@@ -228,7 +228,7 @@ pub(super) fn disable(
     user: Id,
     now: Timestamp,
 ) -> QueryResult<Done> {
-    let changed = rows::disable(tx.connection(), user, now)?;
+    let changed = queries::disable(tx.connection(), user, now)?;
     let mut sessions_ended = 0;
     if changed {
         audit::record(tx, Event::new(Kind::AccountDisabled).of(user), now)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use super::generate::{NewKey, generate};
-use super::rows::{self, KeyRow};
+use super::generation::{NewKey, generate};
+use super::queries::{self, KeyRow};
 use super::{KeyPolicy, Keys, KeysError, Seal, State, create, note};
 use crate::audit::Kind;
 use crate::clock::{Clock, Timestamp};
@@ -48,8 +48,8 @@ pub struct Removed {
 /// # Errors
 /// Whatever the database says.
 pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<Vec<String>> {
-    let kids = rows::load(tx.connection())?.into_iter().map(|row| row.kid).collect();
-    rows::delete_all(tx.connection())?;
+    let kids = queries::load(tx.connection())?.into_iter().map(|row| row.kid).collect();
+    queries::delete_all(tx.connection())?;
     Ok(kids)
 }
 
@@ -58,7 +58,7 @@ pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<Vec<String>> {
 /// # Errors
 /// [`KeysError`]: above all, a secret that does not open them.
 pub async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
-    db.read(rows::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
+    db.read(queries::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
 }
 
 impl KeyPolicy {
@@ -110,7 +110,7 @@ impl Operator {
     /// # Errors
     /// [`KeysError::Store`].
     pub async fn list(&self) -> Result<Vec<KeyStatus>, KeysError> {
-        let rows = self.db.read(rows::load).await?;
+        let rows = self.db.read(queries::load).await?;
         Ok(rows.iter().map(|row| self.status(row)).collect())
     }
 
@@ -126,7 +126,7 @@ impl Operator {
             .db
             .write(move |tx| {
                 create(tx, &new, State::Next, clock.now())?;
-                rows::load(tx.connection())
+                queries::load(tx.connection())
             })
             .await?;
         let next = rows.iter().find(|row| row.is(State::Next));
@@ -143,7 +143,7 @@ impl Operator {
         let deleted = self
             .db
             .write(move |tx| {
-                let deleted = rows::delete_in(tx.connection(), &kid, State::Next)?;
+                let deleted = queries::delete_in(tx.connection(), &kid, State::Next)?;
                 note(tx, Kind::KeyRemoved, &kid, deleted, clock.now())?;
                 Ok(deleted)
             })
@@ -176,17 +176,17 @@ impl Operator {
         spare: &Spare,
         now: Timestamp,
     ) -> QueryResult<Option<Removed>> {
-        let deleted = rows::delete(tx.connection(), kid)?;
+        let deleted = queries::delete(tx.connection(), kid)?;
         if deleted == 0 {
             return Ok(None);
         }
         note(tx, Kind::KeyGivenUp, kid, deleted, now)?;
-        let left = rows::load(tx.connection())?;
+        let left = queries::load(tx.connection())?;
         let find = |state: State| left.iter().find(|row| row.is(state));
         let signing = match (find(State::Active), find(State::Next)) {
             (Some(active), _) => active.kid.clone(),
             (None, Some(next)) => {
-                let rows = rows::activate(tx.connection(), &next.kid, now)?;
+                let rows = queries::activate(tx.connection(), &next.kid, now)?;
                 note(tx, Kind::KeyRotated, &next.kid, rows, now)?;
                 next.kid.clone()
             }
@@ -201,7 +201,7 @@ impl Operator {
     /// A key of the same algorithm as the one that signs: an operator's shell may know other
     /// settings than the service.
     async fn generate(&self) -> Result<NewKey, KeysError> {
-        let rows = self.db.read(rows::load).await?;
+        let rows = self.db.read(queries::load).await?;
         let active = rows.iter().find(|row| row.is(State::Active));
         let algorithm = active.and_then(|row| row.alg.parse().ok());
         generate(algorithm.unwrap_or(self.policy.algorithm), &self.seal).await

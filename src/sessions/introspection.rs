@@ -6,9 +6,9 @@ use diesel::QueryResult;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::access::AccessError;
-use super::ending::Cause;
+use super::authenticate::AccessError;
 use super::rotation::{Step, decide};
+use super::termination::Cause;
 use super::{Sessions, row_of};
 use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Requester, UnknownClient};
