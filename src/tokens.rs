@@ -5,15 +5,15 @@
 //! point: shape, type, key, signature; only then is a claim looked at, so that a forger learns
 //! nothing from the answer.
 
+mod ecdsa_low_s;
 mod json;
-mod jti;
 mod jwk;
 mod keys;
-mod low_s;
-mod spelling;
+mod revocation_id;
 #[cfg(test)]
 #[cfg(feature = "server")]
 mod tests;
+mod token_id;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
-pub use jti::TokenId;
 pub use jwk::{Algorithm, Jwk, KeyError, UnknownAlgorithm};
 pub use keys::{SignError, SigningKey, VerifyingKey};
-pub use spelling::{id_of_kid, spelled_in_tokens};
+pub use revocation_id::{id_of_kid, spelled_in_tokens};
+pub use token_id::TokenId;
 
 use crate::clock::Timestamp;
 use json::Object;

@@ -77,15 +77,15 @@
 #[cfg(feature = "verifier-actix")]
 pub mod actix;
 mod backoff;
-#[cfg(any(feature = "verifier-actix", feature = "verifier-tower"))]
-mod bearer;
 mod builder;
-mod feed;
 mod issuer;
 mod keys;
-mod moment;
-mod revoked;
+#[cfg(any(feature = "verifier-actix", feature = "verifier-tower"))]
+mod rejection;
+mod revocation_feed;
+mod revocation_list;
 mod sse;
+mod suspend_aware_clock;
 #[cfg(feature = "verifier-tower")]
 pub mod tower;
 
@@ -107,7 +107,7 @@ pub use issuer::DiscoveryError;
 use crate::clock::Clock;
 use crate::tokens::{Expected, MAX_LENGTH, Signed, authenticate};
 use keys::{KeySet, Keys};
-use revoked::{Revoked, Standing};
+use revocation_list::{Revoked, Standing};
 
 /// How long [`Verifier::verify_or_refetch`] waits for the key set.
 const REFETCH_PATIENCE: Duration = Duration::from_secs(3);

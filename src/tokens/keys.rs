@@ -19,7 +19,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 
 use super::jwk::{Algorithm, Jwk, KeyError, PublicKey};
-use super::{Claims, low_s};
+use super::{Claims, ecdsa_low_s};
 
 /// A key that signs access tokens. It is wiped when dropped.
 pub struct SigningKey {
@@ -117,7 +117,7 @@ impl VerifyingKey {
 
     /// Whether the signature is this key's over the message, in its one spelling.
     pub(super) fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
-        if self.alg == Algorithm::Es256 && !low_s::is_low(signature) {
+        if self.alg == Algorithm::Es256 && !ecdsa_low_s::is_low(signature) {
             return false;
         }
         (DEFAULT_PROVIDER.verifier_factory)(&self.alg.for_crypto(), &self.key)
@@ -173,7 +173,7 @@ impl PrivateKey {
         match self {
             Self::P256(key) => {
                 let mut signature = key.sign(&random, message)?.as_ref().to_vec();
-                low_s::lower(&mut signature);
+                ecdsa_low_s::lower(&mut signature);
                 Ok(signature)
             }
             Self::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),

@@ -26,9 +26,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, error, web};
 
-use super::{Verifier, bearer};
+use super::{Verifier, rejection};
 
-pub use super::bearer::{Access, Denied};
+pub use super::rejection::{Access, Denied};
 
 impl FromRequest for Access {
     /// A [`Denied`]; or 500 when no `web::Data<Verifier>` was given to the app.
@@ -42,7 +42,7 @@ impl FromRequest for Access {
                 .app_data::<web::Data<Verifier>>()
                 .ok_or_else(|| error::ErrorInternalServerError("the app has no Verifier"))?;
             let values = request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
-            Ok(bearer::admit(verifier, bearer::token(values)?).await?)
+            Ok(rejection::admit(verifier, rejection::token(values)?).await?)
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use url::{Host, Url};
 
 use super::issuer::{DiscoveryError, FetchError, Issuer};
-use super::{Policy, Shared, Verifier, feed, keys};
+use super::{Policy, Shared, Verifier, keys, revocation_feed};
 use crate::clock::Clock;
 use crate::tokens::Expected;
 
@@ -196,7 +196,7 @@ impl Builder {
         }
         let tasks = [
             runtime.spawn(keys::keep_fresh(Arc::clone(&shared), Arc::clone(&issuer))),
-            runtime.spawn(feed::follow(Arc::clone(&shared), issuer)),
+            runtime.spawn(revocation_feed::follow(Arc::clone(&shared), issuer)),
         ];
         Ok(Verifier::new(shared, tasks.map(|task| task.abort_handle())))
     }

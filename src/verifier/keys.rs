@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::Shared;
 use super::backoff::Backoff;
 use super::issuer::{Document, FetchError, Issuer};
-use super::moment::Moment;
+use super::suspend_aware_clock::Moment;
 use crate::clock::Clock;
 use crate::tokens::{Jwk, VerifyingKey};
 

@@ -25,9 +25,9 @@ use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Verifier, bearer};
+use super::{Verifier, rejection};
 
-pub use super::bearer::{Access, Denied};
+pub use super::rejection::{Access, Denied};
 
 /// Puts a [`VerifierService`] before a service.
 #[derive(Clone, Debug)]
@@ -79,10 +79,10 @@ where
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let values = request.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
-        let token = bearer::token(values).map(str::to_owned);
+        let token = rejection::token(values).map(str::to_owned);
         Box::pin(async move {
             let access = match token {
-                Ok(token) => bearer::admit(&verifier, &token).await,
+                Ok(token) => rejection::admit(&verifier, &token).await,
                 Err(denied) => Err(denied),
             };
             match access {

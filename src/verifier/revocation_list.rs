@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::moment::Moment;
+use super::suspend_aware_clock::Moment;
 use crate::clock::{Clock, Timestamp};
 
 /// How much longer than its `exp` and the leeway an id is kept: for a clock that was wrong and is

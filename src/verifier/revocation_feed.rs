@@ -9,9 +9,9 @@ use tracing::debug;
 use super::Shared;
 use super::backoff::{self, Backoff};
 use super::issuer::{FetchError, Issuer};
-use super::moment::Moment;
-use super::revoked::{Entry, NotTaken};
+use super::revocation_list::{Entry, NotTaken};
 use super::sse::{Event, Parser, Unreadable};
+use super::suspend_aware_clock::Moment;
 
 /// How long a new stream may take to say that it is complete: a long snapshot on a slow line.
 const FIRST_CURRENT: Duration = Duration::from_secs(30);
