@@ -31,6 +31,7 @@
 //! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: what a password must be, and the bounded pool of threads that hash.
 //! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`.
+//! - `strict_json`: JSON that every reader reads alike: no member twice, no deep nesting.
 //! - [`refresh_token`]: the bytes of a refresh token: no I/O.
 //! - [`keys`]: signing keys and their life: next, active, retired, removed.
 //! - [`revocations`]: the blocklist, in the database and, for every check, in memory.
@@ -115,6 +116,7 @@ pub mod revocations;
 pub mod secret;
 #[cfg(feature = "server")]
 pub mod sessions;
+mod strict_json;
 pub mod tokens;
 #[cfg(feature = "verifier")]
 pub mod verifier;

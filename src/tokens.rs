@@ -6,7 +6,6 @@
 //! nothing from the answer.
 
 mod ecdsa_low_s;
-mod json;
 mod jwk;
 mod keys;
 mod revocation_id;
@@ -29,7 +28,7 @@ pub use revocation_id::{id_of_kid, spelled_in_tokens};
 pub use token_id::TokenId;
 
 use crate::clock::Timestamp;
-use json::Object;
+use crate::strict_json::Object;
 
 /// The longest token that is looked at, in bytes. Ours are a tenth of it; a header line is not
 /// longer in most servers.

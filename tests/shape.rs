@@ -33,7 +33,8 @@ const MAY_USE: &str = "
     audit         -> database clock secret
     passwords     -> clock secret metrics
     refresh_token -> secret
-    tokens        -> clock
+    tokens        -> clock strict_json
+    strict_json   ->
     database      -> clock secret metrics
     clock         ->
     metrics       ->
