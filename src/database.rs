@@ -9,28 +9,24 @@
 //!   pool of readers.
 //! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
 
-pub mod backup;
 mod checkpoint;
 mod connection;
-pub mod copy;
-mod drift;
+mod data_version;
 mod fault;
-mod guard;
+mod file_checks;
 mod identity;
-mod inspect;
-mod link;
-mod migrations;
+mod listen;
+pub mod maintenance;
 mod open_error;
 mod postgres;
-mod prepared;
+mod prepared_update;
 mod refused;
-mod refusing;
 pub mod schema;
+pub mod sql_types;
 pub mod time;
 mod tx;
-pub mod types;
 mod url;
-mod watch;
+mod write_refusals;
 mod writer;
 
 use std::cell::Cell;
@@ -48,15 +44,15 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 pub use connection::{AnyConnection, MultiBackend};
-pub use drift::{SchemaReport, check};
-pub use inspect::{Inspected, inspect};
-pub use link::Link;
+pub use data_version::FileWatch;
+pub use listen::Link;
+pub use maintenance::drift::{SchemaReport, check};
+pub use maintenance::health::{Inspected, inspect};
 pub use open_error::OpenError;
-pub use prepared::Prepared;
+pub use prepared_update::Prepared;
 pub use refused::BESIDE_POOL;
-pub use types::Id;
+pub use sql_types::Id;
 pub use url::{DatabaseUrl, UrlError};
-pub use watch::FileWatch;
 
 use crate::metrics::Spread;
 use checkpoint::Checkpoints;
@@ -65,9 +61,9 @@ use fault::Fault;
 use identity::Identity;
 use postgres::Postgres;
 use refused::Reason;
-use refusing::Refusing;
 pub use tx::Tx;
 use tx::{Hook, Stage};
+use write_refusals::Refusing;
 use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
@@ -159,7 +155,7 @@ impl Database {
     pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         settings.url.must_not_be_empty()?;
         Self::connect(settings, |first| {
-            if migrations::versions(first)?.is_empty() {
+            if maintenance::migrations::versions(first)?.is_empty() {
                 return Err(OpenError::Empty(settings.url.named()));
             }
             Ok(())
@@ -176,7 +172,7 @@ impl Database {
         let mut first = manager.open()?;
         manager.keeps_statements_apart(&mut first)?;
         accepts(&mut first)?;
-        migrations::bring_up_to_date(&mut first, settings.migrate)?;
+        maintenance::migrations::bring_up_to_date(&mut first, settings.migrate)?;
         let statements = Arc::default();
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(path) => {
@@ -414,7 +410,7 @@ pub enum Watch {
 /// then.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
     url.is_private()?;
-    migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
+    maintenance::migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
 }
 
 fn readers(manager: &Manager, size: u32) -> Readers {

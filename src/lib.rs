@@ -78,7 +78,7 @@
 //!   [`sessions::refresh::Refusal::explanation`].
 //! - A security event: [`audit::Kind`], recorded by [`audit::record`] where it happens.
 //! - A column: `migrations` (both folders), [`database::schema`], and the `queries.rs` of the
-//!   module that owns the table. A table: also the list in `database/copy/rows.rs`.
+//!   module that owns the table. A table: also the list in `database/maintenance/copy/rows.rs`.
 //!
 //! # Features
 //!

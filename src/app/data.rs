@@ -10,8 +10,10 @@ use crate::tokens::id_of_kid;
 use crate::{keys, sessions};
 
 pub use crate::database::SchemaReport;
-pub use crate::database::backup::{Backup, backup};
-pub use crate::database::copy::{Compared, CopyError, Progress, Side, Step, compare, copy};
+pub use crate::database::maintenance::backup::{Backup, backup};
+pub use crate::database::maintenance::copy::{
+    Compared, CopyError, Progress, Side, Step, compare, copy,
+};
 
 /// One statement changes every session's row, however many there are.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);

@@ -4,7 +4,7 @@
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::database::types::IdSql;
+    use crate::database::sql_types::IdSql;
 
     users (id) {
         id -> IdSql,
@@ -23,7 +23,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Binary, Nullable, Text};
-    use crate::database::types::IdSql;
+    use crate::database::sql_types::IdSql;
 
     sessions (id) {
         id -> IdSql,
@@ -50,7 +50,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt};
-    use crate::database::types::IdSql;
+    use crate::database::sql_types::IdSql;
 
     blocklist (id) {
         id -> IdSql,
@@ -92,7 +92,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::database::types::IdSql;
+    use crate::database::sql_types::IdSql;
 
     audit_events (id) {
         id -> IdSql,

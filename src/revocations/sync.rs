@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Revocations, listed};
 use crate::clock::{Clock, Timestamp};
-use crate::database::types::IdSql;
+use crate::database::sql_types::IdSql;
 use crate::database::{AnyConnection, FileWatch, Id, Link, StoreError, Tx};
 
 /// How often the file is looked at for what other processes revoked.

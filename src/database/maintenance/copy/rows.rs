@@ -14,7 +14,7 @@ use diesel::{RunQueryDsl, deserialize};
 use uuid::Uuid;
 
 use crate::database::schema::{audit_events, blocklist, clients, sessions, signing_keys, users};
-use crate::database::types::{Id, IdSql};
+use crate::database::sql_types::{Id, IdSql};
 use crate::database::{AnyConnection, QueryResult};
 use crate::secret::sha256;
 

@@ -10,9 +10,9 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
-use super::connection::Manager;
 use super::migrations::{self, NOTES};
-use super::{AnyConnection, DatabaseUrl, OpenError};
+use crate::database::connection::Manager;
+use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 
 /// What is wrong with a database's schema.

@@ -8,20 +8,20 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{AnyConnection, OpenError};
+use crate::database::{AnyConnection, OpenError};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// Where diesel notes what was applied.
-pub(super) const NOTES: &str = "__diesel_schema_migrations";
+pub(in crate::database) const NOTES: &str = "__diesel_schema_migrations";
 
 /// Held while migrating, so that many nodes may start at once: the letters "doorward" as a number.
 const ADVISORY_LOCK: i64 = 0x646f_6f72_7761_7264;
 
 /// How a database stands to the versions that this binary knows, each in the order of its making.
 #[derive(Debug, Default)]
-pub(super) struct Versions {
+pub(in crate::database) struct Versions {
     /// Known and applied.
     pub applied: Vec<String>,
     /// Known and not applied.
@@ -31,7 +31,7 @@ pub(super) struct Versions {
 }
 
 /// Applies what is pending, or says why not. Answers what it applied.
-pub(super) fn bring_up_to_date(
+pub(in crate::database) fn bring_up_to_date(
     connection: &mut AnyConnection,
     migrate: bool,
 ) -> Result<Vec<String>, OpenError> {
@@ -73,13 +73,16 @@ where
 
 impl Versions {
     /// Whether no migration was ever applied.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(in crate::database) const fn is_empty(&self) -> bool {
         self.applied.is_empty() && self.newer.is_empty()
     }
 
     /// # Errors
     /// [`OpenError::Newer`], and [`OpenError::Pending`] unless that is all right.
-    pub(super) fn is_current(&self, pending_is_all_right: bool) -> Result<(), OpenError> {
+    pub(in crate::database) fn is_current(
+        &self,
+        pending_is_all_right: bool,
+    ) -> Result<(), OpenError> {
         match (self.newer.first(), self.pending.first()) {
             (Some(newer), _) => Err(OpenError::Newer(newer.clone())),
             (None, Some(pending)) if !pending_is_all_right => {
@@ -97,7 +100,7 @@ struct Applied {
 }
 
 /// How the database stands, found out without changing it (diesel's own way makes [`NOTES`]).
-pub(super) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenError> {
+pub(in crate::database) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenError> {
     let there = match connection {
         AnyConnection::Sqlite(_) => {
             "SELECT name AS version FROM sqlite_master WHERE name = '__diesel_schema_migrations'"
@@ -121,7 +124,10 @@ pub(super) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenE
 }
 
 /// Runs the migrations of these names, and takes no note of them.
-pub(super) fn replay(connection: &mut AnyConnection, names: &[String]) -> Result<(), OpenError> {
+pub(in crate::database) fn replay(
+    connection: &mut AnyConnection,
+    names: &[String],
+) -> Result<(), OpenError> {
     fn chosen<DB: diesel::backend::Backend>(
         embedded: &EmbeddedMigrations,
         names: &[String],

@@ -14,9 +14,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 
-use super::connection::Manager;
+use super::drift;
 use super::migrations::NOTES;
-use super::{AnyConnection, DatabaseUrl, OpenError, drift};
+use crate::database::connection::Manager;
+use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 
 /// What was made.

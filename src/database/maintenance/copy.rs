@@ -17,9 +17,9 @@ use diesel::sql_types::{BigInt, Bool};
 
 pub use rows::Sum;
 
-use super::connection::Manager;
 use super::migrations;
-use super::{AnyConnection, DatabaseUrl, OpenError};
+use crate::database::connection::Manager;
+use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 use rows::{Table, tables};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-use super::connection::Manager;
-use super::{AnyConnection, DatabaseUrl, OpenError, refused};
 use crate::clock::Timestamp;
+use crate::database::connection::Manager;
+use crate::database::{AnyConnection, DatabaseUrl, OpenError, refused};
 
 /// The most faults of a file that are listed.
 const MOST: usize = 3;
