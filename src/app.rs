@@ -35,11 +35,11 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
 use crate::http::cors::{self, ClientOrigins};
+use crate::http::feed_connections::FeedPlaces;
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
-use crate::http::places::FeedPlaces;
 use crate::http::server::{self, Running, ServerSettings};
 use crate::http::tls::{Tls, TlsError};
-use crate::http::{self, Api, HttpSettings, Limits, door, redirect};
+use crate::http::{self, Api, HttpSettings, Limits, middleware, redirect};
 use crate::keys::{Keys, KeysError};
 use crate::metrics::Requests;
 use crate::passwords::Hasher;
@@ -403,9 +403,9 @@ fn listen(
             .app_data(api.clone())
             .app_data(cors.clone())
             .configure(move |routes| http::routes(routes, &limits))
-            .wrap(from_fn(door::refuse))
+            .wrap(from_fn(middleware::refuse))
             .wrap(cors.middleware())
             .wrap(from_fn(cors::explain))
-            .wrap(from_fn(door::door))
+            .wrap(from_fn(middleware::door))
     })
 }

@@ -1,40 +1,40 @@
 //! The HTTP surface: the route table on one screen, and what stands around it.
 //!
-//! A request passes the [`door`] (id, log line, problem documents), CORS, the refusals that concern
-//! every resource, the address limit of its resource, and arrives at a handler, which does four
-//! things in order: extract, parse into the domain's types, call one method, name the status.
+//! A request passes the [`middleware`] (id, log line, problem documents), CORS, the refusals that
+//! concern every resource, the address limit of its resource, and arrives at a handler, which does
+//! four things in order: extract, parse into the domain's types, call one method, name the status.
 //! `errors.rs` has the one `match` that turns each of the domain's errors into a
 //! [`problem::Problem`].
 
 mod accounts;
-mod bearer;
-pub mod body;
+mod authenticated;
+mod body_buffer;
 pub mod caller;
 pub mod client_auth;
 pub mod cookies;
 pub mod cors;
 mod csrf;
 mod deferred;
-pub mod door;
 mod errors;
-mod feed;
+pub mod feed_connections;
 mod first_head;
 mod form;
-mod late;
+pub mod json;
 pub mod limits;
+pub mod log_rate_limit;
+pub mod middleware;
 mod oauth;
-mod origin;
-pub mod places;
 pub mod probe;
 pub mod problem;
-mod received;
+mod raw_errors;
 pub mod redirect;
-pub mod seldom;
+mod requester;
+mod revocation_feed;
 pub mod server;
 mod sessions;
+mod shutdown_connections;
 pub mod tls;
 pub mod traceparent;
-mod unparsed;
 mod verify;
 mod well_known;
 
@@ -59,10 +59,10 @@ use crate::sessions::Sessions;
 use caller::Unheeded;
 use cookies::CookiePolicy;
 use deferred::deferred;
+use feed_connections::FeedPlaces;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
-use places::FeedPlaces;
+use log_rate_limit::Seldom;
 use problem::{Code, Problem};
-use seldom::Seldom;
 
 /// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
 pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
@@ -93,7 +93,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         )
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/verify").get(verify::verify))
-        .service(web::resource("/revocations").get(feed::revocations))
+        .service(web::resource("/revocations").get(revocation_feed::revocations))
         .service(web::resource("/token").post(deferred(oauth::token)))
         .service(web::resource("/introspect").post(deferred(oauth::introspect)))
         .service(web::resource("/revoke").post(deferred(oauth::revoke)))

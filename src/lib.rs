@@ -47,7 +47,7 @@
 //!
 //! # One request: `POST /refresh`
 //!
-//! 1. The [`http::door`] gives the request an id and opens a span for its log lines.
+//! 1. The [`http::middleware`] gives the request an id and opens a span for its log lines.
 //! 2. The handler in `http/sessions.rs` reads the body (bounded in size, depth and time), and
 //!    [`refresh_token::TagKeys::decode`] checks the token's tag: a forgery ends here, before any
 //!    I/O. The session's rate limit comes next.

@@ -231,7 +231,7 @@ fn begins_with(path: &[String], rule: &str) -> bool {
     rule.split("::").all(|part| names.next().is_some_and(|name| name == part))
 }
 
-/// `src/http/door.rs` is `http::door`; `src/lib.rs` is the root.
+/// `src/http/middleware.rs` is `http::middleware`; `src/lib.rs` is the root.
 fn module_of(path: &str) -> Vec<String> {
     let inside = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     inside.split('/').filter(|name| *name != "lib").map(Into::into).collect()
@@ -463,7 +463,7 @@ mod of_the_checker {
             edges("src/sessions.rs", text),
             ["src/sessions.rs:4: sessions may not use http::problem::Problem"]
         );
-        assert!(edges("src/http/door.rs", text).is_empty());
+        assert!(edges("src/http/middleware.rs", text).is_empty());
     }
 
     #[test]
@@ -533,7 +533,8 @@ mod of_the_checker {
         assert_eq!(strangers("src/app.rs", "fn f() { ::std::env::var(\"A\") }").len(), 1);
         assert_eq!(strangers("src/lib.rs", "#[jsonwebtoken::x]\nfn f() {}").len(), 1);
         assert!(
-            strangers("src/http/door.rs", "use actix_web::web; use std::env_logger;").is_empty()
+            strangers("src/http/middleware.rs", "use actix_web::web; use std::env_logger;")
+                .is_empty()
         );
     }
 

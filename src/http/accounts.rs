@@ -5,11 +5,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Api;
-use super::bearer::Caller;
-use super::body::Json;
+use super::authenticated::Caller;
 use super::cookies::Cookies;
-use super::origin::Origin;
+use super::json::Json;
 use super::problem::{Code, Problem};
+use super::requester::Origin;
 use crate::accounts::Account;
 use crate::database::Id;
 use crate::secret::Secret;

@@ -19,9 +19,9 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::HttpSettings;
-use super::door::REQUEST_ID;
+use super::log_rate_limit::Seldom;
+use super::middleware::REQUEST_ID;
 use super::problem::{Code, Problem};
-use super::seldom::Seldom;
 use super::traceparent::{TRACEPARENT, TRACESTATE};
 use crate::clients::Clients;
 use crate::database::StoreError;

@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 
-use super::body;
+use super::json;
 use super::problem::{Code, Problem};
 use crate::secret::Secret;
 
@@ -23,8 +23,8 @@ impl Form {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> impl Future<Output = Result<Self, Problem>> + 'static {
-        let acceptable = body::is_plainly(request.headers(), MEDIA_TYPE);
-        let body = body::read(request, payload.take());
+        let acceptable = json::is_plainly(request.headers(), MEDIA_TYPE);
+        let body = json::read(request, payload.take());
         async move {
             if !acceptable {
                 let detail = format!("Send the body as {MEDIA_TYPE}, without a Content-Encoding.");

@@ -6,8 +6,8 @@ use super::Api;
 use super::caller::IdempotencyKey;
 use super::client_auth::OAuthRequest;
 use super::form::Form;
-use super::origin::Origin;
 use super::problem::{Code, Problem};
+use super::requester::Origin;
 use crate::clients::Requester;
 
 /// RFC 6749 6 and 4.4. The password grant is not offered (RFC 9700 2.4).

@@ -25,9 +25,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::first_head::FirstHead;
-use super::late::Late;
+use super::raw_errors;
+use super::shutdown_connections::Late;
 use super::tls::{Stream, Tls};
-use super::unparsed;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
 use actix_service::{
@@ -358,7 +358,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         if self.instead.is_none() {
-            self.instead = unparsed::in_full(data);
+            self.instead = raw_errors::in_full(data);
         }
         while let Some(mut rest) = self.instead.take() {
             match self.poll_some(cx, &rest) {

@@ -6,12 +6,12 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Api;
-use super::bearer::{Caller, MaybeCaller};
-use super::body::{Json, OptionalJson};
+use super::authenticated::{Caller, MaybeCaller};
 use super::caller::IdempotencyKey;
 use super::cookies::{Cookies, Transport};
-use super::origin::Origin;
+use super::json::{Json, OptionalJson};
 use super::problem::{Code, Problem};
+use super::requester::Origin;
 use crate::accounts::Attempt;
 use crate::clients::{self, Requester};
 use crate::secret::Secret;

@@ -27,7 +27,7 @@ use tokio_rustls::server::TlsStream;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::unparsed;
+use super::raw_errors;
 use crate::clock::Timestamp;
 use crate::secret::sha256;
 
@@ -287,7 +287,7 @@ impl Tls {
     pub(super) async fn accept(&self, mut io: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let shaken = timeout(HANDSHAKE, async {
             if speaks_http(&io).await? {
-                io.write_all(&unparsed::not_tls()).await?;
+                io.write_all(&raw_errors::not_tls()).await?;
                 io.shutdown().await?;
                 let rest = (&mut io).take(LINGER_BYTES);
                 let _ =

@@ -2,7 +2,7 @@
 
 use doorward::audit::{self, Kind, Wanted};
 use doorward::clock::Clock;
-use doorward::http::places::OF_ONE_CLIENT;
+use doorward::http::feed_connections::OF_ONE_CLIENT;
 use serde_json::Value;
 
 use crate::support::binary::{Doorward, unlimited};

@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
-use super::door::IsHead;
-use super::places::{FeedPlace, OF_ONE_CLIENT};
+use super::feed_connections::{FeedPlace, OF_ONE_CLIENT};
+use super::middleware::IsHead;
 use super::problem::{Code, Problem};
 use super::well_known::is_known;
 use super::{Api, HttpSettings};

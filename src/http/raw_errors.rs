@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use uuid::Uuid;
 
-use super::door::SAME_FOR_ALL;
+use super::middleware::SAME_FOR_ALL;
 use super::problem::{Code, Form, MEDIA_TYPE, Problem};
 
 /// More than a bare refusal has: a status line and three short fields.

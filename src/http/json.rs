@@ -20,8 +20,8 @@ use serde_path_to_error::{Path, Segment};
 use zeroize::Zeroizing;
 
 use super::HttpSettings;
+use super::body_buffer::Received;
 use super::problem::{Code, Problem};
-use super::received::Received;
 
 /// How deep arrays and objects may be nested.
 const MAX_DEPTH: usize = 16;
