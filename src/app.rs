@@ -3,17 +3,17 @@
 //! The same [`App::build`] serves production and the tests, which bring a clock of their own and
 //! listen on port 0.
 
-mod beside;
+mod banner;
 pub mod data;
 pub mod doctor;
 mod even;
-mod listen;
+mod listeners;
+mod metrics;
 pub mod operate;
-mod policies;
+mod settings;
 mod signals;
+mod socket;
 mod tasks;
-mod watch;
-mod welcome;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -48,11 +48,11 @@ use crate::revocations::Revocations;
 use crate::secret::{MasterSecret, Purpose};
 use crate::sessions::Sessions;
 
-use beside::Beside;
-use listen::{Socket, remedy};
+use listeners::Beside;
+use metrics::{Counted, Watched};
 use signals::Signals;
+use socket::{Socket, remedy};
 use tasks::Tasks;
-use watch::{Counted, Watched};
 
 /// How long a connection may idle between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -149,7 +149,7 @@ pub fn run(config: &Config, lost: LostLines) -> Result<(), RunError> {
             );
         }
         if config.log.format == config::LogFormat::Text {
-            welcome::print(&app.api.issuer);
+            banner::print(&app.api.issuer);
         }
         let stop = signals.stop(app.tasks.tls.clone(), clock);
         app.run(stop).await.map_err(RunError::Ended)
@@ -177,7 +177,7 @@ impl App {
         clock: &Clock,
         lost: Option<LostLines>,
     ) -> Result<Self, StartError> {
-        let tls = policies::tls_files(config).map(|files| Tls::load(files, clock.now()));
+        let tls = settings::tls_files(config).map(|files| Tls::load(files, clock.now()));
         let tls = tls.transpose()?;
         let socket = Socket::open(handed_over, config).await?;
         let address = socket.listener.local_addr()?;
@@ -185,13 +185,13 @@ impl App {
         let secrets = config.master_secret()?;
         let issuer = config.issuer(address);
 
-        let db = Database::open(&policies::database_settings(config)?)?;
+        let db = Database::open(&settings::database_settings(config)?)?;
         let revocations =
-            Revocations::load(db.clone(), clock.clone(), policies::revocation_policy(config))
+            Revocations::load(db.clone(), clock.clone(), settings::revocation_policy(config))
                 .await?;
-        let seal = policies::seal(&secrets);
+        let seal = settings::seal(&secrets);
         let keys =
-            Keys::load(db.clone(), clock.clone(), seal, policies::key_policy(config)).await?;
+            Keys::load(db.clone(), clock.clone(), seal, settings::key_policy(config)).await?;
         let tag_key = |secret: &MasterSecret| secret.derive(Purpose::RefreshTokenTag);
         let tags = TagKeys::new(tag_key(&secrets.current), secrets.previous.as_ref().map(tag_key));
         let audit = Audit::new(db.clone(), clock.clone(), config.audit.keep);
@@ -201,19 +201,19 @@ impl App {
             keys.clone(),
             revocations.clone(),
             tags,
-            policies::session_policy(config, &issuer),
+            settings::session_policy(config, &issuer),
             audit.clone(),
         );
         let budget = Arc::new(LoginBudget::new(
             secrets.current.derive(Purpose::LoginBudget),
-            policies::budget_settings(config),
+            settings::budget_settings(config),
             clock.clone(),
         ));
         let accounts = Accounts::new(
             db.clone(),
             clock.clone(),
-            Hasher::start(policies::hasher_settings(config), clock.clone())?,
-            policies::password_policy(config),
+            Hasher::start(settings::hasher_settings(config), clock.clone())?,
+            settings::password_policy(config),
             Arc::clone(&budget),
             sessions.clone(),
             audit.clone(),
@@ -222,9 +222,9 @@ impl App {
         let settings = http_settings(config, &issuer, clock);
         let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
         let limits = limits_by_address(config, buckets, &settings);
-        let refresh = policies::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
+        let refresh = settings::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
         let refresh_limit = SessionLimiter::new(refresh, buckets);
-        let failures = policies::rate(config.limits.login_per_minute, config.limits.login_burst);
+        let failures = settings::rate(config.limits.login_per_minute, config.limits.login_burst);
         let client_failures = FailureLimiter::new(failures, buckets);
         let clients = Clients::new(db.clone(), clock.clone());
         let origins = ClientOrigins::load(clients.clone()).await?;
@@ -252,7 +252,7 @@ impl App {
         let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
-            (policies::token_life(config), policies::follow_by(config));
+            (settings::token_life(config), settings::follow_by(config));
         let tasks = Tasks {
             api: all,
             budget,
@@ -309,8 +309,8 @@ fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<Http
         unheeded: Arc::default(),
         body_bytes: config.limits.body_bytes,
         body_timeout: config.limits.request_timeout,
-        hsts: policies::hsts(config, issuer),
-        cookies: policies::cookie_policy(config, issuer),
+        hsts: settings::hsts(config, issuer),
+        cookies: settings::cookie_policy(config, issuer),
         leaving: Arc::new(AtomicBool::new(false)),
         draining: Arc::new(AtomicBool::new(false)),
         clock: clock.clone(),
@@ -326,7 +326,7 @@ fn limits_by_address(
 ) -> Limits {
     let limits = &config.limits;
     let by_address = |per_minute, burst| {
-        AddressLimiter::new(policies::rate(per_minute, burst), buckets, settings.clone())
+        AddressLimiter::new(settings::rate(per_minute, burst), buckets, settings.clone())
     };
     Limits {
         register: by_address(limits.register_per_minute, limits.register_burst),
@@ -346,7 +346,7 @@ async fn listen_beside(
         beside.push(show_the_way(from, issuer, others_may).await?);
     }
     if let Some(watched) = watched {
-        let routes = watch::routes(watched);
+        let routes = metrics::routes(watched);
         let at = config.metrics.listen;
         beside.push(Beside::listen("metrics.listen", at, others_may, routes).await?);
     }
@@ -395,7 +395,7 @@ fn listen(
         tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
-    let cors = web::Data::new(policies::cors_policy(config, client_origins.clone()));
+    let cors = web::Data::new(settings::cors_policy(config, client_origins.clone()));
     server::serve(socket.listener, how, move || {
         let limits = limits.clone();
         actix_web::App::new()

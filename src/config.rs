@@ -17,11 +17,11 @@
 //! secrets hidden. What it prints on a fresh machine is the sample file.
 
 mod layers;
-mod master;
+mod master_secret;
 mod privacy;
-mod sample;
+mod render;
+mod serde_formats;
 mod settings;
-mod text;
 mod validate;
 
 use std::borrow::Cow;
@@ -38,7 +38,7 @@ use listenfd::ListenFd;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::StrDeserializer;
 
-pub use master::MasterSecrets;
+pub use master_secret::MasterSecrets;
 pub use settings::{
     Audit, Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Metrics, Passwords,
     Revocations, SameSite, Sessions, Tls, Tokens, WhenStale,
@@ -199,7 +199,7 @@ pub fn parse_duration(
     bounds: RangeInclusive<Duration>,
 ) -> Result<Duration, ConfigError> {
     let spelled: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
-    let duration = text::duration::deserialize(spelled).map_err(|error| {
+    let duration = serde_formats::duration::deserialize(spelled).map_err(|error| {
         ConfigError::new(subject, error.to_string(), "write it as in 5m, 30s or 0s")
     })?;
     validate::lasts(subject, duration, bounds)?;

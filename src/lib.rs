@@ -42,7 +42,7 @@
 //!   the search for drift, copies and backups ([`app::data`] is the command line's way there).
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`metrics`]: what is counted for Prometheus, and how it is written. Each part keeps its own
-//!   numbers; `app/watch.rs` lists them all.
+//!   numbers; `app/metrics.rs` lists them all.
 //! - [`clock`]: the only source of time, so that tests can move it.
 //!
 //! # One request: `POST /refresh`

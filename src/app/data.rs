@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::policies::{self, one_connection};
+use super::settings::{self, one_connection};
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
@@ -79,9 +79,9 @@ pub fn restored(config: &Config) -> Result<Restored, DataError> {
     actix_web::rt::System::new().block_on(async {
         let db = Database::open_existing(&settings)?;
         let clock = db.clock().await?;
-        let policy = policies::revocation_policy(config);
+        let policy = settings::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-        let life = policies::key_policy(config).believed_for();
+        let life = settings::key_policy(config).believed_for();
         let restored = db.write(move |tx| {
             let now = clock.now();
             let sessions = sessions::end_every_session(tx, now)?;

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use url::{Host, Url};
 
-use super::{is_exposed, policies};
+use super::{is_exposed, settings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Loaded, SameSite};
 use crate::passwords::{Hasher, HasherSettings, Password};
@@ -192,7 +192,7 @@ impl Doctor<'_> {
     }
 
     fn hashing(&mut self) {
-        let settings = policies::hasher_settings(self.config);
+        let settings = settings::hasher_settings(self.config);
         let threads = u64::try_from(settings.threads).unwrap_or(u64::MAX);
         let wanted = threads.saturating_mul(settings.cost.memory_kib.into());
         if let Some(there) = memory_kib().filter(|there| wanted > there / 2) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::policies::{one_connection, revocation_policy};
+use super::settings::{one_connection, revocation_policy};
 use crate::accounts::InvalidEmail;
 use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
 use crate::config::{self, Config, ConfigError};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::even::{EvenClock, MAX_CLOCK_JUMP};
-use super::watch::Counted;
+use super::metrics::Counted;
 use crate::accounts::throttle::LoginBudget;
 use crate::clock::{Clock, Timestamp};
 use crate::database::Watch;

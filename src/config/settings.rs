@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::text;
+use super::serde_formats;
 use crate::secret::Secret;
 use crate::tokens::Algorithm;
 
@@ -35,22 +35,22 @@ pub struct Config {
     pub public_url: String,
     /// The proxies in front of Doorward: addresses or networks (`10.0.0.0/8`). Only what they say
     /// in `X-Forwarded-For` counts as a client's address.
-    #[serde(with = "text::networks")]
+    #[serde(with = "serde_formats::networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// The directory for what Doorward keeps: the SQLite database and its secret.
     pub data_dir: PathBuf,
     /// `sqlite://<path>` or `postgres://<user>:<password>@<host>/<database>`. Empty: `doorward.db`
     /// in `data_dir`. It can be read from the file that `database_url_file` names.
-    #[serde(with = "text::database_url")]
+    #[serde(with = "serde_formats::database_url")]
     pub database_url: Option<Secret<String>>,
     /// The master secret, from which every other key is derived: 32 random bytes in base64
     /// (`doorward secret new`). It can be read from the file that `secret_file` names. Empty: with
     /// SQLite it is the file `secret` in `data_dir`, written at the first start.
-    #[serde(with = "text::hidden")]
+    #[serde(with = "serde_formats::hidden")]
     pub secret: Option<Secret<String>>,
     /// The master secret before the present one, while what it protected is being replaced. It can
     /// be read from the file that `secret_previous_file` names.
-    #[serde(with = "text::hidden")]
+    #[serde(with = "serde_formats::hidden")]
     pub secret_previous: Option<Secret<String>>,
     /// Whom access tokens are for, the claim `aud`: 1 to 100 visible ASCII characters.
     pub audience: String,
@@ -58,10 +58,10 @@ pub struct Config {
     pub workers: usize,
     /// How long a server that was told to stop goes on as before, and only says no to `/readyz`,
     /// so that load balancers look elsewhere in time: 0s to 10m.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub shutdown_delay: Duration,
     /// How long a stopping server waits for requests under way: 0s (it cuts them off) to 10m.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub shutdown_timeout: Duration,
     /// The log.
     pub log: Log,
@@ -161,7 +161,7 @@ pub struct Tls {
     pub key: PathBuf,
     /// An address and port where plain http is answered with the way to `public_url`:
     /// `0.0.0.0:80`. Empty: none.
-    #[serde(with = "text::address")]
+    #[serde(with = "serde_formats::address")]
     pub redirect_from: Option<SocketAddr>,
     /// `Strict-Transport-Security` of every answer while `public_url` is https (RFC 6797):
     /// `max-age` in seconds, then `includeSubDomains` and `preload` if every host below this one
@@ -188,18 +188,18 @@ pub struct Tokens {
     pub algorithm: Algorithm,
     /// How long an access token lives: 1m to 1d. The revocation list keeps what was revoked about
     /// as long, and a verifier that hears of no revocations trusts a token that long.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub lifetime: Duration,
     /// How long a key signs before the next one takes over: 1d to 3650d.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub key_lifetime: Duration,
     /// How long a client may keep the published keys, and so how long before it signs a new key is
     /// published: 1m to 1d.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub jwks_max_age: Duration,
     /// The clock difference that other services may forgive: 0s to 5m. Doorward itself forgives
     /// none.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub verifier_leeway: Duration,
 }
 
@@ -221,20 +221,20 @@ impl Default for Tokens {
 pub struct Sessions {
     /// A session ends when it was not refreshed for so long: `tokens.lifetime` to
     /// `sessions.absolute`.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub sliding: Duration,
     /// A session ends when it is so old: `sessions.sliding` to 400d, the longest that browsers keep
     /// a cookie (RFC 6265bis). NIST SP 800-63B-4 2.1.3 advises 30d at most.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub absolute: Duration,
     /// After a rotation the token before it is answered so long without a proof: 0s (strict) to
     /// `tokens.lifetime`. It must be longer than a request and its answer are under way.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub retry_window: Duration,
     /// Live sessions of one user: 1 to 10000. One more ends the one that was used least.
     pub max_per_user: u32,
     /// How long ended sessions are kept, for their reasons and addresses: 1d to 3650d.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub keep_ended: Duration,
 }
 
@@ -272,7 +272,7 @@ pub struct Passwords {
     /// Hashes that may wait for a thread: 0 (16 for each thread) to 100000.
     pub queue: usize,
     /// A hash that waited so long is given up and answered 503: 100ms to 10s.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub queue_deadline: Duration,
 }
 
@@ -316,10 +316,10 @@ pub struct Limits {
     /// 800-63B-4 3.2.2). Then only addresses and devices that were logged in before get in.
     pub failed_logins_per_account: u32,
     /// The window over which wrong passwords count: 1m to 1d.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub failed_login_window: Duration,
     /// For how long the address of an earlier session counts as known: 0s to `sessions.keep_ended`.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub known_address_for: Duration,
     /// Clients that each limiter remembers at most: 1000 to 10000000. About 100 bytes each.
     pub max_keys: usize,
@@ -327,7 +327,7 @@ pub struct Limits {
     pub body_bytes: usize,
     /// The time within which a request must have arrived and been answered: 1s to 20s, and longer
     /// than `passwords.queue_deadline`.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub request_timeout: Duration,
 }
 
@@ -357,7 +357,7 @@ impl Default for Limits {
 pub struct Revocations {
     /// A node that for so long could not ask the database for revocations is stale: 5s (from then
     /// on `/readyz` says no) to 1h.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub max_staleness: Duration,
     /// What a stale node does with access tokens: `fail_closed` (503) or `fail_open` (trust them).
     pub when_stale: WhenStale,
@@ -408,7 +408,7 @@ pub enum WhenStale {
 pub struct Audit {
     /// How long they are kept, for `doorward audit` and for each user at `/me/activity`: 1d to
     /// 3650d.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub keep: Duration,
 }
 
@@ -482,7 +482,7 @@ pub struct Database {
     pub pool_size: u32,
     /// The longest that a statement may run, and twice what it may wait for another's lock: 100ms to
     /// 10s. Above 2s clients wait longer than 3s for the 503 of a database that is gone.
-    #[serde(with = "text::duration")]
+    #[serde(with = "serde_formats::duration")]
     pub statement_timeout: Duration,
     /// Whether a start brings the database's schema up to date.
     pub migrate: bool,

@@ -470,7 +470,7 @@ fn the_issuer_follows_the_address_when_no_url_is_given() {
 #[test]
 fn durations_are_spelled_in_one_unit() {
     for text in ["0s", "100ms", "1s", "90s", "10m", "25h", "90d"] {
-        assert_eq!(text::duration::spell(humantime::parse_duration(text).unwrap()), text);
+        assert_eq!(serde_formats::duration::spell(humantime::parse_duration(text).unwrap()), text);
     }
 }
 

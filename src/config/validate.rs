@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
-use super::text::duration::spell;
+use super::serde_formats::duration::spell;
 use super::{Config, ConfigError, Limits, Log, Passwords, SameSite, Sessions, Tokens};
 use crate::database::DatabaseUrl;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{CLOCK, Doctor};
-use crate::app::{data, policies};
+use crate::app::{data, settings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
 use crate::database::{self, BESIDE_POOL, Database, DatabaseUrl, Inspected};
@@ -73,12 +73,12 @@ impl Doctor<'_> {
     /// Whether the secret opens the signing keys, and somebody looks after them.
     fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
         let mut settings =
-            policies::one_connection(self.config).map_err(|error| error.to_string())?;
+            settings::one_connection(self.config).map_err(|error| error.to_string())?;
         settings.migrate = false;
-        let seal = policies::seal(secrets);
+        let seal = settings::seal(secrets);
         let keys = actix_web::rt::System::new().block_on(async {
             let db = Database::open_existing(&settings).map_err(|error| error.to_string())?;
-            let policy = policies::key_policy(self.config);
+            let policy = settings::key_policy(self.config);
             let operator = Operator::open(db, Clock::system(), seal, policy).await;
             let operator = operator.map_err(|error| error.to_string())?;
             operator.list().await.map_err(|error| error.to_string())

@@ -4,7 +4,7 @@ use actix_web::http::header::HeaderValue;
 use url::Url;
 
 use super::{CLOCK, Doctor, Questions};
-use crate::app::policies;
+use crate::app::settings;
 use crate::config::Config;
 use crate::http::caller::ClientAddress;
 use crate::http::probe;
@@ -92,7 +92,7 @@ impl Doctor<'_> {
     }
 
     pub(super) fn certificate(&mut self) {
-        let Some(files) = policies::tls_files(self.config) else {
+        let Some(files) = settings::tls_files(self.config) else {
             return;
         };
         let key = files.key.clone();

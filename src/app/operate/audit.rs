@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::{OperateError, user};
-use crate::app::policies::one_connection;
+use crate::app::settings::one_connection;
 use crate::audit::{self, Entry, Kind, Wanted};
 use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};

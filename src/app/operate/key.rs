@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::OperateError;
-use crate::app::policies;
+use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
@@ -89,11 +89,11 @@ struct Signing {
 
 impl Signing {
     async fn open(config: &Config) -> Result<Self, OperateError> {
-        let db = Database::open_existing(&policies::one_connection(config)?)?;
+        let db = Database::open_existing(&settings::one_connection(config)?)?;
         let (secrets, clock) = (config.master_secret()?, db.clock().await?);
-        let policy = policies::revocation_policy(config);
+        let policy = settings::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-        let (seal, policy) = (policies::seal(&secrets), policies::key_policy(config));
+        let (seal, policy) = (settings::seal(&secrets), settings::key_policy(config));
         let keys = Operator::open(db.clone(), clock.clone(), seal, policy).await?;
         Ok(Self { db, clock, keys, revocations })
     }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::OperateError;
 use crate::accounts::admin::{Done, Operator};
 use crate::accounts::{Account, Email, Person};
-use crate::app::policies;
+use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Id;
@@ -151,9 +151,9 @@ pub(super) async fn open(config: &Config) -> Result<Operator, OperateError> {
     let (db, _) = super::open(config).await?;
     let clock = db.clock().await?;
     // It only adds to the list here, so how stale its own copy may be does not matter.
-    let policy = policies::revocation_policy(config);
+    let policy = settings::revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-    Ok(Operator::new(db, clock, revocations, policies::follow_by(config)))
+    Ok(Operator::new(db, clock, revocations, settings::follow_by(config)))
 }
 
 async fn of(config: &Config, user: &User) -> Result<(Operator, Person), OperateError> {
@@ -321,9 +321,9 @@ fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError>
 /// What the policy allows, hashed as the service hashes.
 async fn hash(config: &Config, email: &str, password: &str) -> Result<PasswordHash, OperateError> {
     let password = Password::parse(password)?;
-    let settings = HasherSettings { threads: 1, queue: 1, ..policies::hasher_settings(config) };
+    let settings = HasherSettings { threads: 1, queue: 1, ..settings::hasher_settings(config) };
     let hasher = Hasher::start(settings, Clock::system())?;
     let personal = vec![email.to_owned()];
-    hasher.check(policies::password_policy(config), password.clone(), personal).await??;
+    hasher.check(settings::password_policy(config), password.clone(), personal).await??;
     Ok(hasher.hash(password).await?)
 }

@@ -4,7 +4,7 @@ use std::mem;
 
 use toml::Value;
 
-use super::{Loaded, layers, one_line, text};
+use super::{Loaded, layers, one_line, serde_formats};
 
 /// The doc comments there are what stands above each setting here, so that a setting is described
 /// once.
@@ -35,7 +35,7 @@ impl Loaded {
             let origin = self.origins.get(&name);
             let line = if let Some(path) = self.named_files.get(&name) {
                 format!("{name}_file = {}", Value::from(&*path.to_string_lossy()))
-            } else if origin.is_none() || value.as_str() == Some(text::hidden::MASK) {
+            } else if origin.is_none() || value.as_str() == Some(serde_formats::hidden::MASK) {
                 format!("#{name} = {value}")
             } else {
                 format!("{name} = {value}")

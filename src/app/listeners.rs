@@ -9,7 +9,7 @@ use actix_web::web;
 use tokio::sync::watch;
 
 use super::StartError;
-use super::listen::bind;
+use super::socket::bind;
 use crate::http::server::{self, Running, ServerSettings};
 
 /// Connections that such a listener holds at most.
