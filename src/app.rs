@@ -4,13 +4,10 @@
 //! listen on port 0.
 
 mod banner;
-pub mod data;
-pub mod doctor;
 mod even;
 mod listeners;
 mod metrics;
-pub mod operate;
-mod settings;
+pub(crate) mod settings;
 mod signals;
 mod socket;
 mod tasks;
@@ -157,7 +154,7 @@ pub fn run(config: &Config, lost: LostLines) -> Result<(), RunError> {
 }
 
 /// Whether plain http is spoken to more than this machine and a proxy in front.
-fn is_exposed(config: &Config, address: SocketAddr) -> bool {
+pub(crate) fn is_exposed(config: &Config, address: SocketAddr) -> bool {
     !config.has_tls() && !address.ip().is_loopback() && config.trusted_proxies.is_empty()
 }
 

@@ -24,7 +24,6 @@ pub mod limits;
 pub mod log_rate_limit;
 pub mod middleware;
 mod oauth;
-pub mod probe;
 pub mod problem;
 mod raw_errors;
 pub mod redirect;

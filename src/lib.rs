@@ -8,7 +8,7 @@
 //! # The house
 //!
 //! ```text
-//! main ──► app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
+//! main ──► cli, app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
 //!           │                   │            │              │  audit                       ▲
 //!           ▼                   ▼            ▼              ▼                              │
 //!         config            passwords refresh_token         tokens ────────────────────────┘
@@ -20,6 +20,7 @@
 //!
 //! - [`config`]: every setting, once: its default, its bounds, its meaning. Only `main` and [`app`]
 //!   read it; what goes further down are small structs such as [`sessions::SessionPolicy`].
+//! - [`cli`]: one module for each command.
 //! - [`app`]: puts the parts together, starts them, runs the background tasks, stops without losing
 //!   a request.
 //! - [`http`]: the route table on one screen, the middleware that every request passes, short
@@ -39,7 +40,8 @@
 //!   about, and listed.
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
 //!   that commits in groups; PostgreSQL has a pool. Beside them what `doorward db` needs: migrations,
-//!   the search for drift, copies and backups ([`app::data`] is the command line's way there).
+//!   the search for drift, copies and backups ([`cli::db::operations`] is the command line's way
+//!   there).
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`metrics`]: what is counted for Prometheus, and how it is written. Each part keeps its own
 //!   numbers; `app/metrics.rs` lists them all.
@@ -93,6 +95,8 @@ pub mod accounts;
 pub mod app;
 #[cfg(feature = "server")]
 pub mod audit;
+#[cfg(feature = "server")]
+pub mod cli;
 #[cfg(feature = "server")]
 pub mod clients;
 pub mod clock;

@@ -1,8 +1,5 @@
 //! The command line.
 
-#[path = "main/db.rs"]
-mod db;
-
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::{self, Path};
@@ -11,14 +8,16 @@ use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use doorward::app::doctor::{self, Questions};
-use doorward::app::operate::audit::{self, AuditCommand};
-use doorward::app::operate::hash::{self, HashCommand};
-use doorward::app::operate::key::{self, KeyCommand};
-use doorward::app::operate::session::{self, SessionCommand};
-use doorward::app::operate::user::{self, UserCommand};
-use doorward::app::operate::{self, ClientCommand, OperateError};
 use doorward::app::{self, LostLines, RunError, StartError};
+use doorward::cli::audit::{self, AuditCommand};
+use doorward::cli::client::{self, ClientCommand};
+use doorward::cli::db::{self, DbCommand};
+use doorward::cli::doctor::{self, Questions};
+use doorward::cli::hash::{self, HashCommand};
+use doorward::cli::key::{self, KeyCommand};
+use doorward::cli::session::{self, SessionCommand};
+use doorward::cli::user::{self, UserCommand};
+use doorward::cli::{OperateError, print};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
 use doorward::secret::MasterSecret;
 use mimalloc::MiMalloc;
@@ -85,7 +84,7 @@ enum Command {
     },
     /// The database: its schema, copies, backups
     #[command(subcommand)]
-    Db(db::DbCommand),
+    Db(DbCommand),
     /// The master secret
     #[command(subcommand)]
     Secret(SecretCommand),
@@ -160,8 +159,8 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Doctor { questions, json } => examine(&config::load(flags)?, questions, *json),
         Command::Db(command) => {
             let loaded = config::load(flags)?;
-            if !matches!(command, db::DbCommand::Copy(_)) {
-                let is_made = matches!(command, db::DbCommand::Migrate);
+            if !matches!(command, DbCommand::Copy(_)) {
+                let is_made = matches!(command, DbCommand::Migrate);
                 name_database(&loaded, is_made)?;
             }
             let config = loaded.private()?;
@@ -171,7 +170,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Secret(SecretCommand::New) => {
             print(&format!("{}\n", *MasterSecret::generate().to_text()))
         }
-        Command::Client(command) => operate(flags, |config| operate::client(config, command)),
+        Command::Client(command) => operate(flags, |config| client::client(config, command)),
         Command::User(command) => operate(flags, |config| user::user(config, command)),
         Command::Session(command) => operate(flags, |config| session::session(config, command)),
         Command::Audit(command) => operate(flags, |config| audit::audit(config, command)),
@@ -250,16 +249,6 @@ fn name_everything(loaded: &Loaded) -> Result<(), ConfigError> {
 fn note(text: &str) {
     // Nobody may be there to read it.
     let _ = writeln!(io::stderr(), "doorward: {}", one_line(text));
-}
-
-fn print(text: &str) -> Result<(), Box<dyn Error>> {
-    let printed = io::stdout().write_all(text.as_bytes());
-    // A reader that has seen enough (`| head`) is no failure.
-    let printed = printed.or_else(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(error),
-    });
-    Ok(printed?)
 }
 
 /// The log, as long as the guard lives, and how many lines it has lost. It never holds up a request

@@ -21,11 +21,11 @@ use crate::sessions::SessionPolicy;
 use crate::tokens::Expected;
 
 /// The longest that any access token may be believed: its life, and the leeway of verifiers.
-pub(super) fn token_life(config: &Config) -> Duration {
+pub(crate) fn token_life(config: &Config) -> Duration {
     config.tokens.lifetime + config.tokens.verifier_leeway
 }
 
-pub(super) fn revocation_policy(config: &Config) -> RevocationPolicy {
+pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
     RevocationPolicy {
         token_life: token_life(config),
         max_staleness: config.revocations.max_staleness,
@@ -37,14 +37,14 @@ pub(super) fn revocation_policy(config: &Config) -> RevocationPolicy {
     }
 }
 
-pub(super) const fn follow_by(config: &Config) -> FollowBy {
+pub(crate) const fn follow_by(config: &Config) -> FollowBy {
     match config.revocations.follow {
         config::Follow::Notify => FollowBy::Notify,
         config::Follow::Reload => FollowBy::Reload,
     }
 }
 
-pub(super) fn key_policy(config: &Config) -> KeyPolicy {
+pub(crate) fn key_policy(config: &Config) -> KeyPolicy {
     KeyPolicy {
         algorithm: config.tokens.algorithm,
         lifetime: config.tokens.key_lifetime,
@@ -53,7 +53,7 @@ pub(super) fn key_policy(config: &Config) -> KeyPolicy {
     }
 }
 
-pub(super) fn seal(secrets: &MasterSecrets) -> Seal {
+pub(crate) fn seal(secrets: &MasterSecrets) -> Seal {
     let previous = secrets.previous.as_ref();
     Seal {
         current: secrets.current.derive(Purpose::SigningKeySeal),
@@ -61,7 +61,7 @@ pub(super) fn seal(secrets: &MasterSecrets) -> Seal {
     }
 }
 
-pub(super) fn budget_settings(config: &Config) -> BudgetSettings {
+pub(crate) fn budget_settings(config: &Config) -> BudgetSettings {
     BudgetSettings {
         per_origin: config.limits.failed_logins_per_address,
         per_account: config.limits.failed_logins_per_account,
@@ -70,7 +70,7 @@ pub(super) fn budget_settings(config: &Config) -> BudgetSettings {
     }
 }
 
-pub(super) const fn password_policy(config: &Config) -> PasswordPolicy {
+pub(crate) const fn password_policy(config: &Config) -> PasswordPolicy {
     PasswordPolicy {
         min_length: config.passwords.min_length,
         min_score: config.passwords.min_score,
@@ -79,11 +79,11 @@ pub(super) const fn password_policy(config: &Config) -> PasswordPolicy {
 
 /// For a command, which does one thing after the other: the service may need the role's other
 /// connections.
-pub(super) fn one_connection(config: &Config) -> Result<DatabaseSettings, ConfigError> {
+pub(crate) fn one_connection(config: &Config) -> Result<DatabaseSettings, ConfigError> {
     Ok(DatabaseSettings { pool_size: 1, ..database_settings(config)? })
 }
 
-pub(super) fn database_settings(config: &Config) -> Result<DatabaseSettings, ConfigError> {
+pub(crate) fn database_settings(config: &Config) -> Result<DatabaseSettings, ConfigError> {
     Ok(DatabaseSettings {
         url: config.database()?,
         pool_size: config.database.pool_size,
@@ -92,7 +92,7 @@ pub(super) fn database_settings(config: &Config) -> Result<DatabaseSettings, Con
     })
 }
 
-pub(super) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
+pub(crate) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
     SessionPolicy {
         sliding: config.sessions.sliding,
         absolute: config.sessions.absolute,
@@ -109,12 +109,12 @@ pub(super) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
     }
 }
 
-pub(super) fn tls_files(config: &Config) -> Option<TlsFiles> {
+pub(crate) fn tls_files(config: &Config) -> Option<TlsFiles> {
     let files = || TlsFiles { cert: config.tls.cert.clone(), key: config.tls.key.clone() };
     config.has_tls().then(files)
 }
 
-pub(super) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
+pub(crate) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
     let same_site = match config.cookies.same_site {
         config::SameSite::Lax => cookie::SameSite::Lax,
         config::SameSite::Strict => cookie::SameSite::Strict,
@@ -123,16 +123,16 @@ pub(super) fn cookie_policy(config: &Config, issuer: &str) -> CookiePolicy {
     CookiePolicy::new(issuer, same_site, config.cors.origins.clone())
 }
 
-pub(super) fn hsts(config: &Config, issuer: &str) -> Option<HeaderValue> {
+pub(crate) fn hsts(config: &Config, issuer: &str) -> Option<HeaderValue> {
     let is_sent = issuer.starts_with("https://") && !config.tls.hsts.is_empty();
     is_sent.then(|| config.tls.hsts.parse().ok()).flatten()
 }
 
-pub(super) fn cors_policy(config: &Config, of_clients: ClientOrigins) -> CorsPolicy {
+pub(crate) fn cors_policy(config: &Config, of_clients: ClientOrigins) -> CorsPolicy {
     CorsPolicy::new(config.cors.origins.clone(), of_clients, &config.cors.headers)
 }
 
-pub(super) fn hasher_settings(config: &Config) -> HasherSettings {
+pub(crate) fn hasher_settings(config: &Config) -> HasherSettings {
     HasherSettings {
         cost: HashCost {
             memory_kib: config.passwords.memory_kib,
@@ -145,7 +145,7 @@ pub(super) fn hasher_settings(config: &Config) -> HasherSettings {
     }
 }
 
-pub(super) fn rate(per_minute: u32, burst: u32) -> Rate {
+pub(crate) fn rate(per_minute: u32, burst: u32) -> Rate {
     Rate {
         burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
         every: Duration::from_secs(60) / per_minute.max(1),

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+pub(super) mod operations;
+
+use crate::config::{self, Config};
 use clap::{Args, Subcommand};
-use doorward::app::data::{self, Backup, Compared, DataError, Progress, SchemaReport, Side, Step};
-use doorward::config::{self, Config};
 use indicatif::{ProgressBar, ProgressStyle};
+use operations::{Backup, Compared, DataError, Progress, SchemaReport, Side, Step};
 
 use super::print;
 
@@ -33,6 +35,7 @@ as of the backup. Services that follow /revocations refuse the old tokens as soo
 others when the keys that they cached have expired (tokens.jwks_max_age).
 ";
 
+/// `doorward db …`.
 #[derive(Subcommand)]
 pub enum DbCommand {
     /// Bring the database's schema up to date, also when database.migrate = false
@@ -85,6 +88,7 @@ pub enum DbCommand {
     },
 }
 
+/// The arguments of `doorward db copy`.
 #[derive(Args)]
 pub struct CopyArgs {
     /// The database to copy: `sqlite://PATH` or `postgres://…`
@@ -111,24 +115,28 @@ enum Found {
     Unconfirmed,
 }
 
+/// Carries out a command, and prints what it has done.
+///
+/// # Errors
+/// A [`ConfigError`](config::ConfigError), or what the database answered.
 pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
     match command {
-        DbCommand::Migrate => print(&migrated(&data::migrate(config).map_err(boxed)?)),
+        DbCommand::Migrate => print(&migrated(&operations::migrate(config).map_err(boxed)?)),
         DbCommand::Check => {
-            let report = data::check(config).map_err(boxed)?;
+            let report = operations::check(config).map_err(boxed)?;
             print(&lines(&report))?;
             if report.is_good() { Ok(()) } else { Err(Found::Schema.into()) }
         }
         DbCommand::Copy(args) => copy(args),
         DbCommand::Backup { file, json } => {
-            let done = data::backup(&config.database()?, file)?;
+            let done = operations::backup(&config.database()?, file)?;
             print(&if *json { serde_json::to_string(&done)? + "\n" } else { made(&done) })
         }
         DbCommand::Restored { yes } => {
             if !yes && !confirmed()? {
                 return Err(Found::Unconfirmed.into());
             }
-            let done = data::restored(config).map_err(boxed)?;
+            let done = operations::restored(config).map_err(boxed)?;
             let (sessions, keys) = (done.sessions, done.keys);
             print(&format!(
                 "Sessions ended: {sessions}. Signing keys removed: {keys}.\n{AFTER_RESTORE}"
@@ -197,9 +205,9 @@ fn copy(args: &CopyArgs) -> Result<(), Box<dyn Error>> {
     let mut bar = Bar::new();
     let mut watch = |progress| bar.show(progress);
     let compared = if args.verify {
-        data::compare(&from, &to, &mut watch)?
+        operations::compare(&from, &to, &mut watch)?
     } else {
-        data::copy(&from, &to, &mut watch)?
+        operations::copy(&from, &to, &mut watch)?
     };
     bar.done();
     print(&table(&compared))?;

@@ -5,9 +5,9 @@ use url::Url;
 
 use super::{CLOCK, Doctor, Questions};
 use crate::app::settings;
+use crate::cli::doctor::probe;
 use crate::config::Config;
 use crate::http::caller::ClientAddress;
-use crate::http::probe;
 use crate::http::tls::{EXPIRES_SOON, Tls};
 
 impl Questions {

@@ -1,7 +1,8 @@
 //! `doorward doctor`: looks for what is wrong around the service, explains it, and changes nothing.
 
 mod database;
-mod outside;
+mod probe;
+mod reachability;
 
 use std::fs;
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 use url::{Host, Url};
 
-use super::{is_exposed, settings};
+use crate::app::{is_exposed, settings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Loaded, SameSite};
 use crate::passwords::{Hasher, HasherSettings, Password};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::{self, one_connection};
+use crate::app::settings::{self, one_connection};
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
@@ -11,9 +11,7 @@ use crate::{keys, sessions};
 
 pub use crate::database::SchemaReport;
 pub use crate::database::maintenance::backup::{Backup, backup};
-pub use crate::database::maintenance::copy::{
-    Compared, CopyError, Progress, Side, Step, compare, copy,
-};
+pub use crate::database::maintenance::copy::{Compared, Progress, Side, Step, compare, copy};
 
 /// One statement changes every session's row, however many there are.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{CLOCK, Doctor};
-use crate::app::{data, settings};
+use crate::app::settings;
+use crate::cli::db::operations;
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
 use crate::database::{self, BESIDE_POOL, Database, DatabaseUrl, Inspected};
@@ -46,7 +47,7 @@ impl Doctor<'_> {
         if let Err(error) = &secrets {
             self.says("secret", error.to_string());
         }
-        match data::check(self.config) {
+        match operations::check(self.config) {
             Err(error) => self.says("database", error.to_string()),
             Ok(schema) if !schema.is_good() => {
                 let pending = schema.pending.iter().map(|name| format!("{name} is pending"));

@@ -1,29 +1,18 @@
-//! What whoever runs Doorward does, while the service runs or not: `doorward client …` here,
-//! `doorward audit` in [`audit`], `doorward hash …` in [`hash`], `doorward key …` in [`key`],
-//! `doorward session …` in [`session`], `doorward user …` in [`user`].
-
-pub mod audit;
-pub mod hash;
-pub mod key;
-pub mod session;
-pub mod user;
+//! `doorward client …`: the registered apps and services.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::settings::{one_connection, revocation_policy};
-use crate::accounts::InvalidEmail;
-use crate::clients::{self, AddError, Client, Clients, InvalidClient, Kind, Terms};
+use crate::app::settings::revocation_policy;
+use crate::clients::{self, Client, Kind, Terms};
 use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, OpenError, StoreError};
-use crate::keys::KeysError;
-use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
 use crate::sessions::client_credentials;
+
+use super::{OperateError, open};
 
 /// The shortest life of a client's access tokens: that of the setting.
 const SHORTEST: Duration = Duration::from_secs(60);
@@ -82,93 +71,6 @@ pub struct AddClient {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Why a command did nothing, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum OperateError {
-    /// A setting or an argument is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The client cannot be as it was described.
-    #[error("{0}; describe the client otherwise")]
-    Invalid(#[from] InvalidClient),
-    /// There is no such client.
-    #[error("there is no client `{0}`; `doorward client list` shows those that there are")]
-    NoSuchClient(String),
-    /// There is no such key.
-    #[error("there is no signing key `{0}`; `doorward key list` shows those that there are")]
-    NoSuchKey(String),
-    /// There is no such account.
-    #[error("there is no account `{0}`; `doorward user list` shows those that there are")]
-    NoSuchUser(String),
-    /// There is no such session.
-    #[error(
-        "there is no live session `{0}`; `doorward session list --user …` shows those of an account"
-    )]
-    NoSuchSession(String),
-    /// The address cannot be one.
-    #[error("{0}; nothing was added")]
-    Email(#[from] InvalidEmail),
-    /// There is an account with this address.
-    #[error("there is an account `{0}` already; `doorward user show` shows it")]
-    EmailTaken(String),
-    /// Nobody said that an account shall be deleted.
-    #[error("nothing was deleted; answer `yes` in a terminal, or give --yes")]
-    NotConfirmed,
-    /// A point in time is none.
-    #[error(
-        "--since: `{0}` is neither a duration nor a point in time; write it as in 7d, 90m, 2026-11-24 \
-         or 2026-11-24T09:30:00Z"
-    )]
-    Since(String),
-    /// Nobody said what the password is to be.
-    #[error(
-        "no password was given; run this in a terminal, or name a file with --password-file (`-` is \
-         standard input)"
-    )]
-    NoPassword,
-    /// The two that were typed differ.
-    #[error("the two passwords differ; nothing was changed, try again")]
-    PasswordsDiffer,
-    /// The password's file cannot be read.
-    #[error("{}: it cannot be read: {cause}; name a file that this user can read", path.display())]
-    PasswordFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// The password cannot be one.
-    #[error("{0} Nothing was changed; choose another password")]
-    TooLong(#[from] PasswordTooLong),
-    /// The password could be guessed.
-    #[error("{0} Nothing was changed; choose another password")]
-    Weak(#[from] WeakPassword),
-    /// The password was not hashed in time.
-    #[error("{0}; nothing was changed, try again")]
-    Overloaded(#[from] Overloaded),
-    /// The signing keys cannot be used.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Database(#[from] OpenError),
-    /// The database was opened and then did not answer.
-    #[error("{0}; try again, what was not done is done then")]
-    Store(#[from] StoreError),
-    /// The system gave no thread.
-    #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
-}
-
-impl From<AddError> for OperateError {
-    fn from(error: AddError) -> Self {
-        match error {
-            AddError::Invalid(error) => error.into(),
-            AddError::Store(error) => error.into(),
-        }
-    }
 }
 
 /// Carries out a command, and answers what there is to print.
@@ -259,13 +161,6 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, Operate
     } else {
         format!("removed {client}; sessions that ended with it: {ended}\n")
     })
-}
-
-/// The database, and the clients by its time.
-async fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
-    let db = Database::open_existing(&one_connection(config)?)?;
-    let clock = db.clock().await?;
-    Ok((db.clone(), Clients::new(db, clock)))
 }
 
 fn as_json(client: &Client) -> Value {
