@@ -9,16 +9,18 @@
 mod accounts;
 mod authenticated;
 mod body_buffer;
-pub mod caller;
 pub mod client_auth;
+pub mod client_ip;
 pub mod cookies;
 pub mod cors;
+pub mod credentials;
 mod csrf;
 mod deferred;
 mod errors;
 pub mod feed_connections;
 mod first_head;
 mod form;
+pub mod idempotency_key;
 pub mod json;
 pub mod limits;
 pub mod log_rate_limit;
@@ -34,6 +36,7 @@ mod sessions;
 mod shutdown_connections;
 pub mod tls;
 pub mod traceparent;
+pub mod user_agent;
 mod verify;
 mod well_known;
 
@@ -55,7 +58,7 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
-use caller::Unheeded;
+use client_ip::Unheeded;
 use cookies::CookiePolicy;
 use deferred::deferred;
 use feed_connections::FeedPlaces;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::LocalBoxFuture;
 use zeroize::Zeroizing;
 
-use super::caller::ClientAddress;
+use super::client_ip::ClientAddress;
 use super::form::{Form, malformed};
 use super::problem::{Code, Problem};
 use super::{Api, HttpSettings};

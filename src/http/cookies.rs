@@ -41,7 +41,7 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::HttpSettings;
-use super::caller::BearerToken;
+use super::credentials::BearerToken;
 use super::csrf;
 use super::problem::{Code, Problem};
 use crate::secret::Secret;

@@ -24,7 +24,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use uuid::Uuid;
 
 use super::HttpSettings;
-use super::caller::ClientAddress;
+use super::client_ip::ClientAddress;
 use super::problem::{Code, Problem};
 
 /// So many at once, and then one more each time.

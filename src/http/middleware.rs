@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::HttpSettings;
-use super::caller::ClientAddress;
+use super::client_ip::ClientAddress;
 use super::problem::{Code, Form, Problem};
 use super::traceparent::TraceParent;
 use crate::database::for_one_request;

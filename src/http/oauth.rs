@@ -3,9 +3,9 @@
 use actix_web::{HttpResponse, web};
 
 use super::Api;
-use super::caller::IdempotencyKey;
 use super::client_auth::OAuthRequest;
 use super::form::Form;
+use super::idempotency_key::IdempotencyKey;
 use super::problem::{Code, Problem};
 use super::requester::Origin;
 use crate::clients::Requester;

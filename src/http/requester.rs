@@ -6,8 +6,9 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::HttpSettings;
-use super::caller::{ClientAddress, UserAgent};
+use super::client_ip::ClientAddress;
 use super::problem::Problem;
+use super::user_agent::UserAgent;
 use crate::sessions::Device;
 
 /// The client's network and program.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::Api;
 use super::authenticated::{Caller, MaybeCaller};
-use super::caller::IdempotencyKey;
 use super::cookies::{Cookies, Transport};
+use super::idempotency_key::IdempotencyKey;
 use super::json::{Json, OptionalJson};
 use super::problem::{Code, Problem};
 use super::requester::Origin;

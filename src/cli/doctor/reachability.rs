@@ -7,7 +7,7 @@ use super::{CLOCK, Doctor, Questions};
 use crate::app::settings;
 use crate::cli::doctor::probe;
 use crate::config::Config;
-use crate::http::caller::ClientAddress;
+use crate::http::client_ip::ClientAddress;
 use crate::http::tls::{EXPIRES_SOON, Tls};
 
 impl Questions {

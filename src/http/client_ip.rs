@@ -1,4 +1,4 @@
-//! Who is asking: address, user agent, bearer token, idempotency key.
+//! The client address behind a request, and what a trusted proxy says of it.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -7,25 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, web};
 use ipnet::IpNet;
 
 use super::HttpSettings;
-use super::problem::{Code, Problem};
-use crate::secret::Secret;
+use super::problem::Problem;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How long nothing more is said of forwarded addresses that do not count.
 const QUIET: Duration = Duration::from_secs(10 * 60);
-
-/// The most characters of a user agent that are kept.
-const USER_AGENT_CHARS: usize = 256;
-
-/// The most bytes of a bearer token that are looked at; ours have less than 1,024.
-const TOKEN_BYTES: usize = 4096;
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,135 +138,6 @@ impl FromRequest for ClientAddress {
     }
 }
 
-/// What the caller's program calls itself: trimmed, without control characters, not for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserAgent(pub Option<String>);
-
-impl FromRequest for UserAgent {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self::of(request)))
-    }
-}
-
-impl UserAgent {
-    /// The user agent of a request.
-    #[must_use]
-    pub fn of(request: &HttpRequest) -> Self {
-        let header = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
-        Self(header.and_then(clean))
-    }
-}
-
-fn clean(raw: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(raw);
-    let printable: String = text.chars().filter(|c| !c.is_control()).collect();
-    let kept: String = printable.trim().chars().take(USER_AGENT_CHARS).collect();
-    (!kept.is_empty()).then_some(kept)
-}
-
-/// The text of a bearer token (RFC 6750 2.1); nothing but its alphabet was checked.
-#[derive(Clone, Debug)]
-pub struct BearerToken(Secret<String>);
-
-impl BearerToken {
-    /// The token's text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.expose()
-    }
-
-    /// The token of a request, if it carries one.
-    ///
-    /// # Errors
-    /// `multiple_credentials` for a second header, `invalid_token` for what cannot be a token,
-    /// `missing_token` for another scheme.
-    pub fn of(request: &HttpRequest) -> Result<Option<Self>, Problem> {
-        let mut fields = request.headers().get_all(AUTHORIZATION);
-        let Some(field) = fields.next() else {
-            return Ok(None);
-        };
-        if fields.next().is_some() {
-            return Err(Code::MultipleCredentials.into());
-        }
-        let text = str::from_utf8(field.as_bytes()).map_err(|_| Code::InvalidToken)?;
-        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case("Bearer") {
-            return Err(Problem::new(Code::MissingToken).detail(if token.is_empty() {
-                "Authorization has no scheme. Send it as Authorization: Bearer <token>."
-            } else {
-                "Authorization has another scheme. Send it as Authorization: Bearer <token>."
-            }));
-        }
-        Self::parse(token.trim_matches(' ')).map(Some)
-    }
-
-    /// A token that came in another way.
-    ///
-    /// # Errors
-    /// `invalid_token` for what cannot be one.
-    pub fn parse(token: &str) -> Result<Self, Problem> {
-        if !is_b64token(token) {
-            return Err(Code::InvalidToken.into());
-        }
-        Ok(Self(Secret::new(token.to_owned())))
-    }
-}
-
-fn is_b64token(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && text.len() <= TOKEN_BYTES
-        && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
-}
-
-impl FromRequest for BearerToken {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request).and_then(|token| token.ok_or_else(|| Code::MissingToken.into())))
-    }
-}
-
-/// The `Idempotency-Key` of a request, if it has one: 16 to 255 visible ASCII characters.
-#[derive(Clone, Debug)]
-pub struct IdempotencyKey(Option<Secret<String>>);
-
-impl IdempotencyKey {
-    /// The key's bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> Option<&[u8]> {
-        self.0.as_ref().map(|key| key.expose().as_bytes())
-    }
-}
-
-impl FromRequest for IdempotencyKey {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(parse_key(request.headers()).ok_or_else(|| {
-            let detail =
-                "Idempotency-Key must be one header of 16 to 255 visible ASCII characters.";
-            Problem::new(Code::MalformedRequest).detail(detail)
-        }))
-    }
-}
-
-/// `None` when there is something that is not a key.
-fn parse_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
-    let mut fields = headers.get_all(IDEMPOTENCY_KEY);
-    let Some(field) = fields.next() else {
-        return Some(IdempotencyKey(None));
-    };
-    let text = str::from_utf8(field.as_bytes()).ok()?;
-    let is_key = (16..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    (is_key && fields.next().is_none()).then(|| IdempotencyKey(Some(Secret::new(text.to_owned()))))
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
@@ -317,43 +180,6 @@ mod tests {
         let of = |text: &str| ClientAddress(text.parse().unwrap()).network().to_string();
         assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(of("192.0.2.1"), "192.0.2.1");
-    }
-
-    #[test]
-    fn a_user_agent_is_cleaned() {
-        assert_eq!(clean(b"  curl/8\x07 "), Some(String::from("curl/8")));
-        assert_eq!(clean(b" "), None);
-        assert_eq!(clean("ü".repeat(300).as_bytes()), Some("ü".repeat(256)));
-    }
-
-    fn bearer(field: &str) -> Result<Option<String>, Code> {
-        let request =
-            TestRequest::default().insert_header((AUTHORIZATION, field)).to_http_request();
-        BearerToken::of(&request)
-            .map(|token| token.map(|token| token.as_str().to_owned()))
-            .map_err(|problem| problem.code())
-    }
-
-    #[test]
-    fn a_bearer_token_has_its_own_alphabet() {
-        assert_eq!(bearer("bEaReR  a.b-c_~+/=="), Ok(Some(String::from("a.b-c_~+/=="))));
-        for odd in ["Bearer", "Bearer ", "Bearer a b", "Bearer a=b", "Bearer \"a\"", "Bearer ="] {
-            assert_eq!(bearer(odd), Err(Code::InvalidToken), "{odd}");
-        }
-        assert_eq!(bearer("Basic YTpi"), Err(Code::MissingToken));
-    }
-
-    #[test]
-    fn an_idempotency_key_has_a_length_and_an_alphabet() {
-        let key = |text: &str| {
-            let request = TestRequest::default().insert_header((IDEMPOTENCY_KEY, text));
-            parse_key(request.to_http_request().headers())
-                .map(|key| key.0.map(|key| key.expose().clone()))
-        };
-        assert_eq!(key(&"k".repeat(16)), Some(Some("k".repeat(16))));
-        for odd in [&"k".repeat(15), &"k".repeat(256), "with a space in it!"] {
-            assert_eq!(key(odd), None, "{odd}");
-        }
     }
 
     /// Where the claims of a header come from is the question: an entry counts only when everybody
@@ -409,16 +235,8 @@ mod tests {
         }
 
         #[test]
-        fn whatever_bytes_come_are_read_or_refused(bytes in any::<Vec<u8>>()) {
-            if let Some(text) = clean(&bytes) {
-                prop_assert!(!text.is_empty() && text.chars().count() <= USER_AGENT_CHARS);
-                prop_assert!(!text.contains(char::is_control));
-                prop_assert_eq!(clean(text.as_bytes()).map(|it| it.len()), Some(text.len()));
-            }
+        fn an_entry_of_any_bytes_is_read_or_rejected(bytes in any::<Vec<u8>>()) {
             let _ = parse_entry(&bytes);
-            if let Ok(token) = BearerToken::parse(&String::from_utf8_lossy(&bytes)) {
-                prop_assert!(token.as_str().is_ascii());
-            }
         }
     }
 }
