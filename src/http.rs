@@ -20,10 +20,12 @@ mod errors;
 pub mod feed_connections;
 mod first_head;
 mod form;
+mod health;
 pub mod idempotency_key;
 pub mod json;
 pub mod limits;
 pub mod log_rate_limit;
+mod metadata;
 pub mod middleware;
 mod oauth;
 pub mod problem;
@@ -38,7 +40,6 @@ pub mod tls;
 pub mod traceparent;
 pub mod user_agent;
 mod verify;
-mod well_known;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -99,11 +100,11 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/token").post(deferred(oauth::token)))
         .service(web::resource("/introspect").post(deferred(oauth::introspect)))
         .service(web::resource("/revoke").post(deferred(oauth::revoke)))
-        .service(web::resource("/.well-known/jwks.json").get(well_known::jwks))
-        .service(web::resource("/.well-known/oauth-authorization-server").get(well_known::metadata))
-        .service(web::resource("/openapi.yaml").get(well_known::openapi))
-        .service(web::resource("/healthz").get(well_known::healthz))
-        .service(web::resource("/readyz").get(well_known::readyz))
+        .service(web::resource("/.well-known/jwks.json").get(metadata::jwks))
+        .service(web::resource("/.well-known/oauth-authorization-server").get(metadata::metadata))
+        .service(web::resource("/openapi.yaml").get(metadata::openapi))
+        .service(web::resource("/healthz").get(health::healthz))
+        .service(web::resource("/readyz").get(health::readyz))
         // Last: the router asks one after the other, and this one by a regular expression.
         .service(web::resource("/sessions/{id}").delete(sessions::end))
         .default_service(web::to(nothing_here));

@@ -17,9 +17,9 @@ use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
 use super::feed_connections::{FeedPlace, OF_ONE_CLIENT};
+use super::metadata::is_known;
 use super::middleware::IsHead;
 use super::problem::{Code, Problem};
-use super::well_known::is_known;
 use super::{Api, HttpSettings};
 use crate::database::Id;
 use crate::revocations::feed::{Edition, Entry, FOLLOWERS, News, Place, Snapshot, Subscription};

@@ -1,0 +1,57 @@
+//! Probes of an orchestrator: `/healthz` and `/readyz`.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::problem::{Code, Problem};
+use super::{Api, HttpSettings};
+
+/// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
+const READY_STALENESS: Duration = Duration::from_secs(5);
+
+/// A node whose clock is so far from the database's makes tokens that others refuse.
+const READY_CLOCK: Duration = Duration::from_secs(5);
+
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+pub(super) async fn readyz(
+    api: web::Data<Api>,
+    settings: web::Data<HttpSettings>,
+) -> Result<HttpResponse, Problem> {
+    if settings.leaving.load(Ordering::Relaxed) {
+        return Err(Problem::new(Code::NotReady).detail("This node is about to stop."));
+    }
+    let staleness = api.revocations.staleness();
+    if staleness > READY_STALENESS {
+        return Err(Problem::new(Code::NotReady).detail(format!(
+            "The revocation list was last complete {} seconds ago.",
+            staleness.as_secs()
+        )));
+    }
+    let clock_difference = api.revocations.clock_difference();
+    if clock_difference > READY_CLOCK {
+        return Err(Problem::new(Code::NotReady).detail(format!(
+            "The clocks of this node and of the database differ by {} seconds.",
+            clock_difference.as_secs()
+        )));
+    }
+    if api.db.ping().await.is_err() {
+        let detail = api.db.fault().map_or_else(
+            || "The database does not answer.".to_owned(),
+            |fault| format!("Nothing can be written: {fault} while the service runs."),
+        );
+        return Err(Problem::new(Code::NotReady).detail(detail));
+    }
+    // Another node would refuse them, too, or has a disk of its own; what only reads is served.
+    let status = if api.db.refuses_writes() { "degraded" } else { "ready" };
+    Ok(HttpResponse::Ok().json(json!({
+        "status": status,
+        "revocations_age_seconds": staleness.as_secs_f64(),
+        "clock_difference_seconds": clock_difference.as_secs_f64(),
+    })))
+}
