@@ -33,10 +33,10 @@ use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Known, Sessions,
 
 pub use email::{Email, InvalidEmail};
 use metrics::LoginOutcome;
-use password_check::{Reservation, Right};
+use password_check::{ReservedAttempt, VerifiedPassword};
 use queries::Credentials;
-pub use queries::{Account, Person};
-use throttle::{LoginBudget, Origin};
+pub use queries::{Account, AccountDetails};
+use throttle::{LoginThrottle, ThrottleKey};
 
 /// How often a password is compared because the account has changed since it was read: it may still
 /// be right.
@@ -49,7 +49,7 @@ pub struct Accounts {
     clock: Clock,
     hasher: Hasher,
     policy: PasswordPolicy,
-    budget: Arc<LoginBudget>,
+    budget: Arc<LoginThrottle>,
     sessions: Sessions,
     audit: Audit,
     logins: Tally<LoginOutcome>,
@@ -57,7 +57,7 @@ pub struct Accounts {
 
 /// Somebody who says who they are.
 #[derive(Debug)]
-pub struct Attempt<'a> {
+pub struct LoginAttempt<'a> {
     /// The e-mail address as it came.
     pub email: &'a str,
     /// The password as it came.
@@ -105,7 +105,7 @@ pub enum LogInError {
     Wrong,
     /// Too many failures.
     #[error("too many failed logins")]
-    Spent {
+    Throttled {
         /// When one more attempt is free.
         retry_after: Duration,
     },
@@ -151,7 +151,7 @@ impl Accounts {
         clock: Clock,
         hasher: Hasher,
         policy: PasswordPolicy,
-        budget: Arc<LoginBudget>,
+        budget: Arc<LoginThrottle>,
         sessions: Sessions,
         audit: Audit,
     ) -> Self {
@@ -195,13 +195,13 @@ impl Accounts {
     ///
     /// # Errors
     /// [`LogInError`]: no session was started.
-    pub async fn log_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
+    pub async fn log_in(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
         let result = self.let_in(attempt).await;
         self.logins.count(LoginOutcome::of(&result));
         result
     }
 
-    async fn let_in(&self, attempt: Attempt<'_>) -> Result<Tokens, LogInError> {
+    async fn let_in(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
         // Whom an unknown address is taken for, so that it costs the same reads.
@@ -225,7 +225,7 @@ impl Accounts {
                 .take()
                 .map_or_else(|| self.reserve_for(&key, found.as_ref(), known, &attempt), Ok)?;
             let right = self.compare(found, password.clone(), reservation, attempt.network).await?;
-            let Right { found, upgraded, reservation } = right;
+            let VerifiedPassword { found, upgraded, reservation } = right;
             kept = Some(reservation);
 
             let (this, device) = (self.clone(), attempt.device.clone());
@@ -393,10 +393,10 @@ impl Accounts {
         key: &str,
         found: Option<&Credentials>,
         known: Known,
-        attempt: &Attempt<'_>,
-    ) -> Result<Reservation, LogInError> {
+        attempt: &LoginAttempt<'_>,
+    ) -> Result<ReservedAttempt, LogInError> {
         let device = attempt.known_device.as_ref().zip(known.device);
-        let device = device.map(|(token, held)| Origin::Device(token.session, held));
+        let device = device.map(|(token, held)| ThrottleKey::Device(token.session, held));
         self.reserve(key, found.map(|found| found.id), device, known, attempt.network)
     }
 
@@ -408,8 +408,8 @@ impl Accounts {
         found: &Credentials,
         known: Known,
         network: &str,
-    ) -> Result<Reservation, LogInError> {
-        let session = Origin::Session(access.session.uuid());
+    ) -> Result<ReservedAttempt, LogInError> {
+        let session = ThrottleKey::Session(access.session.uuid());
         self.reserve(&found.email_key, Some(found.id), Some(session), known, network)
     }
 

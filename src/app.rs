@@ -25,7 +25,7 @@ use futures_util::future::join_all;
 use url::Url;
 
 use crate::accounts::Accounts;
-use crate::accounts::throttle::LoginBudget;
+use crate::accounts::throttle::LoginThrottle;
 use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -201,8 +201,8 @@ impl App {
             settings::session_policy(config, &issuer),
             audit.clone(),
         );
-        let budget = Arc::new(LoginBudget::new(
-            secrets.current.derive(Purpose::LoginBudget),
+        let budget = Arc::new(LoginThrottle::new(
+            secrets.current.derive(Purpose::LoginThrottle),
             settings::budget_settings(config),
             clock.clone(),
         ));

@@ -215,7 +215,7 @@ mod tests {
     fn a_key_for_another_purpose_makes_no_token() {
         let master = MasterSecret::generate();
         let tags = TagKeys::new(master.derive(Purpose::RefreshTokenTag), None);
-        let other = TagKeys::new(master.derive(Purpose::LoginBudget), None);
+        let other = TagKeys::new(master.derive(Purpose::LoginThrottle), None);
         assert!(tags.decode(&other.encode(&token())).is_err());
     }
 

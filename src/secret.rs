@@ -79,7 +79,7 @@ pub enum Purpose {
     /// Sealing the private signing keys in the database.
     SigningKeySeal,
     /// Hashing the e-mail addresses that the table of failed logins counts.
-    LoginBudget,
+    LoginThrottle,
 }
 
 impl Purpose {
@@ -87,7 +87,7 @@ impl Purpose {
         match self {
             Self::RefreshTokenTag => b"doorward refresh token tag v1",
             Self::SigningKeySeal => b"doorward signing key seal v1",
-            Self::LoginBudget => b"doorward login budget v1",
+            Self::LoginThrottle => b"doorward login budget v1",
         }
     }
 }
@@ -285,7 +285,7 @@ mod tests {
     fn each_purpose_has_a_key_of_its_own() {
         let secret = MasterSecret::generate();
         let tag = secret.derive(Purpose::RefreshTokenTag).mac(b"x");
-        assert_ne!(tag, secret.derive(Purpose::LoginBudget).mac(b"x"));
+        assert_ne!(tag, secret.derive(Purpose::LoginThrottle).mac(b"x"));
     }
 
     #[test]

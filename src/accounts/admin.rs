@@ -6,7 +6,7 @@
 
 use diesel::QueryResult;
 
-use super::{Account, Email, Person, make, queries};
+use super::{Account, AccountDetails, Email, make, queries};
 use crate::audit::{self, Event, Kind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
@@ -18,7 +18,7 @@ use crate::sessions::{self, Session, end_session, end_sessions_of};
 
 /// The accounts as an operator has them.
 #[derive(Clone)]
-pub struct Operator {
+pub struct AccountAdmin {
     db: Database,
     clock: Clock,
     revocations: Revocations,
@@ -27,14 +27,14 @@ pub struct Operator {
 
 /// What was done to an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct AdminOutcome {
     /// Whether the account is another now; false when it was so before.
     pub changed: bool,
     /// Sessions that ended.
     pub sessions_ended: usize,
 }
 
-impl Operator {
+impl AccountAdmin {
     /// Puts the parts together.
     #[must_use]
     pub const fn new(
@@ -51,7 +51,11 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn list(&self, after: Option<Id>, limit: u32) -> Result<Vec<Person>, StoreError> {
+    pub async fn list(
+        &self,
+        after: Option<Id>,
+        limit: u32,
+    ) -> Result<Vec<AccountDetails>, StoreError> {
         self.db.read(move |c| queries::people(c, after, limit)).await
     }
 
@@ -59,7 +63,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
-    pub async fn find(&self, name: &str) -> Result<Option<Person>, StoreError> {
+    pub async fn find(&self, name: &str) -> Result<Option<AccountDetails>, StoreError> {
         let (id, key) = (Id::parse(name), Email::key_of(name));
         self.db
             .read(move |c| match id {
@@ -82,7 +86,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`]: nothing has changed.
-    pub async fn disable(&self, user: Id) -> Result<Done, StoreError> {
+    pub async fn disable(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| disable(&this.revocations, tx, user, now)).await
     }
 
@@ -90,13 +94,13 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`]: nothing has changed.
-    pub async fn enable(&self, user: Id) -> Result<Done, StoreError> {
+    pub async fn enable(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |_, tx, now| {
             let changed = queries::enable(tx.connection(), user)?;
             if changed {
                 audit::record(tx, Event::new(Kind::AccountEnabled).of(user), now)?;
             }
-            Ok(Done { changed, sessions_ended: 0 })
+            Ok(AdminOutcome { changed, sessions_ended: 0 })
         })
         .await
     }
@@ -127,10 +131,10 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`]: it has not ended.
-    pub async fn end_session(&self, session: Id) -> Result<Done, StoreError> {
+    pub async fn end_session(&self, session: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| {
             let changed = end_session(&this.revocations, tx, session, now)?;
-            Ok(Done { changed, sessions_ended: usize::from(changed) })
+            Ok(AdminOutcome { changed, sessions_ended: usize::from(changed) })
         })
         .await
     }
@@ -141,7 +145,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`] when not all of it could be stored.
-    pub async fn delete(&self, user: Id) -> Result<Done, StoreError> {
+    pub async fn delete(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         let closed = self
             .write(move |this, tx, now| {
                 let changed = queries::close_any(tx.connection(), user, now)?;
@@ -152,7 +156,7 @@ impl Operator {
                     sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
                     audit::forget_addresses(tx, user)?;
                 }
-                Ok(Done { changed, sessions_ended })
+                Ok(AdminOutcome { changed, sessions_ended })
             })
             .await?;
         while self.db.write(move |tx| sessions::forget_some_of(tx, user)).await? {}
@@ -165,17 +169,17 @@ impl Operator {
             Ok(deleted)
         });
         let changed = deleted.await? || closed.changed;
-        Ok(Done { changed, ..closed })
+        Ok(AdminOutcome { changed, ..closed })
     }
 
     /// Ends every session of an account.
     ///
     /// # Errors
     /// [`StoreError`]: none has ended.
-    pub async fn end_sessions(&self, user: Id) -> Result<Done, StoreError> {
+    pub async fn end_sessions(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| {
             let ended = end_sessions_of(&this.revocations, tx, user, EndReason::Ended, now)?;
-            Ok(Done { changed: ended > 0, sessions_ended: ended })
+            Ok(AdminOutcome { changed: ended > 0, sessions_ended: ended })
         })
         .await
     }
@@ -184,7 +188,11 @@ impl Operator {
     ///
     /// # Errors
     /// [`StoreError`]: the old password holds.
-    pub async fn set_password(&self, user: Id, hash: PasswordHash) -> Result<Done, StoreError> {
+    pub async fn set_password(
+        &self,
+        user: Id,
+        hash: PasswordHash,
+    ) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| {
             let changed = queries::replace_password(tx.connection(), user, &hash, now)?;
             let mut sessions_ended = 0;
@@ -194,7 +202,7 @@ impl Operator {
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
             }
-            Ok(Done { changed, sessions_ended })
+            Ok(AdminOutcome { changed, sessions_ended })
         })
         .await
     }
@@ -202,8 +210,10 @@ impl Operator {
     /// One unit of work, after which other nodes are told at once.
     async fn write(
         &self,
-        mut work: impl FnMut(&Self, &mut Tx<'_>, Timestamp) -> QueryResult<Done> + Send + 'static,
-    ) -> Result<Done, StoreError> {
+        mut work: impl FnMut(&Self, &mut Tx<'_>, Timestamp) -> QueryResult<AdminOutcome>
+        + Send
+        + 'static,
+    ) -> Result<AdminOutcome, StoreError> {
         let this = self.clone();
         self.db
             .write(move |tx| {
@@ -227,12 +237,12 @@ pub(super) fn disable(
     tx: &mut Tx<'_>,
     user: Id,
     now: Timestamp,
-) -> QueryResult<Done> {
+) -> QueryResult<AdminOutcome> {
     let changed = queries::disable(tx.connection(), user, now)?;
     let mut sessions_ended = 0;
     if changed {
         audit::record(tx, Event::new(Kind::AccountDisabled).of(user), now)?;
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
     }
-    Ok(Done { changed, sessions_ended })
+    Ok(AdminOutcome { changed, sessions_ended })
 }

@@ -10,7 +10,7 @@ pub enum LoginOutcome {
     /// A session was started.
     Succeeded,
     /// Unknown address, wrong password, disabled account.
-    Wrong,
+    InvalidCredentials,
     /// Too many failures for this account.
     Throttled,
     /// No app of this id logs users in.
@@ -24,7 +24,7 @@ pub enum LoginOutcome {
 impl Outcome for LoginOutcome {
     const ALL: &'static [Self] = &[
         Self::Succeeded,
-        Self::Wrong,
+        Self::InvalidCredentials,
         Self::Throttled,
         Self::UnknownClient,
         Self::Overloaded,
@@ -34,7 +34,7 @@ impl Outcome for LoginOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
-            Self::Wrong => "wrong",
+            Self::InvalidCredentials => "wrong",
             Self::Throttled => "throttled",
             Self::UnknownClient => "unknown_client",
             Self::Overloaded => "overloaded",
@@ -47,8 +47,8 @@ impl LoginOutcome {
     pub(super) const fn of<T>(result: &Result<T, LogInError>) -> Self {
         match result {
             Ok(_) => Self::Succeeded,
-            Err(LogInError::Wrong) => Self::Wrong,
-            Err(LogInError::Spent { .. }) => Self::Throttled,
+            Err(LogInError::Wrong) => Self::InvalidCredentials,
+            Err(LogInError::Throttled { .. }) => Self::Throttled,
             Err(LogInError::Client(_)) => Self::UnknownClient,
             Err(LogInError::Overloaded(_)) => Self::Overloaded,
             Err(LogInError::Changing | LogInError::Issue(_)) => Self::Failed,

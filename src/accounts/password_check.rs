@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use super::queries::Credentials;
-use super::throttle::{Origin, Place, Taken};
+use super::throttle::{Reservation, ReserveOutcome, ThrottleKey};
 use super::{Accounts, LogInError};
 use crate::audit::Kind;
 use crate::database::{Id, StoreError};
@@ -23,8 +23,8 @@ use crate::sessions::Known;
 const SOON: Duration = Duration::from_secs(1);
 
 /// A place in the budget of failures, and what it is good for.
-pub(super) struct Reservation {
-    place: Place,
+pub(super) struct ReservedAttempt {
+    place: Reservation,
     /// What a wrong password is answered with when strangers have spent the account's budget.
     refusal: Option<Refusal>,
     /// Whether the password is compared at all.
@@ -35,24 +35,24 @@ pub(super) struct Reservation {
 #[derive(Clone, Copy)]
 enum Refusal {
     Busy,
-    Spent { retry_after: Duration },
+    Throttled { retry_after: Duration },
 }
 
 impl From<Refusal> for LogInError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Busy => Overloaded { retry_after: SOON }.into(),
-            Refusal::Spent { retry_after } => Self::Spent { retry_after },
+            Refusal::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
 }
 
 /// A password that was compared and right.
-pub(super) struct Right {
+pub(super) struct VerifiedPassword {
     pub found: Credentials,
     /// A better hash of it, where there is to be one.
     pub upgraded: Option<PasswordHash>,
-    pub reservation: Reservation,
+    pub reservation: ReservedAttempt,
 }
 
 impl Accounts {
@@ -62,12 +62,12 @@ impl Accounts {
         &self,
         key: &str,
         user: Option<Id>,
-        shown: Option<Origin>,
+        shown: Option<ThrottleKey>,
         known: Known,
         network: &str,
-    ) -> Result<Reservation, LogInError> {
+    ) -> Result<ReservedAttempt, LogInError> {
         self.place_for(key, shown, known, network).map_err(|refusal| {
-            if let Refusal::Spent { .. } = refusal {
+            if let Refusal::Throttled { .. } = refusal {
                 self.audit.failed(Kind::LoginThrottled, user, network);
             }
             refusal.into()
@@ -77,23 +77,26 @@ impl Accounts {
     fn place_for(
         &self,
         key: &str,
-        shown: Option<Origin>,
+        shown: Option<ThrottleKey>,
         known: Known,
         network: &str,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<ReservedAttempt, Refusal> {
         let place = shown.and_then(|shown| self.budget.take_known(key, &shown).place().ok());
         if let Some(place) = place {
-            return Ok(Reservation { place, refusal: None, compares: true });
+            return Ok(ReservedAttempt { place, refusal: None, compares: true });
         }
-        let network = Origin::Address(network.to_owned());
+        let network = ThrottleKey::Network(network.to_owned());
         let taken = self.budget.take(key, &network);
-        let is_the_accounts =
-            matches!(taken, Taken::Spent { account: true, .. } | Taken::Busy { account: true });
+        let is_the_accounts = matches!(
+            taken,
+            ReserveOutcome::Throttled { account: true, .. }
+                | ReserveOutcome::Busy { account: true }
+        );
         match taken.place() {
-            Ok(place) => Ok(Reservation { place, refusal: None, compares: true }),
+            Ok(place) => Ok(ReservedAttempt { place, refusal: None, compares: true }),
             Err(refusal) if is_the_accounts => {
                 let place = self.budget.take_known(key, &network).place()?;
-                Ok(Reservation { place, refusal: Some(refusal), compares: known.network })
+                Ok(ReservedAttempt { place, refusal: Some(refusal), compares: known.network })
             }
             Err(refusal) => Err(refusal),
         }
@@ -107,10 +110,10 @@ impl Accounts {
         &self,
         found: Option<Credentials>,
         password: Option<Password>,
-        reservation: Reservation,
+        reservation: ReservedAttempt,
         address: &str,
-    ) -> Result<Right, LogInError> {
-        let Reservation { mut place, refusal, compares } = reservation;
+    ) -> Result<VerifiedPassword, LogInError> {
+        let ReservedAttempt { mut place, refusal, compares } = reservation;
         let user = found.as_ref().map(|found| found.id);
         let found = found.filter(|found| compares && !found.disabled);
         let stored = found.as_ref().map(|found| found.hash.clone());
@@ -131,20 +134,22 @@ impl Accounts {
         let compared = tokio::spawn(comparison.in_current_span()).await;
         let (verdict, place) = compared.map_err(|_| StoreError::Failed)?;
         match (verdict?, found) {
-            (Verdict::Right { upgraded }, Some(found)) => {
-                Ok(Right { found, upgraded, reservation: Reservation { place, refusal, compares } })
-            }
+            (Verdict::Right { upgraded }, Some(found)) => Ok(VerifiedPassword {
+                found,
+                upgraded,
+                reservation: ReservedAttempt { place, refusal, compares },
+            }),
             _ => Err(refusal.map_or(LogInError::Wrong, LogInError::from)),
         }
     }
 }
 
-impl Taken {
-    fn place(self) -> Result<Place, Refusal> {
+impl ReserveOutcome {
+    fn place(self) -> Result<Reservation, Refusal> {
         match self {
             Self::Granted(place) => Ok(place),
             Self::Busy { .. } => Err(Refusal::Busy),
-            Self::Spent { retry_after, .. } => Err(Refusal::Spent { retry_after }),
+            Self::Throttled { retry_after, .. } => Err(Refusal::Throttled { retry_after }),
         }
     }
 }

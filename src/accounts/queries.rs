@@ -30,7 +30,7 @@ pub struct Account {
 
 /// An account as an operator sees it.
 #[derive(Clone, Debug)]
-pub struct Person {
+pub struct AccountDetails {
     /// Its id.
     pub id: Id,
     /// The address as it was given.
@@ -255,10 +255,10 @@ pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<bool
     diesel::delete(closed).execute(connection).map(|rows| rows == 1)
 }
 
-type PersonColumns =
+type AccountDetailsColumns =
     (Id, String, String, Timestamp, Timestamp, Option<Timestamp>, Option<Timestamp>);
 
-const PERSON: (
+const ACCOUNT_DETAILS: (
     users::id,
     users::email,
     users::roles,
@@ -276,8 +276,8 @@ const PERSON: (
     users::disabled_at,
 );
 
-impl From<PersonColumns> for Person {
-    fn from(columns: PersonColumns) -> Self {
+impl From<AccountDetailsColumns> for AccountDetails {
+    fn from(columns: AccountDetailsColumns) -> Self {
         let (id, email, roles, created_at, password_changed_at, last_login_at, disabled_at) =
             columns;
         let roles = split(&roles);
@@ -290,32 +290,35 @@ pub(super) fn people(
     connection: &mut AnyConnection,
     after: Option<Id>,
     limit: u32,
-) -> QueryResult<Vec<Person>> {
+) -> QueryResult<Vec<AccountDetails>> {
     let after = after.unwrap_or_else(|| Uuid::nil().into());
-    let rows: Vec<PersonColumns> = users::table
+    let rows: Vec<AccountDetailsColumns> = users::table
         .filter(users::closed_at.is_null())
         .filter(users::id.gt(after))
         .order(users::id)
         .limit(limit.into())
-        .select(PERSON)
+        .select(ACCOUNT_DETAILS)
         .load(connection)?;
-    Ok(rows.into_iter().map(Person::from).collect())
+    Ok(rows.into_iter().map(AccountDetails::from).collect())
 }
 
-pub(super) fn person(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Person>> {
+pub(super) fn person(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<AccountDetails>> {
     let open = users::table.find(id).filter(users::closed_at.is_null());
-    let row = open.select(PERSON).get_result::<PersonColumns>(connection);
-    row.optional().map(|row| row.map(Person::from))
+    let row = open.select(ACCOUNT_DETAILS).get_result::<AccountDetailsColumns>(connection);
+    row.optional().map(|row| row.map(AccountDetails::from))
 }
 
 pub(super) fn person_by_key(
     connection: &mut AnyConnection,
     email_key: &str,
-) -> QueryResult<Option<Person>> {
+) -> QueryResult<Option<AccountDetails>> {
     let open =
         users::table.filter(users::email_key.eq(email_key)).filter(users::closed_at.is_null());
-    let row = open.select(PERSON).get_result::<PersonColumns>(connection);
-    row.optional().map(|row| row.map(Person::from))
+    let row = open.select(ACCOUNT_DETAILS).get_result::<AccountDetailsColumns>(connection);
+    row.optional().map(|row| row.map(AccountDetails::from))
 }
 
 /// Whose address it is.

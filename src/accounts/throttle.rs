@@ -34,7 +34,7 @@ const PER_KIND_OF_TOKEN: u32 = 100;
 /// The settings of the budget. It is this node's own: with n nodes, guesses spread over them count
 /// n times.
 #[derive(Clone, Copy, Debug)]
-pub struct BudgetSettings {
+pub struct ThrottleSettings {
     /// Wrong passwords for one account from one place.
     pub per_origin: u32,
     /// Wrong passwords for one account from everywhere.
@@ -47,9 +47,9 @@ pub struct BudgetSettings {
 
 /// Where an attempt comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ThrottleKey {
     /// A client's network.
-    Address(String),
+    Network(String),
     /// A device that has shown a refresh token of the account: by its session, and by whether that is
     /// one of the session's newest.
     Device(Uuid, DeviceToken),
@@ -59,9 +59,9 @@ pub enum Origin {
 
 /// The counters. Shared by all requests of a node.
 #[derive(Debug)]
-pub struct LoginBudget {
+pub struct LoginThrottle {
     key: DerivedKey,
-    settings: BudgetSettings,
+    settings: ThrottleSettings,
     clock: Clock,
     counters: Counters,
 }
@@ -81,16 +81,16 @@ struct Counter {
 
 /// What came of asking for a place.
 #[derive(Debug)]
-pub enum Taken {
+pub enum ReserveOutcome {
     /// There was one.
-    Granted(Place),
+    Granted(Reservation),
     /// There is none as long as other attempts are being made, which may give theirs back.
     Busy {
         /// Whether it is the account's budget that they hold, and not the origin's.
         account: bool,
     },
     /// There was none.
-    Spent {
+    Throttled {
         /// How long until there is one: whole seconds, one at least.
         retry_after: Duration,
         /// Whether it was the account's budget that was spent, and not the origin's.
@@ -100,7 +100,7 @@ pub enum Taken {
 
 /// A place in the budget. It stays taken unless it is given back.
 #[derive(Debug)]
-pub struct Place {
+pub struct Reservation {
     counters: Counters,
     taken: Vec<Share>,
     is_returned: bool,
@@ -116,23 +116,23 @@ struct Share {
     is_accounts: bool,
 }
 
-impl LoginBudget {
+impl LoginThrottle {
     /// An unspent budget.
     #[must_use]
-    pub fn new(key: DerivedKey, settings: BudgetSettings, clock: Clock) -> Self {
+    pub fn new(key: DerivedKey, settings: ThrottleSettings, clock: Clock) -> Self {
         Self { key, settings, clock, counters: Arc::default() }
     }
 
     /// Takes a place for an attempt by a stranger.
     #[must_use]
-    pub fn take(&self, email_key: &str, origin: &Origin) -> Taken {
+    pub fn take(&self, email_key: &str, origin: &ThrottleKey) -> ReserveOutcome {
         self.take_place(email_key, origin, true)
     }
 
     /// Takes a place for an attempt by somebody who is known: it counts for the account as long as
     /// that has something left, and is not refused when strangers have spent it.
     #[must_use]
-    pub fn take_known(&self, email_key: &str, origin: &Origin) -> Taken {
+    pub fn take_known(&self, email_key: &str, origin: &ThrottleKey) -> ReserveOutcome {
         self.take_place(email_key, origin, false)
     }
 
@@ -150,7 +150,12 @@ impl LoginBudget {
         counters.shrink_to_fit();
     }
 
-    fn take_place(&self, email_key: &str, origin: &Origin, is_stranger: bool) -> Taken {
+    fn take_place(
+        &self,
+        email_key: &str,
+        origin: &ThrottleKey,
+        is_stranger: bool,
+    ) -> ReserveOutcome {
         let now = self.clock.steady();
         let window = self.settings.window;
         let mut wanted = self.wanted(email_key, origin);
@@ -174,20 +179,20 @@ impl LoginBudget {
         wanted.truncate(moved.len());
         counters.extend(moved);
         let counters = Arc::clone(&self.counters);
-        Taken::Granted(Place { counters, taken: wanted, is_returned: false })
+        ReserveOutcome::Granted(Reservation { counters, taken: wanted, is_returned: false })
     }
 
     /// What an attempt takes, the account's share last.
-    fn wanted(&self, email_key: &str, origin: &Origin) -> Vec<Share> {
+    fn wanted(&self, email_key: &str, origin: &ThrottleKey) -> Vec<Share> {
         let (origin, of_all) = match origin {
-            Origin::Address(network) => (format!("address {network}"), None),
-            Origin::Device(session, DeviceToken::Newest) => {
+            ThrottleKey::Network(network) => (format!("address {network}"), None),
+            ThrottleKey::Device(session, DeviceToken::Newest) => {
                 (format!("device {session}"), Some("devices"))
             }
-            Origin::Device(session, DeviceToken::Spent) => {
+            ThrottleKey::Device(session, DeviceToken::Spent) => {
                 (format!("spent device {session}"), Some("devices"))
             }
-            Origin::Session(session) => (format!("session {session}"), Some("sessions")),
+            ThrottleKey::Session(session) => (format!("session {session}"), Some("sessions")),
         };
         let share = |counter: &str, attempts: u32, is_accounts| {
             // An e-mail may hold anything, an origin no NUL: no two pairs read the same.
@@ -210,15 +215,18 @@ impl Counter {
 
 /// The refusal of an attempt for which `missing` is not there, of which attempts that are still being
 /// made may give back `in_flight`.
-fn refusal(missing: Duration, in_flight: Duration, account: bool) -> Taken {
+fn refusal(missing: Duration, in_flight: Duration, account: bool) -> ReserveOutcome {
     if missing <= in_flight {
-        return Taken::Busy { account };
+        return ReserveOutcome::Busy { account };
     }
     let started = u64::from(missing.subsec_nanos() > 0);
-    Taken::Spent { retry_after: Duration::from_secs(missing.as_secs() + started), account }
+    ReserveOutcome::Throttled {
+        retry_after: Duration::from_secs(missing.as_secs() + started),
+        account,
+    }
 }
 
-impl Place {
+impl Reservation {
     /// Returns the place: no password was compared, or it was right.
     pub fn give_back(mut self) {
         self.is_returned = true;
@@ -231,7 +239,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut counters = lock(&self.counters);
         for Share { id, cost, .. } in &self.taken {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 
 use super::LostLines;
-use crate::accounts::throttle::LoginBudget;
+use crate::accounts::throttle::LoginThrottle;
 use crate::clock::Timestamp;
 use crate::database::StoreError;
 use crate::http::tls::Tls;
@@ -67,7 +67,7 @@ impl Counted {
 pub(super) struct Watched {
     pub api: Api,
     pub limits: Limits,
-    pub budget: Arc<LoginBudget>,
+    pub budget: Arc<LoginThrottle>,
     pub requests: Requests,
     pub counted: Arc<Counted>,
     pub tls: Option<Tls>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 
-use crate::accounts::throttle::BudgetSettings;
+use crate::accounts::throttle::ThrottleSettings;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
 use crate::http::cookies::CookiePolicy;
@@ -61,8 +61,8 @@ pub(crate) fn seal(secrets: &MasterSecrets) -> Seal {
     }
 }
 
-pub(crate) fn budget_settings(config: &Config) -> BudgetSettings {
-    BudgetSettings {
+pub(crate) fn budget_settings(config: &Config) -> ThrottleSettings {
+    ThrottleSettings {
         per_origin: config.limits.failed_logins_per_address,
         per_account: config.limits.failed_logins_per_account,
         window: config.limits.failed_login_window,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::even::{EvenClock, MAX_CLOCK_JUMP};
 use super::metrics::Counted;
-use crate::accounts::throttle::LoginBudget;
+use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
 use crate::database::Watch;
 use crate::http::cors::ClientOrigins;
@@ -40,7 +40,7 @@ const PURGE_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(super) struct Tasks {
     pub api: Api,
-    pub budget: Arc<LoginBudget>,
+    pub budget: Arc<LoginThrottle>,
     pub limits: Limits,
     pub origins: ClientOrigins,
     pub clock: Clock,

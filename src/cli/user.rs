@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::OperateError;
-use crate::accounts::admin::{Done, Operator};
-use crate::accounts::{Account, Email, Person};
+use crate::accounts::admin::{AccountAdmin, AdminOutcome};
+use crate::accounts::{Account, AccountDetails, Email};
 use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -147,28 +147,31 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
     })
 }
 
-pub(super) async fn open(config: &Config) -> Result<Operator, OperateError> {
+pub(super) async fn open(config: &Config) -> Result<AccountAdmin, OperateError> {
     let (db, _) = super::open(config).await?;
     let clock = db.clock().await?;
     // It only adds to the list here, so how stale its own copy may be does not matter.
     let policy = settings::revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-    Ok(Operator::new(db, clock, revocations, settings::follow_by(config)))
+    Ok(AccountAdmin::new(db, clock, revocations, settings::follow_by(config)))
 }
 
-async fn of(config: &Config, user: &User) -> Result<(Operator, Person), OperateError> {
+async fn of(config: &Config, user: &User) -> Result<(AccountAdmin, AccountDetails), OperateError> {
     let operator = open(config).await?;
     let person = find(&operator, &user.user).await?;
     Ok((operator, person))
 }
 
-pub(super) async fn find(operator: &Operator, name: &str) -> Result<Person, OperateError> {
+pub(super) async fn find(
+    operator: &AccountAdmin,
+    name: &str,
+) -> Result<AccountDetails, OperateError> {
     let found = operator.find(name).await?;
     found.ok_or_else(|| OperateError::NoSuchUser(name.to_owned()))
 }
 
 async fn list(
-    operator: &Operator,
+    operator: &AccountAdmin,
     after: Option<&str>,
     limit: u32,
     json: bool,
@@ -180,7 +183,7 @@ async fn list(
         return Ok(format!("{}\n", people.iter().map(as_json).collect::<Value>()));
     }
     let mut lines = String::new();
-    for Person { id, email, created_at, disabled_at, .. } in &people {
+    for AccountDetails { id, email, created_at, disabled_at, .. } in &people {
         let state = if disabled_at.is_some() { "  disabled" } else { "" };
         // Writing to a String cannot fail.
         let _ = writeln!(lines, "{id}  {created_at}  {email}{state}");
@@ -188,7 +191,7 @@ async fn list(
     Ok(lines)
 }
 
-async fn show(operator: &Operator, user: &User) -> Result<String, OperateError> {
+async fn show(operator: &AccountAdmin, user: &User) -> Result<String, OperateError> {
     let person = find(operator, &user.user).await?;
     let sessions = operator.sessions_of(person.id).await?;
     if user.json {
@@ -239,13 +242,13 @@ async fn delete(config: &Config, user: &User, yes: bool) -> Result<String, Opera
     let unknown = || OperateError::NoSuchUser(user.user.clone());
     // A closed account has no address any more, and is found by nobody.
     let (id, name) = match operator.find(&user.user).await? {
-        Some(Person { id, email, .. }) => (id, email),
+        Some(AccountDetails { id, email, .. }) => (id, email),
         None => (Id::parse(&user.user).ok_or_else(unknown)?, user.user.clone()),
     };
     if !yes && !is_confirmed(&name)? {
         return Err(OperateError::NotConfirmed);
     }
-    let Done { changed, sessions_ended } = operator.delete(id).await?;
+    let AdminOutcome { changed, sessions_ended } = operator.delete(id).await?;
     if !changed {
         return Err(unknown());
     }
@@ -267,8 +270,15 @@ fn is_confirmed(name: &str) -> Result<bool, OperateError> {
     Ok(answer.trim() == "yes")
 }
 
-fn said(user: &User, person: &Person, done: Done, did: &str, otherwise: &str) -> String {
-    let (Person { id, email, .. }, Done { changed, sessions_ended }) = (person, done);
+fn said(
+    user: &User,
+    person: &AccountDetails,
+    done: AdminOutcome,
+    did: &str,
+    otherwise: &str,
+) -> String {
+    let (AccountDetails { id, email, .. }, AdminOutcome { changed, sessions_ended }) =
+        (person, done);
     if user.json {
         let said = json!({
             "id": id, "email": email, "changed": changed, "sessions_ended": sessions_ended
@@ -281,7 +291,7 @@ fn said(user: &User, person: &Person, done: Done, did: &str, otherwise: &str) ->
     }
 }
 
-fn as_json(person: &Person) -> Value {
+fn as_json(person: &AccountDetails) -> Value {
     json!({
         "id": person.id,
         "email": person.email,

@@ -58,7 +58,7 @@ impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::new(Code::InvalidCredentials),
-            LogInError::Spent { retry_after } => {
+            LogInError::Throttled { retry_after } => {
                 Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
             LogInError::Changing => Self::new(Code::Unavailable)
@@ -87,7 +87,7 @@ impl Problem {
             LogInError::Wrong => {
                 Self::new(Code::WrongPassword).field(pointer, Code::WrongPassword.detail())
             }
-            LogInError::Spent { .. }
+            LogInError::Throttled { .. }
             | LogInError::Changing
             | LogInError::Client(_)
             | LogInError::Overloaded(_)

@@ -12,7 +12,7 @@ use super::idempotency_key::IdempotencyKey;
 use super::json::{Json, OptionalJson};
 use super::problem::{Code, Problem};
 use super::requester::Origin;
-use crate::accounts::Attempt;
+use crate::accounts::LoginAttempt;
 use crate::clients::{self, Requester};
 use crate::secret::Secret;
 use crate::sessions::{Scope, Tokens};
@@ -42,7 +42,7 @@ pub(super) async fn log_in(
     if transport == Transport::Cookie {
         cookies.may_begin()?;
     }
-    let attempt = Attempt {
+    let attempt = LoginAttempt {
         email: &email,
         password: password.expose(),
         client_id: client_id.as_deref().unwrap_or(clients::BUILT_IN),

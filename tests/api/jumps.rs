@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use doorward::accounts::admin::Operator;
+use doorward::accounts::admin::AccountAdmin;
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::time::server_time;
 use doorward::revocations::sync::FollowBy;
@@ -79,7 +79,7 @@ async fn revoke(app: &TestApp, count: usize) {
 
 /// By an operator, on a machine whose clock is the node's.
 async fn end_sessions(app: &TestApp, user: &str) {
-    let operator = Operator::new(
+    let operator = AccountAdmin::new(
         app.db().clone(),
         app.clock.clone(),
         app.api.revocations.clone(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::accounts::admin::Operator;
+use doorward::accounts::admin::AccountAdmin;
 use doorward::clients::{Kind, Terms};
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::schema::users;
@@ -238,7 +238,7 @@ async fn a_login_to_an_account_that_keeps_changing_is_told_to_try_again() {
     })
     .await;
     let user = app.signed_up().await;
-    let operator = Operator::new(
+    let operator = AccountAdmin::new(
         app.db().clone(),
         app.clock.clone(),
         app.api.revocations.clone(),

@@ -1,24 +1,24 @@
 use super::*;
 use crate::secret::{MasterSecret, Purpose};
 
-fn budget(max_keys: usize) -> (LoginBudget, Clock) {
+fn budget(max_keys: usize) -> (LoginThrottle, Clock) {
     let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
-    let key = MasterSecret::generate().derive(Purpose::LoginBudget);
+    let key = MasterSecret::generate().derive(Purpose::LoginThrottle);
     let window = Duration::from_secs(600);
-    let settings = BudgetSettings { per_origin: 10, per_account: 30, window, max_keys };
-    (LoginBudget::new(key, settings, clock.clone()), clock)
+    let settings = ThrottleSettings { per_origin: 10, per_account: 30, window, max_keys };
+    (LoginThrottle::new(key, settings, clock.clone()), clock)
 }
 
-fn address(n: u32) -> Origin {
-    Origin::Address(format!("192.0.2.{n}"))
+fn address(n: u32) -> ThrottleKey {
+    ThrottleKey::Network(format!("192.0.2.{n}"))
 }
 
-fn device(n: u128) -> Origin {
-    Origin::Device(Uuid::from_u128(n), DeviceToken::Newest)
+fn device(n: u128) -> ThrottleKey {
+    ThrottleKey::Device(Uuid::from_u128(n), DeviceToken::Newest)
 }
 
-fn is_granted(taken: &Taken) -> bool {
-    matches!(taken, Taken::Granted(_))
+fn is_granted(taken: &ReserveOutcome) -> bool {
+    matches!(taken, ReserveOutcome::Granted(_))
 }
 
 #[test]
@@ -35,18 +35,23 @@ fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
 #[test]
 fn attempts_that_are_still_being_made_are_no_failures() {
     let (budget, _) = budget(1000);
-    let under_way: Vec<Taken> = (0..10).map(|_| budget.take("ada", &address(1))).collect();
+    let under_way: Vec<ReserveOutcome> = (0..10).map(|_| budget.take("ada", &address(1))).collect();
     assert!(under_way.iter().all(is_granted));
-    assert!(matches!(budget.take("ada", &address(1)), Taken::Busy { account: false }));
+    assert!(matches!(budget.take("ada", &address(1)), ReserveOutcome::Busy { account: false }));
     drop(under_way);
-    assert!(matches!(budget.take("ada", &address(1)), Taken::Spent { account: false, .. }));
+    assert!(matches!(
+        budget.take("ada", &address(1)),
+        ReserveOutcome::Throttled { account: false, .. }
+    ));
 }
 
 #[test]
 fn a_place_that_is_given_back_is_free_again_and_a_dropped_one_is_not() {
     let (budget, _) = budget(1000);
     for _ in 0..100 {
-        let Taken::Granted(place) = budget.take("ada", &address(1)) else { panic!("spent") };
+        let ReserveOutcome::Granted(place) = budget.take("ada", &address(1)) else {
+            panic!("spent")
+        };
         place.give_back();
     }
     for _ in 0..10 {
@@ -61,7 +66,8 @@ fn a_budget_refills_evenly_and_says_when() {
     for _ in 0..10 {
         assert!(is_granted(&budget.take("ada", &address(1))));
     }
-    let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1)) else {
+    let ReserveOutcome::Throttled { retry_after, account: false } = budget.take("ada", &address(1))
+    else {
         panic!("granted")
     };
     assert_eq!(retry_after, Duration::from_secs(60));
@@ -76,7 +82,10 @@ fn strangers_from_everywhere_spend_the_accounts_budget_and_the_known_get_in() {
     for n in 0..30 {
         assert!(is_granted(&budget.take("ada", &address(n))));
     }
-    assert!(matches!(budget.take("ada", &address(99)), Taken::Spent { account: true, .. }));
+    assert!(matches!(
+        budget.take("ada", &address(99)),
+        ReserveOutcome::Throttled { account: true, .. }
+    ));
     assert!(is_granted(&budget.take_known("ada", &address(99))));
     assert!(is_granted(&budget.take_known("ada", &device(7))));
     assert!(is_granted(&budget.take("bob", &address(99))));
@@ -87,10 +96,10 @@ fn a_known_device_has_no_more_guesses_than_an_address() {
     let (budget, _) = budget(1000);
     let (session, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
     for origin in [
-        Origin::Device(session, DeviceToken::Newest),
-        Origin::Device(session, DeviceToken::Spent),
-        Origin::Session(session),
-        Origin::Device(other, DeviceToken::Newest),
+        ThrottleKey::Device(session, DeviceToken::Newest),
+        ThrottleKey::Device(session, DeviceToken::Spent),
+        ThrottleKey::Session(session),
+        ThrottleKey::Device(other, DeviceToken::Newest),
     ] {
         let granted = (0..50).filter(|_| is_granted(&budget.take_known("ada", &origin))).count();
         assert_eq!(granted, 10, "{origin:?}");
@@ -100,17 +109,17 @@ fn a_known_device_has_no_more_guesses_than_an_address() {
 #[test]
 fn all_tokens_of_a_kind_together_have_a_hundred_guesses_a_window() {
     let (budget, clock) = budget(1000);
-    let take = |origin: &dyn Fn(Uuid) -> Origin| {
+    let take = |origin: &dyn Fn(Uuid) -> ThrottleKey| {
         let sessions = (0..20).map(Uuid::from_u128);
         let attempts = sessions.flat_map(|session| std::iter::repeat_n(origin(session), 10));
         attempts.filter(|origin| is_granted(&budget.take_known("ada", origin))).count()
     };
-    assert_eq!(take(&|session| Origin::Device(session, DeviceToken::Spent)), 100);
-    assert_eq!(take(&|session| Origin::Device(session, DeviceToken::Newest)), 0);
-    assert_eq!(take(&Origin::Session), 100);
+    assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Spent)), 100);
+    assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Newest)), 0);
+    assert_eq!(take(&ThrottleKey::Session), 100);
     assert!(is_granted(&budget.take_known("ada", &address(1))));
     clock.advance(Duration::from_secs(600));
-    assert_eq!(take(&|session| Origin::Device(session, DeviceToken::Newest)), 100);
+    assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Newest)), 100);
 }
 
 #[test]
@@ -147,7 +156,9 @@ fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
     {
         clock.advance(Duration::from_micros(at_micros - passed));
         passed = at_micros;
-        let Taken::Spent { retry_after, account: false } = budget.take("ada", &address(1)) else {
+        let ReserveOutcome::Throttled { retry_after, account: false } =
+            budget.take("ada", &address(1))
+        else {
             panic!("granted after {at_micros} µs")
         };
         assert_eq!(retry_after, Duration::from_secs(wait_seconds), "{at_micros} µs");
@@ -160,7 +171,8 @@ fn a_wait_that_was_told_is_enough_for_the_account_too() {
     for n in 0..30 {
         assert!(is_granted(&budget.take("ada", &address(n))));
     }
-    let Taken::Spent { retry_after, account: true } = budget.take("ada", &address(99)) else {
+    let ReserveOutcome::Throttled { retry_after, account: true } = budget.take("ada", &address(99))
+    else {
         panic!("granted")
     };
     assert_eq!(retry_after, Duration::from_secs(20));
@@ -180,7 +192,10 @@ fn a_refused_attempt_costs_nothing() {
         let granted = (0..100).filter(|_| is_granted(&budget.take("ada", &address(n)))).count();
         assert_eq!(granted, 10);
     }
-    assert!(matches!(budget.take("ada", &address(4)), Taken::Spent { account: true, .. }));
+    assert!(matches!(
+        budget.take("ada", &address(4)),
+        ReserveOutcome::Throttled { account: true, .. }
+    ));
     clock.advance(Duration::from_secs(600));
     assert!(is_granted(&budget.take("ada", &address(4))));
 }
@@ -193,7 +208,10 @@ fn the_guesses_of_the_known_count_for_the_account() {
             assert!(is_granted(&budget.take_known("ada", &address(n))));
         }
     }
-    assert!(matches!(budget.take("ada", &address(99)), Taken::Spent { account: true, .. }));
+    assert!(matches!(
+        budget.take("ada", &address(99)),
+        ReserveOutcome::Throttled { account: true, .. }
+    ));
 }
 
 #[test]
@@ -204,7 +222,8 @@ fn the_guesses_of_the_known_make_strangers_wait_no_longer() {
             assert!(is_granted(&budget.take_known("ada", &address(n))));
         }
     }
-    let Taken::Spent { retry_after, account: true } = budget.take("ada", &address(99)) else {
+    let ReserveOutcome::Throttled { retry_after, account: true } = budget.take("ada", &address(99))
+    else {
         panic!("granted")
     };
     assert_eq!(retry_after, Duration::from_secs(20));
@@ -220,16 +239,23 @@ fn an_origin_that_is_spent_is_told_so_even_where_the_account_is_too() {
             assert!(is_granted(&budget.take("ada", &address(n))));
         }
     }
-    assert!(matches!(budget.take("ada", &address(0)), Taken::Spent { account: false, .. }));
-    assert!(matches!(budget.take_known("ada", &address(0)), Taken::Spent { account: false, .. }));
+    assert!(matches!(
+        budget.take("ada", &address(0)),
+        ReserveOutcome::Throttled { account: false, .. }
+    ));
+    assert!(matches!(
+        budget.take_known("ada", &address(0)),
+        ReserveOutcome::Throttled { account: false, .. }
+    ));
 }
 
 #[test]
 fn every_budget_that_the_configuration_allows_has_exactly_its_places() {
     for per_origin in 1..=100 {
         for window in [60, 600, 86_400].map(Duration::from_secs) {
-            let settings = BudgetSettings { per_origin, per_account: 1000, window, max_keys: 1000 };
-            let budget = LoginBudget { settings, ..budget(1000).0 };
+            let settings =
+                ThrottleSettings { per_origin, per_account: 1000, window, max_keys: 1000 };
+            let budget = LoginThrottle { settings, ..budget(1000).0 };
             let granted = (0..200).filter(|_| is_granted(&budget.take("ada", &address(1)))).count();
             assert_eq!(granted, per_origin as usize, "{window:?}");
         }
@@ -275,10 +301,10 @@ fn the_table_names_nobody_and_another_key_makes_another_table() {
 fn an_address_and_a_device_never_share_a_counter() {
     let (budget, _) = budget(1000);
     let session = Uuid::from_u128(7);
-    let _ = budget.take("ada", &Origin::Device(session, DeviceToken::Newest));
-    let _ = budget.take("ada", &Origin::Device(session, DeviceToken::Spent));
-    let _ = budget.take("ada", &Origin::Session(session));
-    let _ = budget.take("ada", &Origin::Address(session.to_string()));
+    let _ = budget.take("ada", &ThrottleKey::Device(session, DeviceToken::Newest));
+    let _ = budget.take("ada", &ThrottleKey::Device(session, DeviceToken::Spent));
+    let _ = budget.take("ada", &ThrottleKey::Session(session));
+    let _ = budget.take("ada", &ThrottleKey::Network(session.to_string()));
     // Those four, all devices, all sessions, and the account.
     assert_eq!(lock(&budget.counters).len(), 7);
 }

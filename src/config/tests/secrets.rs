@@ -73,7 +73,7 @@ fn in_data_dir(directory: &TempDir) -> Config {
 }
 
 fn fingerprint(config: &Config) -> [u8; 32] {
-    config.master_secret().unwrap().current.derive(Purpose::LoginBudget).mac(b"")
+    config.master_secret().unwrap().current.derive(Purpose::LoginThrottle).mac(b"")
 }
 
 #[test]
