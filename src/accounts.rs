@@ -27,9 +27,11 @@ use crate::passwords::{
     Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, WeakPassword,
 };
 use crate::refresh_token::RefreshToken;
-use crate::sessions::authenticate::Access;
+use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
-use crate::sessions::{Cause, Device, Grant, Holder, IssueError, Known, Sessions, Tokens};
+use crate::sessions::{
+    Device, EndCause, Grant, IssueError, KnownSource, Sessions, Subject, Tokens,
+};
 
 pub use email::{Email, InvalidEmail};
 use metrics::LoginOutcome;
@@ -266,7 +268,7 @@ impl Accounts {
     /// [`ChangeError`]: the old password holds and no session has ended.
     pub async fn change_password(
         &self,
-        access: Access,
+        access: AuthenticatedSession,
         present: &str,
         new: &str,
         device: Device,
@@ -294,7 +296,7 @@ impl Accounts {
     /// since it was read.
     async fn replace(
         &self,
-        access: Access,
+        access: AuthenticatedSession,
         found: Credentials,
         hash: PasswordHash,
         device: Device,
@@ -310,7 +312,7 @@ impl Accounts {
             audit::record(tx, changed.from_address(address), now)?;
             let client = this.sessions.client_of(tx, access.session)?;
             this.sessions.note_password_change(tx, found.id, access.session, now)?;
-            let cause = Cause { reason: EndReason::PasswordChanged, address };
+            let cause = EndCause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;
             this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
         });
@@ -324,7 +326,7 @@ impl Accounts {
     /// [`LogInError`]: the account is open still.
     pub async fn close(
         &self,
-        access: Access,
+        access: AuthenticatedSession,
         password: &str,
         address: &str,
     ) -> Result<(), LogInError> {
@@ -392,7 +394,7 @@ impl Accounts {
         &self,
         key: &str,
         found: Option<&Credentials>,
-        known: Known,
+        known: KnownSource,
         attempt: &LoginAttempt<'_>,
     ) -> Result<ReservedAttempt, LogInError> {
         let device = attempt.known_device.as_ref().zip(known.device);
@@ -404,9 +406,9 @@ impl Accounts {
     /// up who has only refresh tokens of it, or else the network's.
     fn reserve_in_session(
         &self,
-        access: Access,
+        access: AuthenticatedSession,
         found: &Credentials,
-        known: Known,
+        known: KnownSource,
         network: &str,
     ) -> Result<ReservedAttempt, LogInError> {
         let session = ThrottleKey::Session(access.session.uuid());
@@ -415,9 +417,9 @@ impl Accounts {
 
     async fn credentials_of(
         &self,
-        access: Access,
+        access: AuthenticatedSession,
         network: &str,
-    ) -> Result<(Credentials, Known), LogInError> {
+    ) -> Result<(Credentials, KnownSource), LogInError> {
         let (this, network) = (self.clone(), network.to_owned());
         let (found, known) = self
             .db
@@ -448,7 +450,7 @@ fn make(
 }
 
 impl Credentials {
-    fn holder(&self) -> Holder {
-        Holder { user: self.id, roles: self.roles.clone() }
+    fn holder(&self) -> Subject {
+        Subject { user: self.id, roles: self.roles.clone() }
     }
 }

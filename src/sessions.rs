@@ -35,17 +35,17 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use devices::{DeviceToken, Known, note_password_set};
+pub use devices::{DeviceToken, KnownSource, note_password_set};
 pub use listing::{forget_some_of, live_of};
 pub use termination::{
-    Cause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
+    EndCause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };
 
 use metrics::RefreshOutcome;
 use queries::NewSession;
 use rotation::EndReason;
 use termination::end_some;
-use verified::Verified;
+use verified::VerifiedTokenCache;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
@@ -98,12 +98,12 @@ pub struct Sessions {
     policy: SessionPolicy,
     audit: Audit,
     refreshes: Tally<RefreshOutcome>,
-    verified: Verified,
+    verified: VerifiedTokenCache,
 }
 
 /// Whose session it is, as far as its tokens say.
 #[derive(Clone, Debug)]
-pub struct Holder {
+pub struct Subject {
     /// The account.
     pub user: Id,
     /// Roles that the tokens carry.
@@ -189,7 +189,7 @@ pub enum IssueError {
 /// The right to tokens that a unit of work granted: a session, at a generation, at a moment.
 #[derive(Debug)]
 pub struct Grant {
-    holder: Holder,
+    holder: Subject,
     token: RefreshToken,
     client_id: String,
     granted_at: Timestamp,
@@ -224,7 +224,7 @@ impl Sessions {
         policy: SessionPolicy,
         audit: Audit,
     ) -> Self {
-        let (refreshes, verified) = (Tally::default(), Verified::new());
+        let (refreshes, verified) = (Tally::default(), VerifiedTokenCache::new());
         Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
     }
 
@@ -236,7 +236,7 @@ impl Sessions {
     pub fn start(
         &self,
         tx: &mut Tx<'_>,
-        holder: &Holder,
+        holder: &Subject,
         client_id: &str,
         device: &Device,
         now: Timestamp,
@@ -403,7 +403,7 @@ impl Sessions {
 fn row_of(
     connection: &mut AnyConnection,
     token: &RefreshToken,
-) -> QueryResult<Option<queries::Row>> {
+) -> QueryResult<Option<queries::SessionRow>> {
     let row = queries::find(connection, token.session.into())?;
     Ok(row.filter(|row| equal(&row.family_hash, &token.family_digest())))
 }

@@ -17,7 +17,7 @@ use super::{Accounts, LogInError};
 use crate::audit::Kind;
 use crate::database::{Id, StoreError};
 use crate::passwords::{Overloaded, Password, PasswordHash, Verdict};
-use crate::sessions::Known;
+use crate::sessions::KnownSource;
 
 /// When to try again to log in while many are at it for the same account: a hash takes less.
 const SOON: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Accounts {
         key: &str,
         user: Option<Id>,
         shown: Option<ThrottleKey>,
-        known: Known,
+        known: KnownSource,
         network: &str,
     ) -> Result<ReservedAttempt, LogInError> {
         self.place_for(key, shown, known, network).map_err(|refusal| {
@@ -78,7 +78,7 @@ impl Accounts {
         &self,
         key: &str,
         shown: Option<ThrottleKey>,
-        known: Known,
+        known: KnownSource,
         network: &str,
     ) -> Result<ReservedAttempt, Refusal> {
         let place = shown.and_then(|shown| self.budget.take_known(key, &shown).place().ok());

@@ -8,14 +8,14 @@ use futures_util::future::LocalBoxFuture;
 use super::Api;
 use super::cookies::Cookies;
 use super::problem::{Code, Problem};
-use crate::sessions::authenticate::Access;
+use crate::sessions::authenticate::AuthenticatedSession;
 
 /// The holder of the access token that came with the request.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller(pub Access);
+pub struct Caller(pub AuthenticatedSession);
 
 impl Caller {
-    async fn of(request: HttpRequest) -> Result<Access, Problem> {
+    async fn of(request: HttpRequest) -> Result<AuthenticatedSession, Problem> {
         let token = Cookies::of(&request)?.access_token(request.method().is_safe())?;
         let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
         Ok(api.sessions.authenticate(token.as_str()).await?)
@@ -34,7 +34,7 @@ impl FromRequest for Caller {
 /// The same for a handler that has another way when there is no good access token.
 pub struct MaybeCaller {
     /// The holder, or why there is none.
-    pub access: Result<Access, Problem>,
+    pub access: Result<AuthenticatedSession, Problem>,
     /// Whether the access token is as it should be, but for its session, which has ended.
     pub has_ended: bool,
 }

@@ -12,7 +12,7 @@ use crate::tokens::{self, Claims, Signed, TokenError};
 
 /// The holder of a good access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct AuthenticatedSession {
     /// The account (`sub`).
     pub user: Id,
     /// The session (`sid`).
@@ -45,10 +45,10 @@ impl Sessions {
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub async fn authenticate(&self, token: &str) -> Result<Access, AccessError> {
+    pub async fn authenticate(&self, token: &str) -> Result<AuthenticatedSession, AccessError> {
         let claims = self.check(token).await?;
         let session = claims.sid.ok_or(AccessError::NoUser)?;
-        Ok(Access { user: claims.sub.into(), session: session.into() })
+        Ok(AuthenticatedSession { user: claims.sub.into(), session: session.into() })
     }
 
     /// Checks any access token, a user's or a client's, and says what it claims.

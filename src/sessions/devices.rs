@@ -16,7 +16,7 @@ use crate::secret::equal;
 
 /// What an account knows about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownSource {
     /// The kind of refresh token that it shows, if that belongs to a session that the user has, or
     /// had within the time that ended sessions are kept, and that still vouches for its devices.
     pub device: Option<DeviceToken>,
@@ -46,14 +46,14 @@ impl Sessions {
         user: Id,
         token: Option<&RefreshToken>,
         address: &str,
-    ) -> QueryResult<Known> {
+    ) -> QueryResult<KnownSource> {
         let device = match token {
             Some(token) => known_device(connection, user, token)?,
             None => None,
         };
         let since = self.clock.now().minus(self.policy.known_address_for);
         let network = queries::has_address(connection, user, address, since)?;
-        Ok(Known { device, network })
+        Ok(KnownSource { device, network })
     }
 
     /// Notes that this session of the user changes the password, so that it alone vouches for its

@@ -7,8 +7,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::authenticate::AccessError;
-use super::rotation::{Step, decide};
-use super::termination::Cause;
+use super::rotation::{Decision, decide};
+use super::termination::EndCause;
 use super::{Sessions, row_of};
 use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Requester, UnknownClient};
@@ -20,13 +20,13 @@ use crate::tokens::Claims;
 /// A token of either kind, as far as it can be judged without I/O. What its sender takes it for
 /// does not matter: the two kinds have nothing in common.
 #[derive(Debug)]
-pub enum Presented {
+pub enum PresentedToken {
     /// Its tag is right.
     Refresh(RefreshToken),
     /// Its signature and its claims are good. It may have been revoked.
     Access(Box<Claims>),
     /// Neither, or no longer.
-    Nothing,
+    Invalid,
 }
 
 /// What is known of a token that is active (RFC 7662 2.2). Of one that is not, nothing is said.
@@ -78,14 +78,14 @@ pub enum RevokeError {
     Store(#[from] StoreError),
 }
 
-impl Presented {
+impl PresentedToken {
     /// What a limit counts requests about this token by: its session, or its client.
     #[must_use]
     pub fn limited_by(&self) -> Option<Uuid> {
         match self {
             Self::Refresh(token) => Some(token.session),
             Self::Access(claims) => Some(claims.sid.unwrap_or(claims.sub)),
-            Self::Nothing => None,
+            Self::Invalid => None,
         }
     }
 }
@@ -96,14 +96,14 @@ impl Sessions {
     ///
     /// # Errors
     /// [`AccessError::KeysUnavailable`]: it may be a good one.
-    pub async fn read_token(&self, text: &str) -> Result<Presented, AccessError> {
+    pub async fn read_token(&self, text: &str) -> Result<PresentedToken, AccessError> {
         if let Ok(token) = self.parse_token(text) {
-            return Ok(Presented::Refresh(token));
+            return Ok(PresentedToken::Refresh(token));
         }
         match self.believe(text).await {
-            Ok(claims) => Ok(Presented::Access(Box::new(Arc::unwrap_or_clone(claims)))),
+            Ok(claims) => Ok(PresentedToken::Access(Box::new(Arc::unwrap_or_clone(claims)))),
             Err(AccessError::KeysUnavailable) => Err(AccessError::KeysUnavailable),
-            Err(_) => Ok(Presented::Nothing),
+            Err(_) => Ok(PresentedToken::Invalid),
         }
     }
 
@@ -111,15 +111,18 @@ impl Sessions {
     ///
     /// # Errors
     /// [`IntrospectError`]: it may or may not be good.
-    pub async fn introspect(&self, token: Presented) -> Result<Introspection, IntrospectError> {
+    pub async fn introspect(
+        &self,
+        token: PresentedToken,
+    ) -> Result<Introspection, IntrospectError> {
         let token = match token {
-            Presented::Nothing => None,
-            Presented::Access(claims) => match self.check_standing(&claims) {
+            PresentedToken::Invalid => None,
+            PresentedToken::Access(claims) => match self.check_standing(&claims) {
                 Ok(()) => Some(Active::Access { token_type: "Bearer", claims }),
                 Err(AccessError::Stale) => return Err(IntrospectError::Stale),
                 Err(_) => None,
             },
-            Presented::Refresh(token) => self.introspect_refresh_token(token).await?,
+            PresentedToken::Refresh(token) => self.introspect_refresh_token(token).await?,
         };
         Ok(Introspection { active: token.is_some(), token })
     }
@@ -136,13 +139,13 @@ impl Sessions {
                 let (state, now) = (row.state(), this.clock.now());
                 let window = this.policy.window(row.terms());
                 Ok(match decide(&state, token.generation, None, now, window) {
-                    Step::Ended(_) | Step::Expired | Step::Reuse => None,
-                    Step::Answer
-                    | Step::AnswerAndKeep(_)
-                    | Step::Reopen
-                    | Step::AnswerProven
-                    | Step::Forgive
-                    | Step::Rotate { .. } => Some(Active::Refresh {
+                    Decision::Ended(_) | Decision::Expired | Decision::Reuse => None,
+                    Decision::RepeatAnswer
+                    | Decision::RepeatAnswerAndRemember(_)
+                    | Decision::ProvenRetry
+                    | Decision::RepeatProvenRetry
+                    | Decision::ForgiveLostAnswer
+                    | Decision::Rotate { .. } => Some(Active::Refresh {
                         iss: this.policy.expected.issuer.clone(),
                         sub: row.user_id.uuid(),
                         client_id: row.client_id,
@@ -163,12 +166,12 @@ impl Sessions {
     /// [`RevokeError`]: the token is as good as before.
     pub async fn revoke(
         &self,
-        token: Presented,
+        token: PresentedToken,
         requester: Requester,
         address: &str,
     ) -> Result<(), RevokeError> {
         let (this, address) = (self.clone(), address.to_owned());
-        if let Presented::Nothing = token {
+        if let PresentedToken::Invalid = token {
             let known = self.db.read(move |c| clients::check(c, &requester)).await?;
             return Ok(known?);
         }
@@ -178,7 +181,7 @@ impl Sessions {
     fn take_back(
         &self,
         tx: &mut Tx<'_>,
-        token: &Presented,
+        token: &PresentedToken,
         requester: &Requester,
         address: &str,
     ) -> QueryResult<Result<(), RevokeError>> {
@@ -187,9 +190,11 @@ impl Sessions {
             return Ok(Err(unknown.into()));
         }
         let issued_to = match token {
-            Presented::Refresh(token) => row_of(tx.connection(), token)?.map(|row| row.client_id),
-            Presented::Access(claims) => Some(claims.client_id.clone()),
-            Presented::Nothing => None,
+            PresentedToken::Refresh(token) => {
+                row_of(tx.connection(), token)?.map(|row| row.client_id)
+            }
+            PresentedToken::Access(claims) => Some(claims.client_id.clone()),
+            PresentedToken::Invalid => None,
         };
         if issued_to.as_deref() != Some(&*requester.id()) {
             // RFC 7009 2.1: refused, and the client is told. A success would be taken for one.
@@ -197,10 +202,10 @@ impl Sessions {
         }
         let now = self.clock.now();
         match token {
-            Presented::Refresh(token) => {
-                self.end_one(tx, token.session.into(), Cause::logout(address), now)?;
+            PresentedToken::Refresh(token) => {
+                self.end_one(tx, token.session.into(), EndCause::logout(address), now)?;
             }
-            Presented::Access(claims) => {
+            PresentedToken::Access(claims) => {
                 // It was issued then, by a clock that may have been set back since.
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 let jti = claims.jti.uuid().into();
@@ -220,7 +225,7 @@ impl Sessions {
                 };
                 audit::record(tx, revoked, now)?;
             }
-            Presented::Nothing => {}
+            PresentedToken::Invalid => {}
         }
         Ok(Ok(()))
     }

@@ -1,7 +1,7 @@
 //! What becomes of refreshes, counted; and how many sessions there are.
 
 use super::refresh::{RefreshError, Refusal};
-use super::rotation::Step;
+use super::rotation::Decision;
 use super::{Sessions, queries};
 use crate::database::StoreError;
 use crate::metrics::{Outcome, Tally};
@@ -63,15 +63,15 @@ impl Outcome for RefreshOutcome {
 
 impl RefreshOutcome {
     /// Of a step that answers tokens.
-    pub(super) const fn after(step: &Step) -> Self {
+    pub(super) const fn after(step: &Decision) -> Self {
         match step {
-            Step::Answer | Step::AnswerAndKeep(_) => Self::ConcurrentReplay,
-            Step::Reopen | Step::AnswerProven => Self::ProvenRetry,
-            Step::Forgive => Self::Forgiven,
-            Step::Rotate { .. } => Self::Rotated,
-            Step::Reuse => Self::ReuseEnded,
-            Step::Ended(_) => Self::Ended,
-            Step::Expired => Self::Expired,
+            Decision::RepeatAnswer | Decision::RepeatAnswerAndRemember(_) => Self::ConcurrentReplay,
+            Decision::ProvenRetry | Decision::RepeatProvenRetry => Self::ProvenRetry,
+            Decision::ForgiveLostAnswer => Self::Forgiven,
+            Decision::Rotate { .. } => Self::Rotated,
+            Decision::Reuse => Self::ReuseEnded,
+            Decision::Ended(_) => Self::Ended,
+            Decision::Expired => Self::Expired,
         }
     }
 

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::rotation::{EndReason, KeyHash, SessionState};
-use super::{Device, Holder, Session};
+use super::{Device, Session, Subject};
 use crate::clients::{self, Terms};
 use crate::clock::Timestamp;
 use crate::database::schema::{clients as registered, sessions, users};
@@ -23,7 +23,7 @@ pub(super) struct NewSession<'a> {
 
 /// A session as a refresh needs it.
 #[derive(Debug, Queryable)]
-pub(super) struct Row {
+pub(super) struct SessionRow {
     pub user_id: Id,
     pub client_id: String,
     pub family_hash: Vec<u8>,
@@ -45,7 +45,7 @@ pub(super) struct Row {
     retry_window: Option<i64>,
 }
 
-impl Row {
+impl SessionRow {
     /// What the rotation rule goes by.
     pub(super) fn state(&self) -> SessionState {
         let ended = match (self.end_reason.as_deref(), self.disabled_at) {
@@ -72,10 +72,10 @@ impl Row {
     }
 }
 
-impl Row {
-    pub(super) fn holder(&self) -> Holder {
+impl SessionRow {
+    pub(super) fn holder(&self) -> Subject {
         let roles = self.roles.split_whitespace().map(str::to_owned).collect();
-        Holder { user: self.user_id, roles }
+        Subject { user: self.user_id, roles }
     }
 
     /// What the session's client has of its own.
@@ -137,7 +137,7 @@ pub(super) fn live_of_client(
 }
 
 /// A session with what its owner's account and its client say about it.
-pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Row>> {
+pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<SessionRow>> {
     sessions::table
         .inner_join(users::table)
         .left_join(registered::table.on(registered::id.eq(sessions::client_id)))
@@ -170,7 +170,7 @@ pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
 /// What a refresh changes. `None` leaves a column as it is.
 #[derive(Debug, Default, AsChangeset)]
 #[diesel(table_name = sessions)]
-pub(super) struct Change {
+pub(super) struct SessionUpdate {
     pub generation: Option<i64>,
     pub rotated_at: Option<i64>,
     pub retry_keys: Option<Vec<u8>>,
@@ -187,8 +187,8 @@ pub(super) struct Change {
 pub(super) fn compare_and_set(
     connection: &mut AnyConnection,
     id: Id,
-    seen: &Row,
-    change: &Change,
+    seen: &SessionRow,
+    change: &SessionUpdate,
 ) -> QueryResult<bool> {
     let rotated_at = seen.rotated_at.map(Timestamp::as_micros);
     let update = diesel::update(

@@ -3,8 +3,8 @@
 use diesel::QueryResult;
 
 use super::metrics::RefreshOutcome;
-use super::queries::{self, Change};
-use super::rotation::{EndReason, KeyHash, SessionState, Step, decide, slide};
+use super::queries::{self, SessionUpdate};
+use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, slide};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
 use crate::audit::{self, Event, Kind};
 use crate::clients::{self, Requester, UnknownClient};
@@ -106,21 +106,21 @@ impl Refusal {
 }
 
 /// A verdict of the unit of work.
-enum Refused {
+enum RefreshRejection {
     Token(Refusal),
     Client(UnknownClient),
 }
 
-impl From<Refused> for RefreshError {
-    fn from(refused: Refused) -> Self {
+impl From<RefreshRejection> for RefreshError {
+    fn from(refused: RefreshRejection) -> Self {
         match refused {
-            Refused::Token(reason) => Self::Refused(reason),
-            Refused::Client(unknown) => unknown.into(),
+            RefreshRejection::Token(reason) => Self::Refused(reason),
+            RefreshRejection::Client(unknown) => unknown.into(),
         }
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for RefreshRejection {
     fn from(refusal: Refusal) -> Self {
         Self::Token(refusal)
     }
@@ -165,7 +165,7 @@ impl Sessions {
         requester: &Requester,
         key: Option<KeyHash>,
         device: &Device,
-    ) -> QueryResult<Result<(Grant, RefreshOutcome), Refused>> {
+    ) -> QueryResult<Result<(Grant, RefreshOutcome), RefreshRejection>> {
         let session = Id::from(token.session);
         for _ in 0..ATTEMPTS {
             let Some(row) = row_of(tx.connection(), token)? else {
@@ -173,30 +173,30 @@ impl Sessions {
             };
             if row.client_id != *requester.id() {
                 let known = clients::check(tx.connection(), requester)?;
-                return Ok(Err(known.map_or_else(Refused::Client, |()| {
+                return Ok(Err(known.map_or_else(RefreshRejection::Client, |()| {
                     tracing::warn!(event = "refresh_token_of_another_client", %session);
                     Refusal::WrongClient.into()
                 })));
             }
             let (state, now) = (row.state(), self.clock.now());
             let expires_at = slide(&state, now, self.policy.sliding);
-            let used = Change {
+            let used = SessionUpdate {
                 rotated_at: Some(now.as_micros()),
                 last_seen_at: Some(now.as_micros()),
                 expires_at: Some(expires_at.as_micros()),
-                ..Change::default()
+                ..SessionUpdate::default()
             };
             let step = decide(&state, token.generation, key, now, self.policy.window(row.terms()));
             let outcome = RefreshOutcome::after(&step);
             let is_doubtful = is_unproven_replay(&step, &state, key) && row.was_elsewhere(device);
             let (generation, change) = match step {
-                Step::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
-                Step::Expired => return Ok(Err(Refusal::Expired.into())),
-                Step::Reuse => {
+                Decision::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
+                Decision::Expired => return Ok(Err(Refusal::Expired.into())),
+                Decision::Reuse => {
                     tx.begin()?;
                     // Another node may have opened the window again in the meantime, or ended it.
                     let retry_keys = Some(KeyHash::join(&state.retry_keys));
-                    let as_it_is = Change { retry_keys, ..Change::default() };
+                    let as_it_is = SessionUpdate { retry_keys, ..SessionUpdate::default() };
                     if !queries::compare_and_set(tx.connection(), session, &row, &as_it_is)? {
                         continue;
                     }
@@ -208,26 +208,29 @@ impl Sessions {
                     self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now)?;
                     return Ok(Err(Refusal::Reused.into()));
                 }
-                Step::Answer | Step::AnswerProven => (state.generation, None),
-                Step::AnswerAndKeep(keys) => {
+                Decision::RepeatAnswer | Decision::RepeatProvenRetry => (state.generation, None),
+                Decision::RepeatAnswerAndRemember(keys) => {
                     let retry_keys = Some(KeyHash::join(&keys));
-                    (state.generation, Some(Change { retry_keys, ..Change::default() }))
+                    (
+                        state.generation,
+                        Some(SessionUpdate { retry_keys, ..SessionUpdate::default() }),
+                    )
                 }
-                Step::Reopen => {
+                Decision::ProvenRetry => {
                     let reopened_generation = Some(i64::from(state.generation));
-                    (state.generation, Some(Change { reopened_generation, ..used }))
+                    (state.generation, Some(SessionUpdate { reopened_generation, ..used }))
                 }
-                Step::Forgive => {
+                Decision::ForgiveLostAnswer => {
                     let forgiven_generation = Some(i64::from(state.generation));
-                    (state.generation, Some(Change { forgiven_generation, ..used }))
+                    (state.generation, Some(SessionUpdate { forgiven_generation, ..used }))
                 }
-                Step::Rotate { to, keys, fast_forward } => {
+                Decision::Rotate { to, keys, fast_forward } => {
                     if fast_forward {
                         let (presented, generation) = (token.generation, state.generation);
                         let event = "database_older_than_token";
                         tracing::warn!(event, %session, presented, generation);
                     }
-                    let change = Change {
+                    let change = SessionUpdate {
                         generation: Some(i64::from(to)),
                         retry_keys: Some(KeyHash::join(&keys)),
                         user_agent: device.user_agent.clone(),
@@ -239,7 +242,7 @@ impl Sessions {
                 }
             };
             let expires_at = match &change {
-                Some(Change { expires_at: Some(_), .. }) => expires_at,
+                Some(SessionUpdate { expires_at: Some(_), .. }) => expires_at,
                 _ => row.expires_at,
             };
             let stands = match change {
@@ -279,7 +282,10 @@ impl Sessions {
 
 /// Whether a step answers the present token once more to a request that shows no key of the rotation
 /// that led to it.
-fn is_unproven_replay(step: &Step, state: &SessionState, key: Option<KeyHash>) -> bool {
-    let is_replay = matches!(step, Step::Answer | Step::AnswerAndKeep(_) | Step::Forgive);
+fn is_unproven_replay(step: &Decision, state: &SessionState, key: Option<KeyHash>) -> bool {
+    let is_replay = matches!(
+        step,
+        Decision::RepeatAnswer | Decision::RepeatAnswerAndRemember(_) | Decision::ForgiveLostAnswer
+    );
     is_replay && !key.is_some_and(|key| state.retry_keys.contains(&key))
 }

@@ -55,17 +55,17 @@ pub struct SessionState {
 
 /// What is to be done about a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Decision {
     /// Answer the present token; nothing changes.
-    Answer,
+    RepeatAnswer,
     /// The same, and remember one more key of this rotation.
-    AnswerAndKeep(Vec<KeyHash>),
+    RepeatAnswerAndRemember(Vec<KeyHash>),
     /// Answer the present token and open the window again: a retry that proved itself.
-    Reopen,
+    ProvenRetry,
     /// Answer the present token to a later proven retry of this generation; nothing changes.
-    AnswerProven,
+    RepeatProvenRetry,
     /// The same without proof, for this generation only.
-    Forgive,
+    ForgiveLostAnswer,
     /// Answer the token of the generation `to`, reached by a request with these keys.
     Rotate {
         /// The new generation.
@@ -95,37 +95,41 @@ pub fn decide(
     key: Option<KeyHash>,
     now: Timestamp,
     window: Duration,
-) -> Step {
+) -> Decision {
     let current = state.generation;
     let is_current = presented == current;
     let is_parent = presented.checked_add(1) == Some(current);
     if let Some(reason) = state.ended {
-        return Step::Ended(reason);
+        return Decision::Ended(reason);
     }
     if now >= state.expires_at || now >= state.ends_at || presented == u32::MAX {
-        return Step::Expired;
+        return Decision::Expired;
     }
     if state.in_window(now, window) && (is_current || is_parent) {
         return match key {
             Some(key) if is_parent && state.has_room_for(key) => {
-                Step::AnswerAndKeep([state.retry_keys.as_slice(), &[key]].concat())
+                Decision::RepeatAnswerAndRemember([state.retry_keys.as_slice(), &[key]].concat())
             }
-            _ => Step::Answer,
+            _ => Decision::RepeatAnswer,
         };
     }
     if is_current || presented > current {
         // A key of the rotation before would later "prove" a retry of a request that was never
         // made.
         let keys = key.into_iter().filter(|key| !state.retry_keys.contains(key)).collect();
-        return Step::Rotate { to: presented + 1, keys, fast_forward: !is_current };
+        return Decision::Rotate { to: presented + 1, keys, fast_forward: !is_current };
     }
     if is_parent && key.is_some_and(|key| state.retry_keys.contains(&key)) {
-        return if state.may_reopen() { Step::Reopen } else { Step::AnswerProven };
+        return if state.may_reopen() {
+            Decision::ProvenRetry
+        } else {
+            Decision::RepeatProvenRetry
+        };
     }
     if is_parent && !window.is_zero() && state.retry_keys.is_empty() && !state.was_forgiven() {
-        return Step::Forgive;
+        return Decision::ForgiveLostAnswer;
     }
-    Step::Reuse
+    Decision::Reuse
 }
 
 /// When a session that is used at `now` expires: never past its absolute end, and never earlier

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use super::authenticate::Access;
+use super::authenticate::AuthenticatedSession;
 use super::queries::Ended;
 use super::rotation::EndReason;
 use super::{Sessions, queries, row_of};
@@ -37,20 +37,20 @@ pub enum Scope {
 
 /// What ends a session.
 #[derive(Clone, Copy, Debug)]
-pub struct Cause<'a> {
+pub struct EndCause<'a> {
     /// Why it ends.
     pub reason: EndReason,
     /// Where that was asked for, unless the service ends it by itself or an operator does.
     pub address: Option<&'a str>,
 }
 
-impl From<EndReason> for Cause<'_> {
+impl From<EndReason> for EndCause<'_> {
     fn from(reason: EndReason) -> Self {
         Self { reason, address: None }
     }
 }
 
-impl<'a> Cause<'a> {
+impl<'a> EndCause<'a> {
     pub(super) const fn logout(address: &'a str) -> Self {
         Self { reason: EndReason::Logout, address: Some(address) }
     }
@@ -79,7 +79,7 @@ impl Sessions {
             .write(move |tx| {
                 let now = this.clock.now();
                 let own = queries::not_revoked(tx.connection(), user)?.contains(&session);
-                let cause = Cause { reason: EndReason::Ended, address: Some(&address) };
+                let cause = EndCause { reason: EndReason::Ended, address: Some(&address) };
                 Ok(own && this.end_one(tx, session, cause, now)?)
             })
             .await
@@ -91,15 +91,15 @@ impl Sessions {
     /// [`StoreError`] when it could not be stored: none of them has ended.
     pub async fn log_out(
         &self,
-        access: Access,
+        access: AuthenticatedSession,
         scope: Scope,
         address: &str,
     ) -> Result<(), StoreError> {
-        let Access { user, session } = access;
+        let AuthenticatedSession { user, session } = access;
         let (this, address) = (self.clone(), address.to_owned());
         self.db
             .write(move |tx| {
-                let (now, cause) = (this.clock.now(), Cause::logout(&address));
+                let (now, cause) = (this.clock.now(), EndCause::logout(&address));
                 match scope {
                     Scope::This => {
                         this.end_one(tx, session, cause, now)?;
@@ -129,7 +129,7 @@ impl Sessions {
                 let known = row_of(tx.connection(), &token)?.is_some();
                 if known {
                     let now = this.clock.now();
-                    this.end_one(tx, token.session.into(), Cause::logout(&address), now)?;
+                    this.end_one(tx, token.session.into(), EndCause::logout(&address), now)?;
                 }
                 Ok(known)
             })
@@ -146,7 +146,7 @@ impl Sessions {
         tx: &mut Tx<'_>,
         user: Id,
         except: Option<Id>,
-        cause: Cause<'_>,
+        cause: EndCause<'_>,
         now: Timestamp,
     ) -> QueryResult<()> {
         let all = queries::not_revoked(tx.connection(), user)?;
@@ -167,7 +167,7 @@ impl Sessions {
         address: &str,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let cause = Cause { reason: EndReason::Replaced, address: Some(address) };
+        let cause = EndCause { reason: EndReason::Replaced, address: Some(address) };
         for token in tokens {
             if row_of(tx.connection(), token)?.is_some() {
                 self.end_one(tx, token.session.into(), cause, now)?;
@@ -181,7 +181,7 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         session: Id,
-        cause: Cause<'_>,
+        cause: EndCause<'_>,
         now: Timestamp,
     ) -> QueryResult<bool> {
         end_one(&self.revocations, tx, session, cause, now)
@@ -244,7 +244,7 @@ pub(super) fn end_one(
     revocations: &Revocations,
     tx: &mut Tx<'_>,
     session: Id,
-    cause: Cause<'_>,
+    cause: EndCause<'_>,
     now: Timestamp,
 ) -> QueryResult<bool> {
     let Some(ended) = queries::end(tx.connection(), session, cause.reason, now)? else {
@@ -263,7 +263,7 @@ pub(super) fn end_some(
     revocations: &Revocations,
     tx: &mut Tx<'_>,
     sessions: &[Id],
-    cause: Cause<'_>,
+    cause: EndCause<'_>,
     now: Timestamp,
 ) -> QueryResult<usize> {
     if let [session] = sessions {
@@ -299,7 +299,7 @@ fn long_expired(
     Ok(time::server_time(tx.connection())?.map(|now| now.minus(LONG_EXPIRED)))
 }
 
-fn event(ended: &Ended, cause: Cause<'_>) -> Event {
+fn event(ended: &Ended, cause: EndCause<'_>) -> Event {
     let event = Event::new(Kind::SessionEnded).of(ended.user).in_session(ended.session);
     event.from_address(cause.address).detail(cause.reason.as_str())
 }

@@ -15,9 +15,9 @@ const TOKENS: usize = 4_000;
 /// memory. Only what was signed here and is good gets in, so a stranger cannot push others out; when
 /// it is full, what was not asked for lately goes (S3-FIFO).
 #[derive(Clone)]
-pub(super) struct Verified(Arc<Cache<[u8; 32], Signed>>);
+pub(super) struct VerifiedTokenCache(Arc<Cache<[u8; 32], Signed>>);
 
-impl Verified {
+impl VerifiedTokenCache {
     pub fn new() -> Self {
         Self::of_size(TOKENS)
     }
@@ -72,7 +72,7 @@ mod tests {
         let der = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
         let signer = SigningKey::from_pkcs8(Algorithm::Es256, der.as_ref()).unwrap();
         let key = Arc::new(VerifyingKey::from(signer.jwk()));
-        let verified = Verified::of_size(PLACES);
+        let verified = VerifiedTokenCache::of_size(PLACES);
         let tokens: Vec<String> = (0..200)
             .map(|n| {
                 let claims = Claims {

@@ -31,7 +31,7 @@ const FAR: Timestamp = Timestamp::from_unix_seconds(2_000_000);
 /// How a client behaves, and how the network does.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
-    keys: Keys,
+    keys: RetryKeys,
     store: Store,
     late: Late,
     behind: Behind,
@@ -49,7 +49,7 @@ struct Rules {
 
 /// Which `Idempotency-Key` a request carries.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Keys {
+enum RetryKeys {
     None,
     /// One that was drawn when the token was stored.
     PerToken,
@@ -129,7 +129,7 @@ enum Ending {
 
 /// Visits every state, and collects how sessions end.
 fn endings(rules: Rules) -> BTreeSet<Ending> {
-    let first_key = (rules.keys == Keys::PerToken).then_some(0);
+    let first_key = (rules.keys == RetryKeys::PerToken).then_some(0);
     let start = World {
         session: Session::at(0),
         stored: Message { generation: 0, key: first_key },
@@ -169,14 +169,15 @@ impl World {
             visit(after);
         };
         match rules.keys {
-            Keys::None | Keys::PerToken => send(key),
-            Keys::PerRequest | Keys::PerRequestAtWill => {
+            RetryKeys::None | RetryKeys::PerToken => send(key),
+            RetryKeys::PerRequest | RetryKeys::PerRequestAtWill => {
                 let is_behind =
                     generation < self.session.generation && !self.session.window_is_open;
                 if key.is_some() {
                     send(key);
                 }
-                let may_draw = key.is_none() || !is_behind || rules.keys == Keys::PerRequestAtWill;
+                let may_draw =
+                    key.is_none() || !is_behind || rules.keys == RetryKeys::PerRequestAtWill;
                 let fresh = self.fresh_key(generation);
                 if may_draw && fresh < rules.keys_of_a_token {
                     send(Some(fresh));
@@ -201,7 +202,8 @@ impl World {
                         after.answers.push(session.generation);
                         after.answers.sort_unstable();
                         after.session = session;
-                        let per_request = !matches!(rules.keys, Keys::None | Keys::PerToken);
+                        let per_request =
+                            !matches!(rules.keys, RetryKeys::None | RetryKeys::PerToken);
                         if per_request && request.generation == self.stored.generation {
                             after.stored.key = request.key;
                         }
@@ -221,7 +223,7 @@ impl World {
             let stored = self.stored.generation;
             if answer > stored || (answer < stored && rules.store == Store::Last) {
                 let mut after = lost.clone();
-                let key = (rules.keys == Keys::PerToken).then(|| lost.fresh_key(answer));
+                let key = (rules.keys == RetryKeys::PerToken).then(|| lost.fresh_key(answer));
                 after.stored = Message { generation: answer, key };
                 visit(after);
             }
@@ -291,28 +293,28 @@ impl Session {
         let key = request.key.map(hash);
         let mut after = self.clone();
         match decide(&state, request.generation.into(), key, now, rules.window) {
-            Step::Answer | Step::AnswerProven => {}
-            Step::AnswerAndKeep(keys) => {
+            Decision::RepeatAnswer | Decision::RepeatProvenRetry => {}
+            Decision::RepeatAnswerAndRemember(keys) => {
                 assert_eq!(keys.split_last(), Some((&key.unwrap(), &*state.retry_keys)));
                 after.keys.extend(request.key);
                 after.keys.sort_unstable();
             }
-            Step::Reopen => {
+            Decision::ProvenRetry => {
                 after.window_is_open = true;
                 after.reopened = Some(self.generation);
             }
-            Step::Forgive => {
+            Decision::ForgiveLostAnswer => {
                 after.window_is_open = true;
                 after.forgiven = Some(self.generation);
             }
-            Step::Rotate { to, keys, fast_forward } => {
+            Decision::Rotate { to, keys, fast_forward } => {
                 assert!(!fast_forward, "no token is newer than the session");
                 assert_eq!(to, u32::from(self.generation) + 1, "there is one lineage");
                 after.generation += 1;
                 after.window_is_open = true;
                 after.keys = if keys.is_empty() { Vec::new() } else { Vec::from_iter(request.key) };
             }
-            Step::Reuse => {
+            Decision::Reuse => {
                 return Err(if request.generation + 1 < self.generation {
                     Ending::TooOld
                 } else if self.forgiven.is_some() && self.keys.is_empty() {
@@ -321,7 +323,9 @@ impl Session {
                     Ending::Unproven
                 });
             }
-            step @ (Step::Ended(_) | Step::Expired) => panic!("a live session was {step:?}"),
+            step @ (Decision::Ended(_) | Decision::Expired) => {
+                panic!("a live session was {step:?}")
+            }
         }
         Ok(after)
     }
@@ -330,9 +334,9 @@ const BOTH: [Store; 2] = [Store::Last, Store::Greatest];
 
 impl Rules {
     /// A client that comes back in time, over a network that is fast enough.
-    fn of(keys: Keys, store: Store) -> Self {
+    fn of(keys: RetryKeys, store: Store) -> Self {
         let (keys_of_a_token, last_generation) =
-            if matches!(keys, Keys::None | Keys::PerToken) { (1, 5) } else { (3, 2) };
+            if matches!(keys, RetryKeys::None | RetryKeys::PerToken) { (1, 5) } else { (3, 2) };
         Self {
             keys,
             store,
@@ -367,7 +371,7 @@ impl Rules {
 
 #[test]
 fn a_client_that_comes_back_in_time_is_never_logged_out_whatever_it_sends_and_stores() {
-    for keys in [Keys::None, Keys::PerToken, Keys::PerRequestAtWill] {
+    for keys in [RetryKeys::None, RetryKeys::PerToken, RetryKeys::PerRequestAtWill] {
         for store in BOTH {
             let rules = Rules::of(keys, store);
             assert_eq!(endings(rules), [].into(), "{rules:?}");
@@ -377,22 +381,22 @@ fn a_client_that_comes_back_in_time_is_never_logged_out_whatever_it_sends_and_st
 
 #[test]
 fn a_client_with_a_key_beside_its_token_may_come_back_at_any_time() {
-    let rules = Rules::of(Keys::PerToken, Store::Greatest).behind(Behind::AtAnyTime);
+    let rules = Rules::of(RetryKeys::PerToken, Store::Greatest).behind(Behind::AtAnyTime);
     assert_eq!(endings(rules.patient()), [].into());
 }
 
 #[test]
 fn a_late_client_that_refreshes_its_fresh_token_at_once_or_stores_an_older_one_may_be_logged_out() {
-    let hasty = Rules::of(Keys::PerToken, Store::Greatest).behind(Behind::AtAnyTime);
+    let hasty = Rules::of(RetryKeys::PerToken, Store::Greatest).behind(Behind::AtAnyTime);
     assert_eq!(endings(hasty), [Ending::TooOld].into());
-    let last = Rules::of(Keys::PerToken, Store::Last).behind(Behind::AtAnyTime).patient();
+    let last = Rules::of(RetryKeys::PerToken, Store::Last).behind(Behind::AtAnyTime).patient();
     assert_eq!(endings(last), [Ending::Unproven].into());
 }
 
 #[test]
 fn a_client_without_keys_survives_a_lost_answer_at_any_time_but_not_two_in_a_row() {
     for store in BOTH {
-        let rules = Rules::of(Keys::None, store);
+        let rules = Rules::of(RetryKeys::None, store);
         assert_eq!(endings(rules.behind(Behind::NowAndThen)), [].into(), "{rules:?}");
         let often = rules.behind(Behind::AtAnyTime);
         assert_eq!(endings(often), [Ending::ForgivenBefore].into(), "{rules:?}");
@@ -402,13 +406,13 @@ fn a_client_without_keys_survives_a_lost_answer_at_any_time_but_not_two_in_a_row
 #[test]
 fn a_key_for_each_request_must_be_sent_again_by_a_client_that_comes_back_later() {
     let later = |keys| Rules::of(keys, Store::Greatest).behind(Behind::AtAnyTime).patient();
-    assert_eq!(endings(later(Keys::PerRequest)), [].into());
-    assert_eq!(endings(later(Keys::PerRequestAtWill)), [Ending::Unproven].into());
+    assert_eq!(endings(later(RetryKeys::PerRequest)), [].into());
+    assert_eq!(endings(later(RetryKeys::PerRequestAtWill)), [Ending::Unproven].into());
 }
 
 #[test]
 fn four_keys_of_a_token_are_remembered_and_the_fifth_proves_nothing() {
-    let rules = Rules::of(Keys::PerRequest, Store::Greatest).behind(Behind::AtAnyTime);
+    let rules = Rules::of(RetryKeys::PerRequest, Store::Greatest).behind(Behind::AtAnyTime);
     let with = |keys_of_a_token| endings(Rules { keys_of_a_token, under_way: 1, ..rules });
     assert_eq!(with(4), [].into());
     assert_eq!(with(5), [Ending::Unproven].into());
@@ -416,11 +420,11 @@ fn four_keys_of_a_token_are_remembered_and_the_fifth_proves_nothing() {
 
 #[test]
 fn late_answers_do_no_harm_to_a_client_that_stores_no_older_token_over_a_newer() {
-    for keys in [Keys::None, Keys::PerToken, Keys::PerRequestAtWill] {
+    for keys in [RetryKeys::None, RetryKeys::PerToken, RetryKeys::PerRequestAtWill] {
         let greatest = Rules::of(keys, Store::Greatest).late(Late::Answers);
         assert_eq!(endings(greatest), [].into(), "{greatest:?}");
     }
-    for keys in [Keys::None, Keys::PerToken] {
+    for keys in [RetryKeys::None, RetryKeys::PerToken] {
         let last = Rules { last_generation: 4, ..Rules::of(keys, Store::Last).late(Late::Answers) };
         assert!(endings(last).contains(&Ending::TooOld), "{last:?}");
     }
@@ -428,29 +432,29 @@ fn late_answers_do_no_harm_to_a_client_that_stores_no_older_token_over_a_newer()
 
 #[test]
 fn a_late_answer_to_a_client_that_came_back_later_may_leave_a_request_two_generations_behind() {
-    let rules = Rules::of(Keys::PerToken, Store::Greatest).late(Late::Answers);
+    let rules = Rules::of(RetryKeys::PerToken, Store::Greatest).late(Late::Answers);
     assert_eq!(endings(rules.behind(Behind::AtAnyTime)), [Ending::TooOld].into());
 }
 
 #[test]
 fn a_request_that_arrives_two_generations_late_ends_a_session_whatever_its_key() {
     for store in BOTH {
-        for keys in [Keys::None, Keys::PerToken, Keys::PerRequest] {
+        for keys in [RetryKeys::None, RetryKeys::PerToken, RetryKeys::PerRequest] {
             let rules = Rules::of(keys, store).late(Late::Everything);
             assert!(endings(rules).contains(&Ending::TooOld), "{rules:?}");
         }
     }
-    let best = Rules::of(Keys::PerToken, Store::Greatest).late(Late::Everything);
+    let best = Rules::of(RetryKeys::PerToken, Store::Greatest).late(Late::Everything);
     assert_eq!(endings(best.behind(Behind::AtAnyTime)), [Ending::TooOld].into());
 }
 
 #[test]
 fn strict_mode_suits_a_client_with_keys_and_one_request_at_a_time() {
     for store in BOTH {
-        let rules = Rules::of(Keys::PerToken, store).behind(Behind::AtAnyTime).strict();
+        let rules = Rules::of(RetryKeys::PerToken, store).behind(Behind::AtAnyTime).strict();
         assert_eq!(endings(Rules { under_way: 1, ..rules }), [].into(), "{store:?}");
         assert!(endings(Rules { under_way: 2, ..rules }).contains(&Ending::TooOld), "{store:?}");
-        let rules = Rules { keys: Keys::None, under_way: 1, ..rules };
+        let rules = Rules { keys: RetryKeys::None, under_way: 1, ..rules };
         assert_eq!(endings(rules), [Ending::Unproven].into(), "{store:?}");
     }
 }

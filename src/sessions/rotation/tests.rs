@@ -33,20 +33,20 @@ fn key(n: u8) -> KeyHash {
     KeyHash::of(&[n])
 }
 
-fn in_window(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Step {
+fn in_window(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Decision {
     decide(state, presented, key, ROTATED.plus(WINDOW).minus(TICK), WINDOW)
 }
 
-fn later(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Step {
+fn later(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Decision {
     decide(state, presented, key, ROTATED.plus(WINDOW), WINDOW)
 }
 
-fn strictly(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Step {
+fn strictly(state: &SessionState, presented: u32, key: Option<KeyHash>) -> Decision {
     decide(state, presented, key, ROTATED.plus(TICK), STRICT)
 }
 
-fn rotation(to: u32, keys: &[KeyHash]) -> Step {
-    Step::Rotate { to, keys: keys.to_vec(), fast_forward: false }
+fn rotation(to: u32, keys: &[KeyHash]) -> Decision {
+    Decision::Rotate { to, keys: keys.to_vec(), fast_forward: false }
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn an_ended_session_gives_its_reason_to_any_token_and_before_anything_else() {
         for presented in [0, 3, 4, 5, 6, u32::MAX] {
             for now in [ROTATED, ROTATED.plus(WINDOW), ENDS] {
                 let step = decide(&state, presented, Some(key(1)), now, WINDOW);
-                assert_eq!(step, Step::Ended(reason));
+                assert_eq!(step, Decision::Ended(reason));
             }
         }
     }
@@ -66,7 +66,7 @@ fn an_ended_session_gives_its_reason_to_any_token_and_before_anything_else() {
 fn a_session_expires_at_its_very_moment_and_not_before() {
     let now = |now| decide(&session(), 5, None, now, WINDOW);
     assert_eq!(now(EXPIRES.minus(TICK)), rotation(6, &[]));
-    assert_eq!(now(EXPIRES), Step::Expired);
+    assert_eq!(now(EXPIRES), Decision::Expired);
 }
 
 #[test]
@@ -74,51 +74,51 @@ fn a_session_ends_at_its_absolute_end_whatever_its_sliding_end_says() {
     let state = SessionState { expires_at: ENDS.plus(WINDOW), ..session() };
     let now = |now| decide(&state, 5, None, now, WINDOW);
     assert_eq!(now(ENDS.minus(TICK)), rotation(6, &[]));
-    assert_eq!(now(ENDS), Step::Expired);
+    assert_eq!(now(ENDS), Decision::Expired);
 }
 
 #[test]
 fn an_expired_session_takes_no_replay_for_reuse() {
-    assert_eq!(decide(&session(), 0, None, EXPIRES, WINDOW), Step::Expired);
+    assert_eq!(decide(&session(), 0, None, EXPIRES, WINDOW), Decision::Expired);
 }
 
 #[test]
 fn within_the_window_the_token_and_its_parent_get_the_same_answer() {
-    assert_eq!(in_window(&session(), 5, None), Step::Answer);
-    assert_eq!(in_window(&session(), 4, None), Step::Answer);
+    assert_eq!(in_window(&session(), 5, None), Decision::RepeatAnswer);
+    assert_eq!(in_window(&session(), 4, None), Decision::RepeatAnswer);
 }
 
 #[test]
 fn within_the_window_a_grandparent_is_reuse() {
-    assert_eq!(in_window(&session(), 3, None), Step::Reuse);
-    assert_eq!(in_window(&session_with(&[key(1)]), 3, Some(key(1))), Step::Reuse);
+    assert_eq!(in_window(&session(), 3, None), Decision::Reuse);
+    assert_eq!(in_window(&session_with(&[key(1)]), 3, Some(key(1))), Decision::Reuse);
 }
 
 #[test]
 fn within_the_window_a_parents_new_key_is_kept() {
     let step = in_window(&session_with(&[key(1)]), 4, Some(key(2)));
-    assert_eq!(step, Step::AnswerAndKeep(vec![key(1), key(2)]));
+    assert_eq!(step, Decision::RepeatAnswerAndRemember(vec![key(1), key(2)]));
 }
 
 #[test]
 fn within_the_window_a_known_key_is_not_kept_twice_and_the_tokens_own_never() {
-    assert_eq!(in_window(&session_with(&[key(1)]), 4, Some(key(1))), Step::Answer);
-    assert_eq!(in_window(&session(), 5, Some(key(1))), Step::Answer);
+    assert_eq!(in_window(&session_with(&[key(1)]), 4, Some(key(1))), Decision::RepeatAnswer);
+    assert_eq!(in_window(&session(), 5, Some(key(1))), Decision::RepeatAnswer);
 }
 
 #[test]
 fn a_rotation_keeps_four_keys_and_no_more() {
     let keys = [1, 2, 3, 4].map(key);
     let fourth = in_window(&session_with(&keys[..3]), 4, Some(keys[3]));
-    assert_eq!(fourth, Step::AnswerAndKeep(keys.to_vec()));
-    assert_eq!(in_window(&session_with(&keys), 4, Some(key(5))), Step::Answer);
+    assert_eq!(fourth, Decision::RepeatAnswerAndRemember(keys.to_vec()));
+    assert_eq!(in_window(&session_with(&keys), 4, Some(key(5))), Decision::RepeatAnswer);
 }
 
 #[test]
 fn the_window_is_half_open() {
     let at = |now| decide(&session(), 5, None, now, WINDOW);
-    assert_eq!(at(ROTATED), Step::Answer);
-    assert_eq!(at(ROTATED.plus(WINDOW).minus(TICK)), Step::Answer);
+    assert_eq!(at(ROTATED), Decision::RepeatAnswer);
+    assert_eq!(at(ROTATED.plus(WINDOW).minus(TICK)), Decision::RepeatAnswer);
     assert_eq!(at(ROTATED.plus(WINDOW)), rotation(6, &[]));
 }
 
@@ -144,10 +144,10 @@ fn a_key_of_the_rotation_before_counts_as_none() {
 #[test]
 fn after_the_window_a_parent_with_any_known_key_is_a_proven_retry() {
     let state = session_with(&[key(1), key(2)]);
-    assert_eq!(later(&state, 4, Some(key(1))), Step::Reopen);
-    assert_eq!(later(&state, 4, Some(key(2))), Step::Reopen);
+    assert_eq!(later(&state, 4, Some(key(1))), Decision::ProvenRetry);
+    assert_eq!(later(&state, 4, Some(key(2))), Decision::ProvenRetry);
     let last_moment = decide(&state, 4, Some(key(2)), EXPIRES.minus(TICK), WINDOW);
-    assert_eq!(last_moment, Step::Reopen);
+    assert_eq!(last_moment, Decision::ProvenRetry);
 }
 
 #[test]
@@ -156,55 +156,55 @@ fn a_proven_retry_opens_the_window_once_for_each_generation() {
         reopened_generation: Some(generation),
         ..session_with(&[key(1)])
     };
-    assert_eq!(later(&reopened(5), 4, Some(key(1))), Step::AnswerProven);
-    assert_eq!(strictly(&reopened(5), 4, Some(key(1))), Step::AnswerProven);
-    assert_eq!(later(&reopened(4), 4, Some(key(1))), Step::Reopen);
-    assert_eq!(later(&reopened(5), 4, None), Step::Reuse);
+    assert_eq!(later(&reopened(5), 4, Some(key(1))), Decision::RepeatProvenRetry);
+    assert_eq!(strictly(&reopened(5), 4, Some(key(1))), Decision::RepeatProvenRetry);
+    assert_eq!(later(&reopened(4), 4, Some(key(1))), Decision::ProvenRetry);
+    assert_eq!(later(&reopened(5), 4, None), Decision::Reuse);
     assert_eq!(later(&reopened(5), 5, None), rotation(6, &[]));
 }
 
 #[test]
 fn a_generation_that_was_forgiven_does_not_open_its_window_a_second_time() {
     let state = SessionState { forgiven_generation: Some(5), ..session_with(&[key(1)]) };
-    assert_eq!(later(&state, 4, Some(key(1))), Step::AnswerProven);
+    assert_eq!(later(&state, 4, Some(key(1))), Decision::RepeatProvenRetry);
 }
 
 #[test]
 fn after_the_window_a_parent_without_the_known_key_is_reuse() {
     let state = session_with(&[key(1)]);
-    assert_eq!(later(&state, 4, None), Step::Reuse);
-    assert_eq!(later(&state, 4, Some(key(2))), Step::Reuse);
+    assert_eq!(later(&state, 4, None), Decision::Reuse);
+    assert_eq!(later(&state, 4, Some(key(2))), Decision::Reuse);
 }
 
 #[test]
 fn a_key_proves_nothing_for_a_grandparent() {
-    assert_eq!(later(&session_with(&[key(1)]), 3, Some(key(1))), Step::Reuse);
+    assert_eq!(later(&session_with(&[key(1)]), 3, Some(key(1))), Decision::Reuse);
 }
 
 #[test]
 fn where_no_key_is_known_a_parent_is_forgiven_once() {
-    assert_eq!(later(&session(), 4, None), Step::Forgive);
-    assert_eq!(later(&session(), 4, Some(key(1))), Step::Forgive);
+    assert_eq!(later(&session(), 4, None), Decision::ForgiveLostAnswer);
+    assert_eq!(later(&session(), 4, Some(key(1))), Decision::ForgiveLostAnswer);
 }
 
 #[test]
 fn two_generations_in_a_row_are_not_forgiven_but_every_other_one_is() {
     let forgiven = |generation| SessionState { forgiven_generation: Some(generation), ..session() };
-    assert_eq!(later(&forgiven(5), 4, None), Step::Reuse);
-    assert_eq!(later(&forgiven(4), 4, None), Step::Reuse);
-    assert_eq!(later(&forgiven(3), 4, None), Step::Forgive);
+    assert_eq!(later(&forgiven(5), 4, None), Decision::Reuse);
+    assert_eq!(later(&forgiven(4), 4, None), Decision::Reuse);
+    assert_eq!(later(&forgiven(3), 4, None), Decision::ForgiveLostAnswer);
 }
 
 #[test]
 fn a_forgiven_session_still_answers_within_its_new_window() {
     let state = SessionState { forgiven_generation: Some(5), ..session() };
-    assert_eq!(in_window(&state, 4, None), Step::Answer);
+    assert_eq!(in_window(&state, 4, None), Decision::RepeatAnswer);
 }
 
 #[test]
 fn a_token_from_the_future_carries_the_session_forward_at_any_time() {
     let expected =
-        |keys: &[KeyHash]| Step::Rotate { to: 9, keys: keys.to_vec(), fast_forward: true };
+        |keys: &[KeyHash]| Decision::Rotate { to: 9, keys: keys.to_vec(), fast_forward: true };
     assert_eq!(in_window(&session(), 8, None), expected(&[]));
     assert_eq!(later(&session(), 8, Some(key(1))), expected(&[key(1)]));
     assert_eq!(strictly(&session(), 8, Some(key(1))), expected(&[key(1)]));
@@ -214,16 +214,16 @@ fn a_token_from_the_future_carries_the_session_forward_at_any_time() {
 #[test]
 fn any_older_token_is_reuse_at_any_time() {
     for presented in 0..=3 {
-        assert_eq!(in_window(&session(), presented, None), Step::Reuse);
-        assert_eq!(later(&session(), presented, None), Step::Reuse);
-        assert_eq!(strictly(&session(), presented, None), Step::Reuse);
+        assert_eq!(in_window(&session(), presented, None), Decision::Reuse);
+        assert_eq!(later(&session(), presented, None), Decision::Reuse);
+        assert_eq!(strictly(&session(), presented, None), Decision::Reuse);
     }
 }
 
 #[test]
 fn the_first_generation_has_no_parent() {
     let fresh = SessionState { generation: 0, ..session() };
-    assert_eq!(later(&fresh, u32::MAX, None), Step::Expired);
+    assert_eq!(later(&fresh, u32::MAX, None), Decision::Expired);
 }
 
 #[test]
@@ -232,15 +232,15 @@ fn the_last_generation_expires_instead_of_overflowing() {
     for window in [STRICT, WINDOW] {
         for now in [ROTATED, ROTATED.plus(WINDOW)] {
             for state in [&last, &session()] {
-                assert_eq!(decide(state, u32::MAX, None, now, window), Step::Expired);
+                assert_eq!(decide(state, u32::MAX, None, now, window), Decision::Expired);
             }
         }
     }
-    assert_eq!(later(&last, u32::MAX - 1, None), Step::Forgive);
+    assert_eq!(later(&last, u32::MAX - 1, None), Decision::ForgiveLostAnswer);
     let before = SessionState { generation: u32::MAX - 1, ..session() };
     assert_eq!(later(&before, u32::MAX - 1, None), rotation(u32::MAX, &[]));
     let forgiven = SessionState { forgiven_generation: Some(u32::MAX), ..before };
-    assert_eq!(later(&forgiven, u32::MAX - 2, None), Step::Forgive);
+    assert_eq!(later(&forgiven, u32::MAX - 2, None), Decision::ForgiveLostAnswer);
 }
 
 #[test]
@@ -253,17 +253,17 @@ fn in_strict_mode_every_use_rotates() {
 #[test]
 fn in_strict_mode_a_replay_needs_its_key_and_nothing_is_forgiven() {
     let state = session_with(&[key(1)]);
-    assert_eq!(strictly(&state, 4, Some(key(1))), Step::Reopen);
-    assert_eq!(strictly(&state, 4, Some(key(2))), Step::Reuse);
-    assert_eq!(strictly(&state, 4, None), Step::Reuse);
-    assert_eq!(strictly(&session(), 4, None), Step::Reuse);
-    assert_eq!(strictly(&session(), 4, Some(key(1))), Step::Reuse);
+    assert_eq!(strictly(&state, 4, Some(key(1))), Decision::ProvenRetry);
+    assert_eq!(strictly(&state, 4, Some(key(2))), Decision::Reuse);
+    assert_eq!(strictly(&state, 4, None), Decision::Reuse);
+    assert_eq!(strictly(&session(), 4, None), Decision::Reuse);
+    assert_eq!(strictly(&session(), 4, Some(key(1))), Decision::Reuse);
 }
 
 #[test]
 fn in_strict_mode_a_node_whose_clock_is_behind_forgives_nothing_either() {
     let before = ROTATED.minus(Duration::from_secs(1));
-    assert_eq!(decide(&session(), 4, None, before, STRICT), Step::Reuse);
+    assert_eq!(decide(&session(), 4, None, before, STRICT), Decision::Reuse);
     assert_eq!(decide(&session(), 5, None, before, STRICT), rotation(6, &[]));
 }
 

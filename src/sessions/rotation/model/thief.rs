@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::{Keys, Message, Rules, Session, Store};
+use super::{Message, RetryKeys, Rules, Session, Store};
 
 /// The owner and a thief who copied the token, each using his own after the window, in every order
 /// of turns; how often at most a turn goes from the one to the other before the session ends.
-fn most_changes_of_hands(owner: Keys, thief: Keys) -> usize {
+fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
     const TURNS: u32 = 8;
-    let rules = Rules::of(Keys::PerToken, Store::Greatest);
-    let keys = [owner, thief].map(|keys| keys != Keys::None);
+    let rules = Rules::of(RetryKeys::PerToken, Store::Greatest);
+    let keys = [owner, thief].map(|keys| keys != RetryKeys::None);
     let mut most = 0;
     for order in 0..1_u32 << TURNS {
         let mut session = Session::at(3);
@@ -36,14 +36,16 @@ fn most_changes_of_hands(owner: Keys, thief: Keys) -> usize {
 
 #[test]
 fn a_thief_outside_the_window_is_seen_at_the_next_use_by_whoever_was_left_behind() {
-    assert_eq!(most_changes_of_hands(Keys::PerToken, Keys::PerToken), 1);
+    assert_eq!(most_changes_of_hands(RetryKeys::PerToken, RetryKeys::PerToken), 1);
 }
 
 #[test]
 fn without_keys_a_thief_is_seen_one_round_later() {
-    for (owner, thief) in
-        [(Keys::None, Keys::None), (Keys::None, Keys::PerToken), (Keys::PerToken, Keys::None)]
-    {
+    for (owner, thief) in [
+        (RetryKeys::None, RetryKeys::None),
+        (RetryKeys::None, RetryKeys::PerToken),
+        (RetryKeys::PerToken, RetryKeys::None),
+    ] {
         assert!((2..=3).contains(&most_changes_of_hands(owner, thief)), "{owner:?} {thief:?}");
     }
 }
@@ -53,7 +55,7 @@ fn without_keys_a_thief_is_seen_one_round_later() {
 /// she refreshes at most once while a window is open, for access tokens live longer.
 fn most_refreshes_held() -> usize {
     const ENOUGH: usize = 50;
-    let rules = Rules::of(Keys::PerToken, Store::Greatest);
+    let rules = Rules::of(RetryKeys::PerToken, Store::Greatest);
     let stolen = |key| Message { generation: 0, key };
     let owners = Message { generation: 1, key: None };
     let rotated = |key| Session::at(0).refreshed(stolen(key), &rules).unwrap();
