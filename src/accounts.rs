@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use crate::audit::{self, Audit, Event, Kind};
+use crate::audit::{self, Audit, Event, EventKind};
 use crate::clients::{self, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
@@ -188,7 +188,7 @@ impl Accounts {
                 .map_or_else(|| Ok(Err(queries::id_of(tx.connection(), &email)?)), |it| Ok(Ok(it)))
         });
         made.await?.map_err(|owner| {
-            self.audit.failed(Kind::RegistrationRefused, owner, address);
+            self.audit.failed(EventKind::RegistrationRefused, owner, address);
             SignUpError::Taken
         })
     }
@@ -308,7 +308,7 @@ impl Accounts {
                 return Ok(None);
             }
             let address = Some(device.address.as_deref().unwrap_or_default());
-            let changed = Event::new(Kind::PasswordChanged).of(found.id);
+            let changed = Event::new(EventKind::PasswordChanged).of(found.id);
             audit::record(tx, changed.from_address(address), now)?;
             let client = this.sessions.client_of(tx, access.session)?;
             this.sessions.note_password_change(tx, found.id, access.session, now)?;
@@ -352,7 +352,7 @@ impl Accounts {
                 let now = this.clock.now();
                 let closed = queries::close(tx.connection(), &found, now)?;
                 if closed {
-                    audit::record(tx, Event::new(Kind::AccountClosed).of(found.id), now)?;
+                    audit::record(tx, Event::new(EventKind::AccountClosed).of(found.id), now)?;
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
                     this.sessions.forget_devices(tx, found.id)?;
@@ -443,7 +443,7 @@ fn make(
 ) -> QueryResult<Option<Account>> {
     let account = queries::insert(tx.connection(), email, hash, now)?;
     if let Some(Account { id, .. }) = &account {
-        let created = Event::new(Kind::AccountCreated).of(*id);
+        let created = Event::new(EventKind::AccountCreated).of(*id);
         audit::record(tx, created.from_address(address), now)?;
     }
     Ok(account)

@@ -27,15 +27,15 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::secret::random_bytes;
 
-use failures::Sums;
-pub use queries::Entry;
+use failures::FailureCounts;
+pub use queries::AuditEntry;
 
 /// Events that a purge deletes at once, so that no other unit waits long for it.
 const PURGE_BATCH: i64 = 500;
 
 /// What may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum EventKind {
     /// Somebody signed up, or was added.
     AccountCreated,
     /// Somebody logged in, or changed the password and so got a new session.
@@ -85,7 +85,7 @@ pub enum Kind {
     BackupRestored,
 }
 
-impl Kind {
+impl EventKind {
     /// Every one.
     pub const ALL: [Self; 23] = [
         Self::AccountCreated,
@@ -153,7 +153,7 @@ impl Kind {
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub struct Event {
-    kind: Kind,
+    kind: EventKind,
     user: Option<Id>,
     session: Option<Id>,
     address: Option<String>,
@@ -163,7 +163,7 @@ pub struct Event {
 impl Event {
     /// An event that concerns nobody in particular yet.
     #[must_use]
-    pub const fn new(kind: Kind) -> Self {
+    pub const fn new(kind: EventKind) -> Self {
         Self { kind, user: None, session: None, address: None, detail: None }
     }
 
@@ -195,7 +195,7 @@ impl Event {
         let (event, detail) = (self.kind.as_str(), self.detail.as_deref());
         let (user, session) = (self.user.map(display), self.session.map(display));
         let address = self.address.as_deref();
-        if self.kind == Kind::RefreshTokenReused {
+        if self.kind == EventKind::RefreshTokenReused {
             tracing::warn!(event, user, session, address, detail);
         } else {
             tracing::info!(event, user, session, address, detail);
@@ -209,7 +209,7 @@ impl Event {
 /// Whatever the database says.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
-    queries::insert(tx.connection(), &Entry::of(&event, now))?;
+    queries::insert(tx.connection(), &AuditEntry::of(&event, now))?;
     tx.after_commit(move || event.log());
     Ok(())
 }
@@ -220,7 +220,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
 /// Whatever the database says.
 pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
-    let entries: Vec<Entry> = events.iter().map(|event| Entry::of(event, now)).collect();
+    let entries: Vec<AuditEntry> = events.iter().map(|event| AuditEntry::of(event, now)).collect();
     queries::insert_all(tx.connection(), &entries)?;
     tx.after_commit(move || events.iter().for_each(Event::log));
     Ok(())
@@ -228,11 +228,11 @@ pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryR
 
 /// Which events to list.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct EventFilter {
     /// Those of this account.
     pub user: Option<Id>,
     /// Those of this kind.
-    pub kind: Option<Kind>,
+    pub kind: Option<EventKind>,
     /// Those from then on.
     pub since: Option<Timestamp>,
     /// Those before this one.
@@ -243,10 +243,10 @@ pub struct Wanted {
 
 /// Some of the events, the newest first.
 #[derive(Clone, Debug, Serialize)]
-pub struct Page {
+pub struct EventPage {
     /// The events.
-    pub events: Vec<Entry>,
-    /// What to ask for as [`Wanted::before`] to see older ones; nothing when there are none.
+    pub events: Vec<AuditEntry>,
+    /// What to ask for as [`EventFilter::before`] to see older ones; nothing when there are none.
     pub next: Option<Id>,
 }
 
@@ -254,13 +254,13 @@ pub struct Page {
 ///
 /// # Errors
 /// [`StoreError`] when the database does not answer.
-pub async fn list(db: &Database, wanted: Wanted) -> Result<Page, StoreError> {
+pub async fn list(db: &Database, wanted: EventFilter) -> Result<EventPage, StoreError> {
     let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
     let mut events = db.read(move |c| queries::list(c, &wanted)).await?;
     let is_more = events.len() > limit;
     events.truncate(limit);
     let last = events.last().map(|event| event.id);
-    Ok(Page { events, next: last.filter(|_| is_more) })
+    Ok(EventPage { events, next: last.filter(|_| is_more) })
 }
 
 /// The trail as a running service keeps it. Clones share it.
@@ -269,7 +269,7 @@ pub struct Audit {
     db: Database,
     clock: Clock,
     keep: Duration,
-    sums: Arc<Mutex<Sums>>,
+    sums: Arc<Mutex<FailureCounts>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -282,7 +282,7 @@ impl Audit {
 
     /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
     /// which [`Audit::flush`] writes.
-    pub fn failed(&self, kind: Kind, user: Option<Id>, address: &str) {
+    pub fn failed(&self, kind: EventKind, user: Option<Id>, address: &str) {
         self.sum(&Event { user, ..Event::new(kind).from_address(Some(address)) });
     }
 
@@ -334,8 +334,8 @@ impl Audit {
         user: Id,
         before: Option<Id>,
         limit: u32,
-    ) -> Result<Page, StoreError> {
-        let wanted = Wanted { user: Some(user), kind: None, since: None, before, limit };
+    ) -> Result<EventPage, StoreError> {
+        let wanted = EventFilter { user: Some(user), kind: None, since: None, before, limit };
         list(&self.db, wanted).await
     }
 
@@ -353,7 +353,7 @@ impl Audit {
         Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
     }
 
-    fn sums(&self) -> std::sync::MutexGuard<'_, Sums> {
+    fn sums(&self) -> std::sync::MutexGuard<'_, FailureCounts> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -395,10 +395,10 @@ mod tests {
 
     #[test]
     fn a_kind_is_found_by_its_name() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse(kind.as_str()), Some(kind));
         }
-        assert_eq!(Kind::parse("Login_Failed"), None);
+        assert_eq!(EventKind::parse("Login_Failed"), None);
     }
 
     #[test]

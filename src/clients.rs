@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::QueryResult;
 
-use crate::audit::{self, Event, Kind as Happened};
+use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::secret::{Secret, equal, random_bytes, sha256};
@@ -55,20 +55,20 @@ pub struct Client {
     /// A name for people.
     pub name: String,
     /// What it is, and what it may do.
-    pub kind: Kind,
+    pub kind: ClientKind,
     /// When it was added.
     pub created_at: Timestamp,
 }
 
 /// The two kinds of RFC 6749 2.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ClientKind {
     /// An app, which can keep no secret.
     Public {
         /// The web origins from which it may call.
         origins: Vec<String>,
         /// What is different in its sessions.
-        terms: Terms,
+        terms: ClientSettings,
     },
     /// A service, which proves who it is.
     Confidential {
@@ -79,7 +79,7 @@ pub enum Kind {
 
 /// What a public client may have of its own; what it has not is as the settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct ClientSettings {
     /// How long its access tokens live.
     pub token_lifetime: Option<Duration>,
     /// How long after a rotation the predecessor is answered without question; zero for never.
@@ -88,7 +88,7 @@ pub struct Terms {
 
 /// A confidential client that has proved who it is.
 #[derive(Clone, Debug)]
-pub struct Confidential {
+pub struct AuthenticatedClient {
     /// Its id.
     pub id: Id,
     /// What its own tokens may be used for.
@@ -99,26 +99,26 @@ pub struct Confidential {
 
 /// The client that a request comes from.
 #[derive(Clone, Debug)]
-pub enum Requester {
+pub enum RequestingClient {
     /// A public client, by the id that was sent; whether there is one was not looked up.
-    Named(String),
+    Unauthenticated(String),
     /// A confidential client that has proved who it is.
-    Proven(Confidential),
+    Authenticated(AuthenticatedClient),
 }
 
-impl Requester {
+impl RequestingClient {
     /// A public client, or the built-in one when none is named.
     #[must_use]
     pub fn named(id: Option<String>) -> Self {
-        Self::Named(id.unwrap_or_else(|| BUILT_IN.to_owned()))
+        Self::Unauthenticated(id.unwrap_or_else(|| BUILT_IN.to_owned()))
     }
 
     /// Its id, as tokens and sessions have it.
     #[must_use]
     pub fn id(&self) -> Cow<'_, str> {
         match self {
-            Self::Named(id) => Cow::Borrowed(id),
-            Self::Proven(client) => Cow::Owned(client.id.to_string()),
+            Self::Unauthenticated(id) => Cow::Borrowed(id),
+            Self::Authenticated(client) => Cow::Owned(client.id.to_string()),
         }
     }
 }
@@ -179,12 +179,12 @@ impl Clients {
     pub async fn add(
         &self,
         name: &str,
-        kind: Kind,
+        kind: ClientKind,
     ) -> Result<(Client, Option<Secret<String>>), AddError> {
         check_name(name)?;
         let secret = match &kind {
-            Kind::Public { .. } => None,
-            Kind::Confidential { scopes } => {
+            ClientKind::Public { .. } => None,
+            ClientKind::Confidential { scopes } => {
                 check_scopes(scopes)?;
                 Some(new_secret())
             }
@@ -195,7 +195,7 @@ impl Clients {
         self.db
             .write(move |tx| {
                 queries::insert(tx.connection(), &row, hash.as_ref())?;
-                let added = Event::new(Happened::ClientAdded).detail(row.id.to_string());
+                let added = Event::new(EventKind::ClientAdded).detail(row.id.to_string());
                 audit::record(tx, added, created_at)
             })
             .await?;
@@ -227,7 +227,7 @@ impl Clients {
         &self,
         id: &str,
         secret: &str,
-    ) -> Result<Confidential, AuthenticationError> {
+    ) -> Result<AuthenticatedClient, AuthenticationError> {
         // What cannot be one of ours needs no look, and its sender learns nothing by the time.
         let id = canonical(id).ok_or(AuthenticationError::Wrong)?;
         if !is_secret(secret) {
@@ -245,7 +245,7 @@ impl Clients {
         let (stored, scopes) = found.unwrap_or_default();
         let stored = stored.unwrap_or_else(|| vec![0; shown.len()]);
         if equal(&stored, &shown) {
-            Ok(Confidential { id, scopes: split(&scopes).collect(), seen_at })
+            Ok(AuthenticatedClient { id, scopes: split(&scopes).collect(), seen_at })
         } else {
             Err(AuthenticationError::Wrong)
         }
@@ -259,9 +259,9 @@ impl Clients {
 pub fn terms_of(
     connection: &mut AnyConnection,
     id: &str,
-) -> QueryResult<Result<Terms, UnknownClient>> {
+) -> QueryResult<Result<ClientSettings, UnknownClient>> {
     if id == BUILT_IN {
-        return Ok(Ok(Terms::default()));
+        return Ok(Ok(ClientSettings::default()));
     }
     match canonical(id) {
         Some(id) => Ok(queries::terms(connection, id)?.ok_or(UnknownClient)),
@@ -275,11 +275,11 @@ pub fn terms_of(
 /// Whatever the database says.
 pub fn check(
     connection: &mut AnyConnection,
-    requester: &Requester,
+    requester: &RequestingClient,
 ) -> QueryResult<Result<(), UnknownClient>> {
     match requester {
-        Requester::Named(id) => Ok(terms_of(connection, id)?.map(drop)),
-        Requester::Proven(_) => Ok(Ok(())),
+        RequestingClient::Unauthenticated(id) => Ok(terms_of(connection, id)?.map(drop)),
+        RequestingClient::Authenticated(_) => Ok(Ok(())),
     }
 }
 

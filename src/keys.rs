@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 pub use refresh::Lookup;
 pub use schedule::State;
 
-use crate::audit::{self, Event, Kind};
+use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, StoreError, Tx};
 use crate::secret::{DerivedKey, sha256};
@@ -213,15 +213,15 @@ async fn carry_out(
             let todo = schedule(&queries::load(tx.connection())?, &policy, now);
             for kid in &todo.remove {
                 let rows = queries::delete(tx.connection(), kid)?;
-                note(tx, Kind::KeyRemoved, kid, rows, now)?;
+                note(tx, EventKind::KeyRemoved, kid, rows, now)?;
             }
             if let Some(kid) = &todo.retire {
                 let rows = queries::retire(tx.connection(), kid, now)?;
-                note(tx, Kind::KeyRetired, kid, rows, now)?;
+                note(tx, EventKind::KeyRetired, kid, rows, now)?;
             }
             if let Some(kid) = &todo.activate {
                 let rows = queries::activate(tx.connection(), kid, now)?;
-                note(tx, Kind::KeyRotated, kid, rows, now)?;
+                note(tx, EventKind::KeyRotated, kid, rows, now)?;
             }
             if let (Some(state), Some(new)) = (todo.create, &spare) {
                 create(tx, new, state, now)?;
@@ -235,12 +235,18 @@ async fn carry_out(
 /// Inserts a key unless another node was first.
 fn create(tx: &mut Tx<'_>, new: &NewKey, state: State, now: Timestamp) -> QueryResult<()> {
     let rows = queries::insert(tx.connection(), new, state, now)?;
-    let kind = if state == State::Active { Kind::KeyRotated } else { Kind::KeyPublished };
+    let kind = if state == State::Active { EventKind::KeyRotated } else { EventKind::KeyPublished };
     note(tx, kind, &new.kid, rows, now)
 }
 
 /// Records what was done to a key, if it was: another node may have been first.
-fn note(tx: &mut Tx<'_>, what: Kind, kid: &str, rows: usize, now: Timestamp) -> QueryResult<()> {
+fn note(
+    tx: &mut Tx<'_>,
+    what: EventKind,
+    kid: &str,
+    rows: usize,
+    now: Timestamp,
+) -> QueryResult<()> {
     if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(what).detail(kid), now) }
 }
 

@@ -70,7 +70,7 @@
 //! - The retry window, or what a replayed token means: [`sessions::rotation`]; its default and
 //!   bounds: [`config`].
 //! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
-//! - What a client may have of its own: [`clients::Terms`], heeded by [`sessions`].
+//! - What a client may have of its own: [`clients::ClientSettings`], heeded by [`sessions`].
 //! - Where credentials come from, and cookies: [`http::cookies`]; which pages may use them:
 //!   `http/csrf.rs`.
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
@@ -78,7 +78,7 @@
 //! - What a signal does: `app/signals.rs`; how the service stops: [`http::server`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].
-//! - A security event: [`audit::Kind`], recorded by [`audit::record`] where it happens.
+//! - A security event: [`audit::EventKind`], recorded by [`audit::record`] where it happens.
 //! - A column: `migrations` (both folders), [`database::schema`], and the `queries.rs` of the
 //!   module that owns the table. A table: also the list in `database/maintenance/copy/rows.rs`.
 //!

@@ -24,8 +24,8 @@ use std::time::Duration;
 use diesel::QueryResult;
 use serde::Serialize;
 
-use crate::audit::{self, Audit, Event, Kind};
-use crate::clients::{self, Terms, UnknownClient};
+use crate::audit::{self, Audit, Event, EventKind};
+use crate::clients::{self, ClientSettings, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
@@ -77,12 +77,12 @@ pub struct SessionPolicy {
 impl SessionPolicy {
     /// The life of a client's access tokens. It may shorten the setting and not more: a row of the
     /// blocklist is kept for the longest.
-    fn lifetime(&self, terms: Terms) -> Duration {
+    fn lifetime(&self, terms: ClientSettings) -> Duration {
         terms.token_lifetime.map_or(self.token_lifetime, |own| own.min(self.token_lifetime))
     }
 
     /// The retry window of a client's sessions, never more than the life of its access tokens.
-    fn window(&self, terms: Terms) -> Duration {
+    fn window(&self, terms: ClientSettings) -> Duration {
         terms.retry_window.unwrap_or(self.retry_window).min(self.lifetime(terms))
     }
 }
@@ -261,7 +261,7 @@ impl Sessions {
             device,
         };
         queries::insert(tx.connection(), &session)?;
-        let started = Event::new(Kind::SessionStarted).of(holder.user).in_session(id);
+        let started = Event::new(EventKind::SessionStarted).of(holder.user).in_session(id);
         audit::record(tx, started.from_address(device.address.as_deref()), now)?;
         Ok(Ok(Grant {
             holder: holder.clone(),

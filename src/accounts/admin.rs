@@ -7,7 +7,7 @@
 use diesel::QueryResult;
 
 use super::{Account, AccountDetails, Email, make, queries};
-use crate::audit::{self, Event, Kind};
+use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::passwords::PasswordHash;
@@ -98,7 +98,7 @@ impl AccountAdmin {
         self.write(move |_, tx, now| {
             let changed = queries::enable(tx.connection(), user)?;
             if changed {
-                audit::record(tx, Event::new(Kind::AccountEnabled).of(user), now)?;
+                audit::record(tx, Event::new(EventKind::AccountEnabled).of(user), now)?;
             }
             Ok(AdminOutcome { changed, sessions_ended: 0 })
         })
@@ -151,7 +151,7 @@ impl AccountAdmin {
                 let changed = queries::close_any(tx.connection(), user, now)?;
                 let mut sessions_ended = 0;
                 if changed {
-                    audit::record(tx, Event::new(Kind::AccountDeleted).of(user), now)?;
+                    audit::record(tx, Event::new(EventKind::AccountDeleted).of(user), now)?;
                     let reason = EndReason::AccountClosed;
                     sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
                     audit::forget_addresses(tx, user)?;
@@ -164,7 +164,7 @@ impl AccountAdmin {
         let deleted = self.db.write(move |tx| {
             let deleted = queries::delete(tx.connection(), user)?;
             if deleted && !closed.changed {
-                audit::record(tx, Event::new(Kind::AccountDeleted).of(user), clock.now())?;
+                audit::record(tx, Event::new(EventKind::AccountDeleted).of(user), clock.now())?;
             }
             Ok(deleted)
         });
@@ -197,7 +197,7 @@ impl AccountAdmin {
             let changed = queries::replace_password(tx.connection(), user, &hash, now)?;
             let mut sessions_ended = 0;
             if changed {
-                audit::record(tx, Event::new(Kind::PasswordChanged).of(user), now)?;
+                audit::record(tx, Event::new(EventKind::PasswordChanged).of(user), now)?;
                 sessions::note_password_set(tx, user)?;
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
@@ -241,7 +241,7 @@ pub(super) fn disable(
     let changed = queries::disable(tx.connection(), user, now)?;
     let mut sessions_ended = 0;
     if changed {
-        audit::record(tx, Event::new(Kind::AccountDisabled).of(user), now)?;
+        audit::record(tx, Event::new(EventKind::AccountDisabled).of(user), now)?;
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
     }
     Ok(AdminOutcome { changed, sessions_ended })

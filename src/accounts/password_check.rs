@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::queries::Credentials;
 use super::throttle::{Reservation, ReserveOutcome, ThrottleKey};
 use super::{Accounts, LogInError};
-use crate::audit::Kind;
+use crate::audit::EventKind;
 use crate::database::{Id, StoreError};
 use crate::passwords::{Overloaded, Password, PasswordHash, Verdict};
 use crate::sessions::KnownSource;
@@ -68,7 +68,7 @@ impl Accounts {
     ) -> Result<ReservedAttempt, LogInError> {
         self.place_for(key, shown, known, network).map_err(|refusal| {
             if let Refusal::Throttled { .. } = refusal {
-                self.audit.failed(Kind::LoginThrottled, user, network);
+                self.audit.failed(EventKind::LoginThrottled, user, network);
             }
             refusal.into()
         })
@@ -126,7 +126,7 @@ impl Accounts {
             let is_wrong = matches!(verdict, Ok(Verdict::Wrong));
             place.return_at_end(!is_wrong);
             if is_wrong {
-                let failure = refusal.map_or(Kind::LoginFailed, |_| Kind::LoginThrottled);
+                let failure = refusal.map_or(EventKind::LoginFailed, |_| EventKind::LoginThrottled);
                 audit.failed(failure, user, &address);
             }
             (verdict, place)

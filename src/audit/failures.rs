@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::queries::Entry;
-use super::{Event, Kind};
+use super::queries::AuditEntry;
+use super::{Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::Id;
 
@@ -22,22 +22,24 @@ const SEVERAL: &str = "several addresses";
 
 /// The failures and replays of the last minute, by kind, account and session.
 #[derive(Default)]
-pub(super) struct Sums(HashMap<(Kind, Option<Id>, Option<Id>), Sum>);
+pub(super) struct FailureCounts(HashMap<(EventKind, Option<Id>, Option<Id>), FailureCount>);
 
-struct Sum {
-    row: Entry,
+struct FailureCount {
+    row: AuditEntry,
     /// How many of them are in the database.
     written: i64,
 }
 
-impl Sums {
+impl FailureCounts {
     /// Adds an event; false when there is no room for it.
     pub fn add(&mut self, event: &Event, now: Timestamp) -> bool {
         let key = (event.kind, event.user, event.session);
         let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MOST;
         match self.0.get_mut(&key) {
             // What is not written is not given up for a new minute.
-            Some(Sum { row, written }) if now.since(row.at) < WINDOW || row.times != *written => {
+            Some(FailureCount { row, written })
+                if now.since(row.at) < WINDOW || row.times != *written =>
+            {
                 row.times = row.times.saturating_add(1);
                 if row.address.is_some() && row.address != event.address {
                     row.address = None;
@@ -46,30 +48,31 @@ impl Sums {
             }
             None if is_full => return false,
             _ => {
-                self.0.insert(key, Sum { row: Entry::of(event, now), written: 0 });
+                self.0.insert(key, FailureCount { row: AuditEntry::of(event, now), written: 0 });
             }
         }
         true
     }
 
     /// The rows that are not in the database as they are here.
-    pub fn due(&self) -> Vec<Entry> {
+    pub fn due(&self) -> Vec<AuditEntry> {
         let due = self.0.values().filter(|sum| sum.row.times != sum.written);
-        let mut rows: Vec<Entry> = due.map(|sum| sum.row.clone()).collect();
+        let mut rows: Vec<AuditEntry> = due.map(|sum| sum.row.clone()).collect();
         // One order, in which two that write them wait for each other.
         rows.sort_unstable_by_key(|row| row.id);
         rows
     }
 
     /// Notes that these have been written, and lets go what is written and a minute old.
-    pub fn written(&mut self, rows: &[Entry], now: Timestamp) {
+    pub fn written(&mut self, rows: &[AuditEntry], now: Timestamp) {
         for sum in self.0.values_mut() {
             if let Some(row) = rows.iter().find(|row| row.id == sum.row.id) {
                 sum.written = row.times;
             }
         }
-        self.0
-            .retain(|_, Sum { row, written }| row.times != *written || now.since(row.at) < WINDOW);
+        self.0.retain(|_, FailureCount { row, written }| {
+            row.times != *written || now.since(row.at) < WINDOW
+        });
     }
 
     /// Lets the sums of an account go.
@@ -77,7 +80,7 @@ impl Sums {
         self.0.retain(|(_, of, _), _| *of != Some(user));
     }
 
-    fn count_of(&self, kind: Kind) -> usize {
+    fn count_of(&self, kind: EventKind) -> usize {
         self.0.keys().filter(|(of, ..)| *of == kind).count()
     }
 }
@@ -88,7 +91,7 @@ mod tests {
     use uuid::Uuid;
 
     fn failure(user: u128, address: &str) -> Event {
-        let event = Event::new(Kind::LoginFailed).from_address(Some(address));
+        let event = Event::new(EventKind::LoginFailed).from_address(Some(address));
         event.of(Uuid::from_u128(user).into())
     }
 
@@ -96,13 +99,13 @@ mod tests {
         Timestamp::from_unix_seconds(seconds)
     }
 
-    fn times(rows: &[Entry]) -> Vec<i64> {
+    fn times(rows: &[AuditEntry]) -> Vec<i64> {
         rows.iter().map(|row| row.times).collect()
     }
 
     #[test]
     fn the_failures_of_a_minute_are_one_row_and_those_of_the_next_another() {
-        let mut sums = Sums::default();
+        let mut sums = FailureCounts::default();
         sums.add(&failure(1, "192.0.2.1"), at(0));
         sums.add(&failure(1, "192.0.2.1"), at(30));
         let first = sums.due();
@@ -123,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_comes_while_others_are_written_is_written_next() {
-        let mut sums = Sums::default();
+        let mut sums = FailureCounts::default();
         sums.add(&failure(1, "192.0.2.1"), at(0));
         let due = sums.due();
         sums.add(&failure(1, "192.0.2.1"), at(1));
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_flood_has_a_bounded_number_of_rows() {
-        let mut sums = Sums::default();
+        let mut sums = FailureCounts::default();
         let kept = (0..1000).filter(|user| sums.add(&failure(*user, "192.0.2.1"), at(0))).count();
         assert_eq!((kept, sums.due().len()), (MOST, MOST));
         assert!(sums.add(&failure(0, "192.0.2.1"), at(1)), "those that are there go on");
@@ -148,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
-        let mut sums = Sums::default();
+        let mut sums = FailureCounts::default();
         let replay = |session| {
-            let event = Event::new(Kind::RefreshReplayedElsewhere).from_address(Some("192.0.2.1"));
+            let event =
+                Event::new(EventKind::RefreshReplayedElsewhere).from_address(Some("192.0.2.1"));
             let user = Uuid::from_u128(1).into();
             event.of(user).in_session(Uuid::from_u128(session).into())
         };

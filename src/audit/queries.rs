@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use serde::Serialize;
 
-use super::{Event, Wanted, first_id, next_id};
+use super::{Event, EventFilter, first_id, next_id};
 use crate::clock::Timestamp;
 use crate::database::schema::audit_events;
 use crate::database::{AnyConnection, Id};
@@ -13,7 +13,7 @@ use crate::database::{AnyConnection, Id};
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable)]
 #[diesel(table_name = audit_events, treat_none_as_default_value = false)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Its id, which begins with the time.
     pub id: Id,
     /// When it happened; of several, the first.
@@ -32,7 +32,7 @@ pub struct Entry {
     pub times: i64,
 }
 
-impl Entry {
+impl AuditEntry {
     pub(super) fn of(event: &Event, now: Timestamp) -> Self {
         Self {
             id: next_id(now),
@@ -47,12 +47,15 @@ impl Entry {
     }
 }
 
-pub(super) fn insert(connection: &mut AnyConnection, entry: &Entry) -> QueryResult<()> {
+pub(super) fn insert(connection: &mut AnyConnection, entry: &AuditEntry) -> QueryResult<()> {
     diesel::insert_into(audit_events::table).values(entry).execute(connection).map(drop)
 }
 
 /// Inserts the events: on PostgreSQL, which may be far away, at once.
-pub(super) fn insert_all(connection: &mut AnyConnection, entries: &[Entry]) -> QueryResult<()> {
+pub(super) fn insert_all(
+    connection: &mut AnyConnection,
+    entries: &[AuditEntry],
+) -> QueryResult<()> {
     if let AnyConnection::Postgres(c) = connection {
         return diesel::insert_into(audit_events::table).values(entries).execute(c).map(drop);
     }
@@ -61,7 +64,7 @@ pub(super) fn insert_all(connection: &mut AnyConnection, entries: &[Entry]) -> Q
 
 /// Inserts the events, or brings them up to date. Doing it twice does no harm. An address that is
 /// gone stays gone: there were several, or the account was closed meanwhile.
-pub(super) fn put(connection: &mut AnyConnection, entries: &[Entry]) -> QueryResult<()> {
+pub(super) fn put(connection: &mut AnyConnection, entries: &[AuditEntry]) -> QueryResult<()> {
     let address = case_when(audit_events::address.is_not_null(), excluded(audit_events::address));
     let changed = (
         audit_events::times.eq(excluded(audit_events::times)),
@@ -81,7 +84,10 @@ pub(super) fn put(connection: &mut AnyConnection, entries: &[Entry]) -> QueryRes
 }
 
 /// The newest first, and one more than is wanted when there are older ones.
-pub(super) fn list(connection: &mut AnyConnection, wanted: &Wanted) -> QueryResult<Vec<Entry>> {
+pub(super) fn list(
+    connection: &mut AnyConnection,
+    wanted: &EventFilter,
+) -> QueryResult<Vec<AuditEntry>> {
     let mut query = audit_events::table
         .order(audit_events::id.desc())
         .limit(i64::from(wanted.limit) + 1)

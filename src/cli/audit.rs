@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::{OperateError, user};
 use crate::app::settings::one_connection;
-use crate::audit::{self, Entry, Kind, Wanted};
+use crate::audit::{self, AuditEntry, EventFilter, EventKind};
 use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
 use crate::database::{Database, Id};
@@ -24,7 +24,7 @@ pub struct AuditCommand {
     user: Option<String>,
     /// Those of this name
     #[arg(long, value_name = "NAME", value_parser = kinds())]
-    event: Option<Kind>,
+    event: Option<EventKind>,
     /// Those since then: 7d, 90m, 2026-11-24 or 2026-11-24T09:30:00Z
     #[arg(long, value_name = "DURATION|TIME")]
     since: Option<String>,
@@ -36,9 +36,9 @@ pub struct AuditCommand {
     json: bool,
 }
 
-fn kinds() -> impl clap::builder::TypedValueParser<Value = Kind> {
-    PossibleValuesParser::new(Kind::ALL.map(Kind::as_str))
-        .try_map(|name| Kind::parse(&name).ok_or("it is no event"))
+fn kinds() -> impl clap::builder::TypedValueParser<Value = EventKind> {
+    PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str))
+        .try_map(|name| EventKind::parse(&name).ok_or("it is no event"))
 }
 
 /// Answers the events, the newest first.
@@ -64,7 +64,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
             None => None,
         };
         let (kind, limit) = (command.event, command.limit);
-        let wanted = Wanted { user, kind, since, before: None, limit };
+        let wanted = EventFilter { user, kind, since, before: None, limit };
         let events = audit::list(&db, wanted).await?.events;
         Ok(if command.json {
             format!("{}\n", serde_json::json!(events))
@@ -90,8 +90,8 @@ impl Since {
     }
 }
 
-fn described(entry: &Entry) -> String {
-    let Entry { at, event, user_id, session_id, address, detail, times, .. } = entry;
+fn described(entry: &AuditEntry) -> String {
+    let AuditEntry { at, event, user_id, session_id, address, detail, times, .. } = entry;
     let mut line = format!("{at}  {event}");
     // Writing to a String cannot fail.
     if *times > 1 {

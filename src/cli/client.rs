@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::app::settings::revocation_policy;
-use crate::clients::{self, Client, Kind, Terms};
+use crate::clients::{self, Client, ClientKind, ClientSettings};
 use crate::config::{self, Config, ConfigError};
 use crate::revocations::Revocations;
 use crate::sessions::client_credentials;
@@ -89,9 +89,9 @@ pub fn client(config: &Config, command: &ClientCommand) -> Result<String, Operat
 
 async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     let kind = if new.public {
-        Kind::Public { origins: new.origin.clone(), terms: terms(config, new)? }
+        ClientKind::Public { origins: new.origin.clone(), terms: terms(config, new)? }
     } else {
-        Kind::Confidential { scopes: new.scope.clone() }
+        ClientKind::Confidential { scopes: new.scope.clone() }
     };
     for origin in &new.origin {
         config::check_origin("--origin", origin)?;
@@ -113,7 +113,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     Ok(format!("client_id: {}\n{}", client.id, secret.unwrap_or_default()))
 }
 
-fn terms(config: &Config, new: &AddClient) -> Result<Terms, ConfigError> {
+fn terms(config: &Config, new: &AddClient) -> Result<ClientSettings, ConfigError> {
     let longest = config.tokens.lifetime;
     let token_lifetime = new
         .token_lifetime
@@ -126,7 +126,7 @@ fn terms(config: &Config, new: &AddClient) -> Result<Terms, ConfigError> {
         .as_ref()
         .map(|text| config::parse_duration("--retry-window", text, Duration::ZERO..=widest))
         .transpose()?;
-    Ok(Terms { token_lifetime, retry_window })
+    Ok(ClientSettings { token_lifetime, retry_window })
 }
 
 async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
@@ -137,8 +137,8 @@ async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
     let mut lines = String::new();
     for client in &clients {
         let about = match &client.kind {
-            Kind::Public { origins, .. } => format!("public        {}", origins.join(" ")),
-            Kind::Confidential { scopes } => format!("confidential  {}", scopes.join(" ")),
+            ClientKind::Public { origins, .. } => format!("public        {}", origins.join(" ")),
+            ClientKind::Confidential { scopes } => format!("confidential  {}", scopes.join(" ")),
         };
         // Writing to a String cannot fail.
         let _ = writeln!(lines, "{}  {}  {}", client.id, client.name, about.trim_end());
@@ -168,13 +168,13 @@ fn as_json(client: &Client) -> Value {
     let mut shown = json!({ "client_id": id, "name": name, "created_at": created_at });
     let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
     match kind {
-        Kind::Public { origins, terms } => {
+        ClientKind::Public { origins, terms } => {
             shown["kind"] = json!("public");
             shown["origins"] = json!(origins);
             shown["token_lifetime_seconds"] = json!(seconds(terms.token_lifetime));
             shown["retry_window_seconds"] = json!(seconds(terms.retry_window));
         }
-        Kind::Confidential { scopes } => {
+        ClientKind::Confidential { scopes } => {
             shown["kind"] = json!("confidential");
             shown["scopes"] = json!(scopes);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::{Client, Kind, Terms, split};
+use super::{Client, ClientKind, ClientSettings, split};
 use crate::clock::Timestamp;
 use crate::database::schema::clients;
 use crate::database::{AnyConnection, Id};
@@ -19,9 +19,9 @@ pub(super) fn insert(
     secret_hash: Option<&[u8; 32]>,
 ) -> QueryResult<()> {
     let (kind, scopes, origins, terms) = match &client.kind {
-        Kind::Public { origins, terms } => (PUBLIC, String::new(), origins.join(" "), *terms),
-        Kind::Confidential { scopes } => {
-            (CONFIDENTIAL, scopes.join(" "), String::new(), Terms::default())
+        ClientKind::Public { origins, terms } => (PUBLIC, String::new(), origins.join(" "), *terms),
+        ClientKind::Confidential { scopes } => {
+            (CONFIDENTIAL, scopes.join(" "), String::new(), ClientSettings::default())
         }
     };
     diesel::insert_into(clients::table)
@@ -67,10 +67,10 @@ fn from_columns(
         diesel::result::Error::DeserializationError("a client's id is no UUID".into())
     })?;
     let kind = if kind == CONFIDENTIAL {
-        Kind::Confidential { scopes: split(&scopes).collect() }
+        ClientKind::Confidential { scopes: split(&scopes).collect() }
     } else {
-        let terms = Terms::from_micros((token_lifetime, retry_window));
-        Kind::Public { origins: split(&origins).collect(), terms }
+        let terms = ClientSettings::from_micros((token_lifetime, retry_window));
+        ClientKind::Public { origins: split(&origins).collect(), terms }
     };
     Ok(Client { id, name, kind, created_at })
 }
@@ -92,14 +92,14 @@ pub(super) fn credentials(
 }
 
 /// The settings of a public client.
-pub(super) fn terms(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Terms>> {
+pub(super) fn terms(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<ClientSettings>> {
     clients::table
         .find(id.to_string())
         .filter(clients::kind.eq(PUBLIC))
         .select((clients::token_lifetime, clients::retry_window))
         .get_result(connection)
         .optional()
-        .map(|row| row.map(Terms::from_micros))
+        .map(|row| row.map(ClientSettings::from_micros))
 }
 
 pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
@@ -110,7 +110,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-impl Terms {
+impl ClientSettings {
     /// From the two columns, which hold microseconds.
     #[must_use]
     pub fn from_micros((token_lifetime, retry_window): (Option<i64>, Option<i64>)) -> Self {

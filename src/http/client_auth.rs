@@ -12,14 +12,14 @@ use super::client_ip::ClientAddress;
 use super::form::{Form, malformed};
 use super::problem::{Code, Problem};
 use super::{Api, HttpSettings};
-use crate::audit::Kind;
-use crate::clients::{AuthenticationError, Confidential, Requester};
+use crate::audit::EventKind;
+use crate::clients::{AuthenticatedClient, AuthenticationError, RequestingClient};
 use crate::secret::Secret;
 
 /// Handlers that take this run for confidential clients only, which prove by `Authorization: Basic`
 /// who they are. For resources that take no form.
 #[derive(Clone, Debug)]
-pub struct ConfidentialClient(pub Confidential);
+pub struct ConfidentialClient(pub AuthenticatedClient);
 
 impl FromRequest for ConfidentialClient {
     type Error = Problem;
@@ -38,7 +38,7 @@ impl FromRequest for ConfidentialClient {
 #[derive(Debug)]
 pub(super) struct OAuthRequest {
     /// Who asks.
-    pub requester: Requester,
+    pub requester: RequestingClient,
     /// The other parameters.
     pub form: Form,
 }
@@ -48,10 +48,10 @@ impl OAuthRequest {
     ///
     /// # Errors
     /// `invalid_client` when it has not.
-    pub fn confidential(&self) -> Result<&Confidential, Problem> {
+    pub fn confidential(&self) -> Result<&AuthenticatedClient, Problem> {
         match &self.requester {
-            Requester::Proven(client) => Ok(client),
-            Requester::Named(_) => Err(Code::InvalidClient.into()),
+            RequestingClient::Authenticated(client) => Ok(client),
+            RequestingClient::Unauthenticated(_) => Err(Code::InvalidClient.into()),
         }
     }
 }
@@ -75,7 +75,7 @@ async fn identify(
     gate: &Gate,
     basic: Option<Basic>,
     form: &mut Form,
-) -> Result<Requester, Problem> {
+) -> Result<RequestingClient, Problem> {
     let (id, secret) = (form.take("client_id")?, form.take("client_secret")?);
     if form.take("client_assertion")?.is_some() {
         let detail = "The client must use client_secret_basic or client_secret_post.";
@@ -92,9 +92,9 @@ async fn identify(
         (Some(basic), _, None) => (basic.id, basic.secret),
         (None, Some(id), Some(secret)) => (id, secret),
         (None, None, Some(_)) => return Err(malformed("The parameter client_id is missing.")),
-        (None, id, None) => return Ok(Requester::named(id.map(|id| id.expose().clone()))),
+        (None, id, None) => return Ok(RequestingClient::named(id.map(|id| id.expose().clone()))),
     };
-    gate.prove(id.expose(), secret.expose()).await.map(Requester::Proven)
+    gate.prove(id.expose(), secret.expose()).await.map(RequestingClient::Authenticated)
 }
 
 /// What it takes to check a secret.
@@ -113,13 +113,13 @@ impl Gate {
 
     /// Only failures are counted, and after too many of them the database is not asked. A service
     /// that has shown the right secret here before is never held up.
-    async fn prove(&self, id: &str, secret: &str) -> Result<Confidential, Problem> {
+    async fn prove(&self, id: &str, secret: &str) -> Result<AuthenticatedClient, Problem> {
         self.api.client_failures.check(self.address, (id, secret))?;
         let proof = self.api.clients.authenticate(id, secret).await;
         if let Err(AuthenticationError::Wrong) = proof {
             // Never the id: people mistake the fields, and put the secret there.
             let network = self.address.network().to_string();
-            self.api.audit.failed(Kind::ClientAuthenticationFailed, None, &network);
+            self.api.audit.failed(EventKind::ClientAuthenticationFailed, None, &network);
             self.api.client_failures.count(self.address)?;
         }
         let client = proof?;

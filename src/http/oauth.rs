@@ -8,7 +8,7 @@ use super::form::Form;
 use super::idempotency_key::IdempotencyKey;
 use super::problem::{Code, Problem};
 use super::requester::Origin;
-use crate::clients::Requester;
+use crate::clients::RequestingClient;
 
 /// RFC 6749 6 and 4.4. The password grant is not offered (RFC 9700 2.4).
 pub(super) async fn token(
@@ -34,7 +34,7 @@ async fn refresh(
     api: &Api,
     key: &IdempotencyKey,
     origin: &Origin,
-    requester: Requester,
+    requester: RequestingClient,
     mut form: Form,
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.parse_token(form.required("refresh_token")?.expose());

@@ -13,7 +13,7 @@ use super::json::{Json, OptionalJson};
 use super::problem::{Code, Problem};
 use super::requester::Origin;
 use crate::accounts::LoginAttempt;
-use crate::clients::{self, Requester};
+use crate::clients::{self, RequestingClient};
 use crate::secret::Secret;
 use crate::sessions::{Scope, Tokens};
 
@@ -102,7 +102,7 @@ pub(super) async fn refresh(
         let is_from_a_page = !has_body || client_id.is_some() || transport == Transport::Cookie;
         return cookies.refuse(no_refresh_token(is_from_a_page), transport);
     }
-    match exchange(&api, &texts, Requester::named(client_id), &key, &origin).await {
+    match exchange(&api, &texts, RequestingClient::named(client_id), &key, &origin).await {
         Ok(tokens) => cookies.answer(tokens, transport),
         Err(problem) => cookies.refuse(problem, transport),
     }
@@ -111,7 +111,7 @@ pub(super) async fn refresh(
 async fn exchange(
     api: &Api,
     texts: &[&str],
-    client: Requester,
+    client: RequestingClient,
     key: &IdempotencyKey,
     origin: &Origin,
 ) -> Result<Tokens, Problem> {

@@ -8,7 +8,7 @@ use diesel::QueryResult;
 use super::generation::{NewKey, generate};
 use super::queries::{self, KeyRow};
 use super::{KeyPolicy, Keys, KeysError, Seal, State, create, note};
-use crate::audit::Kind;
+use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
 
@@ -144,7 +144,7 @@ impl Operator {
             .db
             .write(move |tx| {
                 let deleted = queries::delete_in(tx.connection(), &kid, State::Next)?;
-                note(tx, Kind::KeyRemoved, &kid, deleted, clock.now())?;
+                note(tx, EventKind::KeyRemoved, &kid, deleted, clock.now())?;
                 Ok(deleted)
             })
             .await?;
@@ -180,14 +180,14 @@ impl Operator {
         if deleted == 0 {
             return Ok(None);
         }
-        note(tx, Kind::KeyGivenUp, kid, deleted, now)?;
+        note(tx, EventKind::KeyGivenUp, kid, deleted, now)?;
         let left = queries::load(tx.connection())?;
         let find = |state: State| left.iter().find(|row| row.is(state));
         let signing = match (find(State::Active), find(State::Next)) {
             (Some(active), _) => active.kid.clone(),
             (None, Some(next)) => {
                 let rows = queries::activate(tx.connection(), &next.kid, now)?;
-                note(tx, Kind::KeyRotated, &next.kid, rows, now)?;
+                note(tx, EventKind::KeyRotated, &next.kid, rows, now)?;
                 next.kid.clone()
             }
             (None, None) => {

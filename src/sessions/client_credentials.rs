@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::rotation::EndReason;
 use super::{IssueError, Sessions, end_some, queries};
-use crate::audit::{self, Event, Kind};
-use crate::clients::{self, Confidential};
+use crate::audit::{self, Event, EventKind};
+use crate::clients::{self, AuthenticatedClient};
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError};
 use crate::revocations::Revocations;
@@ -43,7 +43,7 @@ impl Sessions {
     /// [`ClientGrantError`].
     pub fn issue_to_client(
         &self,
-        client: &Confidential,
+        client: &AuthenticatedClient,
         scope: Option<&str>,
     ) -> Result<ClientToken, ClientGrantError> {
         let scope = match scope {
@@ -96,7 +96,7 @@ pub async fn remove_client(
             if removed {
                 let now = now.now();
                 list.revoke_client(tx, client, now)?;
-                let event = Event::new(Kind::ClientRemoved).detail(client.to_string());
+                let event = Event::new(EventKind::ClientRemoved).detail(client.to_string());
                 audit::record(tx, event, now)?;
             }
             Ok(removed)

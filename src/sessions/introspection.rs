@@ -10,8 +10,8 @@ use super::authenticate::AccessError;
 use super::rotation::{Decision, decide};
 use super::termination::EndCause;
 use super::{Sessions, row_of};
-use crate::audit::{self, Event, Kind};
-use crate::clients::{self, Requester, UnknownClient};
+use crate::audit::{self, Event, EventKind};
+use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::clock::Timestamp;
 use crate::database::{StoreError, Tx};
 use crate::refresh_token::RefreshToken;
@@ -167,7 +167,7 @@ impl Sessions {
     pub async fn revoke(
         &self,
         token: PresentedToken,
-        requester: Requester,
+        requester: RequestingClient,
         address: &str,
     ) -> Result<(), RevokeError> {
         let (this, address) = (self.clone(), address.to_owned());
@@ -182,7 +182,7 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         token: &PresentedToken,
-        requester: &Requester,
+        requester: &RequestingClient,
         address: &str,
     ) -> QueryResult<Result<(), RevokeError>> {
         // The id of a confidential client is no proof, though the token may be its own.
@@ -218,7 +218,7 @@ impl Sessions {
                     return Ok(Ok(()));
                 }
                 // A client's own token concerns no account.
-                let revoked = Event::new(Kind::AccessTokenRevoked).from_address(Some(address));
+                let revoked = Event::new(EventKind::AccessTokenRevoked).from_address(Some(address));
                 let revoked = match claims.sid {
                     Some(session) => revoked.of(claims.sub.into()).in_session(session.into()),
                     None => revoked.detail(&claims.client_id),

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::rotation::{EndReason, KeyHash, SessionState};
 use super::{Device, Session, Subject};
-use crate::clients::{self, Terms};
+use crate::clients::{self, ClientSettings};
 use crate::clock::Timestamp;
 use crate::database::schema::{clients as registered, sessions, users};
 use crate::database::{AnyConnection, Id, Prepared};
@@ -79,8 +79,8 @@ impl SessionRow {
     }
 
     /// What the session's client has of its own.
-    pub(super) fn terms(&self) -> Terms {
-        Terms::from_micros((self.token_lifetime, self.retry_window))
+    pub(super) fn terms(&self) -> ClientSettings {
+        ClientSettings::from_micros((self.token_lifetime, self.retry_window))
     }
 
     /// Whether the session was last used from this address.

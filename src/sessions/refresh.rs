@@ -6,8 +6,8 @@ use super::metrics::RefreshOutcome;
 use super::queries::{self, SessionUpdate};
 use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, slide};
 use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
-use crate::audit::{self, Event, Kind};
-use crate::clients::{self, Requester, UnknownClient};
+use crate::audit::{self, Event, EventKind};
+use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::database::{Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 
@@ -136,7 +136,7 @@ impl Sessions {
     pub async fn refresh(
         &self,
         token: RefreshToken,
-        requester: Requester,
+        requester: RequestingClient,
         key: Option<&[u8]>,
         device: Device,
     ) -> Result<Tokens, RefreshError> {
@@ -162,7 +162,7 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         token: &RefreshToken,
-        requester: &Requester,
+        requester: &RequestingClient,
         key: Option<KeyHash>,
         device: &Device,
     ) -> QueryResult<Result<(Grant, RefreshOutcome), RefreshRejection>> {
@@ -201,7 +201,7 @@ impl Sessions {
                         continue;
                     }
                     let (presented, reached) = (token.generation, state.generation);
-                    let reused = Event::new(Kind::RefreshTokenReused).of(row.user_id);
+                    let reused = Event::new(EventKind::RefreshTokenReused).of(row.user_id);
                     let reused = reused.in_session(session).from_address(device.address.as_deref());
                     let detail = format!("generation {presented}, after {reached} was issued");
                     audit::record(tx, reused.detail(detail), now)?;
@@ -273,7 +273,7 @@ impl Sessions {
     /// proxy, or a thief beside the owner. Summed, because an answer inside the window writes
     /// nothing, and as many as the rate limit of the session allows may come.
     fn note_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
-        let replayed = Event::new(Kind::RefreshReplayedElsewhere).of(user).in_session(session);
+        let replayed = Event::new(EventKind::RefreshReplayedElsewhere).of(user).in_session(session);
         let replayed = replayed.from_address(device.address.as_deref());
         let audit = self.audit.clone();
         tx.after_commit(move || audit.sum(&replayed));

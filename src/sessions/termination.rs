@@ -10,7 +10,7 @@ use super::authenticate::AuthenticatedSession;
 use super::queries::Ended;
 use super::rotation::EndReason;
 use super::{Sessions, queries, row_of};
-use crate::audit::{self, Event, Kind};
+use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx, time};
 use crate::refresh_token::RefreshToken;
@@ -235,7 +235,7 @@ pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> Que
 pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
     let ended = queries::end_every(tx.connection(), EndReason::BackupRestored, now)?;
     let detail = format!("sessions that ended: {ended}");
-    audit::record(tx, Event::new(Kind::BackupRestored).detail(detail), now)?;
+    audit::record(tx, Event::new(EventKind::BackupRestored).detail(detail), now)?;
     Ok(ended)
 }
 
@@ -300,6 +300,6 @@ fn long_expired(
 }
 
 fn event(ended: &Ended, cause: EndCause<'_>) -> Event {
-    let event = Event::new(Kind::SessionEnded).of(ended.user).in_session(ended.session);
+    let event = Event::new(EventKind::SessionEnded).of(ended.user).in_session(ended.session);
     event.from_address(cause.address).detail(cause.reason.as_str())
 }

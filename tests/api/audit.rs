@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::audit::{self, Kind, Wanted};
+use doorward::audit::{self, EventFilter, EventKind};
 use doorward::clock::Clock;
 use doorward::database::schema::audit_events;
 use serde_json::Value;
@@ -31,8 +31,9 @@ async fn rows(app: &TestApp) -> i64 {
     app.db().read(|c| audit_events::table.count().get_result(c)).await.unwrap()
 }
 
-async fn stored(app: &TestApp, kind: Kind) -> Vec<audit::Entry> {
-    let wanted = Wanted { user: None, kind: Some(kind), since: None, before: None, limit: 1000 };
+async fn stored(app: &TestApp, kind: EventKind) -> Vec<audit::AuditEntry> {
+    let wanted =
+        EventFilter { user: None, kind: Some(kind), since: None, before: None, limit: 1000 };
     audit::list(app.db(), wanted).await.unwrap().events
 }
 
@@ -41,7 +42,7 @@ async fn stored(app: &TestApp, kind: Kind) -> Vec<audit::Entry> {
 fn fail(app: &TestApp, users: impl Iterator<Item = u128>) {
     for user in users {
         let user = (user > 0).then(|| uuid::Uuid::from_u128(user).into());
-        app.api.audit.failed(Kind::LoginFailed, user, "192.0.2.1");
+        app.api.audit.failed(EventKind::LoginFailed, user, "192.0.2.1");
     }
 }
 
@@ -123,7 +124,7 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
     app.log_in("nobody@example.com", PASSWORD).await.assert_status(401);
     app.log_in("no address at all", PASSWORD).await.assert_status(401);
     until(async || {
-        let nobodys = stored(&app, Kind::LoginFailed).await.into_iter();
+        let nobodys = stored(&app, EventKind::LoginFailed).await.into_iter();
         nobodys.filter(|it| it.user_id.is_none()).map(|it| it.times).sum::<i64>() == 2
     })
     .await;
@@ -156,8 +157,8 @@ async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_cou
     }
     app.api.audit.flush().await.unwrap();
 
-    let times = async |kind: Kind| {
-        let of = |user: Option<&str>, events: &[audit::Entry]| {
+    let times = async |kind: EventKind| {
+        let of = |user: Option<&str>, events: &[audit::AuditEntry]| {
             let own = events.iter().filter(|it| it.user_id == user.map(id));
             own.map(|it| it.times).sum::<i64>()
         };
@@ -165,9 +166,9 @@ async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_cou
         assert!(events.iter().all(|it| it.address.as_deref() == Some("127.0.0.1")), "{events:?}");
         (of(Some(&ada.id), &events), of(None, &events))
     };
-    assert_eq!(times(Kind::LoginFailed).await, (4, 2));
-    assert_eq!(times(Kind::LoginThrottled).await, (6, 5));
-    assert_eq!(times(Kind::RegistrationRefused).await, (4, 0));
+    assert_eq!(times(EventKind::LoginFailed).await, (4, 2));
+    assert_eq!(times(EventKind::LoginThrottled).await, (6, 5));
+    assert_eq!(times(EventKind::RegistrationRefused).await, (4, 0));
     let seen = activity(&ada, "?limit=100").await;
     for event in ["login_throttled", "registration_refused"] {
         assert!(named(&seen).contains(&(event, None)), "{event}: {:?}", named(&seen));
@@ -183,7 +184,7 @@ async fn who_hangs_up_fails_all_the_same() {
     let call = tokio::spawn(app.post("/login").json(&body).send());
     until(async || app.hashed() > hashed).await;
     call.abort();
-    until(async || stored(&app, Kind::LoginFailed).await.len() == 1).await;
+    until(async || stored(&app, EventKind::LoginFailed).await.len() == 1).await;
 }
 
 #[tokio::test]
@@ -195,7 +196,8 @@ async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
     // One is the first signing key's.
     assert_eq!(rows(&app).await, 1 + 200);
     assert_eq!(app.api.audit.dropped(), 96_000);
-    let nobodys = stored(&app, Kind::LoginFailed).await.into_iter().find(|it| it.user_id.is_none());
+    let nobodys =
+        stored(&app, EventKind::LoginFailed).await.into_iter().find(|it| it.user_id.is_none());
     assert_eq!(nobodys.unwrap().times, 20);
     app.advance(61);
     app.api.audit.flush().await.unwrap();
@@ -264,10 +266,10 @@ async fn clients_and_keys_leave_events_of_nobodys() {
     let wrong = crate::support::Client { secret: "wrong".into(), ..service.clone() };
     app.introspect(&wrong, "x").await.assert_oauth(401, "invalid_client");
     crate::clients::remove(&app, &service).await;
-    for kind in [Kind::ClientAdded, Kind::ClientRemoved] {
+    for kind in [EventKind::ClientAdded, EventKind::ClientRemoved] {
         assert_eq!(stored(&app, kind).await[0].detail.as_deref(), Some(&*service.id));
     }
-    until(async || stored(&app, Kind::ClientAuthenticationFailed).await.len() == 1).await;
+    until(async || stored(&app, EventKind::ClientAuthenticationFailed).await.len() == 1).await;
 
     let old = app.api.keys.signing().kid().to_owned();
     let new = app.api.keys.operator().rotate().await.unwrap().kid;
@@ -279,12 +281,12 @@ async fn clients_and_keys_leave_events_of_nobodys() {
     let kids = async |kind| -> Vec<String> {
         stored(&app, kind).await.into_iter().filter_map(|it| it.detail).collect()
     };
-    assert_eq!(kids(Kind::KeyPublished).await, [&*new]);
-    assert_eq!(kids(Kind::KeyRotated).await, [&*new, &*old]);
-    assert_eq!(kids(Kind::KeyRetired).await, [&*old]);
-    assert_eq!(kids(Kind::KeyRemoved).await, [&*old]);
+    assert_eq!(kids(EventKind::KeyPublished).await, [&*new]);
+    assert_eq!(kids(EventKind::KeyRotated).await, [&*new, &*old]);
+    assert_eq!(kids(EventKind::KeyRetired).await, [&*old]);
+    assert_eq!(kids(EventKind::KeyRemoved).await, [&*old]);
     crate::keys::give_up(&app, &new).await.unwrap();
-    assert_eq!(kids(Kind::KeyGivenUp).await, [new]);
+    assert_eq!(kids(EventKind::KeyGivenUp).await, [new]);
 }
 
 #[tokio::test]
@@ -297,7 +299,7 @@ async fn who_closes_an_account_takes_the_addresses_along() {
     ada.close(PASSWORD).await.assert_status(204);
     app.api.audit.flush().await.unwrap();
     let user = Some(id(&ada.id));
-    let wanted = Wanted { user, kind: None, since: None, before: None, limit: 100 };
+    let wanted = EventFilter { user, kind: None, since: None, before: None, limit: 100 };
     let events = audit::list(app.db(), wanted).await.unwrap().events;
     let names: BTreeSet<&str> = events.iter().map(|it| it.event.as_str()).collect();
     let all = ["account_closed", "account_created", "login_failed", "session_ended"];
@@ -323,7 +325,7 @@ async fn an_address_is_not_written_back_by_a_failure_that_was_about_to_be_stored
         flushed.unwrap();
     });
     closed.assert_status(204);
-    let failed = stored(&app, Kind::LoginFailed).await;
+    let failed = stored(&app, EventKind::LoginFailed).await;
     assert_eq!(failed.iter().map(|it| it.times).sum::<i64>(), 2);
     assert!(failed.iter().all(|it| it.address.is_none()), "{failed:?}");
 }
@@ -333,7 +335,7 @@ async fn old_events_are_purged_in_batches() {
     let app = TestApp::with(|config| config.audit.keep = Duration::from_secs(86_400)).await;
     let ada = app.signed_up().await;
     let now = app.clock.now();
-    let events = vec![audit::Event::new(Kind::ClientAdded); 1200];
+    let events = vec![audit::Event::new(EventKind::ClientAdded); 1200];
     let events = app.db().write(move |tx| audit::record_all(tx, events.clone(), now));
     events.await.unwrap();
     app.advance(86_399);

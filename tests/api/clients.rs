@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use doorward::clients::{Kind, Terms};
+use doorward::clients::{ClientKind, ClientSettings};
 use doorward::sessions::client_credentials::remove_client;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use crate::support::client::PASSWORD;
 use crate::support::postgres::ON_POSTGRES;
 use crate::support::{Client, TestApp, claims, id, until};
 
-async fn app_with(app: &TestApp, terms: Terms) -> Client {
-    app.client(Kind::Public { origins: Vec::new(), terms }).await
+async fn app_with(app: &TestApp, terms: ClientSettings) -> Client {
+    app.client(ClientKind::Public { origins: Vec::new(), terms }).await
 }
 
 /// As `doorward client remove` does it.
@@ -132,8 +132,10 @@ async fn a_change_of_password_goes_on_with_the_same_client() {
 async fn an_apps_tokens_live_as_long_as_it_says_and_never_longer_than_all_others() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    let lifetime =
-        |seconds| Terms { token_lifetime: Some(Duration::from_secs(seconds)), ..Terms::default() };
+    let lifetime = |seconds| ClientSettings {
+        token_lifetime: Some(Duration::from_secs(seconds)),
+        ..ClientSettings::default()
+    };
     let short = app_with(&app, lifetime(60)).await;
     let long = app_with(&app, lifetime(100_000)).await;
     let body = app.log_in_to(&long, &user.email).await.assert_status(200).body;
@@ -156,7 +158,7 @@ async fn an_apps_tokens_live_as_long_as_it_says_and_never_longer_than_all_others
 async fn an_app_in_strict_mode_needs_its_key_for_a_retry_and_the_others_do_not() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    let terms = Terms { retry_window: Some(Duration::ZERO), ..Terms::default() };
+    let terms = ClientSettings { retry_window: Some(Duration::ZERO), ..ClientSettings::default() };
     let strict = app_with(&app, terms).await;
     let refresh = async |token: &str, key: &str| {
         let body = json!({ "refresh_token": token, "client_id": strict.id });
@@ -189,7 +191,7 @@ async fn an_apps_origins_may_call_as_soon_as_it_is_added_and_no_longer_than_it_i
     };
     assert!(allowed("https://a.example").await && !allowed("https://b.example").await);
     let origins = vec!["https://b.example".into(), "http://localhost:5173".into()];
-    let shop = app.client(Kind::Public { origins, terms: Terms::default() }).await;
+    let shop = app.client(ClientKind::Public { origins, terms: ClientSettings::default() }).await;
     until(async || allowed("https://b.example").await).await;
     assert!(allowed("http://localhost:5173").await && allowed("https://a.example").await);
     for foreign in ["https://b.example:444", "http://b.example", "https://B.example", "null"] {

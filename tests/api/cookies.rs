@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::clients::{Kind, Terms};
+use doorward::clients::{ClientKind, ClientSettings};
 use doorward::config::SameSite;
 use doorward::database::schema::users;
 use futures_util::future::join_all;
@@ -801,7 +801,7 @@ async fn a_refresh_for_another_client_leaves_the_cookies() {
 async fn the_origin_of_a_registered_client_may_call_but_not_with_cookies() {
     let app = start().await;
     let origins = vec!["https://shop.example.org".to_owned()];
-    app.client(Kind::Public { origins, terms: Terms::default() }).await;
+    app.client(ClientKind::Public { origins, terms: ClientSettings::default() }).await;
     let user = app.signed_up().await;
     let may = async || {
         let answer =

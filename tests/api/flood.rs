@@ -1,6 +1,6 @@
 //! Floods by clients that show wrong secrets, and by one that opens feeds: what they cost others.
 
-use doorward::audit::{self, Kind, Wanted};
+use doorward::audit::{self, EventFilter, EventKind};
 use doorward::clock::Clock;
 use doorward::http::feed_connections::OF_ONE_CLIENT;
 use serde_json::Value;
@@ -29,8 +29,8 @@ async fn after_too_many_wrong_secrets_no_other_is_compared_and_no_known_service_
     }
     // Those that were compared are in the trail: five, and the one that was over the limit.
     app.api.audit.flush().await.unwrap();
-    let kind = Some(Kind::ClientAuthenticationFailed);
-    let wanted = Wanted { user: None, kind, since: None, before: None, limit: 10 };
+    let kind = Some(EventKind::ClientAuthenticationFailed);
+    let wanted = EventFilter { user: None, kind, since: None, before: None, limit: 10 };
     let events = audit::list(app.db(), wanted).await.unwrap().events;
     let events: Vec<Value> = events.iter().map(|it| serde_json::to_value(it).unwrap()).collect();
     let times: u64 = events.iter().map(|event| event["times"].as_u64().unwrap()).sum();

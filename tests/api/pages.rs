@@ -1,6 +1,6 @@
 //! Pages of other origins that send headers of their own, and those that read what anybody may.
 
-use doorward::clients::{Kind, Terms};
+use doorward::clients::{ClientKind, ClientSettings};
 
 use crate::support::{Answer, TestApp};
 
@@ -44,7 +44,7 @@ async fn a_refused_origin_is_named_too_and_so_is_the_way_to_allow_it() {
         assert!(refused.text.contains(part), "{}", refused.text);
     }
     let origins = vec!["https://shop.example.com".into()];
-    let kind = Kind::Public { origins, terms: Terms::default() };
+    let kind = ClientKind::Public { origins, terms: ClientSettings::default() };
     app.api.clients.add("Shop", kind).await.unwrap();
     crate::support::until(async || {
         preflight(&app, "https://shop.example.com", "baggage").await.status == 200

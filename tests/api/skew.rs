@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use doorward::accounts::admin::AccountAdmin;
-use doorward::clients::{Kind, Terms};
+use doorward::clients::{ClientKind, ClientSettings};
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::schema::users;
 use doorward::database::time::server_time;
@@ -65,7 +65,7 @@ async fn commands_on_a_machine_with_a_wrong_clock_end_what_they_name() {
         ended.push(one);
 
         let user = app.signed_up().await;
-        let kind = Kind::Public { origins: Vec::new(), terms: Terms::default() };
+        let kind = ClientKind::Public { origins: Vec::new(), terms: ClientSettings::default() };
         let shop = app.client(kind).await;
         ended.push(app.log_in_to(&shop, &user.email).await.tokens());
         on_skewed(&["client", "remove", &shop.id]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use doorward::audit::Kind;
+use doorward::audit::EventKind;
 use doorward::clock::Clock;
 use doorward::config::{Config, WhenStale};
 use doorward::database::AnyConnection;
@@ -185,7 +185,7 @@ async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database
     app.refresh(&other.refresh).await.assert_ended("logout");
     for count in 0..200_u128 {
         let somebody = Some(Uuid::from_u128(count).into());
-        app.api.audit.failed(Kind::LoginFailed, somebody, "192.0.2.1");
+        app.api.audit.failed(EventKind::LoginFailed, somebody, "192.0.2.1");
     }
     app.api.audit.flush().await.unwrap();
     assert_eq!(app.api.revocations.stored().await.unwrap(), 1202);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use doorward::clients::{Kind, Terms};
+use doorward::clients::{ClientKind, ClientSettings};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -207,7 +207,7 @@ impl TestApp {
     }
 
     /// A client as `doorward client add` makes it.
-    pub async fn client(&self, kind: Kind) -> Client {
+    pub async fn client(&self, kind: ClientKind) -> Client {
         let (client, secret) = self.api.clients.add("a test's client", kind).await.unwrap();
         let secret = secret.map(|secret| secret.expose().clone()).unwrap_or_default();
         Client { id: client.id.to_string(), secret }
@@ -216,12 +216,13 @@ impl TestApp {
     /// A service that may have these scopes.
     pub async fn service(&self, scopes: &[&str]) -> Client {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
-        self.client(Kind::Confidential { scopes }).await
+        self.client(ClientKind::Confidential { scopes }).await
     }
 
     /// An app without settings of its own.
     pub async fn public_client(&self) -> Client {
-        self.client(Kind::Public { origins: Vec::new(), terms: Terms::default() }).await
+        self.client(ClientKind::Public { origins: Vec::new(), terms: ClientSettings::default() })
+            .await
     }
 
     /// A login to an app.
