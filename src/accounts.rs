@@ -22,7 +22,7 @@ use crate::audit::{self, Audit, Event, EventKind};
 use crate::clients::{self, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
-use crate::metrics::Tally;
+use crate::metrics::CounterFamily;
 use crate::passwords::{
     Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, WeakPassword,
 };
@@ -54,7 +54,7 @@ pub struct Accounts {
     budget: Arc<LoginThrottle>,
     sessions: Sessions,
     audit: Audit,
-    logins: Tally<LoginOutcome>,
+    logins: CounterFamily<LoginOutcome>,
 }
 
 /// Somebody who says who they are.
@@ -157,7 +157,16 @@ impl Accounts {
         sessions: Sessions,
         audit: Audit,
     ) -> Self {
-        Self { db, clock, hasher, policy, budget, sessions, audit, logins: Tally::default() }
+        Self {
+            db,
+            clock,
+            hasher,
+            policy,
+            budget,
+            sessions,
+            audit,
+            logins: CounterFamily::default(),
+        }
     }
 
     /// The threads that hash.

@@ -54,7 +54,7 @@ pub use refused::BESIDE_POOL;
 pub use sql_types::Id;
 pub use url::{DatabaseUrl, UrlError};
 
-use crate::metrics::Spread;
+use crate::metrics::Histogram;
 use checkpoint::Checkpoints;
 use connection::Manager;
 use fault::Fault;
@@ -392,7 +392,7 @@ pub struct Load {
     /// Statements that they have run since the start.
     pub statements: u64,
     /// SQLite's writer: units that wait, and how many its commits had.
-    pub writer: Option<(usize, Spread)>,
+    pub writer: Option<(usize, Histogram)>,
 }
 
 /// How to notice what others write: by looking at the file, or by asking the server.

@@ -1,9 +1,9 @@
 //! Signing keys: made, published, used, retired and removed; shared by all nodes through the
 //! database.
 //!
-//! A key goes next → active → retired → removed ([`State`]). It stands in the JWKS before it signs,
-//! so that a verifier that caches the JWKS has it in time, and until the last token that it signed
-//! has expired. `schedule` is the whole life cycle; [`Keys::maintain`] carries it out.
+//! A key goes next → active → retired → removed ([`KeyState`]). It stands in the JWKS before it
+//! signs, so that a verifier that caches the JWKS has it in time, and until the last token that it
+//! signed has expired. `schedule` is the whole life cycle; [`Keys::maintain`] carries it out.
 //!
 //! Private keys are sealed under a key derived from the master secret: a stolen database signs
 //! nothing.
@@ -24,8 +24,8 @@ use diesel::QueryResult;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-pub use refresh::Lookup;
-pub use schedule::State;
+pub use refresh::KeyLookup;
+pub use schedule::KeyState;
 
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
@@ -85,14 +85,14 @@ pub struct Keys {
     clock: Clock,
     seal: Seal,
     policy: KeyPolicy,
-    ring: Arc<RwLock<Arc<Ring>>>,
-    lookups: refresh::Lookups,
+    ring: Arc<RwLock<Arc<KeyRing>>>,
+    lookups: refresh::RefreshThrottle,
     /// Held from reading the stored keys until they are taken over, so that no older reading
     /// replaces a newer one.
     turn: Arc<Mutex<()>>,
 }
 
-struct Ring {
+struct KeyRing {
     signing: Arc<SigningKey>,
     verifying: HashMap<String, Arc<VerifyingKey>>,
     jwks: Arc<Jwks>,
@@ -111,14 +111,14 @@ impl Keys {
     ) -> Result<Self, KeysError> {
         reseal(&db, &seal).await?;
         let rows = carry_out(&db, &clock, &seal, &policy).await?;
-        let ring = Arc::new(RwLock::new(Arc::new(Ring::build(&rows, &seal, &policy)?)));
+        let ring = Arc::new(RwLock::new(Arc::new(KeyRing::build(&rows, &seal, &policy)?)));
         Ok(Self {
             db,
             clock,
             seal,
             policy,
             ring,
-            lookups: refresh::Lookups::default(),
+            lookups: refresh::RefreshThrottle::default(),
             turn: Arc::default(),
         })
     }
@@ -130,7 +130,7 @@ impl Keys {
     pub async fn maintain(&self) -> Result<(), KeysError> {
         let _turn = self.turn.lock().await;
         let rows = carry_out(&self.db, &self.clock, &self.seal, &self.policy).await?;
-        let ring = Arc::new(Ring::build(&rows, &self.seal, &self.policy)?);
+        let ring = Arc::new(KeyRing::build(&rows, &self.seal, &self.policy)?);
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
         Ok(())
     }
@@ -153,12 +153,12 @@ impl Keys {
         Arc::clone(&self.ring().jwks)
     }
 
-    fn ring(&self) -> Arc<Ring> {
+    fn ring(&self) -> Arc<KeyRing> {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Ring {
+impl KeyRing {
     fn build(rows: &[KeyRow], seal: &Seal, policy: &KeyPolicy) -> Result<Self, KeysError> {
         let mut verifying = HashMap::new();
         let mut published = Vec::new();
@@ -168,7 +168,7 @@ impl Ring {
             verifying.insert(row.kid.clone(), Arc::new(key));
             published.push(jwk);
         }
-        let active = rows.iter().find(|row| row.is(State::Active));
+        let active = rows.iter().find(|row| row.is(KeyState::Active));
         let signing = active
             .ok_or_else(|| KeysError::Unusable("(none)".into(), "no key is active".into()))?
             .open(seal)?;
@@ -233,9 +233,10 @@ async fn carry_out(
 }
 
 /// Inserts a key unless another node was first.
-fn create(tx: &mut Tx<'_>, new: &NewKey, state: State, now: Timestamp) -> QueryResult<()> {
+fn create(tx: &mut Tx<'_>, new: &NewKey, state: KeyState, now: Timestamp) -> QueryResult<()> {
     let rows = queries::insert(tx.connection(), new, state, now)?;
-    let kind = if state == State::Active { EventKind::KeyRotated } else { EventKind::KeyPublished };
+    let kind =
+        if state == KeyState::Active { EventKind::KeyRotated } else { EventKind::KeyPublished };
     note(tx, kind, &new.kid, rows, now)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A part owns its numbers, and counts at the place where the outcome is known. What goes on the
 //! page, under which name, is for [`app`](crate::app) to say. Labels are fixed sets of words: an
-//! [`Outcome`], a route's pattern; never what a client has sent.
+//! [`LabelValue`], a route's pattern; never what a client has sent.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,10 +19,10 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::Histogram as PrometheusHistogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// What [`Page::render`] writes: Prometheus' text format.
+/// What [`MetricsPage::render`] writes: Prometheus' text format.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// In seconds: from an answer out of memory to the longest that a request may take.
@@ -33,7 +33,7 @@ const DURATIONS: [f64; 12] =
 const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// What may become of something: the values of one label.
-pub trait Outcome: Copy + PartialEq + 'static {
+pub trait LabelValue: Copy + PartialEq + 'static {
     /// Every one.
     const ALL: &'static [Self];
 
@@ -42,30 +42,30 @@ pub trait Outcome: Copy + PartialEq + 'static {
 }
 
 /// How often each of the outcomes has come. Clones share the counts.
-pub struct Tally<O> {
+pub struct CounterFamily<O> {
     counts: Arc<[AtomicU64]>,
     of: PhantomData<O>,
 }
 
-impl<O> Clone for Tally<O> {
+impl<O> Clone for CounterFamily<O> {
     fn clone(&self) -> Self {
         Self { counts: Arc::clone(&self.counts), of: PhantomData }
     }
 }
 
-impl<O: Outcome> fmt::Debug for Tally<O> {
+impl<O: LabelValue> fmt::Debug for CounterFamily<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.counts()).finish()
     }
 }
 
-impl<O: Outcome> Default for Tally<O> {
+impl<O: LabelValue> Default for CounterFamily<O> {
     fn default() -> Self {
         Self { counts: O::ALL.iter().map(|_| AtomicU64::new(0)).collect(), of: PhantomData }
     }
 }
 
-impl<O: Outcome> Tally<O> {
+impl<O: LabelValue> CounterFamily<O> {
     /// Counts one more.
     pub fn count(&self, outcome: O) {
         let place = O::ALL.iter().position(|one| *one == outcome);
@@ -83,19 +83,19 @@ impl<O: Outcome> Tally<O> {
 
 /// How something is spread: how long it took, or how large it was. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Spread(Histogram);
+pub struct Histogram(PrometheusHistogram);
 
-impl Spread {
+impl Histogram {
     /// Of durations.
     #[must_use]
     pub fn of_durations() -> Self {
-        Self(Histogram::new(DURATIONS))
+        Self(PrometheusHistogram::new(DURATIONS))
     }
 
     /// Of numbers of things, from one to 256.
     #[must_use]
     pub fn of_sizes() -> Self {
-        Self(Histogram::new(SIZES))
+        Self(PrometheusHistogram::new(SIZES))
     }
 
     /// Adds a duration.
@@ -112,25 +112,26 @@ impl Spread {
 /// The requests and how long they took. Clones share the numbers.
 #[derive(Clone, Debug)]
 pub struct Requests {
-    answered: Family<Answered, Counter>,
-    took: Family<Took, Histogram, fn() -> Histogram>,
+    answered: Family<RequestLabels, Counter>,
+    took: Family<RouteLabel, PrometheusHistogram, fn() -> PrometheusHistogram>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct RequestLabels {
     route: String,
     method: &'static str,
     status: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Took {
+struct RouteLabel {
     route: String,
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        let took = Family::new_with_constructor((|| Histogram::new(DURATIONS)) as fn() -> _);
+        let took =
+            Family::new_with_constructor((|| PrometheusHistogram::new(DURATIONS)) as fn() -> _);
         Self { answered: Family::default(), took }
     }
 }
@@ -145,8 +146,8 @@ impl Requests {
         let method = METHODS.into_iter().find(|one| *one == method).unwrap_or("other");
         let class = usize::from(status / 100).checked_sub(1);
         let status = class.and_then(|class| STATUSES.get(class)).unwrap_or(&"other");
-        let took_by = Took { route: route.clone() };
-        self.answered.get_or_create(&Answered { route, method, status }).inc();
+        let took_by = RouteLabel { route: route.clone() };
+        self.answered.get_or_create(&RequestLabels { route, method, status }).inc();
         self.took.get_or_create(&took_by).observe(took.as_secs_f64());
     }
 }
@@ -213,13 +214,13 @@ impl Writer<'_> {
     }
 
     /// How durations are spread. `_seconds` is added to the name.
-    pub fn durations(&mut self, name: &str, help: &str, spread: &Spread) {
+    pub fn durations(&mut self, name: &str, help: &str, spread: &Histogram) {
         let unit = Some(&Unit::Seconds);
         self.metric(name, help, unit, MetricType::Histogram, |metric| spread.0.encode(metric));
     }
 
     /// How sizes are spread.
-    pub fn sizes(&mut self, name: &str, help: &str, spread: &Spread) {
+    pub fn sizes(&mut self, name: &str, help: &str, spread: &Histogram) {
         self.metric(name, help, None, MetricType::Histogram, |metric| spread.0.encode(metric));
     }
 
@@ -251,9 +252,9 @@ impl Writer<'_> {
 }
 
 /// Everything that is watched, as text.
-pub struct Page(Registry);
+pub struct MetricsPage(Registry);
 
-impl Page {
+impl MetricsPage {
     /// A page whose names begin with `prefix`; `fill` writes it, each time anew, from what is at
     /// hand: it must not take long.
     pub fn new(prefix: &str, fill: impl Fn(&mut Writer<'_>) + Send + Sync + 'static) -> Self {

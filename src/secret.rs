@@ -103,10 +103,10 @@ pub enum SecretError {
     #[error(
         "it must be 32 random bytes in base64 (43 or 44 characters) or hexadecimal (64 characters)"
     )]
-    Shape,
+    Malformed,
     /// The right length, but nobody drew it at random.
     #[error("it is too regular to be random")]
-    Weak,
+    LowEntropy,
 }
 
 impl MasterSecret {
@@ -123,10 +123,11 @@ impl MasterSecret {
     /// [`SecretError`] when the text has another shape or is visibly not random.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
-        let bytes = Zeroizing::new(decode(text).ok_or(SecretError::Shape)?);
-        let key: [u8; KEY_LENGTH] = bytes.as_slice().try_into().map_err(|_| SecretError::Shape)?;
+        let bytes = Zeroizing::new(decode(text).ok_or(SecretError::Malformed)?);
+        let key: [u8; KEY_LENGTH] =
+            bytes.as_slice().try_into().map_err(|_| SecretError::Malformed)?;
         if is_regular(&key) || is_regular(text.as_bytes()) {
-            return Err(SecretError::Weak);
+            return Err(SecretError::LowEntropy);
         }
         Ok(Self(Secret::new(key)))
     }
@@ -185,7 +186,7 @@ pub struct DerivedKey(Secret<[u8; KEY_LENGTH]>);
 /// A sealed text that this key does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret does not open it")]
-pub struct Unopened;
+pub struct DecryptError;
 
 impl DerivedKey {
     /// HMAC-SHA-256 over `data`.
@@ -220,15 +221,15 @@ impl DerivedKey {
     /// Opens what [`DerivedKey::seal`] made.
     ///
     /// # Errors
-    /// [`Unopened`] when another key or context sealed it, or it was changed.
-    pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
-        let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(Unopened)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unopened)?;
+    /// [`DecryptError`] when another key or context sealed it, or it was changed.
+    pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+        let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(DecryptError)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DecryptError)?;
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
         let length = self
             .aead()
             .open_in_place(nonce, Aad::from(context), &mut buffer)
-            .map_err(|_| Unopened)?
+            .map_err(|_| DecryptError)?
             .len();
         buffer.truncate(length);
         Ok(buffer)

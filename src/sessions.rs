@@ -29,7 +29,7 @@ use crate::clients::{self, ClientSettings, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
-use crate::metrics::Tally;
+use crate::metrics::CounterFamily;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
@@ -97,7 +97,7 @@ pub struct Sessions {
     tags: TagKeys,
     policy: SessionPolicy,
     audit: Audit,
-    refreshes: Tally<RefreshOutcome>,
+    refreshes: CounterFamily<RefreshOutcome>,
     verified: VerifiedTokenCache,
 }
 
@@ -224,7 +224,7 @@ impl Sessions {
         policy: SessionPolicy,
         audit: Audit,
     ) -> Self {
-        let (refreshes, verified) = (Tally::default(), VerifiedTokenCache::new());
+        let (refreshes, verified) = (CounterFamily::default(), VerifiedTokenCache::new());
         Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Accounts, LogInError, queries};
 use crate::database::StoreError;
-use crate::metrics::{Outcome, Tally};
+use crate::metrics::{CounterFamily, LabelValue};
 
 /// What became of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum LoginOutcome {
     Failed,
 }
 
-impl Outcome for LoginOutcome {
+impl LabelValue for LoginOutcome {
     const ALL: &'static [Self] = &[
         Self::Succeeded,
         Self::InvalidCredentials,
@@ -59,7 +59,7 @@ impl LoginOutcome {
 impl Accounts {
     /// What became of logins since the start.
     #[must_use]
-    pub const fn logins(&self) -> &Tally<LoginOutcome> {
+    pub const fn logins(&self) -> &CounterFamily<LoginOutcome> {
         &self.logins
     }
 

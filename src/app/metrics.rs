@@ -14,8 +14,8 @@ use crate::clock::Timestamp;
 use crate::database::StoreError;
 use crate::http::tls::Tls;
 use crate::http::{Api, Limits};
-use crate::keys::{KeysError, State};
-use crate::metrics::{self, Page, Requests, Writer};
+use crate::keys::{KeyState, KeysError};
+use crate::metrics::{self, MetricsPage, Requests, Writer};
 
 /// How often rows are counted: that is work for the database, and not for each look at the page.
 const COUNT: Duration = Duration::from_secs(60);
@@ -53,11 +53,12 @@ impl Counted {
         store(&self.sessions, api.sessions.count().await)?;
         store(&self.blocklist, api.revocations.stored().await)?;
         let keys = api.keys.operator().list().await?;
-        let oldest = |state: State| {
+        let oldest = |state: KeyState| {
             let of_it = keys.iter().filter(|key| key.state == state.as_str());
             Some((state.as_str(), of_it.map(|key| key.created_at).min()?))
         };
-        let oldest = [State::Next, State::Active, State::Retired].into_iter().filter_map(oldest);
+        let oldest =
+            [KeyState::Next, KeyState::Active, KeyState::Retired].into_iter().filter_map(oldest);
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = oldest.collect();
         Ok(())
     }
@@ -79,13 +80,13 @@ pub(super) struct Watched {
 pub(super) fn routes(
     watched: Watched,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-    let page = web::Data::new(Page::new("doorward", move |out| watched.write(out)));
+    let page = web::Data::new(MetricsPage::new("doorward", move |out| watched.write(out)));
     move |config| {
         config.app_data(page.clone()).route("/metrics", web::get().to(show));
     }
 }
 
-async fn show(page: web::Data<Page>) -> HttpResponse {
+async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
     HttpResponse::Ok().content_type(metrics::MEDIA_TYPE).body(page.render())
 }
 

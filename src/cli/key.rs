@@ -10,8 +10,8 @@ use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Database;
-use crate::keys::State;
-use crate::keys::admin::{KeyStatus, Operator};
+use crate::keys::KeyState;
+use crate::keys::admin::{KeyAdmin, KeyStatus};
 use crate::revocations::Revocations;
 use crate::tokens::id_of_kid;
 
@@ -83,7 +83,7 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError
 struct Signing {
     db: Database,
     clock: Clock,
-    keys: Operator,
+    keys: KeyAdmin,
     revocations: Revocations,
 }
 
@@ -94,7 +94,7 @@ impl Signing {
         let policy = settings::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
         let (seal, policy) = (settings::seal(&secrets), settings::key_policy(config));
-        let keys = Operator::open(db.clone(), clock.clone(), seal, policy).await?;
+        let keys = KeyAdmin::open(db.clone(), clock.clone(), seal, policy).await?;
         Ok(Self { db, clock, keys, revocations })
     }
 
@@ -109,7 +109,7 @@ impl Signing {
 
     async fn retire(&self, kid: &str, json: bool) -> Result<String, OperateError> {
         let key = self.find(kid).await?;
-        let (done, shown) = if key.state == State::Active.as_str() {
+        let (done, shown) = if key.state == KeyState::Active.as_str() {
             let next = self.keys.rotate().await?;
             (format!("{kid} gets a successor:\n{}", described(&next)), as_json(&next))
         } else if self.keys.take_back(kid).await? {
@@ -129,7 +129,7 @@ impl Signing {
         let (own, revocations, spare) =
             (kid.to_owned(), self.revocations.clone(), self.keys.spare().await?);
         let removed = self.db.write(move |tx| {
-            let removed = Operator::give_up(tx, &own, &spare, now)?;
+            let removed = KeyAdmin::give_up(tx, &own, &spare, now)?;
             if removed.is_some() {
                 revocations.revoke_for(tx, id, life, now)?;
             }

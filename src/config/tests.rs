@@ -13,13 +13,13 @@ use crate::database::DatabaseUrl;
 use crate::secret::{MasterSecret, Purpose, Secret};
 
 /// One machine: a working directory, an environment and a command line.
-struct Machine {
+struct ConfigFixture {
     directory: TempDir,
     variables: Vec<(OsString, OsString)>,
     flags: Flags,
 }
 
-impl Machine {
+impl ConfigFixture {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
         Self { directory, variables: Vec::new(), flags: Flags::default() }
@@ -59,8 +59,8 @@ fn secret() -> String {
 
 #[test]
 fn the_last_that_has_a_setting_wins() {
-    let lifetime = |machine: &Machine| machine.config().tokens.lifetime.as_secs();
-    let machine = Machine::new();
+    let lifetime = |machine: &ConfigFixture| machine.config().tokens.lifetime.as_secs();
+    let machine = ConfigFixture::new();
     assert_eq!(lifetime(&machine), 600);
     let machine = machine.file("[tokens]\nlifetime = '2m'\n");
     assert_eq!(lifetime(&machine), 120);
@@ -73,7 +73,7 @@ fn the_last_that_has_a_setting_wins() {
 
 #[test]
 fn named_flags_set_their_settings() {
-    let mut machine = Machine::new();
+    let mut machine = ConfigFixture::new();
     machine.flags = Flags {
         listen: Some("[::1]:0".into()),
         public_url: Some("https://login.example.com/".into()),
@@ -92,7 +92,7 @@ fn named_flags_set_their_settings() {
 
 #[test]
 fn the_file_is_the_flags_or_the_variables_or_the_one_that_is_there() {
-    let mut machine = Machine::new().file("audience = 'there'");
+    let mut machine = ConfigFixture::new().file("audience = 'there'");
     assert_eq!(machine.config().audience, "there");
     let named = machine.directory.path().join("named.toml");
     fs::write(&named, "audience = 'named'").unwrap();
@@ -104,7 +104,7 @@ fn the_file_is_the_flags_or_the_variables_or_the_one_that_is_there() {
 
 #[test]
 fn text_takes_the_type_of_the_setting() {
-    let config = Machine::new()
+    let config = ConfigFixture::new()
         .variable("DOORWARD_DATABASE__MIGRATE", "false")
         .variable("DOORWARD_SESSIONS__MAX_PER_USER", "7")
         .variable("DOORWARD_SESSIONS__RETRY_WINDOW", "45")
@@ -123,7 +123,7 @@ fn text_takes_the_type_of_the_setting() {
 
 #[test]
 fn an_unknown_setting_names_the_nearest() {
-    let machine = Machine::new().file("[tokens]\nlifetme = '2m'\n");
+    let machine = ConfigFixture::new().file("[tokens]\nlifetme = '2m'\n");
     let file = machine.directory.path().join("doorward.toml");
     assert_eq!(
         machine.error(),
@@ -142,30 +142,32 @@ fn an_unknown_setting_names_the_nearest() {
         ("secretfile = 'x'", "secret_file"),
         ("audience_file = 'x'", "audience"),
     ] {
-        let error = Machine::new().file(text).error();
+        let error = ConfigFixture::new().file(text).error();
         assert!(error.contains("there is no such setting; the nearest is "), "{text}: {error}");
         assert!(error.contains(nearest), "{text}: {error}");
     }
-    assert!(Machine::new().set("log.levle=info").error().starts_with("log.levle (flag --set): "));
-    Machine::new().file("[tokens]\n[cors]\n").config();
+    assert!(
+        ConfigFixture::new().set("log.levle=info").error().starts_with("log.levle (flag --set): ")
+    );
+    ConfigFixture::new().file("[tokens]\n[cors]\n").config();
 }
 
 #[test]
 fn an_unknown_variable_names_the_nearest() {
     assert_eq!(
-        Machine::new().variable("DOORWARD_TOKENS_LIFETIME", "2m").error(),
+        ConfigFixture::new().variable("DOORWARD_TOKENS_LIFETIME", "2m").error(),
         "variable DOORWARD_TOKENS_LIFETIME: there is no such setting; the nearest is \
          DOORWARD_TOKENS__LIFETIME: rename the variable or remove it"
     );
     for name in ["DOORWARD_", "DOORWARD_Listen", "DOORWARD_PORT", "DOORWARD_TOKENS.LIFETIME"] {
-        let error = Machine::new().variable(name, "1").error();
+        let error = ConfigFixture::new().variable(name, "1").error();
         assert!(error.starts_with(&format!("variable {name}: there is no such")), "{error}");
     }
 }
 
 #[test]
 fn what_kubernetes_sets_is_not_ours() {
-    Machine::new()
+    ConfigFixture::new()
         .variable("DOORWARD_PORT", "tcp://10.0.0.1:80")
         .variable("DOORWARD_SERVICE_HOST", "10.0.0.1")
         .variable("DOORWARD_SERVICE_PORT_HTTP", "80")
@@ -176,7 +178,7 @@ fn what_kubernetes_sets_is_not_ours() {
 
 #[test]
 fn a_variable_that_is_not_utf_8_is_refused() {
-    let mut machine = Machine::new();
+    let mut machine = ConfigFixture::new();
     machine.variables.push(("OTHER".into(), OsString::from_vec(vec![0xff])));
     machine.config();
     machine.variables.push(("DOORWARD_AUDIENCE".into(), OsString::from_vec(vec![0xff])));
@@ -200,20 +202,20 @@ fn a_wrong_type_names_the_setting_and_shows_the_right_one() {
         ("DOORWARD_LOG__FORMAT", "xml", "format = \"text\""),
         ("DOORWARD_TRUSTED_PROXIES", "10.0.0.0/33", "trusted_proxies = []"),
     ] {
-        let error = Machine::new().variable(name, value).error();
+        let error = ConfigFixture::new().variable(name, value).error();
         assert!(error.contains(&format!("(variable {name}): ")), "{error}");
         assert!(error.ends_with(&format!("; write it as in `{example}`")), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
-    let error = Machine::new().file("[tokens]\nlifetime = -5").error();
+    let error = ConfigFixture::new().file("[tokens]\nlifetime = -5").error();
     assert!(error.contains(": -5 is no duration; "), "{error}");
-    assert!(Machine::new().file("workers = 1.5").error().contains("workers = 0"));
-    assert!(Machine::new().file("listen = 1").error().starts_with("listen (file "));
+    assert!(ConfigFixture::new().file("workers = 1.5").error().contains("workers = 0"));
+    assert!(ConfigFixture::new().file("listen = 1").error().starts_with("listen (file "));
 }
 
 #[test]
 fn toml_that_does_not_parse_names_the_line_and_shows_no_secret() {
-    let error = Machine::new().file("workers = 1\nsecret = hunter2'\n").error();
+    let error = ConfigFixture::new().file("workers = 1\nsecret = hunter2'\n").error();
     assert!(error.contains("doorward.toml: line 2 is not TOML: "), "{error}");
     assert!(!error.contains("hunter2") && !error.contains('\n'), "{error}");
 }
@@ -269,7 +271,7 @@ fn every_text_has_its_form() {
         ("cors.headers", "x-requested-with;Sentry-Trace", "*,x y,x:y"),
         ("tls.hsts", "max-age=0,max-age=31536000,", "31536000,max-age=+1,max-age=,preload"),
     ]);
-    let hsts = |text: &str| Machine::new().file(&format!("[tls]\nhsts = \"{text}\""));
+    let hsts = |text: &str| ConfigFixture::new().file(&format!("[tls]\nhsts = \"{text}\""));
     let whole = "max-age=600; includeSubDomains; preload";
     assert_eq!(hsts(whole).config().tls.hsts, whole);
     for odd in ["max-age=1;preload", "max-age=1; preLoad", "preload; max-age=1"] {
@@ -322,8 +324,9 @@ fn every_bound_holds() {
 /// semicolon is a comma within a value.
 fn hold(settings: &[(&str, &str, &str)]) {
     for (setting, good, bad) in settings {
-        let with =
-            |value: &str| Machine::new().set(&format!("{setting}={}", value.replace(';', ",")));
+        let with = |value: &str| {
+            ConfigFixture::new().set(&format!("{setting}={}", value.replace(';', ",")))
+        };
         for value in good.split(',') {
             let loaded = with(value).load();
             assert!(loaded.is_ok(), "{setting}={value}: {loaded:?}");
@@ -341,19 +344,19 @@ fn hold(settings: &[(&str, &str, &str)]) {
 #[test]
 fn a_bound_names_value_origin_and_remedy() {
     assert_eq!(
-        Machine::new().variable("DOORWARD_TOKENS__LIFETIME", "5").error(),
+        ConfigFixture::new().variable("DOORWARD_TOKENS__LIFETIME", "5").error(),
         "tokens.lifetime (variable DOORWARD_TOKENS__LIFETIME): 5s is out of bounds; set it to \
          1m at least and 1d at most"
     );
-    assert!(Machine::new().set("passwords.iterations=1").error().contains("OWASP"));
-    Machine::new().set("passwords.memory_kib=7168").set("passwords.iterations=5").config();
+    assert!(ConfigFixture::new().set("passwords.iterations=1").error().contains("OWASP"));
+    ConfigFixture::new().set("passwords.memory_kib=7168").set("passwords.iterations=5").config();
 }
 
 #[test]
 fn secrets_are_hidden_wherever_they_could_show() {
     let (current, previous) = (secret(), secret());
     let url = "postgres://door:hunter2@db.example/door";
-    let machine = Machine::new()
+    let machine = ConfigFixture::new()
         .variable("DOORWARD_SECRET", &current)
         .variable("DOORWARD_SECRET_PREVIOUS", &previous)
         .variable("DOORWARD_DATABASE_URL", url);
@@ -371,23 +374,23 @@ fn secrets_are_hidden_wherever_they_could_show() {
         "secret = '1234567'",
         "database_url = '1234567'",
     ] {
-        let error = Machine::new().file(text).error();
+        let error = ConfigFixture::new().file(text).error();
         assert!(!error.contains("1234567"), "{error}");
     }
-    assert!(!Machine::new().set("secret:1234567").error().contains("1234567"));
-    let sqlite = Machine::new().set("database_url=sqlite:///srv/d.db").load().unwrap();
+    assert!(!ConfigFixture::new().set("secret:1234567").error().contains("1234567"));
+    let sqlite = ConfigFixture::new().set("database_url=sqlite:///srv/d.db").load().unwrap();
     assert!(sqlite.to_toml().unwrap().contains("\"sqlite:///srv/d.db\" # flag --set\n"));
 }
 
 #[test]
 fn what_is_printed_is_a_file_that_says_the_same() {
-    let machine = Machine::new()
+    let machine = ConfigFixture::new()
         .set("tokens.lifetime=7m")
         .set("trusted_proxies=10.0.0.0/8")
         .set("data_dir=a\n\"b\"")
         .set("cors.origins=https://a.example,https://b.example");
     let printed = machine.load().unwrap().to_toml().unwrap();
-    let again = Machine::new().file(&printed).load().unwrap();
+    let again = ConfigFixture::new().file(&printed).load().unwrap();
     let values = |loaded: &Loaded| layers::flat(&loaded.config).unwrap();
     assert_eq!(values(&again), values(&machine.load().unwrap()));
 }
@@ -399,7 +402,7 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
     let secrets = [("secret", &*current), ("secret_previous", &*previous), ("database_url", url)];
     let values = |loaded: &Loaded| format!("{:?}", layers::flat(&loaded.config).unwrap());
     for way in ["file", "variable", "flag", "file of file", "file of variable", "file of flag"] {
-        let mut machine = Machine::new();
+        let mut machine = ConfigFixture::new();
         let mut text = String::from("audience = 'a'\n");
         let is_in_file = way.starts_with("file of");
         for (name, value) in secrets {
@@ -424,7 +427,7 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
         let before = machine.load().unwrap();
         let printed = before.to_toml().unwrap();
         assert!(!printed.contains("hunter2") && !printed.contains(&current), "{way}: {printed}");
-        let mut again = Machine::new().file(&printed);
+        let mut again = ConfigFixture::new().file(&printed);
         if !is_in_file {
             again.load().unwrap();
             for (name, value) in secrets {
@@ -444,7 +447,7 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
 
 #[test]
 fn every_setting_is_printed_with_what_it_means() {
-    let printed = Machine::new().load().unwrap().to_toml().unwrap();
+    let printed = ConfigFixture::new().load().unwrap().to_toml().unwrap();
     let lines: Vec<&str> = printed.lines().collect();
     let settings: Vec<usize> = (0..lines.len())
         .filter(|&at| lines[at].contains(" = ") && !lines[at].starts_with("# "))
@@ -454,7 +457,7 @@ fn every_setting_is_printed_with_what_it_means() {
         assert!(lines[at - 1].starts_with("# "), "{}", lines[at]);
         // Nothing is set, so all of it is comments; without the # each line is a setting.
         let set = lines[at].strip_prefix('#').unwrap();
-        Machine::new().file(set).config();
+        ConfigFixture::new().file(set).config();
     }
     assert!(lines.iter().all(|line| line.is_empty() || line.starts_with('#')), "{printed}");
     assert!(lines.iter().all(|line| line.len() <= 100));
@@ -476,6 +479,6 @@ fn durations_are_spelled_in_one_unit() {
 
 #[test]
 fn an_error_is_one_line_whatever_is_in_it() {
-    let error = Machine::new().set("a\nb\u{1b}=1").error();
+    let error = ConfigFixture::new().set("a\nb\u{1b}=1").error();
     assert!(error.starts_with("a\\u000ab\\u001b (flag --set): "), "{error}");
 }

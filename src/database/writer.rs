@@ -23,7 +23,7 @@ use super::fault::Fault;
 use super::identity::{self, Identity};
 use super::postgres::Waiter;
 use super::{AnyConnection, Hook, Stage, StoreError, Tx, guarded, unavailable};
-use crate::metrics::Spread;
+use crate::metrics::Histogram;
 
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
 const GROUP: usize = 256;
@@ -36,7 +36,7 @@ pub(super) struct Writer {
     queue: Option<SyncSender<Box<dyn Unit>>>,
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
-    groups: Spread,
+    groups: Histogram,
 }
 
 impl Writer {
@@ -48,7 +48,7 @@ impl Writer {
         fault: Fault,
     ) -> Self {
         let (queue, units) = sync_channel(QUEUE);
-        let (waiting, groups) = (Arc::default(), Spread::of_sizes());
+        let (waiting, groups) = (Arc::default(), Histogram::of_sizes());
         let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone(), fault };
         let thread = std::thread::Builder::new()
             .name("doorward-writer".into())
@@ -63,7 +63,7 @@ impl Writer {
     }
 
     /// How many units the commits had.
-    pub(super) const fn groups(&self) -> &Spread {
+    pub(super) const fn groups(&self) -> &Histogram {
         &self.groups
     }
 
@@ -157,7 +157,7 @@ where
 struct Work {
     units: Receiver<Box<dyn Unit>>,
     waiting: Arc<AtomicUsize>,
-    groups: Spread,
+    groups: Histogram,
     fault: Fault,
 }
 

@@ -7,7 +7,7 @@ use diesel::QueryResult;
 
 use super::generation::{NewKey, generate};
 use super::queries::{self, KeyRow};
-use super::{KeyPolicy, Keys, KeysError, Seal, State, create, note};
+use super::{KeyPolicy, KeyState, Keys, KeysError, Seal, create, note};
 use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
@@ -73,7 +73,7 @@ impl KeyPolicy {
 /// The stored keys as an operator's hand reaches them. Unlike [`Keys`] it looks after nothing by
 /// itself: what runs the service decides when a key is due, and of which algorithm.
 #[derive(Clone)]
-pub struct Operator {
+pub struct KeyAdmin {
     db: Database,
     clock: Clock,
     seal: Seal,
@@ -83,13 +83,13 @@ pub struct Operator {
 impl Keys {
     /// The operator's hand on these keys.
     #[must_use]
-    pub fn operator(&self) -> Operator {
+    pub fn operator(&self) -> KeyAdmin {
         let (db, clock) = (self.db.clone(), self.clock.clone());
-        Operator { db, clock, seal: self.seal.clone(), policy: self.policy }
+        KeyAdmin { db, clock, seal: self.seal.clone(), policy: self.policy }
     }
 }
 
-impl Operator {
+impl KeyAdmin {
     /// The operator's hand on the keys of a database; changes nothing.
     ///
     /// # Errors
@@ -125,11 +125,11 @@ impl Operator {
         let rows = self
             .db
             .write(move |tx| {
-                create(tx, &new, State::Next, clock.now())?;
+                create(tx, &new, KeyState::Next, clock.now())?;
                 queries::load(tx.connection())
             })
             .await?;
-        let next = rows.iter().find(|row| row.is(State::Next));
+        let next = rows.iter().find(|row| row.is(KeyState::Next));
         let missing = || KeysError::Unusable("(new)".into(), "it is not there".into());
         next.map(|row| self.status(row)).ok_or_else(missing)
     }
@@ -143,7 +143,7 @@ impl Operator {
         let deleted = self
             .db
             .write(move |tx| {
-                let deleted = queries::delete_in(tx.connection(), &kid, State::Next)?;
+                let deleted = queries::delete_in(tx.connection(), &kid, KeyState::Next)?;
                 note(tx, EventKind::KeyRemoved, &kid, deleted, clock.now())?;
                 Ok(deleted)
             })
@@ -151,7 +151,7 @@ impl Operator {
         Ok(deleted > 0)
     }
 
-    /// Makes a key that can take the place of one that is given up ([`Operator::give_up`]).
+    /// Makes a key that can take the place of one that is given up ([`KeyAdmin::give_up`]).
     ///
     /// # Errors
     /// [`KeysError::Unusable`] when the system cannot make one.
@@ -182,8 +182,8 @@ impl Operator {
         }
         note(tx, EventKind::KeyGivenUp, kid, deleted, now)?;
         let left = queries::load(tx.connection())?;
-        let find = |state: State| left.iter().find(|row| row.is(state));
-        let signing = match (find(State::Active), find(State::Next)) {
+        let find = |state: KeyState| left.iter().find(|row| row.is(state));
+        let signing = match (find(KeyState::Active), find(KeyState::Next)) {
             (Some(active), _) => active.kid.clone(),
             (None, Some(next)) => {
                 let rows = queries::activate(tx.connection(), &next.kid, now)?;
@@ -191,7 +191,7 @@ impl Operator {
                 next.kid.clone()
             }
             (None, None) => {
-                create(tx, &spare.0, State::Active, now)?;
+                create(tx, &spare.0, KeyState::Active, now)?;
                 spare.0.kid.clone()
             }
         };
@@ -202,15 +202,15 @@ impl Operator {
     /// settings than the service.
     async fn generate(&self) -> Result<NewKey, KeysError> {
         let rows = self.db.read(queries::load).await?;
-        let active = rows.iter().find(|row| row.is(State::Active));
+        let active = rows.iter().find(|row| row.is(KeyState::Active));
         let algorithm = active.and_then(|row| row.alg.parse().ok());
         generate(algorithm.unwrap_or(self.policy.algorithm), &self.seal).await
     }
 
     fn status(&self, row: &KeyRow) -> KeyStatus {
-        let until = if row.is(State::Next) {
+        let until = if row.is(KeyState::Next) {
             Some(self.policy.signs_from(row))
-        } else if row.is(State::Active) {
+        } else if row.is(KeyState::Active) {
             Some(self.policy.successor_at(row))
         } else {
             self.policy.removed_at(row)

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::generation::NewKey;
-use super::schedule::State;
+use super::schedule::KeyState;
 use super::{KeysError, Seal};
 use crate::clock::Timestamp;
 use crate::database::AnyConnection;
@@ -23,7 +23,7 @@ pub(super) struct KeyRow {
 }
 
 impl KeyRow {
-    pub fn is(&self, state: State) -> bool {
+    pub fn is(&self, state: KeyState) -> bool {
         self.state == state.as_str()
     }
 
@@ -50,7 +50,7 @@ pub(super) fn delete(connection: &mut AnyConnection, kid: &str) -> QueryResult<u
 pub(super) fn delete_in(
     connection: &mut AnyConnection,
     kid: &str,
-    state: State,
+    state: KeyState,
 ) -> QueryResult<usize> {
     let key = signing_keys::table.find(kid).filter(signing_keys::state.eq(state.as_str()));
     diesel::delete(key).execute(connection)
@@ -66,9 +66,9 @@ pub(super) fn retire(
     kid: &str,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    let active = signing_keys::state.eq(State::Active.as_str());
+    let active = signing_keys::state.eq(KeyState::Active.as_str());
     diesel::update(signing_keys::table.find(kid).filter(active))
-        .set((signing_keys::state.eq(State::Retired.as_str()), signing_keys::retired_at.eq(now)))
+        .set((signing_keys::state.eq(KeyState::Retired.as_str()), signing_keys::retired_at.eq(now)))
         .execute(connection)
 }
 
@@ -78,9 +78,12 @@ pub(super) fn activate(
     kid: &str,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    let next = signing_keys::state.eq(State::Next.as_str());
+    let next = signing_keys::state.eq(KeyState::Next.as_str());
     diesel::update(signing_keys::table.find(kid).filter(next))
-        .set((signing_keys::state.eq(State::Active.as_str()), signing_keys::activated_at.eq(now)))
+        .set((
+            signing_keys::state.eq(KeyState::Active.as_str()),
+            signing_keys::activated_at.eq(now),
+        ))
         .execute(connection)
 }
 
@@ -98,10 +101,10 @@ pub(super) fn reseal(
 pub(super) fn insert(
     connection: &mut AnyConnection,
     new: &NewKey,
-    state: State,
+    state: KeyState,
     now: Timestamp,
 ) -> QueryResult<usize> {
-    let activated_at = (state == State::Active).then_some(now.as_micros());
+    let activated_at = (state == KeyState::Active).then_some(now.as_micros());
     let row = (
         signing_keys::kid.eq(&new.kid),
         signing_keys::alg.eq(new.algorithm.as_str()),

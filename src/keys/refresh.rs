@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::{Keys, Ring, queries};
+use super::{KeyRing, Keys, queries};
 
 /// How often the database is asked for keys that are not known, at most: a forger names as many as
 /// he likes.
@@ -15,11 +15,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// When unknown keys were last looked for, and whether there was an answer. Clones share it; only
 /// one looks at a time.
 #[derive(Clone, Default)]
-pub(super) struct Lookups(Arc<Mutex<Option<(Instant, bool)>>>);
+pub(super) struct RefreshThrottle(Arc<Mutex<Option<(Instant, bool)>>>);
 
 /// What a look for an unknown key came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub enum KeyLookup {
     /// The key is known now.
     Found,
     /// There is no such key, or nobody looked because somebody just has.
@@ -30,10 +30,10 @@ pub enum Lookup {
 
 impl Keys {
     /// Looks once more for the key that `kid` names, at most every 5 s for all keys together.
-    pub async fn look_up(&self, kid: &str) -> Lookup {
+    pub async fn look_up(&self, kid: &str) -> KeyLookup {
         let mut last = self.lookups.0.lock().await;
         if self.verifying(kid).is_some() {
-            return Lookup::Found;
+            return KeyLookup::Found;
         }
         let now = self.clock.monotonic();
         let answered = match *last {
@@ -45,9 +45,9 @@ impl Keys {
             }
         };
         match (self.verifying(kid), answered) {
-            (Some(_), _) => Lookup::Found,
-            (None, true) => Lookup::Unknown,
-            (None, false) => Lookup::Unanswered,
+            (Some(_), _) => KeyLookup::Found,
+            (None, true) => KeyLookup::Unknown,
+            (None, false) => KeyLookup::Unanswered,
         }
     }
 
@@ -55,7 +55,7 @@ impl Keys {
     async fn reload(&self) -> bool {
         let _turn = self.turn.lock().await;
         let Ok(rows) = self.db.read(queries::load).await else { return false };
-        match Ring::build(&rows, &self.seal, &self.policy) {
+        match KeyRing::build(&rows, &self.seal, &self.policy) {
             Ok(ring) => {
                 *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
             }

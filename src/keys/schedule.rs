@@ -12,7 +12,7 @@ pub(super) const MARGIN: Duration = Duration::from_secs(180);
 
 /// Where a key stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum KeyState {
     /// Published, waiting until every cache has it.
     Next,
     /// Signs.
@@ -21,7 +21,7 @@ pub enum State {
     Retired,
 }
 
-impl State {
+impl KeyState {
     /// The stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -39,12 +39,12 @@ pub(super) struct Schedule {
     pub remove: Vec<String>,
     pub retire: Option<String>,
     pub activate: Option<String>,
-    pub create: Option<State>,
+    pub create: Option<KeyState>,
 }
 
 /// The life cycle: what the rows, at this moment, call for.
 pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> Schedule {
-    let find = |state: State| rows.iter().find(|row| row.is(state));
+    let find = |state: KeyState| rows.iter().find(|row| row.is(state));
     let mut schedule = Schedule {
         remove: rows
             .iter()
@@ -53,9 +53,9 @@ pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> S
             .collect(),
         ..Schedule::default()
     };
-    match (find(State::Active), find(State::Next)) {
+    match (find(KeyState::Active), find(KeyState::Next)) {
         // Nobody can have cached a JWKS without it.
-        (None, None) => schedule.create = Some(State::Active),
+        (None, None) => schedule.create = Some(KeyState::Active),
         (None, Some(next)) => schedule.activate = Some(next.kid.clone()),
         (Some(active), Some(next)) if policy.signs_from(next) <= now => {
             schedule.retire = Some(active.kid.clone());
@@ -64,7 +64,7 @@ pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> S
         (Some(_), Some(_)) => {}
         (Some(active), None) => {
             if policy.successor_at(active) <= now || active.alg != policy.algorithm.as_str() {
-                schedule.create = Some(State::Next);
+                schedule.create = Some(KeyState::Next);
             }
         }
     }
@@ -106,7 +106,7 @@ mod tests {
         token_life: Duration::from_secs(630),
     };
 
-    fn row(kid: &str, state: State, at: i64) -> KeyRow {
+    fn row(kid: &str, state: KeyState, at: i64) -> KeyRow {
         let at = Timestamp::from_unix_seconds(at);
         KeyRow {
             kid: kid.into(),
@@ -115,8 +115,8 @@ mod tests {
             jwk: String::new(),
             state: state.as_str().into(),
             created_at: at,
-            activated_at: (state != State::Next).then_some(at),
-            retired_at: (state == State::Retired).then_some(at),
+            activated_at: (state != KeyState::Next).then_some(at),
+            retired_at: (state == KeyState::Retired).then_some(at),
         }
     }
 
@@ -126,20 +126,23 @@ mod tests {
 
     #[test]
     fn an_empty_database_gets_an_active_key() {
-        assert_eq!(at(&[], 0), Schedule { create: Some(State::Active), ..Schedule::default() });
+        assert_eq!(at(&[], 0), Schedule { create: Some(KeyState::Active), ..Schedule::default() });
     }
 
     #[test]
     fn a_new_key_is_published_a_cache_life_before_the_old_one_is_due() {
-        let rows = [row("a", State::Active, 0)];
+        let rows = [row("a", KeyState::Active, 0)];
         let due = 90 * 86400 - 780;
         assert_eq!(at(&rows, due - 1), Schedule::default());
-        assert_eq!(at(&rows, due), Schedule { create: Some(State::Next), ..Schedule::default() });
+        assert_eq!(
+            at(&rows, due),
+            Schedule { create: Some(KeyState::Next), ..Schedule::default() }
+        );
     }
 
     #[test]
     fn a_new_key_signs_only_when_every_cache_has_it() {
-        let rows = [row("a", State::Active, 0), row("b", State::Next, 1000)];
+        let rows = [row("a", KeyState::Active, 0), row("b", KeyState::Next, 1000)];
         assert_eq!(at(&rows, 1779), Schedule::default());
         let turn = Schedule {
             retire: Some("a".into()),
@@ -151,14 +154,14 @@ mod tests {
 
     #[test]
     fn a_retired_key_stays_until_its_last_token_has_expired() {
-        let rows = [row("a", State::Retired, 1000), row("b", State::Active, 1000)];
+        let rows = [row("a", KeyState::Retired, 1000), row("b", KeyState::Active, 1000)];
         assert_eq!(at(&rows, 1810), Schedule::default());
         assert_eq!(at(&rows, 1811), Schedule { remove: vec!["a".into()], ..Schedule::default() });
     }
 
     #[test]
     fn another_algorithm_in_the_configuration_publishes_a_key_for_it() {
-        let rows = [KeyRow { alg: "EdDSA".into(), ..row("a", State::Active, 0) }];
-        assert_eq!(at(&rows, 1), Schedule { create: Some(State::Next), ..Schedule::default() });
+        let rows = [KeyRow { alg: "EdDSA".into(), ..row("a", KeyState::Active, 0) }];
+        assert_eq!(at(&rows, 1), Schedule { create: Some(KeyState::Next), ..Schedule::default() });
     }
 }

@@ -55,8 +55,8 @@ pub enum Verdict {
 /// One thread's Argon2, with memory that is made once: fresh pages cost a third of the speed. It is
 /// in huge pages where Linux gives them to those who ask: Argon2 reads all over it, and to find its
 /// places among 5,000 small pages takes time.
-pub(super) struct Engine {
-    recipe: Recipe,
+pub(super) struct Argon2Worker {
+    recipe: HashParams,
     memory: VecIn<Block, HugeAlloc>,
     work: Arc<Work>,
 }
@@ -70,10 +70,10 @@ pub(super) struct Work {
     pub filled: AtomicU64,
 }
 
-impl Engine {
+impl Argon2Worker {
     /// Everything is counted in `work`, when it begins.
     pub(super) fn counted(cost: HashCost, work: Arc<Work>) -> io::Result<Self> {
-        let recipe = Recipe::of(cost).ok_or_else(|| {
+        let recipe = HashParams::of(cost).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("Argon2 cannot work at this cost: {cost:?}"),
@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Fills the blocks that a hash of the present cost would have filled beyond this recipe's.
-    fn make_up_for(&mut self, recipe: &Recipe, typed: &[u8]) {
+    fn make_up_for(&mut self, recipe: &HashParams, typed: &[u8]) {
         let pass = self.recipe.params.block_count();
         let missing = self.recipe.blocks().saturating_sub(recipe.blocks());
         let whole = (pass, missing / pass);
@@ -145,7 +145,7 @@ impl Engine {
         clippy::expect_used,
         reason = "a recipe and a salt that were read are within Argon2's limits"
     )]
-    fn tag(&mut self, recipe: &Recipe, password: &[u8], salt: &[u8]) -> Vec<u8> {
+    fn tag(&mut self, recipe: &HashParams, password: &[u8], salt: &[u8]) -> Vec<u8> {
         self.work.hashed.fetch_add(1, Ordering::Relaxed);
         self.work.filled.fetch_add(recipe.blocks() as u64, Ordering::Relaxed);
         let argon2 = Argon2::new(recipe.algorithm, recipe.version, recipe.params.clone());
@@ -164,13 +164,13 @@ impl Engine {
 
 /// All that makes two hashes of one password and one salt the same.
 #[derive(Clone, PartialEq)]
-struct Recipe {
+struct HashParams {
     algorithm: Algorithm,
     version: Version,
     params: Params,
 }
 
-impl Recipe {
+impl HashParams {
     fn of(cost: HashCost) -> Option<Self> {
         let HashCost { memory_kib, iterations, parallelism } = cost;
         let length = Some(Params::DEFAULT_OUTPUT_LEN);
@@ -208,7 +208,7 @@ impl Recipe {
 
 /// A stored hash, taken apart.
 struct Stored {
-    recipe: Recipe,
+    recipe: HashParams,
     salt: Vec<u8>,
     tag: Vec<u8>,
 }
@@ -230,7 +230,7 @@ impl Stored {
             // Argon2's own encoding wrote no version before there was a second one.
             None => Version::V0x10,
         };
-        let recipe = Recipe {
+        let recipe = HashParams {
             algorithm: Algorithm::new(phc.algorithm.as_str()).ok()?,
             version,
             params: Params::try_from(&phc).ok()?,
@@ -242,7 +242,7 @@ impl Stored {
         })
     }
 
-    fn nobodys(recipe: &Recipe) -> Self {
+    fn nobodys(recipe: &HashParams) -> Self {
         Self {
             recipe: recipe.clone(),
             salt: vec![0; Salt::RECOMMENDED_LENGTH],
@@ -257,7 +257,7 @@ mod tests {
 
     const CHEAP: HashCost = HashCost { memory_kib: 64, iterations: 1, parallelism: 1 };
 
-    impl Engine {
+    impl Argon2Worker {
         fn new(cost: HashCost) -> io::Result<Self> {
             Self::counted(cost, Arc::default())
         }
@@ -273,13 +273,13 @@ mod tests {
 
     #[test]
     fn a_hash_is_argon2id_at_owasps_cost_unless_told_otherwise() {
-        let hash = Engine::new(HashCost::default()).unwrap().hash(&password("x"));
+        let hash = Argon2Worker::new(HashCost::default()).unwrap().hash(&password("x"));
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
     }
 
     #[test]
     fn the_right_password_matches_and_a_wrong_one_does_not() {
-        let mut engine = Engine::new(CHEAP).unwrap();
+        let mut engine = Argon2Worker::new(CHEAP).unwrap();
         let hash = engine.hash(&password("right"));
         let again = engine.hash(&password("right"));
         assert_ne!(hash.as_str(), again.as_str(), "each hash has a salt of its own");
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn both_unicode_spellings_of_a_password_match_one_hash() {
-        let mut engine = Engine::new(CHEAP).unwrap();
+        let mut engine = Argon2Worker::new(CHEAP).unwrap();
         let hash = engine.hash(&password("caf\u{e9}"));
         let verdict = engine.verify(Some(&password("cafe\u{301}")), Some(&hash));
         assert!(matches!(verdict, Verdict::Right { .. }));
@@ -312,7 +312,7 @@ mod tests {
             hashed_with(HashCost { memory_kib: 32, ..CHEAP }),
             hashed_with(HashCost { parallelism: 2, ..CHEAP }),
         ];
-        let mut engine = Engine::new(CHEAP).unwrap();
+        let mut engine = Argon2Worker::new(CHEAP).unwrap();
         for other in others {
             let wrong = engine.verify(Some(&password("Password")), Some(&stored(&other)));
             assert!(matches!(wrong, Verdict::Wrong), "{other}");
@@ -328,13 +328,13 @@ mod tests {
     }
 
     fn hashed_with(cost: HashCost) -> String {
-        Engine::new(cost).unwrap().hash(&password("password")).as_str().to_owned()
+        Argon2Worker::new(cost).unwrap().hash(&password("password")).as_str().to_owned()
     }
 
     #[test]
     fn whatever_is_missing_or_broken_costs_one_hash_and_never_matches() {
         let real = hashed_with(CHEAP);
-        let of_nothing = Engine::new(CHEAP).unwrap().hash(&password(""));
+        let of_nothing = Argon2Worker::new(CHEAP).unwrap().hash(&password(""));
         let endless = real.replace("t=1", "t=4294967295");
         let huge = real.replace("m=64", "m=4294967295");
         let typed = password("password");
@@ -350,7 +350,7 @@ mod tests {
             (Some(&typed), Some(endless.as_str())),
             (Some(&typed), Some(huge.as_str())),
         ] {
-            let mut engine = Engine::new(CHEAP).unwrap();
+            let mut engine = Argon2Worker::new(CHEAP).unwrap();
             let verdict = engine.verify(password, hash.map(stored).as_ref());
             assert!(matches!(verdict, Verdict::Wrong), "{hash:?}");
             let worked = |block: &Block| block.as_ref().iter().any(|&word| word != 0);
@@ -362,7 +362,7 @@ mod tests {
     fn a_hash_from_a_time_when_they_cost_less_takes_as_much_work_as_nobodys() {
         let present = HashCost { memory_kib: 256, iterations: 3, parallelism: 1 };
         let filled = |password: Option<&Password>, hash: Option<&str>| {
-            let mut engine = Engine::new(present).unwrap();
+            let mut engine = Argon2Worker::new(present).unwrap();
             let verdict = engine.verify(password, hash.map(stored).as_ref());
             assert!(matches!(verdict, Verdict::Wrong));
             assert_eq!(engine.work.hashed.load(Ordering::Relaxed), 1);
@@ -391,7 +391,7 @@ mod tests {
         if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
             return;
         }
-        let engine = Engine::new(HashCost::default()).unwrap();
+        let engine = Argon2Worker::new(HashCost::default()).unwrap();
         let place = engine.memory.as_ptr().addr();
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let holds = |line: &str| {
@@ -414,7 +414,7 @@ mod tests {
             HashCost { parallelism: 0, ..CHEAP },
             HashCost { parallelism: 9, ..CHEAP },
         ] {
-            assert!(Engine::new(cost).is_err(), "{cost:?}");
+            assert!(Argon2Worker::new(cost).is_err(), "{cost:?}");
         }
     }
 }

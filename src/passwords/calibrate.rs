@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::argon2::Engine;
+use super::argon2::Argon2Worker;
 use super::{HashCost, Password};
 use crate::clock::Clock;
 
@@ -67,7 +67,7 @@ pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result
 }
 
 fn time_of(cost: HashCost, clock: &Clock) -> io::Result<Duration> {
-    let mut engine = Engine::counted(cost, Arc::default())?;
+    let mut engine = Argon2Worker::counted(cost, Arc::default())?;
     let password = Password::parse("a password to measure by").map_err(io::Error::other)?;
     let mut shortest = Duration::MAX;
     for _ in 0..TRIES {

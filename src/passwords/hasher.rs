@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::argon2::{Engine, HashCost, Verdict, Work};
+use super::argon2::{Argon2Worker, HashCost, Verdict, Work};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
-use crate::metrics::{Outcome, Spread, Tally};
+use crate::metrics::{CounterFamily, Histogram, LabelValue};
 
 /// How the hasher is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,22 +38,22 @@ pub struct Hasher {
     jobs: SyncSender<Job>,
     waiting: Arc<AtomicUsize>,
     work: Arc<Work>,
-    waited: Spread,
-    refused: Tally<Refused>,
+    waited: Histogram,
+    refused: CounterFamily<HashRejection>,
     deadline: Duration,
     clock: Clock,
 }
 
 /// Why a job was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum HashRejection {
     /// Too many others were waiting.
     QueueFull,
     /// It waited for too long.
     Deadline,
 }
 
-impl Outcome for Refused {
+impl LabelValue for HashRejection {
     const ALL: &'static [Self] = &[Self::QueueFull, Self::Deadline];
 
     fn name(self) -> &'static str {
@@ -75,8 +75,8 @@ impl Hasher {
             jobs,
             waiting: Arc::default(),
             work: Arc::default(),
-            waited: Spread::of_durations(),
-            refused: Tally::default(),
+            waited: Histogram::of_durations(),
+            refused: CounterFamily::default(),
             deadline: settings.deadline,
             clock: clock.clone(),
         };
@@ -89,7 +89,7 @@ impl Hasher {
             clock,
         });
         for number in 0..settings.threads.max(1) {
-            let engine = Engine::counted(settings.cost, Arc::clone(&hasher.work))?;
+            let engine = Argon2Worker::counted(settings.cost, Arc::clone(&hasher.work))?;
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("hasher-{number}"))
@@ -158,19 +158,19 @@ impl Hasher {
 
     /// How long jobs have waited for a thread.
     #[must_use]
-    pub const fn waited(&self) -> &Spread {
+    pub const fn waited(&self) -> &Histogram {
         &self.waited
     }
 
     /// How many jobs were refused since the start.
     #[must_use]
-    pub const fn refused(&self) -> &Tally<Refused> {
+    pub const fn refused(&self) -> &CounterFamily<HashRejection> {
         &self.refused
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+        work: impl FnOnce(&mut Argon2Worker) -> T + Send + 'static,
     ) -> Result<T, Overloaded> {
         self.submit(work)?.await.map_err(|_| self.overloaded())
     }
@@ -179,10 +179,10 @@ impl Hasher {
     /// thread. Only, if nobody waits for the answer any more when its turn comes, it is not begun.
     fn submit<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+        work: impl FnOnce(&mut Argon2Worker) -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, Overloaded> {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(move |engine: &mut Engine| {
+        let work = Box::new(move |engine: &mut Argon2Worker| {
             if !answer.is_closed() {
                 let _ = answer.send(work(engine));
             }
@@ -190,7 +190,7 @@ impl Hasher {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.jobs.try_send(Job { queued_at: self.clock.monotonic(), work }).map_err(|_| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.refused.count(Refused::QueueFull);
+            self.refused.count(HashRejection::QueueFull);
             self.overloaded()
         })?;
         Ok(answered)
@@ -217,27 +217,27 @@ pub struct Overloaded {
 /// done tells its caller.
 struct Job {
     queued_at: Instant,
-    work: Box<dyn FnOnce(&mut Engine) + Send>,
+    work: Box<dyn FnOnce(&mut Argon2Worker) + Send>,
 }
 
 /// The threads' end of the queue.
 struct Queue {
     jobs: Mutex<Receiver<Job>>,
     waiting: Arc<AtomicUsize>,
-    waited: Spread,
-    refused: Tally<Refused>,
+    waited: Histogram,
+    refused: CounterFamily<HashRejection>,
     deadline: Duration,
     clock: Clock,
 }
 
 impl Queue {
-    fn work_off(&self, mut engine: Engine) {
+    fn work_off(&self, mut engine: Argon2Worker) {
         give_way();
         while let Some(job) = self.next() {
             let waited = self.clock.monotonic().duration_since(job.queued_at);
             self.waited.took(waited);
             if waited >= self.deadline {
-                self.refused.count(Refused::Deadline);
+                self.refused.count(HashRejection::Deadline);
                 continue;
             }
             // The next hash writes over whatever a panic leaves in the memory.

@@ -6,7 +6,7 @@ use super::Sessions;
 use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
-use crate::keys::{Jwks, Lookup};
+use crate::keys::{Jwks, KeyLookup};
 use crate::revocations::Standing;
 use crate::tokens::{self, Claims, Signed, TokenError};
 
@@ -85,9 +85,9 @@ impl Sessions {
     pub(super) async fn believe(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
         match self.believe_by_known_keys(token) {
             Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
-                Lookup::Found => Ok(self.believe_by_known_keys(token)?),
-                Lookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
-                Lookup::Unanswered => Err(AccessError::KeysUnavailable),
+                KeyLookup::Found => Ok(self.believe_by_known_keys(token)?),
+                KeyLookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
+                KeyLookup::Unanswered => Err(AccessError::KeysUnavailable),
             },
             result => Ok(result?),
         }

@@ -4,7 +4,7 @@ use super::refresh::{RefreshError, Refusal};
 use super::rotation::Decision;
 use super::{Sessions, queries};
 use crate::database::StoreError;
-use crate::metrics::{Outcome, Tally};
+use crate::metrics::{CounterFamily, LabelValue};
 
 /// What became of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum RefreshOutcome {
     Failed,
 }
 
-impl Outcome for RefreshOutcome {
+impl LabelValue for RefreshOutcome {
     const ALL: &'static [Self] = &[
         Self::Rotated,
         Self::ConcurrentReplay,
@@ -98,7 +98,7 @@ impl Sessions {
 
     /// What became of refreshes since the start.
     #[must_use]
-    pub const fn refreshes(&self) -> &Tally<RefreshOutcome> {
+    pub const fn refreshes(&self) -> &CounterFamily<RefreshOutcome> {
         &self.refreshes
     }
 

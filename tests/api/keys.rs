@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use doorward::clock::Timestamp;
-use doorward::keys::admin::Operator;
+use doorward::keys::admin::KeyAdmin;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
@@ -137,7 +137,7 @@ pub async fn give_up(app: &TestApp, kid: &str) -> Option<String> {
     let spare = operator.spare().await.unwrap();
     let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.believed_for());
     let removed = app.db().write(move |tx| {
-        let removed = Operator::give_up(tx, &own, &spare, now)?;
+        let removed = KeyAdmin::give_up(tx, &own, &spare, now)?;
         if let (Some(_), Some(id)) = (&removed, doorward::tokens::id_of_kid(&own)) {
             revocations.revoke_for(tx, id.into(), life, now)?;
         }

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use doorward::clock::Clock;
 use doorward::config::{Config, Follow};
 use doorward::database::schema::signing_keys;
-use doorward::keys::Lookup;
+use doorward::keys::KeyLookup;
 use doorward::sessions::authenticate::AccessError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ async fn a_key_that_another_node_made_is_looked_up_and_unknown_ones_seldom() {
     let tokens = third.log_in(&user.email, PASSWORD).await.tokens();
     // The next look finds none, and for a while there is no other.
     c.batch_execute("CREATE TABLE aside AS TABLE signing_keys; DELETE FROM signing_keys").unwrap();
-    assert_eq!(one.api.keys.look_up("no-such-key").await, Lookup::Unknown);
+    assert_eq!(one.api.keys.look_up("no-such-key").await, KeyLookup::Unknown);
     c.batch_execute("INSERT INTO signing_keys TABLE aside").unwrap();
     one.me(&tokens.access).await.assert_problem(401, "invalid_token");
     until(async || one.me(&tokens.access).await.status == 200).await;

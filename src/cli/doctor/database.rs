@@ -9,7 +9,7 @@ use crate::cli::db::operations;
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
 use crate::database::{self, BESIDE_POOL, Database, DatabaseUrl, Inspected};
-use crate::keys::admin::Operator;
+use crate::keys::admin::KeyAdmin;
 
 /// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
 const OLDEST: u32 = 130_000;
@@ -80,7 +80,7 @@ impl Doctor<'_> {
         let keys = actix_web::rt::System::new().block_on(async {
             let db = Database::open_existing(&settings).map_err(|error| error.to_string())?;
             let policy = settings::key_policy(self.config);
-            let operator = Operator::open(db, Clock::system(), seal, policy).await;
+            let operator = KeyAdmin::open(db, Clock::system(), seal, policy).await;
             let operator = operator.map_err(|error| error.to_string())?;
             operator.list().await.map_err(|error| error.to_string())
         })?;

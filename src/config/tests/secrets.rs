@@ -4,11 +4,11 @@ use super::*;
 
 #[test]
 fn a_secret_can_be_read_from_a_file() {
-    let machine = Machine::new();
+    let machine = ConfigFixture::new();
     let path = machine.directory.path().join("given");
     fs::write(&path, secret() + "\n").unwrap();
     let path = path.to_str().unwrap().to_owned();
-    let given = |machine: Machine| machine.variable("DOORWARD_SECRET_FILE", &path);
+    let given = |machine: ConfigFixture| machine.variable("DOORWARD_SECRET_FILE", &path);
 
     let machine = given(machine);
     let loaded = machine.load().unwrap();
@@ -19,19 +19,20 @@ fn a_secret_can_be_read_from_a_file() {
 
     // The later layer wins, in whichever way it gives the secret; within one layer there is no
     // order.
-    given(Machine::new().file("secret = 'overridden, so never looked at'")).config();
-    let both = given(Machine::new().variable("DOORWARD_SECRET", &secret())).error();
+    given(ConfigFixture::new().file("secret = 'overridden, so never looked at'")).config();
+    let both = given(ConfigFixture::new().variable("DOORWARD_SECRET", &secret())).error();
     assert!(both.contains("secret and secret_file are both given; remove one of them"), "{both}");
-    assert!(given(Machine::new().variable("DOORWARD_SECRET", "")).config().secret.is_some());
-    let unset =
-        Machine::new().variable("DOORWARD_SECRET_FILE", "").variable("DOORWARD_SECRET", &secret());
+    assert!(given(ConfigFixture::new().variable("DOORWARD_SECRET", "")).config().secret.is_some());
+    let unset = ConfigFixture::new()
+        .variable("DOORWARD_SECRET_FILE", "")
+        .variable("DOORWARD_SECRET", &secret());
     assert!(unset.config().secret.is_some());
 
     fs::write(&path, " \n").unwrap();
-    let empty = given(Machine::new()).error();
+    let empty = given(ConfigFixture::new()).error();
     assert!(empty.contains(&format!("{path} (")) && empty.contains("it is empty"), "{empty}");
-    assert!(Machine::new().set("secret_previous_file=/absent").error().contains("/absent"));
-    let url = Machine::new();
+    assert!(ConfigFixture::new().set("secret_previous_file=/absent").error().contains("/absent"));
+    let url = ConfigFixture::new();
     fs::write(&path, "postgres://a:b@c/d\n").unwrap();
     let url = url.set(&format!("database_url_file={path}")).config();
     let database = url.database().unwrap();
@@ -41,8 +42,8 @@ fn a_secret_can_be_read_from_a_file() {
 
 #[test]
 fn an_empty_variable_takes_nothing_away() {
-    let machine =
-        Machine::new().file("public_url = 'https://a.example'\ndatabase_url = 'sqlite://x.db'");
+    let machine = ConfigFixture::new()
+        .file("public_url = 'https://a.example'\ndatabase_url = 'sqlite://x.db'");
     let config =
         machine.variable("DOORWARD_PUBLIC_URL", "").variable("DOORWARD_DATABASE_URL", "").config();
     assert_eq!(config.public_url, "https://a.example");
@@ -54,7 +55,7 @@ fn a_weak_secret_is_refused_with_how_to_draw_one() {
     for (variable, value) in
         [("DOORWARD_SECRET", "changeme"), ("DOORWARD_SECRET_PREVIOUS", &"A".repeat(43))]
     {
-        let error = Machine::new().variable(variable, value).error();
+        let error = ConfigFixture::new().variable(variable, value).error();
         assert!(error.contains(&format!("(variable {variable}): ")), "{error}");
         assert!(error.ends_with("openssl rand -base64 32` or `doorward secret new`"), "{error}");
     }
@@ -62,7 +63,7 @@ fn a_weak_secret_is_refused_with_how_to_draw_one() {
 
 #[test]
 fn the_previous_secret_comes_along() {
-    let config = Machine::new()
+    let config = ConfigFixture::new()
         .variable("DOORWARD_SECRET_PREVIOUS", &secret())
         .variable("DOORWARD_SECRET", &secret());
     assert!(config.config().master_secret().unwrap().previous.is_some());
