@@ -45,7 +45,7 @@ const FORGOTTEN_AT_ONCE: usize = 1000;
 
 /// What to do with a token while the list may be out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenStale {
+pub enum StalePolicy {
     /// Refuse every token for the time being.
     FailClosed,
     /// Go on with the list as it was.
@@ -60,7 +60,7 @@ pub struct RevocationPolicy {
     /// The age from which on the mirror may not be trusted.
     pub max_staleness: Duration,
     /// What happens then.
-    pub when_stale: WhenStale,
+    pub when_stale: StalePolicy,
     /// From so many listed ids on no single access token is taken back, until the purge has found
     /// others that have expired. What ends whole sessions, and what is under way, comes on top.
     pub max_entries: usize,
@@ -68,9 +68,9 @@ pub struct RevocationPolicy {
 
 /// The answer for one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum RevocationStatus {
     /// Nothing was revoked.
-    Good,
+    NotRevoked,
     /// The token, its session or its client was revoked.
     Revoked,
     /// The list is too old to know, and the policy is to refuse.
@@ -83,28 +83,28 @@ pub struct Revocations {
     db: Database,
     clock: Clock,
     policy: RevocationPolicy,
-    mirror: Arc<RwLock<Mirror>>,
+    mirror: Arc<RwLock<RevocationCache>>,
     /// Names this start of this node in the places of the feed.
     boot: u64,
     /// Told when this node has stored a revocation, for whoever tells the others.
     stored: Arc<Notify>,
     /// What all that follow the feed are told.
-    editions: watch::Sender<Arc<feed::Edition>>,
+    editions: watch::Sender<Arc<feed::FeedBatch>>,
 }
 
-struct Mirror {
+struct RevocationCache {
     /// When each listed id may be forgotten.
     listed: HashMap<Id, Timestamp>,
     /// When the list was last known to be complete.
     known_at: Instant,
     /// How far this node's clock is from the database's.
     clock_difference: Duration,
-    log: feed::Log,
+    log: feed::RevocationLog,
 }
 
-impl Mirror {
+impl RevocationCache {
     /// Lists what is not listed yet, or shall be for longer.
-    fn list(&mut self, entry: feed::Entry) {
+    fn list(&mut self, entry: feed::RevocationEntry) {
         if self.listed.get(&entry.id).is_none_or(|listed| *listed < entry.expires_at) {
             self.listed.insert(entry.id, entry.expires_at);
             self.log.push(entry);
@@ -124,25 +124,26 @@ impl Revocations {
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
         let listed = db.read_at_leisure(listed).await?.into_iter().collect();
-        let (clock_difference, log) = (Duration::ZERO, feed::Log::new());
-        let mirror = Arc::new(RwLock::new(Mirror { listed, known_at, clock_difference, log }));
+        let (clock_difference, log) = (Duration::ZERO, feed::RevocationLog::new());
+        let mirror =
+            Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_difference, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
-        let editions = watch::Sender::new(Arc::new(feed::Edition::first(known_at)));
+        let editions = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));
         Ok(Self { db, clock, policy, mirror, boot, stored: Arc::default(), editions })
     }
 
     /// How a token with these ids stands.
     #[must_use]
-    pub fn standing(&self, mut ids: impl Iterator<Item = Id>) -> Standing {
+    pub fn standing(&self, mut ids: impl Iterator<Item = Id>) -> RevocationStatus {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
         if ids.any(|id| mirror.listed.contains_key(&id)) {
-            Standing::Revoked
-        } else if self.policy.when_stale == WhenStale::FailClosed
+            RevocationStatus::Revoked
+        } else if self.policy.when_stale == StalePolicy::FailClosed
             && self.age(&mirror) > self.policy.max_staleness
         {
-            Standing::Unknown
+            RevocationStatus::Unknown
         } else {
-            Standing::Good
+            RevocationStatus::NotRevoked
         }
     }
 
@@ -210,7 +211,7 @@ impl Revocations {
         now: Timestamp,
     ) -> QueryResult<()> {
         let life = life + MARGIN;
-        let mut entry = feed::Entry { id, expires_at: now.plus(life) };
+        let mut entry = feed::RevocationEntry { id, expires_at: now.plus(life) };
         tx.begin()?;
         insert(tx.connection(), &mut entry, life, now)?;
         self.list_after_commit(tx, vec![entry]);
@@ -229,15 +230,16 @@ impl Revocations {
         now: Timestamp,
     ) -> QueryResult<()> {
         let life = self.policy.token_life + MARGIN;
-        let mut entries: Vec<_> =
-            ids.map(|(id, last)| feed::Entry { id, expires_at: last.plus(life) }).collect();
+        let mut entries: Vec<_> = ids
+            .map(|(id, last)| feed::RevocationEntry { id, expires_at: last.plus(life) })
+            .collect();
         tx.begin()?;
         insert_all(tx.connection(), &mut entries, life, now)?;
         self.list_after_commit(tx, entries);
         Ok(())
     }
 
-    fn list_after_commit(&self, tx: &mut Tx<'_>, entries: Vec<feed::Entry>) {
+    fn list_after_commit(&self, tx: &mut Tx<'_>, entries: Vec<feed::RevocationEntry>) {
         let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
         tx.after_commit(move || {
             let mut mirror = mirror.write().unwrap_or_else(PoisonError::into_inner);
@@ -266,7 +268,7 @@ impl Revocations {
         let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
         // Added to, never replaced: what this node revoked after the reading is not in it.
         for (id, expires_at) in news {
-            mirror.list(feed::Entry { id, expires_at });
+            mirror.list(feed::RevocationEntry { id, expires_at });
         }
         mirror.known_at = mirror.known_at.max(known_at);
     }
@@ -310,7 +312,7 @@ impl Revocations {
         }
     }
 
-    fn age(&self, mirror: &Mirror) -> Duration {
+    fn age(&self, mirror: &RevocationCache) -> Duration {
         self.clock.monotonic().saturating_duration_since(mirror.known_at)
     }
 }
@@ -325,7 +327,7 @@ fn listed(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
 /// that the entry was made by may be wrong, and other nodes sign by theirs.
 fn insert(
     connection: &mut AnyConnection,
-    entry: &mut feed::Entry,
+    entry: &mut feed::RevocationEntry,
     life: Duration,
     now: Timestamp,
 ) -> QueryResult<()> {
@@ -351,7 +353,7 @@ fn insert(
 /// The same for several: on PostgreSQL, which may be far away, at once.
 fn insert_all(
     connection: &mut AnyConnection,
-    entries: &mut [feed::Entry],
+    entries: &mut [feed::RevocationEntry],
     life: Duration,
     now: Timestamp,
 ) -> QueryResult<()> {
@@ -373,7 +375,7 @@ fn insert_all(
 
 /// A row that expires `life` from PostgreSQL's time on at the earliest.
 #[diesel::dsl::auto_type]
-fn row_of(entry: feed::Entry, life: Duration, now: Timestamp) -> _ {
+fn row_of(entry: feed::RevocationEntry, life: Duration, now: Timestamp) -> _ {
     let (id, expires_at): (Id, Timestamp) = (entry.id, entry.expires_at);
     let of_server: SqlLiteral<BigInt> = time::server_time_after(life);
     let expires_at = greatest(expires_at, of_server);
@@ -381,7 +383,7 @@ fn row_of(entry: feed::Entry, life: Duration, now: Timestamp) -> _ {
 }
 
 #[diesel::dsl::auto_type]
-fn row(entry: feed::Entry, now: Timestamp) -> _ {
+fn row(entry: feed::RevocationEntry, now: Timestamp) -> _ {
     let (id, expires_at): (Id, Timestamp) = (entry.id, entry.expires_at);
     (blocklist::id.eq(id), blocklist::expires_at.eq(expires_at), blocklist::revoked_at.eq(now))
 }

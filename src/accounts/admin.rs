@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::passwords::PasswordHash;
 use crate::revocations::Revocations;
-use crate::revocations::sync::FollowBy;
+use crate::revocations::sync::SyncMode;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
 
@@ -22,7 +22,7 @@ pub struct AccountAdmin {
     db: Database,
     clock: Clock,
     revocations: Revocations,
-    follow_by: FollowBy,
+    follow_by: SyncMode,
 }
 
 /// What was done to an account.
@@ -41,7 +41,7 @@ impl AccountAdmin {
         db: Database,
         clock: Clock,
         revocations: Revocations,
-        follow_by: FollowBy,
+        follow_by: SyncMode,
     ) -> Self {
         Self { db, clock, revocations, follow_by }
     }
@@ -218,7 +218,7 @@ impl AccountAdmin {
         self.db
             .write(move |tx| {
                 let done = work(&this, tx, this.clock.now())?;
-                if done.sessions_ended > 0 && this.follow_by == FollowBy::Notify {
+                if done.sessions_ended > 0 && this.follow_by == SyncMode::Listen {
                     this.revocations.announce(tx)?;
                 }
                 Ok(done)

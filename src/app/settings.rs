@@ -14,8 +14,8 @@ use crate::http::limits::Rate;
 use crate::http::tls::TlsFiles;
 use crate::keys::{KeyPolicy, Seal};
 use crate::passwords::{HashCost, HasherSettings, PasswordPolicy};
-use crate::revocations::sync::FollowBy;
-use crate::revocations::{RevocationPolicy, WhenStale};
+use crate::revocations::sync::SyncMode;
+use crate::revocations::{RevocationPolicy, StalePolicy};
 use crate::secret::Purpose;
 use crate::sessions::SessionPolicy;
 use crate::tokens::Expected;
@@ -30,17 +30,17 @@ pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
         token_life: token_life(config),
         max_staleness: config.revocations.max_staleness,
         when_stale: match config.revocations.when_stale {
-            config::WhenStale::FailClosed => WhenStale::FailClosed,
-            config::WhenStale::FailOpen => WhenStale::FailOpen,
+            config::WhenStale::FailClosed => StalePolicy::FailClosed,
+            config::WhenStale::FailOpen => StalePolicy::FailOpen,
         },
         max_entries: config.revocations.max_entries,
     }
 }
 
-pub(crate) const fn follow_by(config: &Config) -> FollowBy {
+pub(crate) const fn follow_by(config: &Config) -> SyncMode {
     match config.revocations.follow {
-        config::Follow::Notify => FollowBy::Notify,
-        config::Follow::Reload => FollowBy::Reload,
+        config::Follow::Notify => SyncMode::Listen,
+        config::Follow::Reload => SyncMode::Poll,
     }
 }
 

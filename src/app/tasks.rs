@@ -12,7 +12,7 @@ use crate::database::Watch;
 use crate::http::cors::ClientOrigins;
 use crate::http::tls::Tls;
 use crate::http::{Api, Limits};
-use crate::revocations::sync::FollowBy;
+use crate::revocations::sync::SyncMode;
 use crate::tokens;
 
 /// How often the certificate's files are looked at.
@@ -46,7 +46,7 @@ pub(super) struct Tasks {
     pub clock: Clock,
     /// The life of an access token, with the leeway that verifiers grant.
     pub longest_token: Duration,
-    pub follow_by: FollowBy,
+    pub follow_by: SyncMode,
     pub tls: Option<Tls>,
     pub counted: Option<Arc<Counted>>,
 }

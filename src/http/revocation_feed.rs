@@ -22,7 +22,9 @@ use super::middleware::IsHead;
 use super::problem::{Code, Problem};
 use super::{Api, HttpSettings};
 use crate::database::Id;
-use crate::revocations::feed::{Edition, Entry, FOLLOWERS, News, Place, Snapshot, Subscription};
+use crate::revocations::feed::{
+    FeedBatch, FeedCursor, FeedEvent, MAX_SUBSCRIBERS, RevocationEntry, Snapshot, Subscription,
+};
 use crate::tokens::spelled_in_tokens;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -50,8 +52,8 @@ struct Revoked {
     exp: i64,
 }
 
-impl From<Entry> for Revoked {
-    fn from(entry: Entry) -> Self {
+impl From<RevocationEntry> for Revoked {
+    fn from(entry: RevocationEntry) -> Self {
         // Rounded up: it must not be forgotten early.
         let exp = entry.expires_at.unix_seconds() + 1;
         Self { id: spelled_in_tokens(entry.id.uuid()), exp }
@@ -69,7 +71,7 @@ pub(super) async fn revocations(
             // A stream has no end at which the next request's answer could begin.
             return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
         }
-        if api.revocations.followers() >= FOLLOWERS {
+        if api.revocations.followers() >= MAX_SUBSCRIBERS {
             return Err(Problem::new(Code::Overloaded).retry_after(COME_BACK_LATER));
         }
         let client = client.0.id;
@@ -78,8 +80,10 @@ pub(super) async fn revocations(
                 format!("This client has {OF_ONE_CLIENT} feeds open, and may have no more.");
             Problem::new(Code::Overloaded).detail(detail).retry_after(COME_BACK_LATER)
         })?;
-        let last =
-            request.headers().get(LAST_EVENT_ID).and_then(|id| Place::parse(id.to_str().ok()?));
+        let last = request
+            .headers()
+            .get(LAST_EVENT_ID)
+            .and_then(|id| FeedCursor::parse(id.to_str().ok()?));
         let subscription = api.revocations.subscribe(last.as_ref());
         return Ok(HttpResponse::Ok()
             .content_type(EVENT_STREAM)
@@ -124,7 +128,7 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
 /// all of it, and the copy is the same for many.
 fn document(age: f64, snapshot: Arc<Snapshot>) -> impl Iterator<Item = Bytes> {
     let pieces = (0..).step_by(ENTRIES).map_while(move |from| {
-        let entries: Vec<Entry> = snapshot.piece(from, ENTRIES).collect();
+        let entries: Vec<RevocationEntry> = snapshot.piece(from, ENTRIES).collect();
         let text = list(&entries);
         let comma = if from == 0 { "" } else { "," };
         (!entries.is_empty()).then(|| format!("{comma}{}", text.trim_matches(['[', ']'])))
@@ -145,7 +149,7 @@ struct Subscriber {
 impl Subscriber {
     /// The next thing to tell; nothing when it was too slow, when its client was removed, or when
     /// this server stops.
-    async fn next(&mut self) -> Option<News> {
+    async fn next(&mut self) -> Option<FeedEvent> {
         if self.settings.draining.load(Ordering::Relaxed) {
             return None;
         }
@@ -172,20 +176,20 @@ fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, Infallible
 }
 
 /// What a subscriber is sent.
-fn event(news: News, place: &Place) -> Bytes {
+fn event(news: FeedEvent, place: &FeedCursor) -> Bytes {
     match news {
         // Whoever comes back from the middle of the list has to begin anew.
-        News::Listed(entries) => written("snapshot", None, &list(&entries)).into(),
-        News::Revoked(entries) => written("revoked", Some(place), &list(&entries)).into(),
-        News::Current(age) => written("current", Some(place), &current(age)).into(),
-        News::Edition(edition) => {
+        FeedEvent::Listed(entries) => written("snapshot", None, &list(&entries)).into(),
+        FeedEvent::Revoked(entries) => written("revoked", Some(place), &list(&entries)).into(),
+        FeedEvent::Current(age) => written("current", Some(place), &current(age)).into(),
+        FeedEvent::Batch(edition) => {
             edition.text.get_or_init(|| edition_text(&edition, place));
             Bytes::from_owner(Shared(edition))
         }
     }
 }
 
-fn edition_text(edition: &Edition, place: &Place) -> String {
+fn edition_text(edition: &FeedBatch, place: &FeedCursor) -> String {
     let mut text = String::new();
     if !edition.entries.is_empty() {
         text += &written("revoked", Some(place), &list(&edition.entries));
@@ -197,7 +201,7 @@ fn edition_text(edition: &Edition, place: &Place) -> String {
 }
 
 /// An edition's text, of which there is one for all.
-struct Shared(Arc<Edition>);
+struct Shared(Arc<FeedBatch>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
@@ -206,12 +210,12 @@ impl AsRef<[u8]> for Shared {
 }
 
 /// One event as the HTML standard writes it (9.2.5). JSON has no line ends of its own.
-fn written(name: &str, id: Option<&Place>, data: &str) -> String {
+fn written(name: &str, id: Option<&FeedCursor>, data: &str) -> String {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     format!("event: {name}\n{id}data: {data}\n\n")
 }
 
-fn list(entries: &[Entry]) -> String {
+fn list(entries: &[RevocationEntry]) -> String {
     let revoked: Vec<Revoked> = entries.iter().copied().map(Revoked::from).collect();
     serde_json::to_string(&revoked).unwrap_or_default()
 }

@@ -6,9 +6,9 @@
 //! overtaken by the log's beginning and told to come back, and nobody waits for it.
 //!
 //! What many are told alike is made once. [`Revocations::publish`] puts what came together into an
-//! [`Edition`], which everybody gets who had the one before; whoever had not reads the log by itself
-//! until it has caught up. The whole list, for those who begin, is copied once for many of them: an
-//! older copy and the log since then say the same as a new one.
+//! [`FeedBatch`], which everybody gets who had the one before; whoever had not reads the log by
+//! itself until it has caught up. The whole list, for those who begin, is copied once for many of
+//! them: an older copy and the log since then say the same as a new one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{self, sleep, timeout_at};
 
-use super::{Mirror, Revocations};
+use super::{RevocationCache, Revocations};
 use crate::clock::Timestamp;
 use crate::database::Id;
 
@@ -27,7 +27,7 @@ const LOG: usize = 10_000;
 
 /// Subscribers of one node at most. Each holds a connection, of which a node has ten thousand for a
 /// worker, and wakes for every piece of news; further ones follow another node.
-pub const FOLLOWERS: usize = 5_000;
+pub const MAX_SUBSCRIBERS: usize = 5_000;
 
 /// A copy of the whole list serves until it is so many entries old.
 const COPY_AGE: u64 = 5_000;
@@ -51,7 +51,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct RevocationEntry {
     /// The token, session, client or key that was revoked.
     pub id: Id,
     /// When it may be forgotten: no token that it concerns is alive then.
@@ -60,24 +60,24 @@ pub struct Entry {
 
 /// Something to tell a subscriber.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum FeedEvent {
     /// A part of the whole list.
-    Listed(Vec<Entry>),
+    Listed(Vec<RevocationEntry>),
     /// What has been added.
-    Revoked(Vec<Entry>),
+    Revoked(Vec<RevocationEntry>),
     /// Everything that was revoked up to this long ago, on every node, has been told.
     Current(Duration),
     /// What everybody is told at this time.
-    Edition(Arc<Edition>),
+    Batch(Arc<FeedBatch>),
 }
 
 /// What has been added since the edition before, and now and then how current that is.
 #[derive(Debug)]
-pub struct Edition {
+pub struct FeedBatch {
     from: u64,
     to: u64,
     /// What has been added; often nothing.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<RevocationEntry>,
     /// The age that is told with it, if one is.
     pub age: Option<Duration>,
     /// Everything that was revoked until then is told up to here.
@@ -89,27 +89,27 @@ pub struct Edition {
 }
 
 /// What the list learnt, in order.
-pub(super) struct Log {
+pub(super) struct RevocationLog {
     /// The number of the first entry.
     first: u64,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<RevocationEntry>,
     /// The whole list as it was when the log ended at this number, for all that want it. Behind a
     /// lock of its own, so that it is made beside those who verify, unless a revocation comes in the
     /// meantime: they wait for that, and that for the copy.
-    copy: Mutex<Option<(u64, Arc<[Entry]>)>>,
+    copy: Mutex<Option<(u64, Arc<[RevocationEntry]>)>>,
     end: watch::Sender<u64>,
     /// Held by each subscription, too.
     followers: Arc<()>,
 }
 
-impl Log {
+impl RevocationLog {
     pub(super) fn new() -> Self {
         let (first, entries) = (0, VecDeque::new());
         let (end, followers) = (watch::Sender::new(0), Arc::new(()));
         Self { first, entries, copy: Mutex::default(), end, followers }
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, entry: RevocationEntry) {
         if self.entries.len() == LOG {
             self.entries.pop_front();
             self.first += 1;
@@ -128,12 +128,12 @@ impl Log {
     }
 
     /// Some of the entries from this number on; nothing when they are not there any more.
-    fn since(&self, number: u64) -> Option<Vec<Entry>> {
+    fn since(&self, number: u64) -> Option<Vec<RevocationEntry>> {
         self.between(number, u64::MAX)
     }
 
     /// The same, up to another number.
-    fn between(&self, number: u64, end: u64) -> Option<Vec<Entry>> {
+    fn between(&self, number: u64, end: u64) -> Option<Vec<RevocationEntry>> {
         let skipped = self.skipped(number)?;
         let count = usize::try_from(end.saturating_sub(number)).unwrap_or(usize::MAX).min(PIECE);
         (skipped <= self.entries.len())
@@ -146,7 +146,7 @@ impl Log {
     }
 }
 
-impl Edition {
+impl FeedBatch {
     /// Before anything was added.
     pub(super) fn first(known_at: Instant) -> Self {
         let (from, to, entries, age, beat) = (0, 0, Vec::new(), None, 0);
@@ -160,19 +160,19 @@ fn pause(followers: usize) -> Duration {
     PAUSE_EACH.saturating_mul(followers).clamp(PAUSE, LONGEST_PAUSE)
 }
 
-fn length(entries: &VecDeque<Entry>) -> u64 {
+fn length(entries: &VecDeque<RevocationEntry>) -> u64 {
     entries.len().try_into().unwrap_or(u64::MAX)
 }
 
 /// A place in the feed. What it names it names for this start of this node only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FeedCursor {
     boot: u64,
     number: u64,
 }
 
-impl Place {
-    /// Reads what [`Place`]'s `Display` wrote; nothing for anything else.
+impl FeedCursor {
+    /// Reads what [`FeedCursor`]'s `Display` wrote; nothing for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (boot, number) = text.split_once('.')?;
@@ -181,7 +181,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for FeedCursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}.{}", self.boot, self.number)
     }
@@ -191,15 +191,15 @@ impl std::fmt::Display for Place {
 #[derive(Debug)]
 pub struct Snapshot {
     /// The place that it goes up to.
-    pub place: Place,
-    copy: Arc<[Entry]>,
-    since: Vec<Entry>,
+    pub place: FeedCursor,
+    copy: Arc<[RevocationEntry]>,
+    since: Vec<RevocationEntry>,
 }
 
 impl Snapshot {
     /// So many entries from this number on; none when that is the end. What was listed again, for
     /// longer, comes a second time.
-    pub fn piece(&self, from: usize, count: usize) -> impl Iterator<Item = Entry> + '_ {
+    pub fn piece(&self, from: usize, count: usize) -> impl Iterator<Item = RevocationEntry> + '_ {
         self.copy.iter().chain(&self.since).skip(from).take(count).copied()
     }
 }
@@ -209,10 +209,10 @@ pub struct Subscription {
     revocations: Revocations,
     number: u64,
     /// What has still to be told of the whole list.
-    copy: Option<(Arc<[Entry]>, usize)>,
+    copy: Option<(Arc<[RevocationEntry]>, usize)>,
     /// The age that was told last; none yet at first.
     beat: Option<u64>,
-    editions: watch::Receiver<Arc<Edition>>,
+    editions: watch::Receiver<Arc<FeedBatch>>,
     _follower: Arc<()>,
 }
 
@@ -230,7 +230,7 @@ impl Revocations {
 
     /// Follows the feed: from `after` on if that place is still known, else from the beginning.
     #[must_use]
-    pub fn subscribe(&self, after: Option<&Place>) -> Subscription {
+    pub fn subscribe(&self, after: Option<&FeedCursor>) -> Subscription {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
         let known =
             after.filter(|place| place.boot == self.boot && place.number >= mirror.log.first);
@@ -281,7 +281,7 @@ impl Revocations {
             let age = (is_beat && to == end).then(|| self.age(&mirror));
             let known_at = if to == end { mirror.known_at } else { last.known_at };
             let beat = last.beat + u64::from(age.is_some());
-            (end, Edition { from, to, entries, age, known_at, beat, text: OnceLock::new() })
+            (end, FeedBatch { from, to, entries, age, known_at, beat, text: OnceLock::new() })
         };
         let said = (edition.age.is_some(), edition.to < end);
         self.editions.send_replace(Arc::new(edition));
@@ -301,18 +301,18 @@ impl Revocations {
         self.mirror.read().unwrap_or_else(PoisonError::into_inner).log.end.subscribe()
     }
 
-    const fn place(&self, number: u64) -> Place {
-        Place { boot: self.boot, number }
+    const fn place(&self, number: u64) -> FeedCursor {
+        FeedCursor { boot: self.boot, number }
     }
 }
 
-impl Mirror {
-    fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.listed.iter().map(|(&id, &expires_at)| Entry { id, expires_at })
+impl RevocationCache {
+    fn entries(&self) -> impl Iterator<Item = RevocationEntry> + '_ {
+        self.listed.iter().map(|(&id, &expires_at)| RevocationEntry { id, expires_at })
     }
 
     /// A copy of the list that is not too old, and the number at which its log goes on.
-    fn copy(&self) -> (u64, Arc<[Entry]>) {
+    fn copy(&self) -> (u64, Arc<[RevocationEntry]>) {
         let end = self.log.end();
         let mut kept = self.log.copy.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = kept.take().filter(|(number, _)| end - number < COPY_AGE);
@@ -323,15 +323,15 @@ impl Mirror {
 impl Subscription {
     /// The place up to which everything has been told.
     #[must_use]
-    pub const fn place(&self) -> Place {
+    pub const fn place(&self) -> FeedCursor {
         self.revocations.place(self.number)
     }
 
     /// Waits for the next thing to tell. Nothing when the subscriber was too slow: it has to come
     /// back and begin anew.
-    pub async fn next(&mut self) -> Option<News> {
+    pub async fn next(&mut self) -> Option<FeedEvent> {
         if let Some(piece) = self.next_of_copy() {
-            return Some(News::Listed(piece));
+            return Some(FeedEvent::Listed(piece));
         }
         loop {
             let edition = Arc::clone(&self.editions.borrow_and_update());
@@ -340,7 +340,7 @@ impl Subscription {
                 let (missed, age) = self.missed(u64::MAX)?;
                 if missed.is_empty() {
                     self.beat = Some(edition.beat);
-                    return Some(News::Current(age));
+                    return Some(FeedEvent::Current(age));
                 }
                 return Some(self.tell(missed));
             };
@@ -350,7 +350,7 @@ impl Subscription {
             let says_all = edition.from == self.number && (edition.age.is_some() || !is_beat);
             if says_something && says_all {
                 (self.number, self.beat) = (edition.to, Some(edition.beat));
-                return Some(News::Edition(edition));
+                return Some(FeedEvent::Batch(edition));
             }
             if self.number < edition.to {
                 let (missed, _) = self.missed(edition.to)?;
@@ -359,26 +359,26 @@ impl Subscription {
             if is_beat {
                 self.beat = Some(edition.beat);
                 let now = self.revocations.clock.monotonic();
-                return Some(News::Current(now.saturating_duration_since(edition.known_at)));
+                return Some(FeedEvent::Current(now.saturating_duration_since(edition.known_at)));
             }
             self.editions.changed().await.ok()?;
         }
     }
 
-    fn tell(&mut self, missed: Vec<Entry>) -> News {
+    fn tell(&mut self, missed: Vec<RevocationEntry>) -> FeedEvent {
         self.number += u64::try_from(missed.len()).unwrap_or(u64::MAX);
-        News::Revoked(missed)
+        FeedEvent::Revoked(missed)
     }
 
     /// Some of what the log says from here on, and how current it is as a whole.
-    fn missed(&self, up_to: u64) -> Option<(Vec<Entry>, Duration)> {
+    fn missed(&self, up_to: u64) -> Option<(Vec<RevocationEntry>, Duration)> {
         let mirror = self.revocations.mirror.read().unwrap_or_else(PoisonError::into_inner);
         Some((mirror.log.between(self.number, up_to)?, self.revocations.age(&mirror)))
     }
 
-    fn next_of_copy(&mut self) -> Option<Vec<Entry>> {
+    fn next_of_copy(&mut self) -> Option<Vec<RevocationEntry>> {
         let (copy, told) = self.copy.as_mut()?;
-        let piece: Vec<Entry> = copy.iter().skip(*told).take(PIECE).copied().collect();
+        let piece: Vec<RevocationEntry> = copy.iter().skip(*told).take(PIECE).copied().collect();
         *told += piece.len();
         if piece.is_empty() {
             self.copy = None;
@@ -392,14 +392,14 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn entry(number: u64) -> Entry {
+    fn entry(number: u64) -> RevocationEntry {
         let id = Id::from(uuid::Uuid::from_u128(number.into()));
-        Entry { id, expires_at: Timestamp::from_unix_seconds(1) }
+        RevocationEntry { id, expires_at: Timestamp::from_unix_seconds(1) }
     }
 
     #[test]
     fn a_log_of_bounded_length_says_what_it_has_lost() {
-        let mut log = Log::new();
+        let mut log = RevocationLog::new();
         let count = u64::try_from(LOG).unwrap() + 3;
         (0..count).for_each(|number| log.push(entry(number)));
         assert_eq!(log.entries.len(), LOG);
@@ -416,16 +416,16 @@ mod tests {
         assert_eq!(pause(0), PAUSE);
         assert_eq!(pause(1000), Duration::from_millis(400));
         // Their share of the writing comes on top.
-        assert!(pause(FOLLOWERS) + Duration::from_micros(20) * 5000 < Duration::from_secs(1));
+        assert!(pause(MAX_SUBSCRIBERS) + Duration::from_micros(20) * 5000 < Duration::from_secs(1));
     }
 
     #[test]
     fn a_place_is_read_as_it_was_written() {
-        let place = Place { boot: 0xfe, number: 7 };
+        let place = FeedCursor { boot: 0xfe, number: 7 };
         assert_eq!(place.to_string(), "00000000000000fe.7");
-        assert_eq!(Place::parse("00000000000000fe.7"), Some(place));
+        assert_eq!(FeedCursor::parse("00000000000000fe.7"), Some(place));
         for other in ["", "7", "fe.7", "00000000000000fe.", "00000000000000fe.-1", "x"] {
-            assert_eq!(Place::parse(other), None, "{other}");
+            assert_eq!(FeedCursor::parse(other), None, "{other}");
         }
     }
 }

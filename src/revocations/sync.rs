@@ -37,12 +37,12 @@ const CHANNEL: &str = "doorward_revocations";
 
 /// How to learn what other nodes of a PostgreSQL database revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FollowBy {
+pub enum SyncMode {
     /// Notifications, and transaction ids to go on from.
-    Notify,
+    Listen,
     /// The whole list, read again every second: for what speaks PostgreSQL's protocol and has
     /// neither, such as a pooler in transaction mode.
-    Reload,
+    Poll,
 }
 
 impl Revocations {
@@ -74,12 +74,12 @@ impl Revocations {
 
     /// Goes on taking over what other nodes revoke, and telling them what this one does, until it is
     /// dropped. While the database does not answer the list grows stale.
-    pub async fn follow_server(&self, link: Link, by: FollowBy) {
+    pub async fn follow_server(&self, link: Link, by: SyncMode) {
         let heard = Arc::new(Notify::new());
         let tell = Arc::clone(&heard);
         match by {
-            FollowBy::Reload => self.look_again_and_again(&link, by, &heard).await,
-            FollowBy::Notify => {
+            SyncMode::Poll => self.look_again_and_again(&link, by, &heard).await,
+            SyncMode::Listen => {
                 tokio::join!(
                     self.look_again_and_again(&link, by, &heard),
                     self.tell_of_own(&link),
@@ -89,8 +89,8 @@ impl Revocations {
         }
     }
 
-    async fn look_again_and_again(&self, link: &Link, by: FollowBy, heard: &Notify) {
-        let mut place = Place::nowhere();
+    async fn look_again_and_again(&self, link: &Link, by: SyncMode, heard: &Notify) {
+        let mut place = SyncCursor::nowhere();
         loop {
             // What fails makes the list stale, which is seen by whoever asks it; the log has why.
             if let Ok(next) = self.look(link, by, place.clone()).await {
@@ -101,12 +101,17 @@ impl Revocations {
     }
 
     /// Reads what is new since `place`, and answers the place to go on from.
-    async fn look(&self, link: &Link, by: FollowBy, place: Place) -> Result<Place, StoreError> {
+    async fn look(
+        &self,
+        link: &Link,
+        by: SyncMode,
+        place: SyncCursor,
+    ) -> Result<SyncCursor, StoreError> {
         let clock = self.clock.clone();
         let seen = link
             .look(move |c| match by {
-                FollowBy::Notify => Seen::since(c, &clock, &place),
-                FollowBy::Reload => Seen::everything(c, &clock),
+                SyncMode::Listen => PolledChanges::since(c, &clock, &place),
+                SyncMode::Poll => PolledChanges::everything(c, &clock),
             })
             .await?;
         self.add(seen.rows, seen.known_at);
@@ -131,14 +136,14 @@ impl Revocations {
 
 /// Where a look goes on.
 #[derive(Clone)]
-struct Place {
+struct SyncCursor {
     /// What the connection of the last look knows itself by.
     connection: String,
     /// The oldest transaction that was under way then.
     transaction: String,
 }
 
-impl Place {
+impl SyncCursor {
     /// Before everything, on no connection that there is.
     fn nowhere() -> Self {
         Self { connection: Uuid::new_v4().to_string(), transaction: String::from("0") }
@@ -146,21 +151,21 @@ impl Place {
 }
 
 /// What one look has seen.
-struct Seen {
+struct PolledChanges {
     rows: Vec<(Id, Timestamp)>,
-    place: Place,
+    place: SyncCursor,
     known_at: Instant,
     clock_difference: Duration,
 }
 
 #[derive(QueryableByName)]
-struct Known {
+struct ConnectionName {
     #[diesel(sql_type = Nullable<Text>)]
     connection: Option<String>,
 }
 
 #[derive(QueryableByName)]
-struct Row {
+struct ChangeRow {
     #[diesel(sql_type = Text)]
     oldest: String,
     #[diesel(sql_type = BigInt)]
@@ -177,21 +182,21 @@ struct DatabaseClock {
     micros: i64,
 }
 
-impl Seen {
-    fn since(c: &mut AnyConnection, clock: &Clock, place: &Place) -> QueryResult<Self> {
+impl PolledChanges {
+    fn since(c: &mut AnyConnection, clock: &Clock, place: &SyncCursor) -> QueryResult<Self> {
         let AnyConnection::Postgres(c) = c else { return Err(diesel::NotFound) };
         let known = "SELECT current_setting('doorward.follower', true) AS connection";
-        let Known { connection } = diesel::sql_query(known).get_result(c)?;
+        let ConnectionName { connection } = diesel::sql_query(known).get_result(c)?;
         let mut place = place.clone();
         if connection.as_deref() != Some(&place.connection) {
-            place = Place::nowhere();
+            place = SyncCursor::nowhere();
             diesel::sql_query("SELECT set_config('doorward.follower', $1, false)")
                 .bind::<Text, _>(&place.connection)
                 .execute(c)?;
         }
         let (known_at, before) = (clock.monotonic(), clock.now());
         // One statement sees one snapshot: its oldest transaction and the rows belong together.
-        let rows: Vec<Row> = diesel::sql_query(
+        let rows: Vec<ChangeRow> = diesel::sql_query(
             "SELECT pg_snapshot_xmin(snapshot)::text AS oldest,
                     (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros,
                     id, expires_at
@@ -215,7 +220,7 @@ impl Seen {
         let DatabaseClock { micros } = diesel::sql_query(now).get_result(pg)?;
         let clock_difference = difference(before, clock.now(), micros);
         let rows = listed(c)?;
-        Ok(Self { rows, place: Place::nowhere(), known_at, clock_difference })
+        Ok(Self { rows, place: SyncCursor::nowhere(), known_at, clock_difference })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
 use crate::keys::{Jwks, KeyLookup};
-use crate::revocations::Standing;
+use crate::revocations::RevocationStatus;
 use crate::tokens::{self, Claims, Signed, TokenError};
 
 /// The holder of a good access token.
@@ -75,9 +75,9 @@ impl Sessions {
 
     pub(super) fn check_standing(&self, claims: &Claims) -> Result<(), AccessError> {
         match self.revocations.standing(revocable(claims)) {
-            Standing::Good => Ok(()),
-            Standing::Revoked => Err(AccessError::Revoked),
-            Standing::Unknown => Err(AccessError::Stale),
+            RevocationStatus::NotRevoked => Ok(()),
+            RevocationStatus::Revoked => Err(AccessError::Revoked),
+            RevocationStatus::Unknown => Err(AccessError::Stale),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorward::clock::Clock;
 use doorward::database::Id;
-use doorward::revocations::feed::{Entry, FOLLOWERS, News};
+use doorward::revocations::feed::{FeedEvent, MAX_SUBSCRIBERS, RevocationEntry};
 use doorward::verifier::{Verifier, VerifyError};
 use reqwest::Response;
 use serde_json::Value;
@@ -159,8 +159,9 @@ async fn a_stream_ends_with_its_client() {
 async fn a_subscriber_for_whom_there_is_no_place_is_told_to_come_back() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
-    let mut others: Vec<_> = (0..FOLLOWERS).map(|_| app.api.revocations.subscribe(None)).collect();
-    assert_eq!(app.api.revocations.followers(), FOLLOWERS);
+    let mut others: Vec<_> =
+        (0..MAX_SUBSCRIBERS).map(|_| app.api.revocations.subscribe(None)).collect();
+    assert_eq!(app.api.revocations.followers(), MAX_SUBSCRIBERS);
     let follow = || app.get("/revocations").client(&service).header("accept", "text/event-stream");
     let refused = follow().send().await.assert_problem(503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("10"));
@@ -369,19 +370,19 @@ async fn revoke_many(app: &TestApp, first: u128, count: u128) {
 }
 
 /// Whether a subscriber is told that it knows everything.
-fn is_current(news: Option<&News>) -> bool {
+fn is_current(news: Option<&FeedEvent>) -> bool {
     match news {
-        Some(News::Current(_)) => true,
-        Some(News::Edition(edition)) => edition.age.is_some(),
+        Some(FeedEvent::Current(_)) => true,
+        Some(FeedEvent::Batch(edition)) => edition.age.is_some(),
         _ => false,
     }
 }
 
-fn entries(news: &News) -> &[Entry] {
+fn entries(news: &FeedEvent) -> &[RevocationEntry] {
     match news {
-        News::Listed(entries) | News::Revoked(entries) => entries,
-        News::Current(_) => &[],
-        News::Edition(edition) => &edition.entries,
+        FeedEvent::Listed(entries) | FeedEvent::Revoked(entries) => entries,
+        FeedEvent::Current(_) => &[],
+        FeedEvent::Batch(edition) => &edition.entries,
     }
 }
 

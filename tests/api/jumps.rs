@@ -6,7 +6,7 @@ use std::time::Duration;
 use doorward::accounts::admin::AccountAdmin;
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::time::server_time;
-use doorward::revocations::sync::FollowBy;
+use doorward::revocations::sync::SyncMode;
 
 use crate::logout::{count_blocklist, of_server};
 use crate::support::{TestApp, id};
@@ -83,7 +83,7 @@ async fn end_sessions(app: &TestApp, user: &str) {
         app.db().clone(),
         app.clock.clone(),
         app.api.revocations.clone(),
-        FollowBy::Notify,
+        SyncMode::Listen,
     );
     assert_eq!(operator.end_sessions(id(user)).await.unwrap().sessions_ended, 1);
 }

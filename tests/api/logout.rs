@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::prelude::*;
 use doorward::database::schema::{blocklist, sessions, users};
 use doorward::database::{Database, DatabaseSettings, Id};
-use doorward::revocations::{RevocationPolicy, Revocations, WhenStale};
+use doorward::revocations::{RevocationPolicy, Revocations, StalePolicy};
 use doorward::secret::{MasterSecret, Secret};
 use doorward::tokens::{Algorithm, Claims};
 use serde_json::{Value, json};
@@ -699,7 +699,7 @@ async fn another_process(app: &TestApp) -> (Database, Revocations) {
     let policy = RevocationPolicy {
         token_life: Duration::from_secs(630),
         max_staleness: Duration::from_secs(30),
-        when_stale: WhenStale::FailClosed,
+        when_stale: StalePolicy::FailClosed,
         max_entries: 1000,
     };
     let revocations = Revocations::load(db.clone(), app.clock.clone(), policy).await.unwrap();

@@ -15,7 +15,7 @@ use doorward::clock::{Clock, Timestamp};
 use doorward::database::schema::users;
 use doorward::database::time::server_time;
 use doorward::passwords::PasswordHash;
-use doorward::revocations::sync::FollowBy;
+use doorward::revocations::sync::SyncMode;
 use doorward::tokens::id_of_kid;
 use doorward::verifier::{Verifier, VerifyError};
 use serde_json::json;
@@ -242,7 +242,7 @@ async fn a_login_to_an_account_that_keeps_changing_is_told_to_try_again() {
         app.db().clone(),
         app.clock.clone(),
         app.api.revocations.clone(),
-        FollowBy::Notify,
+        SyncMode::Listen,
     );
     let owner = id(&user.id);
     let hash = app.db().read(move |c| {
