@@ -44,12 +44,12 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 pub use connection::{AnyConnection, MultiBackend};
-pub use data_version::FileWatch;
-pub use listen::Link;
+pub use data_version::DataVersionPoller;
+pub use listen::Listener;
 pub use maintenance::drift::{SchemaReport, check};
 pub use maintenance::health::{Inspected, inspect};
 pub use open_error::OpenError;
-pub use prepared_update::Prepared;
+pub use prepared_update::PreparedUpdate;
 pub use refused::BESIDE_POOL;
 pub use sql_types::Id;
 pub use url::{DatabaseUrl, UrlError};
@@ -62,8 +62,8 @@ use identity::Identity;
 use postgres::Postgres;
 use refused::Reason;
 pub use tx::Tx;
-use tx::{Hook, Stage};
-use write_refusals::Refusing;
+use tx::{Hook, TxState};
+use write_refusals::WriteRefusals;
 use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
@@ -124,7 +124,7 @@ pub struct Database {
     backend: Arc<Backend>,
     /// Run on the pool's connections.
     statements: Arc<AtomicU64>,
-    refusing: Refusing,
+    refusing: WriteRefusals,
 }
 
 enum Backend {
@@ -193,7 +193,7 @@ impl Database {
                 settings.statement_timeout,
             )),
         };
-        Ok(Self { backend: Arc::new(backend), statements, refusing: Refusing::default() })
+        Ok(Self { backend: Arc::new(backend), statements, refusing: WriteRefusals::default() })
     }
 
     /// Runs a unit that only reads.
@@ -287,7 +287,7 @@ impl Database {
         async move {
             refusing.note(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
-                Backend::Postgres(postgres) => postgres.write(unit, Stage::Begun).await,
+                Backend::Postgres(postgres) => postgres.write(unit, TxState::InTransaction).await,
             })
         }
     }
@@ -312,7 +312,7 @@ impl Database {
         async move {
             refusing.note(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
-                Backend::Postgres(postgres) => postgres.write(unit, Stage::Reading).await,
+                Backend::Postgres(postgres) => postgres.write(unit, TxState::Reading).await,
             })
         }
     }
@@ -371,13 +371,19 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be opened.
-    pub fn watch(&self) -> Result<Watch, StoreError> {
+    pub fn watch(&self) -> Result<ChangeSource, StoreError> {
         match &*self.backend {
             Backend::Sqlite { manager, fault, .. } => {
                 let connection = manager.connect().map_err(|error| fault.unavailable(&error))?;
-                Ok(Watch::File(FileWatch::new(self.clone(), connection, fault.clone())))
+                Ok(ChangeSource::File(DataVersionPoller::new(
+                    self.clone(),
+                    connection,
+                    fault.clone(),
+                )))
             }
-            Backend::Postgres(postgres) => Ok(Watch::Server(Box::new(Link::new(postgres)))),
+            Backend::Postgres(postgres) => {
+                Ok(ChangeSource::Server(Box::new(Listener::new(postgres))))
+            }
         }
     }
 }
@@ -396,11 +402,11 @@ pub struct Load {
 }
 
 /// How to notice what others write: by looking at the file, or by asking the server.
-pub enum Watch {
+pub enum ChangeSource {
     /// SQLite's.
-    File(FileWatch),
+    File(DataVersionPoller),
     /// PostgreSQL's.
-    Server(Box<Link>),
+    Server(Box<Listener>),
 }
 
 /// Applies the migrations that are pending and answers their names.

@@ -8,7 +8,7 @@ use super::even::{EvenClock, MAX_CLOCK_JUMP};
 use super::metrics::Counted;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
-use crate::database::Watch;
+use crate::database::ChangeSource;
 use crate::http::cors::ClientOrigins;
 use crate::http::tls::Tls;
 use crate::http::{Api, Limits};
@@ -53,7 +53,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Goes on until it is dropped.
-    pub async fn run(&self, watch: Watch) {
+    pub async fn run(&self, watch: ChangeSource) {
         tokio::join!(
             self.follow(watch),
             self.api.revocations.publish(),
@@ -70,10 +70,10 @@ impl Tasks {
     }
 
     /// Learns what other processes revoke.
-    async fn follow(&self, watch: Watch) {
+    async fn follow(&self, watch: ChangeSource) {
         match watch {
-            Watch::File(watch) => self.api.revocations.follow_file(watch).await,
-            Watch::Server(link) => {
+            ChangeSource::File(watch) => self.api.revocations.follow_file(watch).await,
+            ChangeSource::Server(link) => {
                 self.api.revocations.follow_server(*link, self.follow_by).await;
             }
         }

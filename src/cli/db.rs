@@ -10,7 +10,7 @@ pub(super) mod operations;
 use crate::config::{self, Config};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use operations::{Backup, Compared, DataError, Progress, SchemaReport, Side, Step};
+use operations::{Backup, Compared, CopyRole, CopyStep, DataError, Progress, SchemaReport};
 
 use super::print;
 
@@ -241,7 +241,7 @@ fn table(compared: &[Compared]) -> String {
 /// How far a copy is: a bar for a person, a line a table for a log.
 struct Bar {
     bar: ProgressBar,
-    shown: Option<(&'static str, Step)>,
+    shown: Option<(&'static str, CopyStep)>,
 }
 
 impl Bar {
@@ -257,9 +257,9 @@ impl Bar {
         if self.shown != Some((table, step)) {
             self.shown = Some((table, step));
             let what = match step {
-                Step::Copy => format!("copy {table}"),
-                Step::Compare(Side::Source) => format!("add up {table} in source"),
-                Step::Compare(Side::Target) => format!("add up {table} in target"),
+                CopyStep::Copy => format!("copy {table}"),
+                CopyStep::Compare(CopyRole::Source) => format!("add up {table} in source"),
+                CopyStep::Compare(CopyRole::Target) => format!("add up {table} in target"),
             };
             if self.bar.is_hidden() {
                 let _ = writeln!(io::stderr(), "{what}: {of} rows");

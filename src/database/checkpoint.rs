@@ -140,7 +140,7 @@ fn go_through(connection: &mut AnyConnection) -> QueryResult<bool> {
 
 /// The log, in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
-struct Log {
+struct WalState {
     #[diesel(sql_type = BigInt)]
     log: i64,
     /// How many of them are in the database.
@@ -148,7 +148,7 @@ struct Log {
     checkpointed: i64,
 }
 
-fn look(connection: &mut AnyConnection) -> QueryResult<Log> {
+fn look(connection: &mut AnyConnection) -> QueryResult<WalState> {
     diesel::sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(connection)
 }
 
@@ -158,7 +158,7 @@ pub(super) fn pages(connection: &mut AnyConnection) -> QueryResult<i64> {
 }
 
 /// Brings over as much as can be without waiting for anybody.
-fn pass(connection: &mut AnyConnection) -> QueryResult<Log> {
+fn pass(connection: &mut AnyConnection) -> QueryResult<WalState> {
     diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)
 }
 
@@ -202,7 +202,7 @@ mod tests {
         }
 
         /// What the log is after that.
-        fn write(&mut self, rows: &str) -> Log {
+        fn write(&mut self, rows: &str) -> WalState {
             self.writer.batch_execute("PRAGMA wal_autocheckpoint = 0").unwrap();
             self.writer.batch_execute(rows).unwrap();
             look(&mut self.writer).unwrap()
@@ -220,7 +220,7 @@ mod tests {
         let long = file.write(LONG);
         assert!(long.log >= PAGES && long.checkpointed == 0, "{long:?}");
         assert!(go_through(&mut own).unwrap());
-        assert_eq!(look(&mut own).unwrap(), Log { checkpointed: long.log, ..long });
+        assert_eq!(look(&mut own).unwrap(), WalState { checkpointed: long.log, ..long });
         assert!(file.write(SHORT).log < 10, "it began anew");
     }
 

@@ -12,7 +12,7 @@ use super::{AnyConnection, Database, PATIENCE, StoreError, guarded};
 /// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
 /// whenever another connection commits. On a connection that only reads that may have been this
 /// process's own writer, ten times a second under load; so the writer's connection is asked as well.
-pub struct FileWatch {
+pub struct DataVersionPoller {
     database: Database,
     connection: Arc<Mutex<AnyConnection>>,
     fault: Fault,
@@ -21,7 +21,7 @@ pub struct FileWatch {
     writers_version: Option<i64>,
 }
 
-impl FileWatch {
+impl DataVersionPoller {
     pub(super) fn new(database: Database, connection: AnyConnection, fault: Fault) -> Self {
         let connection = Arc::new(Mutex::new(connection));
         Self { database, connection, fault, version: None, writers_version: None }
@@ -82,7 +82,7 @@ mod tests {
     use diesel::connection::SimpleConnection as _;
 
     use super::*;
-    use crate::database::{DatabaseSettings, DatabaseUrl, Watch};
+    use crate::database::{ChangeSource, DatabaseSettings, DatabaseUrl};
     use crate::secret::Secret;
 
     async fn write(database: &Database) {
@@ -102,7 +102,7 @@ mod tests {
             migrate: true,
         };
         let [own, other] = [(); 2].map(|()| Database::open(&settings).unwrap());
-        let Ok(Watch::File(mut watch)) = own.watch() else { panic!("SQLite has a file") };
+        let Ok(ChangeSource::File(mut watch)) = own.watch() else { panic!("SQLite has a file") };
         let mut is_news = async || watch.news(|_| Ok(())).await.unwrap().is_some();
         assert!(is_news().await, "at first");
         assert!(!is_news().await);

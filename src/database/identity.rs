@@ -31,9 +31,9 @@ const PAGE_HEADER: u64 = 24;
 
 /// The files that the writer's connection has open.
 pub(super) struct Identity {
-    database: Known,
+    database: ExpectedFile,
     /// The write-ahead log and its index, which stay as long as a connection is open.
-    beside: Vec<Known>,
+    beside: Vec<ExpectedFile>,
     size: u64,
     schema_version: i64,
     page_size: u64,
@@ -43,7 +43,7 @@ pub(super) struct Identity {
     fault: Fault,
 }
 
-struct Known {
+struct ExpectedFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -59,8 +59,9 @@ impl Identity {
     /// Remembers the files of `path`, which `connection` has read from.
     pub(super) fn of(path: &Path, connection: &mut AnyConnection, fault: Fault) -> Option<Self> {
         let real = fs::canonicalize(path).ok()?;
-        let (database, size) = Known::at(path.to_owned())?;
-        let beside = ["-wal", "-shm"].into_iter().filter_map(|end| Known::at(with(&real, end)));
+        let (database, size) = ExpectedFile::at(path.to_owned())?;
+        let beside =
+            ["-wal", "-shm"].into_iter().filter_map(|end| ExpectedFile::at(with(&real, end)));
         let schema_version = pragma(connection, "schema_version").ok()?;
         let page_size = pragma(connection, "page_size").ok()?;
         Some(Self {
@@ -145,7 +146,7 @@ enum Found {
     Unknown,
 }
 
-impl Known {
+impl ExpectedFile {
     fn at(path: PathBuf) -> Option<(Self, u64)> {
         let about = fs::metadata(&path).ok()?;
         Some((Self { path, device: about.dev(), inode: about.ino() }, about.len()))

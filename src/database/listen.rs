@@ -14,7 +14,7 @@ use diesel::{PgConnection, QueryResult};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::postgres::{Postgres, Supplier};
+use super::postgres::{PgManager, Postgres};
 use super::refused::Reason;
 use super::{AnyConnection, StoreError};
 
@@ -23,7 +23,7 @@ use super::{AnyConnection, StoreError};
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A listener that hears nothing for so long, not even its own node, is deaf: its connection is dead
-/// and does not know it. Whoever uses a [`Link`] notifies more often than that.
+/// and does not know it. Whoever uses a [`Listener`] notifies more often than that.
 const DEAF: Duration = Duration::from_secs(10);
 
 /// How long to wait before a new listener takes the place of one that ended.
@@ -33,14 +33,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 const MOST_STUCK: usize = 4;
 
 /// Two connections for queries and one that listens, each remade when it breaks.
-pub struct Link {
+pub struct Listener {
     looks: Postgres,
     notices: Postgres,
-    supplier: Supplier,
+    supplier: PgManager,
     listeners: Arc<AtomicUsize>,
 }
 
-impl Link {
+impl Listener {
     pub(super) fn new(postgres: &Postgres) -> Self {
         let (looks, notices) = (postgres.another(1), postgres.another(1));
         Self { looks, notices, supplier: postgres.supplier(), listeners: Arc::default() }
@@ -74,7 +74,7 @@ impl Link {
         let heard = Arc::new(heard);
         loop {
             if self.listeners.load(Ordering::Relaxed) < MOST_STUCK {
-                Listener::start(self, channel, Arc::clone(&heard)).until_deaf().await;
+                ListenThread::start(self, channel, Arc::clone(&heard)).until_deaf().await;
             }
             sleep(AGAIN).await;
         }
@@ -82,7 +82,7 @@ impl Link {
 }
 
 /// A thread that listens. It ends when this is dropped, as soon as its connection lets it.
-struct Listener {
+struct ListenThread {
     shared: Arc<Shared>,
     ended: oneshot::Receiver<()>,
 }
@@ -93,8 +93,12 @@ struct Shared {
     is_over: AtomicBool,
 }
 
-impl Listener {
-    fn start(link: &Link, channel: &str, heard: Arc<impl Fn() + Send + Sync + 'static>) -> Self {
+impl ListenThread {
+    fn start(
+        link: &Listener,
+        channel: &str,
+        heard: Arc<impl Fn() + Send + Sync + 'static>,
+    ) -> Self {
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();
         let (own, supplier, count) =
@@ -133,14 +137,14 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for ListenThread {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
     }
 }
 
 impl Shared {
-    fn serve(&self, supplier: &Supplier, statement: &str, heard: &dyn Fn()) -> Result<(), String> {
+    fn serve(&self, supplier: &PgManager, statement: &str, heard: &dyn Fn()) -> Result<(), String> {
         let connection = supplier.another().map_err(|error| error.to_string())?;
         let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
         connection.batch_execute(statement).map_err(|error| error.to_string())?;

@@ -24,7 +24,7 @@ use super::connection::Manager;
 use super::open_error::one_line;
 use super::refused::Refusals;
 use super::{
-    AnyConnection, Hook, PATIENCE, Stage, StoreError, Tx, WAITED, classify, guarded, in_span,
+    AnyConnection, Hook, PATIENCE, StoreError, Tx, TxState, WAITED, classify, guarded, in_span,
     unavailable,
 };
 
@@ -54,7 +54,7 @@ pub(super) struct Postgres {
 /// As many connections as the settings allow, and as many units at a time: who waits for a place
 /// waits without a thread.
 struct Pool {
-    connections: ::r2d2::Pool<Supplier>,
+    connections: ::r2d2::Pool<PgManager>,
     places: Arc<Semaphore>,
     is_given_up: AtomicBool,
     given_up: Arc<AtomicUsize>,
@@ -67,7 +67,7 @@ impl Postgres {
 
     fn sharing(refusals: Arc<Refusals>, manager: Manager, size: u32, deadline: Duration) -> Self {
         let given_up = Arc::default();
-        let pool = RwLock::new(Pool::open(Supplier::new(&manager, &refusals), size, &given_up));
+        let pool = RwLock::new(Pool::open(PgManager::new(&manager, &refusals), size, &given_up));
         Self { manager, size, deadline, pool, given_up, refusals }
     }
 
@@ -78,8 +78,8 @@ impl Postgres {
     }
 
     /// Makes connections that are in no pool.
-    pub(super) fn supplier(&self) -> Supplier {
-        Supplier::new(&self.manager.uncounted(), &self.refusals)
+    pub(super) fn supplier(&self) -> PgManager {
+        PgManager::new(&self.manager.uncounted(), &self.refusals)
     }
 
     /// What the pool in use holds.
@@ -97,7 +97,7 @@ impl Postgres {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         mut unit: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
-        start: Stage,
+        start: TxState,
     ) -> Result<T, StoreError> {
         self.run(move |pool, waiter| pool.write(&mut unit, start, waiter)).await
     }
@@ -105,9 +105,9 @@ impl Postgres {
     /// Runs `work` on a thread that may block, and answers in time even if it does not come back.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Pool, &Waiter) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Pool, &CallerAlive) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let waiter = Waiter::default();
+        let waiter = CallerAlive::default();
         let pool = Arc::clone(&self.pool.read().unwrap_or_else(PoisonError::into_inner));
         let finished = async {
             let place = timeout(PATIENCE, Arc::clone(&pool.places).acquire_owned()).await;
@@ -143,7 +143,7 @@ impl Postgres {
             tracing::warn!("the connections to the database are given up, and new ones made");
             stuck.is_given_up.store(true, Ordering::Relaxed);
             self.given_up.fetch_add(1, Ordering::Relaxed);
-            let supplier = Supplier::new(&self.manager, &self.refusals);
+            let supplier = PgManager::new(&self.manager, &self.refusals);
             *current = Pool::open(supplier, self.size, &self.given_up);
         }
     }
@@ -158,7 +158,7 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    fn open(supplier: Supplier, size: u32, given_up: &Arc<AtomicUsize>) -> Arc<Self> {
+    fn open(supplier: PgManager, size: u32, given_up: &Arc<AtomicUsize>) -> Arc<Self> {
         let connections = ::r2d2::Pool::builder()
             .max_size(size)
             .connection_timeout(PATIENCE)
@@ -192,13 +192,13 @@ impl Pool {
     fn write<T>(
         &self,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-        start: Stage,
-        waiter: &Waiter,
+        start: TxState,
+        waiter: &CallerAlive,
     ) -> Result<T, StoreError> {
         let mut attempt = 0;
         for _ in self.tries() {
             let mut connection = self.checkout()?;
-            if start == Stage::Begun && connection.breaks_at(BEGIN) {
+            if start == TxState::InTransaction && connection.breaks_at(BEGIN) {
                 continue;
             }
             attempt += 1;
@@ -211,7 +211,7 @@ impl Pool {
                     return Ok(value);
                 }
                 // Nothing was written, and the next connection may be a good one.
-                Err(_) if stage == Stage::Reading && connection.is_broken => attempt -= 1,
+                Err(_) if stage == TxState::Reading && connection.is_broken => attempt -= 1,
                 Err(error) if attempt < ATTEMPTS && wants_retry(&error) => {
                     tracing::debug!(attempt, "a unit of work is tried again");
                 }
@@ -221,7 +221,7 @@ impl Pool {
         Err(unavailable(&"every connection breaks"))
     }
 
-    fn checkout(&self) -> Result<::r2d2::PooledConnection<Supplier>, StoreError> {
+    fn checkout(&self) -> Result<::r2d2::PooledConnection<PgManager>, StoreError> {
         self.connections.get().map_err(|error| unavailable(&error))
     }
 
@@ -234,9 +234,9 @@ impl Pool {
 /// Whether somebody still waits for a unit. Who was told that it was not done has tried again since,
 /// and gone on: what the unit finds then is no reuse of a token, but its own past.
 #[derive(Clone, Default)]
-pub(super) struct Waiter(Arc<AtomicBool>);
+pub(super) struct CallerAlive(Arc<AtomicBool>);
 
-impl Waiter {
+impl CallerAlive {
     fn gives_up(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -251,12 +251,12 @@ impl Waiter {
 }
 
 /// A connection, and whether it is still good.
-pub(super) struct Supplied {
+pub(super) struct PgConnectionState {
     connection: AnyConnection,
     is_broken: bool,
 }
 
-impl Deref for Supplied {
+impl Deref for PgConnectionState {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
@@ -264,13 +264,13 @@ impl Deref for Supplied {
     }
 }
 
-impl DerefMut for Supplied {
+impl DerefMut for PgConnectionState {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         &mut self.connection
     }
 }
 
-impl Supplied {
+impl PgConnectionState {
     /// Whether the connection cannot even do this; it is not used again then.
     fn breaks_at(&mut self, statement: &str) -> bool {
         self.is_broken |= self.connection.batch_execute(statement).is_err();
@@ -281,13 +281,13 @@ impl Supplied {
     fn transact<T>(
         &mut self,
         hooks: &mut Vec<Hook>,
-        stage: &mut Stage,
+        stage: &mut TxState,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-        waiter: &Waiter,
+        waiter: &CallerAlive,
     ) -> QueryResult<T> {
         let connection = &mut self.connection;
         let mut result = guarded(|| unit(&mut Tx { connection, hooks, stage, waiter }));
-        if *stage == Stage::Begun {
+        if *stage == TxState::InTransaction {
             // When its answer is lost, nobody knows whether the commit was made.
             result = result.and_then(|value| {
                 waiter.still_waits()?;
@@ -300,7 +300,7 @@ impl Supplied {
                 error,
                 DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
             );
-            self.breaks_at(if *stage == Stage::Begun { "ROLLBACK" } else { "SELECT 1" });
+            self.breaks_at(if *stage == TxState::InTransaction { "ROLLBACK" } else { "SELECT 1" });
         }
         result
     }
@@ -308,12 +308,12 @@ impl Supplied {
 
 /// Makes connections for r2d2, and takes back those that are good.
 #[derive(Clone)]
-pub(super) struct Supplier {
+pub(super) struct PgManager {
     manager: Manager,
     refusals: Arc<Refusals>,
 }
 
-impl Supplier {
+impl PgManager {
     fn new(manager: &Manager, refusals: &Arc<Refusals>) -> Self {
         Self { manager: manager.clone(), refusals: Arc::clone(refusals) }
     }
@@ -332,19 +332,19 @@ impl Supplier {
     }
 }
 
-impl ManageConnection for Supplier {
-    type Connection = Supplied;
+impl ManageConnection for PgManager {
+    type Connection = PgConnectionState;
     type Error = r2d2::Error;
 
-    fn connect(&self) -> Result<Supplied, Self::Error> {
-        Ok(Supplied { connection: self.another()?, is_broken: false })
+    fn connect(&self) -> Result<PgConnectionState, Self::Error> {
+        Ok(PgConnectionState { connection: self.another()?, is_broken: false })
     }
 
-    fn is_valid(&self, _: &mut Supplied) -> Result<(), Self::Error> {
+    fn is_valid(&self, _: &mut PgConnectionState) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    fn has_broken(&self, connection: &mut Supplied) -> bool {
+    fn has_broken(&self, connection: &mut PgConnectionState) -> bool {
         let has_broken = connection.is_broken || std::thread::panicking();
         if has_broken {
             self.refusals.end();

@@ -12,9 +12,9 @@ use super::{AnyConnection, MultiBackend};
 ///
 /// Only with what the statement returns (`get_result`): `execute` hands diesel a reference, which
 /// forgets what this says.
-pub struct Prepared<Q>(pub Q);
+pub struct PreparedUpdate<Q>(pub Q);
 
-impl<Q: QueryFragment<MultiBackend>> QueryFragment<MultiBackend> for Prepared<Q> {
+impl<Q: QueryFragment<MultiBackend>> QueryFragment<MultiBackend> for PreparedUpdate<Q> {
     fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, MultiBackend>) -> QueryResult<()> {
         self.0.walk_ast(pass)
     }
@@ -25,14 +25,14 @@ impl<Q: QueryFragment<MultiBackend>> QueryFragment<MultiBackend> for Prepared<Q>
 }
 
 /// Known by its text.
-impl<Q> QueryId for Prepared<Q> {
+impl<Q> QueryId for PreparedUpdate<Q> {
     type QueryId = ();
 
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<Q: Query> Query for Prepared<Q> {
+impl<Q: Query> Query for PreparedUpdate<Q> {
     type SqlType = Q::SqlType;
 }
 
-impl<Q> RunQueryDsl<AnyConnection> for Prepared<Q> {}
+impl<Q> RunQueryDsl<AnyConnection> for PreparedUpdate<Q> {}

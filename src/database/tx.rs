@@ -4,7 +4,7 @@ use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 
 use super::AnyConnection;
-use super::postgres::{self, Waiter};
+use super::postgres::{self, CallerAlive};
 
 /// What runs once a unit is on disk, before anybody is told.
 pub(super) type Hook = Box<dyn FnOnce() + Send>;
@@ -13,19 +13,19 @@ pub(super) type Hook = Box<dyn FnOnce() + Send>;
 pub struct Tx<'a> {
     pub(super) connection: &'a mut AnyConnection,
     pub(super) hooks: &'a mut Vec<Hook>,
-    pub(super) stage: &'a mut Stage,
-    pub(super) waiter: &'a Waiter,
+    pub(super) stage: &'a mut TxState,
+    pub(super) waiter: &'a CallerAlive,
 }
 
 /// How far a unit of work has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum TxState {
     /// It has only read, each statement for itself.
     Reading,
     /// Its one statement that writes may have been sent.
     Writing,
     /// It is in a transaction.
-    Begun,
+    InTransaction,
 }
 
 impl Tx<'_> {
@@ -36,8 +36,8 @@ impl Tx<'_> {
 
     /// The connection for the one statement by which a unit of [`super::Database::write_one`] writes.
     pub fn connection_to_write(&mut self) -> &mut AnyConnection {
-        if *self.stage == Stage::Reading {
-            *self.stage = Stage::Writing;
+        if *self.stage == TxState::Reading {
+            *self.stage = TxState::Writing;
         }
         self.connection
     }
@@ -49,10 +49,10 @@ impl Tx<'_> {
     /// # Errors
     /// When the connection is gone, or whoever waited for the unit; it should end with that.
     pub fn begin(&mut self) -> QueryResult<()> {
-        if *self.stage != Stage::Begun {
+        if *self.stage != TxState::InTransaction {
             self.waiter.still_waits()?;
             self.connection.batch_execute(postgres::BEGIN)?;
-            *self.stage = Stage::Begun;
+            *self.stage = TxState::InTransaction;
         }
         Ok(())
     }

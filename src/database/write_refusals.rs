@@ -13,9 +13,9 @@ const PROBE: &str = "UPDATE signing_keys SET state = state \
 
 /// Whether a write was refused, and none is known to have succeeded since. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Refusing(Arc<AtomicBool>);
+pub(super) struct WriteRefusals(Arc<AtomicBool>);
 
-impl Refusing {
+impl WriteRefusals {
     /// Remembers that a write was refused. One that succeeded says little: it may have changed
     /// nothing.
     pub(super) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {

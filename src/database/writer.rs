@@ -21,8 +21,8 @@ use tracing::Span;
 use super::checkpoint::Checkpoints;
 use super::fault::Fault;
 use super::identity::{self, Identity};
-use super::postgres::Waiter;
-use super::{AnyConnection, Hook, Stage, StoreError, Tx, guarded, unavailable};
+use super::postgres::CallerAlive;
+use super::{AnyConnection, Hook, StoreError, Tx, TxState, guarded, unavailable};
 use crate::metrics::Histogram;
 
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
@@ -33,7 +33,7 @@ const QUEUE: usize = 4096;
 
 /// The way to the writer thread, which ends when this is dropped and the queue is done.
 pub(super) struct Writer {
-    queue: Option<SyncSender<Box<dyn Unit>>>,
+    queue: Option<SyncSender<Box<dyn WriteUnit>>>,
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
     groups: Histogram,
@@ -49,7 +49,8 @@ impl Writer {
     ) -> Self {
         let (queue, units) = sync_channel(QUEUE);
         let (waiting, groups) = (Arc::default(), Histogram::of_sizes());
-        let work = Work { units, waiting: Arc::clone(&waiting), groups: groups.clone(), fault };
+        let work =
+            WriterQueue { units, waiting: Arc::clone(&waiting), groups: groups.clone(), fault };
         let thread = std::thread::Builder::new()
             .name("doorward-writer".into())
             .spawn(move || serve(connection, checkpoints, files, &work))
@@ -75,7 +76,7 @@ impl Writer {
     {
         let (answer, result) = oneshot::channel();
         let span = Span::current();
-        let unit = Pending { work, span, hooks: Vec::new(), value: None, answer };
+        let unit = QueuedUnit { work, span, hooks: Vec::new(), value: None, answer };
         let queue = self.queue.as_ref().ok_or(StoreError::Unavailable)?;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let sent = queue.try_send(Box::new(unit));
@@ -102,12 +103,12 @@ impl Drop for Writer {
 }
 
 /// A unit on its way: run in its turn, settled after the commit.
-trait Unit: Send {
+trait WriteUnit: Send {
     fn run(&mut self, connection: &mut AnyConnection, fault: &Fault) -> QueryResult<()>;
     fn settle(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
-struct Pending<T, F> {
+struct QueuedUnit<T, F> {
     work: F,
     /// The request's, for what is logged on its behalf here.
     span: Span,
@@ -116,7 +117,7 @@ struct Pending<T, F> {
     answer: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Unit for Pending<T, F>
+impl<T, F> WriteUnit for QueuedUnit<T, F>
 where
     T: Send,
     F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send,
@@ -124,7 +125,7 @@ where
     fn run(&mut self, connection: &mut AnyConnection, fault: &Fault) -> QueryResult<()> {
         let Self { work, span, hooks, .. } = self;
         let _entered = span.enter();
-        let (stage, waiter) = (&mut Stage::Begun, &Waiter::default());
+        let (stage, waiter) = (&mut TxState::InTransaction, &CallerAlive::default());
         let result = guarded(|| work(&mut Tx { connection, hooks, stage, waiter }));
         match result {
             Ok(value) => {
@@ -154,14 +155,14 @@ where
 }
 
 /// The writer's end of the queue.
-struct Work {
-    units: Receiver<Box<dyn Unit>>,
+struct WriterQueue {
+    units: Receiver<Box<dyn WriteUnit>>,
     waiting: Arc<AtomicUsize>,
     groups: Histogram,
     fault: Fault,
 }
 
-impl Work {
+impl WriterQueue {
     fn taken(&self, units: usize) {
         self.waiting.fetch_sub(units, Ordering::Relaxed);
     }
@@ -171,7 +172,7 @@ fn serve(
     mut connection: AnyConnection,
     mut checkpoints: Checkpoints,
     mut files: Option<Identity>,
-    work: &Work,
+    work: &WriterQueue,
 ) {
     let mut hold = move |connection: &mut AnyConnection| match &mut files {
         Some(files) => files.holds(connection),
@@ -219,8 +220,8 @@ fn serve(
 
 fn commit(
     connection: &mut AnyConnection,
-    group: &mut Vec<Box<dyn Unit>>,
-    work: &Work,
+    group: &mut Vec<Box<dyn WriteUnit>>,
+    work: &WriterQueue,
 ) -> Result<(), StoreError> {
     if let Err(error) = connection.batch_execute("BEGIN IMMEDIATE") {
         // Another process holds the lock. Those who have queued up meanwhile are told so too: as a
@@ -243,7 +244,7 @@ fn roll_back(connection: &mut AnyConnection, cause: &DieselError, fault: &Fault)
 
 fn transaction(
     connection: &mut AnyConnection,
-    group: &mut [Box<dyn Unit>],
+    group: &mut [Box<dyn WriteUnit>],
     fault: &Fault,
 ) -> QueryResult<()> {
     for unit in group {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{Revocations, listed};
 use crate::clock::{Clock, Timestamp};
 use crate::database::sql_types::IdSql;
-use crate::database::{AnyConnection, FileWatch, Id, Link, StoreError, Tx};
+use crate::database::{AnyConnection, DataVersionPoller, Id, Listener, StoreError, Tx};
 
 /// How often the file is looked at for what other processes revoked.
 const LOOK_AT_FILE: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ const LOOK_AT_FILE: Duration = Duration::from_millis(100);
 /// How often the database is looked at, notification or not.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often the nodes hear from each other that they can be heard. Less than a [`Link`] waits
+/// How often the nodes hear from each other that they can be heard. Less than a [`Listener`] waits
 /// before it takes a listener for deaf.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 
@@ -49,7 +49,7 @@ impl Revocations {
     /// Goes on taking over what other processes write to the file (the command line, or a second
     /// instance that starts while this one drains), until it is dropped. While the file cannot be
     /// read the list grows stale.
-    pub async fn follow_file(&self, mut watch: FileWatch) {
+    pub async fn follow_file(&self, mut watch: DataVersionPoller) {
         let mut tick = interval(LOOK_AT_FILE);
         loop {
             tick.tick().await;
@@ -74,7 +74,7 @@ impl Revocations {
 
     /// Goes on taking over what other nodes revoke, and telling them what this one does, until it is
     /// dropped. While the database does not answer the list grows stale.
-    pub async fn follow_server(&self, link: Link, by: SyncMode) {
+    pub async fn follow_server(&self, link: Listener, by: SyncMode) {
         let heard = Arc::new(Notify::new());
         let tell = Arc::clone(&heard);
         match by {
@@ -89,7 +89,7 @@ impl Revocations {
         }
     }
 
-    async fn look_again_and_again(&self, link: &Link, by: SyncMode, heard: &Notify) {
+    async fn look_again_and_again(&self, link: &Listener, by: SyncMode, heard: &Notify) {
         let mut place = SyncCursor::nowhere();
         loop {
             // What fails makes the list stale, which is seen by whoever asks it; the log has why.
@@ -103,7 +103,7 @@ impl Revocations {
     /// Reads what is new since `place`, and answers the place to go on from.
     async fn look(
         &self,
-        link: &Link,
+        link: &Listener,
         by: SyncMode,
         place: SyncCursor,
     ) -> Result<SyncCursor, StoreError> {
@@ -123,7 +123,7 @@ impl Revocations {
     /// Tells the other nodes when this one has revoked something: after the commit, and once for
     /// all that came meanwhile. A notification within the transaction would make commits wait for
     /// each other, one fsync after the other.
-    async fn tell_of_own(&self, link: &Link) {
+    async fn tell_of_own(&self, link: &Listener) {
         loop {
             let _ = timeout(HEARTBEAT, self.stored.notified()).await;
             if link.notify(CHANNEL).await.is_err() {

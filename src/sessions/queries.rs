@@ -7,7 +7,7 @@ use super::{Device, Session, Subject};
 use crate::clients::{self, ClientSettings};
 use crate::clock::Timestamp;
 use crate::database::schema::{clients as registered, sessions, users};
-use crate::database::{AnyConnection, Id, Prepared};
+use crate::database::{AnyConnection, Id, PreparedUpdate};
 
 /// A session about to begin.
 pub(super) struct NewSession<'a> {
@@ -200,7 +200,7 @@ pub(super) fn compare_and_set(
             .filter(sessions::retry_keys.eq(seen.retry_keys.as_slice()))
             .filter(sessions::revoked_at.is_null()),
     );
-    let changed = Prepared(update.set(change).returning(sessions::generation));
+    let changed = PreparedUpdate(update.set(change).returning(sessions::generation));
     changed.get_result::<i64>(connection).optional().map(|row| row.is_some())
 }
 
@@ -233,7 +233,7 @@ pub(super) fn end(
     let update = diesel::update(sessions::table.find(id).filter(sessions::revoked_at.is_null()))
         .set((sessions::revoked_at.eq(now), sessions::end_reason.eq(reason.as_str())))
         .returning(ENDED);
-    Prepared(update).get_result(connection).optional()
+    PreparedUpdate(update).get_result(connection).optional()
 }
 
 /// Ends those of these sessions that have not ended before.

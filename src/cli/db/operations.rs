@@ -11,7 +11,9 @@ use crate::{keys, sessions};
 
 pub use crate::database::SchemaReport;
 pub use crate::database::maintenance::backup::{Backup, backup};
-pub use crate::database::maintenance::copy::{Compared, Progress, Side, Step, compare, copy};
+pub use crate::database::maintenance::copy::{
+    Compared, CopyRole, CopyStep, Progress, compare, copy,
+};
 
 /// One statement changes every session's row, however many there are.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);

@@ -15,7 +15,7 @@ use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Bool};
 
-pub use rows::Sum;
+pub use rows::TableChecksum;
 
 use super::migrations;
 use crate::database::connection::Manager;
@@ -25,14 +25,14 @@ use rows::{Table, tables};
 
 /// One of the two databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum CopyRole {
     /// The one that is read.
     Source,
     /// The one that is filled.
     Target,
 }
 
-impl fmt::Display for Side {
+impl fmt::Display for CopyRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Source => "source",
@@ -46,13 +46,13 @@ impl fmt::Display for Side {
 pub enum CopyError {
     /// A database cannot be used.
     #[error("the {0}: {1}")]
-    Open(Side, OpenError),
+    Open(CopyRole, OpenError),
     /// Its schema is not that of this version.
     #[error(
         "the {0} lacks migration {1}; run `doorward db migrate --database-url URL` with its URL \
          first"
     )]
-    Outdated(Side, String),
+    Outdated(CopyRole, String),
     /// The target has rows of its own.
     #[error(
         "the target is not empty: its table {0} has rows; name a new database, or make this one anew \
@@ -67,10 +67,10 @@ pub enum CopyError {
         "the {0} cannot be kept from changing ({1}); stop Doorward on every node, then try again \
          (nothing was changed)"
     )]
-    Busy(Side, String),
+    Busy(CopyRole, String),
     /// A statement failed on the way.
     #[error("the {0} failed ({1}); nothing was changed, try again when that is mended")]
-    Failed(Side, String),
+    Failed(CopyRole, String),
 }
 
 /// How far it is.
@@ -79,7 +79,7 @@ pub struct Progress {
     /// The table at hand.
     pub table: &'static str,
     /// What is done with it.
-    pub step: Step,
+    pub step: CopyStep,
     /// Rows that are done.
     pub done: u64,
     /// Rows that there are.
@@ -88,11 +88,11 @@ pub struct Progress {
 
 /// What is done with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CopyStep {
     /// Its rows go from the source to the target.
     Copy,
     /// They are read and added up.
-    Compare(Side),
+    Compare(CopyRole),
 }
 
 /// A table on both sides.
@@ -101,9 +101,9 @@ pub struct Compared {
     /// Its name.
     pub table: &'static str,
     /// Its rows in the source.
-    pub source: Sum,
+    pub source: TableChecksum,
     /// Its rows in the target.
-    pub target: Sum,
+    pub target: TableChecksum,
 }
 
 impl Compared {
@@ -125,15 +125,15 @@ pub fn copy(
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Compared>, CopyError> {
     refuse_same_file(from, to)?;
-    let mut source = End::existing(Side::Source, from)?;
+    let mut source = Endpoint::existing(CopyRole::Source, from)?;
     source.refuse_outdated()?;
     source.hold_still()?;
-    let mut target = End::open(Side::Target, to)?;
+    let mut target = Endpoint::open(CopyRole::Target, to)?;
     refuse_same_server(&mut source, &mut target)?;
     // Before the migration, too: a target with rows is left as it is.
     target.refuse_rows()?;
     let migrated = migrations::bring_up_to_date(&mut target.connection, true);
-    migrated.map_err(|error| CopyError::Open(Side::Target, error))?;
+    migrated.map_err(|error| CopyError::Open(CopyRole::Target, error))?;
     target.hold_still()?;
     target.refuse_rows()?;
 
@@ -159,8 +159,8 @@ pub fn compare(
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Compared>, CopyError> {
     refuse_same_file(from, to)?;
-    let mut source = End::existing(Side::Source, from)?;
-    let mut target = End::existing(Side::Target, to)?;
+    let mut source = Endpoint::existing(CopyRole::Source, from)?;
+    let mut target = Endpoint::existing(CopyRole::Target, to)?;
     source.refuse_outdated()?;
     target.refuse_outdated()?;
     source.look()?;
@@ -176,32 +176,32 @@ pub fn compare(
 }
 
 fn copy_table(
-    source: &mut End,
-    target: &mut End,
+    source: &mut Endpoint,
+    target: &mut Endpoint,
     table: &Table,
     watch: &mut dyn FnMut(Progress),
-) -> Result<Sum, CopyError> {
-    source.each_page(table, Step::Copy, watch, |page| {
+) -> Result<TableChecksum, CopyError> {
+    source.each_page(table, CopyStep::Copy, watch, |page| {
         let written = table.insert(&mut target.connection, page);
         written.map_err(|error| target.failed(&error))
     })
 }
 
 /// A connection to one of the two.
-struct End {
-    side: Side,
+struct Endpoint {
+    side: CopyRole,
     connection: AnyConnection,
 }
 
-impl End {
-    fn existing(side: Side, url: &DatabaseUrl) -> Result<Self, CopyError> {
+impl Endpoint {
+    fn existing(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
         let connection = Manager::unhurried(url).connect_existing();
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
     /// The same; a SQLite file is made when there is none. One that is there, and that every user can
     /// read, is refused.
-    fn open(side: Side, url: &DatabaseUrl) -> Result<Self, CopyError> {
+    fn open(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
         let connection = url.is_private().and_then(|()| Manager::unhurried(url).open());
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
@@ -287,21 +287,25 @@ impl End {
         ended.map_err(|error| self.failed(&error))
     }
 
-    fn sum(&mut self, table: &Table, watch: &mut dyn FnMut(Progress)) -> Result<Sum, CopyError> {
-        self.each_page(table, Step::Compare(self.side), watch, |_| Ok(()))
+    fn sum(
+        &mut self,
+        table: &Table,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<TableChecksum, CopyError> {
+        self.each_page(table, CopyStep::Compare(self.side), watch, |_| Ok(()))
     }
 
     /// Hands over every row, many at a time, and adds them up.
     fn each_page(
         &mut self,
         table: &Table,
-        step: Step,
+        step: CopyStep,
         watch: &mut dyn FnMut(Progress),
         mut take: impl FnMut(&[Vec<rows::Value>]) -> Result<(), CopyError>,
-    ) -> Result<Sum, CopyError> {
+    ) -> Result<TableChecksum, CopyError> {
         let count = self.count(table.name).map_err(|error| self.failed(&error))?;
         let of = u64::try_from(count).unwrap_or_default();
-        let mut sum = Sum::default();
+        let mut sum = TableChecksum::default();
         let mut last = None;
         loop {
             watch(Progress { table: table.name, step, done: sum.rows, of });
@@ -337,7 +341,7 @@ fn refuse_same_file(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<(), CopyErro
 
 /// Two URLs of one PostgreSQL database: it alone knows the lock that the source's transaction
 /// takes here.
-fn refuse_same_server(source: &mut End, target: &mut End) -> Result<(), CopyError> {
+fn refuse_same_server(source: &mut Endpoint, target: &mut Endpoint) -> Result<(), CopyError> {
     #[derive(QueryableByName)]
     struct Locked {
         #[diesel(sql_type = Bool)]
@@ -422,7 +426,7 @@ mod tests {
             vec![Value::Text(Some(text.into())), Value::Bytes(bytes.map(<[u8]>::to_vec))]
         };
         let sum = |rows: &[&Vec<Value>]| {
-            let mut sum = Sum::default();
+            let mut sum = TableChecksum::default();
             for row in rows {
                 sum.add(row);
             }

@@ -79,7 +79,7 @@ struct Part {
 }
 
 #[derive(QueryableByName)]
-struct Row {
+struct SchemaRow {
     #[diesel(sql_type = Text)]
     tbl: String,
     #[diesel(sql_type = Text)]
@@ -96,7 +96,7 @@ impl Schema {
             AnyConnection::Sqlite(_) => SQLITE,
             AnyConnection::Postgres(_) => POSTGRES,
         };
-        let rows: Vec<Row> = diesel::sql_query(query).load(connection)?;
+        let rows: Vec<SchemaRow> = diesel::sql_query(query).load(connection)?;
         let parts = rows.into_iter().filter(|row| row.tbl != NOTES).map(|row| {
             let definition = row.definition.split_whitespace().collect::<Vec<_>>().join(" ");
             // So PostgreSQL names the schema of a session's own temporary tables.

@@ -47,11 +47,11 @@ pub(super) struct Table {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     pub name: &'static str,
-    kind: Kind,
+    kind: ColumnKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ColumnKind {
     Id,
     Integer,
     Text,
@@ -86,7 +86,7 @@ impl Table {
         connection: &mut AnyConnection,
         after: Option<&Value>,
     ) -> QueryResult<Vec<Vec<Value>>> {
-        let page = Page { table: self, after };
+        let page = PageQuery { table: self, after };
         let rows: Vec<Raw> = match connection {
             AnyConnection::Sqlite(c) => page.load(c)?,
             AnyConnection::Postgres(c) => page.load(c)?,
@@ -130,17 +130,17 @@ impl Table {
 impl Column {
     fn typed(self, value: RawValue) -> Option<Value> {
         Some(match (self.kind, value) {
-            (Kind::Id, RawValue::Null) => Value::Id(None),
-            (Kind::Id, RawValue::Id(id)) => Value::Id(Some(id)),
-            (Kind::Id, RawValue::Text(text)) => {
+            (ColumnKind::Id, RawValue::Null) => Value::Id(None),
+            (ColumnKind::Id, RawValue::Id(id)) => Value::Id(Some(id)),
+            (ColumnKind::Id, RawValue::Text(text)) => {
                 Value::Id(Some(Uuid::try_parse(&text).ok().map(Id::from)?))
             }
-            (Kind::Integer, RawValue::Null) => Value::Integer(None),
-            (Kind::Integer, RawValue::Integer(integer)) => Value::Integer(Some(integer)),
-            (Kind::Text, RawValue::Null) => Value::Text(None),
-            (Kind::Text, RawValue::Text(text)) => Value::Text(Some(text)),
-            (Kind::Bytes, RawValue::Null) => Value::Bytes(None),
-            (Kind::Bytes, RawValue::Bytes(bytes)) => Value::Bytes(Some(bytes)),
+            (ColumnKind::Integer, RawValue::Null) => Value::Integer(None),
+            (ColumnKind::Integer, RawValue::Integer(integer)) => Value::Integer(Some(integer)),
+            (ColumnKind::Text, RawValue::Null) => Value::Text(None),
+            (ColumnKind::Text, RawValue::Text(text)) => Value::Text(Some(text)),
+            (ColumnKind::Bytes, RawValue::Null) => Value::Bytes(None),
+            (ColumnKind::Bytes, RawValue::Bytes(bytes)) => Value::Bytes(Some(bytes)),
             _ => return None,
         })
     }
@@ -152,14 +152,14 @@ impl Column {
 /// Each row is encoded the same way whichever database it comes from and hashed with SHA-256; the
 /// hashes are added modulo 2^256.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum {
+pub struct TableChecksum {
     /// How many they are.
     pub rows: u64,
     /// The lowest limb first.
     hash: [u64; 4],
 }
 
-impl Sum {
+impl TableChecksum {
     pub(super) fn add(&mut self, row: &[Value]) {
         let mut encoded = Vec::new();
         for value in row {
@@ -224,12 +224,12 @@ where
 }
 
 /// `SELECT … WHERE key > after ORDER BY key LIMIT …`
-struct Page<'a> {
+struct PageQuery<'a> {
     table: &'a Table,
     after: Option<&'a Value>,
 }
 
-impl<DB: Backend> QueryFragment<DB> for Page<'_>
+impl<DB: Backend> QueryFragment<DB> for PageQuery<'_>
 where
     Value: QueryFragment<DB>,
 {
@@ -291,12 +291,12 @@ fn list<'b, T, DB: Backend>(
     Ok(())
 }
 
-impl Query for Page<'_> {
+impl Query for PageQuery<'_> {
     type SqlType = Untyped;
 }
 
 // Their text depends on their contents, so the prepared statements are found by it.
-impl QueryId for Page<'_> {
+impl QueryId for PageQuery<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
@@ -304,7 +304,7 @@ impl QueryId for Insert<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
-impl<C: Connection> RunQueryDsl<C> for Page<'_> {}
+impl<C: Connection> RunQueryDsl<C> for PageQuery<'_> {}
 impl<C: Connection> RunQueryDsl<C> for Insert<'_> {}
 
 /// A row as a database gives it, before anybody says what its columns are.
@@ -359,24 +359,24 @@ impl ReadValue for Pg {
     }
 }
 
-trait HasKind {
-    const KIND: Kind;
+trait HasColumnKind {
+    const KIND: ColumnKind;
 }
 
-impl HasKind for IdSql {
-    const KIND: Kind = Kind::Id;
+impl HasColumnKind for IdSql {
+    const KIND: ColumnKind = ColumnKind::Id;
 }
-impl HasKind for BigInt {
-    const KIND: Kind = Kind::Integer;
+impl HasColumnKind for BigInt {
+    const KIND: ColumnKind = ColumnKind::Integer;
 }
-impl HasKind for Text {
-    const KIND: Kind = Kind::Text;
+impl HasColumnKind for Text {
+    const KIND: ColumnKind = ColumnKind::Text;
 }
-impl HasKind for Binary {
-    const KIND: Kind = Kind::Bytes;
+impl HasColumnKind for Binary {
+    const KIND: ColumnKind = ColumnKind::Bytes;
 }
-impl<T: HasKind> HasKind for Nullable<T> {
-    const KIND: Kind = T::KIND;
+impl<T: HasColumnKind> HasColumnKind for Nullable<T> {
+    const KIND: ColumnKind = T::KIND;
 }
 
 /// A tuple of columns, as the schema has one for each table.
@@ -388,8 +388,8 @@ macro_rules! tuples {
     ($first:ident $($rest:ident)*) => {
         impl<$first, $($rest,)*> Columns for ($first, $($rest,)*)
         where
-            $first: diesel::Column + Expression<SqlType: HasKind>,
-            $($rest: diesel::Column + Expression<SqlType: HasKind>,)*
+            $first: diesel::Column + Expression<SqlType: HasColumnKind>,
+            $($rest: diesel::Column + Expression<SqlType: HasColumnKind>,)*
         {
             fn list() -> Vec<Column> {
                 vec![
