@@ -32,9 +32,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
 use crate::http::cors::{self, ClientOrigins};
-use crate::http::feed_connections::FeedPlaces;
+use crate::http::feed_connections::FeedConnections;
 use crate::http::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
-use crate::http::server::{self, Running, ServerSettings};
+use crate::http::server::{self, HttpServer, ServerSettings};
 use crate::http::tls::{Tls, TlsError};
 use crate::http::{self, Api, HttpSettings, Limits, middleware, redirect};
 use crate::keys::{Keys, KeysError};
@@ -112,7 +112,7 @@ pub enum RunError {
 pub struct App {
     address: SocketAddr,
     api: Api,
-    running: Running,
+    running: HttpServer,
     beside: Vec<Beside>,
     tasks: Tasks,
 }
@@ -235,7 +235,7 @@ impl App {
             db,
             refresh_limit,
             client_failures,
-            feed_places: FeedPlaces::default(),
+            feed_places: FeedConnections::default(),
             issuer,
         };
         let others_may_listen = socket.is_handed_over || config.reuse_port;
@@ -357,7 +357,8 @@ async fn show_the_way(
     others_may: bool,
 ) -> Result<Beside, StartError> {
     let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
-    let home = web::Data::new(redirect::Home(origin.unwrap_or_else(|_| issuer.to_owned())));
+    let home =
+        web::Data::new(redirect::RedirectTarget(origin.unwrap_or_else(|_| issuer.to_owned())));
     let routes = move |config: &mut web::ServiceConfig| {
         config.app_data(home.clone());
         redirect::routes(config);
@@ -373,7 +374,7 @@ fn listen(
     limits: &Limits,
     client_origins: &ClientOrigins,
     tls: Option<Tls>,
-) -> io::Result<Running> {
+) -> io::Result<HttpServer> {
     // Long enough for a body that comes at the last moment and the answer to it.
     let silence = SILENCE.min(2 * config.limits.request_timeout);
     let how = ServerSettings {

@@ -59,12 +59,12 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
-use client_ip::Unheeded;
+use client_ip::ForwardedForWarning;
 use cookies::CookiePolicy;
 use deferred::deferred;
-use feed_connections::FeedPlaces;
+use feed_connections::FeedConnections;
 use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
-use log_rate_limit::Seldom;
+use log_rate_limit::LogRateLimit;
 use problem::{Code, Problem};
 
 /// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
@@ -136,7 +136,7 @@ pub struct Api {
     /// The failed authentications of clients.
     pub client_failures: FailureLimiter,
     /// The feeds of each client.
-    pub feed_places: FeedPlaces,
+    pub feed_places: FeedConnections,
     /// `iss`, and what the metadata's URLs begin with.
     pub issuer: String,
 }
@@ -156,7 +156,7 @@ pub struct HttpSettings {
     /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Warns of others who send one.
-    pub unheeded: Arc<Unheeded>,
+    pub unheeded: Arc<ForwardedForWarning>,
     /// The most bytes that a request's body may have.
     pub body_bytes: usize,
     /// How long a request's body may take to arrive.
@@ -172,7 +172,7 @@ pub struct HttpSettings {
     /// Measures how long requests take.
     pub clock: Clock,
     /// Lets a bounded number of lines about refused requests into the log.
-    pub refusals: Arc<Seldom>,
+    pub refusals: Arc<LogRateLimit>,
     /// Where they are counted, when somebody wants to know.
     pub requests: Option<Requests>,
 }

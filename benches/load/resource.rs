@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::{App, HttpResponse, web};
-use doorward::http::server::{Running, ServerSettings, serve};
+use doorward::http::server::{HttpServer, ServerSettings, serve};
 use doorward::verifier::Verifier;
 use doorward::verifier::actix::Access;
 
@@ -61,6 +61,6 @@ fn listening(address: SocketAddr) -> (TcpListener, ServerSettings) {
     (TcpListener::bind(address).unwrap(), settings)
 }
 
-async fn for_ever(running: Running) {
+async fn for_ever(running: HttpServer) {
     running.until(std::future::pending()).await.unwrap();
 }

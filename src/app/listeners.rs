@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::StartError;
 use super::socket::bind;
-use crate::http::server::{self, Running, ServerSettings};
+use crate::http::server::{self, HttpServer, ServerSettings};
 
 /// Connections that such a listener holds at most.
 const CONNECTIONS: usize = 1000;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A listener that ends with the API's.
 pub(super) struct Beside {
     setting: &'static str,
-    running: Running,
+    running: HttpServer,
 }
 
 impl Beside {

@@ -9,7 +9,7 @@ use super::authenticated::Caller;
 use super::cookies::Cookies;
 use super::json::Json;
 use super::problem::{Code, Problem};
-use super::requester::Origin;
+use super::requester::RequestSource;
 use crate::accounts::Account;
 use crate::database::Id;
 use crate::secret::Secret;
@@ -23,7 +23,7 @@ pub(super) struct Register {
 
 pub(super) async fn register(
     api: web::Data<Api>,
-    origin: Origin,
+    origin: RequestSource,
     body: Json<Register>,
 ) -> Result<HttpResponse, Problem> {
     let Register { email, password } = &body.0;
@@ -67,7 +67,7 @@ pub(super) struct ChangePassword {
 pub(super) async fn change_password(
     api: web::Data<Api>,
     caller: Caller,
-    origin: Origin,
+    origin: RequestSource,
     cookies: Cookies,
     body: Json<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
@@ -86,7 +86,7 @@ pub(super) struct Close {
 pub(super) async fn close(
     api: web::Data<Api>,
     caller: Caller,
-    origin: Origin,
+    origin: RequestSource,
     cookies: Cookies,
     body: Json<Close>,
 ) -> Result<HttpResponse, Problem> {

@@ -4,13 +4,13 @@ use zeroize::Zeroizing;
 
 /// Bytes that may hold a password. Memory is taken for bytes that have arrived, never for bytes that
 /// were only announced, and is overwritten when it is given back, also when the buffer grows.
-pub(super) struct Received {
+pub(super) struct BodyBuffer {
     bytes: Zeroizing<Vec<u8>>,
     /// The most bytes that there will be.
     limit: usize,
 }
 
-impl Received {
+impl BodyBuffer {
     pub(super) fn new(limit: usize) -> Self {
         Self { bytes: Zeroizing::new(Vec::new()), limit }
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn memory_is_taken_for_what_has_arrived() {
-        let mut received = Received::new(65_536);
+        let mut received = BodyBuffer::new(65_536);
         assert_eq!(received.bytes.capacity(), 0);
         let mut whole = Vec::new();
         for size in [1, 10, 3, 0, 2_000, 7, 60_000] {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds_for_all_chunks_together() {
-        let mut received = Received::new(10);
+        let mut received = BodyBuffer::new(10);
         assert!(received.push(b"123456"));
         assert!(!received.push(b"78901"));
         assert!(received.push(b"7890"));

@@ -26,7 +26,7 @@ impl FromRequest for ConfidentialClient {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (gate, basic) = (Gate::of(request), Basic::of(request));
+        let (gate, basic) = (ClientAuthenticator::of(request), Basic::of(request));
         Box::pin(async move {
             let Basic { id, secret } = basic?.ok_or(Code::InvalidClient)?;
             Ok(Self(gate?.prove(id.expose(), secret.expose()).await?))
@@ -61,7 +61,7 @@ impl FromRequest for OAuthRequest {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (gate, basic) = (Gate::of(request), Basic::of(request));
+        let (gate, basic) = (ClientAuthenticator::of(request), Basic::of(request));
         let form = Form::read(request, payload);
         Box::pin(async move {
             let mut form = form.await?;
@@ -72,7 +72,7 @@ impl FromRequest for OAuthRequest {
 }
 
 async fn identify(
-    gate: &Gate,
+    gate: &ClientAuthenticator,
     basic: Option<Basic>,
     form: &mut Form,
 ) -> Result<RequestingClient, Problem> {
@@ -98,12 +98,12 @@ async fn identify(
 }
 
 /// What it takes to check a secret.
-struct Gate {
+struct ClientAuthenticator {
     api: web::Data<Api>,
     address: ClientAddress,
 }
 
-impl Gate {
+impl ClientAuthenticator {
     fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
         let settings = request.app_data::<web::Data<HttpSettings>>().ok_or(Code::InternalError)?;

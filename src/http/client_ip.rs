@@ -86,9 +86,9 @@ fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
 /// Warns, now and then, when somebody who is no trusted proxy says whom it forwards for: it may be a
 /// proxy that nobody named, and then all its clients count as one.
 #[derive(Debug, Default)]
-pub struct Unheeded(Mutex<Option<Instant>>);
+pub struct ForwardedForWarning(Mutex<Option<Instant>>);
 
-impl Unheeded {
+impl ForwardedForWarning {
     /// Looks at a request that came at `now`.
     pub fn notice(&self, request: &HttpRequest, trusted: &[IpNet], now: Instant) {
         if !request.headers().contains_key(FORWARDED_FOR) {

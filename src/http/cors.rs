@@ -19,7 +19,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
 use super::HttpSettings;
-use super::log_rate_limit::Seldom;
+use super::log_rate_limit::LogRateLimit;
 use super::middleware::REQUEST_ID;
 use super::problem::{Code, Problem};
 use super::traceparent::{TRACEPARENT, TRACESTATE};
@@ -53,7 +53,7 @@ pub struct CorsPolicy {
     origins: Vec<String>,
     of_clients: ClientOrigins,
     headers: Vec<HeaderName>,
-    refusals: Seldom,
+    refusals: LogRateLimit,
 }
 
 impl CorsPolicy {
@@ -63,7 +63,7 @@ impl CorsPolicy {
     pub fn new(origins: Vec<String>, of_clients: ClientOrigins, headers: &[String]) -> Self {
         let more = headers.iter().filter_map(|name| name.parse().ok());
         let headers = HEADERS.into_iter().chain(more).collect();
-        Self { origins, of_clients, headers, refusals: Seldom::default() }
+        Self { origins, of_clients, headers, refusals: LogRateLimit::default() }
     }
 
     /// The middleware that answers preflights and lets pages read answers.

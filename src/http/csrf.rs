@@ -19,12 +19,20 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// # Errors
 /// `csrf_refused`.
 pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> {
-    let (site, origin) = (Once::of(headers, &SEC_FETCH_SITE), Once::of(headers, &ORIGIN));
+    let (site, origin) =
+        (SingleHeader::of(headers, &SEC_FETCH_SITE), SingleHeader::of(headers, &ORIGIN));
     let passes = match (site, origin) {
         // Fetch Metadata 2.4: `none` is a bookmark, an address that was typed.
-        (Once::Value(b"same-origin" | b"none"), Once::Value(_) | Once::Absent) => true,
-        (Once::Value(b"same-site" | b"cross-site"), Once::Value(origin)) => policy.lists(origin),
-        (Once::Absent, Once::Value(origin)) => policy.is_own(origin) || policy.lists(origin),
+        (
+            SingleHeader::Value(b"same-origin" | b"none"),
+            SingleHeader::Value(_) | SingleHeader::Absent,
+        ) => true,
+        (SingleHeader::Value(b"same-site" | b"cross-site"), SingleHeader::Value(origin)) => {
+            policy.lists(origin)
+        }
+        (SingleHeader::Absent, SingleHeader::Value(origin)) => {
+            policy.is_own(origin) || policy.lists(origin)
+        }
         _ => false,
     };
     if passes { Ok(()) } else { Err(Code::CsrfRefused.into()) }
@@ -32,17 +40,17 @@ pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> 
 
 /// Whether the browser says that the page which sent the request belongs to another site.
 pub fn is_cross_site(headers: &HeaderMap) -> bool {
-    matches!(Once::of(headers, &SEC_FETCH_SITE), Once::Value(b"cross-site"))
+    matches!(SingleHeader::of(headers, &SEC_FETCH_SITE), SingleHeader::Value(b"cross-site"))
 }
 
 /// A header that must not come twice.
-enum Once<'a> {
+enum SingleHeader<'a> {
     Absent,
     Value(&'a [u8]),
     Several,
 }
 
-impl<'a> Once<'a> {
+impl<'a> SingleHeader<'a> {
     fn of(headers: &'a HeaderMap, name: &HeaderName) -> Self {
         let mut fields = headers.get_all(name).map(HeaderValue::as_bytes);
         match (fields.next(), fields.next()) {

@@ -11,29 +11,29 @@ pub const OF_ONE_CLIENT: usize = 1_000;
 
 /// How many feeds each client has open. Clones share the count.
 #[derive(Clone, Default)]
-pub struct FeedPlaces(Arc<Mutex<HashMap<Id, usize>>>);
+pub struct FeedConnections(Arc<Mutex<HashMap<Id, usize>>>);
 
 /// One feed of a client, until it is dropped.
-pub struct FeedPlace {
-    all: FeedPlaces,
+pub struct FeedConnection {
+    all: FeedConnections,
     client: Id,
 }
 
-impl FeedPlaces {
+impl FeedConnections {
     /// A place for one more feed of this client; nothing when it has as many as it may.
     #[must_use]
-    pub fn take(&self, client: Id) -> Option<FeedPlace> {
+    pub fn take(&self, client: Id) -> Option<FeedConnection> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client).or_default();
         if *count >= OF_ONE_CLIENT {
             return None;
         }
         *count += 1;
-        Some(FeedPlace { all: self.clone(), client })
+        Some(FeedConnection { all: self.clone(), client })
     }
 }
 
-impl Drop for FeedPlace {
+impl Drop for FeedConnection {
     fn drop(&mut self) {
         let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = counts.get_mut(&self.client) {

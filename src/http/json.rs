@@ -20,7 +20,7 @@ use serde_path_to_error::{Path, Segment};
 use zeroize::Zeroizing;
 
 use super::HttpSettings;
-use super::body_buffer::Received;
+use super::body_buffer::BodyBuffer;
 use super::problem::{Code, Problem};
 
 /// How deep arrays and objects may be nested.
@@ -116,7 +116,7 @@ pub(super) fn read(
         if announced.is_some_and(|length| length > most) {
             return Err(too_large(most));
         }
-        let mut body = Received::new(most);
+        let mut body = BodyBuffer::new(most);
         let collect = async {
             while let Some(chunk) = payload.next().await {
                 let chunk = chunk.map_err(|error| broken(&error))?;

@@ -167,12 +167,12 @@ const PROVEN: usize = 10_000;
 #[derive(Clone)]
 pub struct FailureLimiter {
     limiter: SessionLimiter,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<ProvenCredentials>>,
 }
 
 /// What is known before the database is asked.
 #[derive(Default)]
-struct Known {
+struct ProvenCredentials {
     /// The buckets that had too many failures, and when they may have one more.
     spent: HashMap<usize, QuantaInstant>,
     /// Digests of credentials that were right.
@@ -228,7 +228,7 @@ impl FailureLimiter {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, ProvenCredentials> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,7 +11,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Lets ten lines a second pass, and counts the others.
 #[derive(Debug, Default)]
-pub struct Seldom(Mutex<State>);
+pub struct LogRateLimit(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
     left_out: u64,
 }
 
-impl Seldom {
+impl LogRateLimit {
     /// Whether a line may be written now; if so, how many were left out since the one before.
     pub fn turn(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn ten_lines_a_second_pass_and_the_others_are_counted() {
-        let (seldom, start) = (Seldom::default(), Clock::system().monotonic());
+        let (seldom, start) = (LogRateLimit::default(), Clock::system().monotonic());
         let passed = (0..1000).filter(|_| seldom.turn(start).is_some()).count();
         assert_eq!(passed, 10);
         assert_eq!(seldom.turn(start + Duration::from_millis(999)), None);

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::HttpSettings;
 use super::client_ip::ClientAddress;
-use super::problem::{Code, Form, Problem};
+use super::problem::{Code, ErrorFormat, Problem};
 use super::traceparent::TraceParent;
 use crate::database::for_one_request;
 
@@ -63,15 +63,15 @@ pub(super) const SAME_FOR_ALL: [(HeaderName, &str); 3] = [
 ];
 
 /// Left in the extensions of a request that asks for the head of an answer only.
-pub(super) struct IsHead;
+pub(super) struct HeadRequest;
 
 /// How errors are written there; everywhere else they are problems and nothing more.
-const SPEAK_OAUTH: &[(&str, Form)] = &[
-    ("/login", Form::Bilingual),
-    ("/refresh", Form::Bilingual),
-    ("/token", Form::OAuth),
-    ("/introspect", Form::OAuth),
-    ("/revoke", Form::OAuth),
+const SPEAK_OAUTH: &[(&str, ErrorFormat)] = &[
+    ("/login", ErrorFormat::ProblemWithOAuth),
+    ("/refresh", ErrorFormat::ProblemWithOAuth),
+    ("/token", ErrorFormat::OAuth),
+    ("/introspect", ErrorFormat::OAuth),
+    ("/revoke", ErrorFormat::OAuth),
 ];
 
 /// Wrap the app with `from_fn(door)`, last, so that it is outermost.
@@ -88,7 +88,7 @@ pub async fn door(
     let id = Uuid::new_v4().to_string();
     let (method, version) = (request.method().clone(), request.version());
     let known = SPEAK_OAUTH.iter().find(|(path, _)| *path == request.path());
-    let form = known.map_or(Form::Problem, |(_, form)| *form);
+    let form = known.map_or(ErrorFormat::Problem, |(_, form)| *form);
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
     let trace = TraceParent::of(request.headers());
     let span = tracing::info_span!(
@@ -102,7 +102,7 @@ pub async fn door(
     if method == Method::HEAD {
         // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.
         request.head_mut().method = Method::GET;
-        request.extensions_mut().insert(IsHead);
+        request.extensions_mut().insert(HeadRequest);
     }
     if !matches!(request.parts_mut().1, Payload::None) {
         // The rest of the request may be long in coming.
@@ -217,7 +217,12 @@ fn names_a_token(query: &str) -> bool {
 }
 
 /// What every answer looks like.
-fn seal(response: HttpResponse, id: &str, form: Form, settings: &HttpSettings) -> HttpResponse {
+fn seal(
+    response: HttpResponse,
+    id: &str,
+    form: ErrorFormat,
+    settings: &HttpSettings,
+) -> HttpResponse {
     let status = response.status();
     let mut response = if status.is_client_error() || status.is_server_error() {
         as_problem(response, id, form)
@@ -245,7 +250,7 @@ fn seal(response: HttpResponse, id: &str, form: Form, settings: &HttpSettings) -
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    if form == Form::OAuth {
+    if form == ErrorFormat::OAuth {
         // RFC 6749 5.1 wants both.
         headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     }
@@ -257,7 +262,7 @@ fn seal(response: HttpResponse, id: &str, form: Form, settings: &HttpSettings) -
 
 /// Writes an error anew, with the id of its request and with the headers that whoever made it has
 /// set.
-fn as_problem(response: HttpResponse, id: &str, form: Form) -> HttpResponse {
+fn as_problem(response: HttpResponse, id: &str, form: ErrorFormat) -> HttpResponse {
     let known = response.extensions().get::<Problem>().cloned();
     if known.is_none() && is_document(&response) {
         return response;

@@ -7,14 +7,14 @@ use super::client_auth::OAuthRequest;
 use super::form::Form;
 use super::idempotency_key::IdempotencyKey;
 use super::problem::{Code, Problem};
-use super::requester::Origin;
+use super::requester::RequestSource;
 use crate::clients::RequestingClient;
 
 /// RFC 6749 6 and 4.4. The password grant is not offered (RFC 9700 2.4).
 pub(super) async fn token(
     api: web::Data<Api>,
     key: IdempotencyKey,
-    origin: Origin,
+    origin: RequestSource,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     let grant_type = request.form.required("grant_type")?;
@@ -33,7 +33,7 @@ pub(super) async fn token(
 async fn refresh(
     api: &Api,
     key: &IdempotencyKey,
-    origin: &Origin,
+    origin: &RequestSource,
     requester: RequestingClient,
     mut form: Form,
 ) -> Result<HttpResponse, Problem> {
@@ -60,7 +60,7 @@ pub(super) async fn introspect(
 
 pub(super) async fn revoke(
     api: web::Data<Api>,
-    origin: Origin,
+    origin: RequestSource,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;

@@ -176,10 +176,10 @@ impl Code {
     }
 
     /// The status of an error in this form.
-    fn status_in(self, form: Form) -> StatusCode {
+    fn status_in(self, form: ErrorFormat) -> StatusCode {
         match self {
             // RFC 6749 5.2: 401 is for the client's own authentication.
-            Self::InvalidGrant if form == Form::OAuth => StatusCode::BAD_REQUEST,
+            Self::InvalidGrant if form == ErrorFormat::OAuth => StatusCode::BAD_REQUEST,
             _ => self.status(),
         }
     }
@@ -206,11 +206,11 @@ impl Code {
 
 /// How an error is written; the door knows it by the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ErrorFormat {
     /// A problem document.
     Problem,
     /// One that says in the words of RFC 6749, too, what is wrong: OAuth clients may be listening.
-    Bilingual,
+    ProblemWithOAuth,
     /// The plain JSON of RFC 6749 5.2, which OAuth clients insist on.
     OAuth,
 }
@@ -293,12 +293,12 @@ impl Problem {
 
     /// The answer, with the id of the request when there is one.
     #[must_use]
-    pub fn response(&self, request_id: Option<&str>, form: Form) -> HttpResponse {
+    pub fn response(&self, request_id: Option<&str>, form: ErrorFormat) -> HttpResponse {
         let mut response = HttpResponse::build(self.0.code.status_in(form));
         for header in self.headers(form) {
             response.insert_header(header);
         }
-        let mut response = if form == Form::OAuth {
+        let mut response = if form == ErrorFormat::OAuth {
             response.content_type("application/json").body(self.oauth_document())
         } else {
             response.content_type(MEDIA_TYPE).body(self.document(request_id, form))
@@ -310,19 +310,19 @@ impl Problem {
     }
 
     /// The headers that belong to it.
-    pub(super) fn headers(&self, form: Form) -> impl Iterator<Item = (HeaderName, String)> {
+    pub(super) fn headers(&self, form: ErrorFormat) -> impl Iterator<Item = (HeaderName, String)> {
         let code = self.0.code;
         let retry_after = whole_seconds(self.0.retry_after).to_string();
         let retry_after = code.says_when().then_some((RETRY_AFTER, retry_after));
         // A bearer token is of no use at an OAuth endpoint.
-        let challenged = form != Form::OAuth || code == Code::InvalidClient;
+        let challenged = form != ErrorFormat::OAuth || code == Code::InvalidClient;
         let challenge = code.challenge().filter(|_| challenged);
         let challenge = challenge.map(|challenge| (WWW_AUTHENTICATE, challenge));
         retry_after.into_iter().chain(challenge)
     }
 
     /// The document, as JSON.
-    pub(super) fn document(&self, request_id: Option<&str>, form: Form) -> String {
+    pub(super) fn document(&self, request_id: Option<&str>, form: ErrorFormat) -> String {
         let content = &*self.0;
         let (code, status) = (content.code, content.code.status());
         let document = Document {
@@ -334,7 +334,7 @@ impl Problem {
             request_id,
             errors: &content.errors,
             reason: content.reason,
-            error: (form == Form::Bilingual).then(|| code.oauth_error()),
+            error: (form == ErrorFormat::ProblemWithOAuth).then(|| code.oauth_error()),
             transient: code.is_transient(),
         };
         // Text, numbers and lists of them always have a JSON form.
@@ -392,7 +392,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.response(None, Form::Problem)
+        self.response(None, ErrorFormat::Problem)
     }
 }
 
@@ -437,7 +437,7 @@ mod tests {
             pointer in any::<String>(),
             id in prop::option::of(any::<String>()),
             wait in any::<Duration>(),
-            form in prop::sample::select(vec![Form::Problem, Form::Bilingual, Form::OAuth]),
+            form in prop::sample::select(vec![ErrorFormat::Problem, ErrorFormat::ProblemWithOAuth, ErrorFormat::OAuth]),
         ) {
             let wait = wait.min(Duration::from_secs(u64::from(u32::MAX)));
             let problem = Problem::new(code)

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use uuid::Uuid;
 
 use super::middleware::SAME_FOR_ALL;
-use super::problem::{Code, Form, MEDIA_TYPE, Problem};
+use super::problem::{Code, ErrorFormat, MEDIA_TYPE, Problem};
 
 /// More than a bare refusal has: a status line and three short fields.
 const LONGEST: usize = 1024;
@@ -39,9 +39,9 @@ fn answer(problem: &Problem) -> Vec<u8> {
     let id = Uuid::new_v4().to_string();
     let status = problem.code().status();
     tracing::info!(request_id = id, status = status.as_u16(), "answered what was no request");
-    let body = problem.document(Some(&id), Form::Problem);
+    let body = problem.document(Some(&id), ErrorFormat::Problem);
     let headers =
-        problem.headers(Form::Problem).map(|(name, value)| format!("{name}: {value}\r\n"));
+        problem.headers(ErrorFormat::Problem).map(|(name, value)| format!("{name}: {value}\r\n"));
     let same = SAME_FOR_ALL.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
     let headers: String = headers.chain(same).collect();
     let (media_type, length) = (MEDIA_TYPE, body.len());

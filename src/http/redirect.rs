@@ -6,15 +6,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 /// Where `public_url` is: scheme, host and port.
 #[derive(Clone, Debug)]
-pub struct Home(pub String);
+pub struct RedirectTarget(pub String);
 
-/// Everything goes to the same path under [`Home`], which the app's data has. 308 keeps the method
-/// (RFC 9110 15.4.9). Nothing of the request decides the host.
+/// Everything goes to the same path under [`RedirectTarget`], which the app's data has. 308 keeps
+/// the method (RFC 9110 15.4.9). Nothing of the request decides the host.
 pub fn routes(config: &mut web::ServiceConfig) {
     config.default_service(web::to(redirect));
 }
 
-async fn redirect(home: web::Data<Home>, request: HttpRequest) -> HttpResponse {
+async fn redirect(home: web::Data<RedirectTarget>, request: HttpRequest) -> HttpResponse {
     let target = request.uri().path_and_query().map(PathAndQuery::as_str);
     // `OPTIONS *` has no path.
     let target = target.filter(|it| it.starts_with('/')).unwrap_or("/");

@@ -12,12 +12,12 @@ use super::user_agent::UserAgent;
 use crate::sessions::Device;
 
 /// The client's network and program.
-pub struct Origin {
+pub struct RequestSource {
     network: String,
     user_agent: Option<String>,
 }
 
-impl Origin {
+impl RequestSource {
     /// One IPv4 address, or one IPv6 /64.
     pub fn network(&self) -> &str {
         &self.network
@@ -29,7 +29,7 @@ impl Origin {
     }
 }
 
-impl FromRequest for Origin {
+impl FromRequest for RequestSource {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 

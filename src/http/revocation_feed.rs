@@ -16,9 +16,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
-use super::feed_connections::{FeedPlace, OF_ONE_CLIENT};
+use super::feed_connections::{FeedConnection, OF_ONE_CLIENT};
 use super::metadata::is_known;
-use super::middleware::IsHead;
+use super::middleware::HeadRequest;
 use super::problem::{Code, Problem};
 use super::{Api, HttpSettings};
 use crate::database::Id;
@@ -45,14 +45,14 @@ const COME_BACK_LATER: Duration = Duration::from_secs(10);
 
 /// An entry as it is published.
 #[derive(Serialize)]
-struct Revoked {
+struct PublishedEntry {
     /// The `jti`, `sid` or `kid` that tokens must not have, or the `sub` of those without a `sid`.
     id: String,
     /// When it may be forgotten, in seconds since 1970.
     exp: i64,
 }
 
-impl From<RevocationEntry> for Revoked {
+impl From<RevocationEntry> for PublishedEntry {
     fn from(entry: RevocationEntry) -> Self {
         // Rounded up: it must not be forgotten early.
         let exp = entry.expires_at.unix_seconds() + 1;
@@ -67,7 +67,7 @@ pub(super) async fn revocations(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     if wants_stream(request.headers()) {
-        if request.extensions().contains::<IsHead>() {
+        if request.extensions().contains::<HeadRequest>() {
             // A stream has no end at which the next request's answer could begin.
             return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
         }
@@ -143,7 +143,7 @@ struct Subscriber {
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
     client: Id,
-    _place: FeedPlace,
+    _place: FeedConnection,
 }
 
 impl Subscriber {
@@ -216,7 +216,7 @@ fn written(name: &str, id: Option<&FeedCursor>, data: &str) -> String {
 }
 
 fn list(entries: &[RevocationEntry]) -> String {
-    let revoked: Vec<Revoked> = entries.iter().copied().map(Revoked::from).collect();
+    let revoked: Vec<PublishedEntry> = entries.iter().copied().map(PublishedEntry::from).collect();
     serde_json::to_string(&revoked).unwrap_or_default()
 }
 

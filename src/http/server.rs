@@ -7,7 +7,7 @@
 //!   chunked body that nobody reads. Here a connection has one rule instead: it lives on by being
 //!   answered. When nothing could be written to it for [`ServerSettings::silence`], it is cut.
 //! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet,
-//!   and forgets those that wait to be accepted. [`Running::until`] first lets no new connection
+//!   and forgets those that wait to be accepted. [`HttpServer::until`] first lets no new connection
 //!   begin, where the kernel permits that, accepts those that wait, closes the port, answers all of
 //!   them, and only then stops actix. On a socket that was handed over it just accepts no more:
 //!   whoever has the socket, too, does.
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use super::first_head::FirstHead;
 use super::raw_errors;
-use super::shutdown_connections::Late;
+use super::shutdown_connections::ShutdownConnections;
 use super::tls::{Stream, Tls};
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
@@ -87,15 +87,15 @@ pub struct ServerSettings {
 }
 
 /// A server that is listening.
-pub struct Running {
+pub struct HttpServer {
     server: Server,
     listener: TcpListener,
-    late: Late,
+    late: ShutdownConnections,
     open: Arc<AtomicUsize>,
     settings: ServerSettings,
 }
 
-impl Running {
+impl HttpServer {
     /// Serves until `stop` is done, and then until what was accepted is answered.
     ///
     /// # Errors
@@ -225,7 +225,7 @@ pub fn serve<F, I, S, B>(
     listener: TcpListener,
     settings: ServerSettings,
     app: F,
-) -> io::Result<Running>
+) -> io::Result<HttpServer>
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -264,7 +264,7 @@ where
             let peer: Option<SocketAddr> = io.peer_addr().ok();
             // Answers are small and whole; waiting for more of them would only delay.
             let _ = io.set_nodelay(true);
-            let (tls, open) = (tls.clone(), Open::count(&count));
+            let (tls, open) = (tls.clone(), OpenConnection::count(&count));
             async move {
                 let io = match tls {
                     Some(tls) => Stream::Tls(Box::new(tls.accept(io).await?)),
@@ -276,7 +276,7 @@ where
         })
         .and_then(http)
     };
-    let late = Late::new(connections.clone());
+    let late = ShutdownConnections::new(connections.clone());
     let server = builder
         .workers(settings.workers)
         .max_concurrent_connections(settings.connections_per_worker)
@@ -284,20 +284,20 @@ where
         .disable_signals()
         .listen("doorward", listener.try_clone()?, connections)?
         .run();
-    Ok(Running { server, listener, late, open, settings })
+    Ok(HttpServer { server, listener, late, open, settings })
 }
 
 /// One of the connections that a stop waits for, from its first byte on.
-struct Open(Arc<AtomicUsize>);
+struct OpenConnection(Arc<AtomicUsize>);
 
-impl Open {
+impl OpenConnection {
     fn count(all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(all))
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -310,13 +310,13 @@ struct Connection {
     head: FirstHead,
     silence: Duration,
     deadline: Pin<Box<Sleep>>,
-    _open: Open,
+    _open: OpenConnection,
     /// What is written in the place of a bare refusal, as far as it has not been.
     instead: Option<Vec<u8>>,
 }
 
 impl Connection {
-    fn new(io: Stream, silence: Duration, open: Open) -> Self {
+    fn new(io: Stream, silence: Duration, open: OpenConnection) -> Self {
         let deadline = Box::pin(sleep(silence));
         Self { io, head: FirstHead::new(), silence, deadline, _open: open, instead: None }
     }

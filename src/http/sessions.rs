@@ -11,7 +11,7 @@ use super::cookies::{Cookies, Transport};
 use super::idempotency_key::IdempotencyKey;
 use super::json::{Json, OptionalJson};
 use super::problem::{Code, Problem};
-use super::requester::Origin;
+use super::requester::RequestSource;
 use crate::accounts::LoginAttempt;
 use crate::clients::{self, RequestingClient};
 use crate::secret::Secret;
@@ -34,7 +34,7 @@ pub(super) struct LogIn {
 
 pub(super) async fn log_in(
     api: web::Data<Api>,
-    origin: Origin,
+    origin: RequestSource,
     cookies: Cookies,
     body: Json<LogIn>,
 ) -> Result<HttpResponse, Problem> {
@@ -84,7 +84,7 @@ pub(super) struct Refresh {
 pub(super) async fn refresh(
     api: web::Data<Api>,
     key: IdempotencyKey,
-    origin: Origin,
+    origin: RequestSource,
     cookies: Cookies,
     body: OptionalJson<Option<Refresh>>,
 ) -> Result<HttpResponse, Problem> {
@@ -113,7 +113,7 @@ async fn exchange(
     texts: &[&str],
     client: RequestingClient,
     key: &IdempotencyKey,
-    origin: &Origin,
+    origin: &RequestSource,
 ) -> Result<Tokens, Problem> {
     let token = api.sessions.parse_newest(texts);
     let token = token.inspect_err(|_| api.sessions.count_unreadable())?;
@@ -157,7 +157,7 @@ enum LogOutScope {
 pub(super) async fn log_out(
     api: web::Data<Api>,
     caller: MaybeCaller,
-    origin: Origin,
+    origin: RequestSource,
     cookies: Cookies,
     query: web::Query<LogOutQuery>,
     body: OptionalJson<LogOut>,
@@ -232,7 +232,7 @@ pub(super) async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResp
 pub(super) async fn end(
     api: web::Data<Api>,
     caller: Caller,
-    origin: Origin,
+    origin: RequestSource,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     // What is no id is nobody's session.

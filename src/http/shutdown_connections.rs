@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 type Serve = Box<dyn FnOnce(Vec<net::TcpStream>) + Send>;
 
 /// The same service as the workers', for connections that no worker has.
-pub(super) struct Late(Serve);
+pub(super) struct ShutdownConnections(Serve);
 
-impl Late {
+impl ShutdownConnections {
     /// `make` is what each worker makes its service with.
     pub fn new<M, S>(make: M) -> Self
     where

@@ -22,7 +22,7 @@ const HEAD: u64 = 64 * 1024;
 
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct ProbeAnswer {
     /// The status.
     pub status: u16,
     /// The header field `Date` (RFC 9110 6.6.1).
@@ -34,7 +34,7 @@ pub struct Answered {
 ///
 /// # Errors
 /// What a client would run into.
-pub fn healthz(url: &Url) -> io::Result<Answered> {
+pub fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
     let no_host = || io::Error::other("it names no host");
     let host = url.host().ok_or_else(no_host)?;
     let port = url.port_or_known_default().ok_or_else(no_host)?;
@@ -122,7 +122,7 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> 
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-fn parse(head: &str) -> Option<Answered> {
+fn parse(head: &str) -> Option<ProbeAnswer> {
     let mut lines = head.split("\r\n");
     let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
     let mut fields = lines.take_while(|line| !line.is_empty()).filter_map(|l| l.split_once(':'));
@@ -132,7 +132,7 @@ fn parse(head: &str) -> Option<Answered> {
         let since = std::time::SystemTime::from(date).duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_secs()).ok()
     };
-    Some(Answered { status, date: date.and_then(seconds).map(Timestamp::from_unix_seconds) })
+    Some(ProbeAnswer { status, date: date.and_then(seconds).map(Timestamp::from_unix_seconds) })
 }
 
 #[cfg(test)]
@@ -143,9 +143,9 @@ mod tests {
     fn the_head_of_an_answer_is_read() {
         let head = "HTTP/1.1 200 OK\r\nServer: x\r\nDATE: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
         let date = Some(Timestamp::from_unix_seconds(784_111_777));
-        assert_eq!(parse(head), Some(Answered { status: 200, date }));
+        assert_eq!(parse(head), Some(ProbeAnswer { status: 200, date }));
         let dateless = "HTTP/1.0 503 Not now\r\n\r\ndate: x";
-        assert_eq!(parse(dateless), Some(Answered { status: 503, date: None }));
+        assert_eq!(parse(dateless), Some(ProbeAnswer { status: 503, date: None }));
         assert_eq!(parse("SSH-2.0-OpenSSH_9.6\r\n\r\n"), None);
     }
 }
