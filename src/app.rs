@@ -45,8 +45,8 @@ use crate::revocations::Revocations;
 use crate::secret::{MasterSecret, Purpose};
 use crate::sessions::Sessions;
 
-use listeners::Beside;
-use metrics::{Counted, Watched};
+use listeners::AuxiliaryListener;
+use metrics::{MetricsSources, RowCounts};
 use signals::Signals;
 use socket::{Socket, remedy};
 use tasks::Tasks;
@@ -74,10 +74,10 @@ pub enum StartError {
         "the socket that was handed over (LISTEN_FDS) cannot be used: {0}; hand over one TCP socket \
          that listens (in a systemd .socket unit ListenStream= once, and Accept=no)"
     )]
-    HandedOver(io::Error),
+    InheritedSocket(io::Error),
     /// An address beside it is taken or not this machine's.
     #[error("{0}: cannot listen on {1}: {2}; {remedy}", remedy = remedy(.2))]
-    ListenBeside(&'static str, SocketAddr, io::Error),
+    AuxiliaryListener(&'static str, SocketAddr, io::Error),
     /// The certificate cannot be served.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -113,22 +113,22 @@ pub struct App {
     address: SocketAddr,
     api: Api,
     running: HttpServer,
-    beside: Vec<Beside>,
+    beside: Vec<AuxiliaryListener>,
     tasks: Tasks,
 }
 
 /// How many lines a log has lost so far.
-pub type LostLines = Arc<dyn Fn() -> usize + Send + Sync>;
+pub type DroppedLogLines = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// Runs the service until SIGTERM, SIGINT or SIGQUIT. `lost` counts the lines that its log has lost.
 ///
 /// # Errors
 /// [`RunError`] when it cannot start, or for what ended it.
-pub fn run(config: &Config, lost: LostLines) -> Result<(), RunError> {
+pub fn run(config: &Config, lost: DroppedLogLines) -> Result<(), RunError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
         let signals = Signals::receive().map_err(StartError::System)?;
-        let handed_over = config::handed_over().map_err(StartError::HandedOver)?;
+        let handed_over = config::handed_over().map_err(StartError::InheritedSocket)?;
         let clock = Clock::system();
         let app = App::build_on(handed_over, config, &clock, Some(lost)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
@@ -172,7 +172,7 @@ impl App {
         handed_over: Option<TcpListener>,
         config: &Config,
         clock: &Clock,
-        lost: Option<LostLines>,
+        lost: Option<DroppedLogLines>,
     ) -> Result<Self, StartError> {
         let tls = settings::tls_files(config).map(|files| Tls::load(files, clock.now()));
         let tls = tls.transpose()?;
@@ -240,11 +240,11 @@ impl App {
         };
         let others_may_listen = socket.is_handed_over || config.reuse_port;
         let running = listen(socket, config, &settings, &api, &limits, &origins, tls.clone())?;
-        let counted = settings.requests.as_ref().map(|_| Arc::new(Counted::default()));
+        let counted = settings.requests.as_ref().map(|_| Arc::new(RowCounts::default()));
         let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
             let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
             let budget = Arc::clone(&budget);
-            Watched { api, limits, budget, requests, counted, tls, lost }
+            MetricsSources { api, limits, budget, requests, counted, tls, lost }
         });
         let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
         let (all, clock) = (api.clone(), clock.clone());
@@ -335,9 +335,9 @@ fn limits_by_address(
 async fn listen_beside(
     config: &Config,
     issuer: &str,
-    watched: Option<Watched>,
+    watched: Option<MetricsSources>,
     others_may: bool,
-) -> Result<Vec<Beside>, StartError> {
+) -> Result<Vec<AuxiliaryListener>, StartError> {
     let mut beside = Vec::new();
     if let Some(from) = config.tls.redirect_from {
         beside.push(show_the_way(from, issuer, others_may).await?);
@@ -345,7 +345,7 @@ async fn listen_beside(
     if let Some(watched) = watched {
         let routes = metrics::routes(watched);
         let at = config.metrics.listen;
-        beside.push(Beside::listen("metrics.listen", at, others_may, routes).await?);
+        beside.push(AuxiliaryListener::listen("metrics.listen", at, others_may, routes).await?);
     }
     Ok(beside)
 }
@@ -355,7 +355,7 @@ async fn show_the_way(
     from: SocketAddr,
     issuer: &str,
     others_may: bool,
-) -> Result<Beside, StartError> {
+) -> Result<AuxiliaryListener, StartError> {
     let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
     let home =
         web::Data::new(redirect::RedirectTarget(origin.unwrap_or_else(|_| issuer.to_owned())));
@@ -363,7 +363,7 @@ async fn show_the_way(
         config.app_data(home.clone());
         redirect::routes(config);
     };
-    Beside::listen("tls.redirect_from", from, others_may, routes).await
+    AuxiliaryListener::listen("tls.redirect_from", from, others_may, routes).await
 }
 
 fn listen(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use doorward::app::{self, LostLines, RunError, StartError};
+use doorward::app::{self, DroppedLogLines, RunError, StartError};
 use doorward::cli::audit::{self, AuditCommand};
 use doorward::cli::client::{self, ClientCommand};
 use doorward::cli::db::{self, DbCommand};
@@ -253,7 +253,7 @@ fn note(text: &str) {
 
 /// The log, as long as the guard lives, and how many lines it has lost. It never holds up a request
 /// nor ends one: a reader that stalls, a pipe that breaks and a disk that is full cost lines.
-fn start_log(log: &Log) -> Result<(WorkerGuard, LostLines), Box<dyn Error>> {
+fn start_log(log: &Log) -> Result<(WorkerGuard, DroppedLogLines), Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)

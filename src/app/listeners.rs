@@ -19,12 +19,12 @@ const CONNECTIONS: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A listener that ends with the API's.
-pub(super) struct Beside {
+pub(super) struct AuxiliaryListener {
     setting: &'static str,
     running: HttpServer,
 }
 
-impl Beside {
+impl AuxiliaryListener {
     /// Listens on the address that the setting names, beside another process if that may be.
     pub async fn listen(
         setting: &'static str,
@@ -32,7 +32,7 @@ impl Beside {
         is_shared: bool,
         routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
-        let failed = |error| StartError::ListenBeside(setting, address, error);
+        let failed = |error| StartError::AuxiliaryListener(setting, address, error);
         let listener = bind(address, is_shared).await.map_err(failed)?;
         tracing::info!(setting, address = %listener.local_addr()?, "listens there too");
         let how = ServerSettings {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
 
-use super::LostLines;
+use super::DroppedLogLines;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::Timestamp;
 use crate::database::StoreError;
@@ -22,7 +22,7 @@ const COUNT: Duration = Duration::from_secs(60);
 
 /// Numbers that take a look into the database.
 #[derive(Default)]
-pub(super) struct Counted {
+pub(super) struct RowCounts {
     users: AtomicU64,
     sessions: AtomicU64,
     blocklist: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Counted {
     known: AtomicBool,
 }
 
-impl Counted {
+impl RowCounts {
     /// Counts again and again, until it is dropped.
     pub(super) async fn keep(&self, api: &Api) {
         let mut tick = tokio::time::interval(COUNT);
@@ -65,20 +65,20 @@ impl Counted {
 }
 
 /// The parts whose numbers are shown.
-pub(super) struct Watched {
+pub(super) struct MetricsSources {
     pub api: Api,
     pub limits: Limits,
     pub budget: Arc<LoginThrottle>,
     pub requests: Requests,
-    pub counted: Arc<Counted>,
+    pub counted: Arc<RowCounts>,
     pub tls: Option<Tls>,
     /// Of the log that is the service's own.
-    pub lost: Option<LostLines>,
+    pub lost: Option<DroppedLogLines>,
 }
 
 /// The route of the listener for metrics.
 pub(super) fn routes(
-    watched: Watched,
+    watched: MetricsSources,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
     let page = web::Data::new(MetricsPage::new("doorward", move |out| watched.write(out)));
     move |config| {
@@ -90,7 +90,7 @@ async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
     HttpResponse::Ok().content_type(metrics::MEDIA_TYPE).body(page.render())
 }
 
-impl Watched {
+impl MetricsSources {
     fn write(&self, out: &mut Writer<'_>) {
         let Api { accounts, sessions, .. } = &self.api;
         out.requests("http", &self.requests);

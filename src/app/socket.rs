@@ -31,7 +31,7 @@ impl Socket {
         config: &Config,
     ) -> Result<Self, StartError> {
         if let Some(listener) = handed_over {
-            listens(&listener).map_err(StartError::HandedOver)?;
+            listens(&listener).map_err(StartError::InheritedSocket)?;
             return Ok(Self { listener, is_handed_over: true });
         }
         let bound = bind(config.listen, config.reuse_port).await;

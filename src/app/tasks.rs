@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::even::{EvenClock, MAX_CLOCK_JUMP};
-use super::metrics::Counted;
+use super::metrics::RowCounts;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
 use crate::database::ChangeSource;
@@ -48,7 +48,7 @@ pub(super) struct Tasks {
     pub longest_token: Duration,
     pub follow_by: SyncMode,
     pub tls: Option<Tls>,
-    pub counted: Option<Arc<Counted>>,
+    pub counted: Option<Arc<RowCounts>>,
 }
 
 impl Tasks {
