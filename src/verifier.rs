@@ -45,7 +45,7 @@
 //! - **Nothing is accepted before the list is known.** A verifier that starts, or one that was cut
 //!   off for longer than [`Builder::max_staleness`], takes in everything that was revoked first.
 //!   [`Verifier::staleness`] says how old the list is; [`Builder::when_stale`] decides what happens
-//!   past the limit. [`WhenStale::FailOpen`] goes on with an old list, but not without one: a
+//!   past the limit. [`OnStale::FailOpen`] goes on with an old list, but not without one: a
 //!   verifier that has never reached the issuer accepts nothing.
 //! - **A wrong time makes no revoked token good.** When the time is set by more than 5 seconds, or the
 //!   machine was asleep, the list is stale until the feed has sent everything again; until then
@@ -101,28 +101,28 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 pub use crate::tokens::{Audience, Claims, TokenError, TokenId};
-pub use builder::{Builder, StartError, WhenStale};
+pub use builder::{Builder, OnStale, StartError};
 pub use issuer::DiscoveryError;
 
 use crate::clock::Clock;
 use crate::tokens::{Expected, MAX_LENGTH, Signed, authenticate};
-use keys::{KeySet, Keys};
-use revocation_list::{Revoked, Standing};
+use keys::{KeyCache, KeySet};
+use revocation_list::{RevocationList, TokenStatus};
 
 /// How long [`Verifier::verify_or_refetch`] waits for the key set.
 const REFETCH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Verifies access tokens from memory. Clones are cheap and share everything.
 #[derive(Clone)]
-pub struct Verifier(Arc<Running>);
+pub struct Verifier(Arc<RunningVerifier>);
 
 /// The state, and the tasks that keep it fresh, for as long as there is somebody to use it.
-struct Running {
+struct RunningVerifier {
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
 }
 
-impl Drop for Running {
+impl Drop for RunningVerifier {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
@@ -165,7 +165,7 @@ impl Verifier {
     }
 
     fn new(shared: Arc<Shared>, tasks: [AbortHandle; 2]) -> Self {
-        Self(Arc::new(Running { shared, tasks }))
+        Self(Arc::new(RunningVerifier { shared, tasks }))
     }
 
     /// Says what a token claims, if it is to be accepted now. It does no I/O and does not wait.
@@ -254,32 +254,32 @@ const fn is_unknown_key(error: &VerifyError) -> bool {
 struct Policy {
     expected: Expected,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: OnStale,
 }
 
 /// What the callers read and the tasks write.
 struct Shared {
     policy: Policy,
     clock: Clock,
-    keys: Keys,
-    revoked: Revoked,
+    keys: KeyCache,
+    revoked: RevocationList,
     /// Tokens that were accepted, by their SHA-256: a token in full would be a password kept in
     /// memory. The hash is over the whole text, signature included, and nobody can find a second
     /// text for it. Only what the issuer has signed gets in, so a stranger cannot push others out;
     /// when it is full, what was not asked for lately goes (S3-FIFO).
-    seen: Cache<[u8; 32], Arc<Known>>,
+    seen: Cache<[u8; 32], Arc<VerifiedToken>>,
     progress: watch::Sender<()>,
     trouble: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// A token whose signature is right.
-struct Known {
+struct VerifiedToken {
     signed: Signed,
     /// Under which names it can be revoked.
     ids: Vec<Box<str>>,
 }
 
-impl From<Signed> for Known {
+impl From<Signed> for VerifiedToken {
     fn from(signed: Signed) -> Self {
         Self { ids: revocable_ids(&signed), signed }
     }
@@ -295,8 +295,8 @@ fn revocable_ids(Signed { claims, key, .. }: &Signed) -> Vec<Box<str>> {
 impl Shared {
     fn new(policy: Policy, max_revocations: usize, cached_tokens: usize, clock: Clock) -> Self {
         Self {
-            keys: Keys::new(clock.clone()),
-            revoked: Revoked::new(max_revocations, policy.expected.leeway, clock.clone()),
+            keys: KeyCache::new(clock.clone()),
+            revoked: RevocationList::new(max_revocations, policy.expected.leeway, clock.clone()),
             seen: Cache::new(cached_tokens),
             progress: watch::Sender::new(()),
             trouble: Mutex::default(),
@@ -317,7 +317,7 @@ impl Shared {
         let is_new = seen.is_none();
         let known = match seen {
             Some(known) => known,
-            None => Arc::new(Known::from(authenticate(token, |kid| keys.key(kid))?)),
+            None => Arc::new(VerifiedToken::from(authenticate(token, |kid| keys.key(kid))?)),
         };
         self.judge(&known, &keys).inspect_err(|error| {
             if !is_new && !error.is_transient() {
@@ -331,20 +331,20 @@ impl Shared {
     }
 
     /// What can change from one second to the next, and so is asked each time.
-    fn judge(&self, known: &Known, keys: &KeySet) -> Result<(), VerifyError> {
+    fn judge(&self, known: &VerifiedToken, keys: &KeySet) -> Result<(), VerifyError> {
         known.signed.check(&self.policy.expected, self.clock.now())?;
         match self.revoked.standing(&known.ids) {
-            Standing::Revoked => Err(VerifyError::Revoked),
-            Standing::Unknown => Err(VerifyError::NotReady),
-            Standing::Good(age) if self.is_too_old(age) || self.keys.are_too_old(keys) => {
+            TokenStatus::Revoked => Err(VerifyError::Revoked),
+            TokenStatus::Unknown => Err(VerifyError::NotReady),
+            TokenStatus::NotRevoked(age) if self.is_too_old(age) || self.keys.are_too_old(keys) => {
                 Err(VerifyError::Stale)
             }
-            Standing::Good(_) => Ok(()),
+            TokenStatus::NotRevoked(_) => Ok(()),
         }
     }
 
     fn is_too_old(&self, age: Duration) -> bool {
-        self.policy.when_stale == WhenStale::FailClosed && age > self.policy.max_staleness
+        self.policy.when_stale == OnStale::FailClosed && age > self.policy.max_staleness
     }
 
     fn is_ready(&self) -> bool {

@@ -28,10 +28,10 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, error, we
 
 use super::{Verifier, rejection};
 
-pub use super::rejection::{Access, Denied};
+pub use super::rejection::{Access, Rejection};
 
 impl FromRequest for Access {
-    /// A [`Denied`]; or 500 when no `web::Data<Verifier>` was given to the app.
+    /// A [`Rejection`]; or 500 when no `web::Data<Verifier>` was given to the app.
     type Error = actix_web::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
 
@@ -47,7 +47,7 @@ impl FromRequest for Access {
     }
 }
 
-impl ResponseError for Denied {
+impl ResponseError for Rejection {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status()).unwrap_or(StatusCode::UNAUTHORIZED)
     }

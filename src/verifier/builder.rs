@@ -17,7 +17,7 @@ const MIN_STALENESS: Duration = Duration::from_secs(5);
 
 /// What to do with a token while the list of revocations may be out of date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenStale {
+pub enum OnStale {
     /// Refuse every token for the time being, with [`VerifyError::Stale`](super::VerifyError).
     #[default]
     FailClosed,
@@ -66,7 +66,7 @@ pub struct Builder {
     client: Option<(String, String)>,
     leeway: Duration,
     max_staleness: Duration,
-    when_stale: WhenStale,
+    when_stale: OnStale,
     max_revocations: usize,
     cached_tokens: usize,
     may_use_http: bool,
@@ -81,7 +81,7 @@ impl Builder {
             client: None,
             leeway: Duration::from_secs(30),
             max_staleness: Duration::from_secs(30),
-            when_stale: WhenStale::default(),
+            when_stale: OnStale::default(),
             max_revocations: 1_000_000,
             cached_tokens: 10_000,
             may_use_http: false,
@@ -121,9 +121,9 @@ impl Builder {
         self
     }
 
-    /// What happens when it is older: [`WhenStale::FailClosed`], if nothing is said.
+    /// What happens when it is older: [`OnStale::FailClosed`], if nothing is said.
     #[must_use]
-    pub fn when_stale(mut self, policy: WhenStale) -> Self {
+    pub fn when_stale(mut self, policy: OnStale) -> Self {
         self.when_stale = policy;
         self
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
-use super::suspend_aware_clock::Moment;
+use super::suspend_aware_clock::Stamp;
 use crate::clock::Clock;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(super) struct Issuer {
     name: String,
     url: Url,
     authorization: HeaderValue,
-    endpoints: Mutex<Option<(Endpoints, Moment)>>,
+    endpoints: Mutex<Option<(Endpoints, Stamp)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub enum DiscoveryError {
     Missing(&'static str),
     /// An endpoint lies on another server than the issuer, or is no URL.
     #[error("{0} is not a URL below the issuer's own scheme, host and port")]
-    Foreign(&'static str),
+    CrossOrigin(&'static str),
 }
 
 /// Why a request was in vain.
@@ -82,7 +82,7 @@ pub(super) enum FetchError {
     #[error("no answer within {} seconds", ANSWER_TIMEOUT.as_secs())]
     Timeout,
     #[error("the issuer refuses the client's id and secret")]
-    Client,
+    InvalidClient,
     #[error("the issuer answers {0}")]
     Status(StatusCode),
     #[error("the answer has more than {MAX_DOCUMENT} bytes")]
@@ -162,7 +162,7 @@ impl Issuer {
         match response.status() {
             StatusCode::OK if media_type(&response) == "text/event-stream" => Ok(response),
             StatusCode::OK => Err(FetchError::Unusable("the feed is no text/event-stream")),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::Client),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::InvalidClient),
             status => Err(FetchError::Status(status)),
         }
     }
@@ -189,7 +189,7 @@ impl Issuer {
             revocations: self
                 .own("doorward_revocations_endpoint", metadata.doorward_revocations_endpoint)?,
         };
-        *self.known() = Some((endpoints.clone(), Moment::now(&self.clock)));
+        *self.known() = Some((endpoints.clone(), Stamp::now(&self.clock)));
         Ok(endpoints)
     }
 
@@ -200,7 +200,7 @@ impl Issuer {
             .ok()
             .filter(|url| url.origin() == self.url.origin())
             .filter(|url| url.username().is_empty() && url.password().is_none())
-            .ok_or(DiscoveryError::Foreign(name))
+            .ok_or(DiscoveryError::CrossOrigin(name))
     }
 
     async fn document(&self, url: Url, etag: Option<&HeaderValue>) -> Result<Document, FetchError> {
@@ -224,7 +224,7 @@ impl Issuer {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Option<(Endpoints, Moment)>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<(Endpoints, Stamp)>> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

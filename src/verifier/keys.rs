@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::Shared;
 use super::backoff::Backoff;
 use super::issuer::{Document, FetchError, Issuer};
-use super::suspend_aware_clock::Moment;
+use super::suspend_aware_clock::Stamp;
 use crate::clock::Clock;
 use crate::tokens::{Jwk, VerifyingKey};
 
@@ -34,7 +34,7 @@ const MAX_AGE: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
 const MAX_KEYS: usize = 100;
 
 /// The keys, and who waits for others.
-pub(super) struct Keys {
+pub(super) struct KeyCache {
     clock: Clock,
     set: RwLock<Option<Arc<KeySet>>>,
     asked: Mutex<Asked>,
@@ -45,7 +45,7 @@ pub(super) struct Keys {
 
 #[derive(Default)]
 struct Asked {
-    last: Option<Moment>,
+    last: Option<Stamp>,
     is_pending: bool,
 }
 
@@ -54,7 +54,7 @@ struct Asked {
 pub(super) struct KeySet {
     keys: HashMap<String, (Jwk, Arc<VerifyingKey>)>,
     etag: Option<HeaderValue>,
-    fetched: Moment,
+    fetched: Stamp,
     max_age: Duration,
 }
 
@@ -69,7 +69,7 @@ impl KeySet {
     }
 }
 
-impl Keys {
+impl KeyCache {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -101,7 +101,7 @@ impl Keys {
         if asked.last.is_some_and(|last| last.elapsed(&self.clock) < REFETCH_INTERVAL) {
             return None;
         }
-        *asked = Asked { last: Some(Moment::now(&self.clock)), is_pending: true };
+        *asked = Asked { last: Some(Stamp::now(&self.clock)), is_pending: true };
         self.wanted.notify_one();
         Some(served)
     }
@@ -110,7 +110,7 @@ impl Keys {
         let before = self.current();
         let etag = before.as_ref().and_then(|set| set.etag.clone());
         // Counted from before the request: the answer may be as old as that.
-        let fetched = Moment::now(&self.clock);
+        let fetched = Stamp::now(&self.clock);
         let Document { headers, body } = issuer.jwks(etag.as_ref()).await?;
         let max_age = max_age(&headers);
         let set = match (body, before) {
@@ -246,7 +246,7 @@ mod tests {
             parse(body.as_bytes(), before).map(|keys| KeySet {
                 keys,
                 etag: None,
-                fetched: Moment::now(&clock),
+                fetched: Stamp::now(&clock),
                 max_age: DEFAULT_MAX_AGE,
             })
         };

@@ -24,7 +24,7 @@ impl Deref for Access {
 
 /// Why a request is not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum Rejection {
     /// It shows no bearer token: 401.
     NoToken,
     /// It has several `Authorization` headers: 400.
@@ -33,7 +33,7 @@ pub enum Denied {
     Token(VerifyError),
 }
 
-impl Denied {
+impl Rejection {
     /// The status to answer.
     #[must_use]
     pub const fn status(&self) -> u16 {
@@ -77,7 +77,7 @@ impl Denied {
 }
 
 /// These texts stand between quotes in a header, so they have none.
-impl fmt::Display for Denied {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoToken => f.write_str("the request has no access token"),
@@ -87,30 +87,30 @@ impl fmt::Display for Denied {
     }
 }
 
-impl std::error::Error for Denied {}
+impl std::error::Error for Rejection {}
 
-impl From<VerifyError> for Denied {
+impl From<VerifyError> for Rejection {
     fn from(error: VerifyError) -> Self {
         Self::Token(error)
     }
 }
 
 /// The token among the values of the `Authorization` headers.
-pub(super) fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, Denied> {
-    let value = values.next().ok_or(Denied::NoToken)?;
+pub(super) fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, Rejection> {
+    let value = values.next().ok_or(Rejection::NoToken)?;
     if values.next().is_some() {
-        return Err(Denied::SeveralTokens);
+        return Err(Rejection::SeveralTokens);
     }
-    let text = str::from_utf8(value).map_err(|_| Denied::NoToken)?;
+    let text = str::from_utf8(value).map_err(|_| Rejection::NoToken)?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if scheme.eq_ignore_ascii_case("Bearer") {
         Ok(token.trim_matches(' '))
     } else {
-        Err(Denied::NoToken)
+        Err(Rejection::NoToken)
     }
 }
 
 /// Lets a request in, or says why not.
-pub(super) async fn admit(verifier: &Verifier, token: &str) -> Result<Access, Denied> {
+pub(super) async fn admit(verifier: &Verifier, token: &str) -> Result<Access, Rejection> {
     Ok(Access(verifier.verify_or_refetch(token).await?))
 }

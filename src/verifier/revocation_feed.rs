@@ -9,9 +9,9 @@ use tracing::debug;
 use super::Shared;
 use super::backoff::{self, Backoff};
 use super::issuer::{FetchError, Issuer};
-use super::revocation_list::{Entry, NotTaken};
+use super::revocation_list::{ApplyError, FeedEntry};
 use super::sse::{Event, Parser, Unreadable};
-use super::suspend_aware_clock::Moment;
+use super::suspend_aware_clock::Stamp;
 
 /// How long a new stream may take to say that it is complete: a long snapshot on a slow line.
 const FIRST_CURRENT: Duration = Duration::from_secs(30);
@@ -28,32 +28,32 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why a stream is over.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum FeedError {
     #[error("the feed cannot be opened: {0}")]
     Refused(#[from] FetchError),
     #[error("the feed broke: {0}")]
-    Cut(String),
+    Interrupted(String),
     #[error("the feed has ended")]
     Ended,
     #[error("the feed was silent for too long")]
-    Silent,
+    TimedOut,
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
     #[error("the feed says something that cannot be read ({0})")]
-    Garbage(&'static str),
+    Malformed(&'static str),
     #[error(transparent)]
-    NotTaken(#[from] NotTaken),
+    NotApplied(#[from] ApplyError),
 }
 
-impl Broken {
+impl FeedError {
     /// Whether something was, or may have been, missed: what comes after the last id would not
     /// repair that, so all is asked for again.
     const fn needs_everything(&self) -> bool {
         match self {
-            Self::Unreadable(_) | Self::Garbage(_) | Self::NotTaken(_) => true,
+            Self::Unreadable(_) | Self::Malformed(_) | Self::NotApplied(_) => true,
             // A server that does not take the id, in whatever way it says so.
             Self::Refused(error) => matches!(error, FetchError::Status(_)),
-            Self::Cut(_) | Self::Ended | Self::Silent => false,
+            Self::Interrupted(_) | Self::Ended | Self::TimedOut => false,
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) async fn follow(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let mut backoff = Backoff::new();
     let mut last_id = None;
     loop {
-        let opened = Moment::now(&shared.clock);
+        let opened = Stamp::now(&shared.clock);
         if shared.revoked.begin() {
             last_id = None;
             // Nor is the age of the keys known.
@@ -92,16 +92,16 @@ struct Stream<'a> {
     last_id: &'a mut Option<String>,
     parser: Parser,
     /// When it was last heard that the list is complete; at first, when the stream began.
-    heard: Moment,
+    heard: Stamp,
     is_current: bool,
-    purged: Moment,
+    purged: Stamp,
 }
 
 impl<'a> Stream<'a> {
     fn new(shared: &'a Shared, last_id: &'a mut Option<String>) -> Self {
         // Also after a list that was too long: it may have grown shorter.
         shared.revoked.purge();
-        let now = Moment::now(&shared.clock);
+        let now = Stamp::now(&shared.clock);
         Self {
             shared,
             last_id,
@@ -112,20 +112,21 @@ impl<'a> Stream<'a> {
         }
     }
 
-    async fn run(&mut self, issuer: &Issuer) -> Broken {
+    async fn run(&mut self, issuer: &Issuer) -> FeedError {
         match self.read(issuer).await {
-            Ok(()) => Broken::Ended,
+            Ok(()) => FeedError::Ended,
             Err(broken) => broken,
         }
     }
 
-    async fn read(&mut self, issuer: &Issuer) -> Result<(), Broken> {
+    async fn read(&mut self, issuer: &Issuer) -> Result<(), FeedError> {
         let mut response = issuer.feed(self.last_id.as_deref()).await?;
-        self.heard = Moment::now(&self.shared.clock);
+        self.heard = Stamp::now(&self.shared.clock);
         loop {
             let chunk = tokio::time::timeout(self.patience()?, response.chunk()).await;
-            let chunk = chunk.map_err(|_| Broken::Silent)?;
-            let Some(chunk) = chunk.map_err(|error| Broken::Cut(error.to_string()))? else {
+            let chunk = chunk.map_err(|_| FeedError::TimedOut)?;
+            let Some(chunk) = chunk.map_err(|error| FeedError::Interrupted(error.to_string()))?
+            else {
                 return Ok(());
             };
             // After a sleep of the machine, or a pause of this process, what lies in the buffers
@@ -139,21 +140,21 @@ impl<'a> Stream<'a> {
     }
 
     /// How much longer this stream may go without saying that the list is complete.
-    fn patience(&self) -> Result<Duration, Broken> {
+    fn patience(&self) -> Result<Duration, FeedError> {
         let whole = if self.is_current {
             SILENCE.min(self.shared.policy.max_staleness)
         } else {
             FIRST_CURRENT
         };
         let left = whole.checked_sub(self.heard.elapsed(&self.shared.clock));
-        left.filter(|left| !left.is_zero()).ok_or(Broken::Silent)
+        left.filter(|left| !left.is_zero()).ok_or(FeedError::TimedOut)
     }
 
-    fn take(&mut self, event: Event) -> Result<(), Broken> {
+    fn take(&mut self, event: Event) -> Result<(), FeedError> {
         match event.name.as_str() {
             "snapshot" | "revoked" => {
-                let entries: Vec<Entry> =
-                    serde_json::from_str(&event.data).map_err(|_| Broken::Garbage("ids"))?;
+                let entries: Vec<FeedEntry> =
+                    serde_json::from_str(&event.data).map_err(|_| FeedError::Malformed("ids"))?;
                 self.revoke(entries)?;
             }
             "current" => self.current(&event.data)?,
@@ -166,7 +167,7 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn revoke(&self, entries: Vec<Entry>) -> Result<(), Broken> {
+    fn revoke(&self, entries: Vec<FeedEntry>) -> Result<(), FeedError> {
         // A key that was taken back is likely to have a successor that is not known yet.
         let keys = self.shared.keys.current();
         let names_a_key = keys.is_some_and(|set| entries.iter().any(|e| set.key(&e.id).is_some()));
@@ -177,7 +178,7 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn current(&mut self, data: &str) -> Result<(), Broken> {
+    fn current(&mut self, data: &str) -> Result<(), FeedError> {
         #[derive(Deserialize)]
         struct Current {
             age: f64,
@@ -185,8 +186,8 @@ impl<'a> Stream<'a> {
 
         let age = serde_json::from_str(data).ok().map(|Current { age }| age);
         let age = age.and_then(|age| Duration::try_from_secs_f64(age).ok());
-        self.shared.revoked.complete(age.ok_or(Broken::Garbage("its age"))?)?;
-        self.heard = Moment::now(&self.shared.clock);
+        self.shared.revoked.complete(age.ok_or(FeedError::Malformed("its age"))?)?;
+        self.heard = Stamp::now(&self.shared.clock);
         self.is_current = true;
         if self.purged.elapsed(&self.shared.clock) >= PURGE_INTERVAL {
             self.purged = self.heard;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::suspend_aware_clock::Moment;
+use super::suspend_aware_clock::Stamp;
 use crate::clock::{Clock, Timestamp};
 
 /// How much longer than its `exp` and the leeway an id is kept: for a clock that was wrong and is
@@ -26,7 +26,7 @@ const BATCH: usize = 1_000;
 
 /// An id of the feed: a `jti`, a `sid`, a client's id or a `kid`, exactly as tokens spell it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct FeedEntry {
     pub(super) id: Box<str>,
     /// When it may be forgotten, in seconds since 1970.
     pub(super) exp: i64,
@@ -39,7 +39,7 @@ pub(super) struct Full(usize);
 
 /// Why what the feed says was not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotTaken {
+pub(super) enum ApplyError {
     #[error(transparent)]
     Full(#[from] Full),
     /// Ids may have been missed or dropped by a wrong time: the feed must say everything again.
@@ -49,11 +49,11 @@ pub(super) enum NotTaken {
 
 /// What is known of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum TokenStatus {
     /// One of its ids is listed.
     Revoked,
     /// None is listed, and this long ago the list was complete.
-    Good(Duration),
+    NotRevoked(Duration),
     /// None is listed, but the list has never been complete.
     Unknown,
 }
@@ -64,7 +64,7 @@ pub(super) enum Standing {
 /// The time can be set to a wrong value and back. When the time of day and the steady clock disagree,
 /// nothing is dropped or passed over as expired, and the list counts as stale until the feed has sent
 /// a snapshot: the ids that expired by the wrong time are in it.
-pub(super) struct Revoked {
+pub(super) struct RevocationList {
     clock: Clock,
     capacity: usize,
     /// How long after its `exp` an id still matters.
@@ -74,11 +74,11 @@ pub(super) struct Revoked {
 
 struct List {
     until: HashMap<Box<str>, Until>,
-    complete: Option<Moment>,
+    complete: Option<Stamp>,
     /// Something did not fit in since the list was last complete.
     is_short: bool,
     /// When both clocks were last seen to agree.
-    agreed: Moment,
+    agreed: Stamp,
     doubt: Doubt,
     /// The time was set since the start.
     has_jumped: bool,
@@ -92,7 +92,7 @@ struct Until {
 }
 
 impl Until {
-    fn is_over(self, now: Moment) -> bool {
+    fn is_over(self, now: Stamp) -> bool {
         now.is_past(self.wall, self.steady)
     }
 
@@ -112,35 +112,35 @@ enum Doubt {
 }
 
 impl List {
-    fn is_doubtful(&self, now: Moment) -> bool {
+    fn is_doubtful(&self, now: Stamp) -> bool {
         self.doubt != Doubt::None || self.agreed.disagrees(now)
     }
 
     /// Notes whether the time was set. It is asked before anything is dropped, passed over or said
     /// to be complete.
-    fn check(&mut self, now: Moment) -> Result<(), NotTaken> {
+    fn check(&mut self, now: Stamp) -> Result<(), ApplyError> {
         if self.agreed.disagrees(now) {
             self.doubt = Doubt::Raised;
             self.has_jumped = true;
         }
-        if self.doubt == Doubt::Raised { Err(NotTaken::Jumped) } else { Ok(()) }
+        if self.doubt == Doubt::Raised { Err(ApplyError::Jumped) } else { Ok(()) }
     }
 
     /// Until when an id is kept that arrives now.
-    fn keep_until(&self, wall: Timestamp, now: Moment) -> Until {
+    fn keep_until(&self, wall: Timestamp, now: Stamp) -> Until {
         let at_least = if self.has_jumped { KEPT_AFTER_A_JUMP } else { Duration::ZERO };
         Until { wall, steady: now.steady_at(wall, at_least, KEPT_BY_STEADY_CLOCK) }
     }
 }
 
-impl Revoked {
+impl RevocationList {
     pub(super) fn new(capacity: usize, leeway: Duration, clock: Clock) -> Self {
         let kept_for = leeway.saturating_add(MARGIN);
         let list = List {
             until: HashMap::new(),
             complete: None,
             is_short: false,
-            agreed: Moment::now(&clock),
+            agreed: Stamp::now(&clock),
             doubt: Doubt::None,
             has_jumped: false,
         };
@@ -152,7 +152,7 @@ impl Revoked {
     #[must_use]
     pub(super) fn begin(&self) -> bool {
         let mut list = self.write();
-        let now = Moment::now(&self.clock);
+        let now = Stamp::now(&self.clock);
         let _ = list.check(now);
         list.agreed = now;
         if list.doubt != Doubt::None {
@@ -163,12 +163,12 @@ impl Revoked {
 
     /// How a token with these ids stands. The ids and the age are read at one moment: a list that
     /// becomes complete in between must not vouch for what was read before.
-    pub(super) fn standing(&self, ids: &[Box<str>]) -> Standing {
+    pub(super) fn standing(&self, ids: &[Box<str>]) -> TokenStatus {
         let list = self.read();
         if ids.iter().any(|id| list.until.contains_key(id)) {
-            return Standing::Revoked;
+            return TokenStatus::Revoked;
         }
-        self.age(&list).map_or(Standing::Unknown, Standing::Good)
+        self.age(&list).map_or(TokenStatus::Unknown, TokenStatus::NotRevoked)
     }
 
     /// How long ago it was complete; `None` when it never was.
@@ -178,22 +178,22 @@ impl Revoked {
 
     fn age(&self, list: &List) -> Option<Duration> {
         let complete = list.complete?;
-        let is_unknown = list.is_short || list.is_doubtful(Moment::now(&self.clock));
+        let is_unknown = list.is_short || list.is_doubtful(Stamp::now(&self.clock));
         Some(if is_unknown { Duration::MAX } else { complete.elapsed(&self.clock) })
     }
 
     /// Adds what the feed says.
     ///
     /// # Errors
-    /// [`NotTaken::Full`] when not all of it fits in, [`NotTaken::Jumped`] when the time was set. The
-    /// list is stale then, until it is complete again.
-    pub(super) fn add(&self, entries: Vec<Entry>) -> Result<(), NotTaken> {
+    /// [`ApplyError::Full`] when not all of it fits in, [`ApplyError::Jumped`] when the time was
+    /// set. The list is stale then, until it is complete again.
+    pub(super) fn add(&self, entries: Vec<FeedEntry>) -> Result<(), ApplyError> {
         let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
             let mut list = self.write();
-            let now = Moment::now(&self.clock);
+            let now = Stamp::now(&self.clock);
             list.check(now)?;
-            for Entry { id, exp } in entries.by_ref().take(BATCH) {
+            for FeedEntry { id, exp } in entries.by_ref().take(BATCH) {
                 let wall = Timestamp::from_unix_seconds(exp).plus(self.kept_for);
                 let until = list.keep_until(wall, now);
                 if let Some(known) = list.until.get_mut(&id) {
@@ -214,10 +214,10 @@ impl Revoked {
     /// All that was revoked up to `age` ago has been added.
     ///
     /// # Errors
-    /// [`NotTaken::Jumped`] when the time was set, and it may have been passed over.
-    pub(super) fn complete(&self, age: Duration) -> Result<(), NotTaken> {
+    /// [`ApplyError::Jumped`] when the time was set, and it may have been passed over.
+    pub(super) fn complete(&self, age: Duration) -> Result<(), ApplyError> {
         let mut list = self.write();
-        let now = Moment::now(&self.clock);
+        let now = Stamp::now(&self.clock);
         list.check(now)?;
         let moment = now.minus(age);
         if list.doubt == Doubt::Asked {
@@ -235,13 +235,13 @@ impl Revoked {
     /// Nothing is dropped while the list can lack ids because the time was set.
     pub(super) fn purge(&self) {
         let over: Vec<Box<str>> = {
-            let (list, now) = (self.read(), Moment::now(&self.clock));
+            let (list, now) = (self.read(), Stamp::now(&self.clock));
             let over = list.until.iter().filter(|(_, until)| until.is_over(now));
             over.map(|(id, _)| id.clone()).collect()
         };
         for batch in over.chunks(BATCH) {
             let mut list = self.write();
-            let now = Moment::now(&self.clock);
+            let now = Stamp::now(&self.clock);
             if list.check(now).is_err() {
                 return;
             }
@@ -275,16 +275,16 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
     const LEEWAY: Duration = Duration::from_secs(30);
 
-    fn list(capacity: usize) -> (Revoked, Clock) {
+    fn list(capacity: usize) -> (RevocationList, Clock) {
         let clock = Clock::manual(Timestamp::from_unix_seconds(NOW));
-        (Revoked::new(capacity, LEEWAY, clock.clone()), clock)
+        (RevocationList::new(capacity, LEEWAY, clock.clone()), clock)
     }
 
-    fn entry(id: &str, exp: i64) -> Entry {
-        Entry { id: id.into(), exp }
+    fn entry(id: &str, exp: i64) -> FeedEntry {
+        FeedEntry { id: id.into(), exp }
     }
 
-    fn standing(list: &Revoked, id: &str) -> Standing {
+    fn standing(list: &RevocationList, id: &str) -> TokenStatus {
         list.standing(&["other".into(), id.into()])
     }
 
@@ -292,11 +292,11 @@ mod tests {
     fn nothing_is_known_before_the_list_was_complete_but_what_is_listed_is() {
         let (list, _) = list(10);
         list.add(vec![entry("a", NOW + 600)]).unwrap();
-        assert_eq!(standing(&list, "a"), Standing::Revoked);
-        assert_eq!(standing(&list, "b"), Standing::Unknown);
+        assert_eq!(standing(&list, "a"), TokenStatus::Revoked);
+        assert_eq!(standing(&list, "b"), TokenStatus::Unknown);
         list.complete(Duration::from_secs(2)).unwrap();
-        assert_eq!(standing(&list, "a"), Standing::Revoked);
-        assert_eq!(standing(&list, "b"), Standing::Good(Duration::from_secs(2)));
+        assert_eq!(standing(&list, "a"), TokenStatus::Revoked);
+        assert_eq!(standing(&list, "b"), TokenStatus::NotRevoked(Duration::from_secs(2)));
     }
 
     #[test]
@@ -321,15 +321,15 @@ mod tests {
         assert_eq!(list.len(), 2);
         clock.advance(Duration::from_secs(99));
         list.purge();
-        assert_eq!(standing(&list, "a"), Standing::Revoked);
+        assert_eq!(standing(&list, "a"), TokenStatus::Revoked);
         clock.advance(Duration::from_secs(1));
         list.purge();
-        assert!(matches!(standing(&list, "a"), Standing::Good(_)));
-        assert_eq!(standing(&list, "b"), Standing::Revoked);
+        assert!(matches!(standing(&list, "a"), TokenStatus::NotRevoked(_)));
+        assert_eq!(standing(&list, "b"), TokenStatus::Revoked);
         list.add(vec![entry("forever", i64::MAX)]).unwrap();
         clock.advance(Duration::from_secs(1 << 32));
         list.purge();
-        assert_eq!(standing(&list, "forever"), Standing::Revoked);
+        assert_eq!(standing(&list, "forever"), TokenStatus::Revoked);
     }
 
     #[test]
@@ -341,10 +341,10 @@ mod tests {
         list.add(entries(0, 2_500)).unwrap();
         list.add(entries(0, 2_500)).unwrap();
         assert_eq!(list.staleness(), Some(Duration::ZERO));
-        assert_eq!(list.add(entries(2_400, 2_600)), Err(NotTaken::Full(Full(2_500))));
+        assert_eq!(list.add(entries(2_400, 2_600)), Err(ApplyError::Full(Full(2_500))));
         assert_eq!((list.len(), list.staleness()), (2_500, Some(Duration::MAX)));
-        assert_eq!(standing(&list, "0"), Standing::Revoked);
-        assert_eq!(standing(&list, "2550"), Standing::Good(Duration::MAX));
+        assert_eq!(standing(&list, "0"), TokenStatus::Revoked);
+        assert_eq!(standing(&list, "2550"), TokenStatus::NotRevoked(Duration::MAX));
         clock.advance(Duration::from_secs(150));
         list.purge();
         assert_eq!(list.len(), 0);

@@ -10,12 +10,12 @@ const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// A moment, read off two clocks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(super) struct Stamp {
     steady: Timestamp,
     wall: Timestamp,
 }
 
-impl Moment {
+impl Stamp {
     /// The present one.
     pub(super) fn now(clock: &Clock) -> Self {
         Self { steady: clock.steady(), wall: clock.now() }
@@ -71,18 +71,18 @@ mod tests {
     #[test]
     fn time_passes_by_whichever_clock_ran_further() {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_000));
-        let moment = Moment::now(&clock);
+        let moment = Stamp::now(&clock);
         assert_eq!(moment.elapsed(&clock), Duration::ZERO);
         clock.advance(Duration::from_secs(7));
         assert_eq!(moment.elapsed(&clock), Duration::from_secs(7));
         assert_eq!(moment.minus(Duration::from_secs(1)).elapsed(&clock), Duration::from_secs(8));
         // Asleep for an hour: the steady clock has missed it.
-        let asleep = Moment { wall: moment.wall.minus(Duration::from_secs(3600)), ..moment };
+        let asleep = Stamp { wall: moment.wall.minus(Duration::from_secs(3600)), ..moment };
         assert_eq!(asleep.elapsed(&clock), Duration::from_secs(3607));
-        let now = Moment::now(&clock);
+        let now = Stamp::now(&clock);
         assert!(asleep.disagrees(now) && !moment.disagrees(now));
         // Set back by an hour: the steady clock has not noticed.
-        let ahead = Moment { wall: moment.wall.plus(Duration::from_secs(3600)), ..moment };
+        let ahead = Stamp { wall: moment.wall.plus(Duration::from_secs(3600)), ..moment };
         assert_eq!(ahead.elapsed(&clock), Duration::from_secs(7));
         assert!(ahead.disagrees(now));
         assert_eq!(moment.minus(Duration::from_secs(1)).max(moment).steady, moment.steady);
@@ -94,12 +94,12 @@ mod tests {
         for (first, then, has_jumped) in [(0, 5, false), (0, 6, true), (6, 1, false), (6, 0, true)]
         {
             clock.set_ahead(Duration::from_secs(first));
-            let moment = Moment::now(&clock);
+            let moment = Stamp::now(&clock);
             clock.set_ahead(Duration::from_secs(then));
-            assert_eq!(moment.disagrees(Moment::now(&clock)), has_jumped, "{first} to {then}");
+            assert_eq!(moment.disagrees(Stamp::now(&clock)), has_jumped, "{first} to {then}");
             clock.advance(Duration::from_secs(3));
             assert_eq!(
-                moment.disagrees(Moment::now(&clock)),
+                moment.disagrees(Stamp::now(&clock)),
                 has_jumped,
                 "later, {first} to {then}"
             );

@@ -27,7 +27,7 @@ use tower_service::Service;
 
 use super::{Verifier, rejection};
 
-pub use super::rejection::{Access, Denied};
+pub use super::rejection::{Access, Rejection};
 
 /// Puts a [`VerifierService`] before a service.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ where
     }
 }
 
-fn answer<R: From<String>>(denied: &Denied) -> Response<R> {
+fn answer<R: From<String>>(denied: &Rejection) -> Response<R> {
     let mut response = Response::new(R::from(denied.problem()));
     *response.status_mut() =
         StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);

@@ -55,7 +55,7 @@ async fn endpoints_on_another_origin_are_refused() {
         ] {
             issuer.set(|state| state.metadata.insert(name, json!(url)));
             let error = builder(&issuer).start().await.unwrap_err();
-            assert_eq!(error, StartError::Discovery(DiscoveryError::Foreign(name)), "{url}");
+            assert_eq!(error, StartError::Discovery(DiscoveryError::CrossOrigin(name)), "{url}");
         }
         issuer.set(|state| state.metadata.insert(name, Value::Null));
         let error = builder(&issuer).start().await.unwrap_err();
