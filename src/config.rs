@@ -40,8 +40,9 @@ use serde::de::value::StrDeserializer;
 
 pub use master_secret::MasterSecrets;
 pub use settings::{
-    Audit, Config, Cookies, Cors, Database, Follow, Limits, Log, LogFormat, Metrics, Passwords,
-    Revocations, SameSite, Sessions, Tls, Tokens, WhenStale,
+    AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, Follow, LimitsConfig,
+    LogConfig, LogFormat, MetricsConfig, PasswordsConfig, RevocationsConfig, SameSite,
+    SessionsConfig, TlsConfig, TokensConfig, WhenStale,
 };
 
 use crate::database::DatabaseUrl;
@@ -239,7 +240,7 @@ impl Config {
     }
 }
 
-impl Passwords {
+impl PasswordsConfig {
     /// Threads that hash.
     #[must_use]
     pub fn hashing_threads(&self) -> usize {

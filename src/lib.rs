@@ -74,7 +74,7 @@
 //! - Where credentials come from, and cookies: [`http::cookies`]; which pages may use them:
 //!   `http/csrf.rs`.
 //! - A limit by address or session: [`http::limits`] and the route table; by account:
-//!   [`accounts::throttle`]; the numbers: [`config::Limits`].
+//!   [`accounts::throttle`]; the numbers: [`config::LimitsConfig`].
 //! - What a signal does: `app/signals.rs`; how the service stops: [`http::server`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].

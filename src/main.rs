@@ -18,7 +18,7 @@ use doorward::cli::key::{self, KeyCommand};
 use doorward::cli::session::{self, SessionCommand};
 use doorward::cli::user::{self, UserCommand};
 use doorward::cli::{OperateError, print};
-use doorward::config::{self, Config, ConfigError, Flags, Loaded, Log, LogFormat, one_line};
+use doorward::config::{self, Config, ConfigError, Flags, Loaded, LogConfig, LogFormat, one_line};
 use doorward::secret::MasterSecret;
 use mimalloc::MiMalloc;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -253,7 +253,7 @@ fn note(text: &str) {
 
 /// The log, as long as the guard lives, and how many lines it has lost. It never holds up a request
 /// nor ends one: a reader that stalls, a pipe that breaks and a disk that is full cost lines.
-fn start_log(log: &Log) -> Result<(WorkerGuard, DroppedLogLines), Box<dyn Error>> {
+fn start_log(log: &LogConfig) -> Result<(WorkerGuard, DroppedLogLines), Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)

@@ -55,12 +55,12 @@ fn described() -> Vec<(String, String)> {
         if let Some(text) = line.strip_prefix("///") {
             comment = comment + "#" + text + "\n";
         } else if let Some(name) = line.strip_prefix("pub struct ") {
-            section = name.trim_end_matches(" {").to_ascii_lowercase() + ".";
+            section = name.trim_end_matches("Config {").to_ascii_lowercase() + ".";
             comment.clear();
         } else if let Some((key, _)) =
             line.strip_prefix("pub ").and_then(|rest| rest.split_once(':'))
         {
-            let name = format!("{section}{key}").trim_start_matches("config.").to_owned();
+            let name = format!("{section}{key}").trim_start_matches('.').to_owned();
             found.push((name, mem::take(&mut comment)));
         } else if !line.starts_with("#[") {
             comment.clear();

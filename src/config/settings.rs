@@ -64,29 +64,29 @@ pub struct Config {
     #[serde(with = "serde_formats::duration")]
     pub shutdown_timeout: Duration,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
     /// HTTPS.
-    pub tls: Tls,
+    pub tls: TlsConfig,
     /// Access tokens and the keys that sign them.
-    pub tokens: Tokens,
+    pub tokens: TokensConfig,
     /// Sessions and their refresh tokens.
-    pub sessions: Sessions,
+    pub sessions: SessionsConfig,
     /// Passwords and their hashes.
-    pub passwords: Passwords,
+    pub passwords: PasswordsConfig,
     /// What one client may ask for.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// The list of revoked tokens in each node's memory.
-    pub revocations: Revocations,
+    pub revocations: RevocationsConfig,
     /// The stored security events.
-    pub audit: Audit,
+    pub audit: AuditConfig,
     /// Which web pages may call.
-    pub cors: Cors,
+    pub cors: CorsConfig,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
-    pub cookies: Cookies,
+    pub cookies: CookiesConfig,
     /// Numbers for Prometheus.
-    pub metrics: Metrics,
+    pub metrics: MetricsConfig,
     /// The database's connections.
-    pub database: Database,
+    pub database: DatabaseConfig,
 }
 
 impl Default for Config {
@@ -104,18 +104,18 @@ impl Default for Config {
             workers: 0,
             shutdown_delay: Duration::ZERO,
             shutdown_timeout: Duration::from_secs(30),
-            log: Log::default(),
-            tls: Tls::default(),
-            tokens: Tokens::default(),
-            sessions: Sessions::default(),
-            passwords: Passwords::default(),
-            limits: Limits::default(),
-            revocations: Revocations::default(),
-            audit: Audit::default(),
-            cors: Cors::default(),
-            cookies: Cookies::default(),
-            metrics: Metrics::default(),
-            database: Database::default(),
+            log: LogConfig::default(),
+            tls: TlsConfig::default(),
+            tokens: TokensConfig::default(),
+            sessions: SessionsConfig::default(),
+            passwords: PasswordsConfig::default(),
+            limits: LimitsConfig::default(),
+            revocations: RevocationsConfig::default(),
+            audit: AuditConfig::default(),
+            cors: CorsConfig::default(),
+            cookies: CookiesConfig::default(),
+            metrics: MetricsConfig::default(),
+            database: DatabaseConfig::default(),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Default for Config {
 /// The log, on standard error.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct LogConfig {
     /// `text` or `json`: one event is one line in both.
     pub format: LogFormat,
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`; also for one part:
@@ -131,7 +131,7 @@ pub struct Log {
     pub level: String,
 }
 
-impl Default for Log {
+impl Default for LogConfig {
     fn default() -> Self {
         Self {
             format: LogFormat::Text,
@@ -153,7 +153,7 @@ pub enum LogFormat {
 /// HTTPS.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tls {
+pub struct TlsConfig {
     /// The certificate in PEM, and after it those that lead to its authority. With it Doorward
     /// speaks https and nothing else on `listen`. It is read again when it changes.
     pub cert: PathBuf,
@@ -169,7 +169,7 @@ pub struct Tls {
     pub hsts: String,
 }
 
-impl Default for Tls {
+impl Default for TlsConfig {
     fn default() -> Self {
         Self {
             cert: PathBuf::new(),
@@ -183,7 +183,7 @@ impl Default for Tls {
 /// Access tokens and the keys that sign them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tokens {
+pub struct TokensConfig {
     /// `ES256` (every verifier knows it), `EdDSA` or `RS256`.
     pub algorithm: Algorithm,
     /// How long an access token lives: 1m to 1d. The revocation list keeps what was revoked about
@@ -203,7 +203,7 @@ pub struct Tokens {
     pub verifier_leeway: Duration,
 }
 
-impl Default for Tokens {
+impl Default for TokensConfig {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::Es256,
@@ -218,7 +218,7 @@ impl Default for Tokens {
 /// Sessions and their refresh tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Sessions {
+pub struct SessionsConfig {
     /// A session ends when it was not refreshed for so long: `tokens.lifetime` to
     /// `sessions.absolute`.
     #[serde(with = "serde_formats::duration")]
@@ -238,7 +238,7 @@ pub struct Sessions {
     pub keep_ended: Duration,
 }
 
-impl Default for Sessions {
+impl Default for SessionsConfig {
     fn default() -> Self {
         Self {
             sliding: Duration::from_secs(30 * DAY),
@@ -253,7 +253,7 @@ impl Default for Sessions {
 /// Passwords and their hashes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Passwords {
+pub struct PasswordsConfig {
     /// The shortest new password, in characters: 8 to 64 (NIST SP 800-63B-4 3.1.1.2: 15 for a
     /// password that stands alone, and never under 8).
     pub min_length: usize,
@@ -276,7 +276,7 @@ pub struct Passwords {
     pub queue_deadline: Duration,
 }
 
-impl Default for Passwords {
+impl Default for PasswordsConfig {
     fn default() -> Self {
         Self {
             min_length: 15,
@@ -294,7 +294,7 @@ impl Default for Passwords {
 /// What one client may ask for. Counts are kept by each node for itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// Requests a minute that take a password, for one address (IPv6: one /64): 1 to 60000. Clients
     /// that show a wrong secret count by themselves, by the same numbers.
     pub login_per_minute: u32,
@@ -331,7 +331,7 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             login_per_minute: 60,
@@ -354,7 +354,7 @@ impl Default for Limits {
 /// The list of revoked tokens in each node's memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Revocations {
+pub struct RevocationsConfig {
     /// A node that for so long could not ask the database for revocations is stale: 5s (from then
     /// on `/readyz` says no) to 1h.
     #[serde(with = "serde_formats::duration")]
@@ -371,7 +371,7 @@ pub struct Revocations {
     pub max_entries: usize,
 }
 
-impl Default for Revocations {
+impl Default for RevocationsConfig {
     fn default() -> Self {
         Self {
             max_staleness: Duration::from_secs(30),
@@ -405,14 +405,14 @@ pub enum WhenStale {
 /// The stored security events.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Audit {
+pub struct AuditConfig {
     /// How long they are kept, for `doorward audit` and for each user at `/me/activity`: 1d to
     /// 3650d.
     #[serde(with = "serde_formats::duration")]
     pub keep: Duration,
 }
 
-impl Default for Audit {
+impl Default for AuditConfig {
     fn default() -> Self {
         Self { keep: Duration::from_secs(90 * DAY) }
     }
@@ -421,7 +421,7 @@ impl Default for Audit {
 /// Which web pages may call.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Cors {
+pub struct CorsConfig {
     /// The origins of pages that may call from a browser, each spelled as the browser spells it:
     /// `https://app.example.com`.
     pub origins: Vec<String>,
@@ -433,14 +433,14 @@ pub struct Cors {
 /// Cookies, for pages that log in with `"transport": "cookie"`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Cookies {
+pub struct CookiesConfig {
     /// From which sites' pages a browser sends them: `lax` (this site's, and whoever follows a link
     /// to it), `strict` (this site's only) or `none` (every site's; needs an https `public_url`).
     /// With each of them only pages of the same origin and of `cors.origins` change anything.
     pub same_site: SameSite,
 }
 
-impl Default for Cookies {
+impl Default for CookiesConfig {
     fn default() -> Self {
         Self { same_site: SameSite::Lax }
     }
@@ -461,14 +461,14 @@ pub enum SameSite {
 /// Numbers for Prometheus.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Metrics {
+pub struct MetricsConfig {
     /// Whether `/metrics` is served, over plain http on an address of its own.
     pub enabled: bool,
     /// That address and port. Whoever can reach it can read how busy this node is, and no more.
     pub listen: SocketAddr,
 }
 
-impl Default for Metrics {
+impl Default for MetricsConfig {
     fn default() -> Self {
         Self { enabled: false, listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
     }
@@ -477,7 +477,7 @@ impl Default for Metrics {
 /// The database's connections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Database {
+pub struct DatabaseConfig {
     /// Connections that a node keeps: 1 to 1000. (SQLite: for reading; one more writes.)
     pub pool_size: u32,
     /// The longest that a statement may run, and twice what it may wait for another's lock: 100ms to
@@ -488,7 +488,7 @@ pub struct Database {
     pub migrate: bool,
 }
 
-impl Default for Database {
+impl Default for DatabaseConfig {
     fn default() -> Self {
         Self { pool_size: 8, statement_timeout: Duration::from_secs(2), migrate: true }
     }

@@ -68,7 +68,7 @@ fn the_last_that_has_a_setting_wins() {
     assert_eq!(lifetime(&machine), 180);
     let machine = machine.set("tokens.lifetime=4m");
     assert_eq!(lifetime(&machine), 240);
-    assert_eq!(machine.config().tokens.key_lifetime, Tokens::default().key_lifetime);
+    assert_eq!(machine.config().tokens.key_lifetime, TokensConfig::default().key_lifetime);
 }
 
 #[test]

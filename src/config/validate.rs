@@ -12,7 +12,10 @@ use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 use super::serde_formats::duration::spell;
-use super::{Config, ConfigError, Limits, Log, Passwords, SameSite, Sessions, Tokens};
+use super::{
+    Config, ConfigError, LimitsConfig, LogConfig, PasswordsConfig, SameSite, SessionsConfig,
+    TokensConfig,
+};
 use crate::database::DatabaseUrl;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -76,14 +79,14 @@ impl Config {
     }
 }
 
-fn tokens(tokens: &Tokens) -> Checked {
+fn tokens(tokens: &TokensConfig) -> Checked {
     lasts("tokens.lifetime", tokens.lifetime, MINUTE..=DAY)?;
     lasts("tokens.key_lifetime", tokens.key_lifetime, DAY..=TEN_YEARS)?;
     lasts("tokens.jwks_max_age", tokens.jwks_max_age, MINUTE..=DAY)?;
     lasts("tokens.verifier_leeway", tokens.verifier_leeway, Duration::ZERO..=5 * MINUTE)
 }
 
-fn sessions(sessions: &Sessions, tokens: &Tokens) -> Checked {
+fn sessions(sessions: &SessionsConfig, tokens: &TokensConfig) -> Checked {
     lasts("sessions.absolute", sessions.absolute, tokens.lifetime..=400 * DAY)?;
     lasts("sessions.sliding", sessions.sliding, tokens.lifetime..=sessions.absolute)?;
     lasts("sessions.retry_window", sessions.retry_window, Duration::ZERO..=tokens.lifetime)?;
@@ -91,7 +94,7 @@ fn sessions(sessions: &Sessions, tokens: &Tokens) -> Checked {
     lasts("sessions.keep_ended", sessions.keep_ended, DAY..=TEN_YEARS)
 }
 
-fn passwords(passwords: &Passwords) -> Checked {
+fn passwords(passwords: &PasswordsConfig) -> Checked {
     between("passwords.min_length", passwords.min_length, 8..=64)?;
     between("passwords.min_score", passwords.min_score, 0..=4)?;
     between("passwords.memory_kib", passwords.memory_kib, LEAST_MEMORY_KIB..=1 << 20)?;
@@ -111,7 +114,7 @@ fn passwords(passwords: &Passwords) -> Checked {
     lasts("passwords.queue_deadline", passwords.queue_deadline, SECOND / 10..=10 * SECOND)
 }
 
-fn limits(limits: &Limits, config: &Config) -> Checked {
+fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
     for (setting, rate) in [
         ("limits.login_per_minute", limits.login_per_minute),
         ("limits.register_per_minute", limits.register_per_minute),
@@ -148,7 +151,7 @@ fn limits(limits: &Limits, config: &Config) -> Checked {
     Ok(())
 }
 
-fn log(log: &Log) -> Checked {
+fn log(log: &LogConfig) -> Checked {
     // EnvFilter takes a lone unknown word as the name of a module, and then logs nothing else.
     let lone = |part: &&str| {
         let part = part.trim();
