@@ -42,7 +42,7 @@ use throttle::{LoginThrottle, ThrottleKey};
 
 /// How often a password is compared because the account has changed since it was read: it may still
 /// be right.
-const ATTEMPTS: usize = 3;
+const MAX_COMPARISONS: usize = 3;
 
 /// Accounts and their passwords. Clones share everything.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ pub struct Accounts {
     clock: Clock,
     hasher: Hasher,
     policy: PasswordPolicy,
-    budget: Arc<LoginThrottle>,
+    throttle: Arc<LoginThrottle>,
     sessions: Sessions,
     audit: Audit,
     logins: CounterFamily<LoginOutcome>,
@@ -153,7 +153,7 @@ impl Accounts {
         clock: Clock,
         hasher: Hasher,
         policy: PasswordPolicy,
-        budget: Arc<LoginThrottle>,
+        throttle: Arc<LoginThrottle>,
         sessions: Sessions,
         audit: Audit,
     ) -> Self {
@@ -162,7 +162,7 @@ impl Accounts {
             clock,
             hasher,
             policy,
-            budget,
+            throttle,
             sessions,
             audit,
             logins: CounterFamily::default(),
@@ -192,9 +192,11 @@ impl Accounts {
         let hash = self.hasher.hash(password).await?;
         let (clock, from) = (self.clock.clone(), address.to_owned());
         let made = self.db.write(move |tx| {
-            let account = make(tx, &email, &hash, Some(&from), clock.now())?;
-            account
-                .map_or_else(|| Ok(Err(queries::id_of(tx.connection(), &email)?)), |it| Ok(Ok(it)))
+            let account = insert_account(tx, &email, &hash, Some(&from), clock.now())?;
+            account.map_or_else(
+                || Ok(Err(queries::find_id(tx.connection(), &email)?)),
+                |it| Ok(Ok(it)),
+            )
         });
         made.await?.map_err(|owner| {
             self.audit.failed(EventKind::RegistrationRefused, owner, address);
@@ -207,18 +209,18 @@ impl Accounts {
     /// # Errors
     /// [`LogInError`]: no session was started.
     pub async fn log_in(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
-        let result = self.let_in(attempt).await;
+        let result = self.log_in_uncounted(attempt).await;
         self.logins.count(LoginOutcome::of(&result));
         result
     }
 
-    async fn let_in(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
+    async fn log_in_uncounted(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
         // Whom an unknown address is taken for, so that it costs the same reads.
         let nobody = Id::new(self.clock.now());
         let mut kept = None;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_COMPARISONS {
             let (this, lookup, client) = (self.clone(), key.clone(), attempt.client_id.to_owned());
             let (token, network) = (attempt.known_device.clone(), attempt.network.to_owned());
             let (terms, found, known) = self
@@ -235,7 +237,8 @@ impl Accounts {
             let reservation = kept
                 .take()
                 .map_or_else(|| self.reserve_for(&key, found.as_ref(), known, &attempt), Ok)?;
-            let right = self.compare(found, password.clone(), reservation, attempt.network).await?;
+            let right =
+                self.verify_password(found, password.clone(), reservation, attempt.network).await?;
             let VerifiedPassword { found, upgraded, reservation } = right;
             kept = Some(reservation);
 
@@ -247,12 +250,12 @@ impl Accounts {
                 .write(move |tx| {
                     let now = this.clock.now();
                     // First the user's row, by an UPDATE: a read would lock nothing.
-                    if !queries::note_login(tx.connection(), &found, upgraded.as_ref(), now)? {
+                    if !queries::record_login(tx.connection(), &found, upgraded.as_ref(), now)? {
                         return Ok(None);
                     }
                     // Before the start, which would make room by ending others.
                     this.sessions.replace(tx, &replaced, &address, now)?;
-                    this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
+                    this.sessions.start(tx, &found.subject(), &client, &device, now).map(Some)
                 })
                 .await?;
             if let Some(grant) = grant {
@@ -289,10 +292,13 @@ impl Accounts {
         self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
         let mut reservation = self.reserve_in_session(access, &found, known, &address)?;
         let present = Password::parse(present).ok();
-        for _ in 0..ATTEMPTS {
-            let right = self.compare(Some(found), present.clone(), reservation, &address).await?;
+        for _ in 0..MAX_COMPARISONS {
+            let right =
+                self.verify_password(Some(found), present.clone(), reservation, &address).await?;
             let hash = self.hasher.hash(new.clone()).await.map_err(LogInError::from)?;
-            if let Some(grant) = self.replace(access, right.found, hash, device.clone()).await? {
+            if let Some(grant) =
+                self.store_new_password(access, right.found, hash, device.clone()).await?
+            {
                 return Ok(self.sessions.issue(&grant).map_err(LogInError::from)?);
             }
             reservation = right.reservation;
@@ -303,7 +309,7 @@ impl Accounts {
 
     /// Stores a password, ends every session, and starts one; nothing when the account has changed
     /// since it was read.
-    async fn replace(
+    async fn store_new_password(
         &self,
         access: AuthenticatedSession,
         found: Credentials,
@@ -323,7 +329,7 @@ impl Accounts {
             this.sessions.note_password_change(tx, found.id, access.session, now)?;
             let cause = EndCause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;
-            this.sessions.start(tx, &found.holder(), &client, &device, now).map(Some)
+            this.sessions.start(tx, &found.subject(), &client, &device, now).map(Some)
         });
         Ok(granted.await?.transpose()?)
     }
@@ -342,9 +348,10 @@ impl Accounts {
         let (mut found, known) = self.credentials_of(access, address).await?;
         let mut reservation = self.reserve_in_session(access, &found, known, address)?;
         let password = Password::parse(password).ok();
-        for _ in 0..ATTEMPTS {
-            let right = self.compare(Some(found), password.clone(), reservation, address).await?;
-            if self.close_as_read(right.found).await? {
+        for _ in 0..MAX_COMPARISONS {
+            let right =
+                self.verify_password(Some(found), password.clone(), reservation, address).await?;
+            if self.close_if_unchanged(right.found).await? {
                 return Ok(());
             }
             reservation = right.reservation;
@@ -354,7 +361,7 @@ impl Accounts {
     }
 
     /// Closes an account; false when it has changed since it was read.
-    async fn close_as_read(&self, found: Credentials) -> Result<bool, StoreError> {
+    async fn close_if_unchanged(&self, found: Credentials) -> Result<bool, StoreError> {
         let this = self.clone();
         self.db
             .write(move |tx| {
@@ -443,7 +450,7 @@ impl Accounts {
 }
 
 /// Inserts an account in the caller's unit of work; nothing when the address is taken.
-fn make(
+fn insert_account(
     tx: &mut Tx<'_>,
     email: &Email,
     hash: &PasswordHash,
@@ -459,7 +466,7 @@ fn make(
 }
 
 impl Credentials {
-    fn holder(&self) -> Subject {
+    fn subject(&self) -> Subject {
         Subject { user: self.id, roles: self.roles.clone() }
     }
 }

@@ -201,9 +201,9 @@ impl App {
             settings::session_policy(config, &issuer),
             audit.clone(),
         );
-        let budget = Arc::new(LoginThrottle::new(
+        let throttle = Arc::new(LoginThrottle::new(
             secrets.current.derive(Purpose::LoginThrottle),
-            settings::budget_settings(config),
+            settings::throttle_settings(config),
             clock.clone(),
         ));
         let accounts = Accounts::new(
@@ -211,7 +211,7 @@ impl App {
             clock.clone(),
             Hasher::start(settings::hasher_settings(config), clock.clone())?,
             settings::password_policy(config),
-            Arc::clone(&budget),
+            Arc::clone(&throttle),
             sessions.clone(),
             audit.clone(),
         );
@@ -243,8 +243,8 @@ impl App {
         let counted = settings.requests.as_ref().map(|_| Arc::new(RowCounts::default()));
         let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
             let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
-            let budget = Arc::clone(&budget);
-            MetricsSources { api, limits, budget, requests, counted, tls, lost }
+            let throttle = Arc::clone(&throttle);
+            MetricsSources { api, limits, throttle, requests, counted, tls, lost }
         });
         let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
         let (all, clock) = (api.clone(), clock.clone());
@@ -252,7 +252,7 @@ impl App {
             (settings::token_life(config), settings::follow_by(config));
         let tasks = Tasks {
             api: all,
-            budget,
+            throttle,
             limits,
             origins,
             clock,

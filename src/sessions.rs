@@ -189,7 +189,7 @@ pub enum IssueError {
 /// The right to tokens that a unit of work granted: a session, at a generation, at a moment.
 #[derive(Debug)]
 pub struct Grant {
-    holder: Subject,
+    subject: Subject,
     token: RefreshToken,
     client_id: String,
     granted_at: Timestamp,
@@ -236,7 +236,7 @@ impl Sessions {
     pub fn start(
         &self,
         tx: &mut Tx<'_>,
-        holder: &Subject,
+        subject: &Subject,
         client_id: &str,
         device: &Device,
         now: Timestamp,
@@ -245,14 +245,14 @@ impl Sessions {
             Ok(terms) => terms,
             Err(unknown) => return Ok(Err(unknown)),
         };
-        self.make_room(tx, holder.user, now)?;
+        self.make_room(tx, subject.user, now)?;
         let family = FamilySecret::generate();
         let id = Id::new(now);
         let ends_at = now.plus(self.policy.absolute);
         let expires_at = ends_at.min(now.plus(self.policy.sliding));
         let session = NewSession {
             id,
-            user_id: holder.user,
+            user_id: subject.user,
             client_id,
             family_hash: family.digest(),
             created_at: now,
@@ -261,10 +261,10 @@ impl Sessions {
             device,
         };
         queries::insert(tx.connection(), &session)?;
-        let started = Event::new(EventKind::SessionStarted).of(holder.user).in_session(id);
+        let started = Event::new(EventKind::SessionStarted).of(subject.user).in_session(id);
         audit::record(tx, started.from_address(device.address.as_deref()), now)?;
         Ok(Ok(Grant {
-            holder: holder.clone(),
+            subject: subject.clone(),
             token: RefreshToken::first(id.uuid(), family),
             client_id: client_id.to_owned(),
             granted_at: now,
@@ -296,8 +296,8 @@ impl Sessions {
         let session = Id::from(grant.token.session);
         let access_token = self.sign(&Claims {
             sid: Some(session.uuid()),
-            roles: grant.holder.roles.clone(),
-            ..self.claims(grant.holder.user, grant.client_id.clone(), at, lifetime)
+            roles: grant.subject.roles.clone(),
+            ..self.claims(grant.subject.user, grant.client_id.clone(), at, lifetime)
         })?;
         Ok(Tokens {
             token_type: "Bearer",

@@ -6,7 +6,7 @@
 
 use diesel::QueryResult;
 
-use super::{Account, AccountDetails, Email, make, queries};
+use super::{Account, AccountDetails, Email, insert_account, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
@@ -56,7 +56,7 @@ impl AccountAdmin {
         after: Option<Id>,
         limit: u32,
     ) -> Result<Vec<AccountDetails>, StoreError> {
-        self.db.read(move |c| queries::people(c, after, limit)).await
+        self.db.read(move |c| queries::list_details(c, after, limit)).await
     }
 
     /// The account of this id or e-mail address.
@@ -67,8 +67,8 @@ impl AccountAdmin {
         let (id, key) = (Id::parse(name), Email::key_of(name));
         self.db
             .read(move |c| match id {
-                Some(id) => queries::person(c, id),
-                None => queries::person_by_key(c, &key),
+                Some(id) => queries::find_details(c, id),
+                None => queries::find_details_by_email_key(c, &key),
             })
             .await
     }
@@ -115,7 +115,7 @@ impl AccountAdmin {
         hash: PasswordHash,
     ) -> Result<Option<Account>, StoreError> {
         let clock = self.clock.clone();
-        self.db.write(move |tx| make(tx, &email, &hash, None, clock.now())).await
+        self.db.write(move |tx| insert_account(tx, &email, &hash, None, clock.now())).await
     }
 
     /// The live sessions of an account, the one used last first.
@@ -148,7 +148,7 @@ impl AccountAdmin {
     pub async fn delete(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         let closed = self
             .write(move |this, tx, now| {
-                let changed = queries::close_any(tx.connection(), user, now)?;
+                let changed = queries::close_any_version(tx.connection(), user, now)?;
                 let mut sessions_ended = 0;
                 if changed {
                     audit::record(tx, Event::new(EventKind::AccountDeleted).of(user), now)?;

@@ -20,15 +20,15 @@ use crate::passwords::{Overloaded, Password, PasswordHash, Verdict};
 use crate::sessions::KnownSource;
 
 /// When to try again to log in while many are at it for the same account: a hash takes less.
-const SOON: Duration = Duration::from_secs(1);
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A place in the budget of failures, and what it is good for.
 pub(super) struct ReservedAttempt {
-    place: Reservation,
+    reservation: Reservation,
     /// What a wrong password is answered with when strangers have spent the account's budget.
     refusal: Option<Refusal>,
     /// Whether the password is compared at all.
-    compares: bool,
+    compares_password: bool,
 }
 
 /// Why the budget has no place.
@@ -41,7 +41,7 @@ enum Refusal {
 impl From<Refusal> for LogInError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Busy => Overloaded { retry_after: SOON }.into(),
+            Refusal::Busy => Overloaded { retry_after: BUSY_RETRY_AFTER }.into(),
             Refusal::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
@@ -66,7 +66,7 @@ impl Accounts {
         known: KnownSource,
         network: &str,
     ) -> Result<ReservedAttempt, LogInError> {
-        self.place_for(key, shown, known, network).map_err(|refusal| {
+        self.try_reserve(key, shown, known, network).map_err(|refusal| {
             if let Refusal::Throttled { .. } = refusal {
                 self.audit.failed(EventKind::LoginThrottled, user, network);
             }
@@ -74,29 +74,36 @@ impl Accounts {
         })
     }
 
-    fn place_for(
+    fn try_reserve(
         &self,
         key: &str,
         shown: Option<ThrottleKey>,
         known: KnownSource,
         network: &str,
     ) -> Result<ReservedAttempt, Refusal> {
-        let place = shown.and_then(|shown| self.budget.take_known(key, &shown).place().ok());
-        if let Some(place) = place {
-            return Ok(ReservedAttempt { place, refusal: None, compares: true });
+        let reservation =
+            shown.and_then(|shown| self.throttle.reserve_known(key, &shown).reservation().ok());
+        if let Some(reservation) = reservation {
+            return Ok(ReservedAttempt { reservation, refusal: None, compares_password: true });
         }
         let network = ThrottleKey::Network(network.to_owned());
-        let taken = self.budget.take(key, &network);
-        let is_the_accounts = matches!(
+        let taken = self.throttle.reserve(key, &network);
+        let is_account_wide = matches!(
             taken,
             ReserveOutcome::Throttled { account: true, .. }
                 | ReserveOutcome::Busy { account: true }
         );
-        match taken.place() {
-            Ok(place) => Ok(ReservedAttempt { place, refusal: None, compares: true }),
-            Err(refusal) if is_the_accounts => {
-                let place = self.budget.take_known(key, &network).place()?;
-                Ok(ReservedAttempt { place, refusal: Some(refusal), compares: known.network })
+        match taken.reservation() {
+            Ok(reservation) => {
+                Ok(ReservedAttempt { reservation, refusal: None, compares_password: true })
+            }
+            Err(refusal) if is_account_wide => {
+                let reservation = self.throttle.reserve_known(key, &network).reservation()?;
+                Ok(ReservedAttempt {
+                    reservation,
+                    refusal: Some(refusal),
+                    compares_password: known.network,
+                })
             }
             Err(refusal) => Err(refusal),
         }
@@ -106,38 +113,38 @@ impl Accounts {
     /// password was compared and wrong, or could not be compared: a disabled account is spent like
     /// any other. Both happen whether or not the client hangs up meanwhile, and so does the event of
     /// a failure.
-    pub(super) async fn compare(
+    pub(super) async fn verify_password(
         &self,
         found: Option<Credentials>,
         password: Option<Password>,
         reservation: ReservedAttempt,
         address: &str,
     ) -> Result<VerifiedPassword, LogInError> {
-        let ReservedAttempt { mut place, refusal, compares } = reservation;
+        let ReservedAttempt { mut reservation, refusal, compares_password } = reservation;
         let user = found.as_ref().map(|found| found.id);
-        let found = found.filter(|found| compares && !found.disabled);
+        let found = found.filter(|found| compares_password && !found.disabled);
         let stored = found.as_ref().map(|found| found.hash.clone());
         let (hasher, audit, address) =
             (self.hasher.clone(), self.audit.clone(), address.to_owned());
         let comparison = async move {
             // Should this end halfway.
-            place.return_at_end(false);
+            reservation.release_on_drop(false);
             let verdict = hasher.verify(password, stored).await;
             let is_wrong = matches!(verdict, Ok(Verdict::Wrong));
-            place.return_at_end(!is_wrong);
+            reservation.release_on_drop(!is_wrong);
             if is_wrong {
                 let failure = refusal.map_or(EventKind::LoginFailed, |_| EventKind::LoginThrottled);
                 audit.failed(failure, user, &address);
             }
-            (verdict, place)
+            (verdict, reservation)
         };
         let compared = tokio::spawn(comparison.in_current_span()).await;
-        let (verdict, place) = compared.map_err(|_| StoreError::Failed)?;
+        let (verdict, reservation) = compared.map_err(|_| StoreError::Failed)?;
         match (verdict?, found) {
             (Verdict::Right { upgraded }, Some(found)) => Ok(VerifiedPassword {
                 found,
                 upgraded,
-                reservation: ReservedAttempt { place, refusal, compares },
+                reservation: ReservedAttempt { reservation, refusal, compares_password },
             }),
             _ => Err(refusal.map_or(LogInError::Wrong, LogInError::from)),
         }
@@ -145,9 +152,9 @@ impl Accounts {
 }
 
 impl ReserveOutcome {
-    fn place(self) -> Result<Reservation, Refusal> {
+    fn reservation(self) -> Result<Reservation, Refusal> {
         match self {
-            Self::Granted(place) => Ok(place),
+            Self::Granted(reservation) => Ok(reservation),
             Self::Busy { .. } => Err(Refusal::Busy),
             Self::Throttled { retry_after, .. } => Err(Refusal::Throttled { retry_after }),
         }

@@ -181,14 +181,14 @@ fn split(roles: &str) -> Vec<String> {
 
 /// Notes a login, and stores the password's better hash if there is one, provided that the account is
 /// as it was read and in good standing. A better hash is no other password: the version stays.
-pub(super) fn note_login(
+pub(super) fn record_login(
     connection: &mut AnyConnection,
     verified: &Credentials,
     upgraded: Option<&PasswordHash>,
     now: Timestamp,
 ) -> QueryResult<bool> {
     let hash = upgraded.map(|hash| users::password_hash.eq(hash.as_str()));
-    diesel::update(as_verified(verified))
+    diesel::update(unchanged_since_read(verified))
         .set((users::last_login_at.eq(now), hash))
         .execute(connection)
         .map(|rows| rows == 1)
@@ -201,11 +201,11 @@ pub(super) fn set_password(
     hash: &PasswordHash,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    diesel::update(as_verified(verified))
+    diesel::update(unchanged_since_read(verified))
         .set((
             users::password_hash.eq(hash.as_str()),
             users::password_changed_at.eq(now),
-            raised_version(),
+            incremented_version(),
         ))
         .execute(connection)
         .map(|rows| rows == 1)
@@ -218,24 +218,24 @@ pub(super) fn close(
     verified: &Credentials,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    diesel::update(as_verified(verified))
-        .set(emptied(verified.id, now))
+    diesel::update(unchanged_since_read(verified))
+        .set(erased(verified.id, now))
         .execute(connection)
         .map(|rows| rows == 1)
 }
 
 /// The same whatever the password is, for an account that is deleted.
-pub(super) fn close_any(
+pub(super) fn close_any_version(
     connection: &mut AnyConnection,
     id: Id,
     now: Timestamp,
 ) -> QueryResult<bool> {
     let open = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null());
-    diesel::update(open).set(emptied(id, now)).execute(connection).map(|rows| rows == 1)
+    diesel::update(open).set(erased(id, now)).execute(connection).map(|rows| rows == 1)
 }
 
 #[diesel::dsl::auto_type]
-fn emptied(id: Id, now: Timestamp) -> _ {
+fn erased(id: Id, now: Timestamp) -> _ {
     // No address has a space in it.
     let key: String = format!("closed {id}");
     let at: i64 = now.as_micros();
@@ -245,7 +245,7 @@ fn emptied(id: Id, now: Timestamp) -> _ {
         users::password_hash.eq(""),
         users::roles.eq(""),
         users::closed_at.eq(at),
-        raised_version(),
+        incremented_version(),
     )
 }
 
@@ -286,7 +286,7 @@ impl From<AccountDetailsColumns> for AccountDetails {
 }
 
 /// Some of the accounts that are not closed, by their ids, which begin with the time.
-pub(super) fn people(
+pub(super) fn list_details(
     connection: &mut AnyConnection,
     after: Option<Id>,
     limit: u32,
@@ -302,7 +302,7 @@ pub(super) fn people(
     Ok(rows.into_iter().map(AccountDetails::from).collect())
 }
 
-pub(super) fn person(
+pub(super) fn find_details(
     connection: &mut AnyConnection,
     id: Id,
 ) -> QueryResult<Option<AccountDetails>> {
@@ -311,7 +311,7 @@ pub(super) fn person(
     row.optional().map(|row| row.map(AccountDetails::from))
 }
 
-pub(super) fn person_by_key(
+pub(super) fn find_details_by_email_key(
     connection: &mut AnyConnection,
     email_key: &str,
 ) -> QueryResult<Option<AccountDetails>> {
@@ -322,7 +322,7 @@ pub(super) fn person_by_key(
 }
 
 /// Whose address it is.
-pub(super) fn id_of(connection: &mut AnyConnection, email: &Email) -> QueryResult<Option<Id>> {
+pub(super) fn find_id(connection: &mut AnyConnection, email: &Email) -> QueryResult<Option<Id>> {
     let own = users::table.filter(users::email_key.eq(email.key()));
     own.select(users::id).get_result(connection).optional()
 }
@@ -334,7 +334,7 @@ pub(super) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool
         .filter(users::closed_at.is_null());
     let nothing = None::<i64>;
     diesel::update(disabled)
-        .set((users::disabled_at.eq(nothing), raised_version()))
+        .set((users::disabled_at.eq(nothing), incremented_version()))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -351,7 +351,7 @@ pub(super) fn replace_password(
         .set((
             users::password_hash.eq(hash.as_str()),
             users::password_changed_at.eq(now),
-            raised_version(),
+            incremented_version(),
         ))
         .execute(connection)
         .map(|rows| rows == 1)
@@ -363,7 +363,7 @@ pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) ->
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null());
     diesel::update(open)
-        .set((users::disabled_at.eq(now), raised_version()))
+        .set((users::disabled_at.eq(now), incremented_version()))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -389,12 +389,12 @@ pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize
 /// Every statement that changes credentials or the state of an account raises its version, and comes
 /// first in its unit of work: it locks the row, which a read does not.
 #[diesel::dsl::auto_type]
-fn raised_version() -> _ {
+fn incremented_version() -> _ {
     users::credentials_version.eq(users::credentials_version + 1_i64)
 }
 
 #[diesel::dsl::auto_type]
-fn as_verified(verified: &Credentials) -> _ {
+fn unchanged_since_read(verified: &Credentials) -> _ {
     let (id, version): (Id, i64) = (verified.id, verified.version);
     users::table
         .filter(users::id.eq(id))

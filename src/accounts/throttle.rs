@@ -29,14 +29,14 @@ use crate::sessions::DeviceToken;
 /// Wrong passwords that an account takes within the window from all who show a refresh token of it,
 /// and from all who show an access token. It bounds what somebody can guess who has the tokens of
 /// many sessions; the number is NIST's for an account (SP 800-63B-4 3.2.2).
-const PER_KIND_OF_TOKEN: u32 = 100;
+const FAILURES_PER_TOKEN_KIND: u32 = 100;
 
 /// The settings of the budget. It is this node's own: with n nodes, guesses spread over them count
 /// n times.
 #[derive(Clone, Copy, Debug)]
 pub struct ThrottleSettings {
     /// Wrong passwords for one account from one place.
-    pub per_origin: u32,
+    pub per_source: u32,
     /// Wrong passwords for one account from everywhere.
     pub per_account: u32,
     /// The time over which a spent budget is whole again.
@@ -74,7 +74,7 @@ type CounterId = [u8; 16];
 #[derive(Clone, Copy, Debug)]
 struct Counter {
     /// When the budget will be whole again.
-    whole_at: Timestamp,
+    full_at: Timestamp,
     /// Places of it that are taken by attempts still being made.
     in_flight: u32,
 }
@@ -102,8 +102,8 @@ pub enum ReserveOutcome {
 #[derive(Debug)]
 pub struct Reservation {
     counters: Counters,
-    taken: Vec<Share>,
-    is_returned: bool,
+    shares: Vec<Share>,
+    is_released: bool,
 }
 
 /// What an attempt takes of one counter.
@@ -113,7 +113,7 @@ struct Share {
     /// A part of the window.
     cost: Duration,
     /// Whether it is the counter of the whole account.
-    is_accounts: bool,
+    is_account_wide: bool,
 }
 
 impl LoginThrottle {
@@ -125,15 +125,15 @@ impl LoginThrottle {
 
     /// Takes a place for an attempt by a stranger.
     #[must_use]
-    pub fn take(&self, email_key: &str, origin: &ThrottleKey) -> ReserveOutcome {
-        self.take_place(email_key, origin, true)
+    pub fn reserve(&self, email_key: &str, source: &ThrottleKey) -> ReserveOutcome {
+        self.reserve_shares(email_key, source, true)
     }
 
     /// Takes a place for an attempt by somebody who is known: it counts for the account as long as
     /// that has something left, and is not refused when strangers have spent it.
     #[must_use]
-    pub fn take_known(&self, email_key: &str, origin: &ThrottleKey) -> ReserveOutcome {
-        self.take_place(email_key, origin, false)
+    pub fn reserve_known(&self, email_key: &str, source: &ThrottleKey) -> ReserveOutcome {
+        self.reserve_shares(email_key, source, false)
     }
 
     /// How many counters there are.
@@ -146,45 +146,45 @@ impl LoginThrottle {
     pub fn sweep(&self) {
         let now = self.clock.steady();
         let mut counters = lock(&self.counters);
-        counters.retain(|_, counter| counter.counts(now));
+        counters.retain(|_, counter| counter.is_active(now));
         counters.shrink_to_fit();
     }
 
-    fn take_place(
+    fn reserve_shares(
         &self,
         email_key: &str,
-        origin: &ThrottleKey,
+        source: &ThrottleKey,
         is_stranger: bool,
     ) -> ReserveOutcome {
         let now = self.clock.steady();
         let window = self.settings.window;
-        let mut wanted = self.wanted(email_key, origin);
+        let mut shares = self.shares(email_key, source);
         let mut counters = lock(&self.counters);
-        if counters.len() + wanted.len() > self.settings.max_keys {
-            make_room(&mut counters, now);
+        if counters.len() + shares.len() > self.settings.max_keys {
+            evict_counters(&mut counters, now);
         }
-        let mut moved = Vec::with_capacity(wanted.len());
-        for Share { id, cost, is_accounts } in &wanted {
+        let mut moved = Vec::with_capacity(shares.len());
+        for Share { id, cost, is_account_wide } in &shares {
             let before =
-                counters.get(id).copied().unwrap_or(Counter { whole_at: now, in_flight: 0 });
-            let whole_at = before.whole_at.max(now).plus(*cost);
-            let missing = whole_at.since(now).saturating_sub(window);
+                counters.get(id).copied().unwrap_or(Counter { full_at: now, in_flight: 0 });
+            let full_at = before.full_at.max(now).plus(*cost);
+            let missing = full_at.since(now).saturating_sub(window);
             if missing.is_zero() {
-                moved.push((*id, Counter { whole_at, in_flight: before.in_flight + 1 }));
-            } else if is_stranger || !*is_accounts {
+                moved.push((*id, Counter { full_at, in_flight: before.in_flight + 1 }));
+            } else if is_stranger || !*is_account_wide {
                 // Of the account's counter the known take nothing once it is used up.
-                return refusal(missing, *cost * before.in_flight, *is_accounts);
+                return refusal(missing, *cost * before.in_flight, *is_account_wide);
             }
         }
-        wanted.truncate(moved.len());
+        shares.truncate(moved.len());
         counters.extend(moved);
         let counters = Arc::clone(&self.counters);
-        ReserveOutcome::Granted(Reservation { counters, taken: wanted, is_returned: false })
+        ReserveOutcome::Granted(Reservation { counters, shares, is_released: false })
     }
 
     /// What an attempt takes, the account's share last.
-    fn wanted(&self, email_key: &str, origin: &ThrottleKey) -> Vec<Share> {
-        let (origin, of_all) = match origin {
+    fn shares(&self, email_key: &str, source: &ThrottleKey) -> Vec<Share> {
+        let (source, of_all) = match source {
             ThrottleKey::Network(network) => (format!("address {network}"), None),
             ThrottleKey::Device(session, DeviceToken::Newest) => {
                 (format!("device {session}"), Some("devices"))
@@ -194,22 +194,22 @@ impl LoginThrottle {
             }
             ThrottleKey::Session(session) => (format!("session {session}"), Some("sessions")),
         };
-        let share = |counter: &str, attempts: u32, is_accounts| {
+        let share = |counter: &str, attempts: u32, is_account_wide| {
             // An e-mail may hold anything, an origin no NUL: no two pairs read the same.
             let mac = self.key.mac(format!("{counter}\0{email_key}").as_bytes());
             let id = std::array::from_fn(|i| mac[i]);
-            Share { id, cost: self.settings.window / attempts.max(1), is_accounts }
+            Share { id, cost: self.settings.window / attempts.max(1), is_account_wide }
         };
-        let mut wanted = vec![share(&origin, self.settings.per_origin, false)];
-        wanted.extend(of_all.map(|all| share(all, PER_KIND_OF_TOKEN, false)));
-        wanted.push(share("account", self.settings.per_account, true));
-        wanted
+        let mut shares = vec![share(&source, self.settings.per_source, false)];
+        shares.extend(of_all.map(|all| share(all, FAILURES_PER_TOKEN_KIND, false)));
+        shares.push(share("account", self.settings.per_account, true));
+        shares
     }
 }
 
 impl Counter {
-    fn counts(&self, now: Timestamp) -> bool {
-        self.whole_at > now || self.in_flight > 0
+    fn is_active(&self, now: Timestamp) -> bool {
+        self.full_at > now || self.in_flight > 0
     }
 }
 
@@ -228,25 +228,25 @@ fn refusal(missing: Duration, in_flight: Duration, account: bool) -> ReserveOutc
 
 impl Reservation {
     /// Returns the place: no password was compared, or it was right.
-    pub fn give_back(mut self) {
-        self.is_returned = true;
+    pub fn release(mut self) {
+        self.is_released = true;
     }
 
     /// Whether the place is returned when it is dropped. It stays taken until then, for an attempt
     /// that may have to compare the password again.
-    pub const fn return_at_end(&mut self, is_returned: bool) {
-        self.is_returned = is_returned;
+    pub const fn release_on_drop(&mut self, is_released: bool) {
+        self.is_released = is_released;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut counters = lock(&self.counters);
-        for Share { id, cost, .. } in &self.taken {
+        for Share { id, cost, .. } in &self.shares {
             if let Some(counter) = counters.get_mut(id) {
                 counter.in_flight = counter.in_flight.saturating_sub(1);
-                if self.is_returned {
-                    counter.whole_at = counter.whole_at.minus(*cost);
+                if self.is_released {
+                    counter.full_at = counter.full_at.minus(*cost);
                 }
             }
         }
@@ -255,12 +255,12 @@ impl Drop for Reservation {
 
 /// Forgets what is whole again and, when that is not a quarter, the lower half of the rest: a flood
 /// of one guess each on ever new accounts must not push out an account that is under attack.
-fn make_room(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
+fn evict_counters(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
     let before = counters.len();
-    counters.retain(|_, counter| counter.counts(now));
+    counters.retain(|_, counter| counter.is_active(now));
     if counters.len() > before / 4 * 3 {
         // The id decides between equals: a flood within one moment must not empty the table.
-        let mut all: Vec<_> = counters.iter().map(|(id, at)| (at.whole_at, *id)).collect();
+        let mut all: Vec<_> = counters.iter().map(|(id, at)| (at.full_at, *id)).collect();
         let middle = all.len() / 2;
         let (lower, ..) = all.select_nth_unstable(middle);
         for (_, id) in lower {

@@ -68,7 +68,7 @@ impl RowCounts {
 pub(super) struct MetricsSources {
     pub api: Api,
     pub limits: Limits,
-    pub budget: Arc<LoginThrottle>,
+    pub throttle: Arc<LoginThrottle>,
     pub requests: Requests,
     pub counted: Arc<RowCounts>,
     pub tls: Option<Tls>,
@@ -173,7 +173,7 @@ impl MetricsSources {
             ("password", self.limits.password.in_use()),
             ("refresh", self.api.refresh_limit.in_use()),
             ("client", self.api.client_failures.in_use()),
-            ("failed_logins", self.budget.in_use()),
+            ("failed_logins", self.throttle.in_use()),
         ];
         let mut in_use = in_use.into_iter().map(|(limit, count)| (limit, whole(count)));
         let help = "Clients that a limiter remembers";

@@ -61,9 +61,9 @@ pub(crate) fn seal(secrets: &MasterSecrets) -> Seal {
     }
 }
 
-pub(crate) fn budget_settings(config: &Config) -> ThrottleSettings {
+pub(crate) fn throttle_settings(config: &Config) -> ThrottleSettings {
     ThrottleSettings {
-        per_origin: config.limits.failed_logins_per_address,
+        per_source: config.limits.failed_logins_per_address,
         per_account: config.limits.failed_logins_per_account,
         window: config.limits.failed_login_window,
         max_keys: config.limits.max_keys,

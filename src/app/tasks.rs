@@ -40,7 +40,7 @@ const PURGE_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(super) struct Tasks {
     pub api: Api,
-    pub budget: Arc<LoginThrottle>,
+    pub throttle: Arc<LoginThrottle>,
     pub limits: Limits,
     pub origins: ClientOrigins,
     pub clock: Clock,
@@ -87,7 +87,7 @@ impl Tasks {
             if let Err(error) = self.api.keys.maintain().await {
                 tracing::error!(%error, "the signing keys could not be looked after");
             }
-            self.budget.sweep();
+            self.throttle.sweep();
             self.limits.register.sweep();
             self.limits.password.sweep();
             self.api.refresh_limit.sweep();

@@ -73,7 +73,7 @@ impl SessionRow {
 }
 
 impl SessionRow {
-    pub(super) fn holder(&self) -> Subject {
+    pub(super) fn subject(&self) -> Subject {
         let roles = self.roles.split_whitespace().map(str::to_owned).collect();
         Subject { user: self.user_id, roles }
     }

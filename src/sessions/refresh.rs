@@ -256,7 +256,7 @@ impl Sessions {
                     self.note_replay(tx, row.user_id, session, device);
                 }
                 let grant = Grant {
-                    holder: row.holder(),
+                    subject: row.subject(),
                     lifetime: self.policy.lifetime(row.terms()),
                     token: token.at_generation(generation),
                     client_id: row.client_id,

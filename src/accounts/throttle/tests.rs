@@ -1,11 +1,11 @@
 use super::*;
 use crate::secret::{MasterSecret, Purpose};
 
-fn budget(max_keys: usize) -> (LoginThrottle, Clock) {
+fn throttle(max_keys: usize) -> (LoginThrottle, Clock) {
     let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
     let key = MasterSecret::generate().derive(Purpose::LoginThrottle);
     let window = Duration::from_secs(600);
-    let settings = ThrottleSettings { per_origin: 10, per_account: 30, window, max_keys };
+    let settings = ThrottleSettings { per_source: 10, per_account: 30, window, max_keys };
     (LoginThrottle::new(key, settings, clock.clone()), clock)
 }
 
@@ -23,9 +23,9 @@ fn is_granted(taken: &ReserveOutcome) -> bool {
 
 #[test]
 fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     let granted = std::thread::scope(|scope| {
-        let guess = || is_granted(&budget.take("ada", &address(1)));
+        let guess = || is_granted(&throttle.reserve("ada", &address(1)));
         let threads: Vec<_> = (0..100).map(|_| scope.spawn(guess)).collect();
         threads.into_iter().map(|t| t.join().unwrap()).filter(|g| *g).count()
     });
@@ -34,66 +34,71 @@ fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
 
 #[test]
 fn attempts_that_are_still_being_made_are_no_failures() {
-    let (budget, _) = budget(1000);
-    let under_way: Vec<ReserveOutcome> = (0..10).map(|_| budget.take("ada", &address(1))).collect();
+    let (throttle, _) = throttle(1000);
+    let under_way: Vec<ReserveOutcome> =
+        (0..10).map(|_| throttle.reserve("ada", &address(1))).collect();
     assert!(under_way.iter().all(is_granted));
-    assert!(matches!(budget.take("ada", &address(1)), ReserveOutcome::Busy { account: false }));
+    assert!(matches!(
+        throttle.reserve("ada", &address(1)),
+        ReserveOutcome::Busy { account: false }
+    ));
     drop(under_way);
     assert!(matches!(
-        budget.take("ada", &address(1)),
+        throttle.reserve("ada", &address(1)),
         ReserveOutcome::Throttled { account: false, .. }
     ));
 }
 
 #[test]
 fn a_place_that_is_given_back_is_free_again_and_a_dropped_one_is_not() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     for _ in 0..100 {
-        let ReserveOutcome::Granted(place) = budget.take("ada", &address(1)) else {
+        let ReserveOutcome::Granted(place) = throttle.reserve("ada", &address(1)) else {
             panic!("spent")
         };
-        place.give_back();
+        place.release();
     }
     for _ in 0..10 {
-        assert!(is_granted(&budget.take("ada", &address(1))));
+        assert!(is_granted(&throttle.reserve("ada", &address(1))));
     }
-    assert!(!is_granted(&budget.take("ada", &address(1))));
+    assert!(!is_granted(&throttle.reserve("ada", &address(1))));
 }
 
 #[test]
 fn a_budget_refills_evenly_and_says_when() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     for _ in 0..10 {
-        assert!(is_granted(&budget.take("ada", &address(1))));
+        assert!(is_granted(&throttle.reserve("ada", &address(1))));
     }
-    let ReserveOutcome::Throttled { retry_after, account: false } = budget.take("ada", &address(1))
+    let ReserveOutcome::Throttled { retry_after, account: false } =
+        throttle.reserve("ada", &address(1))
     else {
         panic!("granted")
     };
     assert_eq!(retry_after, Duration::from_secs(60));
     clock.advance(retry_after);
-    assert!(is_granted(&budget.take("ada", &address(1))));
-    assert!(!is_granted(&budget.take("ada", &address(1))));
+    assert!(is_granted(&throttle.reserve("ada", &address(1))));
+    assert!(!is_granted(&throttle.reserve("ada", &address(1))));
 }
 
 #[test]
 fn strangers_from_everywhere_spend_the_accounts_budget_and_the_known_get_in() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     for n in 0..30 {
-        assert!(is_granted(&budget.take("ada", &address(n))));
+        assert!(is_granted(&throttle.reserve("ada", &address(n))));
     }
     assert!(matches!(
-        budget.take("ada", &address(99)),
+        throttle.reserve("ada", &address(99)),
         ReserveOutcome::Throttled { account: true, .. }
     ));
-    assert!(is_granted(&budget.take_known("ada", &address(99))));
-    assert!(is_granted(&budget.take_known("ada", &device(7))));
-    assert!(is_granted(&budget.take("bob", &address(99))));
+    assert!(is_granted(&throttle.reserve_known("ada", &address(99))));
+    assert!(is_granted(&throttle.reserve_known("ada", &device(7))));
+    assert!(is_granted(&throttle.reserve("bob", &address(99))));
 }
 
 #[test]
 fn a_known_device_has_no_more_guesses_than_an_address() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     let (session, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
     for origin in [
         ThrottleKey::Device(session, DeviceToken::Newest),
@@ -101,54 +106,55 @@ fn a_known_device_has_no_more_guesses_than_an_address() {
         ThrottleKey::Session(session),
         ThrottleKey::Device(other, DeviceToken::Newest),
     ] {
-        let granted = (0..50).filter(|_| is_granted(&budget.take_known("ada", &origin))).count();
+        let granted =
+            (0..50).filter(|_| is_granted(&throttle.reserve_known("ada", &origin))).count();
         assert_eq!(granted, 10, "{origin:?}");
     }
 }
 
 #[test]
 fn all_tokens_of_a_kind_together_have_a_hundred_guesses_a_window() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     let take = |origin: &dyn Fn(Uuid) -> ThrottleKey| {
         let sessions = (0..20).map(Uuid::from_u128);
         let attempts = sessions.flat_map(|session| std::iter::repeat_n(origin(session), 10));
-        attempts.filter(|origin| is_granted(&budget.take_known("ada", origin))).count()
+        attempts.filter(|origin| is_granted(&throttle.reserve_known("ada", origin))).count()
     };
     assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Spent)), 100);
     assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Newest)), 0);
     assert_eq!(take(&ThrottleKey::Session), 100);
-    assert!(is_granted(&budget.take_known("ada", &address(1))));
+    assert!(is_granted(&throttle.reserve_known("ada", &address(1))));
     clock.advance(Duration::from_secs(600));
     assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Newest)), 100);
 }
 
 #[test]
 fn a_flood_of_accounts_fills_no_more_than_the_table_and_forgets_no_account_under_attack() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     for _ in 0..10 {
-        assert!(is_granted(&budget.take("ada", &address(1))));
+        assert!(is_granted(&throttle.reserve("ada", &address(1))));
     }
     for n in 0..5000 {
-        let _ = budget.take(&format!("somebody {n}"), &address(n));
+        let _ = throttle.reserve(&format!("somebody {n}"), &address(n));
     }
-    assert!(lock(&budget.counters).len() <= 1000);
-    assert!(!is_granted(&budget.take("ada", &address(1))));
+    assert!(lock(&throttle.counters).len() <= 1000);
+    assert!(!is_granted(&throttle.reserve("ada", &address(1))));
 }
 
 #[test]
 fn a_sweep_forgets_what_is_whole_again() {
-    let (budget, clock) = budget(1000);
-    let _ = budget.take("ada", &address(1));
+    let (throttle, clock) = throttle(1000);
+    let _ = throttle.reserve("ada", &address(1));
     clock.advance(Duration::from_secs(61));
-    budget.sweep();
-    assert!(lock(&budget.counters).is_empty());
+    throttle.sweep();
+    assert!(lock(&throttle.counters).is_empty());
 }
 
 #[test]
 fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     for _ in 0..10 {
-        assert!(is_granted(&budget.take("ada", &address(1))));
+        assert!(is_granted(&throttle.reserve("ada", &address(1))));
     }
     let mut passed = 0;
     for (at_micros, wait_seconds) in
@@ -157,7 +163,7 @@ fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
         clock.advance(Duration::from_micros(at_micros - passed));
         passed = at_micros;
         let ReserveOutcome::Throttled { retry_after, account: false } =
-            budget.take("ada", &address(1))
+            throttle.reserve("ada", &address(1))
         else {
             panic!("granted after {at_micros} µs")
         };
@@ -167,144 +173,148 @@ fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
 
 #[test]
 fn a_wait_that_was_told_is_enough_for_the_account_too() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     for n in 0..30 {
-        assert!(is_granted(&budget.take("ada", &address(n))));
+        assert!(is_granted(&throttle.reserve("ada", &address(n))));
     }
-    let ReserveOutcome::Throttled { retry_after, account: true } = budget.take("ada", &address(99))
+    let ReserveOutcome::Throttled { retry_after, account: true } =
+        throttle.reserve("ada", &address(99))
     else {
         panic!("granted")
     };
     assert_eq!(retry_after, Duration::from_secs(20));
     clock.advance(retry_after.checked_sub(Duration::from_micros(1)).unwrap());
-    assert!(!is_granted(&budget.take("ada", &address(99))));
+    assert!(!is_granted(&throttle.reserve("ada", &address(99))));
     clock.advance(Duration::from_micros(1));
-    assert!(is_granted(&budget.take("ada", &address(99))));
+    assert!(is_granted(&throttle.reserve("ada", &address(99))));
 }
 
 #[test]
 fn a_refused_attempt_costs_nothing() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     for _ in 0..100 {
-        let _ = budget.take("ada", &address(1));
+        let _ = throttle.reserve("ada", &address(1));
     }
     for n in 2..4 {
-        let granted = (0..100).filter(|_| is_granted(&budget.take("ada", &address(n)))).count();
+        let granted =
+            (0..100).filter(|_| is_granted(&throttle.reserve("ada", &address(n)))).count();
         assert_eq!(granted, 10);
     }
     assert!(matches!(
-        budget.take("ada", &address(4)),
+        throttle.reserve("ada", &address(4)),
         ReserveOutcome::Throttled { account: true, .. }
     ));
     clock.advance(Duration::from_secs(600));
-    assert!(is_granted(&budget.take("ada", &address(4))));
+    assert!(is_granted(&throttle.reserve("ada", &address(4))));
 }
 
 #[test]
 fn the_guesses_of_the_known_count_for_the_account() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     for n in 0..3 {
         for _ in 0..10 {
-            assert!(is_granted(&budget.take_known("ada", &address(n))));
+            assert!(is_granted(&throttle.reserve_known("ada", &address(n))));
         }
     }
     assert!(matches!(
-        budget.take("ada", &address(99)),
+        throttle.reserve("ada", &address(99)),
         ReserveOutcome::Throttled { account: true, .. }
     ));
 }
 
 #[test]
 fn the_guesses_of_the_known_make_strangers_wait_no_longer() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     for n in 0..10 {
         for _ in 0..10 {
-            assert!(is_granted(&budget.take_known("ada", &address(n))));
+            assert!(is_granted(&throttle.reserve_known("ada", &address(n))));
         }
     }
-    let ReserveOutcome::Throttled { retry_after, account: true } = budget.take("ada", &address(99))
+    let ReserveOutcome::Throttled { retry_after, account: true } =
+        throttle.reserve("ada", &address(99))
     else {
         panic!("granted")
     };
     assert_eq!(retry_after, Duration::from_secs(20));
     clock.advance(retry_after);
-    assert!(is_granted(&budget.take("ada", &address(99))));
+    assert!(is_granted(&throttle.reserve("ada", &address(99))));
 }
 
 #[test]
 fn an_origin_that_is_spent_is_told_so_even_where_the_account_is_too() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     for n in 0..3 {
         for _ in 0..10 {
-            assert!(is_granted(&budget.take("ada", &address(n))));
+            assert!(is_granted(&throttle.reserve("ada", &address(n))));
         }
     }
     assert!(matches!(
-        budget.take("ada", &address(0)),
+        throttle.reserve("ada", &address(0)),
         ReserveOutcome::Throttled { account: false, .. }
     ));
     assert!(matches!(
-        budget.take_known("ada", &address(0)),
+        throttle.reserve_known("ada", &address(0)),
         ReserveOutcome::Throttled { account: false, .. }
     ));
 }
 
 #[test]
 fn every_budget_that_the_configuration_allows_has_exactly_its_places() {
-    for per_origin in 1..=100 {
+    for per_source in 1..=100 {
         for window in [60, 600, 86_400].map(Duration::from_secs) {
             let settings =
-                ThrottleSettings { per_origin, per_account: 1000, window, max_keys: 1000 };
-            let budget = LoginThrottle { settings, ..budget(1000).0 };
-            let granted = (0..200).filter(|_| is_granted(&budget.take("ada", &address(1)))).count();
-            assert_eq!(granted, per_origin as usize, "{window:?}");
+                ThrottleSettings { per_source, per_account: 1000, window, max_keys: 1000 };
+            let throttle = LoginThrottle { settings, ..throttle(1000).0 };
+            let granted =
+                (0..200).filter(|_| is_granted(&throttle.reserve("ada", &address(1)))).count();
+            assert_eq!(granted, per_source as usize, "{window:?}");
         }
     }
 }
 
 #[test]
 fn a_flood_within_one_moment_empties_no_more_than_half_of_the_table() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     for n in 0..500 {
-        let _ = budget.take(&format!("somebody {n}"), &address(n));
+        let _ = throttle.reserve(&format!("somebody {n}"), &address(n));
     }
-    assert_eq!(lock(&budget.counters).len(), 1000);
-    let _ = budget.take("ada", &address(1));
-    assert!((500..=502).contains(&lock(&budget.counters).len()));
+    assert_eq!(lock(&throttle.counters).len(), 1000);
+    let _ = throttle.reserve("ada", &address(1));
+    assert!((500..=502).contains(&lock(&throttle.counters).len()));
 }
 
 #[test]
 fn a_full_table_forgets_what_is_whole_before_anything_else() {
-    let (budget, clock) = budget(1000);
+    let (throttle, clock) = throttle(1000);
     for n in 0..400 {
-        let _ = budget.take(&format!("somebody {n}"), &address(n));
+        let _ = throttle.reserve(&format!("somebody {n}"), &address(n));
     }
     clock.advance(Duration::from_secs(60));
     for n in 0..100 {
-        let _ = budget.take(&format!("somebody else {n}"), &address(n));
+        let _ = throttle.reserve(&format!("somebody else {n}"), &address(n));
     }
-    let _ = budget.take("ada", &address(1));
-    assert_eq!(lock(&budget.counters).len(), 202);
+    let _ = throttle.reserve("ada", &address(1));
+    assert_eq!(lock(&throttle.counters).len(), 202);
 }
 
 #[test]
 fn the_table_names_nobody_and_another_key_makes_another_table() {
-    let (a, _) = budget(1000);
-    let (b, _) = budget(1000);
-    for budget in [&a, &b] {
-        let _ = budget.take("ada", &address(1));
+    let (a, _) = throttle(1000);
+    let (b, _) = throttle(1000);
+    for throttle in [&a, &b] {
+        let _ = throttle.reserve("ada", &address(1));
     }
     assert!(lock(&a.counters).keys().all(|id| !lock(&b.counters).contains_key(id)));
 }
 
 #[test]
 fn an_address_and_a_device_never_share_a_counter() {
-    let (budget, _) = budget(1000);
+    let (throttle, _) = throttle(1000);
     let session = Uuid::from_u128(7);
-    let _ = budget.take("ada", &ThrottleKey::Device(session, DeviceToken::Newest));
-    let _ = budget.take("ada", &ThrottleKey::Device(session, DeviceToken::Spent));
-    let _ = budget.take("ada", &ThrottleKey::Session(session));
-    let _ = budget.take("ada", &ThrottleKey::Network(session.to_string()));
+    let _ = throttle.reserve("ada", &ThrottleKey::Device(session, DeviceToken::Newest));
+    let _ = throttle.reserve("ada", &ThrottleKey::Device(session, DeviceToken::Spent));
+    let _ = throttle.reserve("ada", &ThrottleKey::Session(session));
+    let _ = throttle.reserve("ada", &ThrottleKey::Network(session.to_string()));
     // Those four, all devices, all sessions, and the account.
-    assert_eq!(lock(&budget.counters).len(), 7);
+    assert_eq!(lock(&throttle.counters).len(), 7);
 }
