@@ -229,7 +229,11 @@ impl Accounts {
                     let terms = clients::terms_of(c, &client)?;
                     let found = queries::credentials(c, &lookup)?;
                     let user = found.as_ref().map_or(nobody, |found| found.id);
-                    Ok((terms, found, this.sessions.known(c, user, token.as_ref(), &network)?))
+                    Ok((
+                        terms,
+                        found,
+                        this.sessions.known_source(c, user, token.as_ref(), &network)?,
+                    ))
                 })
                 .await?;
             // Before anything is compared: it says nothing about the account.
@@ -326,7 +330,7 @@ impl Accounts {
             let changed = Event::new(EventKind::PasswordChanged).of(found.id);
             audit::record(tx, changed.from_address(address), now)?;
             let client = this.sessions.client_of(tx, access.session)?;
-            this.sessions.note_password_change(tx, found.id, access.session, now)?;
+            this.sessions.record_password_change(tx, found.id, access.session, now)?;
             let cause = EndCause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;
             this.sessions.start(tx, &found.subject(), &client, &device, now).map(Some)
@@ -371,7 +375,7 @@ impl Accounts {
                     audit::record(tx, Event::new(EventKind::AccountClosed).of(found.id), now)?;
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
-                    this.sessions.forget_devices(tx, found.id)?;
+                    this.sessions.erase_devices(tx, found.id)?;
                     this.audit.forget_addresses(tx, found.id)?;
                 }
                 Ok(closed)
@@ -441,7 +445,7 @@ impl Accounts {
             .db
             .read(move |c| {
                 let found = queries::credentials_by_id(c, access.user)?;
-                Ok((found, this.sessions.known(c, access.user, None, &network)?))
+                Ok((found, this.sessions.known_source(c, access.user, None, &network)?))
             })
             .await?;
         // Its owner, or an operator, has closed it since the access token was checked.

@@ -16,7 +16,7 @@ mod queries;
 pub mod refresh;
 pub mod rotation;
 mod termination;
-mod verified;
+mod token_cache;
 
 use std::mem;
 use std::time::Duration;
@@ -36,7 +36,7 @@ use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
 pub use devices::{DeviceToken, KnownSource, note_password_set};
-pub use listing::{forget_some_of, live_of};
+pub use listing::{delete_batch_of, live_of};
 pub use termination::{
     EndCause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };
@@ -45,13 +45,13 @@ use metrics::RefreshOutcome;
 use queries::NewSession;
 use rotation::EndReason;
 use termination::end_some;
-use verified::VerifiedTokenCache;
+use token_cache::VerifiedTokenCache;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
 
 /// Sessions that one login replaces at most: a browser has one, and leftovers of late answers.
-const REPLACED: usize = 16;
+const MAX_REPLACED: usize = 16;
 
 /// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
 #[derive(Clone, Debug)]
@@ -245,7 +245,7 @@ impl Sessions {
             Ok(terms) => terms,
             Err(unknown) => return Ok(Err(unknown)),
         };
-        self.make_room(tx, subject.user, now)?;
+        self.evict_least_used_sessions(tx, subject.user, now)?;
         let family = FamilySecret::generate();
         let id = Id::new(now);
         let ends_at = now.plus(self.policy.absolute);
@@ -360,7 +360,7 @@ impl Sessions {
             texts.iter().filter_map(|text| self.parse_token(text).ok()).collect();
         tokens.sort_by_key(|token| std::cmp::Reverse((token.session, token.generation)));
         tokens.dedup_by_key(|token| token.session);
-        tokens.truncate(REPLACED);
+        tokens.truncate(MAX_REPLACED);
         tokens
     }
 
@@ -368,8 +368,8 @@ impl Sessions {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn forget_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-        queries::forget_devices(tx.connection(), user)
+    pub fn erase_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+        queries::erase_devices(tx.connection(), user)
     }
 
     /// Deletes a batch of sessions that ended longer before `now` than they are kept; whether there
@@ -388,7 +388,12 @@ impl Sessions {
 
     /// Ends as many sessions as must give way to one more: never refreshed ones first, then the
     /// least recently used.
-    fn make_room(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<()> {
+    fn evict_least_used_sessions(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        now: Timestamp,
+    ) -> QueryResult<()> {
         let live = queries::count_live(tx.connection(), user, now)?;
         let surplus = live + 1 - i64::from(self.policy.max_per_user);
         if surplus > 0 {
@@ -400,7 +405,7 @@ impl Sessions {
 }
 
 /// The row that this token belongs to by its id and its family secret.
-fn row_of(
+fn find_session(
     connection: &mut AnyConnection,
     token: &RefreshToken,
 ) -> QueryResult<Option<queries::SessionRow>> {

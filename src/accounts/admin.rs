@@ -159,7 +159,7 @@ impl AccountAdmin {
                 Ok(AdminOutcome { changed, sessions_ended })
             })
             .await?;
-        while self.db.write(move |tx| sessions::forget_some_of(tx, user)).await? {}
+        while self.db.write(move |tx| sessions::delete_batch_of(tx, user)).await? {}
         let clock = self.clock.clone();
         let deleted = self.db.write(move |tx| {
             let deleted = queries::delete(tx.connection(), user)?;

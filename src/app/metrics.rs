@@ -97,7 +97,7 @@ impl MetricsSources {
         out.counts("logins", "Logins", ("outcome", &mut accounts.logins().counts()));
         out.counts("refreshes", "Refreshes", ("outcome", &mut sessions.refreshes().counts()));
         let help = "Access tokens whose signatures need not be checked again";
-        out.gauge("verified_tokens", help, whole(sessions.remembered_tokens()));
+        out.gauge("verified_tokens", help, whole(sessions.token_cache_entries()));
         self.hashing(out);
         self.store(out);
         self.revocations(out);

@@ -99,16 +99,16 @@ impl Tasks {
     async fn replace_revoked_key(&self) {
         let Api { keys, revocations, .. } = &self.api;
         let mut changes = revocations.changes();
-        let is_given_up = || {
+        let is_revoked = || {
             let signing = tokens::id_of_kid(keys.signing().kid());
             signing.is_some_and(|id| revocations.lists(id.into()))
         };
         while changes.changed().await.is_ok() {
-            while is_given_up() {
+            while is_revoked() {
                 if let Err(error) = keys.maintain().await {
                     tracing::error!(%error, "the signing key that was given up is still in use");
                 }
-                if is_given_up() {
+                if is_revoked() {
                     tokio::time::sleep(AGAIN).await;
                 }
             }

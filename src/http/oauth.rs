@@ -38,7 +38,7 @@ async fn refresh(
     mut form: Form,
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.parse_token(form.required("refresh_token")?.expose());
-    let token = token.inspect_err(|_| api.sessions.count_unreadable())?;
+    let token = token.inspect_err(|_| api.sessions.record_malformed_token())?;
     // RFC 6749 6: no more than was granted, and a login grants none.
     if form.take("scope")?.is_some() {
         return Err(Code::InvalidScope.into());
@@ -64,7 +64,7 @@ pub(super) async fn revoke(
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
-    if let Some(id) = token.limited_by() {
+    if let Some(id) = token.rate_limit_key() {
         api.refresh_limit.check(id)?;
     }
     api.sessions.revoke(token, request.requester, origin.network()).await?;

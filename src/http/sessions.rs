@@ -97,7 +97,7 @@ pub(super) async fn refresh(
         None => cookies.refresh_tokens(),
     };
     if texts.is_empty() {
-        api.sessions.count_unreadable();
+        api.sessions.record_malformed_token();
         // A page sends nothing, or the id of its app; a body without either lacks a member.
         let is_from_a_page = !has_body || client_id.is_some() || transport == Transport::Cookie;
         return cookies.refuse(no_refresh_token(is_from_a_page), transport);
@@ -116,7 +116,7 @@ async fn exchange(
     origin: &RequestSource,
 ) -> Result<Tokens, Problem> {
     let token = api.sessions.parse_newest(texts);
-    let token = token.inspect_err(|_| api.sessions.count_unreadable())?;
+    let token = token.inspect_err(|_| api.sessions.record_malformed_token())?;
     // By session and never by address: an office behind one address must not log itself out.
     api.refresh_limit.check(token.session)?;
     Ok(api.sessions.refresh(token, client, key.as_bytes(), origin.device(None)).await?)

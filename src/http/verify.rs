@@ -63,7 +63,7 @@ pub(super) async fn verify(
         return Ok(response.finish());
     }
     let token = cookies.access_token(is_harmless(&request))?;
-    let claims = api.sessions.check(token.as_str()).await?;
+    let claims = api.sessions.verify_access_token(token.as_str()).await?;
     let mut response = HttpResponse::Ok().finish();
     for (name, text) in described(&claims) {
         // An identity with a part left out would be another one.

@@ -46,7 +46,7 @@ impl Sessions {
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
     pub async fn authenticate(&self, token: &str) -> Result<AuthenticatedSession, AccessError> {
-        let claims = self.check(token).await?;
+        let claims = self.verify_access_token(token).await?;
         let session = claims.sid.ok_or(AccessError::NoUser)?;
         Ok(AuthenticatedSession { user: claims.sub.into(), session: session.into() })
     }
@@ -55,9 +55,9 @@ impl Sessions {
     ///
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
-    pub async fn check(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
-        let claims = self.believe(token).await?;
-        self.check_standing(&claims)?;
+    pub async fn verify_access_token(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
+        let claims = self.verify_claims(token).await?;
+        self.check_revocation(&claims)?;
         Ok(claims)
     }
 
@@ -67,13 +67,13 @@ impl Sessions {
     /// # Errors
     /// [`AccessError`]: it is not a token of this issuer, or not any more.
     pub async fn has_ended(&self, token: &str) -> Result<bool, AccessError> {
-        let claims = self.believe(token).await?;
+        let claims = self.verify_claims(token).await?;
         let client = clients::canonical(&claims.client_id);
         let ids = [claims.sid.map(Id::from), client].into_iter().flatten();
         Ok(claims.sid.is_some() && ids.into_iter().any(|id| self.revocations.lists(id)))
     }
 
-    pub(super) fn check_standing(&self, claims: &Claims) -> Result<(), AccessError> {
+    pub(super) fn check_revocation(&self, claims: &Claims) -> Result<(), AccessError> {
         match self.revocations.standing(revocable(claims)) {
             RevocationStatus::NotRevoked => Ok(()),
             RevocationStatus::Revoked => Err(AccessError::Revoked),
@@ -82,10 +82,10 @@ impl Sessions {
     }
 
     /// The same but for revocation.
-    pub(super) async fn believe(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
-        match self.believe_by_known_keys(token) {
+    pub(super) async fn verify_claims(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
+        match self.verify_with_known_keys(token) {
             Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
-                KeyLookup::Found => Ok(self.believe_by_known_keys(token)?),
+                KeyLookup::Found => Ok(self.verify_with_known_keys(token)?),
                 KeyLookup::Unknown => Err(TokenError::UnknownKey(kid).into()),
                 KeyLookup::Unanswered => Err(AccessError::KeysUnavailable),
             },
@@ -97,7 +97,7 @@ impl Sessions {
     /// hears of that asks at once for the key in its place.
     pub async fn key_set(&self) -> Arc<Jwks> {
         let jwks = self.keys.jwks();
-        if jwks.kids.iter().any(|kid| self.is_given_up(kid)) {
+        if jwks.kids.iter().any(|kid| self.is_key_revoked(kid)) {
             // What fails is in the log; the keys stay as they were, and are tried again.
             let _ = self.keys.maintain().await;
             return self.keys.jwks();
@@ -107,13 +107,13 @@ impl Sessions {
 
     /// Whether a key was taken out of use with all that it signed. It may be in the ring for a
     /// moment yet.
-    fn is_given_up(&self, kid: &str) -> bool {
+    fn is_key_revoked(&self, kid: &str) -> bool {
         tokens::id_of_kid(kid).is_some_and(|id| self.revocations.lists(id.into()))
     }
 
-    fn believe_by_known_keys(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let now = self.clock.now();
-        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_given_up(kid));
+        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_key_revoked(kid));
         let check = |signed: &Signed| {
             signed.check(&self.policy.expected, now)?;
             // A row of the blocklist is kept for the lifetime of today's configuration, so a token

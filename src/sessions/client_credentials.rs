@@ -12,7 +12,7 @@ use crate::revocations::Revocations;
 use crate::tokens::Claims;
 
 /// Sessions that end in one unit of work when their client is removed.
-const BATCH: usize = 200;
+const SESSIONS_PER_UNIT: usize = 200;
 
 /// What a client is given for itself (RFC 6749 4.4.3): no refresh token, for it can ask again.
 #[derive(Serialize)]
@@ -105,7 +105,7 @@ pub async fn remove_client(
     let id = client.to_string();
     let sessions = db.read(move |c| queries::live_of_client(c, &id)).await?;
     let mut ended = 0;
-    for batch in sessions.chunks(BATCH) {
+    for batch in sessions.chunks(SESSIONS_PER_UNIT) {
         let (batch, clock, list) = (batch.to_vec(), clock.clone(), revocations.clone());
         ended += db
             .write(move |tx| {

@@ -40,7 +40,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn known(
+    pub fn known_source(
         &self,
         connection: &mut AnyConnection,
         user: Id,
@@ -61,7 +61,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn note_password_change(
+    pub fn record_password_change(
         &self,
         tx: &mut Tx<'_>,
         user: Id,
@@ -69,7 +69,7 @@ impl Sessions {
         now: Timestamp,
     ) -> QueryResult<()> {
         queries::forget_password_change(tx.connection(), user)?;
-        queries::note_password_change(tx.connection(), session, now)
+        queries::record_password_change(tx.connection(), session, now)
     }
 }
 

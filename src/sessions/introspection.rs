@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::authenticate::AccessError;
 use super::rotation::{Decision, decide};
 use super::termination::EndCause;
-use super::{Sessions, row_of};
+use super::{Sessions, find_session};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::clock::Timestamp;
@@ -81,7 +81,7 @@ pub enum RevokeError {
 impl PresentedToken {
     /// What a limit counts requests about this token by: its session, or its client.
     #[must_use]
-    pub fn limited_by(&self) -> Option<Uuid> {
+    pub fn rate_limit_key(&self) -> Option<Uuid> {
         match self {
             Self::Refresh(token) => Some(token.session),
             Self::Access(claims) => Some(claims.sid.unwrap_or(claims.sub)),
@@ -100,7 +100,7 @@ impl Sessions {
         if let Ok(token) = self.parse_token(text) {
             return Ok(PresentedToken::Refresh(token));
         }
-        match self.believe(text).await {
+        match self.verify_claims(text).await {
             Ok(claims) => Ok(PresentedToken::Access(Box::new(Arc::unwrap_or_clone(claims)))),
             Err(AccessError::KeysUnavailable) => Err(AccessError::KeysUnavailable),
             Err(_) => Ok(PresentedToken::Invalid),
@@ -117,7 +117,7 @@ impl Sessions {
     ) -> Result<Introspection, IntrospectError> {
         let token = match token {
             PresentedToken::Invalid => None,
-            PresentedToken::Access(claims) => match self.check_standing(&claims) {
+            PresentedToken::Access(claims) => match self.check_revocation(&claims) {
                 Ok(()) => Some(Active::Access { token_type: "Bearer", claims }),
                 Err(AccessError::Stale) => return Err(IntrospectError::Stale),
                 Err(_) => None,
@@ -135,7 +135,7 @@ impl Sessions {
         let this = self.clone();
         self.db
             .read(move |connection| {
-                let Some(row) = row_of(connection, &token)? else { return Ok(None) };
+                let Some(row) = find_session(connection, &token)? else { return Ok(None) };
                 let (state, now) = (row.state(), this.clock.now());
                 let window = this.policy.window(row.terms());
                 Ok(match decide(&state, token.generation, None, now, window) {
@@ -175,10 +175,10 @@ impl Sessions {
             let known = self.db.read(move |c| clients::check(c, &requester)).await?;
             return Ok(known?);
         }
-        self.db.write(move |tx| this.take_back(tx, &token, &requester, &address)).await?
+        self.db.write(move |tx| this.revoke_in_tx(tx, &token, &requester, &address)).await?
     }
 
-    fn take_back(
+    fn revoke_in_tx(
         &self,
         tx: &mut Tx<'_>,
         token: &PresentedToken,
@@ -191,7 +191,7 @@ impl Sessions {
         }
         let issued_to = match token {
             PresentedToken::Refresh(token) => {
-                row_of(tx.connection(), token)?.map(|row| row.client_id)
+                find_session(tx.connection(), token)?.map(|row| row.client_id)
             }
             PresentedToken::Access(claims) => Some(claims.client_id.clone()),
             PresentedToken::Invalid => None,

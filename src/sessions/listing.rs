@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
-use super::rotation::slide_ends;
+use super::rotation::idle_expiry;
 use super::{PURGE_BATCH, Session, Sessions, queries};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
@@ -36,7 +36,7 @@ impl Sessions {
 /// see when the owner refreshes, and use his refresh token within the retry window, where it is not
 /// reuse.
 fn round(session: &mut Session, now: Timestamp, sliding: Duration) {
-    let refreshed = slide_ends((session.expires_at, session.ends_at), now, sliding);
+    let refreshed = idle_expiry((session.expires_at, session.ends_at), now, sliding);
     session.last_seen_at = hourly(session.last_seen_at, now);
     session.expires_at = hourly(session.expires_at, refreshed);
 }
@@ -65,6 +65,6 @@ pub fn live_of(
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn forget_some_of(tx: &mut Tx<'_>, user: Id) -> QueryResult<bool> {
+pub fn delete_batch_of(tx: &mut Tx<'_>, user: Id) -> QueryResult<bool> {
     queries::delete_of(tx.connection(), user, PURGE_BATCH).map(|deleted| deleted > 0)
 }

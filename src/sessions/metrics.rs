@@ -92,7 +92,7 @@ impl RefreshOutcome {
 impl Sessions {
     /// How many access tokens are remembered whose signatures were found right.
     #[must_use]
-    pub fn remembered_tokens(&self) -> usize {
+    pub fn token_cache_entries(&self) -> usize {
         self.verified.len()
     }
 
@@ -103,7 +103,7 @@ impl Sessions {
     }
 
     /// Counts a refresh whose token could not even be read.
-    pub fn count_unreadable(&self) {
+    pub fn record_malformed_token(&self) {
         self.refreshes.count(RefreshOutcome::Unknown);
     }
 

@@ -90,7 +90,7 @@ impl SessionRow {
 
     /// Whether a request comes from another address and another program than the last rotation. One
     /// of the two is not enough: phones change networks, and programs are updated.
-    pub(super) fn was_elsewhere(&self, device: &Device) -> bool {
+    pub(super) fn came_from_other_device(&self, device: &Device) -> bool {
         self.address != device.address && self.user_agent != device.user_agent
     }
 }
@@ -419,7 +419,7 @@ pub(super) fn forget_password_change(connection: &mut AnyConnection, user: Id) -
 }
 
 /// Notes that a live session changes the password. One that ended before vouches no more than it did.
-pub(super) fn note_password_change(
+pub(super) fn record_password_change(
     connection: &mut AnyConnection,
     id: Id,
     now: Timestamp,
@@ -428,7 +428,7 @@ pub(super) fn note_password_change(
     diesel::update(live).set(sessions::changed_password_at.eq(now)).execute(connection).map(drop)
 }
 
-pub(super) fn forget_devices(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
+pub(super) fn erase_devices(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
     let nothing = None::<String>;
     diesel::update(sessions::table.filter(sessions::user_id.eq(user)))
         .set((

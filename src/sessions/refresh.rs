@@ -4,15 +4,15 @@ use diesel::QueryResult;
 
 use super::metrics::RefreshOutcome;
 use super::queries::{self, SessionUpdate};
-use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, slide};
-use super::{Device, Grant, IssueError, Sessions, Tokens, row_of};
+use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, next_expiry};
+use super::{Device, Grant, IssueError, Sessions, Tokens, find_session};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::database::{Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 
 /// How often a refresh that lost a race reads the row again; each loss means that another one won.
-const ATTEMPTS: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 /// Why a refresh answered no tokens.
 #[derive(Debug, thiserror::Error)]
@@ -142,8 +142,10 @@ impl Sessions {
     ) -> Result<Tokens, RefreshError> {
         let key = key.map(KeyHash::of);
         let this = self.clone();
-        let verdict =
-            self.db.write_one(move |tx| this.take_turn(tx, &token, &requester, key, &device)).await;
+        let verdict = self
+            .db
+            .write_one(move |tx| this.rotate_in_tx(tx, &token, &requester, key, &device))
+            .await;
         let result = match verdict {
             Ok(Ok((grant, outcome))) => {
                 self.issue(&grant).map(|tokens| (tokens, outcome)).map_err(RefreshError::from)
@@ -158,7 +160,7 @@ impl Sessions {
         result.map(|(tokens, _)| tokens)
     }
 
-    fn take_turn(
+    fn rotate_in_tx(
         &self,
         tx: &mut Tx<'_>,
         token: &RefreshToken,
@@ -167,8 +169,8 @@ impl Sessions {
         device: &Device,
     ) -> QueryResult<Result<(Grant, RefreshOutcome), RefreshRejection>> {
         let session = Id::from(token.session);
-        for _ in 0..ATTEMPTS {
-            let Some(row) = row_of(tx.connection(), token)? else {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(row) = find_session(tx.connection(), token)? else {
                 return Ok(Err(Refusal::UnknownToken.into()));
             };
             if row.client_id != *requester.id() {
@@ -179,7 +181,7 @@ impl Sessions {
                 })));
             }
             let (state, now) = (row.state(), self.clock.now());
-            let expires_at = slide(&state, now, self.policy.sliding);
+            let expires_at = next_expiry(&state, now, self.policy.sliding);
             let used = SessionUpdate {
                 rotated_at: Some(now.as_micros()),
                 last_seen_at: Some(now.as_micros()),
@@ -188,7 +190,8 @@ impl Sessions {
             };
             let step = decide(&state, token.generation, key, now, self.policy.window(row.terms()));
             let outcome = RefreshOutcome::after(&step);
-            let is_doubtful = is_unproven_replay(&step, &state, key) && row.was_elsewhere(device);
+            let is_doubtful =
+                is_unproven_replay(&step, &state, key) && row.came_from_other_device(device);
             let (generation, change) = match step {
                 Decision::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
                 Decision::Expired => return Ok(Err(Refusal::Expired.into())),
@@ -253,7 +256,7 @@ impl Sessions {
             };
             if stands {
                 if is_doubtful {
-                    self.note_replay(tx, row.user_id, session, device);
+                    self.record_replay(tx, row.user_id, session, device);
                 }
                 let grant = Grant {
                     subject: row.subject(),
@@ -272,7 +275,7 @@ impl Sessions {
     /// Puts a replay from elsewhere on record once it is answered: it may be a tab behind another
     /// proxy, or a thief beside the owner. Summed, because an answer inside the window writes
     /// nothing, and as many as the rate limit of the session allows may come.
-    fn note_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
+    fn record_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
         let replayed = Event::new(EventKind::RefreshReplayedElsewhere).of(user).in_session(session);
         let replayed = replayed.from_address(device.address.as_deref());
         let audit = self.audit.clone();

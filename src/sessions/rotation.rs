@@ -135,12 +135,12 @@ pub fn decide(
 /// When a session that is used at `now` expires: never past its absolute end, and never earlier
 /// than before.
 #[must_use]
-pub fn slide(state: &SessionState, now: Timestamp, sliding: Duration) -> Timestamp {
-    slide_ends((state.expires_at, state.ends_at), now, sliding)
+pub fn next_expiry(state: &SessionState, now: Timestamp, sliding: Duration) -> Timestamp {
+    idle_expiry((state.expires_at, state.ends_at), now, sliding)
 }
 
 /// The same by the two ends alone: when the session expires now, and when it ends in any case.
-pub(super) fn slide_ends(
+pub(super) fn idle_expiry(
     (expires_at, ends_at): (Timestamp, Timestamp),
     now: Timestamp,
     sliding: Duration,

@@ -9,7 +9,7 @@ use diesel::QueryResult;
 use super::authenticate::AuthenticatedSession;
 use super::queries::Ended;
 use super::rotation::EndReason;
-use super::{Sessions, queries, row_of};
+use super::{Sessions, find_session, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx, time};
@@ -18,7 +18,7 @@ use crate::revocations::Revocations;
 
 /// Sessions that one statement of each kind ends. An event has eight values, and PostgreSQL takes
 /// 65,535 at once.
-const ENDED_AT_ONCE: usize = 1000;
+const SESSIONS_PER_STATEMENT: usize = 1000;
 
 /// How long ago a session must have expired to be ended without a row of the blocklist: far longer
 /// than a token lives, and than the clocks of nodes that serve differ.
@@ -126,7 +126,7 @@ impl Sessions {
         let known = self
             .db
             .write(move |tx| {
-                let known = row_of(tx.connection(), &token)?.is_some();
+                let known = find_session(tx.connection(), &token)?.is_some();
                 if known {
                     let now = this.clock.now();
                     this.end_one(tx, token.session.into(), EndCause::logout(&address), now)?;
@@ -169,7 +169,7 @@ impl Sessions {
     ) -> QueryResult<()> {
         let cause = EndCause { reason: EndReason::Replaced, address: Some(address) };
         for token in tokens {
-            if row_of(tx.connection(), token)?.is_some() {
+            if find_session(tx.connection(), token)?.is_some() {
                 self.end_one(tx, token.session.into(), cause, now)?;
             }
         }
@@ -271,7 +271,7 @@ pub(super) fn end_some(
         return end_one(revocations, tx, *session, cause, now).map(usize::from);
     }
     let mut count = 0;
-    for piece in sessions.chunks(ENDED_AT_ONCE) {
+    for piece in sessions.chunks(SESSIONS_PER_STATEMENT) {
         let ended = queries::end_some(tx.connection(), piece, cause.reason, now)?;
         let long_expired = long_expired(tx, &ended, now)?;
         let listed =

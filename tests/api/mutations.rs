@@ -98,7 +98,7 @@ impl Issued {
     }
 
     fn believes(&self, text: &str) -> bool {
-        let answer = self.app.api.sessions.check(text);
+        let answer = self.app.api.sessions.verify_access_token(text);
         tokio::task::block_in_place(|| Handle::current().block_on(answer)).is_ok()
     }
 }

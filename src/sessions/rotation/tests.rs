@@ -269,16 +269,16 @@ fn in_strict_mode_a_node_whose_clock_is_behind_forgives_nothing_either() {
 
 #[test]
 fn a_use_moves_the_sliding_end_but_never_past_the_absolute_one() {
-    let sliding = |secs| slide(&session(), ROTATED, Duration::from_secs(secs));
+    let sliding = |secs| next_expiry(&session(), ROTATED, Duration::from_secs(secs));
     assert_eq!(sliding(1_500_000), Timestamp::from_unix_seconds(2_500_000));
     assert_eq!(sliding(2_000_000), ENDS);
     assert_eq!(sliding(2_000_001), ENDS);
-    assert_eq!(slide(&session(), ROTATED, Duration::MAX), ENDS);
+    assert_eq!(next_expiry(&session(), ROTATED, Duration::MAX), ENDS);
 }
 
 #[test]
 fn a_use_never_brings_the_end_nearer() {
-    assert_eq!(slide(&session(), ROTATED, Duration::from_secs(1)), EXPIRES);
+    assert_eq!(next_expiry(&session(), ROTATED, Duration::from_secs(1)), EXPIRES);
 }
 
 #[test]

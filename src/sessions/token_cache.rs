@@ -9,7 +9,7 @@ use crate::secret::sha256;
 use crate::tokens::{MAX_LENGTH, Signed, TokenError, VerifyingKey, authenticate};
 
 /// Tokens that are remembered, about 600 bytes each: 2.4 MB of the 64 MiB that the service may take.
-const TOKENS: usize = 4_000;
+const CAPACITY: usize = 4_000;
 
 /// Clones share it. Tokens are known by their SHA-256: a token in full would be a password kept in
 /// memory. Only what was signed here and is good gets in, so a stranger cannot push others out; when
@@ -19,7 +19,7 @@ pub(super) struct VerifiedTokenCache(Arc<Cache<[u8; 32], Signed>>);
 
 impl VerifiedTokenCache {
     pub fn new() -> Self {
-        Self::of_size(TOKENS)
+        Self::of_size(CAPACITY)
     }
 
     fn of_size(tokens: usize) -> Self {
@@ -67,12 +67,12 @@ mod tests {
 
     #[test]
     fn more_tokens_than_there_are_places_push_out_others_and_are_read_all_the_same() {
-        const PLACES: usize = 16;
+        const SMALL_CAPACITY: usize = 16;
         let alg = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let der = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
         let signer = SigningKey::from_pkcs8(Algorithm::Es256, der.as_ref()).unwrap();
         let key = Arc::new(VerifyingKey::from(signer.jwk()));
-        let verified = VerifiedTokenCache::of_size(PLACES);
+        let verified = VerifiedTokenCache::of_size(SMALL_CAPACITY);
         let tokens: Vec<String> = (0..200)
             .map(|n| {
                 let claims = Claims {
@@ -92,7 +92,7 @@ mod tests {
             .collect();
         for token in tokens.iter().chain(&tokens) {
             verified.read(token, |_| Some(Arc::clone(&key)), |_| Ok(())).unwrap();
-            assert!(verified.len() <= PLACES, "{}", verified.len());
+            assert!(verified.len() <= SMALL_CAPACITY, "{}", verified.len());
         }
         let before = verified.len();
         assert!(before > 0);
