@@ -199,7 +199,7 @@ impl Accounts {
             )
         });
         made.await?.map_err(|owner| {
-            self.audit.failed(EventKind::RegistrationRefused, owner, address);
+            self.audit.record_failure(EventKind::RegistrationRefused, owner, address);
             SignUpError::Taken
         })
     }
@@ -223,21 +223,21 @@ impl Accounts {
         for _ in 0..MAX_COMPARISONS {
             let (this, lookup, client) = (self.clone(), key.clone(), attempt.client_id.to_owned());
             let (token, network) = (attempt.known_device.clone(), attempt.network.to_owned());
-            let (terms, found, known) = self
+            let (client_settings, found, known) = self
                 .db
                 .read(move |c| {
-                    let terms = clients::terms_of(c, &client)?;
+                    let client_settings = clients::settings_of(c, &client)?;
                     let found = queries::credentials(c, &lookup)?;
                     let user = found.as_ref().map_or(nobody, |found| found.id);
                     Ok((
-                        terms,
+                        client_settings,
                         found,
                         this.sessions.known_source(c, user, token.as_ref(), &network)?,
                     ))
                 })
                 .await?;
             // Before anything is compared: it says nothing about the account.
-            terms?;
+            client_settings?;
             let reservation = kept
                 .take()
                 .map_or_else(|| self.reserve_for(&key, found.as_ref(), known, &attempt), Ok)?;
@@ -327,8 +327,8 @@ impl Accounts {
                 return Ok(None);
             }
             let address = Some(device.address.as_deref().unwrap_or_default());
-            let changed = Event::new(EventKind::PasswordChanged).of(found.id);
-            audit::record(tx, changed.from_address(address), now)?;
+            let changed = Event::new(EventKind::PasswordChanged).with_user(found.id);
+            audit::record(tx, changed.with_address(address), now)?;
             let client = this.sessions.client_of(tx, access.session)?;
             this.sessions.record_password_change(tx, found.id, access.session, now)?;
             let cause = EndCause { reason: EndReason::PasswordChanged, address };
@@ -372,11 +372,15 @@ impl Accounts {
                 let now = this.clock.now();
                 let closed = queries::close(tx.connection(), &found, now)?;
                 if closed {
-                    audit::record(tx, Event::new(EventKind::AccountClosed).of(found.id), now)?;
+                    audit::record(
+                        tx,
+                        Event::new(EventKind::AccountClosed).with_user(found.id),
+                        now,
+                    )?;
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
                     this.sessions.erase_devices(tx, found.id)?;
-                    this.audit.forget_addresses(tx, found.id)?;
+                    this.audit.erase_addresses(tx, found.id)?;
                 }
                 Ok(closed)
             })
@@ -463,8 +467,8 @@ fn insert_account(
 ) -> QueryResult<Option<Account>> {
     let account = queries::insert(tx.connection(), email, hash, now)?;
     if let Some(Account { id, .. }) = &account {
-        let created = Event::new(EventKind::AccountCreated).of(*id);
-        audit::record(tx, created.from_address(address), now)?;
+        let created = Event::new(EventKind::AccountCreated).with_user(*id);
+        audit::record(tx, created.with_address(address), now)?;
     }
     Ok(account)
 }

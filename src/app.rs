@@ -249,7 +249,7 @@ impl App {
         let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
         let (all, clock) = (api.clone(), clock.clone());
         let (longest_token, follow_by) =
-            (settings::token_life(config), settings::follow_by(config));
+            (settings::max_token_age(config), settings::follow_by(config));
         let tasks = Tasks {
             api: all,
             throttle,
@@ -295,7 +295,7 @@ impl App {
             () = Box::pin(tasks.run(watch)) => Ok(()),
         };
         // What has failed in the last second. A database that is away says so in the log.
-        let _ = api.audit.flush().await;
+        let _ = api.audit.flush_failures().await;
         result
     }
 }

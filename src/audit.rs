@@ -5,11 +5,11 @@
 //! own. Refreshes are no events; they are counted.
 //!
 //! Failures have no unit of work, and anybody can bring them about. They are summed in memory by
-//! account and minute ([`Audit::failed`]) and written together about once a second: a flood of them
-//! makes a bounded number of rows and holds no login up. What is unknown is summed like an account,
-//! so that an unknown address takes no other time than a wrong password. A node that dies loses
-//! what it has not written of the last second. Replays of a refresh token from elsewhere are summed
-//! likewise, by session ([`Audit::sum`]): most of them write nothing else.
+//! account and minute ([`Audit::record_failure`]) and written together about once a second: a flood
+//! of them makes a bounded number of rows and holds no login up. What is unknown is summed like an
+//! account, so that an unknown address takes no other time than a wrong password. A node that dies
+//! loses what it has not written of the last second. Replays of a refresh token from elsewhere are
+//! summed likewise, by session ([`Audit::sum`]): most of them write nothing else.
 
 mod failures;
 mod queries;
@@ -169,19 +169,19 @@ impl Event {
 
     /// Whose account it concerns: who sees it at `/me/activity`.
     #[must_use]
-    pub fn of(self, user: Id) -> Self {
+    pub fn with_user(self, user: Id) -> Self {
         Self { user: Some(user), ..self }
     }
 
     /// The session that it concerns.
     #[must_use]
-    pub fn in_session(self, session: Id) -> Self {
+    pub fn with_session(self, session: Id) -> Self {
         Self { session: Some(session), ..self }
     }
 
     /// Where it was asked for: an address as sessions remember them. An operator has none.
     #[must_use]
-    pub fn from_address(self, address: Option<&str>) -> Self {
+    pub fn with_address(self, address: Option<&str>) -> Self {
         Self { address: address.map(str::to_owned), ..self }
     }
 
@@ -269,7 +269,7 @@ pub struct Audit {
     db: Database,
     clock: Clock,
     keep: Duration,
-    sums: Arc<Mutex<FailureCounts>>,
+    failures: Arc<Mutex<FailureCounts>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -277,20 +277,20 @@ impl Audit {
     /// A trail on which events stay for so long.
     #[must_use]
     pub fn new(db: Database, clock: Clock, keep: Duration) -> Self {
-        Self { db, clock, keep, sums: Arc::default(), dropped: Arc::default() }
+        Self { db, clock, keep, failures: Arc::default(), dropped: Arc::default() }
     }
 
     /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
     /// which [`Audit::flush`] writes.
-    pub fn failed(&self, kind: EventKind, user: Option<Id>, address: &str) {
-        self.sum(&Event { user, ..Event::new(kind).from_address(Some(address)) });
+    pub fn record_failure(&self, kind: EventKind, user: Option<Id>, address: &str) {
+        self.add_failure(&Event { user, ..Event::new(kind).with_address(Some(address)) });
     }
 
     /// Logs an event that has no unit of work to write it, and adds it to those of the same kind,
     /// account and session in this minute, which [`Audit::flush`] writes.
-    pub fn sum(&self, event: &Event) {
+    pub fn add_failure(&self, event: &Event) {
         event.log();
-        if !self.sums().add(event, self.clock.now()) {
+        if !self.failures().add(event, self.clock.now()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -299,13 +299,13 @@ impl Audit {
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be stored; the next call will try again.
-    pub async fn flush(&self) -> Result<(), StoreError> {
-        let due = self.sums().due();
+    pub async fn flush_failures(&self) -> Result<(), StoreError> {
+        let due = self.failures().due();
         if !due.is_empty() {
             let rows = due.clone();
             self.db.write(move |tx| queries::put(tx.connection(), &rows)).await?;
         }
-        self.sums().written(&due, self.clock.now());
+        self.failures().written(&due, self.clock.now());
         Ok(())
     }
 
@@ -319,10 +319,12 @@ impl Audit {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn forget_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-        let sums = Arc::clone(&self.sums);
-        tx.after_commit(move || sums.lock().unwrap_or_else(PoisonError::into_inner).forget(user));
-        forget_addresses(tx, user)
+    pub fn erase_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+        let failures = Arc::clone(&self.failures);
+        tx.after_commit(move || {
+            failures.lock().unwrap_or_else(PoisonError::into_inner).forget(user)
+        });
+        erase_addresses(tx, user)
     }
 
     /// Some events of an account, the newest first: `limit` at most, those before `before`.
@@ -353,17 +355,17 @@ impl Audit {
         Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
     }
 
-    fn sums(&self) -> std::sync::MutexGuard<'_, FailureCounts> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> std::sync::MutexGuard<'_, FailureCounts> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// [`Audit::forget_addresses`], for an operator's process, which has no failures in memory.
+/// [`Audit::erase_addresses`], for an operator's process, which has no failures in memory.
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn forget_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-    queries::forget_addresses(tx.connection(), user)
+pub fn erase_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+    queries::erase_addresses(tx.connection(), user)
 }
 
 /// An id that stands behind all earlier ones of this process, within a unit of work too.

@@ -68,7 +68,7 @@ pub enum ClientKind {
         /// The web origins from which it may call.
         origins: Vec<String>,
         /// What is different in its sessions.
-        terms: ClientSettings,
+        client_settings: ClientSettings,
     },
     /// A service, which proves who it is.
     Confidential {
@@ -256,7 +256,7 @@ impl Clients {
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn terms_of(
+pub fn settings_of(
     connection: &mut AnyConnection,
     id: &str,
 ) -> QueryResult<Result<ClientSettings, UnknownClient>> {
@@ -264,7 +264,7 @@ pub fn terms_of(
         return Ok(Ok(ClientSettings::default()));
     }
     match canonical(id) {
-        Some(id) => Ok(queries::terms(connection, id)?.ok_or(UnknownClient)),
+        Some(id) => Ok(queries::client_settings(connection, id)?.ok_or(UnknownClient)),
         None => Ok(Err(UnknownClient)),
     }
 }
@@ -273,12 +273,12 @@ pub fn terms_of(
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn check(
+pub fn ensure_known(
     connection: &mut AnyConnection,
     requester: &RequestingClient,
 ) -> QueryResult<Result<(), UnknownClient>> {
     match requester {
-        RequestingClient::Unauthenticated(id) => Ok(terms_of(connection, id)?.map(drop)),
+        RequestingClient::Unauthenticated(id) => Ok(settings_of(connection, id)?.map(drop)),
         RequestingClient::Authenticated(_) => Ok(Ok(())),
     }
 }

@@ -46,7 +46,7 @@ pub struct KeyPolicy {
     /// How long others may cache the JWKS.
     pub jwks_max_age: Duration,
     /// The life of an access token plus the leeway that verifiers grant.
-    pub token_life: Duration,
+    pub max_token_age: Duration,
 }
 
 /// Why the keys cannot be used.
@@ -89,7 +89,7 @@ pub struct Keys {
     lookups: refresh::RefreshThrottle,
     /// Held from reading the stored keys until they are taken over, so that no older reading
     /// replaces a newer one.
-    turn: Arc<Mutex<()>>,
+    reload_lock: Arc<Mutex<()>>,
 }
 
 struct KeyRing {
@@ -110,7 +110,7 @@ impl Keys {
         policy: KeyPolicy,
     ) -> Result<Self, KeysError> {
         reseal(&db, &seal).await?;
-        let rows = carry_out(&db, &clock, &seal, &policy).await?;
+        let rows = apply_schedule(&db, &clock, &seal, &policy).await?;
         let ring = Arc::new(RwLock::new(Arc::new(KeyRing::build(&rows, &seal, &policy)?)));
         Ok(Self {
             db,
@@ -119,7 +119,7 @@ impl Keys {
             policy,
             ring,
             lookups: refresh::RefreshThrottle::default(),
-            turn: Arc::default(),
+            reload_lock: Arc::default(),
         })
     }
 
@@ -128,8 +128,8 @@ impl Keys {
     /// # Errors
     /// [`KeysError`]; the keys stay as they were.
     pub async fn maintain(&self) -> Result<(), KeysError> {
-        let _turn = self.turn.lock().await;
-        let rows = carry_out(&self.db, &self.clock, &self.seal, &self.policy).await?;
+        let _reload_lock = self.reload_lock.lock().await;
+        let rows = apply_schedule(&self.db, &self.clock, &self.seal, &self.policy).await?;
         let ring = Arc::new(KeyRing::build(&rows, &self.seal, &self.policy)?);
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
         Ok(())
@@ -190,7 +190,7 @@ pub struct Seal {
 }
 
 /// Carries the schedule out and answers the rows as they are then.
-async fn carry_out(
+async fn apply_schedule(
     db: &Database,
     clock: &Clock,
     seal: &Seal,
@@ -213,15 +213,15 @@ async fn carry_out(
             let todo = schedule(&queries::load(tx.connection())?, &policy, now);
             for kid in &todo.remove {
                 let rows = queries::delete(tx.connection(), kid)?;
-                note(tx, EventKind::KeyRemoved, kid, rows, now)?;
+                record(tx, EventKind::KeyRemoved, kid, rows, now)?;
             }
             if let Some(kid) = &todo.retire {
                 let rows = queries::retire(tx.connection(), kid, now)?;
-                note(tx, EventKind::KeyRetired, kid, rows, now)?;
+                record(tx, EventKind::KeyRetired, kid, rows, now)?;
             }
             if let Some(kid) = &todo.activate {
                 let rows = queries::activate(tx.connection(), kid, now)?;
-                note(tx, EventKind::KeyRotated, kid, rows, now)?;
+                record(tx, EventKind::KeyRotated, kid, rows, now)?;
             }
             if let (Some(state), Some(new)) = (todo.create, &spare) {
                 create(tx, new, state, now)?;
@@ -237,11 +237,11 @@ fn create(tx: &mut Tx<'_>, new: &NewKey, state: KeyState, now: Timestamp) -> Que
     let rows = queries::insert(tx.connection(), new, state, now)?;
     let kind =
         if state == KeyState::Active { EventKind::KeyRotated } else { EventKind::KeyPublished };
-    note(tx, kind, &new.kid, rows, now)
+    record(tx, kind, &new.kid, rows, now)
 }
 
 /// Records what was done to a key, if it was: another node may have been first.
-fn note(
+fn record(
     tx: &mut Tx<'_>,
     what: EventKind,
     kid: &str,

@@ -56,7 +56,7 @@ pub enum StalePolicy {
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationPolicy {
     /// The life of an access token plus the leeway that verifiers grant.
-    pub token_life: Duration,
+    pub max_token_age: Duration,
     /// The age from which on the mirror may not be trusted.
     pub max_staleness: Duration,
     /// What happens then.
@@ -188,7 +188,7 @@ impl Revocations {
     /// # Errors
     /// Whatever the database says.
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
-        self.revoke_for(tx, id, self.policy.token_life, now)
+        self.revoke_for(tx, id, self.policy.max_token_age, now)
     }
 
     /// The same for a client, whose own tokens leave no trace in the database.
@@ -196,7 +196,7 @@ impl Revocations {
     /// # Errors
     /// Whatever the database says.
     pub fn revoke_client(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
-        self.revoke_for(tx, id, self.policy.token_life + WITHOUT_A_TRACE, now)
+        self.revoke_for(tx, id, self.policy.max_token_age + WITHOUT_A_TRACE, now)
     }
 
     /// The same for something that could be believed for longer than an access token lives.
@@ -229,7 +229,7 @@ impl Revocations {
         ids: impl Iterator<Item = (Id, Timestamp)>,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let life = self.policy.token_life + MARGIN;
+        let life = self.policy.max_token_age + MARGIN;
         let mut entries: Vec<_> = ids
             .map(|(id, last)| feed::RevocationEntry { id, expires_at: last.plus(life) })
             .collect();

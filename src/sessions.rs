@@ -77,13 +77,18 @@ pub struct SessionPolicy {
 impl SessionPolicy {
     /// The life of a client's access tokens. It may shorten the setting and not more: a row of the
     /// blocklist is kept for the longest.
-    fn lifetime(&self, terms: ClientSettings) -> Duration {
-        terms.token_lifetime.map_or(self.token_lifetime, |own| own.min(self.token_lifetime))
+    fn lifetime(&self, client_settings: ClientSettings) -> Duration {
+        client_settings
+            .token_lifetime
+            .map_or(self.token_lifetime, |own| own.min(self.token_lifetime))
     }
 
     /// The retry window of a client's sessions, never more than the life of its access tokens.
-    fn window(&self, terms: ClientSettings) -> Duration {
-        terms.retry_window.unwrap_or(self.retry_window).min(self.lifetime(terms))
+    fn window(&self, client_settings: ClientSettings) -> Duration {
+        client_settings
+            .retry_window
+            .unwrap_or(self.retry_window)
+            .min(self.lifetime(client_settings))
     }
 }
 
@@ -241,8 +246,8 @@ impl Sessions {
         device: &Device,
         now: Timestamp,
     ) -> QueryResult<Result<Grant, UnknownClient>> {
-        let terms = match clients::terms_of(tx.connection(), client_id)? {
-            Ok(terms) => terms,
+        let client_settings = match clients::settings_of(tx.connection(), client_id)? {
+            Ok(client_settings) => client_settings,
             Err(unknown) => return Ok(Err(unknown)),
         };
         self.evict_least_used_sessions(tx, subject.user, now)?;
@@ -261,15 +266,16 @@ impl Sessions {
             device,
         };
         queries::insert(tx.connection(), &session)?;
-        let started = Event::new(EventKind::SessionStarted).of(subject.user).in_session(id);
-        audit::record(tx, started.from_address(device.address.as_deref()), now)?;
+        let started =
+            Event::new(EventKind::SessionStarted).with_user(subject.user).with_session(id);
+        audit::record(tx, started.with_address(device.address.as_deref()), now)?;
         Ok(Ok(Grant {
             subject: subject.clone(),
             token: RefreshToken::first(id.uuid(), family),
             client_id: client_id.to_owned(),
             granted_at: now,
             expires_at,
-            lifetime: self.policy.lifetime(terms),
+            lifetime: self.policy.lifetime(client_settings),
         }))
     }
 

@@ -98,7 +98,7 @@ impl AccountAdmin {
         self.write(move |_, tx, now| {
             let changed = queries::enable(tx.connection(), user)?;
             if changed {
-                audit::record(tx, Event::new(EventKind::AccountEnabled).of(user), now)?;
+                audit::record(tx, Event::new(EventKind::AccountEnabled).with_user(user), now)?;
             }
             Ok(AdminOutcome { changed, sessions_ended: 0 })
         })
@@ -151,10 +151,10 @@ impl AccountAdmin {
                 let changed = queries::close_any_version(tx.connection(), user, now)?;
                 let mut sessions_ended = 0;
                 if changed {
-                    audit::record(tx, Event::new(EventKind::AccountDeleted).of(user), now)?;
+                    audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
                     let reason = EndReason::AccountClosed;
                     sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
-                    audit::forget_addresses(tx, user)?;
+                    audit::erase_addresses(tx, user)?;
                 }
                 Ok(AdminOutcome { changed, sessions_ended })
             })
@@ -164,7 +164,11 @@ impl AccountAdmin {
         let deleted = self.db.write(move |tx| {
             let deleted = queries::delete(tx.connection(), user)?;
             if deleted && !closed.changed {
-                audit::record(tx, Event::new(EventKind::AccountDeleted).of(user), clock.now())?;
+                audit::record(
+                    tx,
+                    Event::new(EventKind::AccountDeleted).with_user(user),
+                    clock.now(),
+                )?;
             }
             Ok(deleted)
         });
@@ -197,7 +201,7 @@ impl AccountAdmin {
             let changed = queries::replace_password(tx.connection(), user, &hash, now)?;
             let mut sessions_ended = 0;
             if changed {
-                audit::record(tx, Event::new(EventKind::PasswordChanged).of(user), now)?;
+                audit::record(tx, Event::new(EventKind::PasswordChanged).with_user(user), now)?;
                 sessions::note_password_set(tx, user)?;
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
@@ -241,7 +245,7 @@ pub(super) fn disable(
     let changed = queries::disable(tx.connection(), user, now)?;
     let mut sessions_ended = 0;
     if changed {
-        audit::record(tx, Event::new(EventKind::AccountDisabled).of(user), now)?;
+        audit::record(tx, Event::new(EventKind::AccountDisabled).with_user(user), now)?;
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
     }
     Ok(AdminOutcome { changed, sessions_ended })

@@ -68,7 +68,7 @@ impl Accounts {
     ) -> Result<ReservedAttempt, LogInError> {
         self.try_reserve(key, shown, known, network).map_err(|refusal| {
             if let Refusal::Throttled { .. } = refusal {
-                self.audit.failed(EventKind::LoginThrottled, user, network);
+                self.audit.record_failure(EventKind::LoginThrottled, user, network);
             }
             refusal.into()
         })
@@ -134,7 +134,7 @@ impl Accounts {
             reservation.release_on_drop(!is_wrong);
             if is_wrong {
                 let failure = refusal.map_or(EventKind::LoginFailed, |_| EventKind::LoginThrottled);
-                audit.failed(failure, user, &address);
+                audit.record_failure(failure, user, &address);
             }
             (verdict, reservation)
         };

@@ -21,13 +21,13 @@ use crate::sessions::SessionPolicy;
 use crate::tokens::Expected;
 
 /// The longest that any access token may be believed: its life, and the leeway of verifiers.
-pub(crate) fn token_life(config: &Config) -> Duration {
+pub(crate) fn max_token_age(config: &Config) -> Duration {
     config.tokens.lifetime + config.tokens.verifier_leeway
 }
 
 pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
     RevocationPolicy {
-        token_life: token_life(config),
+        max_token_age: max_token_age(config),
         max_staleness: config.revocations.max_staleness,
         when_stale: match config.revocations.when_stale {
             config::WhenStale::FailClosed => StalePolicy::FailClosed,
@@ -49,7 +49,7 @@ pub(crate) fn key_policy(config: &Config) -> KeyPolicy {
         algorithm: config.tokens.algorithm,
         lifetime: config.tokens.key_lifetime,
         jwks_max_age: config.tokens.jwks_max_age,
-        token_life: token_life(config),
+        max_token_age: max_token_age(config),
     }
 }
 

@@ -130,7 +130,7 @@ impl Tasks {
         let mut tick = tokio::time::interval(WRITE_FAILURES);
         loop {
             tick.tick().await;
-            let _ = self.api.audit.flush().await;
+            let _ = self.api.audit.flush_failures().await;
         }
     }
 

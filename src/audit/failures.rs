@@ -15,10 +15,10 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Sums of one kind that there are at a time: so many rows a minute at most, for each node, and a
 /// flood of one kind leaves room for the others. A service where the passwords of so many accounts
 /// are mistyped within a minute has some five thousand logins in it.
-const MOST: usize = 200;
+const MAX_PER_KIND: usize = 200;
 
 /// What an address is replaced by when there are several.
-const SEVERAL: &str = "several addresses";
+const SEVERAL_ADDRESSES: &str = "several addresses";
 
 /// The failures and replays of the last minute, by kind, account and session.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl FailureCounts {
     /// Adds an event; false when there is no room for it.
     pub fn add(&mut self, event: &Event, now: Timestamp) -> bool {
         let key = (event.kind, event.user, event.session);
-        let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MOST;
+        let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MAX_PER_KIND;
         match self.0.get_mut(&key) {
             // What is not written is not given up for a new minute.
             Some(FailureCount { row, written })
@@ -43,7 +43,7 @@ impl FailureCounts {
                 row.times = row.times.saturating_add(1);
                 if row.address.is_some() && row.address != event.address {
                     row.address = None;
-                    row.detail = Some(SEVERAL.to_owned());
+                    row.detail = Some(SEVERAL_ADDRESSES.to_owned());
                 }
             }
             None if is_full => return false,
@@ -91,8 +91,8 @@ mod tests {
     use uuid::Uuid;
 
     fn failure(user: u128, address: &str) -> Event {
-        let event = Event::new(EventKind::LoginFailed).from_address(Some(address));
-        event.of(Uuid::from_u128(user).into())
+        let event = Event::new(EventKind::LoginFailed).with_address(Some(address));
+        event.with_user(Uuid::from_u128(user).into())
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -105,64 +105,68 @@ mod tests {
 
     #[test]
     fn the_failures_of_a_minute_are_one_row_and_those_of_the_next_another() {
-        let mut sums = FailureCounts::default();
-        sums.add(&failure(1, "192.0.2.1"), at(0));
-        sums.add(&failure(1, "192.0.2.1"), at(30));
-        let first = sums.due();
+        let mut failures = FailureCounts::default();
+        failures.add(&failure(1, "192.0.2.1"), at(0));
+        failures.add(&failure(1, "192.0.2.1"), at(30));
+        let first = failures.due();
         assert_eq!(times(&first), [2]);
         assert_eq!(first[0].address.as_deref(), Some("192.0.2.1"));
-        sums.written(&first, at(31));
-        assert!(sums.due().is_empty());
-        sums.add(&failure(1, "192.0.2.2"), at(59));
-        let again = sums.due();
+        failures.written(&first, at(31));
+        assert!(failures.due().is_empty());
+        failures.add(&failure(1, "192.0.2.2"), at(59));
+        let again = failures.due();
         assert_eq!((again[0].id, times(&again)), (first[0].id, vec![3]));
-        assert_eq!((&again[0].address, again[0].detail.as_deref()), (&None, Some(SEVERAL)));
-        sums.written(&again, at(60));
-        sums.add(&failure(1, "192.0.2.1"), at(61));
-        let next = sums.due();
+        assert_eq!(
+            (&again[0].address, again[0].detail.as_deref()),
+            (&None, Some(SEVERAL_ADDRESSES))
+        );
+        failures.written(&again, at(60));
+        failures.add(&failure(1, "192.0.2.1"), at(61));
+        let next = failures.due();
         assert_ne!(next[0].id, first[0].id);
         assert_eq!(times(&next), [1]);
     }
 
     #[test]
     fn what_comes_while_others_are_written_is_written_next() {
-        let mut sums = FailureCounts::default();
-        sums.add(&failure(1, "192.0.2.1"), at(0));
-        let due = sums.due();
-        sums.add(&failure(1, "192.0.2.1"), at(1));
-        sums.written(&due, at(100));
-        assert_eq!(times(&sums.due()), [2]);
+        let mut failures = FailureCounts::default();
+        failures.add(&failure(1, "192.0.2.1"), at(0));
+        let due = failures.due();
+        failures.add(&failure(1, "192.0.2.1"), at(1));
+        failures.written(&due, at(100));
+        assert_eq!(times(&failures.due()), [2]);
         // Nor is it lost when the database is away for long.
-        sums.add(&failure(1, "192.0.2.1"), at(200));
-        assert_eq!(times(&sums.due()), [3]);
+        failures.add(&failure(1, "192.0.2.1"), at(200));
+        assert_eq!(times(&failures.due()), [3]);
     }
 
     #[test]
     fn a_flood_has_a_bounded_number_of_rows() {
-        let mut sums = FailureCounts::default();
-        let kept = (0..1000).filter(|user| sums.add(&failure(*user, "192.0.2.1"), at(0))).count();
-        assert_eq!((kept, sums.due().len()), (MOST, MOST));
-        assert!(sums.add(&failure(0, "192.0.2.1"), at(1)), "those that are there go on");
-        sums.written(&sums.due(), at(60));
-        assert!(sums.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
-        sums.forget(Uuid::from_u128(5000).into());
-        assert!(sums.due().is_empty());
+        let mut failures = FailureCounts::default();
+        let kept =
+            (0..1000).filter(|user| failures.add(&failure(*user, "192.0.2.1"), at(0))).count();
+        assert_eq!((kept, failures.due().len()), (MAX_PER_KIND, MAX_PER_KIND));
+        assert!(failures.add(&failure(0, "192.0.2.1"), at(1)), "those that are there go on");
+        failures.written(&failures.due(), at(60));
+        assert!(failures.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
+        failures.forget(Uuid::from_u128(5000).into());
+        assert!(failures.due().is_empty());
     }
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
-        let mut sums = FailureCounts::default();
+        let mut failures = FailureCounts::default();
         let replay = |session| {
             let event =
-                Event::new(EventKind::RefreshReplayedElsewhere).from_address(Some("192.0.2.1"));
+                Event::new(EventKind::RefreshReplayedElsewhere).with_address(Some("192.0.2.1"));
             let user = Uuid::from_u128(1).into();
-            event.of(user).in_session(Uuid::from_u128(session).into())
+            event.with_user(user).with_session(Uuid::from_u128(session).into())
         };
-        let kept = (0..1000).filter(|session| sums.add(&replay(*session), at(0))).count();
-        assert_eq!(kept, MOST);
-        assert!(sums.add(&failure(1, "192.0.2.1"), at(0)));
-        assert_eq!(sums.due().len(), MOST + 1);
-        sums.forget(Uuid::from_u128(1).into());
-        assert!(sums.due().is_empty());
+        let kept = (0..1000).filter(|session| failures.add(&replay(*session), at(0))).count();
+        assert_eq!(kept, MAX_PER_KIND);
+        assert!(failures.add(&failure(1, "192.0.2.1"), at(0)));
+        assert_eq!(failures.due().len(), MAX_PER_KIND + 1);
+        failures.forget(Uuid::from_u128(1).into());
+        assert!(failures.due().is_empty());
     }
 }

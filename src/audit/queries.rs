@@ -107,7 +107,7 @@ pub(super) fn list(
     query.load(connection)
 }
 
-pub(super) fn forget_addresses(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
+pub(super) fn erase_addresses(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
     let of_user = audit_events::table.filter(audit_events::user_id.eq(user));
     diesel::update(of_user.filter(audit_events::address.is_not_null()))
         .set(audit_events::address.eq(None::<String>))

@@ -89,7 +89,10 @@ pub fn client(config: &Config, command: &ClientCommand) -> Result<String, Operat
 
 async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     let kind = if new.public {
-        ClientKind::Public { origins: new.origin.clone(), terms: terms(config, new)? }
+        ClientKind::Public {
+            origins: new.origin.clone(),
+            client_settings: client_settings(config, new)?,
+        }
     } else {
         ClientKind::Confidential { scopes: new.scope.clone() }
     };
@@ -113,7 +116,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     Ok(format!("client_id: {}\n{}", client.id, secret.unwrap_or_default()))
 }
 
-fn terms(config: &Config, new: &AddClient) -> Result<ClientSettings, ConfigError> {
+fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, ConfigError> {
     let longest = config.tokens.lifetime;
     let token_lifetime = new
         .token_lifetime
@@ -168,11 +171,11 @@ fn as_json(client: &Client) -> Value {
     let mut shown = json!({ "client_id": id, "name": name, "created_at": created_at });
     let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
     match kind {
-        ClientKind::Public { origins, terms } => {
+        ClientKind::Public { origins, client_settings } => {
             shown["kind"] = json!("public");
             shown["origins"] = json!(origins);
-            shown["token_lifetime_seconds"] = json!(seconds(terms.token_lifetime));
-            shown["retry_window_seconds"] = json!(seconds(terms.retry_window));
+            shown["token_lifetime_seconds"] = json!(seconds(client_settings.token_lifetime));
+            shown["retry_window_seconds"] = json!(seconds(client_settings.retry_window));
         }
         ClientKind::Confidential { scopes } => {
             shown["kind"] = json!("confidential");

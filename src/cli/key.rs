@@ -73,7 +73,7 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError
                 let next = signing.keys.rotate().await?;
                 Ok(if *json { line(&as_json(&next)) } else { described(&next) })
             }
-            KeyCommand::Retire { kid, now: true, json } => signing.give_up(kid, *json).await,
+            KeyCommand::Retire { kid, now: true, json } => signing.revoke(kid, *json).await,
             KeyCommand::Retire { kid, now: false, json } => signing.retire(kid, *json).await,
         }
     })
@@ -112,7 +112,7 @@ impl Signing {
         let (done, shown) = if key.state == KeyState::Active.as_str() {
             let next = self.keys.rotate().await?;
             (format!("{kid} gets a successor:\n{}", described(&next)), as_json(&next))
-        } else if self.keys.take_back(kid).await? {
+        } else if self.keys.cancel_next(kid).await? {
             (format!("removed {kid}; it has signed nothing\n"), json!({ "kid": kid }))
         } else {
             (described(&key), as_json(&key))
@@ -121,15 +121,15 @@ impl Signing {
     }
 
     /// Removes a key, and in the same unit of work puts it on the list.
-    async fn give_up(&self, kid: &str, json: bool) -> Result<String, OperateError> {
+    async fn revoke(&self, kid: &str, json: bool) -> Result<String, OperateError> {
         let unknown = || OperateError::NoSuchKey(kid.to_owned());
         self.find(kid).await?;
         let id = id_of_kid(kid).ok_or_else(unknown)?.into();
-        let (life, now) = (self.keys.believed_for(), self.clock.now());
+        let (life, now) = (self.keys.trusted_for(), self.clock.now());
         let (own, revocations, spare) =
-            (kid.to_owned(), self.revocations.clone(), self.keys.spare().await?);
+            (kid.to_owned(), self.revocations.clone(), self.keys.generate_spare().await?);
         let removed = self.db.write(move |tx| {
-            let removed = KeyAdmin::give_up(tx, &own, &spare, now)?;
+            let removed = KeyAdmin::revoke(tx, &own, &spare, now)?;
             if removed.is_some() {
                 revocations.revoke_for(tx, id, life, now)?;
             }

@@ -18,8 +18,10 @@ pub(super) fn insert(
     client: &Client,
     secret_hash: Option<&[u8; 32]>,
 ) -> QueryResult<()> {
-    let (kind, scopes, origins, terms) = match &client.kind {
-        ClientKind::Public { origins, terms } => (PUBLIC, String::new(), origins.join(" "), *terms),
+    let (kind, scopes, origins, client_settings) = match &client.kind {
+        ClientKind::Public { origins, client_settings } => {
+            (PUBLIC, String::new(), origins.join(" "), *client_settings)
+        }
         ClientKind::Confidential { scopes } => {
             (CONFIDENTIAL, scopes.join(" "), String::new(), ClientSettings::default())
         }
@@ -32,8 +34,8 @@ pub(super) fn insert(
             clients::secret_hash.eq(secret_hash.map(<[u8; 32]>::as_slice)),
             clients::scopes.eq(scopes),
             clients::origins.eq(origins),
-            clients::token_lifetime.eq(terms.token_lifetime.map(micros)),
-            clients::retry_window.eq(terms.retry_window.map(micros)),
+            clients::token_lifetime.eq(client_settings.token_lifetime.map(micros)),
+            clients::retry_window.eq(client_settings.retry_window.map(micros)),
             clients::created_at.eq(client.created_at),
         ))
         .execute(connection)
@@ -69,8 +71,8 @@ fn from_columns(
     let kind = if kind == CONFIDENTIAL {
         ClientKind::Confidential { scopes: split(&scopes).collect() }
     } else {
-        let terms = ClientSettings::from_micros((token_lifetime, retry_window));
-        ClientKind::Public { origins: split(&origins).collect(), terms }
+        let client_settings = ClientSettings::from_micros((token_lifetime, retry_window));
+        ClientKind::Public { origins: split(&origins).collect(), client_settings }
     };
     Ok(Client { id, name, kind, created_at })
 }
@@ -92,7 +94,10 @@ pub(super) fn credentials(
 }
 
 /// The settings of a public client.
-pub(super) fn terms(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<ClientSettings>> {
+pub(super) fn client_settings(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<ClientSettings>> {
     clients::table
         .find(id.to_string())
         .filter(clients::kind.eq(PUBLIC))

@@ -119,7 +119,7 @@ impl ClientAuthenticator {
         if let Err(AuthenticationError::Wrong) = proof {
             // Never the id: people mistake the fields, and put the secret there.
             let network = self.address.network().to_string();
-            self.api.audit.failed(EventKind::ClientAuthenticationFailed, None, &network);
+            self.api.audit.record_failure(EventKind::ClientAuthenticationFailed, None, &network);
             self.api.client_failures.count(self.address)?;
         }
         let client = proof?;

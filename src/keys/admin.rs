@@ -7,14 +7,14 @@ use diesel::QueryResult;
 
 use super::generation::{NewKey, generate};
 use super::queries::{self, KeyRow};
-use super::{KeyPolicy, KeyState, Keys, KeysError, Seal, create, note};
+use super::{KeyPolicy, KeyState, Keys, KeysError, Seal, create, record};
 use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
 
 /// How long verifiers go on with keys that they cannot fetch again, beyond the age up to which those
 /// may be cached: as the library for services does.
-const VERIFIERS_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+const VERIFIER_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A signing key, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,8 @@ impl KeyPolicy {
     /// How long a key that was given up has to be refused: tokens can be forged with it for as long
     /// as anybody believes it.
     #[must_use]
-    pub fn believed_for(&self) -> Duration {
-        self.token_life.max(self.jwks_max_age + VERIFIERS_GRACE)
+    pub fn trusted_for(&self) -> Duration {
+        self.max_token_age.max(self.jwks_max_age + VERIFIER_GRACE)
     }
 }
 
@@ -138,31 +138,31 @@ impl KeyAdmin {
     ///
     /// # Errors
     /// [`KeysError::Store`].
-    pub async fn take_back(&self, kid: &str) -> Result<bool, KeysError> {
+    pub async fn cancel_next(&self, kid: &str) -> Result<bool, KeysError> {
         let (kid, clock) = (kid.to_owned(), self.clock.clone());
         let deleted = self
             .db
             .write(move |tx| {
                 let deleted = queries::delete_in(tx.connection(), &kid, KeyState::Next)?;
-                note(tx, EventKind::KeyRemoved, &kid, deleted, clock.now())?;
+                record(tx, EventKind::KeyRemoved, &kid, deleted, clock.now())?;
                 Ok(deleted)
             })
             .await?;
         Ok(deleted > 0)
     }
 
-    /// Makes a key that can take the place of one that is given up ([`KeyAdmin::give_up`]).
+    /// Makes a key that can take the place of one that is given up ([`KeyAdmin::revoke`]).
     ///
     /// # Errors
     /// [`KeysError::Unusable`] when the system cannot make one.
-    pub async fn spare(&self) -> Result<Spare, KeysError> {
+    pub async fn generate_spare(&self) -> Result<Spare, KeysError> {
         self.generate().await.map(Spare)
     }
 
-    /// [`KeyPolicy::believed_for`].
+    /// [`KeyPolicy::trusted_for`].
     #[must_use]
-    pub fn believed_for(&self) -> Duration {
-        self.policy.believed_for()
+    pub fn trusted_for(&self) -> Duration {
+        self.policy.trusted_for()
     }
 
     /// Removes a key in the caller's unit of work, and lets another sign at once if it was the one
@@ -170,7 +170,7 @@ impl KeyAdmin {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub fn give_up(
+    pub fn revoke(
         tx: &mut Tx<'_>,
         kid: &str,
         spare: &Spare,
@@ -180,14 +180,14 @@ impl KeyAdmin {
         if deleted == 0 {
             return Ok(None);
         }
-        note(tx, EventKind::KeyGivenUp, kid, deleted, now)?;
+        record(tx, EventKind::KeyGivenUp, kid, deleted, now)?;
         let left = queries::load(tx.connection())?;
         let find = |state: KeyState| left.iter().find(|row| row.is(state));
         let signing = match (find(KeyState::Active), find(KeyState::Next)) {
             (Some(active), _) => active.kid.clone(),
             (None, Some(next)) => {
                 let rows = queries::activate(tx.connection(), &next.kid, now)?;
-                note(tx, EventKind::KeyRotated, &next.kid, rows, now)?;
+                record(tx, EventKind::KeyRotated, &next.kid, rows, now)?;
                 next.kid.clone()
             }
             (None, None) => {

@@ -10,7 +10,7 @@ use super::{KeyRing, Keys, queries};
 
 /// How often the database is asked for keys that are not known, at most: a forger names as many as
 /// he likes.
-const AGAIN: Duration = Duration::from_secs(5);
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// When unknown keys were last looked for, and whether there was an answer. Clones share it; only
 /// one looks at a time.
@@ -37,7 +37,7 @@ impl Keys {
         }
         let now = self.clock.monotonic();
         let answered = match *last {
-            Some((at, answered)) if now.saturating_duration_since(at) < AGAIN => answered,
+            Some((at, answered)) if now.saturating_duration_since(at) < LOOKUP_INTERVAL => answered,
             _ => {
                 let answered = self.reload().await;
                 *last = Some((now, answered));
@@ -53,7 +53,7 @@ impl Keys {
 
     /// Takes over the keys as they are stored; false when they could not be read.
     async fn reload(&self) -> bool {
-        let _turn = self.turn.lock().await;
+        let _reload_lock = self.reload_lock.lock().await;
         let Ok(rows) = self.db.read(queries::load).await else { return false };
         match KeyRing::build(&rows, &self.seal, &self.policy) {
             Ok(ring) => {

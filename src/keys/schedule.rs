@@ -90,7 +90,7 @@ impl KeyPolicy {
 
     /// When a retired key is removed: after the last token that it signed.
     pub(super) fn removed_at(&self, row: &KeyRow) -> Option<Timestamp> {
-        row.retired_at.map(|at| at.plus(self.token_life + MARGIN))
+        row.retired_at.map(|at| at.plus(self.max_token_age + MARGIN))
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
         algorithm: Algorithm::Es256,
         lifetime: Duration::from_secs(90 * 86400),
         jwks_max_age: Duration::from_secs(600),
-        token_life: Duration::from_secs(630),
+        max_token_age: Duration::from_secs(630),
     };
 
     fn row(kid: &str, state: KeyState, at: i64) -> KeyRow {

@@ -137,7 +137,7 @@ impl Sessions {
             .read(move |connection| {
                 let Some(row) = find_session(connection, &token)? else { return Ok(None) };
                 let (state, now) = (row.state(), this.clock.now());
-                let window = this.policy.window(row.terms());
+                let window = this.policy.window(row.client_settings());
                 Ok(match decide(&state, token.generation, None, now, window) {
                     Decision::Ended(_) | Decision::Expired | Decision::Reuse => None,
                     Decision::RepeatAnswer
@@ -172,7 +172,7 @@ impl Sessions {
     ) -> Result<(), RevokeError> {
         let (this, address) = (self.clone(), address.to_owned());
         if let PresentedToken::Invalid = token {
-            let known = self.db.read(move |c| clients::check(c, &requester)).await?;
+            let known = self.db.read(move |c| clients::ensure_known(c, &requester)).await?;
             return Ok(known?);
         }
         self.db.write(move |tx| this.revoke_in_tx(tx, &token, &requester, &address)).await?
@@ -186,7 +186,7 @@ impl Sessions {
         address: &str,
     ) -> QueryResult<Result<(), RevokeError>> {
         // The id of a confidential client is no proof, though the token may be its own.
-        if let Err(unknown) = clients::check(tx.connection(), requester)? {
+        if let Err(unknown) = clients::ensure_known(tx.connection(), requester)? {
             return Ok(Err(unknown.into()));
         }
         let issued_to = match token {
@@ -218,9 +218,11 @@ impl Sessions {
                     return Ok(Ok(()));
                 }
                 // A client's own token concerns no account.
-                let revoked = Event::new(EventKind::AccessTokenRevoked).from_address(Some(address));
+                let revoked = Event::new(EventKind::AccessTokenRevoked).with_address(Some(address));
                 let revoked = match claims.sid {
-                    Some(session) => revoked.of(claims.sub.into()).in_session(session.into()),
+                    Some(session) => {
+                        revoked.with_user(claims.sub.into()).with_session(session.into())
+                    }
                     None => revoked.detail(&claims.client_id),
                 };
                 audit::record(tx, revoked, now)?;

@@ -79,7 +79,7 @@ impl SessionRow {
     }
 
     /// What the session's client has of its own.
-    pub(super) fn terms(&self) -> ClientSettings {
+    pub(super) fn client_settings(&self) -> ClientSettings {
         ClientSettings::from_micros((self.token_lifetime, self.retry_window))
     }
 

@@ -174,7 +174,7 @@ impl Sessions {
                 return Ok(Err(Refusal::UnknownToken.into()));
             };
             if row.client_id != *requester.id() {
-                let known = clients::check(tx.connection(), requester)?;
+                let known = clients::ensure_known(tx.connection(), requester)?;
                 return Ok(Err(known.map_or_else(RefreshRejection::Client, |()| {
                     tracing::warn!(event = "refresh_token_of_another_client", %session);
                     Refusal::WrongClient.into()
@@ -188,7 +188,13 @@ impl Sessions {
                 expires_at: Some(expires_at.as_micros()),
                 ..SessionUpdate::default()
             };
-            let step = decide(&state, token.generation, key, now, self.policy.window(row.terms()));
+            let step = decide(
+                &state,
+                token.generation,
+                key,
+                now,
+                self.policy.window(row.client_settings()),
+            );
             let outcome = RefreshOutcome::after(&step);
             let is_doubtful =
                 is_unproven_replay(&step, &state, key) && row.came_from_other_device(device);
@@ -204,8 +210,9 @@ impl Sessions {
                         continue;
                     }
                     let (presented, reached) = (token.generation, state.generation);
-                    let reused = Event::new(EventKind::RefreshTokenReused).of(row.user_id);
-                    let reused = reused.in_session(session).from_address(device.address.as_deref());
+                    let reused = Event::new(EventKind::RefreshTokenReused).with_user(row.user_id);
+                    let reused =
+                        reused.with_session(session).with_address(device.address.as_deref());
                     let detail = format!("generation {presented}, after {reached} was issued");
                     audit::record(tx, reused.detail(detail), now)?;
                     self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now)?;
@@ -260,7 +267,7 @@ impl Sessions {
                 }
                 let grant = Grant {
                     subject: row.subject(),
-                    lifetime: self.policy.lifetime(row.terms()),
+                    lifetime: self.policy.lifetime(row.client_settings()),
                     token: token.at_generation(generation),
                     client_id: row.client_id,
                     granted_at: now,
@@ -276,10 +283,11 @@ impl Sessions {
     /// proxy, or a thief beside the owner. Summed, because an answer inside the window writes
     /// nothing, and as many as the rate limit of the session allows may come.
     fn record_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
-        let replayed = Event::new(EventKind::RefreshReplayedElsewhere).of(user).in_session(session);
-        let replayed = replayed.from_address(device.address.as_deref());
+        let replayed =
+            Event::new(EventKind::RefreshReplayedElsewhere).with_user(user).with_session(session);
+        let replayed = replayed.with_address(device.address.as_deref());
         let audit = self.audit.clone();
-        tx.after_commit(move || audit.sum(&replayed));
+        tx.after_commit(move || audit.add_failure(&replayed));
     }
 }
 

@@ -300,6 +300,7 @@ fn long_expired(
 }
 
 fn event(ended: &Ended, cause: EndCause<'_>) -> Event {
-    let event = Event::new(EventKind::SessionEnded).of(ended.user).in_session(ended.session);
-    event.from_address(cause.address).detail(cause.reason.as_str())
+    let event =
+        Event::new(EventKind::SessionEnded).with_user(ended.user).with_session(ended.session);
+    event.with_address(cause.address).detail(cause.reason.as_str())
 }

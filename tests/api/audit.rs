@@ -42,7 +42,7 @@ async fn stored(app: &TestApp, kind: EventKind) -> Vec<audit::AuditEntry> {
 fn fail(app: &TestApp, users: impl Iterator<Item = u128>) {
     for user in users {
         let user = (user > 0).then(|| uuid::Uuid::from_u128(user).into());
-        app.api.audit.failed(EventKind::LoginFailed, user, "192.0.2.1");
+        app.api.audit.record_failure(EventKind::LoginFailed, user, "192.0.2.1");
     }
 }
 
@@ -117,7 +117,7 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
     until(async || failed().await["times"] == 4).await;
     assert_eq!(failed().await["event"], "login_failed");
     assert_eq!(failed().await["address"], "127.0.0.1");
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     app.advance(61);
     app.log_in(&ada.email, "not the password").await.assert_status(401);
     until(async || failed().await["times"] == 1 && rows(&app).await == 5).await;
@@ -155,7 +155,7 @@ async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_cou
     for _ in 0..4 {
         app.register(&ada.email.to_uppercase(), PASSWORD).await.assert_status(409);
     }
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
 
     let times = async |kind: EventKind| {
         let of = |user: Option<&str>, events: &[audit::AuditEntry]| {
@@ -192,7 +192,7 @@ async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
     let app = TestApp::start().await;
     fail(&app, (0..100_000).map(|n| n % 5000));
     // Whatever has been stored of them in the meantime.
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     // One is the first signing key's.
     assert_eq!(rows(&app).await, 1 + 200);
     assert_eq!(app.api.audit.dropped(), 96_000);
@@ -200,9 +200,9 @@ async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
         stored(&app, EventKind::LoginFailed).await.into_iter().find(|it| it.user_id.is_none());
     assert_eq!(nobodys.unwrap().times, 20);
     app.advance(61);
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     fail(&app, 6000..6001);
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     assert_eq!(rows(&app).await, 1 + 201);
 }
 
@@ -285,7 +285,7 @@ async fn clients_and_keys_leave_events_of_nobodys() {
     assert_eq!(kids(EventKind::KeyRotated).await, [&*new, &*old]);
     assert_eq!(kids(EventKind::KeyRetired).await, [&*old]);
     assert_eq!(kids(EventKind::KeyRemoved).await, [&*old]);
-    crate::keys::give_up(&app, &new).await.unwrap();
+    crate::keys::revoke_key(&app, &new).await.unwrap();
     assert_eq!(kids(EventKind::KeyGivenUp).await, [new]);
 }
 
@@ -294,10 +294,10 @@ async fn who_closes_an_account_takes_the_addresses_along() {
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     app.log_in(&ada.email, "not the password").await.assert_status(401);
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     ada.close("not the password either").await.assert_status(403);
     ada.close(PASSWORD).await.assert_status(204);
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     let user = Some(id(&ada.id));
     let wanted = EventFilter { user, kind: None, since: None, before: None, limit: 100 };
     let events = audit::list(app.db(), wanted).await.unwrap().events;
@@ -312,12 +312,12 @@ async fn an_address_is_not_written_back_by_a_failure_that_was_about_to_be_stored
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     app.log_in(&ada.email, "not the password").await.assert_status(401);
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     let held = Held::back(&app, &ada.id).await;
     app.log_in(&ada.email, "not the password either").await.assert_status(401);
     let (closed, ()) = tokio::join!(ada.close(PASSWORD), async {
         stand_in_line(&app, 1).await;
-        let (flushed, ()) = tokio::join!(app.api.audit.flush(), async {
+        let (flushed, ()) = tokio::join!(app.api.audit.flush_failures(), async {
             // On PostgreSQL only the close waits.
             stand_in_line(&app, if app.is_on_postgres() { 1 } else { 2 }).await;
             held.release();
@@ -355,7 +355,7 @@ async fn the_command_finds_events_by_account_name_and_time() {
     app.clock.advance(Clock::system().now().since(app.clock.now()));
     let (ada, bob) = (app.signed_up().await, app.signed_up().await);
     app.log_in(&ada.email, "not the password").await.assert_status(401);
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     let audit = |arguments: &[&str]| printed(app.command(&["audit"]).args(arguments));
     let found = |arguments: &[&str]| -> Vec<Value> {
         let text = audit(&[arguments, &["--json"]].concat());

@@ -14,8 +14,8 @@ use crate::support::client::PASSWORD;
 use crate::support::postgres::ON_POSTGRES;
 use crate::support::{Client, TestApp, claims, id, until};
 
-async fn app_with(app: &TestApp, terms: ClientSettings) -> Client {
-    app.client(ClientKind::Public { origins: Vec::new(), terms }).await
+async fn app_with(app: &TestApp, client_settings: ClientSettings) -> Client {
+    app.client(ClientKind::Public { origins: Vec::new(), client_settings }).await
 }
 
 /// As `doorward client remove` does it.
@@ -191,7 +191,9 @@ async fn an_apps_origins_may_call_as_soon_as_it_is_added_and_no_longer_than_it_i
     };
     assert!(allowed("https://a.example").await && !allowed("https://b.example").await);
     let origins = vec!["https://b.example".into(), "http://localhost:5173".into()];
-    let shop = app.client(ClientKind::Public { origins, terms: ClientSettings::default() }).await;
+    let shop = app
+        .client(ClientKind::Public { origins, client_settings: ClientSettings::default() })
+        .await;
     until(async || allowed("https://b.example").await).await;
     assert!(allowed("http://localhost:5173").await && allowed("https://a.example").await);
     for foreign in ["https://b.example:444", "http://b.example", "https://B.example", "null"] {

@@ -801,7 +801,7 @@ async fn a_refresh_for_another_client_leaves_the_cookies() {
 async fn the_origin_of_a_registered_client_may_call_but_not_with_cookies() {
     let app = start().await;
     let origins = vec!["https://shop.example.org".to_owned()];
-    app.client(ClientKind::Public { origins, terms: ClientSettings::default() }).await;
+    app.client(ClientKind::Public { origins, client_settings: ClientSettings::default() }).await;
     let user = app.signed_up().await;
     let may = async || {
         let answer =

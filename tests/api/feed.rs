@@ -10,7 +10,7 @@ use doorward::verifier::{Verifier, VerifyError};
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::keys::{give_up, kid_of};
+use crate::keys::{kid_of, revoke_key};
 use crate::logout::of_server;
 use crate::support::postgres::number_of;
 use crate::support::{Client, TestApp, claims, until};
@@ -42,7 +42,7 @@ async fn the_list_names_what_tokens_say() {
     let alone = [("token", other.access.as_str())];
     app.post("/revoke").form(&alone).send().await.assert_status(200);
     let kid = kid_of(&third.access);
-    give_up(&app, &kid).await.unwrap();
+    revoke_key(&app, &kid).await.unwrap();
     let jti = claims(&other.access)["jti"].as_str().unwrap().to_owned();
     let expected = BTreeSet::from([user.tokens.session.clone(), jti, kid]);
     assert_eq!(listed(&app, &service).await, expected);
@@ -270,7 +270,7 @@ async fn a_verifier_takes_over_another_key_when_one_was_given_up() {
     let verifier = verifier(&app).await;
     let mut user = app.signed_up().await;
     verifier.verify_or_refetch(&user.tokens.access).await.unwrap();
-    give_up(&app, &kid_of(&user.tokens.access)).await.unwrap();
+    revoke_key(&app, &kid_of(&user.tokens.access)).await.unwrap();
     until(async || verifier.verify(&user.tokens.access).is_err()).await;
     user.refresh().await.assert_status(200);
     verifier.verify_or_refetch(&user.tokens.access).await.unwrap();

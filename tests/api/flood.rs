@@ -28,7 +28,7 @@ async fn after_too_many_wrong_secrets_no_other_is_compared_and_no_known_service_
         assert!((1..=60).contains(&wait), "{wait}");
     }
     // Those that were compared are in the trail: five, and the one that was over the limit.
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     let kind = Some(EventKind::ClientAuthenticationFailed);
     let wanted = EventFilter { user: None, kind, since: None, before: None, limit: 10 };
     let events = audit::list(app.db(), wanted).await.unwrap().events;

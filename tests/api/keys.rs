@@ -57,7 +57,7 @@ async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
     // From here on its signature is remembered, which must not help.
     user.me().await.assert_status(200);
     let kid = kid_of(&user.tokens.access);
-    assert_eq!(give_up(&app, &kid).await.as_deref(), Some(app.api.keys.signing().kid()));
+    assert_eq!(revoke_key(&app, &kid).await.as_deref(), Some(app.api.keys.signing().kid()));
     user.me().await.assert_problem(401, "invalid_token");
     // The session goes on, and so do new ones.
     user.refresh().await.assert_status(200);
@@ -66,8 +66,8 @@ async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
     app.log_in(&user.email, PASSWORD).await.assert_status(200);
     let published = app.get("/.well-known/jwks.json").send().await.text;
     assert!(!published.contains(&kid), "{published}");
-    assert_eq!(give_up(&app, &kid).await, None, "it is gone already");
-    assert_eq!(give_up(&app, "no-such-key").await, None);
+    assert_eq!(revoke_key(&app, &kid).await, None, "it is gone already");
+    assert_eq!(revoke_key(&app, "no-such-key").await, None);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn the_next_key_takes_the_place_of_one_that_was_given_up() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let next = app.api.keys.operator().rotate().await.unwrap().kid;
-    assert_eq!(give_up(&app, &kid_of(&user.tokens.access)).await, Some(next));
+    assert_eq!(revoke_key(&app, &kid_of(&user.tokens.access)).await, Some(next));
 }
 
 #[tokio::test]
@@ -131,13 +131,13 @@ async fn the_commands_work_while_the_service_runs() {
 }
 
 /// Gives a key up as the command does, and answers the one that signs then.
-pub async fn give_up(app: &TestApp, kid: &str) -> Option<String> {
+pub async fn revoke_key(app: &TestApp, kid: &str) -> Option<String> {
     let (keys, revocations) = (app.api.keys.clone(), app.api.revocations.clone());
     let operator = keys.operator();
-    let spare = operator.spare().await.unwrap();
-    let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.believed_for());
+    let spare = operator.generate_spare().await.unwrap();
+    let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.trusted_for());
     let removed = app.db().write(move |tx| {
-        let removed = KeyAdmin::give_up(tx, &own, &spare, now)?;
+        let removed = KeyAdmin::revoke(tx, &own, &spare, now)?;
         if let (Some(_), Some(id)) = (&removed, doorward::tokens::id_of_kid(&own)) {
             revocations.revoke_for(tx, id.into(), life, now)?;
         }

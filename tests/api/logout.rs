@@ -697,7 +697,7 @@ async fn another_process(app: &TestApp) -> (Database, Revocations) {
     };
     let db = Database::open(&settings).unwrap();
     let policy = RevocationPolicy {
-        token_life: Duration::from_secs(630),
+        max_token_age: Duration::from_secs(630),
         max_staleness: Duration::from_secs(30),
         when_stale: StalePolicy::FailClosed,
         max_entries: 1000,

@@ -44,7 +44,7 @@ async fn a_refused_origin_is_named_too_and_so_is_the_way_to_allow_it() {
         assert!(refused.text.contains(part), "{}", refused.text);
     }
     let origins = vec!["https://shop.example.com".into()];
-    let kind = ClientKind::Public { origins, terms: ClientSettings::default() };
+    let kind = ClientKind::Public { origins, client_settings: ClientSettings::default() };
     app.api.clients.add("Shop", kind).await.unwrap();
     crate::support::until(async || {
         preflight(&app, "https://shop.example.com", "baggage").await.status == 200

@@ -65,7 +65,8 @@ async fn commands_on_a_machine_with_a_wrong_clock_end_what_they_name() {
         ended.push(one);
 
         let user = app.signed_up().await;
-        let kind = ClientKind::Public { origins: Vec::new(), terms: ClientSettings::default() };
+        let kind =
+            ClientKind::Public { origins: Vec::new(), client_settings: ClientSettings::default() };
         let shop = app.client(kind).await;
         ended.push(app.log_in_to(&shop, &user.email).await.tokens());
         on_skewed(&["client", "remove", &shop.id]);

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::feed::{log_out_and_be_heard, verifier};
-use crate::keys::{give_up, kid_of};
+use crate::keys::{kid_of, revoke_key};
 use crate::support::client::PASSWORD;
 use crate::support::postgres::{Cluster, number_of};
 use crate::support::proxy::{Network, Proxy};
@@ -194,7 +194,7 @@ async fn a_key_that_one_node_gave_up_is_refused_by_the_other() {
     let other = one.another_node().await;
     let user = one.signed_up().await;
     let kid = kid_of(&user.tokens.access);
-    let signing = give_up(&one, &kid).await.unwrap();
+    let signing = revoke_key(&one, &kid).await.unwrap();
     until(async || other.me(&user.tokens.access).await.status == 401).await;
     until(async || other.api.keys.signing().kid() == signing).await;
     let tokens = other.log_in(&user.email, PASSWORD).await.tokens();

@@ -185,9 +185,9 @@ async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database
     app.refresh(&other.refresh).await.assert_ended("logout");
     for count in 0..200_u128 {
         let somebody = Some(Uuid::from_u128(count).into());
-        app.api.audit.failed(EventKind::LoginFailed, somebody, "192.0.2.1");
+        app.api.audit.record_failure(EventKind::LoginFailed, somebody, "192.0.2.1");
     }
-    app.api.audit.flush().await.unwrap();
+    app.api.audit.flush_failures().await.unwrap();
     assert_eq!(app.api.revocations.stored().await.unwrap(), 1202);
     let events = app.db().read(|c| audit_events::table.count().get_result::<i64>(c));
     // A key, an account, two sessions that began, 1,202 that ended.

@@ -81,7 +81,7 @@ pub fn restored(config: &Config) -> Result<Restored, DataError> {
         let clock = db.clock().await?;
         let policy = settings::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-        let life = settings::key_policy(config).believed_for();
+        let life = settings::key_policy(config).trusted_for();
         let restored = db.write(move |tx| {
             let now = clock.now();
             let sessions = sessions::end_every_session(tx, now)?;

@@ -221,8 +221,11 @@ impl TestApp {
 
     /// An app without settings of its own.
     pub async fn public_client(&self) -> Client {
-        self.client(ClientKind::Public { origins: Vec::new(), terms: ClientSettings::default() })
-            .await
+        self.client(ClientKind::Public {
+            origins: Vec::new(),
+            client_settings: ClientSettings::default(),
+        })
+        .await
     }
 
     /// A login to an app.
