@@ -30,7 +30,7 @@ use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 
 /// How long a revocation stays listed beyond the longest life of an access token and a verifier's
 /// leeway: time for a request that was past its check when the revocation came to sign a token yet.
-const MARGIN: Duration = Duration::from_secs(60);
+const SAFETY_MARGIN: Duration = Duration::from_secs(60);
 
 /// How much longer what is issued without a trace in the database stays listed: nobody knows when and
 /// by which clock the last token was signed, and the clock of whoever revokes may be a month behind.
@@ -41,7 +41,7 @@ const WITHOUT_A_TRACE: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 const PURGE_BATCH: i64 = 100;
 
 /// Ids that are forgotten while nobody can look at the list.
-const FORGOTTEN_AT_ONCE: usize = 1000;
+const EXPIRED_PER_LOCK: usize = 1000;
 
 /// What to do with a token while the list may be out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +83,13 @@ pub struct Revocations {
     db: Database,
     clock: Clock,
     policy: RevocationPolicy,
-    mirror: Arc<RwLock<RevocationCache>>,
+    cache: Arc<RwLock<RevocationCache>>,
     /// Names this start of this node in the places of the feed.
     boot: u64,
     /// Told when this node has stored a revocation, for whoever tells the others.
     stored: Arc<Notify>,
     /// What all that follow the feed are told.
-    editions: watch::Sender<Arc<feed::FeedBatch>>,
+    batches: watch::Sender<Arc<feed::FeedBatch>>,
 }
 
 struct RevocationCache {
@@ -123,23 +123,23 @@ impl Revocations {
         policy: RevocationPolicy,
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
-        let listed = db.read_at_leisure(listed).await?.into_iter().collect();
+        let listed = db.read_at_leisure(stored_entries).await?.into_iter().collect();
         let (clock_difference, log) = (Duration::ZERO, feed::RevocationLog::new());
-        let mirror =
+        let cache =
             Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_difference, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
-        let editions = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));
-        Ok(Self { db, clock, policy, mirror, boot, stored: Arc::default(), editions })
+        let batches = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));
+        Ok(Self { db, clock, policy, cache, boot, stored: Arc::default(), batches })
     }
 
     /// How a token with these ids stands.
     #[must_use]
-    pub fn standing(&self, mut ids: impl Iterator<Item = Id>) -> RevocationStatus {
-        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        if ids.any(|id| mirror.listed.contains_key(&id)) {
+    pub fn status_of(&self, mut ids: impl Iterator<Item = Id>) -> RevocationStatus {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        if ids.any(|id| cache.listed.contains_key(&id)) {
             RevocationStatus::Revoked
         } else if self.policy.when_stale == StalePolicy::FailClosed
-            && self.age(&mirror) > self.policy.max_staleness
+            && self.age(&cache) > self.policy.max_staleness
         {
             RevocationStatus::Unknown
         } else {
@@ -149,21 +149,21 @@ impl Revocations {
 
     /// Whether this id is on the list, as far as this node knows.
     #[must_use]
-    pub fn lists(&self, id: Id) -> bool {
-        self.mirror.read().unwrap_or_else(PoisonError::into_inner).listed.contains_key(&id)
+    pub fn contains(&self, id: Id) -> bool {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).listed.contains_key(&id)
     }
 
     /// How many ids are on the list, as far as this node knows.
     #[must_use]
-    pub fn listed(&self) -> usize {
-        self.mirror.read().unwrap_or_else(PoisonError::into_inner).listed.len()
+    pub fn len(&self) -> usize {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).listed.len()
     }
 
     /// Whether no more single tokens are listed: it is for whoever takes one back to ask. A session
     /// has a new token with each refresh; it ends once, and that is always listed.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.listed() >= self.policy.max_entries
+    pub fn is_at_capacity(&self) -> bool {
+        self.len() >= self.policy.max_entries
     }
 
     /// How many rows the stored list has.
@@ -178,7 +178,7 @@ impl Revocations {
     /// How long ago the list was last known to be complete.
     #[must_use]
     pub fn staleness(&self) -> Duration {
-        self.age(&self.mirror.read().unwrap_or_else(PoisonError::into_inner))
+        self.age(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Revokes a token, a session or a client as part of a unit of work: stored with it, and in force
@@ -210,7 +210,7 @@ impl Revocations {
         life: Duration,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let life = life + MARGIN;
+        let life = life + SAFETY_MARGIN;
         let mut entry = feed::RevocationEntry { id, expires_at: now.plus(life) };
         tx.begin()?;
         insert(tx.connection(), &mut entry, life, now)?;
@@ -229,7 +229,7 @@ impl Revocations {
         ids: impl Iterator<Item = (Id, Timestamp)>,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let life = self.policy.max_token_age + MARGIN;
+        let life = self.policy.max_token_age + SAFETY_MARGIN;
         let mut entries: Vec<_> = ids
             .map(|(id, last)| feed::RevocationEntry { id, expires_at: last.plus(life) })
             .collect();
@@ -240,11 +240,11 @@ impl Revocations {
     }
 
     fn list_after_commit(&self, tx: &mut Tx<'_>, entries: Vec<feed::RevocationEntry>) {
-        let (mirror, stored) = (Arc::clone(&self.mirror), Arc::clone(&self.stored));
+        let (cache, stored) = (Arc::clone(&self.cache), Arc::clone(&self.stored));
         tx.after_commit(move || {
-            let mut mirror = mirror.write().unwrap_or_else(PoisonError::into_inner);
+            let mut cache = cache.write().unwrap_or_else(PoisonError::into_inner);
             for entry in entries {
-                mirror.list(entry);
+                cache.list(entry);
             }
             stored.notify_one();
         });
@@ -254,7 +254,7 @@ impl Revocations {
     /// SQLite, which has none of its own.
     #[must_use]
     pub fn clock_difference(&self) -> Duration {
-        self.mirror.read().unwrap_or_else(PoisonError::into_inner).clock_difference
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).clock_difference
     }
 
     /// Takes over rows that were read at `known_at` or later, after which the list is complete up to
@@ -262,15 +262,15 @@ impl Revocations {
     fn add(&self, mut news: Vec<(Id, Timestamp)>, known_at: Instant) {
         {
             // Looked up beside the requests that do the same; most is known, being this node's own.
-            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-            news.retain(|(id, expires_at)| mirror.listed.get(id) != Some(expires_at));
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            news.retain(|(id, expires_at)| cache.listed.get(id) != Some(expires_at));
         }
-        let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         // Added to, never replaced: what this node revoked after the reading is not in it.
         for (id, expires_at) in news {
-            mirror.list(feed::RevocationEntry { id, expires_at });
+            cache.list(feed::RevocationEntry { id, expires_at });
         }
-        mirror.known_at = mirror.known_at.max(known_at);
+        cache.known_at = cache.known_at.max(known_at);
     }
 
     /// Forgets what can no longer concern any token: a batch of rows, and whether there may be
@@ -284,41 +284,41 @@ impl Revocations {
         let is_more = i64::try_from(deleted) == Ok(PURGE_BATCH);
         if !is_more {
             // Only now: what is stored yet would be read again, and told to every subscriber as new.
-            self.forget_expired(now);
+            self.drop_expired(now);
         }
         Ok(is_more)
     }
 
     /// Looks beside those who verify, and takes away in pieces. A revocation that comes in the meantime
     /// waits for the look, and whoever verifies then waits for that: milliseconds with a million.
-    fn forget_expired(&self, now: Timestamp) {
+    fn drop_expired(&self, now: Timestamp) {
         let is_over = |expires_at: &Timestamp| *expires_at <= now;
         let over: Vec<Id> = {
-            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-            let all = mirror.listed.iter().filter(|(_, expires_at)| is_over(expires_at));
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            let all = cache.listed.iter().filter(|(_, expires_at)| is_over(expires_at));
             all.map(|(id, _)| *id).collect()
         };
-        for piece in over.chunks(FORGOTTEN_AT_ONCE) {
-            let mut mirror = self.mirror.write().unwrap_or_else(PoisonError::into_inner);
+        for piece in over.chunks(EXPIRED_PER_LOCK) {
+            let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
             for id in piece {
                 // It may have been listed again in the meantime.
-                if mirror.listed.get(id).is_some_and(is_over) {
-                    mirror.listed.remove(id);
+                if cache.listed.get(id).is_some_and(is_over) {
+                    cache.listed.remove(id);
                 }
             }
         }
         if !over.is_empty() {
-            self.mirror.read().unwrap_or_else(PoisonError::into_inner).log.forget_copy();
+            self.cache.read().unwrap_or_else(PoisonError::into_inner).log.drop_copy();
         }
     }
 
-    fn age(&self, mirror: &RevocationCache) -> Duration {
-        self.clock.monotonic().saturating_duration_since(mirror.known_at)
+    fn age(&self, cache: &RevocationCache) -> Duration {
+        self.clock.monotonic().saturating_duration_since(cache.known_at)
     }
 }
 
 /// All of the list: what is over is for the purge to say, which knows whether the clock is right.
-fn listed(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
+fn stored_entries(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
     blocklist::table.select((blocklist::id, blocklist::expires_at)).load(connection)
 }
 
@@ -340,7 +340,8 @@ fn insert(
             insert.on_conflict_do_nothing().execute(c)?;
         }
         AnyConnection::Postgres(c) => {
-            let insert = diesel::insert_into(blocklist::table).values(row_of(*entry, life, now));
+            let insert = diesel::insert_into(blocklist::table)
+                .values(row_with_server_expiry(*entry, life, now));
             let insert = insert.on_conflict_do_nothing().returning(blocklist::expires_at);
             if let Some(expires_at) = insert.get_result(c).optional()? {
                 entry.expires_at = expires_at;
@@ -360,7 +361,8 @@ fn insert_all(
     if let AnyConnection::Postgres(c) = connection {
         let ids = entries.iter().map(|entry| entry.id);
         diesel::delete(blocklist::table.filter(blocklist::id.eq_any(ids))).execute(c)?;
-        let rows: Vec<_> = entries.iter().map(|entry| row_of(*entry, life, now)).collect();
+        let rows: Vec<_> =
+            entries.iter().map(|entry| row_with_server_expiry(*entry, life, now)).collect();
         let insert = diesel::insert_into(blocklist::table).values(rows).on_conflict_do_nothing();
         let stored: Vec<(Id, Timestamp)> =
             insert.returning((blocklist::id, blocklist::expires_at)).get_results(c)?;
@@ -375,7 +377,7 @@ fn insert_all(
 
 /// A row that expires `life` from PostgreSQL's time on at the earliest.
 #[diesel::dsl::auto_type]
-fn row_of(entry: feed::RevocationEntry, life: Duration, now: Timestamp) -> _ {
+fn row_with_server_expiry(entry: feed::RevocationEntry, life: Duration, now: Timestamp) -> _ {
     let (id, expires_at): (Id, Timestamp) = (entry.id, entry.expires_at);
     let of_server: SqlLiteral<BigInt> = time::server_time_after(life);
     let expires_at = greatest(expires_at, of_server);

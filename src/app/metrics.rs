@@ -142,13 +142,13 @@ impl MetricsSources {
     fn revocations(&self, out: &mut Writer<'_>) {
         let revocations = &self.api.revocations;
         let help = "Revocations in this node's memory";
-        out.gauge("revocations_mirror_entries", help, whole(revocations.listed()));
+        out.gauge("revocations_mirror_entries", help, whole(revocations.len()));
         let help = "How long ago this node last knew every revocation";
         out.seconds("revocations_staleness", help, revocations.staleness().as_secs_f64());
         let help = "How far this node's clock is from the database's";
         out.seconds("clock_difference", help, revocations.clock_difference().as_secs_f64());
         let help = "Connections that follow the feed of revocations";
-        out.gauge("feed_subscribers", help, whole(revocations.followers()));
+        out.gauge("feed_subscribers", help, whole(revocations.subscribers()));
     }
 
     /// What was counted in the database. Before the first time nothing is said.

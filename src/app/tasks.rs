@@ -72,9 +72,9 @@ impl Tasks {
     /// Learns what other processes revoke.
     async fn follow(&self, watch: ChangeSource) {
         match watch {
-            ChangeSource::File(watch) => self.api.revocations.follow_file(watch).await,
+            ChangeSource::File(watch) => self.api.revocations.sync_with_file(watch).await,
             ChangeSource::Server(link) => {
-                self.api.revocations.follow_server(*link, self.follow_by).await;
+                self.api.revocations.sync_with_server(*link, self.follow_by).await;
             }
         }
     }
@@ -101,7 +101,7 @@ impl Tasks {
         let mut changes = revocations.changes();
         let is_revoked = || {
             let signing = tokens::id_of_kid(keys.signing().kid());
-            signing.is_some_and(|id| revocations.lists(id.into()))
+            signing.is_some_and(|id| revocations.contains(id.into()))
         };
         while changes.changed().await.is_ok() {
             while is_revoked() {

@@ -71,7 +71,7 @@ pub(super) async fn revocations(
             // A stream has no end at which the next request's answer could begin.
             return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
         }
-        if api.revocations.followers() >= MAX_SUBSCRIBERS {
+        if api.revocations.subscribers() >= MAX_SUBSCRIBERS {
             return Err(Problem::new(Code::Overloaded).retry_after(COME_BACK_LATER));
         }
         let client = client.0.id;
@@ -106,7 +106,7 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
     let age = api.revocations.staleness().as_secs_f64();
     let snapshot = api.revocations.snapshot();
-    let etag = format!("\"{}\"", snapshot.place);
+    let etag = format!("\"{}\"", snapshot.cursor);
     let is_known = is_known(request, &etag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
@@ -153,8 +153,8 @@ impl Subscriber {
         if self.settings.draining.load(Ordering::Relaxed) {
             return None;
         }
-        let news = self.subscription.next().await;
-        news.filter(|_| !self.api.revocations.lists(self.client))
+        let next = self.subscription.next().await;
+        next.filter(|_| !self.api.revocations.contains(self.client))
     }
 }
 
@@ -163,8 +163,8 @@ fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, Infallible
     stream::unfold((Some(subscriber), Bytes::new()), |(mut subscriber, mut rest)| async {
         if rest.is_empty() {
             let current = subscriber.as_mut()?;
-            if let Some(news) = current.next().await {
-                rest = event(news, &current.subscription.place());
+            if let Some(next) = current.next().await {
+                rest = event(next, &current.subscription.cursor());
             } else {
                 subscriber = None;
                 rest = Bytes::from_static(COME_BACK.as_bytes());
@@ -176,26 +176,26 @@ fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, Infallible
 }
 
 /// What a subscriber is sent.
-fn event(news: FeedEvent, place: &FeedCursor) -> Bytes {
-    match news {
+fn event(next: FeedEvent, cursor: &FeedCursor) -> Bytes {
+    match next {
         // Whoever comes back from the middle of the list has to begin anew.
         FeedEvent::Listed(entries) => written("snapshot", None, &list(&entries)).into(),
-        FeedEvent::Revoked(entries) => written("revoked", Some(place), &list(&entries)).into(),
-        FeedEvent::Current(age) => written("current", Some(place), &current(age)).into(),
-        FeedEvent::Batch(edition) => {
-            edition.text.get_or_init(|| edition_text(&edition, place));
-            Bytes::from_owner(Shared(edition))
+        FeedEvent::Revoked(entries) => written("revoked", Some(cursor), &list(&entries)).into(),
+        FeedEvent::Current(age) => written("current", Some(cursor), &current(age)).into(),
+        FeedEvent::Batch(batch) => {
+            batch.text.get_or_init(|| batch_text(&batch, cursor));
+            Bytes::from_owner(Shared(batch))
         }
     }
 }
 
-fn edition_text(edition: &FeedBatch, place: &FeedCursor) -> String {
+fn batch_text(batch: &FeedBatch, cursor: &FeedCursor) -> String {
     let mut text = String::new();
-    if !edition.entries.is_empty() {
-        text += &written("revoked", Some(place), &list(&edition.entries));
+    if !batch.entries.is_empty() {
+        text += &written("revoked", Some(cursor), &list(&batch.entries));
     }
-    if let Some(age) = edition.age {
-        text += &written("current", Some(place), &current(age));
+    if let Some(age) = batch.age {
+        text += &written("current", Some(cursor), &current(age));
     }
     text
 }

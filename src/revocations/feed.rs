@@ -23,31 +23,31 @@ use crate::database::Id;
 
 /// Entries of the log. At 200 revocations a second, 50 s: longer than a subscriber takes to come
 /// back, and than a connection is kept that takes nothing.
-const LOG: usize = 10_000;
+const LOG_CAPACITY: usize = 10_000;
 
 /// Subscribers of one node at most. Each holds a connection, of which a node has ten thousand for a
 /// worker, and wakes for every piece of news; further ones follow another node.
 pub const MAX_SUBSCRIBERS: usize = 5_000;
 
 /// A copy of the whole list serves until it is so many entries old.
-const COPY_AGE: u64 = 5_000;
+const MAX_COPY_AGE: u64 = 5_000;
 
 /// Entries in one piece of news at most.
-const PIECE: usize = 500;
+const ENTRIES_PER_BATCH: usize = 500;
 
 /// How often a subscriber is told that it knows everything. It may take silence of twice that for a
 /// broken connection.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// The least time between two editions: what is revoked meanwhile goes out together.
-const PAUSE: Duration = Duration::from_millis(80);
+const MIN_PAUSE: Duration = Duration::from_millis(80);
 
 /// The least time for each who gets them. To write to one takes some 20 us, so telling takes a
 /// twentieth of a core, however many there are. From 200 on it makes the pause longer.
-const PAUSE_EACH: Duration = Duration::from_micros(400);
+const PAUSE_PER_SUBSCRIBER: Duration = Duration::from_micros(400);
 
 /// The most it makes of it: what is revoked is told within a second, however many follow.
-const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+const MAX_PAUSE: Duration = Duration::from_millis(800);
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,18 +99,18 @@ pub(super) struct RevocationLog {
     copy: Mutex<Option<(u64, Arc<[RevocationEntry]>)>>,
     end: watch::Sender<u64>,
     /// Held by each subscription, too.
-    followers: Arc<()>,
+    subscribers: Arc<()>,
 }
 
 impl RevocationLog {
     pub(super) fn new() -> Self {
         let (first, entries) = (0, VecDeque::new());
-        let (end, followers) = (watch::Sender::new(0), Arc::new(()));
-        Self { first, entries, copy: Mutex::default(), end, followers }
+        let (end, subscribers) = (watch::Sender::new(0), Arc::new(()));
+        Self { first, entries, copy: Mutex::default(), end, subscribers }
     }
 
     pub(super) fn push(&mut self, entry: RevocationEntry) {
-        if self.entries.len() == LOG {
+        if self.entries.len() == LOG_CAPACITY {
             self.entries.pop_front();
             self.first += 1;
         }
@@ -123,7 +123,7 @@ impl RevocationLog {
     }
 
     /// What was copied has expired: whoever comes now is not to be told of it.
-    pub(super) fn forget_copy(&self) {
+    pub(super) fn drop_copy(&self) {
         drop(self.copy.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
@@ -135,7 +135,9 @@ impl RevocationLog {
     /// The same, up to another number.
     fn between(&self, number: u64, end: u64) -> Option<Vec<RevocationEntry>> {
         let skipped = self.skipped(number)?;
-        let count = usize::try_from(end.saturating_sub(number)).unwrap_or(usize::MAX).min(PIECE);
+        let count = usize::try_from(end.saturating_sub(number))
+            .unwrap_or(usize::MAX)
+            .min(ENTRIES_PER_BATCH);
         (skipped <= self.entries.len())
             .then(|| self.entries.iter().skip(skipped).take(count).copied().collect())
     }
@@ -155,9 +157,9 @@ impl FeedBatch {
 }
 
 /// The time between two editions that so many get.
-fn pause(followers: usize) -> Duration {
-    let followers = u32::try_from(followers).unwrap_or(u32::MAX);
-    PAUSE_EACH.saturating_mul(followers).clamp(PAUSE, LONGEST_PAUSE)
+fn pause(subscribers: usize) -> Duration {
+    let subscribers = u32::try_from(subscribers).unwrap_or(u32::MAX);
+    PAUSE_PER_SUBSCRIBER.saturating_mul(subscribers).clamp(MIN_PAUSE, MAX_PAUSE)
 }
 
 fn length(entries: &VecDeque<RevocationEntry>) -> u64 {
@@ -191,7 +193,7 @@ impl std::fmt::Display for FeedCursor {
 #[derive(Debug)]
 pub struct Snapshot {
     /// The place that it goes up to.
-    pub place: FeedCursor,
+    pub cursor: FeedCursor,
     copy: Arc<[RevocationEntry]>,
     since: Vec<RevocationEntry>,
 }
@@ -212,37 +214,37 @@ pub struct Subscription {
     copy: Option<(Arc<[RevocationEntry]>, usize)>,
     /// The age that was told last; none yet at first.
     beat: Option<u64>,
-    editions: watch::Receiver<Arc<FeedBatch>>,
-    _follower: Arc<()>,
+    batches: watch::Receiver<Arc<FeedBatch>>,
+    _subscriber: Arc<()>,
 }
 
 impl Revocations {
     /// The whole list.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        let (number, copy) = mirror.copy();
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let (number, copy) = cache.copy();
         // All of the log would be right, too: it is longer than a copy grows old.
-        let known = mirror.log.skipped(number).unwrap_or(0);
-        let since = mirror.log.entries.iter().skip(known).copied().collect();
-        Snapshot { place: self.place(mirror.log.end()), copy, since }
+        let known = cache.log.skipped(number).unwrap_or(0);
+        let since = cache.log.entries.iter().skip(known).copied().collect();
+        Snapshot { cursor: self.cursor(cache.log.end()), copy, since }
     }
 
     /// Follows the feed: from `after` on if that place is still known, else from the beginning.
     #[must_use]
     pub fn subscribe(&self, after: Option<&FeedCursor>) -> Subscription {
-        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
         let known =
-            after.filter(|place| place.boot == self.boot && place.number >= mirror.log.first);
-        let (number, copy) = if let Some(place) = known {
-            (place.number.min(mirror.log.end()), None)
+            after.filter(|cursor| cursor.boot == self.boot && cursor.number >= cache.log.first);
+        let (number, copy) = if let Some(cursor) = known {
+            (cursor.number.min(cache.log.end()), None)
         } else {
-            let (number, copy) = mirror.copy();
+            let (number, copy) = cache.copy();
             (number, Some((copy, 0)))
         };
-        let (editions, follower) = (self.editions.subscribe(), Arc::clone(&mirror.log.followers));
+        let (batches, subscriber) = (self.batches.subscribe(), Arc::clone(&cache.log.subscribers));
         let (revocations, beat) = (self.clone(), None);
-        Subscription { revocations, number, copy, beat, editions, _follower: follower }
+        Subscription { revocations, number, copy, beat, batches, _subscriber: subscriber }
     }
 
     /// Makes the editions, for as long as it is polled.
@@ -252,56 +254,56 @@ impl Revocations {
         loop {
             let _ = timeout_at(beat_at, end.changed()).await;
             let is_beat = time::Instant::now() >= beat_at;
-            let (tells_age, is_more) = self.issue(is_beat);
+            let (tells_age, is_more) = self.publish_batch(is_beat);
             if tells_age {
                 beat_at = time::Instant::now() + HEARTBEAT;
             }
             if is_more {
                 // What waits is told first: until then nobody can be told how current that is.
                 end.mark_changed();
-                sleep(PAUSE).await;
+                sleep(MIN_PAUSE).await;
                 continue;
             }
-            sleep(pause(self.followers())).await;
+            sleep(pause(self.subscribers())).await;
         }
     }
 
     /// Makes an edition, and says whether an age is told in it, and whether there is more for
     /// another.
-    fn issue(&self, is_beat: bool) -> (bool, bool) {
-        let last = Arc::clone(&self.editions.borrow());
-        let (end, edition) = {
-            let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-            let end = mirror.log.end();
+    fn publish_batch(&self, is_beat: bool) -> (bool, bool) {
+        let last = Arc::clone(&self.batches.borrow());
+        let (end, batch) = {
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            let end = cache.log.end();
             // Who is so far behind is cut; the editions go on from here.
             let (from, entries) =
-                mirror.log.since(last.to).map_or((end, Vec::new()), |new| (last.to, new));
+                cache.log.since(last.to).map_or((end, Vec::new()), |new| (last.to, new));
             let to = from + u64::try_from(entries.len()).unwrap_or(u64::MAX);
             // With more to come it would not be true yet.
-            let age = (is_beat && to == end).then(|| self.age(&mirror));
-            let known_at = if to == end { mirror.known_at } else { last.known_at };
+            let age = (is_beat && to == end).then(|| self.age(&cache));
+            let known_at = if to == end { cache.known_at } else { last.known_at };
             let beat = last.beat + u64::from(age.is_some());
             (end, FeedBatch { from, to, entries, age, known_at, beat, text: OnceLock::new() })
         };
-        let said = (edition.age.is_some(), edition.to < end);
-        self.editions.send_replace(Arc::new(edition));
+        let said = (batch.age.is_some(), batch.to < end);
+        self.batches.send_replace(Arc::new(batch));
         said
     }
 
     /// How many follow the feed now.
     #[must_use]
-    pub fn followers(&self) -> usize {
-        let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::strong_count(&mirror.log.followers) - 1
+    pub fn subscribers(&self) -> usize {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::strong_count(&cache.log.subscribers) - 1
     }
 
     /// Changes whenever something is listed.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.mirror.read().unwrap_or_else(PoisonError::into_inner).log.end.subscribe()
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).log.end.subscribe()
     }
 
-    const fn place(&self, number: u64) -> FeedCursor {
+    const fn cursor(&self, number: u64) -> FeedCursor {
         FeedCursor { boot: self.boot, number }
     }
 }
@@ -315,7 +317,7 @@ impl RevocationCache {
     fn copy(&self) -> (u64, Arc<[RevocationEntry]>) {
         let end = self.log.end();
         let mut kept = self.log.copy.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = kept.take().filter(|(number, _)| end - number < COPY_AGE);
+        let fresh = kept.take().filter(|(number, _)| end - number < MAX_COPY_AGE);
         kept.insert(fresh.unwrap_or_else(|| (end, self.entries().collect()))).clone()
     }
 }
@@ -323,8 +325,8 @@ impl RevocationCache {
 impl Subscription {
     /// The place up to which everything has been told.
     #[must_use]
-    pub const fn place(&self) -> FeedCursor {
-        self.revocations.place(self.number)
+    pub const fn cursor(&self) -> FeedCursor {
+        self.revocations.cursor(self.number)
     }
 
     /// Waits for the next thing to tell. Nothing when the subscriber was too slow: it has to come
@@ -334,34 +336,34 @@ impl Subscription {
             return Some(FeedEvent::Listed(piece));
         }
         loop {
-            let edition = Arc::clone(&self.editions.borrow_and_update());
+            let batch = Arc::clone(&self.batches.borrow_and_update());
             let Some(beat) = self.beat else {
                 // Whoever begins, or comes back, believes no token before it knows everything.
                 let (missed, age) = self.missed(u64::MAX)?;
                 if missed.is_empty() {
-                    self.beat = Some(edition.beat);
+                    self.beat = Some(batch.beat);
                     return Some(FeedEvent::Current(age));
                 }
                 return Some(self.tell(missed));
             };
-            let is_beat = edition.beat != beat;
-            let says_something = edition.to > self.number || is_beat;
+            let is_beat = batch.beat != beat;
+            let says_something = batch.to > self.number || is_beat;
             // One that comes after another with an age, which was missed, leaves that out.
-            let says_all = edition.from == self.number && (edition.age.is_some() || !is_beat);
+            let says_all = batch.from == self.number && (batch.age.is_some() || !is_beat);
             if says_something && says_all {
-                (self.number, self.beat) = (edition.to, Some(edition.beat));
-                return Some(FeedEvent::Batch(edition));
+                (self.number, self.beat) = (batch.to, Some(batch.beat));
+                return Some(FeedEvent::Batch(batch));
             }
-            if self.number < edition.to {
-                let (missed, _) = self.missed(edition.to)?;
+            if self.number < batch.to {
+                let (missed, _) = self.missed(batch.to)?;
                 return Some(self.tell(missed));
             }
             if is_beat {
-                self.beat = Some(edition.beat);
+                self.beat = Some(batch.beat);
                 let now = self.revocations.clock.monotonic();
-                return Some(FeedEvent::Current(now.saturating_duration_since(edition.known_at)));
+                return Some(FeedEvent::Current(now.saturating_duration_since(batch.known_at)));
             }
-            self.editions.changed().await.ok()?;
+            self.batches.changed().await.ok()?;
         }
     }
 
@@ -372,13 +374,14 @@ impl Subscription {
 
     /// Some of what the log says from here on, and how current it is as a whole.
     fn missed(&self, up_to: u64) -> Option<(Vec<RevocationEntry>, Duration)> {
-        let mirror = self.revocations.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        Some((mirror.log.between(self.number, up_to)?, self.revocations.age(&mirror)))
+        let cache = self.revocations.cache.read().unwrap_or_else(PoisonError::into_inner);
+        Some((cache.log.between(self.number, up_to)?, self.revocations.age(&cache)))
     }
 
     fn next_of_copy(&mut self) -> Option<Vec<RevocationEntry>> {
         let (copy, told) = self.copy.as_mut()?;
-        let piece: Vec<RevocationEntry> = copy.iter().skip(*told).take(PIECE).copied().collect();
+        let piece: Vec<RevocationEntry> =
+            copy.iter().skip(*told).take(ENTRIES_PER_BATCH).copied().collect();
         *told += piece.len();
         if piece.is_empty() {
             self.copy = None;
@@ -400,9 +403,9 @@ mod tests {
     #[test]
     fn a_log_of_bounded_length_says_what_it_has_lost() {
         let mut log = RevocationLog::new();
-        let count = u64::try_from(LOG).unwrap() + 3;
+        let count = u64::try_from(LOG_CAPACITY).unwrap() + 3;
         (0..count).for_each(|number| log.push(entry(number)));
-        assert_eq!(log.entries.len(), LOG);
+        assert_eq!(log.entries.len(), LOG_CAPACITY);
         assert_eq!(log.end(), count);
         assert_eq!(log.since(2), None);
         assert_eq!(log.since(3).unwrap()[0], entry(3));
@@ -413,7 +416,7 @@ mod tests {
 
     #[test]
     fn however_many_follow_they_are_told_within_a_second() {
-        assert_eq!(pause(0), PAUSE);
+        assert_eq!(pause(0), MIN_PAUSE);
         assert_eq!(pause(1000), Duration::from_millis(400));
         // Their share of the writing comes on top.
         assert!(pause(MAX_SUBSCRIBERS) + Duration::from_micros(20) * 5000 < Duration::from_secs(1));
@@ -421,9 +424,9 @@ mod tests {
 
     #[test]
     fn a_place_is_read_as_it_was_written() {
-        let place = FeedCursor { boot: 0xfe, number: 7 };
-        assert_eq!(place.to_string(), "00000000000000fe.7");
-        assert_eq!(FeedCursor::parse("00000000000000fe.7"), Some(place));
+        let cursor = FeedCursor { boot: 0xfe, number: 7 };
+        assert_eq!(cursor.to_string(), "00000000000000fe.7");
+        assert_eq!(FeedCursor::parse("00000000000000fe.7"), Some(cursor));
         for other in ["", "7", "fe.7", "00000000000000fe.", "00000000000000fe.-1", "x"] {
             assert_eq!(FeedCursor::parse(other), None, "{other}");
         }

@@ -17,16 +17,16 @@ use tokio::sync::Notify;
 use tokio::time::{interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Revocations, listed};
+use super::{Revocations, stored_entries};
 use crate::clock::{Clock, Timestamp};
 use crate::database::sql_types::IdSql;
 use crate::database::{AnyConnection, DataVersionPoller, Id, Listener, StoreError, Tx};
 
 /// How often the file is looked at for what other processes revoked.
-const LOOK_AT_FILE: Duration = Duration::from_millis(100);
+const FILE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often the database is looked at, notification or not.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the nodes hear from each other that they can be heard. Less than a [`Listener`] waits
 /// before it takes a listener for deaf.
@@ -49,12 +49,12 @@ impl Revocations {
     /// Goes on taking over what other processes write to the file (the command line, or a second
     /// instance that starts while this one drains), until it is dropped. While the file cannot be
     /// read the list grows stale.
-    pub async fn follow_file(&self, mut watch: DataVersionPoller) {
-        let mut tick = interval(LOOK_AT_FILE);
+    pub async fn sync_with_file(&self, mut poller: DataVersionPoller) {
+        let mut tick = interval(FILE_POLL_INTERVAL);
         loop {
             tick.tick().await;
             let known_at = self.clock.monotonic();
-            if let Ok(news) = watch.news(listed).await {
+            if let Ok(news) = poller.news(stored_entries).await {
                 self.add(news.unwrap_or_default(), known_at);
             }
         }
@@ -74,61 +74,61 @@ impl Revocations {
 
     /// Goes on taking over what other nodes revoke, and telling them what this one does, until it is
     /// dropped. While the database does not answer the list grows stale.
-    pub async fn follow_server(&self, link: Listener, by: SyncMode) {
+    pub async fn sync_with_server(&self, listener: Listener, by: SyncMode) {
         let heard = Arc::new(Notify::new());
         let tell = Arc::clone(&heard);
         match by {
-            SyncMode::Poll => self.look_again_and_again(&link, by, &heard).await,
+            SyncMode::Poll => self.poll_repeatedly(&listener, by, &heard).await,
             SyncMode::Listen => {
                 tokio::join!(
-                    self.look_again_and_again(&link, by, &heard),
-                    self.tell_of_own(&link),
-                    link.listen(CHANNEL, move || tell.notify_one()),
+                    self.poll_repeatedly(&listener, by, &heard),
+                    self.notify_other_nodes(&listener),
+                    listener.listen(CHANNEL, move || tell.notify_one()),
                 );
             }
         }
     }
 
-    async fn look_again_and_again(&self, link: &Listener, by: SyncMode, heard: &Notify) {
-        let mut place = SyncCursor::nowhere();
+    async fn poll_repeatedly(&self, listener: &Listener, by: SyncMode, heard: &Notify) {
+        let mut cursor = SyncCursor::start();
         loop {
             // What fails makes the list stale, which is seen by whoever asks it; the log has why.
-            if let Ok(next) = self.look(link, by, place.clone()).await {
-                place = next;
+            if let Ok(next) = self.poll(listener, by, cursor.clone()).await {
+                cursor = next;
             }
-            let _ = timeout(LOOK, heard.notified()).await;
+            let _ = timeout(POLL_INTERVAL, heard.notified()).await;
         }
     }
 
-    /// Reads what is new since `place`, and answers the place to go on from.
-    async fn look(
+    /// Reads what is new since `cursor`, and answers the place to go on from.
+    async fn poll(
         &self,
-        link: &Listener,
+        listener: &Listener,
         by: SyncMode,
-        place: SyncCursor,
+        cursor: SyncCursor,
     ) -> Result<SyncCursor, StoreError> {
         let clock = self.clock.clone();
-        let seen = link
+        let seen = listener
             .look(move |c| match by {
-                SyncMode::Listen => PolledChanges::since(c, &clock, &place),
-                SyncMode::Poll => PolledChanges::everything(c, &clock),
+                SyncMode::Listen => PolledChanges::read_since(c, &clock, &cursor),
+                SyncMode::Poll => PolledChanges::read_all(c, &clock),
             })
             .await?;
         self.add(seen.rows, seen.known_at);
-        self.mirror.write().unwrap_or_else(std::sync::PoisonError::into_inner).clock_difference =
+        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner).clock_difference =
             seen.clock_difference;
-        Ok(seen.place)
+        Ok(seen.cursor)
     }
 
     /// Tells the other nodes when this one has revoked something: after the commit, and once for
     /// all that came meanwhile. A notification within the transaction would make commits wait for
     /// each other, one fsync after the other.
-    async fn tell_of_own(&self, link: &Listener) {
+    async fn notify_other_nodes(&self, listener: &Listener) {
         loop {
             let _ = timeout(HEARTBEAT, self.stored.notified()).await;
-            if link.notify(CHANNEL).await.is_err() {
+            if listener.notify(CHANNEL).await.is_err() {
                 // Nobody was told, so they find it by looking.
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         }
     }
@@ -145,7 +145,7 @@ struct SyncCursor {
 
 impl SyncCursor {
     /// Before everything, on no connection that there is.
-    fn nowhere() -> Self {
+    fn start() -> Self {
         Self { connection: Uuid::new_v4().to_string(), transaction: String::from("0") }
     }
 }
@@ -153,7 +153,7 @@ impl SyncCursor {
 /// What one look has seen.
 struct PolledChanges {
     rows: Vec<(Id, Timestamp)>,
-    place: SyncCursor,
+    cursor: SyncCursor,
     known_at: Instant,
     clock_difference: Duration,
 }
@@ -183,15 +183,15 @@ struct DatabaseClock {
 }
 
 impl PolledChanges {
-    fn since(c: &mut AnyConnection, clock: &Clock, place: &SyncCursor) -> QueryResult<Self> {
+    fn read_since(c: &mut AnyConnection, clock: &Clock, cursor: &SyncCursor) -> QueryResult<Self> {
         let AnyConnection::Postgres(c) = c else { return Err(diesel::NotFound) };
         let known = "SELECT current_setting('doorward.follower', true) AS connection";
         let ConnectionName { connection } = diesel::sql_query(known).get_result(c)?;
-        let mut place = place.clone();
-        if connection.as_deref() != Some(&place.connection) {
-            place = SyncCursor::nowhere();
+        let mut cursor = cursor.clone();
+        if connection.as_deref() != Some(&cursor.connection) {
+            cursor = SyncCursor::start();
             diesel::sql_query("SELECT set_config('doorward.follower', $1, false)")
-                .bind::<Text, _>(&place.connection)
+                .bind::<Text, _>(&cursor.connection)
                 .execute(c)?;
         }
         let (known_at, before) = (clock.monotonic(), clock.now());
@@ -203,24 +203,24 @@ impl PolledChanges {
              FROM (SELECT pg_current_snapshot() AS snapshot) AS present
              LEFT JOIN blocklist ON xid >= $1::text::xid8",
         )
-        .bind::<Text, _>(&place.transaction)
+        .bind::<Text, _>(&cursor.transaction)
         .load(c)?;
         let first = rows.first().ok_or(diesel::NotFound)?;
-        place.transaction.clone_from(&first.oldest);
+        cursor.transaction.clone_from(&first.oldest);
         let clock_difference = difference(before, clock.now(), first.micros);
         let moment = Timestamp::from_micros;
         let rows = rows.iter().filter_map(|row| Some((row.id?, moment(row.expires_at?)))).collect();
-        Ok(Self { rows, place, known_at, clock_difference })
+        Ok(Self { rows, cursor, known_at, clock_difference })
     }
 
-    fn everything(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Self> {
+    fn read_all(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Self> {
         let (known_at, before) = (clock.monotonic(), clock.now());
         let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
         let AnyConnection::Postgres(pg) = c else { return Err(diesel::NotFound) };
         let DatabaseClock { micros } = diesel::sql_query(now).get_result(pg)?;
         let clock_difference = difference(before, clock.now(), micros);
-        let rows = listed(c)?;
-        Ok(Self { rows, place: SyncCursor::nowhere(), known_at, clock_difference })
+        let rows = stored_entries(c)?;
+        Ok(Self { rows, cursor: SyncCursor::start(), known_at, clock_difference })
     }
 }
 

@@ -70,11 +70,11 @@ impl Sessions {
         let claims = self.verify_claims(token).await?;
         let client = clients::canonical(&claims.client_id);
         let ids = [claims.sid.map(Id::from), client].into_iter().flatten();
-        Ok(claims.sid.is_some() && ids.into_iter().any(|id| self.revocations.lists(id)))
+        Ok(claims.sid.is_some() && ids.into_iter().any(|id| self.revocations.contains(id)))
     }
 
     pub(super) fn check_revocation(&self, claims: &Claims) -> Result<(), AccessError> {
-        match self.revocations.standing(revocable(claims)) {
+        match self.revocations.status_of(revocable(claims)) {
             RevocationStatus::NotRevoked => Ok(()),
             RevocationStatus::Revoked => Err(AccessError::Revoked),
             RevocationStatus::Unknown => Err(AccessError::Stale),
@@ -108,7 +108,7 @@ impl Sessions {
     /// Whether a key was taken out of use with all that it signed. It may be in the ring for a
     /// moment yet.
     fn is_key_revoked(&self, kid: &str) -> bool {
-        tokens::id_of_kid(kid).is_some_and(|id| self.revocations.lists(id.into()))
+        tokens::id_of_kid(kid).is_some_and(|id| self.revocations.contains(id.into()))
     }
 
     fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Claims>, TokenError> {

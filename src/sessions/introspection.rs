@@ -209,8 +209,8 @@ impl Sessions {
                 // It was issued then, by a clock that may have been set back since.
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 let jti = claims.jti.uuid().into();
-                let is_known = self.revocations.lists(jti);
-                if !is_known && self.revocations.is_full() {
+                let is_known = self.revocations.contains(jti);
+                if !is_known && self.revocations.is_at_capacity() {
                     return Ok(Err(RevokeError::Full));
                 }
                 self.revocations.revoke(tx, jti, now.max(issued_at))?;

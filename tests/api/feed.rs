@@ -161,7 +161,7 @@ async fn a_subscriber_for_whom_there_is_no_place_is_told_to_come_back() {
     let service = app.service(&[]).await;
     let mut others: Vec<_> =
         (0..MAX_SUBSCRIBERS).map(|_| app.api.revocations.subscribe(None)).collect();
-    assert_eq!(app.api.revocations.followers(), MAX_SUBSCRIBERS);
+    assert_eq!(app.api.revocations.subscribers(), MAX_SUBSCRIBERS);
     let follow = || app.get("/revocations").client(&service).header("accept", "text/event-stream");
     let refused = follow().send().await.assert_problem(503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("10"));
@@ -188,14 +188,14 @@ async fn a_purge_tells_nothing_as_new() {
     revoke_many(&app, 0, 1200).await;
     let mut subscription = app.api.revocations.subscribe(None);
     while !is_current(subscription.next().await.as_ref()) {}
-    let before = subscription.place();
+    let before = subscription.cursor();
     app.advance(600 + 30 + 60 + 1 + of_server(&app));
     while app.api.revocations.purge(app.clock.now()).await.unwrap() {
         looked_again(&app).await;
     }
     looked_again(&app).await;
     assert!(is_current(subscription.next().await.as_ref()));
-    assert_eq!(subscription.place(), before);
+    assert_eq!(subscription.cursor(), before);
     // Nor to whoever comes now.
     assert_eq!(app.api.revocations.snapshot().piece(0, 1).count(), 0);
 }
@@ -221,7 +221,7 @@ async fn a_subscriber_that_reads_too_slowly_is_cut_and_nobody_waits_for_it() {
     }
     // Everything has been told, so what it missed is not at hand any more.
     assert!(slow.next().await.is_none(), "it has to begin anew");
-    let mut anew = revocations.subscribe(Some(&slow.place()));
+    let mut anew = revocations.subscribe(Some(&slow.cursor()));
     let mut all = BTreeSet::new();
     while all.len() < 11_000 {
         all.extend(entries(&anew.next().await.unwrap()).iter().map(|entry| entry.id));
