@@ -282,7 +282,7 @@ impl App {
     /// Whatever ended the server before.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { running, beside, tasks, api, .. } = self;
-        let watch = api.db.watch().map_err(io::Error::other)?;
+        let watch = api.db.change_source().map_err(io::Error::other)?;
         let (alive, gone) = tokio::sync::watch::channel(());
         let serve = Box::pin(async {
             let result = running.until(stop).await;

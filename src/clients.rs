@@ -215,7 +215,7 @@ impl Clients {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn origins(&self) -> Result<HashSet<String>, StoreError> {
-        let lists = self.db.read_at_leisure(queries::origins).await?;
+        let lists = self.db.read_without_timeout(queries::origins).await?;
         Ok(lists.iter().flat_map(|list| split(list)).collect())
     }
 

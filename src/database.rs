@@ -11,16 +11,16 @@
 
 mod checkpoint;
 mod connection;
+mod connection_refusals;
 mod data_version;
 mod fault;
 mod file_checks;
-mod identity;
+mod file_identity;
 mod listen;
 pub mod maintenance;
 mod open_error;
 mod postgres;
 mod prepared_update;
-mod refused;
 pub mod schema;
 pub mod sql_types;
 pub mod time;
@@ -44,23 +44,23 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 pub use connection::{AnyConnection, MultiBackend};
+pub use connection_refusals::CONNECTIONS_OUTSIDE_POOL;
 pub use data_version::DataVersionPoller;
 pub use listen::Listener;
 pub use maintenance::drift::{SchemaReport, check};
 pub use maintenance::health::{Inspected, inspect};
 pub use open_error::OpenError;
 pub use prepared_update::PreparedUpdate;
-pub use refused::BESIDE_POOL;
 pub use sql_types::Id;
 pub use url::{DatabaseUrl, UrlError};
 
 use crate::metrics::Histogram;
 use checkpoint::Checkpoints;
 use connection::Manager;
-use fault::Fault;
-use identity::Identity;
+use connection_refusals::RefusalReason;
+use fault::StorageFault;
+use file_identity::FileIdentity;
 use postgres::Postgres;
-use refused::Reason;
 pub use tx::Tx;
 use tx::{Hook, TxState};
 use write_refusals::WriteRefusals;
@@ -68,30 +68,30 @@ use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
 /// wait for the group before its own, too, and all of it should take less than 3 s.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a start waits for SQLite's connection: an error would end the process.
 const STARTING: Duration = Duration::from_secs(30);
 
 /// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
 /// does not answer takes longer.
-const READING: Duration = Duration::from_millis(2500);
+const READ_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// Units that SQLite's readers have before them at most: behind a disk that hangs more would only
 /// take memory.
-const READS: usize = 4096;
+const MAX_QUEUED_READS: usize = 4096;
 
 type Readers = r2d2::Pool<Manager>;
 
 tokio::task_local! {
     /// How long the request that this task works on has waited for PostgreSQL.
-    static WAITED: Cell<Duration>;
+    static TIME_WAITED: Cell<Duration>;
 }
 
 /// Works on one request: all its units of work together wait no longer for a database that does not
 /// answer than one alone may.
-pub async fn for_one_request<F: Future>(request: F) -> F::Output {
-    WAITED.scope(Cell::new(Duration::ZERO), request).await
+pub async fn with_database_deadline<F: Future>(request: F) -> F::Output {
+    TIME_WAITED.scope(Cell::new(Duration::ZERO), request).await
 }
 
 /// Where the data is and how to reach it.
@@ -124,16 +124,16 @@ pub struct Database {
     backend: Arc<Backend>,
     /// Run on the pool's connections.
     statements: Arc<AtomicU64>,
-    refusing: WriteRefusals,
+    write_refusals: WriteRefusals,
 }
 
 enum Backend {
     Sqlite {
         writer: Writer,
         readers: Readers,
-        places: Arc<Semaphore>,
+        permits: Arc<Semaphore>,
         manager: Manager,
-        fault: Fault,
+        fault: StorageFault,
     },
     Postgres(Postgres),
 }
@@ -168,32 +168,36 @@ impl Database {
     ) -> Result<Self, OpenError> {
         settings.url.warn_if_exposed();
         settings.url.is_private()?;
-        let manager = Manager::new(settings, PATIENCE);
+        let manager = Manager::new(settings, CONNECTION_TIMEOUT);
         let mut first = manager.open()?;
         manager.keeps_statements_apart(&mut first)?;
         accepts(&mut first)?;
-        maintenance::migrations::bring_up_to_date(&mut first, settings.migrate)?;
+        maintenance::migrations::migrate(&mut first, settings.migrate)?;
         let statements = Arc::default();
         let backend = match &settings.url {
             DatabaseUrl::Sqlite(path) => {
-                let fault = Fault::none(path);
-                let files = Identity::of(path, &mut first, fault.clone());
+                let fault = StorageFault::new(path);
+                let files = FileIdentity::of(path, &mut first, fault.clone());
                 let checkpoints = Checkpoints::start(&mut first, manager.open()?, fault.clone());
                 Backend::Sqlite {
                     writer: Writer::start(first, checkpoints, files, fault.clone()),
                     readers: readers(&manager.counted_by(&statements), settings.pool_size),
-                    places: Arc::new(Semaphore::new(READS)),
+                    permits: Arc::new(Semaphore::new(MAX_QUEUED_READS)),
                     manager,
                     fault,
                 }
             }
             DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
                 manager.counted_by(&statements),
-                refused::room(&mut first, settings.pool_size),
+                connection_refusals::pool_size(&mut first, settings.pool_size),
                 settings.statement_timeout,
             )),
         };
-        Ok(Self { backend: Arc::new(backend), statements, refusing: WriteRefusals::default() })
+        Ok(Self {
+            backend: Arc::new(backend),
+            statements,
+            write_refusals: WriteRefusals::default(),
+        })
     }
 
     /// Runs a unit that only reads.
@@ -206,13 +210,13 @@ impl Database {
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
         let is_file = matches!(&*self.backend, Backend::Sqlite { .. });
-        let reading = self.read_within(PATIENCE, unit);
+        let reading = self.read_within(CONNECTION_TIMEOUT, unit);
         async move {
             if !is_file {
                 return reading.await;
             }
             let late = |_| Err(unavailable(&"the disk does not answer"));
-            timeout(READING, reading).await.unwrap_or_else(late)
+            timeout(READ_TIMEOUT, reading).await.unwrap_or_else(late)
         }
     }
 
@@ -221,7 +225,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
-    pub fn read_at_leisure<T, F>(
+    pub fn read_without_timeout<T, F>(
         &self,
         unit: F,
     ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
@@ -246,15 +250,15 @@ impl Database {
         let backend = Arc::clone(&self.backend);
         async move {
             match &*backend {
-                Backend::Sqlite { readers, places, fault, .. } => {
-                    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+                Backend::Sqlite { readers, permits, fault, .. } => {
+                    let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
                         return Err(unavailable(&"too many wait for a reader"));
                     };
                     let (readers, asked_at) = (readers.clone(), Instant::now());
                     let fault = fault.clone();
                     let work = in_span(move || {
                         // Given back when its turn has come, whether or not anybody still waits.
-                        let _place = place;
+                        let _permit = permit;
                         if asked_at.elapsed() >= patience {
                             return Err(unavailable(&"every reader is in use"));
                         }
@@ -283,9 +287,9 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let (backend, refusing) = (Arc::clone(&self.backend), self.refusing.clone());
+        let (backend, write_refusals) = (Arc::clone(&self.backend), self.write_refusals.clone());
         async move {
-            refusing.note(match &*backend {
+            write_refusals.record(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
                 Backend::Postgres(postgres) => postgres.write(unit, TxState::InTransaction).await,
             })
@@ -308,9 +312,9 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
-        let (backend, refusing) = (Arc::clone(&self.backend), self.refusing.clone());
+        let (backend, write_refusals) = (Arc::clone(&self.backend), self.write_refusals.clone());
         async move {
-            refusing.note(match &*backend {
+            write_refusals.record(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
                 Backend::Postgres(postgres) => postgres.write(unit, TxState::Reading).await,
             })
@@ -371,7 +375,7 @@ impl Database {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be opened.
-    pub fn watch(&self) -> Result<ChangeSource, StoreError> {
+    pub fn change_source(&self) -> Result<ChangeSource, StoreError> {
         match &*self.backend {
             Backend::Sqlite { manager, fault, .. } => {
                 let connection = manager.connect().map_err(|error| fault.unavailable(&error))?;
@@ -416,14 +420,14 @@ pub enum ChangeSource {
 /// then.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
     url.is_private()?;
-    maintenance::migrations::bring_up_to_date(&mut Manager::unhurried(url).open()?, true)
+    maintenance::migrations::migrate(&mut Manager::without_timeouts(url).open()?, true)
 }
 
 fn readers(manager: &Manager, size: u32) -> Readers {
     r2d2::Pool::builder()
         .max_size(size)
         .min_idle(Some(1))
-        .connection_timeout(PATIENCE)
+        .connection_timeout(CONNECTION_TIMEOUT)
         .build_unchecked(manager.clone().read_only())
 }
 
@@ -454,12 +458,12 @@ fn refuse_nesting() {
 }
 
 fn unavailable(error: &dyn fmt::Display) -> StoreError {
-    let reason = Reason::of(&error.to_string());
-    if reason == Some(Reason::Full) {
+    let reason = RefusalReason::of(&error.to_string());
+    if reason == Some(RefusalReason::Full) {
         // The pool has said so, and would for every request.
         tracing::debug!(%error, "no connection to the database");
     } else {
-        let remedy = reason.map(Reason::remedy);
+        let remedy = reason.map(RefusalReason::remedy);
         tracing::error!(%error, remedy, "the database is not available");
     }
     StoreError::Unavailable

@@ -196,7 +196,7 @@ async fn apply_schedule(
     seal: &Seal,
     policy: &KeyPolicy,
 ) -> Result<Vec<KeyRow>, KeysError> {
-    let rows = db.read_at_leisure(queries::load).await?;
+    let rows = db.read_without_timeout(queries::load).await?;
     let wanted = schedule(&rows, policy, clock.now());
     if wanted == Schedule::default() {
         return Ok(rows);

@@ -123,7 +123,7 @@ impl Revocations {
         policy: RevocationPolicy,
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
-        let listed = db.read_at_leisure(stored_entries).await?.into_iter().collect();
+        let listed = db.read_without_timeout(stored_entries).await?.into_iter().collect();
         let (clock_difference, log) = (Duration::ZERO, feed::RevocationLog::new());
         let cache =
             Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_difference, log }));

@@ -25,7 +25,7 @@ const MAY_USE: &str = "
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::spelled_in_tokens tokens::Claims
                      database::StoreError database::Database database::Id
-                     database::for_one_request
+                     database::with_database_deadline
     accounts      -> sessions clients
                      passwords tokens refresh_token keys revocations audit database clock secret metrics
     sessions      -> clients tokens refresh_token keys revocations audit database clock secret metrics

@@ -63,7 +63,7 @@ impl Tasks {
             self.follow_certificate(),
             self.count(),
             self.write_failures(),
-            self.try_to_write_again(),
+            self.probe_writes(),
             self.purge(),
             give_memory_back()
         );
@@ -135,11 +135,11 @@ impl Tasks {
     }
 
     /// Notices when a database that refused writes takes them again.
-    async fn try_to_write_again(&self) {
+    async fn probe_writes(&self) {
         let mut tick = tokio::time::interval(AGAIN);
         loop {
             tick.tick().await;
-            self.api.db.try_to_write_again().await;
+            self.api.db.probe_writes().await;
         }
     }
 

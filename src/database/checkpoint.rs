@@ -16,32 +16,32 @@ use diesel::result::Error as DieselError;
 use diesel::sql_types::BigInt;
 
 use super::AnyConnection;
-use super::fault::Fault;
+use super::fault::StorageFault;
 
 /// Pages that the log has before it is worth going through: 16 MiB.
-const PAGES: i64 = 4_096;
+const MIN_PAGES: i64 = 4_096;
 
 /// Units of work after which the thread looks how long the log is. A login writes some 17 pages.
-const LOOK: usize = 128;
+const UNITS_PER_CHECK: usize = 128;
 
 /// Units of work that the writer adds at most while the thread is at it: on a disk that is too slow
 /// for both the log would grow without end.
-const AHEAD: usize = 1_024;
+const MAX_UNITS_AHEAD: usize = 1_024;
 
 /// Pages in the log from which on SQLite has the writer do it all, after each commit, for a thread
 /// that has ended: 64 MiB.
-const BACKSTOP: usize = 16_384;
+const AUTO_CHECKPOINT_PAGES: usize = 16_384;
 
 /// The log grows while it is gone through: this often at most, until nothing has come meanwhile.
-const PASSES: usize = 16;
+const MAX_PASSES: usize = 16;
 
 /// The writer's side of it. The thread ends when this is dropped.
 pub(super) struct Checkpoints {
-    turns: Option<SyncSender<()>>,
+    requests: Option<SyncSender<()>>,
     /// Whether the log was long, so that the writer has to do the last of it.
     done: Receiver<bool>,
     thread: Option<JoinHandle<()>>,
-    fault: Fault,
+    fault: StorageFault,
     is_under_way: bool,
     units: usize,
 }
@@ -49,10 +49,14 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// `writer` leaves its log to `own` from now on.
     #[expect(clippy::expect_used, reason = "without its threads the service must not start")]
-    pub(super) fn start(writer: &mut AnyConnection, own: AnyConnection, fault: Fault) -> Self {
-        let backstop = format!("PRAGMA wal_autocheckpoint = {BACKSTOP}");
-        warn_of(writer.batch_execute(&backstop), &fault);
-        let (turns, asked) = sync_channel(1);
+    pub(super) fn start(
+        writer: &mut AnyConnection,
+        own: AnyConnection,
+        fault: StorageFault,
+    ) -> Self {
+        let backstop = format!("PRAGMA wal_autocheckpoint = {AUTO_CHECKPOINT_PAGES}");
+        warn_on_error(writer.batch_execute(&backstop), &fault);
+        let (requests, asked) = sync_channel(1);
         let (told, done) = sync_channel(1);
         let of_thread = fault.clone();
         let thread = std::thread::Builder::new()
@@ -60,7 +64,7 @@ impl Checkpoints {
             .spawn(move || serve(own, &asked, &told, &of_thread))
             .expect("the system starts a thread");
         let thread = Some(thread);
-        Self { turns: Some(turns), done, thread, fault, is_under_way: false, units: 0 }
+        Self { requests: Some(requests), done, thread, fault, is_under_way: false, units: 0 }
     }
 
     /// To be called after each commit, with how many units it had.
@@ -71,23 +75,24 @@ impl Checkpoints {
         self.units += units;
         if self.is_under_way {
             let was_long = match self.units {
-                ..AHEAD => self.done.try_recv().ok(),
-                AHEAD.. => self.done.recv().ok(),
+                ..MAX_UNITS_AHEAD => self.done.try_recv().ok(),
+                MAX_UNITS_AHEAD.. => self.done.recv().ok(),
             };
             self.is_under_way = was_long.is_none();
             if was_long == Some(true) {
-                warn_of(pass(writer), &self.fault);
+                warn_on_error(passive_checkpoint(writer), &self.fault);
             }
-        } else if self.units >= LOOK {
+        } else if self.units >= UNITS_PER_CHECK {
             self.units = 0;
-            self.is_under_way = self.turns.as_ref().is_some_and(|turns| turns.send(()).is_ok());
+            self.is_under_way =
+                self.requests.as_ref().is_some_and(|requests| requests.send(()).is_ok());
         }
     }
 }
 
 impl Drop for Checkpoints {
     fn drop(&mut self) {
-        self.turns = None;
+        self.requests = None;
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -96,19 +101,19 @@ fn serve(
     mut connection: AnyConnection,
     asked: &Receiver<()>,
     told: &SyncSender<bool>,
-    fault: &Fault,
+    fault: &StorageFault,
 ) {
     for () in asked {
-        let was_long = warn_of(go_through(&mut connection), fault).unwrap_or(false);
+        let was_long = warn_on_error(checkpoint(&mut connection), fault).unwrap_or(false);
         if told.send(was_long).is_err() {
             break;
         }
     }
 }
 
-fn warn_of<T>(outcome: QueryResult<T>, fault: &Fault) -> Option<T> {
+fn warn_on_error<T>(outcome: QueryResult<T>, fault: &StorageFault) -> Option<T> {
     let warn = |error: &DieselError| {
-        if !fault.is_told_by(error) {
+        if !fault.set_if_damaged(error) {
             tracing::warn!(%error, "SQLite's log did not get into the database");
         }
     };
@@ -120,13 +125,13 @@ fn warn_of<T>(outcome: QueryResult<T>, fault: &Fault) -> Option<T> {
 /// SQLite syncs the database when a pass comes to the end of the log and nobody has added to it. The
 /// passes get shorter, so one of them does; then the next has nothing to do. It has nothing to do
 /// either where a reader still needs the database as it was.
-fn go_through(connection: &mut AnyConnection) -> QueryResult<bool> {
-    let mut before = look(connection)?;
-    if before.log < PAGES {
+fn checkpoint(connection: &mut AnyConnection) -> QueryResult<bool> {
+    let mut before = wal_state(connection)?;
+    if before.log < MIN_PAGES {
         return Ok(false);
     }
-    for _ in 0..PASSES {
-        let now = pass(connection)?;
+    for _ in 0..MAX_PASSES {
+        let now = passive_checkpoint(connection)?;
         if now.log < before.log {
             return Ok(false);
         }
@@ -148,17 +153,17 @@ struct WalState {
     checkpointed: i64,
 }
 
-fn look(connection: &mut AnyConnection) -> QueryResult<WalState> {
+fn wal_state(connection: &mut AnyConnection) -> QueryResult<WalState> {
     diesel::sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(connection)
 }
 
 /// How many pages the log has.
 pub(super) fn pages(connection: &mut AnyConnection) -> QueryResult<i64> {
-    Ok(look(connection)?.log)
+    Ok(wal_state(connection)?.log)
 }
 
 /// Brings over as much as can be without waiting for anybody.
-fn pass(connection: &mut AnyConnection) -> QueryResult<WalState> {
+fn passive_checkpoint(connection: &mut AnyConnection) -> QueryResult<WalState> {
     diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)
 }
 
@@ -171,7 +176,7 @@ mod tests {
     use crate::database::{DatabaseSettings, DatabaseUrl};
     use crate::secret::Secret;
 
-    /// A log of more than [`PAGES`], by one commit.
+    /// A log of more than [`MIN_PAGES`], by one commit.
     const LONG: &str = "WITH RECURSIVE numbers (n) AS
                             (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 1100)
                         INSERT INTO pages SELECT zeroblob(16384) FROM numbers";
@@ -205,7 +210,7 @@ mod tests {
         fn write(&mut self, rows: &str) -> WalState {
             self.writer.batch_execute("PRAGMA wal_autocheckpoint = 0").unwrap();
             self.writer.batch_execute(rows).unwrap();
-            look(&mut self.writer).unwrap()
+            wal_state(&mut self.writer).unwrap()
         }
     }
 
@@ -213,30 +218,30 @@ mod tests {
     fn a_short_log_is_left_alone_and_a_long_one_is_brought_over() {
         let (mut file, mut own) = File::make();
         let short = file.write(SHORT);
-        assert!(!go_through(&mut own).unwrap());
-        assert_eq!(look(&mut own).unwrap(), short);
+        assert!(!checkpoint(&mut own).unwrap());
+        assert_eq!(wal_state(&mut own).unwrap(), short);
         assert_eq!(short.checkpointed, 0);
 
         let long = file.write(LONG);
-        assert!(long.log >= PAGES && long.checkpointed == 0, "{long:?}");
-        assert!(go_through(&mut own).unwrap());
-        assert_eq!(look(&mut own).unwrap(), WalState { checkpointed: long.log, ..long });
+        assert!(long.log >= MIN_PAGES && long.checkpointed == 0, "{long:?}");
+        assert!(checkpoint(&mut own).unwrap());
+        assert_eq!(wal_state(&mut own).unwrap(), WalState { checkpointed: long.log, ..long });
         assert!(file.write(SHORT).log < 10, "it began anew");
     }
 
     #[test]
     fn what_came_meanwhile_is_the_writers_who_waits_when_it_is_too_far_ahead() {
         let (mut file, own) = File::make();
-        let fault = Fault::none(file.home.path());
+        let fault = StorageFault::new(file.home.path());
         let mut checkpoints = Checkpoints::start(&mut file.writer, own, fault);
-        assert!(file.write(LONG).log >= PAGES);
-        checkpoints.committed(LOOK, &mut file.writer);
+        assert!(file.write(LONG).log >= MIN_PAGES);
+        checkpoints.committed(UNITS_PER_CHECK, &mut file.writer);
         assert!(checkpoints.is_under_way);
         // The thread may be done by now; then this is all that the log has.
         file.write(SHORT);
-        checkpoints.committed(AHEAD, &mut file.writer);
+        checkpoints.committed(MAX_UNITS_AHEAD, &mut file.writer);
         assert!(!checkpoints.is_under_way);
-        let done = look(&mut file.writer).unwrap();
+        let done = wal_state(&mut file.writer).unwrap();
         assert_eq!(done.checkpointed, done.log);
         assert!(file.write(SHORT).log < 10, "it began anew");
     }

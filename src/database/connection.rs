@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
 
-use super::refused;
+use super::connection_refusals;
 use super::url::{self, with_defaults, with_defaults_for_reading};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
 
@@ -41,12 +41,12 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    pub(super) fn new(settings: &DatabaseSettings, patience: Duration) -> Self {
-        let patience = patience.as_millis();
+    pub(super) fn new(settings: &DatabaseSettings, busy_timeout: Duration) -> Self {
+        let busy_timeout = busy_timeout.as_millis();
         let setup = match &settings.url {
             // WAL lets readers go on beside the writer; FULL makes a commit survive a power cut.
             DatabaseUrl::Sqlite(_) => format!(
-                "PRAGMA busy_timeout = {patience};
+                "PRAGMA busy_timeout = {busy_timeout};
                  PRAGMA journal_mode = WAL;
                  PRAGMA synchronous = FULL;
                  PRAGMA foreign_keys = ON;
@@ -72,7 +72,7 @@ impl Manager {
 
     /// For the command line, where a statement may take as long as it takes. The journal stays as
     /// it is: a service sets it when it opens the file.
-    pub(super) fn unhurried(url: &DatabaseUrl) -> Self {
+    pub(super) fn without_timeouts(url: &DatabaseUrl) -> Self {
         url.warn_if_exposed();
         let setup = match url {
             DatabaseUrl::Sqlite(_) => {
@@ -119,12 +119,12 @@ impl Manager {
             return Ok(());
         }
         let mut second = self.open()?;
-        refused::keep_apart([first, &mut second])
+        connection_refusals::prepare_separately([first, &mut second])
             .map_err(|error| OpenError::unreachable(&self.url, &error))
     }
 
     /// The same, unable to write where SQLite can be told so.
-    pub(super) fn looking_only(self) -> Self {
+    pub(super) fn for_inspection(self) -> Self {
         match self.url {
             DatabaseUrl::Sqlite(_) => self.read_only(),
             DatabaseUrl::Postgres(_) => self,

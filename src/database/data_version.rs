@@ -6,8 +6,8 @@ use diesel::QueryResult;
 use tokio::time::timeout;
 
 use super::connection::data_version;
-use super::fault::Fault;
-use super::{AnyConnection, Database, PATIENCE, StoreError, guarded};
+use super::fault::StorageFault;
+use super::{AnyConnection, CONNECTION_TIMEOUT, Database, StoreError, guarded};
 
 /// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
 /// whenever another connection commits. On a connection that only reads that may have been this
@@ -15,14 +15,14 @@ use super::{AnyConnection, Database, PATIENCE, StoreError, guarded};
 pub struct DataVersionPoller {
     database: Database,
     connection: Arc<Mutex<AnyConnection>>,
-    fault: Fault,
+    fault: StorageFault,
     version: Option<i64>,
     /// What the writer's connection said.
     writers_version: Option<i64>,
 }
 
 impl DataVersionPoller {
-    pub(super) fn new(database: Database, connection: AnyConnection, fault: Fault) -> Self {
+    pub(super) fn new(database: Database, connection: AnyConnection, fault: StorageFault) -> Self {
         let connection = Arc::new(Mutex::new(connection));
         Self { database, connection, fault, version: None, writers_version: None }
     }
@@ -32,7 +32,7 @@ impl DataVersionPoller {
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be read; the next call then reads again.
-    pub async fn news<T: Send + 'static>(
+    pub async fn poll_changes<T: Send + 'static>(
         &mut self,
         unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<Option<T>, StoreError> {
@@ -55,7 +55,7 @@ impl DataVersionPoller {
     /// Whether others have, or the writer does not say in time.
     async fn others_have_written(&mut self) -> bool {
         let asked = self.database.write(|tx| data_version(tx.connection()));
-        let version = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
+        let version = timeout(CONNECTION_TIMEOUT, asked).await.ok().and_then(Result::ok);
         let is_new = version.is_none() || self.writers_version != version;
         self.writers_version = version;
         is_new
@@ -102,8 +102,10 @@ mod tests {
             migrate: true,
         };
         let [own, other] = [(); 2].map(|()| Database::open(&settings).unwrap());
-        let Ok(ChangeSource::File(mut watch)) = own.watch() else { panic!("SQLite has a file") };
-        let mut is_news = async || watch.news(|_| Ok(())).await.unwrap().is_some();
+        let Ok(ChangeSource::File(mut watch)) = own.change_source() else {
+            panic!("SQLite has a file")
+        };
+        let mut is_news = async || watch.poll_changes(|_| Ok(())).await.unwrap().is_some();
         assert!(is_news().await, "at first");
         assert!(!is_news().await);
         write(&own).await;

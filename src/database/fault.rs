@@ -11,23 +11,23 @@ use super::{StoreError, classify, unavailable};
 
 /// SQLite's texts for what makes no sense (`SQLITE_NOTADB` and `SQLITE_CORRUPT`), for diesel passes
 /// on no code of it. The last is followed by the name of a table.
-const DAMAGED: [&str; 3] =
+const DAMAGE_MESSAGES: [&str; 3] =
     ["file is not a database", "database disk image is malformed", "malformed database schema ("];
 
 const OVERWRITTEN: &str = "the database or its log (-wal) was overwritten or damaged";
 
 /// Why nothing can be written until a restart; set once. Clones share it.
 #[derive(Clone)]
-pub(super) struct Fault(Arc<Shared>);
+pub(super) struct StorageFault(Arc<Shared>);
 
 struct Shared {
     database: PathBuf,
     found: OnceLock<&'static str>,
 }
 
-impl Fault {
+impl StorageFault {
     /// None yet.
-    pub(super) fn none(database: &Path) -> Self {
+    pub(super) fn new(database: &Path) -> Self {
         Self(Arc::new(Shared { database: database.to_owned(), found: OnceLock::new() }))
     }
 
@@ -52,9 +52,9 @@ impl Fault {
     }
 
     /// Sets it if SQLite says so; whether it does.
-    pub(super) fn is_told_by(&self, error: &impl fmt::Display) -> bool {
+    pub(super) fn set_if_damaged(&self, error: &impl fmt::Display) -> bool {
         let text = error.to_string();
-        let is_damaged = DAMAGED.iter().any(|words| text.contains(words));
+        let is_damaged = DAMAGE_MESSAGES.iter().any(|words| text.contains(words));
         if is_damaged {
             self.set(OVERWRITTEN);
         }
@@ -64,7 +64,7 @@ impl Fault {
     /// The same as [`classify`], without a line for each unit that comes upon it.
     pub(super) fn classify(&self, error: &DieselError) -> StoreError {
         match error {
-            DieselError::DatabaseError(_, about) if self.is_told_by(&about.message()) => {
+            DieselError::DatabaseError(_, about) if self.set_if_damaged(&about.message()) => {
                 StoreError::Unavailable
             }
             _ => classify(error),
@@ -73,6 +73,6 @@ impl Fault {
 
     /// The same as [`unavailable`].
     pub(super) fn unavailable(&self, error: &impl fmt::Display) -> StoreError {
-        if self.is_told_by(error) { StoreError::Unavailable } else { unavailable(error) }
+        if self.set_if_damaged(error) { StoreError::Unavailable } else { unavailable(error) }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::identity::with;
+use super::file_identity::with;
 use super::{DatabaseUrl, OpenError};
 
 /// Everybody but the owner and the group.

@@ -14,48 +14,48 @@ use diesel::{PgConnection, QueryResult};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use super::connection_refusals::RefusalReason;
 use super::postgres::{PgManager, Postgres};
-use super::refused::Reason;
 use super::{AnyConnection, StoreError};
 
 /// How often a listening connection is looked at; libpq's wait for one is not within reach of safe
 /// code, and a look is one `recv` that does not block.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A listener that hears nothing for so long, not even its own node, is deaf: its connection is dead
 /// and does not know it. Whoever uses a [`Listener`] notifies more often than that.
-const DEAF: Duration = Duration::from_secs(10);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait before a new listener takes the place of one that ended.
-const AGAIN: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Listeners that may hang in a connection that never answers; no more are started then.
-const MOST_STUCK: usize = 4;
+const MAX_THREADS: usize = 4;
 
 /// Two connections for queries and one that listens, each remade when it breaks.
 pub struct Listener {
-    looks: Postgres,
-    notices: Postgres,
+    queries: Postgres,
+    notifications: Postgres,
     supplier: PgManager,
-    listeners: Arc<AtomicUsize>,
+    threads: Arc<AtomicUsize>,
 }
 
 impl Listener {
     pub(super) fn new(postgres: &Postgres) -> Self {
-        let (looks, notices) = (postgres.another(1), postgres.another(1));
-        Self { looks, notices, supplier: postgres.supplier(), listeners: Arc::default() }
+        let (queries, notifications) = (postgres.another(1), postgres.another(1));
+        Self { queries, notifications, supplier: postgres.supplier(), threads: Arc::default() }
     }
 
     /// Runs a unit that only reads, always on one and the same connection as long as that lives.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer in time.
-    pub async fn look<T, F>(&self, unit: F) -> Result<T, StoreError>
+    pub async fn query<T, F>(&self, unit: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
-        self.looks.read(unit).await
+        self.queries.read(unit).await
     }
 
     /// Tells every listener of this channel, this node's too, that there is news.
@@ -65,7 +65,7 @@ impl Listener {
     pub async fn notify(&self, channel: &'static str) -> Result<(), StoreError> {
         // Nothing is lost with a notification, so it waits for no disk.
         let statement = format!("SET synchronous_commit = off; NOTIFY {channel}");
-        self.notices.read(move |connection| connection.batch_execute(&statement)).await
+        self.notifications.read(move |connection| connection.batch_execute(&statement)).await
     }
 
     /// Calls `heard` after every notification on this channel, and whenever it begins to listen
@@ -73,10 +73,10 @@ impl Listener {
     pub async fn listen(&self, channel: &'static str, heard: impl Fn() + Send + Sync + 'static) {
         let heard = Arc::new(heard);
         loop {
-            if self.listeners.load(Ordering::Relaxed) < MOST_STUCK {
-                ListenThread::start(self, channel, Arc::clone(&heard)).until_deaf().await;
+            if self.threads.load(Ordering::Relaxed) < MAX_THREADS {
+                ListenThread::start(self, channel, Arc::clone(&heard)).until_unresponsive().await;
             }
-            sleep(AGAIN).await;
+            sleep(RESTART_DELAY).await;
         }
     }
 }
@@ -89,26 +89,26 @@ struct ListenThread {
 
 #[derive(Default)]
 struct Shared {
-    heard: AtomicU64,
-    is_over: AtomicBool,
+    received: AtomicU64,
+    is_stopped: AtomicBool,
 }
 
 impl ListenThread {
     fn start(
-        link: &Listener,
+        listener: &Listener,
         channel: &str,
         heard: Arc<impl Fn() + Send + Sync + 'static>,
     ) -> Self {
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();
         let (own, supplier, count) =
-            (Arc::clone(&shared), link.supplier.clone(), Arc::clone(&link.listeners));
+            (Arc::clone(&shared), listener.supplier.clone(), Arc::clone(&listener.threads));
         let statement = format!("LISTEN {channel}");
         count.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
             let result = own.serve(&supplier, &statement, &*heard);
             // Who makes connections has said it.
-            let is_new = |error: &String| Reason::of(error) != Some(Reason::Full);
+            let is_new = |error: &String| RefusalReason::of(error) != Some(RefusalReason::Full);
             if let Some(error) = result.err().filter(is_new) {
                 tracing::warn!(error, "not listening for revocations; looking for them goes on");
             }
@@ -116,30 +116,30 @@ impl ListenThread {
             drop(end);
         });
         if started.is_err() {
-            link.listeners.fetch_sub(1, Ordering::Relaxed);
+            listener.threads.fetch_sub(1, Ordering::Relaxed);
         }
         Self { shared, ended }
     }
 
     /// Done when the thread has ended, or hears nothing any more.
-    async fn until_deaf(mut self) {
+    async fn until_unresponsive(mut self) {
         let mut known = 0;
-        while timeout(DEAF, &mut self.ended).await.is_err() {
-            let heard = self.shared.heard.load(Ordering::Relaxed);
-            if heard == known {
+        while timeout(SILENCE_TIMEOUT, &mut self.ended).await.is_err() {
+            let received = self.shared.received.load(Ordering::Relaxed);
+            if received == known {
                 tracing::warn!(
                     "the connection that listens for revocations is deaf; making another"
                 );
                 return;
             }
-            known = heard;
+            known = received;
         }
     }
 }
 
 impl Drop for ListenThread {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
+        self.shared.is_stopped.store(true, Ordering::Relaxed);
     }
 }
 
@@ -149,11 +149,11 @@ impl Shared {
         let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
         connection.batch_execute(statement).map_err(|error| error.to_string())?;
         heard();
-        while !self.is_over.load(Ordering::Relaxed) {
+        while !self.is_stopped.load(Ordering::Relaxed) {
             match pending(&mut connection).map_err(|error| error.to_string())? {
-                0 => thread::sleep(LOOK),
+                0 => thread::sleep(POLL_INTERVAL),
                 count => {
-                    self.heard.fetch_add(count, Ordering::Relaxed);
+                    self.received.fetch_add(count, Ordering::Relaxed);
                     heard();
                 }
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::DatabaseUrl;
-use super::refused::Reason;
+use super::connection_refusals::RefusalReason;
 
 /// Why the database cannot be used at all: each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn unreachable(url: &DatabaseUrl, cause: &dyn fmt::Display) -> Self {
         let (at, cause) = (url.named(), one_line(cause));
-        match Reason::of(&cause) {
+        match RefusalReason::of(&cause) {
             Some(reason) => Self::Refused { at, cause, remedy: reason.remedy() },
             None => Self::Unreachable { at, cause },
         }

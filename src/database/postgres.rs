@@ -21,25 +21,25 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::connection::Manager;
+use super::connection_refusals::ConnectionRefusals;
 use super::open_error::one_line;
-use super::refused::Refusals;
 use super::{
-    AnyConnection, Hook, PATIENCE, StoreError, Tx, TxState, WAITED, classify, guarded, in_span,
-    unavailable,
+    AnyConnection, CONNECTION_TIMEOUT, Hook, StoreError, TIME_WAITED, Tx, TxState, classify,
+    guarded, in_span, unavailable,
 };
 
 /// What begins a unit that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// How often a unit that PostgreSQL asked to try again is tried.
-const ATTEMPTS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 
 /// What a unit may take beyond one statement's limit until its caller gives up.
-const SLACK: Duration = Duration::from_millis(800);
+const CALLER_SLACK: Duration = Duration::from_millis(800);
 
 /// Pools that may have been given up and still have a thread that waits. With more, no new one is
 /// made until one of those threads comes back.
-const MOST_GIVEN_UP: usize = 4;
+const MAX_ABANDONED_POOLS: usize = 4;
 
 /// Connections to PostgreSQL.
 pub(super) struct Postgres {
@@ -47,28 +47,33 @@ pub(super) struct Postgres {
     size: u32,
     deadline: Duration,
     pool: RwLock<Arc<Pool>>,
-    given_up: Arc<AtomicUsize>,
-    refusals: Arc<Refusals>,
+    abandoned: Arc<AtomicUsize>,
+    refusals: Arc<ConnectionRefusals>,
 }
 
 /// As many connections as the settings allow, and as many units at a time: who waits for a place
 /// waits without a thread.
 struct Pool {
     connections: ::r2d2::Pool<PgManager>,
-    places: Arc<Semaphore>,
-    is_given_up: AtomicBool,
-    given_up: Arc<AtomicUsize>,
+    permits: Arc<Semaphore>,
+    is_abandoned: AtomicBool,
+    abandoned: Arc<AtomicUsize>,
 }
 
 impl Postgres {
     pub(super) fn new(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
-        Self::sharing(Arc::default(), manager, size, statement_timeout + SLACK)
+        Self::sharing(Arc::default(), manager, size, statement_timeout + CALLER_SLACK)
     }
 
-    fn sharing(refusals: Arc<Refusals>, manager: Manager, size: u32, deadline: Duration) -> Self {
-        let given_up = Arc::default();
-        let pool = RwLock::new(Pool::open(PgManager::new(&manager, &refusals), size, &given_up));
-        Self { manager, size, deadline, pool, given_up, refusals }
+    fn sharing(
+        refusals: Arc<ConnectionRefusals>,
+        manager: Manager,
+        size: u32,
+        deadline: Duration,
+    ) -> Self {
+        let abandoned = Arc::default();
+        let pool = RwLock::new(Pool::open(PgManager::new(&manager, &refusals), size, &abandoned));
+        Self { manager, size, deadline, pool, abandoned, refusals }
     }
 
     /// The same server with connections of its own.
@@ -99,7 +104,7 @@ impl Postgres {
         mut unit: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
         start: TxState,
     ) -> Result<T, StoreError> {
-        self.run(move |pool, waiter| pool.write(&mut unit, start, waiter)).await
+        self.run(move |pool, caller| pool.write(&mut unit, start, caller)).await
     }
 
     /// Runs `work` on a thread that may block, and answers in time even if it does not come back.
@@ -107,70 +112,71 @@ impl Postgres {
         &self,
         work: impl FnOnce(&Pool, &CallerAlive) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let waiter = CallerAlive::default();
+        let caller = CallerAlive::default();
         let pool = Arc::clone(&self.pool.read().unwrap_or_else(PoisonError::into_inner));
         let finished = async {
-            let place = timeout(PATIENCE, Arc::clone(&pool.places).acquire_owned()).await;
-            let Ok(Ok(place)) = place else {
+            let permit =
+                timeout(CONNECTION_TIMEOUT, Arc::clone(&pool.permits).acquire_owned()).await;
+            let Ok(Ok(permit)) = permit else {
                 return Err(unavailable(&"every connection is in use"));
             };
-            let (pool, waiter) = (Arc::clone(&pool), waiter.clone());
+            let (pool, caller) = (Arc::clone(&pool), caller.clone());
             let work = in_span(move || {
-                let _place = place;
-                work(&pool, &waiter)
+                let _permit = permit;
+                work(&pool, &caller)
             });
             tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))
         };
-        let spent = WAITED.try_with(Cell::get).unwrap_or_default();
+        let spent = TIME_WAITED.try_with(Cell::get).unwrap_or_default();
         let began = Instant::now();
         let result = timeout(self.deadline.saturating_sub(spent), finished).await;
-        let _ = WAITED.try_with(|total| total.set(spent + began.elapsed()));
+        let _ = TIME_WAITED.try_with(|total| total.set(spent + began.elapsed()));
         result.unwrap_or_else(|_| {
-            waiter.gives_up();
+            caller.mark_gone();
             // One that had little time left says nothing about the connections.
             if began.elapsed() >= self.deadline {
-                self.give_up(&pool);
+                self.abandon(&pool);
             }
             Err(unavailable(&"no answer in time"))
         })
     }
 
     /// Puts a new pool in the place of one that has a thread that does not come back.
-    fn give_up(&self, stuck: &Arc<Pool>) {
+    fn abandon(&self, stuck: &Arc<Pool>) {
         let mut current = self.pool.write().unwrap_or_else(PoisonError::into_inner);
         let is_current = Arc::ptr_eq(&current, stuck);
-        if is_current && self.given_up.load(Ordering::Relaxed) < MOST_GIVEN_UP {
+        if is_current && self.abandoned.load(Ordering::Relaxed) < MAX_ABANDONED_POOLS {
             tracing::warn!("the connections to the database are given up, and new ones made");
-            stuck.is_given_up.store(true, Ordering::Relaxed);
-            self.given_up.fetch_add(1, Ordering::Relaxed);
+            stuck.is_abandoned.store(true, Ordering::Relaxed);
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
             let supplier = PgManager::new(&self.manager, &self.refusals);
-            *current = Pool::open(supplier, self.size, &self.given_up);
+            *current = Pool::open(supplier, self.size, &self.abandoned);
         }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if *self.is_given_up.get_mut() {
-            self.given_up.fetch_sub(1, Ordering::Relaxed);
+        if *self.is_abandoned.get_mut() {
+            self.abandoned.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Pool {
-    fn open(supplier: PgManager, size: u32, given_up: &Arc<AtomicUsize>) -> Arc<Self> {
+    fn open(supplier: PgManager, size: u32, abandoned: &Arc<AtomicUsize>) -> Arc<Self> {
         let connections = ::r2d2::Pool::builder()
             .max_size(size)
-            .connection_timeout(PATIENCE)
+            .connection_timeout(CONNECTION_TIMEOUT)
             // The unit's own first statement shows whether a connection is alive.
             .test_on_check_out(false)
             // The supplier says it, and not for every attempt.
             .error_handler(Box::new(::r2d2::NopErrorHandler))
             .build_unchecked(supplier);
-        let places =
+        let permits =
             Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS)));
-        let is_given_up = AtomicBool::new(false);
-        Arc::new(Self { connections, places, is_given_up, given_up: Arc::clone(given_up) })
+        let is_abandoned = AtomicBool::new(false);
+        Arc::new(Self { connections, permits, is_abandoned, abandoned: Arc::clone(abandoned) })
     }
 
     fn read<T>(
@@ -181,7 +187,7 @@ impl Pool {
             let mut connection = self.checkout()?;
             match guarded(|| unit(&mut connection)) {
                 Ok(value) => return Ok(value),
-                Err(_) if connection.breaks_at("SELECT 1") => {}
+                Err(_) if connection.execute_or_mark_broken("SELECT 1") => {}
                 Err(error) => return Err(classify(&error)),
             }
         }
@@ -193,17 +199,17 @@ impl Pool {
         &self,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
         start: TxState,
-        waiter: &CallerAlive,
+        caller: &CallerAlive,
     ) -> Result<T, StoreError> {
         let mut attempt = 0;
         for _ in self.tries() {
             let mut connection = self.checkout()?;
-            if start == TxState::InTransaction && connection.breaks_at(BEGIN) {
+            if start == TxState::InTransaction && connection.execute_or_mark_broken(BEGIN) {
                 continue;
             }
             attempt += 1;
-            let (mut hooks, mut stage) = (Vec::new(), start);
-            match connection.transact(&mut hooks, &mut stage, unit, waiter) {
+            let (mut hooks, mut state) = (Vec::new(), start);
+            match connection.transact(&mut hooks, &mut state, unit, caller) {
                 Ok(value) => {
                     for hook in hooks {
                         hook();
@@ -211,8 +217,8 @@ impl Pool {
                     return Ok(value);
                 }
                 // Nothing was written, and the next connection may be a good one.
-                Err(_) if stage == TxState::Reading && connection.is_broken => attempt -= 1,
-                Err(error) if attempt < ATTEMPTS && wants_retry(&error) => {
+                Err(_) if state == TxState::Reading && connection.is_broken => attempt -= 1,
+                Err(error) if attempt < MAX_ATTEMPTS && is_retryable(&error) => {
                     tracing::debug!(attempt, "a unit of work is tried again");
                 }
                 Err(error) => return Err(classify(&error)),
@@ -227,7 +233,7 @@ impl Pool {
 
     /// All connections may have died since they were last used, and are found out one by one.
     fn tries(&self) -> Range<u32> {
-        0..self.connections.max_size() + ATTEMPTS
+        0..self.connections.max_size() + MAX_ATTEMPTS
     }
 }
 
@@ -237,11 +243,11 @@ impl Pool {
 pub(super) struct CallerAlive(Arc<AtomicBool>);
 
 impl CallerAlive {
-    fn gives_up(&self) {
+    fn mark_gone(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn still_waits(&self) -> QueryResult<()> {
+    pub(super) fn ensure_alive(&self) -> QueryResult<()> {
         if self.0.load(Ordering::Relaxed) {
             let why = Box::new("nobody waits for this unit of work any more".to_owned());
             return Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, why));
@@ -272,7 +278,7 @@ impl DerefMut for PgConnectionState {
 
 impl PgConnectionState {
     /// Whether the connection cannot even do this; it is not used again then.
-    fn breaks_at(&mut self, statement: &str) -> bool {
+    fn execute_or_mark_broken(&mut self, statement: &str) -> bool {
         self.is_broken |= self.connection.batch_execute(statement).is_err();
         self.is_broken
     }
@@ -281,16 +287,16 @@ impl PgConnectionState {
     fn transact<T>(
         &mut self,
         hooks: &mut Vec<Hook>,
-        stage: &mut TxState,
+        state: &mut TxState,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-        waiter: &CallerAlive,
+        caller: &CallerAlive,
     ) -> QueryResult<T> {
         let connection = &mut self.connection;
-        let mut result = guarded(|| unit(&mut Tx { connection, hooks, stage, waiter }));
-        if *stage == TxState::InTransaction {
+        let mut result = guarded(|| unit(&mut Tx { connection, hooks, state, caller }));
+        if *state == TxState::InTransaction {
             // When its answer is lost, nobody knows whether the commit was made.
             result = result.and_then(|value| {
-                waiter.still_waits()?;
+                caller.ensure_alive()?;
                 self.connection.batch_execute("COMMIT").map(|()| value)
             });
         }
@@ -300,7 +306,11 @@ impl PgConnectionState {
                 error,
                 DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
             );
-            self.breaks_at(if *stage == TxState::InTransaction { "ROLLBACK" } else { "SELECT 1" });
+            self.execute_or_mark_broken(if *state == TxState::InTransaction {
+                "ROLLBACK"
+            } else {
+                "SELECT 1"
+            });
         }
         result
     }
@@ -310,11 +320,11 @@ impl PgConnectionState {
 #[derive(Clone)]
 pub(super) struct PgManager {
     manager: Manager,
-    refusals: Arc<Refusals>,
+    refusals: Arc<ConnectionRefusals>,
 }
 
 impl PgManager {
-    fn new(manager: &Manager, refusals: &Arc<Refusals>) -> Self {
+    fn new(manager: &Manager, refusals: &Arc<ConnectionRefusals>) -> Self {
         Self { manager: manager.clone(), refusals: Arc::clone(refusals) }
     }
 
@@ -353,7 +363,7 @@ impl ManageConnection for PgManager {
     }
 }
 
-fn wants_retry(error: &DieselError) -> bool {
+fn is_retryable(error: &DieselError) -> bool {
     // SQLSTATE 40001; diesel has no kind of its own for 40P01 and leaves only its text.
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,

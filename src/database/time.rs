@@ -33,7 +33,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
     pub async fn clock(&self) -> Result<Clock, StoreError> {
-        let now = self.read_at_leisure(|c| trusted_time(c, Clock::system().now())).await?;
+        let now = self.read_without_timeout(|c| trusted_time(c, Clock::system().now())).await?;
         Ok(Clock::system_from(now))
     }
 
@@ -43,7 +43,7 @@ impl Database {
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
     pub async fn not_later(&self, own: Timestamp) -> Result<Timestamp, StoreError> {
-        let server = self.read_at_leisure(server_time).await?;
+        let server = self.read_without_timeout(server_time).await?;
         Ok(server.map_or(own, |server| own.min(server)))
     }
 }

@@ -13,8 +13,8 @@ pub(super) type Hook = Box<dyn FnOnce() + Send>;
 pub struct Tx<'a> {
     pub(super) connection: &'a mut AnyConnection,
     pub(super) hooks: &'a mut Vec<Hook>,
-    pub(super) stage: &'a mut TxState,
-    pub(super) waiter: &'a CallerAlive,
+    pub(super) state: &'a mut TxState,
+    pub(super) caller: &'a CallerAlive,
 }
 
 /// How far a unit of work has come.
@@ -36,8 +36,8 @@ impl Tx<'_> {
 
     /// The connection for the one statement by which a unit of [`super::Database::write_one`] writes.
     pub fn connection_to_write(&mut self) -> &mut AnyConnection {
-        if *self.stage == TxState::Reading {
-            *self.stage = TxState::Writing;
+        if *self.state == TxState::Reading {
+            *self.state = TxState::Writing;
         }
         self.connection
     }
@@ -49,10 +49,10 @@ impl Tx<'_> {
     /// # Errors
     /// When the connection is gone, or whoever waited for the unit; it should end with that.
     pub fn begin(&mut self) -> QueryResult<()> {
-        if *self.stage != TxState::InTransaction {
-            self.waiter.still_waits()?;
+        if *self.state != TxState::InTransaction {
+            self.caller.ensure_alive()?;
             self.connection.batch_execute(postgres::BEGIN)?;
-            *self.stage = TxState::InTransaction;
+            *self.state = TxState::InTransaction;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(super) struct WriteRefusals(Arc<AtomicBool>);
 impl WriteRefusals {
     /// Remembers that a write was refused. One that succeeded says little: it may have changed
     /// nothing.
-    pub(super) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn record<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if matches!(result, Err(StoreError::Unavailable)) {
             self.0.store(true, Ordering::Relaxed);
         }
@@ -31,16 +31,16 @@ impl Database {
     /// succeeded since. Reading may go on.
     #[must_use]
     pub fn refuses_writes(&self) -> bool {
-        self.refusing.0.load(Ordering::Relaxed)
+        self.write_refusals.0.load(Ordering::Relaxed)
     }
 
     /// Tries to write, if a write was refused; to be called about once a second.
-    pub async fn try_to_write_again(&self) {
+    pub async fn probe_writes(&self) {
         if self.refuses_writes() {
             let written = self.write(|tx| tx.connection().batch_execute(PROBE)).await;
             if written.is_ok() {
                 tracing::info!("the database takes writes again");
-                self.refusing.0.store(false, Ordering::Relaxed);
+                self.write_refusals.0.store(false, Ordering::Relaxed);
             }
         }
     }

@@ -19,17 +19,17 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::checkpoint::Checkpoints;
-use super::fault::Fault;
-use super::identity::{self, Identity};
+use super::fault::StorageFault;
+use super::file_identity::{self, FileIdentity};
 use super::postgres::CallerAlive;
 use super::{AnyConnection, Hook, StoreError, Tx, TxState, guarded, unavailable};
 use crate::metrics::Histogram;
 
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
-const GROUP: usize = 256;
+const UNITS_PER_COMMIT: usize = 256;
 
 /// Units that may wait; past it the answer is "unavailable" at once.
-const QUEUE: usize = 4096;
+const MAX_QUEUED_UNITS: usize = 4096;
 
 /// The way to the writer thread, which ends when this is dropped and the queue is done.
 pub(super) struct Writer {
@@ -44,10 +44,10 @@ impl Writer {
     pub(super) fn start(
         connection: AnyConnection,
         checkpoints: Checkpoints,
-        files: Option<Identity>,
-        fault: Fault,
+        files: Option<FileIdentity>,
+        fault: StorageFault,
     ) -> Self {
-        let (queue, units) = sync_channel(QUEUE);
+        let (queue, units) = sync_channel(MAX_QUEUED_UNITS);
         let (waiting, groups) = (Arc::default(), Histogram::of_sizes());
         let work =
             WriterQueue { units, waiting: Arc::clone(&waiting), groups: groups.clone(), fault };
@@ -104,7 +104,7 @@ impl Drop for Writer {
 
 /// A unit on its way: run in its turn, settled after the commit.
 trait WriteUnit: Send {
-    fn run(&mut self, connection: &mut AnyConnection, fault: &Fault) -> QueryResult<()>;
+    fn run(&mut self, connection: &mut AnyConnection, fault: &StorageFault) -> QueryResult<()>;
     fn settle(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
@@ -122,11 +122,11 @@ where
     T: Send,
     F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send,
 {
-    fn run(&mut self, connection: &mut AnyConnection, fault: &Fault) -> QueryResult<()> {
+    fn run(&mut self, connection: &mut AnyConnection, fault: &StorageFault) -> QueryResult<()> {
         let Self { work, span, hooks, .. } = self;
         let _entered = span.enter();
-        let (stage, waiter) = (&mut TxState::InTransaction, &CallerAlive::default());
-        let result = guarded(|| work(&mut Tx { connection, hooks, stage, waiter }));
+        let (state, caller) = (&mut TxState::InTransaction, &CallerAlive::default());
+        let result = guarded(|| work(&mut Tx { connection, hooks, state, caller }));
         match result {
             Ok(value) => {
                 self.value = Some(Ok(value));
@@ -159,7 +159,7 @@ struct WriterQueue {
     units: Receiver<Box<dyn WriteUnit>>,
     waiting: Arc<AtomicUsize>,
     groups: Histogram,
-    fault: Fault,
+    fault: StorageFault,
 }
 
 impl WriterQueue {
@@ -171,7 +171,7 @@ impl WriterQueue {
 fn serve(
     mut connection: AnyConnection,
     mut checkpoints: Checkpoints,
-    mut files: Option<Identity>,
+    mut files: Option<FileIdentity>,
     work: &WriterQueue,
 ) {
     let mut hold = move |connection: &mut AnyConnection| match &mut files {
@@ -179,7 +179,7 @@ fn serve(
         None => work.fault.get().is_none(),
     };
     loop {
-        let first = match work.units.recv_timeout(identity::INTERVAL) {
+        let first = match work.units.recv_timeout(file_identity::COMPARE_INTERVAL) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
                 hold(&mut connection);
@@ -188,7 +188,7 @@ fn serve(
             Err(RecvTimeoutError::Disconnected) => break,
         };
         let mut group = vec![first];
-        group.extend(work.units.try_iter().take(GROUP - 1));
+        group.extend(work.units.try_iter().take(UNITS_PER_COMMIT - 1));
         work.taken(group.len());
         work.groups.had(group.len());
         // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
@@ -237,7 +237,11 @@ fn commit(
 
 /// SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a commit
 /// that was refused); either way none of it stays.
-fn roll_back(connection: &mut AnyConnection, cause: &DieselError, fault: &Fault) -> StoreError {
+fn roll_back(
+    connection: &mut AnyConnection,
+    cause: &DieselError,
+    fault: &StorageFault,
+) -> StoreError {
     let _ = connection.batch_execute("ROLLBACK");
     fault.unavailable(cause)
 }
@@ -245,7 +249,7 @@ fn roll_back(connection: &mut AnyConnection, cause: &DieselError, fault: &Fault)
 fn transaction(
     connection: &mut AnyConnection,
     group: &mut [Box<dyn WriteUnit>],
-    fault: &Fault,
+    fault: &StorageFault,
 ) -> QueryResult<()> {
     for unit in group {
         connection.batch_execute("SAVEPOINT unit")?;

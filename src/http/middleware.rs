@@ -29,7 +29,7 @@ use super::HttpSettings;
 use super::client_ip::ClientAddress;
 use super::problem::{Code, ErrorFormat, Problem};
 use super::traceparent::TraceParent;
-use crate::database::for_one_request;
+use crate::database::with_database_deadline;
 
 /// The header that names a request in answers and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -108,7 +108,7 @@ pub async fn door(
         // The rest of the request may be long in coming.
         fit(request.head_mut().headers_mut());
     }
-    let outcome = for_one_request(pass(request, next)).instrument(span.clone()).await;
+    let outcome = with_database_deadline(pass(request, next)).instrument(span.clone()).await;
     let (request, response) = match outcome {
         Ok(answer) => {
             let (request, response) = answer.into_parts();

@@ -54,7 +54,7 @@ impl Revocations {
         loop {
             tick.tick().await;
             let known_at = self.clock.monotonic();
-            if let Ok(news) = poller.news(stored_entries).await {
+            if let Ok(news) = poller.poll_changes(stored_entries).await {
                 self.add(news.unwrap_or_default(), known_at);
             }
         }
@@ -109,7 +109,7 @@ impl Revocations {
     ) -> Result<SyncCursor, StoreError> {
         let clock = self.clock.clone();
         let seen = listener
-            .look(move |c| match by {
+            .query(move |c| match by {
                 SyncMode::Listen => PolledChanges::read_since(c, &clock, &cursor),
                 SyncMode::Poll => PolledChanges::read_all(c, &clock),
             })

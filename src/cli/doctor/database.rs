@@ -8,7 +8,7 @@ use crate::app::settings;
 use crate::cli::db::operations;
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
-use crate::database::{self, BESIDE_POOL, Database, DatabaseUrl, Inspected};
+use crate::database::{self, CONNECTIONS_OUTSIDE_POOL, Database, DatabaseUrl, Inspected};
 use crate::keys::admin::KeyAdmin;
 
 /// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
@@ -137,7 +137,8 @@ impl Doctor<'_> {
         let reserved = ["superuser_reserved_connections", "reserved_connections"];
         let reserved: u32 = reserved.iter().filter_map(|name| number(name)).sum();
         let nodes = self.questions.nodes;
-        let wanted = nodes.saturating_mul(self.config.database.pool_size + BESIDE_POOL);
+        let wanted =
+            nodes.saturating_mul(self.config.database.pool_size + CONNECTIONS_OUTSIDE_POOL);
         let there = number("max_connections").map(|all| all.saturating_sub(reserved));
         if let Some(there) = there.filter(|there| wanted > *there) {
             let problem = format!(

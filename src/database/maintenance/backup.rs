@@ -15,7 +15,7 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 
 use super::drift;
-use super::migrations::NOTES;
+use super::migrations::MIGRATIONS_TABLE;
 use crate::database::connection::Manager;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
@@ -86,7 +86,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     if file.try_exists().map_err(failed)? {
         return Err(BackupError::Exists(file.to_owned()));
     }
-    let mut source = Manager::unhurried(url).connect_existing()?;
+    let mut source = Manager::without_timeouts(url).connect_existing()?;
     let unfinished = Unfinished::beside(file).map_err(failed)?;
     diesel::sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.0.to_string_lossy())
@@ -133,7 +133,7 @@ fn look_through(file: &Path) -> Result<Contents, BackupError> {
     let bad = |error: &dyn ToString| BackupError::Bad(error.to_string());
     let url = DatabaseUrl::Sqlite(file.to_owned());
     let mut copy: AnyConnection =
-        Manager::unhurried(&url).looking_only().connect_existing().map_err(|e| bad(&e))?;
+        Manager::without_timeouts(&url).for_inspection().connect_existing().map_err(|e| bad(&e))?;
     let found: Vec<Found> =
         diesel::sql_query("PRAGMA integrity_check").load(&mut copy).map_err(|error| bad(&error))?;
     if let Some(fault) = found.iter().find(|line| line.integrity_check != "ok") {
@@ -142,7 +142,8 @@ fn look_through(file: &Path) -> Result<Contents, BackupError> {
     let schema = drift::check(&url).map_err(|error| bad(&error))?;
     let mut rows = BTreeMap::new();
     let tables: Vec<Table> = diesel::sql_query(TABLES).load(&mut copy).map_err(|e| bad(&e))?;
-    for table in tables.into_iter().map(|table| table.name).filter(|name| name != NOTES) {
+    for table in tables.into_iter().map(|table| table.name).filter(|name| name != MIGRATIONS_TABLE)
+    {
         let count = format!("SELECT count(*) AS \"rows\" FROM \"{table}\"");
         let count: Count =
             diesel::sql_query(count).get_result(&mut copy).map_err(|error| bad(&error))?;

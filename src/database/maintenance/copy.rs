@@ -127,14 +127,14 @@ pub fn copy(
     refuse_same_file(from, to)?;
     let mut source = Endpoint::existing(CopyRole::Source, from)?;
     source.refuse_outdated()?;
-    source.hold_still()?;
+    source.lock_against_writes()?;
     let mut target = Endpoint::open(CopyRole::Target, to)?;
     refuse_same_server(&mut source, &mut target)?;
     // Before the migration, too: a target with rows is left as it is.
     target.refuse_rows()?;
-    let migrated = migrations::bring_up_to_date(&mut target.connection, true);
+    let migrated = migrations::migrate(&mut target.connection, true);
     migrated.map_err(|error| CopyError::Open(CopyRole::Target, error))?;
-    target.hold_still()?;
+    target.lock_against_writes()?;
     target.refuse_rows()?;
 
     let mut compared = Vec::new();
@@ -195,14 +195,14 @@ struct Endpoint {
 
 impl Endpoint {
     fn existing(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
-        let connection = Manager::unhurried(url).connect_existing();
+        let connection = Manager::without_timeouts(url).connect_existing();
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
     /// The same; a SQLite file is made when there is none. One that is there, and that every user can
     /// read, is refused.
     fn open(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
-        let connection = url.is_private().and_then(|()| Manager::unhurried(url).open());
+        let connection = url.is_private().and_then(|()| Manager::without_timeouts(url).open());
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
@@ -255,7 +255,7 @@ impl Endpoint {
     }
 
     /// Begins a transaction in which nobody else writes.
-    fn hold_still(&mut self) -> Result<(), CopyError> {
+    fn lock_against_writes(&mut self) -> Result<(), CopyError> {
         let held = match self.connection {
             AnyConnection::Sqlite(_) => self.connection.batch_execute("BEGIN IMMEDIATE"),
             AnyConnection::Postgres(_) => {
@@ -373,7 +373,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let url = DatabaseUrl::Sqlite(directory.path().join("doorward.db"));
         crate::database::migrate(&url).unwrap();
-        (directory, Manager::unhurried(&url).connect_existing().unwrap())
+        (directory, Manager::without_timeouts(&url).connect_existing().unwrap())
     }
 
     #[derive(QueryableByName)]

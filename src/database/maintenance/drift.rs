@@ -10,7 +10,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
-use super::migrations::{self, NOTES};
+use super::migrations::{self, MIGRATIONS_TABLE};
 use crate::database::connection::Manager;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
@@ -46,7 +46,7 @@ impl SchemaReport {
 /// # Errors
 /// [`OpenError`] when there is no such database, or it cannot be read.
 pub fn check(url: &DatabaseUrl) -> Result<SchemaReport, OpenError> {
-    let mut connection = Manager::unhurried(url).looking_only().connect_existing()?;
+    let mut connection = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let connection = &mut connection;
     if let AnyConnection::Postgres(_) = connection {
         // Nothing below commits it.
@@ -97,7 +97,7 @@ impl Schema {
             AnyConnection::Postgres(_) => POSTGRES,
         };
         let rows: Vec<SchemaRow> = diesel::sql_query(query).load(connection)?;
-        let parts = rows.into_iter().filter(|row| row.tbl != NOTES).map(|row| {
+        let parts = rows.into_iter().filter(|row| row.tbl != MIGRATIONS_TABLE).map(|row| {
             let definition = row.definition.split_whitespace().collect::<Vec<_>>().join(" ");
             // So PostgreSQL names the schema of a session's own temporary tables.
             let definition = definition.replace(" ON pg_temp.", " ON ");

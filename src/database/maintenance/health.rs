@@ -7,10 +7,10 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::clock::Timestamp;
 use crate::database::connection::Manager;
-use crate::database::{AnyConnection, DatabaseUrl, OpenError, refused};
+use crate::database::{AnyConnection, DatabaseUrl, OpenError, connection_refusals};
 
 /// The most faults of a file that are listed.
-const MOST: usize = 3;
+const MAX_FAULTS: usize = 3;
 
 /// What was found.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ const SETTINGS: &str = "
     ('fsync', 'full_page_writes', 'synchronous_commit', 'server_version_num', 'server_version',
      'max_connections', 'superuser_reserved_connections', 'reserved_connections')";
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
-const BROKEN: &str = "SELECT quick_check AS line FROM pragma_quick_check";
-const DANGLING: &str = "
+const QUICK_CHECK: &str = "SELECT quick_check AS line FROM pragma_quick_check";
+const FOREIGN_KEY_CHECK: &str = "
     SELECT 'row ' || coalesce(rowid, '?') || ' of ' || \"table\" || ' refers to no row of ' || parent
         AS line
     FROM pragma_foreign_key_check";
@@ -64,7 +64,7 @@ struct Line {
 /// # Errors
 /// [`OpenError`] when there is no such database, or it cannot be read.
 pub fn inspect(url: &DatabaseUrl) -> Result<Inspected, OpenError> {
-    let mut connection = Manager::unhurried(url).looking_only().connect_existing()?;
+    let mut connection = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let found = match &connection {
         AnyConnection::Sqlite(_) => broken(&mut connection).map(Inspected::File),
         AnyConnection::Postgres(_) => server(&mut connection),
@@ -74,11 +74,11 @@ pub fn inspect(url: &DatabaseUrl) -> Result<Inspected, OpenError> {
 
 fn broken(connection: &mut AnyConnection) -> QueryResult<Vec<String>> {
     let mut faults = Vec::new();
-    for query in [BROKEN, DANGLING] {
+    for query in [QUICK_CHECK, FOREIGN_KEY_CHECK] {
         let lines: Vec<Line> = diesel::sql_query(query).load(connection)?;
         faults.extend(lines.into_iter().map(|row| row.line).filter(|line| line != "ok"));
     }
-    faults.truncate(MOST);
+    faults.truncate(MAX_FAULTS);
     Ok(faults)
 }
 
@@ -87,7 +87,7 @@ fn server(connection: &mut AnyConnection) -> QueryResult<Inspected> {
     let clock: Clock = diesel::sql_query(CLOCK).get_result(connection)?;
     Ok(Inspected::Server {
         settings: settings.into_iter().map(|row| (row.name, row.setting)).collect(),
-        connection_limit: refused::limit(connection),
+        connection_limit: connection_refusals::connection_limit(connection),
         clock: Timestamp::from_micros(clock.micros),
     })
 }

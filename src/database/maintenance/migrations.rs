@@ -14,7 +14,7 @@ const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// Where diesel notes what was applied.
-pub(in crate::database) const NOTES: &str = "__diesel_schema_migrations";
+pub(in crate::database) const MIGRATIONS_TABLE: &str = "__diesel_schema_migrations";
 
 /// Held while migrating, so that many nodes may start at once: the letters "doorward" as a number.
 const ADVISORY_LOCK: i64 = 0x646f_6f72_7761_7264;
@@ -31,7 +31,7 @@ pub(in crate::database) struct Versions {
 }
 
 /// Applies what is pending, or says why not. Answers what it applied.
-pub(in crate::database) fn bring_up_to_date(
+pub(in crate::database) fn migrate(
     connection: &mut AnyConnection,
     migrate: bool,
 ) -> Result<Vec<String>, OpenError> {
@@ -99,7 +99,8 @@ struct Applied {
     version: String,
 }
 
-/// How the database stands, found out without changing it (diesel's own way makes [`NOTES`]).
+/// How the database stands, found out without changing it (diesel's own way makes
+/// [`MIGRATIONS_TABLE`]).
 pub(in crate::database) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenError> {
     let there = match connection {
         AnyConnection::Sqlite(_) => {

@@ -19,10 +19,10 @@ use crate::database::{AnyConnection, QueryResult};
 use crate::secret::sha256;
 
 /// Rows that are read at a time.
-const PAGE: usize = 2000;
+const ROWS_PER_PAGE: usize = 2000;
 
 /// Values that one INSERT carries at most: SQLite takes 32,766, PostgreSQL 65,535.
-const BINDS: usize = 16_000;
+const MAX_BINDS: usize = 16_000;
 
 macro_rules! tables {
     ($($table:ident)+) => { vec![$(Table::of::<$table::table>(stringify!($table)),)+] };
@@ -106,7 +106,7 @@ impl Table {
         connection: &mut AnyConnection,
         rows: &[Vec<Value>],
     ) -> QueryResult<()> {
-        for rows in rows.chunks(BINDS / self.columns.len()) {
+        for rows in rows.chunks(MAX_BINDS / self.columns.len()) {
             let insert = Insert { table: self, rows };
             match connection {
                 AnyConnection::Sqlite(c) => insert.execute(c)?,
@@ -247,7 +247,7 @@ where
         }
         out.push_sql(" ORDER BY ");
         out.push_identifier(key)?;
-        out.push_sql(&format!(" LIMIT {PAGE}"));
+        out.push_sql(&format!(" LIMIT {ROWS_PER_PAGE}"));
         Ok(())
     }
 }

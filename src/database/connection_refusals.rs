@@ -13,11 +13,11 @@ use super::AnyConnection;
 
 /// Connections of a node beside its pool: two that look for revocations and tell of them, and one
 /// that listens.
-pub const BESIDE_POOL: u32 = 3;
+pub const CONNECTIONS_OUTSIDE_POOL: u32 = 3;
 
 /// The server's texts when it has no connection left, for diesel passes on no SQLSTATE (53300) of a
 /// connection that failed. The last is PgBouncer's.
-const FULL: [&str; 5] = [
+const FULL_MESSAGES: [&str; 5] = [
     "too many connections for",
     "too many clients already",
     "remaining connection slots are reserved",
@@ -26,35 +26,35 @@ const FULL: [&str; 5] = [
 ];
 
 /// Diesel's name for what it has prepared; no other statement of Doorward's has one.
-const PREPARED: &str = "__diesel_stmt_";
+const PREPARED_STATEMENT_PREFIX: &str = "__diesel_stmt_";
 
 /// The first and the longest pause between two attempts at a server that has no connection left.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// How often the log repeats that connections are refused.
-const REPEATED: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The lower of the role's and the database's limit. An administrator has none.
-const LIMIT: &str = "
+const CONNECTION_LIMIT: &str = "
     SELECT least(nullif(role.rolconnlimit, -1), nullif(base.datconnlimit, -1)) AS most
     FROM pg_roles AS role, pg_database AS base
     WHERE role.rolname = session_user AND base.datname = current_database() AND NOT role.rolsuper";
 
 /// A refusal that has a remedy of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum RefusalReason {
     /// A connection limit is reached.
     Full,
     /// A pooler gives a connection's prepared statements to another connection.
     Pooler,
 }
 
-impl Reason {
+impl RefusalReason {
     pub(super) fn of(text: &str) -> Option<Self> {
-        if text.contains(PREPARED) {
+        if text.contains(PREPARED_STATEMENT_PREFIX) {
             return Some(Self::Pooler);
         }
-        FULL.iter().any(|words| text.contains(words)).then_some(Self::Full)
+        FULL_MESSAGES.iter().any(|words| text.contains(words)).then_some(Self::Full)
     }
 
     pub(super) const fn remedy(self) -> &'static str {
@@ -76,7 +76,7 @@ impl Reason {
 /// Whether two connections keep their prepared statements apart; a pooler in transaction mode that
 /// does not would run one connection's statement for another. To be called before either has
 /// prepared anything.
-pub(super) fn keep_apart(connections: [&mut AnyConnection; 2]) -> QueryResult<()> {
+pub(super) fn prepare_separately(connections: [&mut AnyConnection; 2]) -> QueryResult<()> {
     for connection in connections {
         diesel::select(1.into_sql::<Integer>()).get_result::<i32>(connection)?;
     }
@@ -84,24 +84,26 @@ pub(super) fn keep_apart(connections: [&mut AnyConnection; 2]) -> QueryResult<()
 }
 
 #[derive(QueryableByName)]
-struct Limit {
+struct ConnectionLimit {
     #[diesel(sql_type = Nullable<Integer>)]
     most: Option<i32>,
 }
 
 /// How many connections this role may have here at a time, over all nodes, if that is limited. What
 /// only speaks PostgreSQL's protocol may not say.
-pub(super) fn limit(connection: &mut AnyConnection) -> Option<u32> {
-    let limit: Limit = diesel::sql_query(LIMIT).get_result(connection).ok()?;
+pub(super) fn connection_limit(connection: &mut AnyConnection) -> Option<u32> {
+    let limit: ConnectionLimit = diesel::sql_query(CONNECTION_LIMIT).get_result(connection).ok()?;
     limit.most?.try_into().ok()
 }
 
 /// How many connections the pool may have, so that those beside it are left.
-pub(super) fn room(connection: &mut AnyConnection, wanted: u32) -> u32 {
-    let Some(limit) = limit(connection).filter(|limit| wanted + BESIDE_POOL > *limit) else {
+pub(super) fn pool_size(connection: &mut AnyConnection, wanted: u32) -> u32 {
+    let Some(limit) =
+        connection_limit(connection).filter(|limit| wanted + CONNECTIONS_OUTSIDE_POOL > *limit)
+    else {
         return wanted;
     };
-    let size = limit.saturating_sub(BESIDE_POOL).max(1);
+    let size = limit.saturating_sub(CONNECTIONS_OUTSIDE_POOL).max(1);
     tracing::warn!(
         connection_limit = limit,
         pool_size = size,
@@ -114,7 +116,7 @@ pub(super) fn room(connection: &mut AnyConnection, wanted: u32) -> u32 {
 /// Spares a server that has no connection left the attempts of a whole pool, and the log their
 /// lines.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<State>);
+pub(super) struct ConnectionRefusals(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -123,7 +125,7 @@ struct State {
     logged: Option<(Instant, String)>,
 }
 
-impl Refusals {
+impl ConnectionRefusals {
     /// What the server said, if it is not to be asked again yet.
     pub(super) fn pausing(&self, now: Instant) -> Option<String> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,20 +139,20 @@ impl Refusals {
     }
 
     pub(super) fn note(&self, now: Instant, said: &str) {
-        let reason = Reason::of(said);
+        let reason = RefusalReason::of(said);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if reason == Some(Reason::Full) {
-            let [first, longest] = PAUSES;
+        if reason == Some(RefusalReason::Full) {
+            let [first, longest] = RETRY_DELAYS;
             let next = state.pause.as_ref().map_or(first, |(_, last, _)| (*last * 2).min(longest));
             state.pause = Some((now + next, next, said.to_owned()));
         }
-        let is_known = |(at, text): &(Instant, String)| *text == said && now < *at + REPEATED;
+        let is_known = |(at, text): &(Instant, String)| *text == said && now < *at + LOG_INTERVAL;
         if state.logged.as_ref().is_some_and(is_known) {
             return;
         }
         state.logged = Some((now, said.to_owned()));
         drop(state);
-        let remedy = reason.map(Reason::remedy);
+        let remedy = reason.map(RefusalReason::remedy);
         tracing::error!(error = said, remedy, "no connection to the database");
     }
 }
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_server_without_a_connection_left_is_asked_ever_more_seldom() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
+        let (refusals, start) = (ConnectionRefusals::default(), Instant::now());
         let mut asked = Vec::new();
         for tenth in 0..300_u64 {
             let now = start + Duration::from_millis(100) * u32::try_from(tenth).unwrap();
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_away_is_asked_again_at_once() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
+        let (refusals, start) = (ConnectionRefusals::default(), Instant::now());
         refusals.note(start, "connection refused");
         assert_eq!(refusals.pausing(start), None);
     }

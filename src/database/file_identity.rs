@@ -19,10 +19,10 @@ use tokio::time::Instant;
 
 use super::AnyConnection;
 use super::checkpoint;
-use super::fault::Fault;
+use super::fault::StorageFault;
 
 /// How often the length of the log is compared, and everything while nobody writes.
-pub(super) const INTERVAL: Duration = Duration::from_millis(400);
+pub(super) const COMPARE_INTERVAL: Duration = Duration::from_millis(400);
 
 /// SQLite's log begins with a header of so many bytes, and so has each of its pages (the file
 /// format, 4.1 and 4.2).
@@ -30,7 +30,7 @@ const LOG_HEADER: u64 = 32;
 const PAGE_HEADER: u64 = 24;
 
 /// The files that the writer's connection has open.
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     database: ExpectedFile,
     /// The write-ahead log and its index, which stay as long as a connection is open.
     beside: Vec<ExpectedFile>,
@@ -40,7 +40,7 @@ pub(super) struct Identity {
     /// SQLite itself may shorten the database at any commit.
     shrinks: bool,
     log_compared_at: Instant,
-    fault: Fault,
+    fault: StorageFault,
 }
 
 struct ExpectedFile {
@@ -50,14 +50,18 @@ struct ExpectedFile {
 }
 
 #[derive(QueryableByName)]
-struct Number {
+struct PragmaValue {
     #[diesel(sql_type = BigInt)]
     value: i64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// Remembers the files of `path`, which `connection` has read from.
-    pub(super) fn of(path: &Path, connection: &mut AnyConnection, fault: Fault) -> Option<Self> {
+    pub(super) fn of(
+        path: &Path,
+        connection: &mut AnyConnection,
+        fault: StorageFault,
+    ) -> Option<Self> {
         let real = fs::canonicalize(path).ok()?;
         let (database, size) = ExpectedFile::at(path.to_owned())?;
         let beside =
@@ -82,7 +86,7 @@ impl Identity {
             return false;
         }
         let mut found = self.compare(connection);
-        if found.is_none() && self.log_compared_at.elapsed() >= INTERVAL {
+        if found.is_none() && self.log_compared_at.elapsed() >= COMPARE_INTERVAL {
             found = self.compare_log(connection);
             self.log_compared_at = Instant::now();
         }
@@ -177,5 +181,5 @@ pub(super) fn with(database: &Path, ending: &str) -> PathBuf {
 
 fn pragma(connection: &mut AnyConnection, name: &str) -> QueryResult<i64> {
     let query = format!("SELECT {name} AS value FROM pragma_{name}");
-    Ok(diesel::sql_query(query).get_result::<Number>(connection)?.value)
+    Ok(diesel::sql_query(query).get_result::<PragmaValue>(connection)?.value)
 }
