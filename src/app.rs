@@ -235,7 +235,7 @@ impl App {
             db,
             refresh_limit,
             client_failures,
-            feed_places: FeedConnections::default(),
+            feed_connections: FeedConnections::default(),
             issuer,
         };
         let others_may_listen = socket.is_handed_over || config.reuse_port;
@@ -285,7 +285,7 @@ impl App {
         let watch = api.db.change_source().map_err(io::Error::other)?;
         let (alive, gone) = tokio::sync::watch::channel(());
         let serve = Box::pin(async {
-            let result = running.until(stop).await;
+            let result = running.run_until(stop).await;
             drop(alive);
             result
         });
@@ -303,13 +303,13 @@ impl App {
 fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<HttpSettings> {
     web::Data::new(HttpSettings {
         trusted_proxies: config.trusted_proxies.clone(),
-        unheeded: Arc::default(),
-        body_bytes: config.limits.body_bytes,
+        forwarded_for_warning: Arc::default(),
+        max_body_bytes: config.limits.body_bytes,
         body_timeout: config.limits.request_timeout,
         hsts: settings::hsts(config, issuer),
         cookies: settings::cookie_policy(config, issuer),
-        leaving: Arc::new(AtomicBool::new(false)),
-        draining: Arc::new(AtomicBool::new(false)),
+        is_shutting_down: Arc::new(AtomicBool::new(false)),
+        is_draining: Arc::new(AtomicBool::new(false)),
         clock: clock.clone(),
         refusals: Arc::default(),
         requests: config.metrics.enabled.then(Requests::default),
@@ -376,20 +376,20 @@ fn listen(
     tls: Option<Tls>,
 ) -> io::Result<HttpServer> {
     // Long enough for a body that comes at the last moment and the answer to it.
-    let silence = SILENCE.min(2 * config.limits.request_timeout);
+    let response_timeout = SILENCE.min(2 * config.limits.request_timeout);
     let how = ServerSettings {
         workers: config.worker_threads(),
         blocking_threads: api.db.reading_threads(config.worker_threads()),
         connections_per_worker: CONNECTIONS_PER_WORKER,
         head_timeout: config.limits.request_timeout,
-        keep_alive: KEEP_ALIVE.min(silence),
-        silence,
-        shared: socket.is_handed_over,
-        notice: config.shutdown_delay,
-        drain: Duration::from_secs(1),
-        finish: config.shutdown_timeout,
-        leaving: Arc::clone(&settings.leaving),
-        draining: Arc::clone(&settings.draining),
+        keep_alive: KEEP_ALIVE.min(response_timeout),
+        response_timeout,
+        socket_is_inherited: socket.is_handed_over,
+        shutdown_delay: config.shutdown_delay,
+        drain_timeout: Duration::from_secs(1),
+        shutdown_timeout: config.shutdown_timeout,
+        is_shutting_down: Arc::clone(&settings.is_shutting_down),
+        is_draining: Arc::clone(&settings.is_draining),
         tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
@@ -401,9 +401,9 @@ fn listen(
             .app_data(api.clone())
             .app_data(cors.clone())
             .configure(move |routes| http::routes(routes, &limits))
-            .wrap(from_fn(middleware::refuse))
+            .wrap(from_fn(middleware::reject_invalid))
             .wrap(cors.middleware())
             .wrap(from_fn(cors::explain))
-            .wrap(from_fn(middleware::door))
+            .wrap(from_fn(middleware::handle_request))
     })
 }

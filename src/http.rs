@@ -107,10 +107,10 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/readyz").get(health::readyz))
         // Last: the router asks one after the other, and this one by a regular expression.
         .service(web::resource("/sessions/{id}").delete(sessions::end))
-        .default_service(web::to(nothing_here));
+        .default_service(web::to(not_found));
 }
 
-async fn nothing_here() -> Result<HttpResponse, Problem> {
+async fn not_found() -> Result<HttpResponse, Problem> {
     Err(Code::NotFound.into())
 }
 
@@ -136,7 +136,7 @@ pub struct Api {
     /// The failed authentications of clients.
     pub client_failures: FailureLimiter,
     /// The feeds of each client.
-    pub feed_places: FeedConnections,
+    pub feed_connections: FeedConnections,
     /// `iss`, and what the metadata's URLs begin with.
     pub issuer: String,
 }
@@ -156,9 +156,9 @@ pub struct HttpSettings {
     /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Warns of others who send one.
-    pub unheeded: Arc<ForwardedForWarning>,
+    pub forwarded_for_warning: Arc<ForwardedForWarning>,
     /// The most bytes that a request's body may have.
-    pub body_bytes: usize,
+    pub max_body_bytes: usize,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
     /// `Strict-Transport-Security`, when the public URL is https.
@@ -166,9 +166,9 @@ pub struct HttpSettings {
     /// How cookies are set, and whose pages may use them.
     pub cookies: CookiePolicy,
     /// Set when the server was told to stop: it is not ready for more.
-    pub leaving: Arc<AtomicBool>,
+    pub is_shutting_down: Arc<AtomicBool>,
     /// Set when the server is about to stop: every answer then closes its connection.
-    pub draining: Arc<AtomicBool>,
+    pub is_draining: Arc<AtomicBool>,
     /// Measures how long requests take.
     pub clock: Clock,
     /// Lets a bounded number of lines about refused requests into the log.

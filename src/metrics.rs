@@ -139,7 +139,7 @@ impl Default for Requests {
 impl Requests {
     /// Counts an answer. The route is a pattern of the table of routes; requests for what is not
     /// there have none.
-    pub fn answered(&self, route: Option<&str>, method: &str, status: u16, took: Duration) {
+    pub fn record(&self, route: Option<&str>, method: &str, status: u16, took: Duration) {
         const METHODS: [&str; 5] = ["GET", "POST", "DELETE", "HEAD", "OPTIONS"];
         const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
         let route = route.unwrap_or("other").to_owned();

@@ -50,17 +50,17 @@ fn listening(address: SocketAddr) -> (TcpListener, ServerSettings) {
         connections_per_worker: 10_000,
         head_timeout: Duration::from_secs(15),
         keep_alive: Duration::from_secs(15),
-        silence: Duration::from_secs(25),
-        shared: false,
-        notice: Duration::ZERO,
-        drain: Duration::ZERO,
-        finish: Duration::ZERO,
-        leaving: Arc::default(),
-        draining: Arc::new(AtomicBool::new(false)),
+        response_timeout: Duration::from_secs(25),
+        socket_is_inherited: false,
+        shutdown_delay: Duration::ZERO,
+        drain_timeout: Duration::ZERO,
+        shutdown_timeout: Duration::ZERO,
+        is_shutting_down: Arc::default(),
+        is_draining: Arc::new(AtomicBool::new(false)),
     };
     (TcpListener::bind(address).unwrap(), settings)
 }
 
 async fn for_ever(running: HttpServer) {
-    running.until(std::future::pending()).await.unwrap();
+    running.run_until(std::future::pending()).await.unwrap();
 }

@@ -41,13 +41,13 @@ impl AuxiliaryListener {
             connections_per_worker: CONNECTIONS,
             head_timeout: PATIENCE,
             keep_alive: PATIENCE,
-            silence: 2 * PATIENCE,
-            shared: false,
-            notice: Duration::ZERO,
-            drain: Duration::ZERO,
-            finish: Duration::ZERO,
-            leaving: Arc::new(AtomicBool::new(false)),
-            draining: Arc::new(AtomicBool::new(false)),
+            response_timeout: 2 * PATIENCE,
+            socket_is_inherited: false,
+            shutdown_delay: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
+            shutdown_timeout: Duration::ZERO,
+            is_shutting_down: Arc::new(AtomicBool::new(false)),
+            is_draining: Arc::new(AtomicBool::new(false)),
             tls: None,
         };
         let app = move || actix_web::App::new().configure(routes.clone());
@@ -57,7 +57,7 @@ impl AuxiliaryListener {
     /// Serves until the sender of `gone` is.
     pub async fn until(self, mut gone: watch::Receiver<()>) {
         let gone = async { while gone.changed().await.is_ok() {} };
-        if let Err(error) = self.running.until(gone).await {
+        if let Err(error) = self.running.run_until(gone).await {
             tracing::error!(%error, setting = self.setting, "a listener has ended");
         }
     }

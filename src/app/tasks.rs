@@ -57,7 +57,7 @@ impl Tasks {
         tokio::join!(
             self.follow(watch),
             self.api.revocations.publish(),
-            self.origins.follow(),
+            self.origins.reload_repeatedly(),
             self.maintain(),
             self.replace_revoked_key(),
             self.follow_certificate(),
@@ -121,7 +121,7 @@ impl Tasks {
         while let Some(tls) = self.tls.clone() {
             tick.tick().await;
             let now = self.clock.now();
-            let _ = tokio::task::spawn_blocking(move || tls.look(now)).await;
+            let _ = tokio::task::spawn_blocking(move || tls.reload_if_changed(now)).await;
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) async fn change_password(
     let transport = cookies.transport(false)?;
     let (present, new) = (body.0.current_password.expose(), body.0.new_password.expose());
     let tokens = api.accounts.change_password(caller.0, present, new, origin.device(None)).await?;
-    cookies.answer(tokens, transport)
+    cookies.respond_with_tokens(tokens, transport)
 }
 
 #[derive(Deserialize)]
@@ -93,6 +93,6 @@ pub(super) async fn close(
     let transport = cookies.transport(false)?;
     let password = body.0.password.expose();
     let closed = api.accounts.close(caller.0, password, origin.network()).await;
-    closed.map_err(|error| Problem::of_present_password(error, "/password"))?;
-    cookies.take_back(HttpResponse::NoContent().finish(), transport)
+    closed.map_err(|error| Problem::from_reauthentication(error, "/password"))?;
+    cookies.clear(HttpResponse::NoContent().finish(), transport)
 }

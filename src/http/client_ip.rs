@@ -17,7 +17,7 @@ use super::problem::Problem;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How long nothing more is said of forwarded addresses that do not count.
-const QUIET: Duration = Duration::from_secs(10 * 60);
+const WARNING_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,15 +29,19 @@ impl ClientAddress {
     #[must_use]
     pub fn of(request: &HttpRequest, trusted: &[IpNet]) -> Self {
         let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
-        Self(walk(peer, request.headers(), trusted))
+        Self(client_ip_of(peer, request.headers(), trusted))
     }
 
     /// The address behind a request of `peer` that says so in `X-Forwarded-For`.
     #[must_use]
-    pub fn behind(peer: IpAddr, forwarded_for: &HeaderValue, trusted: &[IpNet]) -> Self {
+    pub fn from_forwarded_for(
+        peer: IpAddr,
+        forwarded_for: &HeaderValue,
+        trusted: &[IpNet],
+    ) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(FORWARDED_FOR, forwarded_for.clone());
-        Self(walk(peer, &headers, trusted))
+        Self(client_ip_of(peer, &headers, trusted))
     }
 
     /// The address.
@@ -59,7 +63,7 @@ impl ClientAddress {
 
 /// From the right, because only what our own proxies appended is true. A malformed entry ends the
 /// walk.
-fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+fn client_ip_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| is_trusted(ip, trusted);
     let mut address = peer.to_canonical();
     if !is_trusted(&address) {
@@ -90,7 +94,7 @@ pub struct ForwardedForWarning(Mutex<Option<Instant>>);
 
 impl ForwardedForWarning {
     /// Looks at a request that came at `now`.
-    pub fn notice(&self, request: &HttpRequest, trusted: &[IpNet], now: Instant) {
+    pub fn check(&self, request: &HttpRequest, trusted: &[IpNet], now: Instant) {
         if !request.headers().contains_key(FORWARDED_FOR) {
             return;
         }
@@ -101,7 +105,7 @@ impl ForwardedForWarning {
             return;
         }
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|at| now.duration_since(at) >= QUIET) {
+        if said.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL) {
             *said = Some(now);
             tracing::warn!(
                 event = "forwarded_for_ignored",
@@ -230,7 +234,7 @@ mod tests {
             for field in &fields {
                 headers.append(FORWARDED_FOR, HeaderValue::from_str(field).unwrap());
             }
-            let address = walk(peer, &headers, &trusted);
+            let address = client_ip_of(peer, &headers, &trusted);
             prop_assert!(is_vouched_for(address, peer, &fields, &trusted), "{}", address);
         }
 

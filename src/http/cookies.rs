@@ -71,15 +71,15 @@ pub enum Transport {
 pub struct CookiePolicy {
     same_site: SameSite,
     /// Whether browsers keep `Secure` cookies of the public URL.
-    are_kept: bool,
+    secure_context: bool,
     own_origin: String,
-    listed: Vec<String>,
+    listed_origins: Vec<String>,
 }
 
 impl CookiePolicy {
     /// The policy of a service at this URL, whose pages are of that origin or of a listed one.
     #[must_use]
-    pub fn new(public_url: &str, same_site: SameSite, listed: Vec<String>) -> Self {
+    pub fn new(public_url: &str, same_site: SameSite, listed_origins: Vec<String>) -> Self {
         let url = Url::parse(public_url).ok();
         let is_local = match url.as_ref().and_then(Url::host) {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -89,15 +89,15 @@ impl CookiePolicy {
         };
         let is_https = url.as_ref().is_some_and(|url| url.scheme() == "https");
         let own_origin = url.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
-        Self { same_site, are_kept: is_https || is_local, own_origin, listed }
+        Self { same_site, secure_context: is_https || is_local, own_origin, listed_origins }
     }
 
     pub(super) fn is_own(&self, origin: &[u8]) -> bool {
         origin == self.own_origin.as_bytes()
     }
 
-    pub(super) fn lists(&self, origin: &[u8]) -> bool {
-        self.listed.iter().any(|listed| listed.as_bytes() == origin)
+    pub(super) fn allows_origin(&self, origin: &[u8]) -> bool {
+        self.listed_origins.iter().any(|listed| listed.as_bytes() == origin)
     }
 
     /// Adds a cookie that lives so many seconds; at 0 the browser drops it.
@@ -181,7 +181,7 @@ impl Cookies {
     /// `multiple_credentials` when they come both ways; `csrf_refused` when they are cookies, and
     /// the page that sent them may not.
     pub fn transport(&self, with_token: bool) -> Result<Transport, Problem> {
-        if !self.are_there() {
+        if !self.any() {
             return Ok(Transport::Body);
         }
         if with_token || self.has_authorization {
@@ -191,18 +191,18 @@ impl Cookies {
     }
 
     /// The access token, from `Authorization` or from its cookie. A cookie is not enough for what
-    /// is not `harmless`: the page that sent it must be one that may.
+    /// is not `is_safe_method`: the page that sent it must be one that may.
     ///
     /// # Errors
     /// `missing_token`, `invalid_token` for what cannot be one, and as [`Self::transport`].
-    pub fn access_token(self, harmless: bool) -> Result<BearerToken, Problem> {
-        if self.has_authorization && self.are_there() {
+    pub fn access_token(self, is_safe_method: bool) -> Result<BearerToken, Problem> {
+        if self.has_authorization && self.any() {
             return Err(Code::MultipleCredentials.into());
         }
         match (self.bearer?, self.access) {
             (Some(token), _) => Ok(token),
             (None, Some(cookie)) => {
-                if !harmless {
+                if !is_safe_method {
                     self.sender?;
                 }
                 BearerToken::parse(cookie.expose())
@@ -221,9 +221,9 @@ impl Cookies {
     ///
     /// # Errors
     /// `cookies_need_https`, `csrf_refused`, `cookies_blocked`.
-    pub fn may_begin(&self) -> Result<(), Problem> {
+    pub fn ensure_allowed(&self) -> Result<(), Problem> {
         let policy = &self.settings.cookies;
-        if !policy.are_kept {
+        if !policy.secure_context {
             return Err(Code::CookiesNeedHttps.into());
         }
         self.sender.clone()?;
@@ -238,7 +238,7 @@ impl Cookies {
     ///
     /// # Errors
     /// `internal_error` for a cookie that cannot be written; none here is such a one.
-    pub fn answer(
+    pub fn respond_with_tokens(
         &self,
         mut tokens: Tokens,
         transport: Transport,
@@ -252,7 +252,7 @@ impl Cookies {
         let name = name_of_refresh_token(&texts);
         policy.set(&mut response, ACCESS, texts.access.expose(), texts.expires_in)?;
         policy.set(&mut response, &name, texts.refresh.expose(), texts.refresh_expires_in)?;
-        self.take_back_refresh_tokens(&mut response, &name)?;
+        self.clear_refresh_tokens(&mut response, &name)?;
         Ok(response)
     }
 
@@ -260,14 +260,14 @@ impl Cookies {
     ///
     /// # Errors
     /// `internal_error` for a cookie that cannot be written; none here is such a one.
-    pub fn take_back(
+    pub fn clear(
         &self,
         mut response: HttpResponse,
         transport: Transport,
     ) -> Result<HttpResponse, Problem> {
         if transport == Transport::Cookie {
             self.settings.cookies.set(&mut response, ACCESS, "", 0)?;
-            self.take_back_refresh_tokens(&mut response, "")?;
+            self.clear_refresh_tokens(&mut response, "")?;
         }
         Ok(response)
     }
@@ -276,17 +276,21 @@ impl Cookies {
     ///
     /// # Errors
     /// Every other.
-    pub fn refuse(&self, problem: Problem, transport: Transport) -> Result<HttpResponse, Problem> {
+    pub fn respond_with_error(
+        &self,
+        problem: Problem,
+        transport: Transport,
+    ) -> Result<HttpResponse, Problem> {
         // A session of another client goes on, and so does its cookie.
         let is_final = problem.code().status() == StatusCode::UNAUTHORIZED
-            && !problem.is_about(Refusal::WrongClient.as_str());
+            && !problem.has_reason(Refusal::WrongClient.as_str());
         if is_final {
-            return self.take_back(problem.error_response(), transport);
+            return self.clear(problem.error_response(), transport);
         }
         Err(problem)
     }
 
-    fn take_back_refresh_tokens(
+    fn clear_refresh_tokens(
         &self,
         response: &mut HttpResponse,
         except: &str,
@@ -295,7 +299,7 @@ impl Cookies {
         old.try_for_each(|name| self.settings.cookies.set(response, name, "", 0))
     }
 
-    const fn are_there(&self) -> bool {
+    const fn any(&self) -> bool {
         self.access.is_some() || !self.refresh.is_empty()
     }
 }
@@ -340,7 +344,7 @@ mod tests {
 
     #[test]
     fn cookies_are_kept_for_https_and_for_this_machine() {
-        let are_kept = |url| CookiePolicy::new(url, SameSite::Lax, Vec::new()).are_kept;
+        let secure_context = |url| CookiePolicy::new(url, SameSite::Lax, Vec::new()).secure_context;
         for url in [
             "https://login.example.com",
             "http://localhost:8080",
@@ -349,7 +353,7 @@ mod tests {
             "http://127.8.9.1",
             "http://[::1]:8080/auth",
         ] {
-            assert!(are_kept(url), "{url}");
+            assert!(secure_context(url), "{url}");
         }
         for url in [
             "http://login.example.com",
@@ -360,7 +364,7 @@ mod tests {
             "http://[::]:8080",
             "",
         ] {
-            assert!(!are_kept(url), "{url}");
+            assert!(!secure_context(url), "{url}");
         }
     }
 

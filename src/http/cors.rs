@@ -28,7 +28,7 @@ use crate::database::StoreError;
 
 /// What lets any page read an answer that has nothing to hide. Of a listed origin actix-cors puts
 /// the name in its place.
-pub(super) const FOR_ANY_PAGE: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+pub(super) const ALLOW_ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
 /// The methods that pages may use.
 const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];
@@ -44,9 +44,9 @@ const HEADERS: [HeaderName; 6] = [
 ];
 
 /// How many refused headers are named, and the most bytes of each and of an origin.
-const NAMED: usize = 5;
-const NAME_BYTES: usize = 64;
-const ORIGIN_BYTES: usize = 128;
+const MAX_NAMED_HEADERS: usize = 5;
+const MAX_NAME_BYTES: usize = 64;
+const MAX_ORIGIN_BYTES: usize = 128;
 
 /// Which pages may call, and with which headers.
 pub struct CorsPolicy {
@@ -91,7 +91,7 @@ impl CorsPolicy {
         let headers = request.headers();
         let origin = headers.get(ORIGIN)?;
         if !self.allows(origin) {
-            let origin = named(origin.as_bytes(), ORIGIN_BYTES)?;
+            let origin = quotable(origin.as_bytes(), MAX_ORIGIN_BYTES)?;
             return Some(format!(
                 "Pages of the origin {origin} may not call: list it in cors.origins, or register a \
                  client with it."
@@ -106,8 +106,8 @@ impl CorsPolicy {
         let refused: Vec<String> = asked
             .map(<[u8]>::trim_ascii)
             .filter(|name| !name.is_empty() && !self.headers.iter().any(|it| is_name(it, name)))
-            .filter_map(|name| named(name, NAME_BYTES))
-            .take(NAMED)
+            .filter_map(|name| quotable(name, MAX_NAME_BYTES))
+            .take(MAX_NAMED_HEADERS)
             .collect();
         (!refused.is_empty()).then(|| {
             let refused = refused.join(", ");
@@ -121,7 +121,7 @@ fn is_name(allowed: &HeaderName, asked: &[u8]) -> bool {
 }
 
 /// What came from outside, as far as it may be repeated: visible ASCII of a bounded length.
-fn named(text: &[u8], most: usize) -> Option<String> {
+fn quotable(text: &[u8], most: usize) -> Option<String> {
     let is_plain = text.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(byte));
     let text = (is_plain && text.len() <= most).then_some(text)?;
     str::from_utf8(text).ok().map(str::to_owned)
@@ -145,7 +145,7 @@ pub async fn explain(
     let Some(reason) = reason.filter(|_| answer.status().is_client_error()) else {
         return Ok(answer);
     };
-    if let Some(more) = policy.refusals.turn(settings.clock.monotonic()) {
+    if let Some(more) = policy.refusals.allow_line(settings.clock.monotonic()) {
         tracing::info!(event = "cors_refused", more, "{reason}");
     }
     let problem = Problem::new(Code::MalformedRequest).detail(reason);
@@ -158,7 +158,7 @@ pub async fn explain(
 }
 
 /// How often the clients are asked for their origins.
-const LOOK: Duration = Duration::from_secs(2);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The origins of the clients that are registered now. Clones share them.
 #[derive(Clone)]
@@ -178,8 +178,8 @@ impl ClientOrigins {
     }
 
     /// Asks for them again and again. While the database is away they stay as they are.
-    pub async fn follow(&self) {
-        let mut tick = tokio::time::interval(LOOK);
+    pub async fn reload_repeatedly(&self) {
+        let mut tick = tokio::time::interval(RELOAD_INTERVAL);
         loop {
             tick.tick().await;
             if let Ok(origins) = self.clients.origins().await {

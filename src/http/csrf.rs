@@ -28,10 +28,10 @@ pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> 
             SingleHeader::Value(_) | SingleHeader::Absent,
         ) => true,
         (SingleHeader::Value(b"same-site" | b"cross-site"), SingleHeader::Value(origin)) => {
-            policy.lists(origin)
+            policy.allows_origin(origin)
         }
         (SingleHeader::Absent, SingleHeader::Value(origin)) => {
-            policy.is_own(origin) || policy.lists(origin)
+            policy.is_own(origin) || policy.allows_origin(origin)
         }
         _ => false,
     };

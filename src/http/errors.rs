@@ -75,14 +75,14 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::TooLong(error) => invalid("/new_password", &error),
             ChangeError::Weak(error) => invalid("/new_password", &error),
-            ChangeError::Present(error) => Self::of_present_password(error, "/current_password"),
+            ChangeError::Present(error) => Self::from_reauthentication(error, "/current_password"),
         }
     }
 }
 
 impl Problem {
     /// For somebody who is logged in already: a 401 would make a client throw a good token away.
-    pub(super) fn of_present_password(error: LogInError, pointer: &'static str) -> Self {
+    pub(super) fn from_reauthentication(error: LogInError, pointer: &'static str) -> Self {
         match error {
             LogInError::Wrong => {
                 Self::new(Code::WrongPassword).field(pointer, Code::WrongPassword.detail())

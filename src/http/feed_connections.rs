@@ -7,7 +7,7 @@ use crate::database::Id;
 
 /// Feeds of one client at most, a fifth of all: the processes of other services have to find a
 /// place, too.
-pub const OF_ONE_CLIENT: usize = 1_000;
+pub const MAX_PER_CLIENT: usize = 1_000;
 
 /// How many feeds each client has open. Clones share the count.
 #[derive(Clone, Default)]
@@ -25,7 +25,7 @@ impl FeedConnections {
     pub fn take(&self, client: Id) -> Option<FeedConnection> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client).or_default();
-        if *count >= OF_ONE_CLIENT {
+        if *count >= MAX_PER_CLIENT {
             return None;
         }
         *count += 1;

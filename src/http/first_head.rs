@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Bytes that are read at once.
-const PIECE: usize = 4096;
+const READ_BYTES: usize = 4096;
 
 /// How far the first head of a connection has been read.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl FirstHead {
                 Self::Done(Rest::Follows) => return Pin::new(io).poll_read(cx, buffer),
                 Self::Done(Rest::Dropped) => {
                     // Only the end is of interest.
-                    let mut piece = [0; PIECE];
+                    let mut piece = [0; READ_BYTES];
                     if ready!(read(io, cx, &mut piece))? == 0 {
                         return Poll::Ready(Ok(()));
                     }
@@ -69,7 +69,7 @@ impl FirstHead {
                     return Poll::Ready(Ok(()));
                 }
                 Self::Unknown(bytes) => {
-                    let mut piece = [0; PIECE];
+                    let mut piece = [0; READ_BYTES];
                     let count = ready!(read(io, cx, &mut piece))?;
                     bytes.extend_from_slice(&piece[..count]);
                     let bytes = std::mem::take(bytes);

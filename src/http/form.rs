@@ -23,7 +23,7 @@ impl Form {
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> impl Future<Output = Result<Self, Problem>> + 'static {
-        let acceptable = json::is_plainly(request.headers(), MEDIA_TYPE);
+        let acceptable = json::has_content_type(request.headers(), MEDIA_TYPE);
         let body = json::read(request, payload.take());
         async move {
             if !acceptable {

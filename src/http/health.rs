@@ -23,7 +23,7 @@ pub(super) async fn readyz(
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
 ) -> Result<HttpResponse, Problem> {
-    if settings.leaving.load(Ordering::Relaxed) {
+    if settings.is_shutting_down.load(Ordering::Relaxed) {
         return Err(Problem::new(Code::NotReady).detail("This node is about to stop."));
     }
     let staleness = api.revocations.staleness();

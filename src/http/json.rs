@@ -68,7 +68,7 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalJson<T> {
 
 /// `application/json`, in UTF-8 if it says so, and not compressed.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    if is_plainly(headers, "application/json") {
+    if has_content_type(headers, "application/json") {
         Ok(())
     } else {
         Err(Code::UnsupportedMediaType.into())
@@ -76,7 +76,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Whether the body is of this type, in UTF-8 if it says so, and not compressed.
-pub(super) fn is_plainly(headers: &HeaderMap, media_type: &str) -> bool {
+pub(super) fn has_content_type(headers: &HeaderMap, media_type: &str) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE);
     let is_so = types
         .next()
@@ -112,7 +112,7 @@ pub(super) fn read(
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     async move {
         let settings = settings.ok_or(Code::InternalError)?;
-        let most = settings.body_bytes;
+        let most = settings.max_body_bytes;
         if announced.is_some_and(|length| length > most) {
             return Err(too_large(most));
         }
@@ -161,7 +161,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if !tree.is_object() {
         return Err(malformed("The body must be a JSON object."));
     }
-    serde_path_to_error::deserialize(tree).map_err(|error| misfit(&error))
+    serde_path_to_error::deserialize(tree).map_err(|error| describe_type_error(&error))
 }
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
@@ -169,7 +169,7 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
 }
 
 /// Says which member does not fit. Serde's own message would repeat the value.
-fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+fn describe_type_error(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let message = error.inner().to_string();
     let at = pointer(error.path());
     let quoted = || message.split('`').nth(1).unwrap_or_default();

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::Api;
-use super::cors::FOR_ANY_PAGE;
+use super::cors::ALLOW_ANY_ORIGIN;
 
 /// The API's description, as it was when this was built.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
@@ -21,7 +21,7 @@ pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpRespo
     let known = is_known(&request, &jwks.etag);
     let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((ETAG, jwks.etag.as_str())).insert_header(cache);
-    response.insert_header(FOR_ANY_PAGE);
+    response.insert_header(ALLOW_ANY_ORIGIN);
     if known {
         return response.finish();
     }
@@ -41,7 +41,7 @@ pub(super) fn is_known(request: &HttpRequest, etag: &str) -> bool {
 pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
     let issuer = &api.issuer;
     let mut response = HttpResponse::Ok();
-    response.insert_header((CACHE_CONTROL, "public, max-age=3600")).insert_header(FOR_ANY_PAGE);
+    response.insert_header((CACHE_CONTROL, "public, max-age=3600")).insert_header(ALLOW_ANY_ORIGIN);
     response.json(json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
@@ -62,7 +62,7 @@ pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
 pub(super) async fn openapi() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "public, max-age=3600"))
-        .insert_header(FOR_ANY_PAGE)
+        .insert_header(ALLOW_ANY_ORIGIN)
         .content_type("application/yaml")
         .body(OPENAPI)
 }

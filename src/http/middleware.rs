@@ -1,9 +1,9 @@
 //! The one door: the outermost middleware, through which every request comes in and every answer
 //! goes out.
 //!
-//! On the way in it gives the request an id; [`refuse`], a step further in, refuses what no resource
-//! should have to think of. On the way out it makes a problem of every bare error, whoever made it,
-//! adds the headers that every answer has, and writes one line to the log.
+//! On the way in it gives the request an id; [`reject_invalid`], a step further in, refuses what no
+//! resource should have to think of. On the way out it makes a problem of every bare error, whoever
+//! made it, adds the headers that every answer has, and writes one line to the log.
 
 use std::mem;
 use std::panic::AssertUnwindSafe;
@@ -56,7 +56,7 @@ const TOKEN_PARAMETERS: &[&str] = &[
 ];
 
 /// What every answer says (OWASP ASVS 3.4): it is data, and no page.
-pub(super) const SAME_FOR_ALL: [(HeaderName, &str); 3] = [
+pub(super) const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (REFERRER_POLICY, "no-referrer"),
@@ -66,7 +66,7 @@ pub(super) const SAME_FOR_ALL: [(HeaderName, &str); 3] = [
 pub(super) struct HeadRequest;
 
 /// How errors are written there; everywhere else they are problems and nothing more.
-const SPEAK_OAUTH: &[(&str, ErrorFormat)] = &[
+const OAUTH_ERROR_PATHS: &[(&str, ErrorFormat)] = &[
     ("/login", ErrorFormat::ProblemWithOAuth),
     ("/refresh", ErrorFormat::ProblemWithOAuth),
     ("/token", ErrorFormat::OAuth),
@@ -74,12 +74,12 @@ const SPEAK_OAUTH: &[(&str, ErrorFormat)] = &[
     ("/revoke", ErrorFormat::OAuth),
 ];
 
-/// Wrap the app with `from_fn(door)`, last, so that it is outermost.
+/// Wrap the app with `from_fn(handle_request)`, last, so that it is outermost.
 ///
 /// # Errors
 /// An error that already has its final answer inside, when a middleware failed or a handler
 /// panicked: the request is gone by then.
-pub async fn door(
+pub async fn handle_request(
     settings: web::Data<HttpSettings>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -87,7 +87,7 @@ pub async fn door(
     let started = settings.clock.monotonic();
     let id = Uuid::new_v4().to_string();
     let (method, version) = (request.method().clone(), request.version());
-    let known = SPEAK_OAUTH.iter().find(|(path, _)| *path == request.path());
+    let known = OAUTH_ERROR_PATHS.iter().find(|(path, _)| *path == request.path());
     let form = known.map_or(ErrorFormat::Problem, |(_, form)| *form);
     let address = ClientAddress::of(request.request(), &settings.trusted_proxies);
     let trace = TraceParent::of(request.headers());
@@ -97,7 +97,7 @@ pub async fn door(
         trace_id = trace.map(|it| display(it.trace_id)),
         parent_id = trace.map(|it| display(it.parent_id)),
     );
-    settings.unheeded.notice(request.request(), &settings.trusted_proxies, started);
+    settings.forwarded_for_warning.check(request.request(), &settings.trusted_proxies, started);
 
     if method == Method::HEAD {
         // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.
@@ -108,7 +108,7 @@ pub async fn door(
         // The rest of the request may be long in coming.
         fit(request.head_mut().headers_mut());
     }
-    let outcome = with_database_deadline(pass(request, next)).instrument(span.clone()).await;
+    let outcome = with_database_deadline(catch_panic(request, next)).instrument(span.clone()).await;
     let (request, response) = match outcome {
         Ok(answer) => {
             let (request, response) = answer.into_parts();
@@ -116,7 +116,7 @@ pub async fn door(
         }
         Err(error) => (None, HttpResponse::from_error(error)),
     };
-    let mut response = seal(response, &id, form, &settings);
+    let mut response = finish_response(response, &id, form, &settings);
     if version < Version::HTTP_11 {
         // RFC 9112 6.1: no chunks for HTTP/1.0, so the end of the connection is that of the answer.
         response.head_mut().no_chunking(true);
@@ -127,11 +127,11 @@ pub async fn door(
     let took = settings.clock.monotonic().duration_since(started);
     if let Some(requests) = &settings.requests {
         let status = response.status().as_u16();
-        requests.answered(pattern.as_deref(), method.as_str(), status, took);
+        requests.record(pattern.as_deref(), method.as_str(), status, took);
     }
     // A flood must not fill the log: what a limiter refuses is counted, and some of it is logged.
     let is_refused = response.status() == StatusCode::TOO_MANY_REQUESTS;
-    let turn = if is_refused { settings.refusals.turn(started) } else { Some(0) };
+    let allowed = if is_refused { settings.refusals.allow_line(started) } else { Some(0) };
     let line = |left_out: u64| {
         tracing::info!(
             %method,
@@ -145,7 +145,7 @@ pub async fn door(
             "answered",
         );
     };
-    if let Some(left_out) = turn {
+    if let Some(left_out) = allowed {
         span.in_scope(|| line(left_out));
     }
     match request {
@@ -165,7 +165,7 @@ fn fit(headers: &mut HeaderMap) {
 
 /// Lets the request in. A panic inside costs its own request and nobody else's: without
 /// this, actix drops the connection without an answer.
-async fn pass(
+async fn catch_panic(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
@@ -177,22 +177,22 @@ async fn pass(
     Err(Problem::new(Code::InternalError).into())
 }
 
-/// Wrap the app with `from_fn(refuse)` inside CORS, so that a page of a listed origin can read why
-/// it was refused.
+/// Wrap the app with `from_fn(reject_invalid)` inside CORS, so that a page of a listed origin can
+/// read why it was refused.
 ///
 /// # Errors
 /// What is inside fails with.
-pub async fn refuse(
+pub async fn reject_invalid(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
-    match refusal(&request) {
+    match rejection(&request) {
         Some(problem) => Ok(request.error_response(problem)),
         None => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
     }
 }
 
-fn refusal(request: &ServiceRequest) -> Option<Problem> {
+fn rejection(request: &ServiceRequest) -> Option<Problem> {
     let uri = request.uri();
     let headers = request.headers();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -217,7 +217,7 @@ fn names_a_token(query: &str) -> bool {
 }
 
 /// What every answer looks like.
-fn seal(
+fn finish_response(
     response: HttpResponse,
     id: &str,
     form: ErrorFormat,
@@ -225,24 +225,24 @@ fn seal(
 ) -> HttpResponse {
     let status = response.status();
     let mut response = if status.is_client_error() || status.is_server_error() {
-        as_problem(response, id, form)
+        to_problem(response, id, form)
     } else {
         response
     };
     // After these the caller may still be sending.
     let is_unread = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE);
-    if is_unread || settings.draining.load(Ordering::Relaxed) {
+    if is_unread || settings.is_draining.load(Ordering::Relaxed) {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
     let headers = response.headers_mut();
-    for (name, value) in SAME_FOR_ALL {
+    for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if let Some(hsts) = &settings.hsts {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     let origin = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(HeaderValue::as_bytes);
-    if !origin.is_some_and(|origin| settings.cookies.lists(origin)) {
+    if !origin.is_some_and(|origin| settings.cookies.allows_origin(origin)) {
         // actix-cors tells it to every origin; cookies are for the pages of the configured ones, and
         // not for those that a client was registered with.
         headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
@@ -262,7 +262,7 @@ fn seal(
 
 /// Writes an error anew, with the id of its request and with the headers that whoever made it has
 /// set.
-fn as_problem(response: HttpResponse, id: &str, form: ErrorFormat) -> HttpResponse {
+fn to_problem(response: HttpResponse, id: &str, form: ErrorFormat) -> HttpResponse {
     let known = response.extensions().get::<Problem>().cloned();
     if known.is_none() && is_document(&response) {
         return response;

@@ -149,11 +149,11 @@ impl Code {
     /// is refused for wrong passwords is its user's business.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        self.says_when() && self != Self::TooManyFailedLogins
+        self.has_retry_after() && self != Self::TooManyFailedLogins
     }
 
     /// Whether the answer says when to try again.
-    fn says_when(self) -> bool {
+    fn has_retry_after(self) -> bool {
         matches!(
             self.status(),
             StatusCode::REQUEST_TIMEOUT
@@ -169,7 +169,7 @@ impl Code {
             Self::InvalidClient | Self::UnknownClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
-            _ if self.says_when() => "temporarily_unavailable",
+            _ if self.has_retry_after() => "temporarily_unavailable",
             _ if self.status().is_server_error() => "server_error",
             _ => "invalid_request",
         }
@@ -274,7 +274,7 @@ impl Problem {
 
     /// Whether it has this reason.
     #[must_use]
-    pub fn is_about(&self, reason: &str) -> bool {
+    pub fn has_reason(&self, reason: &str) -> bool {
         self.0.reason == Some(reason)
     }
 
@@ -313,7 +313,7 @@ impl Problem {
     pub(super) fn headers(&self, form: ErrorFormat) -> impl Iterator<Item = (HeaderName, String)> {
         let code = self.0.code;
         let retry_after = whole_seconds(self.0.retry_after).to_string();
-        let retry_after = code.says_when().then_some((RETRY_AFTER, retry_after));
+        let retry_after = code.has_retry_after().then_some((RETRY_AFTER, retry_after));
         // A bearer token is of no use at an OAuth endpoint.
         let challenged = form != ErrorFormat::OAuth || code == Code::InvalidClient;
         let challenge = code.challenge().filter(|_| challenged);

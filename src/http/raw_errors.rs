@@ -4,11 +4,11 @@
 use actix_web::http::StatusCode;
 use uuid::Uuid;
 
-use super::middleware::SAME_FOR_ALL;
+use super::middleware::SECURITY_HEADERS;
 use super::problem::{Code, ErrorFormat, MEDIA_TYPE, Problem};
 
 /// More than a bare refusal has: a status line and three short fields.
-const LONGEST: usize = 1024;
+const MAX_HEAD: usize = 1024;
 
 /// The whole answer to put in the place of `written`, when that is a bare refusal.
 ///
@@ -20,7 +20,7 @@ pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
     }
     // The answers to the requests before it, when they came in one piece, stand in front. They may
     // be megabytes, which a slow reader has written again and again.
-    let tail = written.len().saturating_sub(LONGEST);
+    let tail = written.len().saturating_sub(MAX_HEAD);
     let begin = tail + written[tail..].windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
     let (before, last) = written.split_at(begin);
     let status = last.get(BEGIN.len()..BEGIN.len() + 3)?;
@@ -42,7 +42,7 @@ fn answer(problem: &Problem) -> Vec<u8> {
     let body = problem.document(Some(&id), ErrorFormat::Problem);
     let headers =
         problem.headers(ErrorFormat::Problem).map(|(name, value)| format!("{name}: {value}\r\n"));
-    let same = SAME_FOR_ALL.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let same = SECURITY_HEADERS.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
     let headers: String = headers.chain(same).collect();
     let (media_type, length) = (MEDIA_TYPE, body.len());
     format!(

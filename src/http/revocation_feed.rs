@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::client_auth::ConfidentialClient;
-use super::feed_connections::{FeedConnection, OF_ONE_CLIENT};
+use super::feed_connections::{FeedConnection, MAX_PER_CLIENT};
 use super::metadata::is_known;
 use super::middleware::HeadRequest;
 use super::problem::{Code, Problem};
@@ -31,17 +31,17 @@ const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a subscriber that is told to come back should wait, in milliseconds.
-const COME_BACK: &str = "retry: 500\n\n";
+const RETRY_FIELD: &str = "retry: 500\n\n";
 
 /// Bytes of the stream that are handed on at once: a connection keeps a buffer as large as the
 /// largest that it had to write.
-const PART: usize = 4096;
+const CHUNK_BYTES: usize = 4096;
 
 /// Entries of the list that are written at once, which is about as much.
-const ENTRIES: usize = 50;
+const ENTRIES_PER_CHUNK: usize = 50;
 
 /// When a subscriber may try again that found no place.
-const COME_BACK_LATER: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// An entry as it is published.
 #[derive(Serialize)]
@@ -72,13 +72,13 @@ pub(super) async fn revocations(
             return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
         }
         if api.revocations.subscribers() >= MAX_SUBSCRIBERS {
-            return Err(Problem::new(Code::Overloaded).retry_after(COME_BACK_LATER));
+            return Err(Problem::new(Code::Overloaded).retry_after(RETRY_AFTER));
         }
         let client = client.0.id;
-        let place = api.feed_places.take(client).ok_or_else(|| {
+        let place = api.feed_connections.take(client).ok_or_else(|| {
             let detail =
-                format!("This client has {OF_ONE_CLIENT} feeds open, and may have no more.");
-            Problem::new(Code::Overloaded).detail(detail).retry_after(COME_BACK_LATER)
+                format!("This client has {MAX_PER_CLIENT} feeds open, and may have no more.");
+            Problem::new(Code::Overloaded).detail(detail).retry_after(RETRY_AFTER)
         })?;
         let last = request
             .headers()
@@ -127,8 +127,8 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
 /// The snapshot as JSON, in parts of bounded size: what is written for one who reads slowly is never
 /// all of it, and the copy is the same for many.
 fn document(age: f64, snapshot: Arc<Snapshot>) -> impl Iterator<Item = Bytes> {
-    let pieces = (0..).step_by(ENTRIES).map_while(move |from| {
-        let entries: Vec<RevocationEntry> = snapshot.piece(from, ENTRIES).collect();
+    let pieces = (0..).step_by(ENTRIES_PER_CHUNK).map_while(move |from| {
+        let entries: Vec<RevocationEntry> = snapshot.piece(from, ENTRIES_PER_CHUNK).collect();
         let text = list(&entries);
         let comma = if from == 0 { "" } else { "," };
         (!entries.is_empty()).then(|| format!("{comma}{}", text.trim_matches(['[', ']'])))
@@ -150,7 +150,7 @@ impl Subscriber {
     /// The next thing to tell; nothing when it was too slow, when its client was removed, or when
     /// this server stops.
     async fn next(&mut self) -> Option<FeedEvent> {
-        if self.settings.draining.load(Ordering::Relaxed) {
+        if self.settings.is_draining.load(Ordering::Relaxed) {
             return None;
         }
         let next = self.subscription.next().await;
@@ -167,10 +167,10 @@ fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, Infallible
                 rest = event(next, &current.subscription.cursor());
             } else {
                 subscriber = None;
-                rest = Bytes::from_static(COME_BACK.as_bytes());
+                rest = Bytes::from_static(RETRY_FIELD.as_bytes());
             }
         }
-        let part = rest.split_to(rest.len().min(PART));
+        let part = rest.split_to(rest.len().min(CHUNK_BYTES));
         Some((Ok(part), (subscriber, rest)))
     })
 }

@@ -5,12 +5,13 @@
 //! - **Nothing waits for ever.** Actix has a time limit for the head of a connection's first
 //!   request and for an idle connection, but none for the head of a second request, nor for a
 //!   chunked body that nobody reads. Here a connection has one rule instead: it lives on by being
-//!   answered. When nothing could be written to it for [`ServerSettings::silence`], it is cut.
+//!   answered. When nothing could be written to it for [`ServerSettings::response_timeout`], it is
+//!   cut.
 //! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet,
-//!   and forgets those that wait to be accepted. [`HttpServer::until`] first lets no new connection
-//!   begin, where the kernel permits that, accepts those that wait, closes the port, answers all of
-//!   them, and only then stops actix. On a socket that was handed over it just accepts no more:
-//!   whoever has the socket, too, does.
+//!   and forgets those that wait to be accepted. [`HttpServer::run_until`] first lets no new
+//!   connection begin, where the kernel permits that, accepts those that wait, closes the port,
+//!   answers all of them, and only then stops actix. On a socket that was handed over it just
+//!   accepts no more: whoever has the socket, too, does.
 
 use std::fmt;
 use std::future::Future;
@@ -42,7 +43,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 /// How long a handshake that had begun before the stop may still take.
-const HANDSHAKE: Duration = Duration::from_millis(300);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Bytes of a body that a connection collects before it writes them: what is sent without end (the
 /// feed) would otherwise make the buffers of a thousand connections large, and they stay so.
@@ -50,10 +51,10 @@ const WRITE_BUFFER: usize = 8192;
 
 /// How long accepting may go on after it was asked to pause, and what it accepted may be on its way
 /// to a worker, where it is counted.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// How often the stop looks whether the last connection has gone.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
@@ -69,19 +70,19 @@ pub struct ServerSettings {
     /// How long a connection may idle between requests.
     pub keep_alive: Duration,
     /// How long a connection may be without an answer, whatever it does.
-    pub silence: Duration,
+    pub response_timeout: Duration,
     /// The socket is another's, too, and stays open when this server stops.
-    pub shared: bool,
+    pub socket_is_inherited: bool,
     /// How long it goes on as before after it was told to stop, and only says so.
-    pub notice: Duration,
+    pub shutdown_delay: Duration,
     /// How long, once the stop has begun, idle connections may still bring one more request.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
     /// How long after that the requests under way may take. Zero: nothing is waited for at all.
-    pub finish: Duration,
+    pub shutdown_timeout: Duration,
     /// Raised when it is told to stop.
-    pub leaving: Arc<AtomicBool>,
+    pub is_shutting_down: Arc<AtomicBool>,
     /// Shared with the door: raised when the stop begins.
-    pub draining: Arc<AtomicBool>,
+    pub is_draining: Arc<AtomicBool>,
     /// Speaks TLS, and nothing else.
     pub tls: Option<Tls>,
 }
@@ -100,7 +101,7 @@ impl HttpServer {
     ///
     /// # Errors
     /// When the server ends by itself.
-    pub async fn until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { server, listener, late, open, settings } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
@@ -109,23 +110,23 @@ impl HttpServer {
             () = stop => {}
         }
         tracing::info!("stopping");
-        settings.leaving.store(true, Ordering::Relaxed);
-        sleep(settings.notice).await;
-        settings.draining.store(true, Ordering::Relaxed);
-        if settings.finish.is_zero() {
+        settings.is_shutting_down.store(true, Ordering::Relaxed);
+        sleep(settings.shutdown_delay).await;
+        settings.is_draining.store(true, Ordering::Relaxed);
+        if settings.shutdown_timeout.is_zero() {
             handle.stop(false).await;
             return server.await.map_err(io::Error::other)?;
         }
-        let mut late = if settings.shared {
+        let mut late = if settings.socket_is_inherited {
             handle.pause().await;
-            sleep(PAUSE).await;
+            sleep(ACCEPT_SETTLE_TIME).await;
             None
         } else {
             late.serve(close(listener, &handle).await)
         };
         let drained = async {
             while open.load(Ordering::Relaxed) > 0 {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
         let late_served = async {
@@ -133,8 +134,8 @@ impl HttpServer {
                 let _ = served.await;
             }
         };
-        let _ = timeout(settings.drain, async { tokio::join!(late_served, drained) }).await;
-        let finished = Instant::now() + settings.finish;
+        let _ = timeout(settings.drain_timeout, async { tokio::join!(late_served, drained) }).await;
+        let finished = Instant::now() + settings.shutdown_timeout;
         handle.stop(true).await;
         if let Some(served) = late.filter(|served| !served.is_terminated()) {
             let _ = timeout_at(finished, served).await;
@@ -150,14 +151,14 @@ impl HttpServer {
 async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStream> {
     let socket = SockRef::from(&listener);
     #[cfg(target_os = "linux")]
-    match begin_no_more(&socket) {
-        Ok(()) => sleep(HANDSHAKE.saturating_sub(PAUSE)).await,
+    match refuse_new_connections(&socket) {
+        Ok(()) => sleep(HANDSHAKE_TIMEOUT.saturating_sub(ACCEPT_SETTLE_TIME)).await,
         Err(error) => tracing::debug!(%error, "new connections may begin until the port closes"),
     }
     // Pausing first, or actix would try to accept from the closed socket over and over. It says
     // that it was asked to, not that it has.
     handle.pause().await;
-    sleep(PAUSE).await;
+    sleep(ACCEPT_SETTLE_TIME).await;
     // Nothing may come between the last accept and the shutdown, which resets what still waits.
     let waiting = accept_all(&listener);
     if let Err(error) = socket.shutdown(Shutdown::Both)
@@ -176,13 +177,13 @@ fn accept_all(listener: &TcpListener) -> Vec<net::TcpStream> {
             Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => waiting.push(stream),
             Ok(_) => {}
             // This connection alone has failed, or a signal came between.
-            Err(error) if is_passing(&error) => {}
+            Err(error) if is_transient(&error) => {}
             Err(_) => return waiting,
         }
     }
 }
 
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
@@ -194,7 +195,7 @@ fn is_passing(error: &io::Error) -> bool {
 /// exist needs nothing (since Linux 5.7). It refuses at once, which leaves no successor the time; but
 /// with `reuse_port` it drops the SYN, too.
 #[cfg(target_os = "linux")]
-fn begin_no_more(socket: &SockRef<'_>) -> io::Result<()> {
+fn refuse_new_connections(socket: &SockRef<'_>) -> io::Result<()> {
     const NO_INTERFACE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX.cast_unsigned());
     let filtered = socket.attach_filter(&without_syn());
     filtered.or_else(|_| socket.bind_device_by_index_v4(NO_INTERFACE))
@@ -247,7 +248,7 @@ where
     let stopping = builder.graceful_shutdown_signal();
     let connections = move || {
         let stopping = stopping.clone();
-        let (silence, count) = (limits.silence, Arc::clone(&count));
+        let (response_timeout, count) = (limits.response_timeout, Arc::clone(&count));
         let app = app().into_factory().map_err(|error| error.into().error_response());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -270,7 +271,7 @@ where
                     Some(tls) => Stream::Tls(Box::new(tls.accept(io).await?)),
                     None => Stream::Plain(io),
                 };
-                let connection = Connection::new(io, silence, open);
+                let connection = Connection::new(io, response_timeout, open);
                 Ok::<_, DispatchError>((connection, Protocol::Http1, peer))
             }
         })
@@ -280,7 +281,7 @@ where
     let server = builder
         .workers(settings.workers)
         .max_concurrent_connections(settings.connections_per_worker)
-        .shutdown_timeout(settings.finish.as_secs())
+        .shutdown_timeout(settings.shutdown_timeout.as_secs())
         .disable_signals()
         .listen("doorward", listener.try_clone()?, connections)?
         .run();
@@ -308,7 +309,7 @@ impl Drop for OpenConnection {
 struct Connection {
     io: Stream,
     head: FirstHead,
-    silence: Duration,
+    response_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     _open: OpenConnection,
     /// What is written in the place of a bare refusal, as far as it has not been.
@@ -316,15 +317,15 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(io: Stream, silence: Duration, open: OpenConnection) -> Self {
-        let deadline = Box::pin(sleep(silence));
-        Self { io, head: FirstHead::new(), silence, deadline, _open: open, instead: None }
+    fn new(io: Stream, response_timeout: Duration, open: OpenConnection) -> Self {
+        let deadline = Box::pin(sleep(response_timeout));
+        Self { io, head: FirstHead::new(), response_timeout, deadline, _open: open, instead: None }
     }
 
     fn poll_some(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, data);
         if let Poll::Ready(Ok(1..)) = written {
-            let next = Instant::now() + self.silence;
+            let next = Instant::now() + self.response_timeout;
             self.deadline.as_mut().reset(next);
         }
         written

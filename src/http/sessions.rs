@@ -40,7 +40,7 @@ pub(super) async fn log_in(
 ) -> Result<HttpResponse, Problem> {
     let LogIn { email, password, client_id, label, known_device, transport } = body.0;
     if transport == Transport::Cookie {
-        cookies.may_begin()?;
+        cookies.ensure_allowed()?;
     }
     let attempt = LoginAttempt {
         email: &email,
@@ -63,7 +63,7 @@ pub(super) async fn log_in(
         device: origin.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.log_in(attempt).await?;
-    cookies.answer(tokens, transport)
+    cookies.respond_with_tokens(tokens, transport)
 }
 
 fn check_label(label: String) -> Result<String, Problem> {
@@ -100,11 +100,11 @@ pub(super) async fn refresh(
         api.sessions.record_malformed_token();
         // A page sends nothing, or the id of its app; a body without either lacks a member.
         let is_from_a_page = !has_body || client_id.is_some() || transport == Transport::Cookie;
-        return cookies.refuse(no_refresh_token(is_from_a_page), transport);
+        return cookies.respond_with_error(no_refresh_token(is_from_a_page), transport);
     }
     match exchange(&api, &texts, RequestingClient::named(client_id), &key, &origin).await {
-        Ok(tokens) => cookies.answer(tokens, transport),
-        Err(problem) => cookies.refuse(problem, transport),
+        Ok(tokens) => cookies.respond_with_tokens(tokens, transport),
+        Err(problem) => cookies.respond_with_error(problem, transport),
     }
 }
 
@@ -176,8 +176,8 @@ pub(super) async fn log_out(
     match end_sessions(&api, caller, &texts, scope, transport, origin.network()).await {
         // The others have ended, and this one goes on.
         Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
-        Ok(()) => cookies.take_back(HttpResponse::NoContent().finish(), transport),
-        Err(problem) if scope == Scope::This => cookies.refuse(problem, transport),
+        Ok(()) => cookies.clear(HttpResponse::NoContent().finish(), transport),
+        Err(problem) if scope == Scope::This => cookies.respond_with_error(problem, transport),
         // The page may refresh, and ask again.
         Err(problem) => Err(problem),
     }

@@ -33,7 +33,7 @@ use crate::secret::sha256;
 
 /// How long a handshake may take. With the silence that a connection may keep afterwards it stays
 /// under the 30 s after which every idle connection has ended.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long, and how much, is still read from a client that has spoken plain HTTP: closing with
 /// something unread would take the answer from it.
@@ -41,7 +41,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
 /// From so long before its end on a certificate is warned of, once a day.
-pub const EXPIRES_SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where the certificate is, in PEM.
@@ -233,7 +233,7 @@ impl Tls {
     /// on. One that cannot be used leaves the old one in its place; the log says why, from the
     /// second look on, for the two files change one after the other. It reads files: not for an
     /// async thread.
-    pub fn look(&self, now: Timestamp) {
+    pub fn reload_if_changed(&self, now: Timestamp) {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let read = Pair::read(&self.files);
         let digest = read.as_ref().map_or([0; 32], Pair::digest);
@@ -272,7 +272,7 @@ impl Tls {
             tracing::warn!(%cert, from = %not_before, "the certificate is not valid yet");
         } else if not_after < now {
             tracing::warn!(%cert, since = %not_after, "the certificate has expired; renew it");
-        } else if not_after.since(now) < EXPIRES_SOON {
+        } else if not_after.since(now) < EXPIRY_WARNING {
             tracing::warn!(%cert, at = %not_after, "the certificate expires soon; renew it");
         } else {
             return;
@@ -285,7 +285,7 @@ impl Tls {
     /// # Errors
     /// When it is no TLS client, is too slow, or has nothing in common with this server.
     pub(super) async fn accept(&self, mut io: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let shaken = timeout(HANDSHAKE, async {
+        let shaken = timeout(HANDSHAKE_TIMEOUT, async {
             if speaks_http(&io).await? {
                 io.write_all(&raw_errors::not_tls()).await?;
                 io.shutdown().await?;

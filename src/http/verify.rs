@@ -1,10 +1,10 @@
 //! `/verify`: a gateway asks whether it may let a request pass, and whose it is.
 //!
 //! The gateway (nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`) sends the headers
-//! of the request that it holds, and its method in [`METHODS`]. An access token may be a bearer's or
-//! a cookie's. With a cookie the method counts: what may change something must come from a page
-//! that may, as at Doorward's own resources; and a request whose method is not told may change
-//! something.
+//! of the request that it holds, and its method in [`METHOD_HEADERS`]. An access token may be a
+//! bearer's or a cookie's. With a cookie the method counts: what may change something must come
+//! from a page that may, as at Doorward's own resources; and a request whose method is not told may
+//! change something.
 //!
 //! A browser sends no credentials with a CORS preflight (Fetch 3.2.2), so it could never pass. A
 //! gateway that answers preflights by its application asks with `?preflights=pass`. It must be asked
@@ -28,7 +28,7 @@ use crate::tokens::Claims;
 
 /// Where gateways put the method of the request that they hold: nginx by the README's line,
 /// Traefik and Caddy by themselves.
-const METHODS: [&str; 2] = ["x-original-method", "x-forwarded-method"];
+const METHOD_HEADERS: [&str; 2] = ["x-original-method", "x-forwarded-method"];
 
 const USER: HeaderName = HeaderName::from_static("x-auth-user");
 const SESSION: HeaderName = HeaderName::from_static("x-auth-session");
@@ -62,7 +62,7 @@ pub(super) async fn verify(
         }
         return Ok(response.finish());
     }
-    let token = cookies.access_token(is_harmless(&request))?;
+    let token = cookies.access_token(is_safe_method(&request))?;
     let claims = api.sessions.verify_access_token(token.as_str()).await?;
     let mut response = HttpResponse::Ok().finish();
     for (name, text) in described(&claims) {
@@ -81,7 +81,7 @@ fn is_preflight(request: &HttpRequest) -> bool {
 }
 
 /// Whether the request that the gateway holds changes nothing: a WebSocket is opened by a GET.
-fn is_harmless(request: &HttpRequest) -> bool {
+fn is_safe_method(request: &HttpRequest) -> bool {
     every_method(request, |method| method.is_safe())
         && !request.headers().contains_key(SEC_WEBSOCKET_KEY)
 }
@@ -90,7 +90,7 @@ fn is_harmless(request: &HttpRequest) -> bool {
 /// client's invention.
 fn every_method(request: &HttpRequest, holds: impl Fn(Method) -> bool) -> bool {
     let headers = request.headers();
-    let mut methods = METHODS.iter().flat_map(|name| headers.get_all(*name)).peekable();
+    let mut methods = METHOD_HEADERS.iter().flat_map(|name| headers.get_all(*name)).peekable();
     methods.peek().is_some()
         && methods.all(|method| Method::from_bytes(method.as_bytes()).is_ok_and(&holds))
 }

@@ -8,7 +8,7 @@ use crate::app::settings;
 use crate::cli::doctor::probe;
 use crate::config::Config;
 use crate::http::client_ip::ClientAddress;
-use crate::http::tls::{EXPIRES_SOON, Tls};
+use crate::http::tls::{EXPIRY_WARNING, Tls};
 
 impl Questions {
     /// The answer to the question as whose a request counts, if it was asked.
@@ -18,7 +18,8 @@ impl Questions {
         let (with, address) = match &self.forwarded_for {
             Some(text) => {
                 let address = HeaderValue::from_str(text).ok().map(|text| {
-                    ClientAddress::behind(peer, &text, &config.trusted_proxies).to_string()
+                    ClientAddress::from_forwarded_for(peer, &text, &config.trusted_proxies)
+                        .to_string()
                 });
                 (format!(" with X-Forwarded-For: {text}"), address)
             }
@@ -38,7 +39,7 @@ impl Doctor<'_> {
         let peer = peer.to_canonical();
         let trusted = &self.config.trusted_proxies;
         let seen = HeaderValue::from_str(text).ok();
-        let seen = seen.map(|text| ClientAddress::behind(peer, &text, trusted).ip());
+        let seen = seen.map(|text| ClientAddress::from_forwarded_for(peer, &text, trusted).ip());
         if !trusted.iter().any(|network| network.contains(&peer)) {
             let problem = format!(
                 "{peer} is not in it, so what it says in X-Forwarded-For does not count; name it if \
@@ -108,7 +109,7 @@ impl Doctor<'_> {
             );
         } else if until < self.now {
             self.says("tls", format!("the certificate has expired at {until}; renew it"));
-        } else if until.since(self.now) < EXPIRES_SOON {
+        } else if until.since(self.now) < EXPIRY_WARNING {
             self.says("tls", format!("the certificate expires at {until}; renew it"));
         }
         let host = Url::parse(&self.config.public_url).ok();
