@@ -4,7 +4,7 @@
 //! listen on port 0.
 
 mod banner;
-mod even;
+mod clock_jumps;
 mod listeners;
 mod metrics;
 pub(crate) mod settings;
@@ -55,7 +55,7 @@ use tasks::Tasks;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How long a connection may go on without being answered, whatever it sends.
-const SILENCE: Duration = Duration::from_secs(25);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Connections that a worker holds at a time; further ones wait in the kernel.
 const CONNECTIONS_PER_WORKER: usize = 10_000;
@@ -113,24 +113,25 @@ pub struct App {
     address: SocketAddr,
     api: Api,
     running: HttpServer,
-    beside: Vec<AuxiliaryListener>,
+    auxiliary: Vec<AuxiliaryListener>,
     tasks: Tasks,
 }
 
 /// How many lines a log has lost so far.
 pub type DroppedLogLines = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// Runs the service until SIGTERM, SIGINT or SIGQUIT. `lost` counts the lines that its log has lost.
+/// Runs the service until SIGTERM, SIGINT or SIGQUIT. `dropped_lines` counts the lines that its log
+/// has lost.
 ///
 /// # Errors
 /// [`RunError`] when it cannot start, or for what ended it.
-pub fn run(config: &Config, lost: DroppedLogLines) -> Result<(), RunError> {
+pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
         let signals = Signals::receive().map_err(StartError::System)?;
-        let handed_over = config::handed_over().map_err(StartError::InheritedSocket)?;
+        let inherited = config::inherited_socket().map_err(StartError::InheritedSocket)?;
         let clock = Clock::system();
-        let app = App::build_on(handed_over, config, &clock, Some(lost)).await?;
+        let app = App::build_on(inherited, config, &clock, Some(dropped_lines)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().is_unspecified() {
             tracing::warn!(
@@ -169,14 +170,14 @@ impl App {
 
     /// The same, on a socket that somebody else keeps open, if there is one.
     async fn build_on(
-        handed_over: Option<TcpListener>,
+        inherited: Option<TcpListener>,
         config: &Config,
         clock: &Clock,
-        lost: Option<DroppedLogLines>,
+        dropped_lines: Option<DroppedLogLines>,
     ) -> Result<Self, StartError> {
         let tls = settings::tls_files(config).map(|files| Tls::load(files, clock.now()));
         let tls = tls.transpose()?;
-        let socket = Socket::open(handed_over, config).await?;
+        let socket = Socket::open(inherited, config).await?;
         let address = socket.listener.local_addr()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
@@ -238,30 +239,31 @@ impl App {
             feed_connections: FeedConnections::default(),
             issuer,
         };
-        let others_may_listen = socket.is_handed_over || config.reuse_port;
+        let may_share_port = socket.is_inherited || config.reuse_port;
         let running = listen(socket, config, &settings, &api, &limits, &origins, tls.clone())?;
-        let counted = settings.requests.as_ref().map(|_| Arc::new(RowCounts::default()));
-        let watched = settings.requests.clone().zip(counted.clone()).map(|(requests, counted)| {
-            let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
-            let throttle = Arc::clone(&throttle);
-            MetricsSources { api, limits, throttle, requests, counted, tls, lost }
-        });
-        let beside = listen_beside(config, &api.issuer, watched, others_may_listen).await?;
+        let row_counts = settings.requests.as_ref().map(|_| Arc::new(RowCounts::default()));
+        let sources =
+            settings.requests.clone().zip(row_counts.clone()).map(|(requests, row_counts)| {
+                let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
+                let throttle = Arc::clone(&throttle);
+                MetricsSources { api, limits, throttle, requests, row_counts, tls, dropped_lines }
+            });
+        let auxiliary = listen_auxiliary(config, &api.issuer, sources, may_share_port).await?;
         let (all, clock) = (api.clone(), clock.clone());
-        let (longest_token, follow_by) =
-            (settings::max_token_age(config), settings::follow_by(config));
+        let (max_token_age, sync_mode) =
+            (settings::max_token_age(config), settings::sync_mode(config));
         let tasks = Tasks {
             api: all,
             throttle,
             limits,
             origins,
             clock,
-            longest_token,
-            follow_by,
+            max_token_age,
+            sync_mode,
             tls,
-            counted,
+            row_counts,
         };
-        Ok(Self { address, api, running, beside, tasks })
+        Ok(Self { address, api, running, auxiliary, tasks })
     }
 
     /// Where it listens.
@@ -281,7 +283,7 @@ impl App {
     /// # Errors
     /// Whatever ended the server before.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { running, beside, tasks, api, .. } = self;
+        let Self { running, auxiliary, tasks, api, .. } = self;
         let watch = api.db.change_source().map_err(io::Error::other)?;
         let (alive, gone) = tokio::sync::watch::channel(());
         let serve = Box::pin(async {
@@ -289,9 +291,9 @@ impl App {
             drop(alive);
             result
         });
-        let beside = join_all(beside.into_iter().map(|one| one.until(gone.clone())));
+        let auxiliary = join_all(auxiliary.into_iter().map(|one| one.run_until(gone.clone())));
         let result = tokio::select! {
-            (result, _) = async { tokio::join!(serve, beside) } => result,
+            (result, _) = async { tokio::join!(serve, auxiliary) } => result,
             () = Box::pin(tasks.run(watch)) => Ok(()),
         };
         // What has failed in the last second. A database that is away says so in the log.
@@ -332,29 +334,30 @@ fn limits_by_address(
 }
 
 /// Listens wherever else the settings say.
-async fn listen_beside(
+async fn listen_auxiliary(
     config: &Config,
     issuer: &str,
-    watched: Option<MetricsSources>,
-    others_may: bool,
+    sources: Option<MetricsSources>,
+    may_share_port: bool,
 ) -> Result<Vec<AuxiliaryListener>, StartError> {
-    let mut beside = Vec::new();
+    let mut auxiliary = Vec::new();
     if let Some(from) = config.tls.redirect_from {
-        beside.push(show_the_way(from, issuer, others_may).await?);
+        auxiliary.push(listen_for_http_redirect(from, issuer, may_share_port).await?);
     }
-    if let Some(watched) = watched {
-        let routes = metrics::routes(watched);
+    if let Some(sources) = sources {
+        let routes = metrics::routes(sources);
         let at = config.metrics.listen;
-        beside.push(AuxiliaryListener::listen("metrics.listen", at, others_may, routes).await?);
+        auxiliary
+            .push(AuxiliaryListener::listen("metrics.listen", at, may_share_port, routes).await?);
     }
-    Ok(beside)
+    Ok(auxiliary)
 }
 
 /// Listens for plain http, and shows the way to the issuer's origin.
-async fn show_the_way(
+async fn listen_for_http_redirect(
     from: SocketAddr,
     issuer: &str,
-    others_may: bool,
+    may_share_port: bool,
 ) -> Result<AuxiliaryListener, StartError> {
     let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
     let home =
@@ -363,7 +366,7 @@ async fn show_the_way(
         config.app_data(home.clone());
         redirect::routes(config);
     };
-    AuxiliaryListener::listen("tls.redirect_from", from, others_may, routes).await
+    AuxiliaryListener::listen("tls.redirect_from", from, may_share_port, routes).await
 }
 
 fn listen(
@@ -376,7 +379,7 @@ fn listen(
     tls: Option<Tls>,
 ) -> io::Result<HttpServer> {
     // Long enough for a body that comes at the last moment and the answer to it.
-    let response_timeout = SILENCE.min(2 * config.limits.request_timeout);
+    let response_timeout = RESPONSE_TIMEOUT.min(2 * config.limits.request_timeout);
     let how = ServerSettings {
         workers: config.worker_threads(),
         blocking_threads: api.db.reading_threads(config.worker_threads()),
@@ -384,7 +387,7 @@ fn listen(
         head_timeout: config.limits.request_timeout,
         keep_alive: KEEP_ALIVE.min(response_timeout),
         response_timeout,
-        socket_is_inherited: socket.is_handed_over,
+        socket_is_inherited: socket.is_inherited,
         shutdown_delay: config.shutdown_delay,
         drain_timeout: Duration::from_secs(1),
         shutdown_timeout: config.shutdown_timeout,

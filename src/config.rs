@@ -145,7 +145,7 @@ pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
 ///
 /// # Errors
 /// When there are several, or it is no TCP socket.
-pub fn handed_over() -> io::Result<Option<TcpListener>> {
+pub fn inherited_socket() -> io::Result<Option<TcpListener>> {
     let mut sockets = ListenFd::from_env();
     if sockets.len() > 1 {
         return Err(io::Error::other(format!("there are {}", sockets.len())));

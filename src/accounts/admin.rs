@@ -22,7 +22,7 @@ pub struct AccountAdmin {
     db: Database,
     clock: Clock,
     revocations: Revocations,
-    follow_by: SyncMode,
+    sync_mode: SyncMode,
 }
 
 /// What was done to an account.
@@ -41,9 +41,9 @@ impl AccountAdmin {
         db: Database,
         clock: Clock,
         revocations: Revocations,
-        follow_by: SyncMode,
+        sync_mode: SyncMode,
     ) -> Self {
-        Self { db, clock, revocations, follow_by }
+        Self { db, clock, revocations, sync_mode }
     }
 
     /// Up to `limit` accounts that are not closed, in the order in which they were made, from the
@@ -222,7 +222,7 @@ impl AccountAdmin {
         self.db
             .write(move |tx| {
                 let done = work(&this, tx, this.clock.now())?;
-                if done.sessions_ended > 0 && this.follow_by == SyncMode::Listen {
+                if done.sessions_ended > 0 && this.sync_mode == SyncMode::Listen {
                     this.revocations.announce(tx)?;
                 }
                 Ok(done)

@@ -13,10 +13,10 @@ use super::socket::bind;
 use crate::http::server::{self, HttpServer, ServerSettings};
 
 /// Connections that such a listener holds at most.
-const CONNECTIONS: usize = 1000;
+const MAX_CONNECTIONS: usize = 1000;
 
 /// How long one of its requests may take to arrive, and a connection may idle.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A listener that ends with the API's.
 pub(super) struct AuxiliaryListener {
@@ -38,10 +38,10 @@ impl AuxiliaryListener {
         let how = ServerSettings {
             workers: 1,
             blocking_threads: None,
-            connections_per_worker: CONNECTIONS,
-            head_timeout: PATIENCE,
-            keep_alive: PATIENCE,
-            response_timeout: 2 * PATIENCE,
+            connections_per_worker: MAX_CONNECTIONS,
+            head_timeout: REQUEST_TIMEOUT,
+            keep_alive: REQUEST_TIMEOUT,
+            response_timeout: 2 * REQUEST_TIMEOUT,
             socket_is_inherited: false,
             shutdown_delay: Duration::ZERO,
             drain_timeout: Duration::ZERO,
@@ -55,7 +55,7 @@ impl AuxiliaryListener {
     }
 
     /// Serves until the sender of `gone` is.
-    pub async fn until(self, mut gone: watch::Receiver<()>) {
+    pub async fn run_until(self, mut gone: watch::Receiver<()>) {
         let gone = async { while gone.changed().await.is_ok() {} };
         if let Err(error) = self.running.run_until(gone).await {
             tracing::error!(%error, setting = self.setting, "a listener has ended");

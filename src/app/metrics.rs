@@ -18,7 +18,7 @@ use crate::keys::{KeyState, KeysError};
 use crate::metrics::{self, MetricsPage, Requests, Writer};
 
 /// How often rows are counted: that is work for the database, and not for each look at the page.
-const COUNT: Duration = Duration::from_secs(60);
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Numbers that take a look into the database.
 #[derive(Default)]
@@ -34,8 +34,8 @@ pub(super) struct RowCounts {
 
 impl RowCounts {
     /// Counts again and again, until it is dropped.
-    pub(super) async fn keep(&self, api: &Api) {
-        let mut tick = tokio::time::interval(COUNT);
+    pub(super) async fn count_repeatedly(&self, api: &Api) {
+        let mut tick = tokio::time::interval(COUNT_INTERVAL);
         loop {
             tick.tick().await;
             match self.count(api).await {
@@ -52,7 +52,7 @@ impl RowCounts {
         store(&self.users, api.accounts.count().await)?;
         store(&self.sessions, api.sessions.count().await)?;
         store(&self.blocklist, api.revocations.stored().await)?;
-        let keys = api.keys.operator().list().await?;
+        let keys = api.keys.admin().list().await?;
         let oldest = |state: KeyState| {
             let of_it = keys.iter().filter(|key| key.state == state.as_str());
             Some((state.as_str(), of_it.map(|key| key.created_at).min()?))
@@ -70,17 +70,17 @@ pub(super) struct MetricsSources {
     pub limits: Limits,
     pub throttle: Arc<LoginThrottle>,
     pub requests: Requests,
-    pub counted: Arc<RowCounts>,
+    pub row_counts: Arc<RowCounts>,
     pub tls: Option<Tls>,
     /// Of the log that is the service's own.
-    pub lost: Option<DroppedLogLines>,
+    pub dropped_lines: Option<DroppedLogLines>,
 }
 
 /// The route of the listener for metrics.
 pub(super) fn routes(
-    watched: MetricsSources,
+    sources: MetricsSources,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-    let page = web::Data::new(MetricsPage::new("doorward", move |out| watched.write(out)));
+    let page = web::Data::new(MetricsPage::new("doorward", move |out| sources.write(out)));
     move |config| {
         config.app_data(page.clone()).route("/metrics", web::get().to(show));
     }
@@ -103,8 +103,8 @@ impl MetricsSources {
         self.revocations(out);
         self.rows(out);
         self.limits(out);
-        let lost = self.lost.as_ref().map_or(0, |lost| lost());
-        out.count("log_lines_dropped", "Lines that the log had no room for", whole(lost));
+        let dropped_lines = self.dropped_lines.as_ref().map_or(0, |dropped_lines| dropped_lines());
+        out.count("log_lines_dropped", "Lines that the log had no room for", whole(dropped_lines));
         if let Some(tls) = &self.tls {
             let help = "When the certificate in use expires, since 1970";
             out.seconds("tls_certificate_expiry_timestamp", help, since_1970(tls.not_after()));
@@ -153,15 +153,15 @@ impl MetricsSources {
 
     /// What was counted in the database. Before the first time nothing is said.
     fn rows(&self, out: &mut Writer<'_>) {
-        let counted = &self.counted;
-        if !counted.known.load(Ordering::Relaxed) {
+        let row_counts = &self.row_counts;
+        if !row_counts.known.load(Ordering::Relaxed) {
             return;
         }
         let number = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        out.gauge("users", "Accounts", number(&counted.users));
-        out.gauge("sessions", "Live sessions", number(&counted.sessions));
-        out.gauge("blocklist_rows", "Rows of the blocklist", number(&counted.blocklist));
-        let keys = counted.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        out.gauge("users", "Accounts", number(&row_counts.users));
+        out.gauge("sessions", "Live sessions", number(&row_counts.sessions));
+        out.gauge("blocklist_rows", "Rows of the blocklist", number(&row_counts.blocklist));
+        let keys = row_counts.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut keys = keys.into_iter().map(|(state, made)| (state, since_1970(made)));
         let help = "When the oldest signing key in each state was made, since 1970";
         out.labelled_seconds("signing_key_created_timestamp", help, ("state", &mut keys));

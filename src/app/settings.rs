@@ -37,7 +37,7 @@ pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
     }
 }
 
-pub(crate) const fn follow_by(config: &Config) -> SyncMode {
+pub(crate) const fn sync_mode(config: &Config) -> SyncMode {
     match config.revocations.follow {
         config::Follow::Notify => SyncMode::Listen,
         config::Follow::Reload => SyncMode::Poll,

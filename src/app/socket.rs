@@ -21,22 +21,19 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Socket {
     pub listener: TcpListener,
     /// Whoever handed it over has it, too, and goes on accepting when this process does not.
-    pub is_handed_over: bool,
+    pub is_inherited: bool,
 }
 
 impl Socket {
     /// The one that was handed over, or else a new one.
-    pub async fn open(
-        handed_over: Option<TcpListener>,
-        config: &Config,
-    ) -> Result<Self, StartError> {
-        if let Some(listener) = handed_over {
+    pub async fn open(inherited: Option<TcpListener>, config: &Config) -> Result<Self, StartError> {
+        if let Some(listener) = inherited {
             listens(&listener).map_err(StartError::InheritedSocket)?;
-            return Ok(Self { listener, is_handed_over: true });
+            return Ok(Self { listener, is_inherited: true });
         }
         let bound = bind(config.listen, config.reuse_port).await;
         let listener = bound.map_err(|error| StartError::Listen(config.listen, error))?;
-        Ok(Self { listener, is_handed_over: false })
+        Ok(Self { listener, is_inherited: false })
     }
 }
 
@@ -66,8 +63,8 @@ fn listens(listener: &TcpListener) -> io::Result<()> {
 
 /// Binds the port, beside another process if that may be; a predecessor that has just been told to
 /// stop holds it for a moment yet.
-pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<TcpListener> {
-    let bind = || bind_once(address, others_may);
+pub(super) async fn bind(address: SocketAddr, may_share_port: bool) -> io::Result<TcpListener> {
+    let bind = || bind_once(address, may_share_port);
     for _ in 0..BIND_ATTEMPTS {
         match bind() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -81,10 +78,10 @@ pub(super) async fn bind(address: SocketAddr, others_may: bool) -> io::Result<Tc
 
 /// As the standard library does, but for others and with a longer queue: of hundreds that come at
 /// once, those beyond its 128 would have to come again a second later.
-fn bind_once(address: SocketAddr, others_may: bool) -> io::Result<TcpListener> {
+fn bind_once(address: SocketAddr, may_share_port: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(others_may)?;
+    socket.set_reuse_port(may_share_port)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::even::{EvenClock, MAX_CLOCK_JUMP};
+use super::clock_jumps::{JumpDetector, MAX_CLOCK_JUMP};
 use super::metrics::RowCounts;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
@@ -16,16 +16,16 @@ use crate::revocations::sync::SyncMode;
 use crate::tokens;
 
 /// How often the certificate's files are looked at.
-const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(1);
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often expired rows are purged, limiters swept and signing keys looked after.
-const MAINTENANCE: Duration = Duration::from_secs(60);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often failed logins are stored, those of each account in one row.
-const WRITE_FAILURES: Duration = Duration::from_secs(1);
+const FAILURE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How soon what failed and cannot wait is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often memory that was freed is given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(10);
@@ -45,23 +45,23 @@ pub(super) struct Tasks {
     pub origins: ClientOrigins,
     pub clock: Clock,
     /// The life of an access token, with the leeway that verifiers grant.
-    pub longest_token: Duration,
-    pub follow_by: SyncMode,
+    pub max_token_age: Duration,
+    pub sync_mode: SyncMode,
     pub tls: Option<Tls>,
-    pub counted: Option<Arc<RowCounts>>,
+    pub row_counts: Option<Arc<RowCounts>>,
 }
 
 impl Tasks {
     /// Goes on until it is dropped.
     pub async fn run(&self, watch: ChangeSource) {
         tokio::join!(
-            self.follow(watch),
+            self.sync_revocations(watch),
             self.api.revocations.publish(),
             self.origins.reload_repeatedly(),
             self.maintain(),
             self.replace_revoked_key(),
-            self.follow_certificate(),
-            self.count(),
+            self.reload_certificate(),
+            self.count_rows(),
             self.write_failures(),
             self.probe_writes(),
             self.purge(),
@@ -70,18 +70,18 @@ impl Tasks {
     }
 
     /// Learns what other processes revoke.
-    async fn follow(&self, watch: ChangeSource) {
+    async fn sync_revocations(&self, watch: ChangeSource) {
         match watch {
             ChangeSource::File(watch) => self.api.revocations.sync_with_file(watch).await,
             ChangeSource::Server(link) => {
-                self.api.revocations.sync_with_server(*link, self.follow_by).await;
+                self.api.revocations.sync_with_server(*link, self.sync_mode).await;
             }
         }
     }
 
     /// Looks after keys and gives back memory. What fails is tried again next time.
     async fn maintain(&self) {
-        let mut tick = tokio::time::interval(MAINTENANCE);
+        let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             tick.tick().await;
             if let Err(error) = self.api.keys.maintain().await {
@@ -109,15 +109,15 @@ impl Tasks {
                     tracing::error!(%error, "the signing key that was given up is still in use");
                 }
                 if is_revoked() {
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
     }
 
     /// Serves a renewed certificate as soon as it is there.
-    async fn follow_certificate(&self) {
-        let mut tick = tokio::time::interval(LOOK_AT_CERTIFICATE);
+    async fn reload_certificate(&self) {
+        let mut tick = tokio::time::interval(CERTIFICATE_POLL_INTERVAL);
         while let Some(tls) = self.tls.clone() {
             tick.tick().await;
             let now = self.clock.now();
@@ -127,7 +127,7 @@ impl Tasks {
 
     /// Stores the failures of logins that have been summed. What fails is tried again next time.
     async fn write_failures(&self) {
-        let mut tick = tokio::time::interval(WRITE_FAILURES);
+        let mut tick = tokio::time::interval(FAILURE_FLUSH_INTERVAL);
         loop {
             tick.tick().await;
             let _ = self.api.audit.flush_failures().await;
@@ -136,7 +136,7 @@ impl Tasks {
 
     /// Notices when a database that refused writes takes them again.
     async fn probe_writes(&self) {
-        let mut tick = tokio::time::interval(AGAIN);
+        let mut tick = tokio::time::interval(RETRY_INTERVAL);
         loop {
             tick.tick().await;
             self.api.db.probe_writes().await;
@@ -144,9 +144,9 @@ impl Tasks {
     }
 
     /// Counts rows for whoever watches.
-    async fn count(&self) {
-        if let Some(counted) = &self.counted {
-            counted.keep(&self.api).await;
+    async fn count_rows(&self) {
+        if let Some(row_counts) = &self.row_counts {
+            row_counts.count_repeatedly(&self.api).await;
         }
     }
 
@@ -156,12 +156,12 @@ impl Tasks {
     /// deleted until the clock has gone evenly for as long as an access token lives: then no token
     /// from before is alive, whatever the clock said. Nor while it is far from the database's.
     async fn purge(&self) {
-        let mut tick = tokio::time::interval(MAINTENANCE);
-        let mut clock = EvenClock::new(self.clock.clone());
+        let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
+        let mut clock = JumpDetector::new(self.clock.clone());
         loop {
             tick.tick().await;
             let agrees = self.api.revocations.clock_difference() < MAX_CLOCK_JUMP;
-            let moment = clock.moment(self.longest_token).filter(|_| agrees);
+            let moment = clock.now_if_steady(self.max_token_age).filter(|_| agrees);
             // A database that does not answer is asked again next time.
             if let Some(now) = moment
                 && let Ok(now) = self.api.db.not_later(now).await

@@ -14,7 +14,7 @@ use crate::config::{Config, parse_duration};
 use crate::database::{Database, Id};
 
 /// The longest that `--since` may look back: as long as events can be kept.
-const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+const MAX_SINCE: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Which events to print.
 #[derive(Args)]
@@ -82,7 +82,7 @@ enum Since {
 
 impl Since {
     fn parse(text: &str) -> Result<Self, OperateError> {
-        let ago = || parse_duration("--since", text, Duration::ZERO..=TEN_YEARS).map(Self::Ago);
+        let ago = || parse_duration("--since", text, Duration::ZERO..=MAX_SINCE).map(Self::Ago);
         Timestamp::parse(text)
             .map(Self::Moment)
             .or_else(|| ago().ok())

@@ -15,7 +15,7 @@ use crate::sessions::client_credentials;
 use super::{OperateError, open};
 
 /// The shortest life of a client's access tokens: that of the setting.
-const SHORTEST: Duration = Duration::from_secs(60);
+const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What to do.
 #[derive(Subcommand)]
@@ -121,7 +121,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
     let token_lifetime = new
         .token_lifetime
         .as_ref()
-        .map(|text| config::parse_duration("--token-lifetime", text, SHORTEST..=longest))
+        .map(|text| config::parse_duration("--token-lifetime", text, MIN_TOKEN_LIFETIME..=longest))
         .transpose()?;
     let widest = token_lifetime.unwrap_or(longest);
     let retry_window = new

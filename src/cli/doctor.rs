@@ -21,13 +21,13 @@ use crate::passwords::{Hasher, HasherSettings, Password};
 
 /// The least space that is to be left beside the SQLite file, in bytes: its write-ahead log alone
 /// may take a quarter of that.
-const LEAST_SPACE: u64 = 256 * 1024 * 1024;
+const MIN_FREE_SPACE: u64 = 256 * 1024 * 1024;
 
 /// The fewest files that may be open at a time. Each connection is one.
-const LEAST_FILES: u64 = 1024;
+const MIN_OPEN_FILES: u64 = 1024;
 
 /// Clocks may differ by so much; a node whose clock is further off than that is not ready.
-const CLOCK: Duration = Duration::from_secs(5);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What the settings do not say.
 #[derive(Clone, Debug, Args)]
@@ -64,7 +64,7 @@ pub fn examine(loaded: &Loaded, questions: &Questions) -> Vec<Finding> {
     doctor.proxies();
     doctor.pages();
     doctor.certificate();
-    doctor.as_clients_see_it();
+    doctor.check_public_url();
     doctor.secret_files(loaded.secret_files());
     doctor.data_directory();
     doctor.database();
@@ -81,7 +81,7 @@ struct Doctor<'a> {
 }
 
 impl Doctor<'_> {
-    fn says(&mut self, check: &'static str, problem: impl Into<String>) {
+    fn report(&mut self, check: &'static str, problem: impl Into<String>) {
         self.found.push(Finding { check, problem: problem.into() });
     }
 
@@ -91,18 +91,18 @@ impl Doctor<'_> {
             let problem = format!(
                 "it is empty, and nobody reaches http://{listen}; set it to the URL that clients use"
             );
-            self.says("public_url", problem);
+            self.report("public_url", problem);
         }
         if is_exposed(self.config, listen) {
             let problem = "passwords and tokens travel unencrypted; set tls.cert and tls.key, or \
                            put a proxy with TLS in front and name it in trusted_proxies";
-            self.says("listen", problem);
+            self.report("listen", problem);
         } else if self.config.public_url.starts_with("http://")
             && !is_local(&self.config.public_url)
         {
             let problem = "it is http: passwords and tokens travel unencrypted, and browsers keep \
                            none of the cookies; serve it by https";
-            self.says("public_url", problem);
+            self.report("public_url", problem);
         }
     }
 
@@ -115,7 +115,7 @@ impl Doctor<'_> {
             let problem = "clients use https, so a proxy speaks it for Doorward, and is not named \
                            here: all its clients count as one, and share every limit; name its \
                            address, as in 127.0.0.1";
-            self.says("trusted_proxies", problem);
+            self.report("trusted_proxies", problem);
         }
         self.forwarded();
     }
@@ -134,13 +134,13 @@ impl Doctor<'_> {
             let problem = format!(
                 "{origin} is a page that anybody on its way can change{cookies}; serve it by https"
             );
-            self.says("cors.origins", problem);
+            self.report("cors.origins", problem);
         }
         if self.config.cookies.same_site == SameSite::None && self.config.cors.origins.is_empty() {
             let problem = "with none, browsers send cookies with every site's requests, and no \
                            other site's page may use them, for cors.origins is empty; list the \
                            pages there, or set it to lax";
-            self.says("cookies.same_site", problem);
+            self.report("cookies.same_site", problem);
         }
     }
 
@@ -162,22 +162,22 @@ impl Doctor<'_> {
             return;
         }
         self.privacy("data_dir", directory, "700");
-        if is_far(directory) {
+        if is_network_file_system(directory) {
             let problem = "it is on a network file system, where the locks and the shared memory \
                            that SQLite needs do not hold; put it on a disk of this machine, or use \
                            PostgreSQL";
-            self.says("data_dir", problem);
+            self.report("data_dir", problem);
         }
         let Ok(about) = rustix::fs::statvfs(directory) else {
             return;
         };
         let left = about.f_bavail.saturating_mul(about.f_frsize);
-        if left < LEAST_SPACE {
+        if left < MIN_FREE_SPACE {
             let problem = format!(
                 "{} MiB are left on its disk; make room, or nothing can be written soon",
                 left / 1024 / 1024
             );
-            self.says("data_dir", problem);
+            self.report("data_dir", problem);
         }
     }
 
@@ -188,7 +188,7 @@ impl Doctor<'_> {
             let (path, mode) = (path.display(), mode & 0o777);
             let problem =
                 format!("{path} can be opened by others (mode {mode:o}); chmod {right} {path}");
-            self.says(check, problem);
+            self.report(check, problem);
         }
     }
 
@@ -203,7 +203,7 @@ impl Doctor<'_> {
                 wanted / 1024,
                 there / 1024
             );
-            return self.says("passwords", problem);
+            return self.report("passwords", problem);
         }
         let deadline = settings.deadline;
         let took = time_of_a_hash(HasherSettings { threads: 1, queue: 1, ..settings });
@@ -213,18 +213,18 @@ impl Doctor<'_> {
                  passwords.iterations or passwords.memory_kib",
                 took.as_millis()
             );
-            self.says("passwords", problem);
+            self.report("passwords", problem);
         }
     }
 
     fn files(&mut self) {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        if let Some(limit) = limit.filter(|limit| *limit < LEAST_FILES) {
+        if let Some(limit) = limit.filter(|limit| *limit < MIN_OPEN_FILES) {
             let problem = format!(
                 "{limit} files may be open at a time, and each connection is one; raise it \
                  (LimitNOFILE= in a systemd unit, `ulimit -n` in a shell)"
             );
-            self.says("open files", problem);
+            self.report("open files", problem);
         }
     }
 }
@@ -250,12 +250,13 @@ fn time_of_a_hash(settings: HasherSettings) -> Option<Duration> {
 
 /// Whether a directory is another machine's, by the number that Linux has for its file system
 /// (statfs(2): NFS, SMB, CIFS, SMB2).
-fn is_far(directory: &Path) -> bool {
+fn is_network_file_system(directory: &Path) -> bool {
     #[cfg(target_os = "linux")]
-    const FAR: [u32; 4] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
+    const NETWORK_FILE_SYSTEMS: [u32; 4] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
     #[cfg(target_os = "linux")]
-    return rustix::fs::statfs(directory)
-        .is_ok_and(|about| u32::try_from(about.f_type).is_ok_and(|kind| FAR.contains(&kind)));
+    return rustix::fs::statfs(directory).is_ok_and(|about| {
+        u32::try_from(about.f_type).is_ok_and(|kind| NETWORK_FILE_SYSTEMS.contains(&kind))
+    });
     #[cfg(not(target_os = "linux"))]
     false
 }

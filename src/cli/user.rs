@@ -20,7 +20,7 @@ use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
 use crate::revocations::Revocations;
 
 /// The longest password file that is read, in bytes: more than any password may have.
-const PASSWORD_FILE: u64 = 4096;
+const MAX_PASSWORD_FILE: u64 = 4096;
 
 /// What to do.
 #[derive(Subcommand)]
@@ -153,7 +153,7 @@ pub(super) async fn open(config: &Config) -> Result<AccountAdmin, OperateError> 
     // It only adds to the list here, so how stale its own copy may be does not matter.
     let policy = settings::revocation_policy(config);
     let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-    Ok(AccountAdmin::new(db, clock, revocations, settings::follow_by(config)))
+    Ok(AccountAdmin::new(db, clock, revocations, settings::sync_mode(config)))
 }
 
 async fn of(config: &Config, user: &User) -> Result<(AccountAdmin, AccountDetails), OperateError> {
@@ -318,9 +318,9 @@ fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError>
     };
     let mut text = Zeroizing::new(String::new());
     let read = if file == Path::new("-") {
-        io::stdin().take(PASSWORD_FILE).read_to_string(&mut text)
+        io::stdin().take(MAX_PASSWORD_FILE).read_to_string(&mut text)
     } else {
-        fs::File::open(file).and_then(|file| file.take(PASSWORD_FILE).read_to_string(&mut text))
+        fs::File::open(file).and_then(|file| file.take(MAX_PASSWORD_FILE).read_to_string(&mut text))
     };
     read.map_err(|cause| OperateError::PasswordFile { path: file.to_owned(), cause })?;
     // Some editors begin a file with a byte order mark. Blanks at its ends are the password's own.

@@ -83,7 +83,7 @@ pub struct KeyAdmin {
 impl Keys {
     /// The operator's hand on these keys.
     #[must_use]
-    pub fn operator(&self) -> KeyAdmin {
+    pub fn admin(&self) -> KeyAdmin {
         let (db, clock) = (self.db.clone(), self.clock.clone());
         KeyAdmin { db, clock, seal: self.seal.clone(), policy: self.policy }
     }

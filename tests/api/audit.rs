@@ -272,8 +272,8 @@ async fn clients_and_keys_leave_events_of_nobodys() {
     until(async || stored(&app, EventKind::ClientAuthenticationFailed).await.len() == 1).await;
 
     let old = app.api.keys.signing().kid().to_owned();
-    let new = app.api.keys.operator().rotate().await.unwrap().kid;
-    app.api.keys.operator().rotate().await.unwrap();
+    let new = app.api.keys.admin().rotate().await.unwrap().kid;
+    app.api.keys.admin().rotate().await.unwrap();
     for _ in 0..2 {
         app.advance(3600);
         app.api.keys.maintain().await.unwrap();

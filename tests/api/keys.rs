@@ -27,10 +27,10 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
             app.api.keys.maintain().await.unwrap();
         }
         if step == 100 {
-            let next = app.api.keys.operator().rotate().await.unwrap();
+            let next = app.api.keys.admin().rotate().await.unwrap();
             assert_eq!(next.state, "next");
             // Asking again changes nothing.
-            assert_eq!(app.api.keys.operator().rotate().await.unwrap().kid, next.kid);
+            assert_eq!(app.api.keys.admin().rotate().await.unwrap().kid, next.kid);
         }
         if caches.len() < 12 && step % 25 == 0 {
             caches.push(Cache::fetch(&app).await);
@@ -46,7 +46,7 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
     }
     assert_eq!(signed_by.len(), 2, "it took over in between, once: {signed_by:?}");
     let left: Vec<String> =
-        app.api.keys.operator().list().await.unwrap().into_iter().map(|key| key.state).collect();
+        app.api.keys.admin().list().await.unwrap().into_iter().map(|key| key.state).collect();
     assert_eq!(left, ["active"], "the key before is removed");
 }
 
@@ -74,7 +74,7 @@ async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
 async fn the_next_key_takes_the_place_of_one_that_was_given_up() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    let next = app.api.keys.operator().rotate().await.unwrap().kid;
+    let next = app.api.keys.admin().rotate().await.unwrap().kid;
     assert_eq!(revoke_key(&app, &kid_of(&user.tokens.access)).await, Some(next));
 }
 
@@ -133,7 +133,7 @@ async fn the_commands_work_while_the_service_runs() {
 /// Gives a key up as the command does, and answers the one that signs then.
 pub async fn revoke_key(app: &TestApp, kid: &str) -> Option<String> {
     let (keys, revocations) = (app.api.keys.clone(), app.api.revocations.clone());
-    let operator = keys.operator();
+    let operator = keys.admin();
     let spare = operator.generate_spare().await.unwrap();
     let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.trusted_for());
     let removed = app.db().write(move |tx| {

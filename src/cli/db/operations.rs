@@ -16,7 +16,7 @@ pub use crate::database::maintenance::copy::{
 };
 
 /// One statement changes every session's row, however many there are.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// Why it was not done: one line that says what, and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,7 @@ pub struct Restored {
 /// commit.
 pub fn restored(config: &Config) -> Result<Restored, DataError> {
     let mut settings = one_connection(config)?;
-    settings.statement_timeout = PATIENCE;
+    settings.statement_timeout = STATEMENT_TIMEOUT;
     actix_web::rt::System::new().block_on(async {
         let db = Database::open_existing(&settings)?;
         let clock = db.clock().await?;

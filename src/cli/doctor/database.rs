@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{CLOCK, Doctor};
+use super::{Doctor, MAX_CLOCK_SKEW};
 use crate::app::settings;
 use crate::cli::db::operations;
 use crate::clock::{Clock, Timestamp};
@@ -12,13 +12,13 @@ use crate::database::{self, CONNECTIONS_OUTSIDE_POOL, Database, DatabaseUrl, Ins
 use crate::keys::admin::KeyAdmin;
 
 /// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
-const OLDEST: u32 = 130_000;
+const MIN_SERVER_VERSION: u32 = 130_000;
 
 /// How long what is due for a signing key may be late: a node looks after them once a minute.
-const LATE: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_KEY_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Settings of PostgreSQL that must not be off, and what would be lost.
-const KEPT_BY: [(&str, &str); 3] = [
+const DURABILITY_SETTINGS: [(&str, &str); 3] = [
     ("fsync", "a power cut can destroy the whole database"),
     ("full_page_writes", "a power cut can leave pages half written"),
     ("synchronous_commit", "a crash loses logouts and rotations that were acknowledged"),
@@ -33,22 +33,22 @@ impl Doctor<'_> {
                      migrate`, which make it",
                     url.named()
                 );
-                return self.says("database", problem);
+                return self.report("database", problem);
             }
             Ok(DatabaseUrl::Sqlite(file)) => self.privacy("database", &file, "600"),
             Ok(url) if url.is_exposed() => {
                 let problem = "what is said to it can be read on the way; build with `--features \
                                postgres-tls` and set sslmode=verify-full in its URL";
-                self.says("database_url", problem);
+                self.report("database_url", problem);
             }
             _ => {}
         }
         let secrets = self.config.master_secret();
         if let Err(error) = &secrets {
-            self.says("secret", error.to_string());
+            self.report("secret", error.to_string());
         }
         match operations::check(self.config) {
-            Err(error) => self.says("database", error.to_string()),
+            Err(error) => self.report("database", error.to_string()),
             Ok(schema) if !schema.is_good() => {
                 let pending = schema.pending.iter().map(|name| format!("{name} is pending"));
                 let newer = schema.newer.iter().map(|name| format!("{name} is unknown"));
@@ -58,13 +58,13 @@ impl Doctor<'_> {
                     "the schema is not as it should be ({}); see `doorward db check`",
                     lines.join(", ")
                 );
-                self.says("database", problem);
+                self.report("database", problem);
             }
             Ok(_) => {
                 if let Ok(secrets) = secrets
                     && let Err(problem) = self.keys(&secrets)
                 {
-                    self.says("keys", problem);
+                    self.report("keys", problem);
                 }
                 self.contents();
             }
@@ -86,13 +86,13 @@ impl Doctor<'_> {
         })?;
         for key in keys {
             let (kid, state, made) = (key.kid, key.state, key.created_at);
-            if made > self.now.plus(LATE) {
+            if made > self.now.plus(MAX_KEY_DELAY) {
                 return Err(format!(
                     "{kid} was made in the future ({made}): this clock is wrong, or was then; let \
                      NTP set it"
                 ));
             }
-            if let Some(until) = key.until.filter(|until| until.plus(LATE) < self.now) {
+            if let Some(until) = key.until.filter(|until| until.plus(MAX_KEY_DELAY) < self.now) {
                 return Err(format!(
                     "{kid} is still {state}, and no longer should be since {until}; start a \
                      service, which looks after its keys, or see its log"
@@ -111,13 +111,13 @@ impl Doctor<'_> {
                     "it is damaged ({}); restore a backup, and look at the disk",
                     faults.join(", ")
                 );
-                self.says("database", problem);
+                self.report("database", problem);
             }
             Ok(Ok(Inspected::Server { settings, connection_limit, clock })) => {
                 self.server(&settings, connection_limit);
                 self.clock(before, clock);
             }
-            Ok(Err(error)) => self.says("database", error.to_string()),
+            Ok(Err(error)) => self.report("database", error.to_string()),
             _ => {}
         }
     }
@@ -125,13 +125,13 @@ impl Doctor<'_> {
     fn server(&mut self, settings: &BTreeMap<String, String>, limit: Option<u32>) {
         let text = |name: &str| settings.get(name).map(String::as_str);
         let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
-        if number("server_version_num").is_some_and(|version| version < OLDEST) {
+        if number("server_version_num").is_some_and(|version| version < MIN_SERVER_VERSION) {
             let version = text("server_version").unwrap_or_default();
-            self.says("postgresql", format!("it is version {version}; use 13 or later"));
+            self.report("postgresql", format!("it is version {version}; use 13 or later"));
         }
-        for (name, loss) in KEPT_BY {
+        for (name, loss) in DURABILITY_SETTINGS {
             if text(name) == Some("off") {
-                self.says("postgresql", format!("{name} is off: {loss}; set it to on"));
+                self.report("postgresql", format!("{name} is off: {loss}; set it to on"));
             }
         }
         let reserved = ["superuser_reserved_connections", "reserved_connections"];
@@ -145,25 +145,25 @@ impl Doctor<'_> {
                 "it has room for {there} connections (max_connections), and {nodes} nodes may open \
                  {wanted}; lower database.pool_size, or raise max_connections"
             );
-            self.says("postgresql", problem);
+            self.report("postgresql", problem);
         }
         if let Some(limit) = limit.filter(|limit| wanted > *limit) {
             let problem = format!(
                 "this role or database may have {limit} connections (CONNECTION LIMIT), and {nodes}                  nodes may open {wanted}; lower database.pool_size, or raise the limit"
             );
-            self.says("postgresql", problem);
+            self.report("postgresql", problem);
         }
     }
 
     /// The database's clock was read after `before`.
     fn clock(&mut self, before: Timestamp, read: Timestamp) {
         let apart = before.since(read).max(read.since(Clock::system().now()));
-        if apart > CLOCK {
+        if apart > MAX_CLOCK_SKEW {
             let problem = format!(
                 "it is {} s away from the database's, and no node is ready then; let NTP set both",
                 apart.as_secs()
             );
-            self.says("clock", problem);
+            self.report("clock", problem);
         }
     }
 }

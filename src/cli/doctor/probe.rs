@@ -15,10 +15,10 @@ use url::{Host, Url};
 use crate::clock::Timestamp;
 
 /// How long connecting may take, and each step after it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest head of an answer that is read, in bytes.
-const HEAD: u64 = 64 * 1024;
+const MAX_HEAD: u64 = 64 * 1024;
 
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +84,10 @@ fn connect(host: &Host<&str>, port: u16) -> io::Result<TcpStream> {
     let name = host.to_string();
     let mut failed = io::Error::other("the host has no address");
     for address in (name.trim_matches(['[', ']']), port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, STEP_TIMEOUT) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(STEP_TIMEOUT))?;
+                stream.set_write_timeout(Some(STEP_TIMEOUT))?;
                 return Ok(stream);
             }
             Err(error) => failed = error,
@@ -112,7 +112,7 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> 
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
-    let mut stream = stream.take(HEAD);
+    let mut stream = stream.take(MAX_HEAD);
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut buffer)? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -3,7 +3,7 @@
 use actix_web::http::header::HeaderValue;
 use url::Url;
 
-use super::{CLOCK, Doctor, Questions};
+use super::{Doctor, MAX_CLOCK_SKEW, Questions};
 use crate::app::settings;
 use crate::cli::doctor::probe;
 use crate::config::Config;
@@ -45,18 +45,18 @@ impl Doctor<'_> {
                 "{peer} is not in it, so what it says in X-Forwarded-For does not count; name it if \
                  it is your proxy"
             );
-            self.says("trusted_proxies", problem);
+            self.report("trusted_proxies", problem);
         } else if seen.is_none_or(|seen| seen == peer) {
             let problem = format!(
                 "nothing that {peer} says in X-Forwarded-For is a client's address; have it send \
                  the address of its own peer, as in `proxy_set_header X-Forwarded-For $remote_addr`"
             );
-            self.says("trusted_proxies", problem);
+            self.report("trusted_proxies", problem);
         }
     }
 
     /// The service at the URL that was given.
-    pub(super) fn as_clients_see_it(&mut self) {
+    pub(super) fn check_public_url(&mut self) {
         let Some(url) = &self.questions.url else {
             return;
         };
@@ -67,7 +67,7 @@ impl Doctor<'_> {
                     "{url} cannot be reached as clients do it: {error}; look at its name, its \
                      certificate and what forwards it"
                 );
-                return self.says("url", problem);
+                return self.report("url", problem);
             }
         };
         if answered.status != 200 {
@@ -76,19 +76,19 @@ impl Doctor<'_> {
                  forwards it, and at its path",
                 answered.status
             );
-            return self.says("url", problem);
+            return self.report("url", problem);
         }
         let Some(date) = answered.date else {
             return;
         };
         // Its time is cut to whole seconds.
         let apart = self.now.since(date).max(date.since(self.now));
-        if apart > CLOCK + std::time::Duration::from_secs(1) {
+        if apart > MAX_CLOCK_SKEW + std::time::Duration::from_secs(1) {
             let problem = format!(
                 "the clock at {url} is {} s away from this one's; let NTP set both",
                 apart.as_secs()
             );
-            self.says("clock", problem);
+            self.report("clock", problem);
         }
     }
 
@@ -99,18 +99,18 @@ impl Doctor<'_> {
         let key = files.key.clone();
         let tls = match Tls::load(files, self.now) {
             Ok(tls) => tls,
-            Err(error) => return self.says("tls", error.to_string()),
+            Err(error) => return self.report("tls", error.to_string()),
         };
         let (from, until) = tls.validity();
         if self.now < from {
-            self.says(
+            self.report(
                 "tls",
                 format!("the certificate is valid only from {from} on; wait, or correct the clock"),
             );
         } else if until < self.now {
-            self.says("tls", format!("the certificate has expired at {until}; renew it"));
+            self.report("tls", format!("the certificate has expired at {until}; renew it"));
         } else if until.since(self.now) < EXPIRY_WARNING {
-            self.says("tls", format!("the certificate expires at {until}; renew it"));
+            self.report("tls", format!("the certificate expires at {until}; renew it"));
         }
         let host = Url::parse(&self.config.public_url).ok();
         let host = host.and_then(|url| url.host_str().map(str::to_owned));
@@ -118,14 +118,14 @@ impl Doctor<'_> {
             let problem = format!(
                 "the certificate is not for {host}, the host of public_url; get one that is"
             );
-            self.says("tls", problem);
+            self.report("tls", problem);
         }
         if let Some(fault) = tls.fault_of_chain(self.now) {
             let problem = format!(
                 "{fault}, so that clients may not find their way to its authority; write the whole \
                  chain in order, as the authority gives it"
             );
-            self.says("tls", problem);
+            self.report("tls", problem);
         }
         self.privacy("tls", &key, "640");
     }

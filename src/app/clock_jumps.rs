@@ -9,28 +9,28 @@ use crate::clock::{Clock, Timestamp};
 pub(super) const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
 
 /// A clock under watch: from which moment on it has gone evenly.
-pub(super) struct EvenClock {
+pub(super) struct JumpDetector {
     clock: Clock,
     wall: Timestamp,
     steady: Timestamp,
 }
 
-impl EvenClock {
+impl JumpDetector {
     pub(super) fn new(clock: Clock) -> Self {
         Self { wall: clock.now(), steady: clock.steady(), clock }
     }
 
     /// The present moment, if the clock has gone evenly for longer than that. It is to be used for
     /// everything that is deleted until the next one: the clock may be set at any time.
-    pub(super) fn moment(&mut self, after: Duration) -> Option<Timestamp> {
+    pub(super) fn now_if_steady(&mut self, after: Duration) -> Option<Timestamp> {
         let (wall, steady) = (self.clock.now(), self.clock.steady());
         // Compared with where it began, so that many small steps are one jump.
-        let told = wall.as_micros().saturating_sub(self.wall.as_micros());
-        let passed = steady.as_micros().saturating_sub(self.steady.as_micros());
-        if Duration::from_micros(told.abs_diff(passed)) > MAX_CLOCK_JUMP {
+        let wall_passed = wall.as_micros().saturating_sub(self.wall.as_micros());
+        let steady_passed = steady.as_micros().saturating_sub(self.steady.as_micros());
+        if Duration::from_micros(wall_passed.abs_diff(steady_passed)) > MAX_CLOCK_JUMP {
             tracing::warn!(
-                told_s = told / 1_000_000,
-                passed_s = passed / 1_000_000,
+                told_s = wall_passed / 1_000_000,
+                passed_s = steady_passed / 1_000_000,
                 "the clock was set; nothing is purged for a while"
             );
             (self.wall, self.steady) = (wall, steady);
@@ -56,13 +56,13 @@ mod tests {
     #[test]
     fn a_clock_that_goes_evenly_is_believed_after_a_while() {
         let clock = clock();
-        let mut even = EvenClock::new(clock.clone());
+        let mut detector = JumpDetector::new(clock.clone());
         clock.advance(AFTER);
-        assert_eq!(even.moment(AFTER), None);
+        assert_eq!(detector.now_if_steady(AFTER), None);
         clock.advance(seconds(1));
-        assert_eq!(even.moment(AFTER), Some(clock.now()));
+        assert_eq!(detector.now_if_steady(AFTER), Some(clock.now()));
         clock.set_ahead(MAX_CLOCK_JUMP);
-        assert_eq!(even.moment(AFTER), Some(clock.now()));
+        assert_eq!(detector.now_if_steady(AFTER), Some(clock.now()));
     }
 
     #[test]
@@ -70,30 +70,30 @@ mod tests {
         for (first, then) in [(0, 3600), (3600, 0)] {
             let clock = clock();
             clock.set_ahead(seconds(first));
-            let mut even = EvenClock::new(clock.clone());
+            let mut detector = JumpDetector::new(clock.clone());
             clock.advance(2 * AFTER);
-            assert!(even.moment(AFTER).is_some());
+            assert!(detector.now_if_steady(AFTER).is_some());
             clock.set_ahead(seconds(then));
-            assert_eq!(even.moment(AFTER), None, "{first} to {then}");
+            assert_eq!(detector.now_if_steady(AFTER), None, "{first} to {then}");
             clock.advance(AFTER);
-            assert_eq!(even.moment(AFTER), None);
+            assert_eq!(detector.now_if_steady(AFTER), None);
             clock.set_ahead(seconds(first));
-            assert_eq!(even.moment(AFTER), None);
+            assert_eq!(detector.now_if_steady(AFTER), None);
             clock.advance(AFTER + seconds(1));
-            assert_eq!(even.moment(AFTER), Some(clock.now()));
+            assert_eq!(detector.now_if_steady(AFTER), Some(clock.now()));
         }
     }
 
     #[test]
     fn many_small_steps_are_one_jump() {
         let clock = clock();
-        let mut even = EvenClock::new(clock.clone());
+        let mut detector = JumpDetector::new(clock.clone());
         clock.advance(2 * AFTER);
         for ahead in [20, 30] {
             clock.set_ahead(seconds(ahead));
-            assert!(even.moment(AFTER).is_some());
+            assert!(detector.now_if_steady(AFTER).is_some());
         }
         clock.set_ahead(seconds(40));
-        assert_eq!(even.moment(AFTER), None);
+        assert_eq!(detector.now_if_steady(AFTER), None);
     }
 }
