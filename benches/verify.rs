@@ -45,7 +45,7 @@ async fn main() {
         .await
         .unwrap();
     let ready = tokio::time::timeout(Duration::from_secs(60), verifier.ready()).await;
-    assert!(ready.is_ok(), "{:?}", verifier.trouble());
+    assert!(ready.is_ok(), "{:?}", verifier.last_error());
     assert!(format!("{verifier:?}").contains(&format!("revocations: {REVOKED}")));
 
     let mut figures: [Vec<f64>; 4] = Default::default();

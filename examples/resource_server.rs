@@ -27,7 +27,7 @@ async fn readyz(verifier: web::Data<Verifier>) -> impl Responder {
     if verifier.is_ready() {
         HttpResponse::Ok().body("ready\n")
     } else {
-        HttpResponse::ServiceUnavailable().body(format!("not ready: {:?}\n", verifier.trouble()))
+        HttpResponse::ServiceUnavailable().body(format!("not ready: {:?}\n", verifier.last_error()))
     }
 }
 

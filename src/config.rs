@@ -178,7 +178,7 @@ fn load_from(
     layers.read_variables(variables)?;
     layers.read_flags(flags)?;
     let loaded = Loaded { file, ..layers.merge()? };
-    loaded.config.validate().map_err(|error| error.looked_up(&loaded.origins))?;
+    loaded.config.validate().map_err(|error| error.with_origin_from(&loaded.origins))?;
     Ok(loaded)
 }
 
@@ -203,7 +203,7 @@ pub fn parse_duration(
     let duration = serde_formats::duration::deserialize(spelled).map_err(|error| {
         ConfigError::new(subject, error.to_string(), "write it as in 5m, 30s or 0s")
     })?;
-    validate::lasts(subject, duration, bounds)?;
+    validate::duration_in_range(subject, duration, bounds)?;
     Ok(duration)
 }
 
@@ -278,13 +278,13 @@ impl ConfigError {
         Self { subject, origin: None, problem, remedy }
     }
 
-    fn given_by(self, origin: impl Into<String>) -> Self {
+    fn with_origin(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }
 
-    fn looked_up(self, origins: &BTreeMap<String, String>) -> Self {
+    fn with_origin_from(self, origins: &BTreeMap<String, String>) -> Self {
         let origin = origins.get(&self.subject).map_or("default", String::as_str).to_owned();
-        self.given_by(origin)
+        self.with_origin(origin)
     }
 }
 

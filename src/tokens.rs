@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 pub use jwk::{Algorithm, Jwk, KeyError, UnknownAlgorithm};
 pub use keys::{SignError, SigningKey, VerifyingKey};
-pub use revocation_id::{id_of_kid, spelled_in_tokens};
+pub use revocation_id::{revocation_id_of_kid, revocation_id_to_claim};
 pub use token_id::TokenId;
 
 use crate::clock::Timestamp;
@@ -38,7 +38,7 @@ pub const MAX_LENGTH: usize = 8 * 1024;
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// Header members that would bring a key along or change how the token is read.
-const REFUSED_IN_HEADER: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
+const REJECTED_HEADER_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
 
 /// What an access token says (RFC 9068 2.2, and `sid` for a user's session). Nothing here was written by
 /// a user.
@@ -159,8 +159,8 @@ pub fn verify(
     expected: &Expected,
     now: Timestamp,
 ) -> Result<Claims, TokenError> {
-    let signed = authenticate(token, key)?;
-    signed.check(expected, now)?;
+    let signed = verify_signature(token, key)?;
+    signed.check_claims(expected, now)?;
     Ok(Arc::unwrap_or_clone(signed.claims))
 }
 
@@ -181,7 +181,7 @@ pub struct Signed {
 ///
 /// # Errors
 /// [`TokenError`]: the first reason that was found not to believe it.
-pub fn authenticate(
+pub fn verify_signature(
     token: &str,
     key: impl FnOnce(&str) -> Option<Arc<VerifyingKey>>,
 ) -> Result<Signed, TokenError> {
@@ -216,7 +216,7 @@ struct Header {
 fn read_header(part: &str) -> Result<Header, TokenError> {
     let bytes = decode(part)?;
     let object = Object::read(&bytes).ok_or(TokenError::Malformed)?;
-    if REFUSED_IN_HEADER.iter().any(|name| object.has(name)) {
+    if REJECTED_HEADER_MEMBERS.iter().any(|name| object.has(name)) {
         return Err(TokenError::Malformed);
     }
     let header: Header = object.parse().ok_or(TokenError::Malformed)?;
@@ -256,7 +256,7 @@ impl Signed {
     /// # Errors
     /// [`TokenError`]: the first reason that was found not to believe it. Expiry comes last:
     /// "expired" invites the client to refresh, which does not help another's token.
-    pub fn check(&self, expected: &Expected, now: Timestamp) -> Result<(), TokenError> {
+    pub fn check_claims(&self, expected: &Expected, now: Timestamp) -> Result<(), TokenError> {
         let claims = &self.claims;
         if claims.iss != expected.issuer {
             return Err(TokenError::Issuer);

@@ -71,8 +71,8 @@
 //!   heeded.
 //!
 //! The tasks run on the tokio runtime that [`Builder::start`] was called in and end when the last
-//! clone of the verifier is dropped. They log to `tracing`; [`Verifier::trouble`] says what is wrong
-//! at the moment.
+//! clone of the verifier is dropped. They log to `tracing`; [`Verifier::last_error`] says what is
+//! wrong at the moment.
 
 #[cfg(feature = "verifier-actix")]
 pub mod actix;
@@ -105,12 +105,12 @@ pub use builder::{Builder, OnStale, StartError};
 pub use issuer::DiscoveryError;
 
 use crate::clock::Clock;
-use crate::tokens::{Expected, MAX_LENGTH, Signed, authenticate};
+use crate::tokens::{Expected, MAX_LENGTH, Signed, verify_signature};
 use keys::{KeyCache, KeySet};
 use revocation_list::{RevocationList, TokenStatus};
 
 /// How long [`Verifier::verify_or_refetch`] waits for the key set.
-const REFETCH_PATIENCE: Duration = Duration::from_secs(3);
+const REFETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Verifies access tokens from memory. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -191,7 +191,7 @@ impl Verifier {
         let first = shared.verify(token);
         if first.as_ref().is_err_and(is_unknown_key)
             && let Some(mut fetched) = shared.keys.refetch()
-            && let Ok(Ok(())) = tokio::time::timeout(REFETCH_PATIENCE, fetched.changed()).await
+            && let Ok(Ok(())) = tokio::time::timeout(REFETCH_TIMEOUT, fetched.changed()).await
         {
             return shared.verify(token);
         }
@@ -213,7 +213,7 @@ impl Verifier {
     }
 
     /// Waits until [`Verifier::is_ready`], for ever if need be: put a timeout around it if there is
-    /// something better to do, and ask [`Verifier::trouble`] for the cause.
+    /// something better to do, and ask [`Verifier::last_error`] for the cause.
     pub async fn ready(&self) {
         let mut progress = self.0.shared.progress.subscribe();
         while !self.is_ready() {
@@ -225,10 +225,10 @@ impl Verifier {
     /// What is wrong at the moment with the key set or the feed, for a log or a status page;
     /// `None` when nothing is.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        let trouble = self.0.shared.trouble();
+    pub fn last_error(&self) -> Option<String> {
+        let last_error = self.0.shared.last_error();
         let texts: Vec<String> =
-            trouble.iter().map(|(task, text)| format!("{task}: {text}")).collect();
+            last_error.iter().map(|(task, text)| format!("{task}: {text}")).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 }
@@ -269,7 +269,7 @@ struct Shared {
     /// when it is full, what was not asked for lately goes (S3-FIFO).
     seen: Cache<[u8; 32], Arc<VerifiedToken>>,
     progress: watch::Sender<()>,
-    trouble: Mutex<BTreeMap<&'static str, String>>,
+    last_error: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// A token whose signature is right.
@@ -299,7 +299,7 @@ impl Shared {
             revoked: RevocationList::new(max_revocations, policy.expected.leeway, clock.clone()),
             seen: Cache::new(cached_tokens),
             progress: watch::Sender::new(()),
-            trouble: Mutex::default(),
+            last_error: Mutex::default(),
             policy,
             clock,
         }
@@ -317,7 +317,7 @@ impl Shared {
         let is_new = seen.is_none();
         let known = match seen {
             Some(known) => known,
-            None => Arc::new(VerifiedToken::from(authenticate(token, |kid| keys.key(kid))?)),
+            None => Arc::new(VerifiedToken::from(verify_signature(token, |kid| keys.key(kid))?)),
         };
         self.judge(&known, &keys).inspect_err(|error| {
             if !is_new && !error.is_transient() {
@@ -332,8 +332,8 @@ impl Shared {
 
     /// What can change from one second to the next, and so is asked each time.
     fn judge(&self, known: &VerifiedToken, keys: &KeySet) -> Result<(), VerifyError> {
-        known.signed.check(&self.policy.expected, self.clock.now())?;
-        match self.revoked.standing(&known.ids) {
+        known.signed.check_claims(&self.policy.expected, self.clock.now())?;
+        match self.revoked.status_of(&known.ids) {
             TokenStatus::Revoked => Err(VerifyError::Revoked),
             TokenStatus::Unknown => Err(VerifyError::NotReady),
             TokenStatus::NotRevoked(age) if self.is_too_old(age) || self.keys.are_too_old(keys) => {
@@ -354,25 +354,25 @@ impl Shared {
 
     /// A task has succeeded, or failed and says why.
     fn report(&self, task: &'static str, failure: Option<String>) {
-        let mut trouble = self.trouble();
+        let mut last_error = self.last_error();
         match failure {
-            Some(text) if trouble.get(task) != Some(&text) => {
+            Some(text) if last_error.get(task) != Some(&text) => {
                 warn!(task, error = text, "the issuer cannot be followed");
-                trouble.insert(task, text);
+                last_error.insert(task, text);
             }
             Some(_) => {}
             None => {
-                if trouble.remove(task).is_some() {
+                if last_error.remove(task).is_some() {
                     info!(task, "the issuer is followed again");
                 }
             }
         }
-        drop(trouble);
+        drop(last_error);
         self.progress.send_replace(());
     }
 
-    fn trouble(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_error(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -100,7 +100,7 @@ impl Tasks {
         let Api { keys, revocations, .. } = &self.api;
         let mut changes = revocations.changes();
         let is_revoked = || {
-            let signing = tokens::id_of_kid(keys.signing().kid());
+            let signing = tokens::revocation_id_of_kid(keys.signing().kid());
             signing.is_some_and(|id| revocations.contains(id.into()))
         };
         while changes.changed().await.is_ok() {

@@ -13,7 +13,7 @@ use crate::database::Database;
 use crate::keys::KeyState;
 use crate::keys::admin::{KeyAdmin, KeyStatus};
 use crate::revocations::Revocations;
-use crate::tokens::id_of_kid;
+use crate::tokens::revocation_id_of_kid;
 
 /// What to do.
 #[derive(Subcommand)]
@@ -124,7 +124,7 @@ impl Signing {
     async fn revoke(&self, kid: &str, json: bool) -> Result<String, OperateError> {
         let unknown = || OperateError::NoSuchKey(kid.to_owned());
         self.find(kid).await?;
-        let id = id_of_kid(kid).ok_or_else(unknown)?.into();
+        let id = revocation_id_of_kid(kid).ok_or_else(unknown)?.into();
         let (life, now) = (self.keys.trusted_for(), self.clock.now());
         let (own, revocations, spare) =
             (kid.to_owned(), self.revocations.clone(), self.keys.generate_spare().await?);

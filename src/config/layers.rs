@@ -69,7 +69,7 @@ impl Layers {
             Ok(opened) => opened,
         };
         let about = file.metadata().map_err(|error| unreadable(path, &error))?;
-        if let Some(problem) = fault_of_owner(&link).or_else(|| fault_of_owner(&about)) {
+        if let Some(problem) = ownership_fault(&link).or_else(|| ownership_fault(&about)) {
             let remedy = "name it with --config if it is the right one, or run this elsewhere";
             return Err(ConfigError::new(path.display().to_string(), problem, remedy));
         }
@@ -151,7 +151,7 @@ impl Layers {
             if given.in_file {
                 let path = PathBuf::from(value.as_str().unwrap_or_default());
                 origin = format!("file {}, named by {origin}", path.display());
-                value = read_secret(&path).map_err(|error| error.given_by(&*origin))?;
+                value = read_secret(&path).map_err(|error| error.with_origin(&*origin))?;
                 named_files.insert(name.clone(), path.clone());
                 secret_files.push((name.clone(), path));
             } else if let Origin::File(path) = given.origin
@@ -173,9 +173,9 @@ impl Layers {
             let nearest = self.nearest(name);
             let remedy = format!("the nearest is {nearest}: rename it or remove it");
             return Err(ConfigError::new(name, "there is no such setting", remedy)
-                .given_by(origin.to_string()));
+                .with_origin(origin.to_string()));
         };
-        try_out(setting, &value).map_err(|problem| {
+        check_type(setting, &value).map_err(|problem| {
             // The text of serde's error has the value in it.
             let is_secret = SECRETS.contains(&setting) && !in_file;
             let problem = if is_secret { "it is not text".to_owned() } else { problem };
@@ -185,7 +185,7 @@ impl Layers {
                 self.guide[setting].to_string()
             };
             let remedy = format!("write it as in `{} = {example}`", last_part(name));
-            ConfigError::new(name, problem, remedy).given_by(origin.to_string())
+            ConfigError::new(name, problem, remedy).with_origin(origin.to_string())
         })?;
         // `X=${X:-}` in a compose file sets what nobody gave: what stood before goes on to stand.
         if is_empty(&value) && is_empty(&self.guide[setting]) {
@@ -197,7 +197,7 @@ impl Layers {
         {
             let problem = format!("{setting} and {setting}_file are both given");
             return Err(ConfigError::new(setting, problem, "remove one of them")
-                .given_by(origin.to_string()));
+                .with_origin(origin.to_string()));
         }
         self.given.insert(setting.to_owned(), Given { value, origin, in_file });
         Ok(())
@@ -256,7 +256,7 @@ impl Layers {
 }
 
 /// Why others than this user and root decide what is in a file.
-fn fault_of_owner(about: &Metadata) -> Option<String> {
+fn ownership_fault(about: &Metadata) -> Option<String> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let owner = about.uid();
     // The mode of a symbolic link says nothing.
@@ -349,7 +349,7 @@ fn nest(table: &mut Table, name: &str, value: Value) {
 
 /// Whether the setting can take this value. Alone over the defaults, it is the only one that an
 /// error can mean.
-fn try_out(setting: &str, value: &Value) -> Result<(), String> {
+fn check_type(setting: &str, value: &Value) -> Result<(), String> {
     let mut table = Table::new();
     nest(&mut table, setting, value.clone());
     Config::deserialize(table).map(drop).map_err(|error| error.message().to_owned())

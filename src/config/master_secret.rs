@@ -13,7 +13,7 @@ use super::{Config, ConfigError};
 use crate::database::DatabaseUrl;
 use crate::secret::{MasterSecret, Secret};
 
-const DRAW_ONE: &str = "draw one with `openssl rand -base64 32` or `doorward secret new`";
+const GENERATE_HINT: &str = "draw one with `openssl rand -base64 32` or `doorward secret new`";
 
 /// The secrets from which every key is derived.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Config {
                 return Err(ConfigError::new(
                     "secret",
                     problem,
-                    DRAW_ONE.to_owned() + " and set DOORWARD_SECRET_FILE",
+                    GENERATE_HINT.to_owned() + " and set DOORWARD_SECRET_FILE",
                 ));
             }
         };
@@ -81,7 +81,7 @@ impl Config {
     ) -> Result<(Option<MasterSecret>, Option<MasterSecret>), ConfigError> {
         let parse = |setting: &str, text: &Option<Secret<String>>| {
             let parsed = text.as_ref().map(|text| MasterSecret::parse(text.expose())).transpose();
-            parsed.map_err(|error| ConfigError::new(setting, error.to_string(), DRAW_ONE))
+            parsed.map_err(|error| ConfigError::new(setting, error.to_string(), GENERATE_HINT))
         };
         Ok((parse("secret", &self.secret)?, parse("secret_previous", &self.secret_previous)?))
     }
@@ -107,7 +107,7 @@ impl Config {
                 ));
             }
             self.make_data_dir()?;
-            draw(&self.data_dir, &path).map_err(failed)?;
+            generate(&self.data_dir, &path).map_err(failed)?;
         }
         read_private(&path)
     }
@@ -115,7 +115,7 @@ impl Config {
 
 /// Writes a new secret so that the file is whole and on disk as soon as it can be seen. When
 /// another process was faster, its secret stays.
-fn draw(directory: &Path, path: &Path) -> io::Result<()> {
+fn generate(directory: &Path, path: &Path) -> io::Result<()> {
     let unfinished = directory.join(format!("secret.{}", Uuid::new_v4()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(MasterSecret::generate().to_text().as_bytes())?;

@@ -222,7 +222,7 @@ fn toml_that_does_not_parse_names_the_line_and_shows_no_secret() {
 
 #[test]
 fn every_text_has_its_form() {
-    hold(&[
+    assert_bounds(&[
         (
             "public_url",
             "https://a.example,https://a.example/door,http://[::1]:8080/",
@@ -281,7 +281,7 @@ fn every_text_has_its_form() {
 
 #[test]
 fn every_bound_holds() {
-    hold(&[
+    assert_bounds(&[
         ("tokens.lifetime", "1m,1d", "59s,86401s"),
         ("tokens.key_lifetime", "1d,3650d", "23h,3651d"),
         ("tokens.jwks_max_age", "1m,1d", "59s,25h"),
@@ -322,7 +322,7 @@ fn every_bound_holds() {
 
 /// Tries each setting with values that are good and values that are not, separated by commas; a
 /// semicolon is a comma within a value.
-fn hold(settings: &[(&str, &str, &str)]) {
+fn assert_bounds(settings: &[(&str, &str, &str)]) {
     for (setting, good, bad) in settings {
         let with = |value: &str| {
             ConfigFixture::new().set(&format!("{setting}={}", value.replace(';', ",")))

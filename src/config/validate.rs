@@ -26,8 +26,8 @@ const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// The least product of memory and passes in OWASP's list for Argon2id (7168 KiB, 5 passes), and
 /// the least memory.
-const LEAST_WORK: u64 = 5 * 7168;
-const LEAST_MEMORY_KIB: u32 = 7168;
+const MIN_WORK: u64 = 5 * 7168;
+const MIN_MEMORY_KIB: u32 = 7168;
 
 type Checked = Result<(), ConfigError>;
 
@@ -44,9 +44,9 @@ impl Config {
         }
         self.database()?;
         self.given_secrets()?;
-        between("workers", self.workers, 0..=1024)?;
-        lasts("shutdown_delay", self.shutdown_delay, Duration::ZERO..=10 * MINUTE)?;
-        lasts("shutdown_timeout", self.shutdown_timeout, Duration::ZERO..=10 * MINUTE)?;
+        in_range("workers", self.workers, 0..=1024)?;
+        duration_in_range("shutdown_delay", self.shutdown_delay, Duration::ZERO..=10 * MINUTE)?;
+        duration_in_range("shutdown_timeout", self.shutdown_timeout, Duration::ZERO..=10 * MINUTE)?;
         log(&self.log)?;
         trusted_proxies(self)?;
         tls(self)?;
@@ -55,15 +55,19 @@ impl Config {
         sessions(&self.sessions, &self.tokens)?;
         passwords(&self.passwords)?;
         limits(&self.limits, self)?;
-        lasts("revocations.max_staleness", self.revocations.max_staleness, 5 * SECOND..=HOUR)?;
-        between("revocations.max_entries", self.revocations.max_entries, 1000..=100_000_000)?;
-        lasts("audit.keep", self.audit.keep, DAY..=TEN_YEARS)?;
+        duration_in_range(
+            "revocations.max_staleness",
+            self.revocations.max_staleness,
+            5 * SECOND..=HOUR,
+        )?;
+        in_range("revocations.max_entries", self.revocations.max_entries, 1000..=100_000_000)?;
+        duration_in_range("audit.keep", self.audit.keep, DAY..=TEN_YEARS)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
         headers(&self.cors.headers)?;
         same_site(self)?;
-        between("database.pool_size", self.database.pool_size, 1..=1000)?;
+        in_range("database.pool_size", self.database.pool_size, 1..=1000)?;
         let statement = self.database.statement_timeout;
-        lasts("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
+        duration_in_range("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
     }
 
     /// Where the data is, by `database_url` and `data_dir`.
@@ -80,38 +84,46 @@ impl Config {
 }
 
 fn tokens(tokens: &TokensConfig) -> Checked {
-    lasts("tokens.lifetime", tokens.lifetime, MINUTE..=DAY)?;
-    lasts("tokens.key_lifetime", tokens.key_lifetime, DAY..=TEN_YEARS)?;
-    lasts("tokens.jwks_max_age", tokens.jwks_max_age, MINUTE..=DAY)?;
-    lasts("tokens.verifier_leeway", tokens.verifier_leeway, Duration::ZERO..=5 * MINUTE)
+    duration_in_range("tokens.lifetime", tokens.lifetime, MINUTE..=DAY)?;
+    duration_in_range("tokens.key_lifetime", tokens.key_lifetime, DAY..=TEN_YEARS)?;
+    duration_in_range("tokens.jwks_max_age", tokens.jwks_max_age, MINUTE..=DAY)?;
+    duration_in_range("tokens.verifier_leeway", tokens.verifier_leeway, Duration::ZERO..=5 * MINUTE)
 }
 
 fn sessions(sessions: &SessionsConfig, tokens: &TokensConfig) -> Checked {
-    lasts("sessions.absolute", sessions.absolute, tokens.lifetime..=400 * DAY)?;
-    lasts("sessions.sliding", sessions.sliding, tokens.lifetime..=sessions.absolute)?;
-    lasts("sessions.retry_window", sessions.retry_window, Duration::ZERO..=tokens.lifetime)?;
-    between("sessions.max_per_user", sessions.max_per_user, 1..=10_000)?;
-    lasts("sessions.keep_ended", sessions.keep_ended, DAY..=TEN_YEARS)
+    duration_in_range("sessions.absolute", sessions.absolute, tokens.lifetime..=400 * DAY)?;
+    duration_in_range("sessions.sliding", sessions.sliding, tokens.lifetime..=sessions.absolute)?;
+    duration_in_range(
+        "sessions.retry_window",
+        sessions.retry_window,
+        Duration::ZERO..=tokens.lifetime,
+    )?;
+    in_range("sessions.max_per_user", sessions.max_per_user, 1..=10_000)?;
+    duration_in_range("sessions.keep_ended", sessions.keep_ended, DAY..=TEN_YEARS)
 }
 
 fn passwords(passwords: &PasswordsConfig) -> Checked {
-    between("passwords.min_length", passwords.min_length, 8..=64)?;
-    between("passwords.min_score", passwords.min_score, 0..=4)?;
-    between("passwords.memory_kib", passwords.memory_kib, LEAST_MEMORY_KIB..=1 << 20)?;
-    between("passwords.iterations", passwords.iterations, 1..=100)?;
-    between("passwords.parallelism", passwords.parallelism, 1..=16)?;
-    if u64::from(passwords.memory_kib) * u64::from(passwords.iterations) < LEAST_WORK {
-        let iterations = LEAST_WORK.div_ceil(u64::from(passwords.memory_kib));
+    in_range("passwords.min_length", passwords.min_length, 8..=64)?;
+    in_range("passwords.min_score", passwords.min_score, 0..=4)?;
+    in_range("passwords.memory_kib", passwords.memory_kib, MIN_MEMORY_KIB..=1 << 20)?;
+    in_range("passwords.iterations", passwords.iterations, 1..=100)?;
+    in_range("passwords.parallelism", passwords.parallelism, 1..=16)?;
+    if u64::from(passwords.memory_kib) * u64::from(passwords.iterations) < MIN_WORK {
+        let iterations = MIN_WORK.div_ceil(u64::from(passwords.memory_kib));
         let problem = format!(
             "with passwords.iterations it makes hashes that are cheap to guess: their product is \
-             under {LEAST_WORK}, the least that OWASP lists"
+             under {MIN_WORK}, the least that OWASP lists"
         );
         let remedy = format!("raise it, or set passwords.iterations to {iterations} or more");
         return Err(ConfigError::new("passwords.memory_kib", problem, remedy));
     }
-    between("passwords.threads", passwords.threads, 0..=1024)?;
-    between("passwords.queue", passwords.queue, 0..=100_000)?;
-    lasts("passwords.queue_deadline", passwords.queue_deadline, SECOND / 10..=10 * SECOND)
+    in_range("passwords.threads", passwords.threads, 0..=1024)?;
+    in_range("passwords.queue", passwords.queue, 0..=100_000)?;
+    duration_in_range(
+        "passwords.queue_deadline",
+        passwords.queue_deadline,
+        SECOND / 10..=10 * SECOND,
+    )
 }
 
 fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
@@ -120,24 +132,24 @@ fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
         ("limits.register_per_minute", limits.register_per_minute),
         ("limits.refresh_per_minute", limits.refresh_per_minute),
     ] {
-        between(setting, rate, 1..=60_000)?;
+        in_range(setting, rate, 1..=60_000)?;
     }
     for (setting, burst) in [
         ("limits.login_burst", limits.login_burst),
         ("limits.register_burst", limits.register_burst),
         ("limits.refresh_burst", limits.refresh_burst),
     ] {
-        between(setting, burst, 1..=100_000)?;
+        in_range(setting, burst, 1..=100_000)?;
     }
     let by_account = limits.failed_logins_per_account;
-    between("limits.failed_logins_per_account", by_account, 1..=100)?;
-    between("limits.failed_logins_per_address", limits.failed_logins_per_address, 1..=by_account)?;
-    lasts("limits.failed_login_window", limits.failed_login_window, MINUTE..=DAY)?;
+    in_range("limits.failed_logins_per_account", by_account, 1..=100)?;
+    in_range("limits.failed_logins_per_address", limits.failed_logins_per_address, 1..=by_account)?;
+    duration_in_range("limits.failed_login_window", limits.failed_login_window, MINUTE..=DAY)?;
     let kept = config.sessions.keep_ended;
-    lasts("limits.known_address_for", limits.known_address_for, Duration::ZERO..=kept)?;
-    between("limits.max_keys", limits.max_keys, 1000..=10_000_000)?;
-    between("limits.body_bytes", limits.body_bytes, 4096..=1 << 20)?;
-    lasts("limits.request_timeout", limits.request_timeout, SECOND..=20 * SECOND)?;
+    duration_in_range("limits.known_address_for", limits.known_address_for, Duration::ZERO..=kept)?;
+    in_range("limits.max_keys", limits.max_keys, 1000..=10_000_000)?;
+    in_range("limits.body_bytes", limits.body_bytes, 4096..=1 << 20)?;
+    duration_in_range("limits.request_timeout", limits.request_timeout, SECOND..=20 * SECOND)?;
     if limits.request_timeout <= config.passwords.queue_deadline {
         return Err(ConfigError::new(
             "limits.request_timeout",
@@ -317,7 +329,7 @@ fn headers(names: &[String]) -> Checked {
         let remedy = "list each header by its name, as in x-requested-with";
         return Err(ConfigError::new("cors.headers", problem, remedy));
     }
-    between("cors.headers", names.len(), 0..=20)
+    in_range("cors.headers", names.len(), 0..=20)
 }
 
 fn same_site(config: &Config) -> Checked {
@@ -331,14 +343,22 @@ fn same_site(config: &Config) -> Checked {
     ))
 }
 
-fn between<T: PartialOrd + Display>(setting: &str, value: T, bounds: RangeInclusive<T>) -> Checked {
+fn in_range<T: PartialOrd + Display>(
+    setting: &str,
+    value: T,
+    bounds: RangeInclusive<T>,
+) -> Checked {
     if bounds.contains(&value) {
         return Ok(());
     }
     Err(outside(setting, value, bounds.start(), bounds.end()))
 }
 
-pub(super) fn lasts(setting: &str, value: Duration, bounds: RangeInclusive<Duration>) -> Checked {
+pub(super) fn duration_in_range(
+    setting: &str,
+    value: Duration,
+    bounds: RangeInclusive<Duration>,
+) -> Checked {
     if bounds.contains(&value) {
         return Ok(());
     }

@@ -25,7 +25,7 @@ use crate::database::Id;
 use crate::revocations::feed::{
     FeedBatch, FeedCursor, FeedEvent, MAX_SUBSCRIBERS, RevocationEntry, Snapshot, Subscription,
 };
-use crate::tokens::spelled_in_tokens;
+use crate::tokens::revocation_id_to_claim;
 
 const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -56,7 +56,7 @@ impl From<RevocationEntry> for PublishedEntry {
     fn from(entry: RevocationEntry) -> Self {
         // Rounded up: it must not be forgotten early.
         let exp = entry.expires_at.unix_seconds() + 1;
-        Self { id: spelled_in_tokens(entry.id.uuid()), exp }
+        Self { id: revocation_id_to_claim(entry.id.uuid()), exp }
     }
 }
 

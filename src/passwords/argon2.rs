@@ -105,7 +105,7 @@ impl Argon2Worker {
     ) -> Verdict {
         let stored = stored.and_then(Stored::read);
         let exists = stored.is_some();
-        let stored = stored.unwrap_or_else(|| Stored::nobodys(&self.recipe));
+        let stored = stored.unwrap_or_else(|| Stored::dummy(&self.recipe));
 
         let typed = password.map_or("", Password::as_str).as_bytes();
         let tag = self.tag(&stored.recipe, typed, &stored.salt);
@@ -114,14 +114,14 @@ impl Argon2Worker {
                 upgraded: (stored.recipe != self.recipe).then(|| self.hash(password)),
             },
             _ => {
-                self.make_up_for(&stored.recipe, typed);
+                self.fill_missing_blocks(&stored.recipe, typed);
                 Verdict::Wrong
             }
         }
     }
 
     /// Fills the blocks that a hash of the present cost would have filled beyond this recipe's.
-    fn make_up_for(&mut self, recipe: &HashParams, typed: &[u8]) {
+    fn fill_missing_blocks(&mut self, recipe: &HashParams, typed: &[u8]) {
         let pass = self.recipe.params.block_count();
         let missing = self.recipe.blocks().saturating_sub(recipe.blocks());
         let whole = (pass, missing / pass);
@@ -242,7 +242,7 @@ impl Stored {
         })
     }
 
-    fn nobodys(recipe: &HashParams) -> Self {
+    fn dummy(recipe: &HashParams) -> Self {
         Self {
             recipe: recipe.clone(),
             salt: vec![0; Salt::RECOMMENDED_LENGTH],

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9216, 4), (7168, 5)];
 
 /// A measurement is the shortest of so many: whatever else the machine does only adds to it.
-const TRIES: usize = 3;
+const MEASUREMENTS: usize = 3;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ fn time_of(cost: HashCost, clock: &Clock) -> io::Result<Duration> {
     let mut engine = Argon2Worker::counted(cost, Arc::default())?;
     let password = Password::parse("a password to measure by").map_err(io::Error::other)?;
     let mut shortest = Duration::MAX;
-    for _ in 0..TRIES {
+    for _ in 0..MEASUREMENTS {
         let begun = clock.monotonic();
         engine.hash(&password);
         shortest = shortest.min(clock.monotonic().duration_since(begun));

@@ -93,7 +93,7 @@ impl Hasher {
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("hasher-{number}"))
-                .spawn(move || queue.work_off(engine))?;
+                .spawn(move || queue.run_jobs(engine))?;
         }
         Ok(hasher)
     }
@@ -231,8 +231,8 @@ struct Queue {
 }
 
 impl Queue {
-    fn work_off(&self, mut engine: Argon2Worker) {
-        give_way();
+    fn run_jobs(&self, mut engine: Argon2Worker) {
+        lower_thread_priority();
         while let Some(job) = self.next() {
             let waited = self.clock.monotonic().duration_since(job.queued_at);
             self.waited.took(waited);
@@ -258,7 +258,7 @@ impl Queue {
 
 /// Lets the server's other threads go first. Only Linux knows priorities of single threads;
 /// elsewhere it would be the whole process that gives way.
-fn give_way() {
+fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(10) {
         tracing::warn!(%error, "the hashing threads have the priority of all others");

@@ -108,14 +108,14 @@ impl Sessions {
     /// Whether a key was taken out of use with all that it signed. It may be in the ring for a
     /// moment yet.
     fn is_key_revoked(&self, kid: &str) -> bool {
-        tokens::id_of_kid(kid).is_some_and(|id| self.revocations.contains(id.into()))
+        tokens::revocation_id_of_kid(kid).is_some_and(|id| self.revocations.contains(id.into()))
     }
 
     fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         let now = self.clock.now();
         let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_key_revoked(kid));
         let check = |signed: &Signed| {
-            signed.check(&self.policy.expected, now)?;
+            signed.check_claims(&self.policy.expected, now)?;
             // A row of the blocklist is kept for the lifetime of today's configuration, so a token
             // of a longer one must not outlive it.
             let made = Timestamp::from_unix_seconds(signed.claims.iat);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 
 use crate::secret::sha256;
-use crate::tokens::{MAX_LENGTH, Signed, TokenError, VerifyingKey, authenticate};
+use crate::tokens::{MAX_LENGTH, Signed, TokenError, VerifyingKey, verify_signature};
 
 /// Tokens that are remembered, about 600 bytes each: 2.4 MB of the 64 MiB that the service may take.
 const CAPACITY: usize = 4_000;
@@ -49,7 +49,7 @@ impl VerifiedTokenCache {
             check(&signed)?;
             return Ok(signed);
         }
-        let signed = authenticate(token, key)?;
+        let signed = verify_signature(token, key)?;
         check(&signed)?;
         self.0.insert(hash, signed.clone());
         Ok(signed)

@@ -6,10 +6,10 @@
 //! the two, which every verifier takes, and believes no other.
 
 /// Bytes of each of the two numbers (RFC 7518 3.4).
-const NUMBER: usize = 32;
+const NUMBER_BYTES: usize = 32;
 
 /// The order of P-256 (NIST SP 800-186 3.2.1.3), big-endian.
-const ORDER: [u8; NUMBER] = [
+const P256_ORDER: [u8; NUMBER_BYTES] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
@@ -28,8 +28,8 @@ pub fn lower(signature: &mut [u8]) {
 }
 
 /// n − s. Where s is n or more, and so no part of a good signature, it is some other number.
-fn negated(s: &[u8; NUMBER]) -> [u8; NUMBER] {
-    let (mut difference, mut borrowed) = (ORDER, false);
+fn negated(s: &[u8; NUMBER_BYTES]) -> [u8; NUMBER_BYTES] {
+    let (mut difference, mut borrowed) = (P256_ORDER, false);
     for (digit, s) in difference.iter_mut().zip(s).rev() {
         let (rest, first) = digit.overflowing_sub(*s);
         let (rest, second) = rest.overflowing_sub(u8::from(borrowed));
@@ -42,17 +42,19 @@ fn negated(s: &[u8; NUMBER]) -> [u8; NUMBER] {
 mod tests {
     use super::*;
 
-    fn number(last: u8) -> [u8; NUMBER] {
-        std::array::from_fn(|i| if i == NUMBER - 1 { last } else { 0 })
+    fn number(last: u8) -> [u8; NUMBER_BYTES] {
+        std::array::from_fn(|i| if i == NUMBER_BYTES - 1 { last } else { 0 })
     }
 
-    fn signature(s: [u8; NUMBER]) -> Vec<u8> {
-        [[7; NUMBER], s].concat()
+    fn signature(s: [u8; NUMBER_BYTES]) -> Vec<u8> {
+        [[7; NUMBER_BYTES], s].concat()
     }
 
     #[test]
     fn of_two_spellings_one_is_low_and_the_other_becomes_it() {
-        for low in [number(1), number(255), [0x5a; NUMBER], [0x7f; NUMBER].map(|it| it - 1)] {
+        for low in
+            [number(1), number(255), [0x5a; NUMBER_BYTES], [0x7f; NUMBER_BYTES].map(|it| it - 1)]
+        {
             let high = negated(&low);
             assert_eq!(negated(&high), low);
             assert!(is_low(&signature(low)) && !is_low(&signature(high)));
@@ -68,14 +70,14 @@ mod tests {
     fn half_of_the_order_is_the_border() {
         // n is odd: (n - 1) / 2 and (n + 1) / 2 are the two spellings of one signature.
         let mut carry = 0;
-        let half = ORDER.map(|byte| {
+        let half = P256_ORDER.map(|byte| {
             let digit = byte >> 1 | carry << 7;
             carry = byte & 1;
             digit
         });
         assert!(is_low(&signature(half)));
         assert!(!is_low(&signature(negated(&half))));
-        assert_eq!(negated(&half)[NUMBER - 1], half[NUMBER - 1] + 1);
+        assert_eq!(negated(&half)[NUMBER_BYTES - 1], half[NUMBER_BYTES - 1] + 1);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::TokenId;
 
 /// Above every `jti`: set in the id of a `kid`, which has the bits below it.
-const KID: u128 = 1 << 66;
+const KID_BIT: u128 = 1 << 66;
 
 /// The id of a `kid`: 11 characters of base64url. Nothing for any other text.
 #[must_use]
-pub fn id_of_kid(kid: &str) -> Option<Uuid> {
+pub fn revocation_id_of_kid(kid: &str) -> Option<Uuid> {
     if kid.len() != 11 {
         return None;
     }
@@ -23,17 +23,17 @@ pub fn id_of_kid(kid: &str) -> Option<Uuid> {
     let bytes: [u8; 9] = URL_SAFE_NO_PAD.decode(format!("A{kid}")).ok()?.try_into().ok()?;
     let mut number = [0; 16];
     number[7..].copy_from_slice(&bytes);
-    Some(Uuid::from_u128(KID | u128::from_be_bytes(number)))
+    Some(Uuid::from_u128(KID_BIT | u128::from_be_bytes(number)))
 }
 
 /// An id of the blocklist as a token spells it: its `jti`, its `kid`, its `sid` or its `sub`.
 #[must_use]
-pub fn spelled_in_tokens(id: Uuid) -> String {
+pub fn revocation_id_to_claim(id: Uuid) -> String {
     let (high, low) = id.as_u64_pair();
     match high {
         0 => TokenId::from_bits(low).to_string(),
         4..8 => {
-            let bytes = (id.as_u128() & (KID - 1)).to_be_bytes();
+            let bytes = (id.as_u128() & (KID_BIT - 1)).to_be_bytes();
             URL_SAFE_NO_PAD.encode(&bytes[7..])[1..].to_owned()
         }
         _ => id.to_string(),
@@ -47,14 +47,14 @@ mod tests {
     #[test]
     fn every_name_is_spelled_as_it_was_read() {
         for kid in ["AAAAAAAAAAA", "___________", "zQ3-kUr_t0B"] {
-            let id = id_of_kid(kid).unwrap();
-            assert_eq!(spelled_in_tokens(id), kid);
+            let id = revocation_id_of_kid(kid).unwrap();
+            assert_eq!(revocation_id_to_claim(id), kid);
         }
-        assert_eq!(id_of_kid("short"), None);
-        assert_eq!(id_of_kid("with=padding"), None);
+        assert_eq!(revocation_id_of_kid("short"), None);
+        assert_eq!(revocation_id_of_kid("with=padding"), None);
         let jti = TokenId::from_bits(0x0102_0304_0506_0708);
-        assert_eq!(spelled_in_tokens(jti.uuid()), "AQIDBAUGBwg");
+        assert_eq!(revocation_id_to_claim(jti.uuid()), "AQIDBAUGBwg");
         let session = "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93";
-        assert_eq!(spelled_in_tokens(Uuid::parse_str(session).unwrap()), session);
+        assert_eq!(revocation_id_to_claim(Uuid::parse_str(session).unwrap()), session);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(100);
+const MIN_DELAY: Duration = Duration::from_millis(100);
 
 /// The longest wait. It bounds how late a verifier hears that the issuer is back.
-pub(super) const LONGEST: Duration = Duration::from_secs(10);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// Waits that double, each shortened at random by up to a half, so that a thousand verifiers that
 /// lost the same server do not come back in step.
@@ -16,18 +16,18 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new() -> Self {
-        Self { next: FIRST }
+        Self { next: MIN_DELAY }
     }
 
     /// After a success the next failure starts from the beginning.
     pub(super) const fn reset(&mut self) {
-        self.next = FIRST;
+        self.next = MIN_DELAY;
     }
 
     /// The wait before the next attempt.
     pub(super) fn wait(&mut self) -> Duration {
         let whole = self.next;
-        self.next = (whole * 2).min(LONGEST);
+        self.next = (whole * 2).min(MAX_DELAY);
         whole.mul_f64(1.0 - 0.5 * random())
     }
 }
@@ -47,11 +47,11 @@ mod tests {
     fn waits_grow_to_their_bound_and_are_never_in_step() {
         let mut backoff = Backoff::new();
         let waits: Vec<Duration> = (0..20).map(|_| backoff.wait()).collect();
-        assert!(waits[0] <= FIRST && waits[0] >= FIRST / 2);
-        assert!(waits.iter().all(|wait| *wait <= LONGEST && *wait >= FIRST / 2));
-        assert!(waits[10..].iter().all(|wait| *wait >= LONGEST / 2));
+        assert!(waits[0] <= MIN_DELAY && waits[0] >= MIN_DELAY / 2);
+        assert!(waits.iter().all(|wait| *wait <= MAX_DELAY && *wait >= MIN_DELAY / 2));
+        assert!(waits[10..].iter().all(|wait| *wait >= MAX_DELAY / 2));
         assert_ne!(waits[18], waits[19]);
         backoff.reset();
-        assert!(backoff.wait() <= FIRST);
+        assert!(backoff.wait() <= MIN_DELAY);
     }
 }

@@ -18,13 +18,13 @@ use crate::clock::Clock;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a whole document, and for the head of the feed's answer.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most bytes of a document that are read. A key set with eight RSA keys has 5 KB.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
 /// How long the metadata are believed.
-const METADATA_LIFE: Duration = Duration::from_secs(3600);
+const METADATA_LIFETIME: Duration = Duration::from_secs(3600);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -79,7 +79,7 @@ pub(super) enum FetchError {
     Discovery(#[from] DiscoveryError),
     #[error("{0}")]
     Http(String),
-    #[error("no answer within {} seconds", ANSWER_TIMEOUT.as_secs())]
+    #[error("no answer within {} seconds", RESPONSE_TIMEOUT.as_secs())]
     Timeout,
     #[error("the issuer refuses the client's id and secret")]
     InvalidClient,
@@ -139,13 +139,13 @@ impl Issuer {
     /// The key set; without a body when it is still the one with this `ETag`.
     pub(super) async fn jwks(&self, etag: Option<&HeaderValue>) -> Result<Document, FetchError> {
         let url = self.endpoints().await?.jwks;
-        self.document(url, etag).await.inspect_err(|error| self.doubt(error))
+        self.document(url, etag).await.inspect_err(|error| self.invalidate_metadata_on(error))
     }
 
     /// The feed, from behind the event with this id on.
     pub(super) async fn feed(&self, after: Option<&str>) -> Result<Response, FetchError> {
         let url = self.endpoints().await?.revocations;
-        self.open(url, after).await.inspect_err(|error| self.doubt(error))
+        self.open(url, after).await.inspect_err(|error| self.invalidate_metadata_on(error))
     }
 
     async fn open(&self, url: Url, after: Option<&str>) -> Result<Response, FetchError> {
@@ -157,7 +157,7 @@ impl Issuer {
         if let Some(after) = after.and_then(|id| HeaderValue::from_str(id).ok()) {
             request = request.header(LAST_EVENT_ID, after);
         }
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
+        let answer = tokio::time::timeout(RESPONSE_TIMEOUT, request.send()).await;
         let response = answer.map_err(|_| FetchError::Timeout)??;
         match response.status() {
             StatusCode::OK if media_type(&response) == "text/event-stream" => Ok(response),
@@ -169,7 +169,7 @@ impl Issuer {
 
     async fn endpoints(&self) -> Result<Endpoints, FetchError> {
         if let Some((endpoints, at)) = self.known().as_ref()
-            && at.elapsed(&self.clock) < METADATA_LIFE
+            && at.elapsed(&self.clock) < METADATA_LIFETIME
         {
             return Ok(endpoints.clone());
         }
@@ -204,7 +204,7 @@ impl Issuer {
     }
 
     async fn document(&self, url: Url, etag: Option<&HeaderValue>) -> Result<Document, FetchError> {
-        let mut request = self.http.get(url).timeout(ANSWER_TIMEOUT);
+        let mut request = self.http.get(url).timeout(RESPONSE_TIMEOUT);
         if let Some(etag) = etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
@@ -218,7 +218,7 @@ impl Issuer {
     }
 
     /// An answer that an endpoint should not give: perhaps it has moved.
-    fn doubt(&self, error: &FetchError) {
+    fn invalidate_metadata_on(&self, error: &FetchError) {
         if matches!(error, FetchError::Status(_) | FetchError::Unusable(_)) {
             *self.known() = None;
         }

@@ -14,14 +14,14 @@ use super::sse::{Event, Parser, Unreadable};
 use super::suspend_aware_clock::Stamp;
 
 /// How long a new stream may take to say that it is complete: a long snapshot on a slow line.
-const FIRST_CURRENT: Duration = Duration::from_secs(30);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a stream may go without saying it again, at most. The feed does so every two seconds,
 /// and promises every five.
-pub(super) const SILENCE: Duration = Duration::from_secs(10);
+pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream that broke earlier than this does not start the waits from the beginning.
-const GOOD_STREAM: Duration = Duration::from_secs(5);
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How often the list is looked through for what may be forgotten.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
@@ -71,7 +71,7 @@ pub(super) async fn follow(shared: Arc<Shared>, issuer: Arc<Issuer>) {
         }
         let mut stream = Stream::new(&shared, &mut last_id);
         let broken = stream.run(&issuer).await;
-        if stream.is_current && opened.elapsed(&shared.clock) >= GOOD_STREAM {
+        if stream.is_current && opened.elapsed(&shared.clock) >= STABLE_AFTER {
             backoff.reset();
         }
         let retry = stream.parser.retry().unwrap_or_default();
@@ -79,7 +79,7 @@ pub(super) async fn follow(shared: Arc<Shared>, issuer: Arc<Issuer>) {
             last_id = None;
         }
         shared.report("feed", Some(broken.to_string()));
-        let wait = backoff.wait().max(retry).min(backoff::LONGEST);
+        let wait = backoff.wait().max(retry).min(backoff::MAX_DELAY);
         debug!(?wait, "the feed is opened again");
         tokio::time::sleep(wait).await;
     }
@@ -123,7 +123,7 @@ impl<'a> Stream<'a> {
         let mut response = issuer.feed(self.last_id.as_deref()).await?;
         self.heard = Stamp::now(&self.shared.clock);
         loop {
-            let chunk = tokio::time::timeout(self.patience()?, response.chunk()).await;
+            let chunk = tokio::time::timeout(self.silence_timeout()?, response.chunk()).await;
             let chunk = chunk.map_err(|_| FeedError::TimedOut)?;
             let Some(chunk) = chunk.map_err(|error| FeedError::Interrupted(error.to_string()))?
             else {
@@ -131,7 +131,7 @@ impl<'a> Stream<'a> {
             };
             // After a sleep of the machine, or a pause of this process, what lies in the buffers
             // may say "complete" of a time that is long over.
-            self.patience()?;
+            self.silence_timeout()?;
             let mut parser = std::mem::take(&mut self.parser);
             let taken = parser.push(&chunk, |event| self.take(event));
             self.parser = parser;
@@ -140,11 +140,11 @@ impl<'a> Stream<'a> {
     }
 
     /// How much longer this stream may go without saying that the list is complete.
-    fn patience(&self) -> Result<Duration, FeedError> {
+    fn silence_timeout(&self) -> Result<Duration, FeedError> {
         let whole = if self.is_current {
-            SILENCE.min(self.shared.policy.max_staleness)
+            SILENCE_TIMEOUT.min(self.shared.policy.max_staleness)
         } else {
-            FIRST_CURRENT
+            SNAPSHOT_TIMEOUT
         };
         let left = whole.checked_sub(self.heard.elapsed(&self.shared.clock));
         left.filter(|left| !left.is_zero()).ok_or(FeedError::TimedOut)

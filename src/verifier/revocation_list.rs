@@ -163,7 +163,7 @@ impl RevocationList {
 
     /// How a token with these ids stands. The ids and the age are read at one moment: a list that
     /// becomes complete in between must not vouch for what was read before.
-    pub(super) fn standing(&self, ids: &[Box<str>]) -> TokenStatus {
+    pub(super) fn status_of(&self, ids: &[Box<str>]) -> TokenStatus {
         let list = self.read();
         if ids.iter().any(|id| list.until.contains_key(id)) {
             return TokenStatus::Revoked;
@@ -284,19 +284,19 @@ mod tests {
         FeedEntry { id: id.into(), exp }
     }
 
-    fn standing(list: &RevocationList, id: &str) -> TokenStatus {
-        list.standing(&["other".into(), id.into()])
+    fn status_of(list: &RevocationList, id: &str) -> TokenStatus {
+        list.status_of(&["other".into(), id.into()])
     }
 
     #[test]
     fn nothing_is_known_before_the_list_was_complete_but_what_is_listed_is() {
         let (list, _) = list(10);
         list.add(vec![entry("a", NOW + 600)]).unwrap();
-        assert_eq!(standing(&list, "a"), TokenStatus::Revoked);
-        assert_eq!(standing(&list, "b"), TokenStatus::Unknown);
+        assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
+        assert_eq!(status_of(&list, "b"), TokenStatus::Unknown);
         list.complete(Duration::from_secs(2)).unwrap();
-        assert_eq!(standing(&list, "a"), TokenStatus::Revoked);
-        assert_eq!(standing(&list, "b"), TokenStatus::NotRevoked(Duration::from_secs(2)));
+        assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
+        assert_eq!(status_of(&list, "b"), TokenStatus::NotRevoked(Duration::from_secs(2)));
     }
 
     #[test]
@@ -321,15 +321,15 @@ mod tests {
         assert_eq!(list.len(), 2);
         clock.advance(Duration::from_secs(99));
         list.purge();
-        assert_eq!(standing(&list, "a"), TokenStatus::Revoked);
+        assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
         clock.advance(Duration::from_secs(1));
         list.purge();
-        assert!(matches!(standing(&list, "a"), TokenStatus::NotRevoked(_)));
-        assert_eq!(standing(&list, "b"), TokenStatus::Revoked);
+        assert!(matches!(status_of(&list, "a"), TokenStatus::NotRevoked(_)));
+        assert_eq!(status_of(&list, "b"), TokenStatus::Revoked);
         list.add(vec![entry("forever", i64::MAX)]).unwrap();
         clock.advance(Duration::from_secs(1 << 32));
         list.purge();
-        assert_eq!(standing(&list, "forever"), TokenStatus::Revoked);
+        assert_eq!(status_of(&list, "forever"), TokenStatus::Revoked);
     }
 
     #[test]
@@ -343,8 +343,8 @@ mod tests {
         assert_eq!(list.staleness(), Some(Duration::ZERO));
         assert_eq!(list.add(entries(2_400, 2_600)), Err(ApplyError::Full(Full(2_500))));
         assert_eq!((list.len(), list.staleness()), (2_500, Some(Duration::MAX)));
-        assert_eq!(standing(&list, "0"), TokenStatus::Revoked);
-        assert_eq!(standing(&list, "2550"), TokenStatus::NotRevoked(Duration::MAX));
+        assert_eq!(status_of(&list, "0"), TokenStatus::Revoked);
+        assert_eq!(status_of(&list, "2550"), TokenStatus::NotRevoked(Duration::MAX));
         clock.advance(Duration::from_secs(150));
         list.purge();
         assert_eq!(list.len(), 0);

@@ -90,13 +90,13 @@ where
                     request.extensions_mut().insert(access);
                     inner.call(request).await
                 }
-                Err(denied) => Ok(answer(&denied)),
+                Err(denied) => Ok(rejected(&denied)),
             }
         })
     }
 }
 
-fn answer<R: From<String>>(denied: &Rejection) -> Response<R> {
+fn rejected<R: From<String>>(denied: &Rejection) -> Response<R> {
     let mut response = Response::new(R::from(denied.problem()));
     *response.status_mut() =
         StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);

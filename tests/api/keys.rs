@@ -138,7 +138,7 @@ pub async fn revoke_key(app: &TestApp, kid: &str) -> Option<String> {
     let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.trusted_for());
     let removed = app.db().write(move |tx| {
         let removed = KeyAdmin::revoke(tx, &own, &spare, now)?;
-        if let (Some(_), Some(id)) = (&removed, doorward::tokens::id_of_kid(&own)) {
+        if let (Some(_), Some(id)) = (&removed, doorward::tokens::revocation_id_of_kid(&own)) {
             revocations.revoke_for(tx, id.into(), life, now)?;
         }
         Ok(removed)

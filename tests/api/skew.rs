@@ -16,7 +16,7 @@ use doorward::database::schema::users;
 use doorward::database::time::server_time;
 use doorward::passwords::PasswordHash;
 use doorward::revocations::sync::SyncMode;
-use doorward::tokens::id_of_kid;
+use doorward::tokens::revocation_id_of_kid;
 use doorward::verifier::{Verifier, VerifyError};
 use serde_json::json;
 
@@ -138,7 +138,7 @@ async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_tha
         let arguments = ["key", "retire", "--now", &kid];
         printed(skewed(&mut app.command(&arguments), &app, skew, &library));
 
-        let key = id_of_kid(&kid).unwrap().into();
+        let key = revocation_id_of_kid(&kid).unwrap().into();
         for node in [&app, &node] {
             until(async || node.me(&access).await.status == 401).await;
         }

@@ -75,7 +75,7 @@ async fn a_list_is_stale_from_a_jump_on_until_everything_was_sent_again() {
         let open = started(open).await;
         let token = issuer.token();
         issuer.cut();
-        until(|| closed.trouble().is_some() && open.trouble().is_some()).await;
+        until(|| closed.last_error().is_some() && open.last_error().is_some()).await;
         clock.set_ahead(then);
         let expected = if is_stale { Err(VerifyError::Stale) } else { Ok(()) };
         assert_eq!(verdict(&closed, &token), expected, "{first:?} to {then:?}");
@@ -83,7 +83,7 @@ async fn a_list_is_stale_from_a_jump_on_until_everything_was_sent_again() {
         assert_eq!(verdict(&open, &token), Ok(()), "the policy is to go on");
         issuer.back();
         until(|| verdict(&closed, &token) == Ok(())).await;
-        until(|| issuer.requests(FEED).len() == 4 && open.trouble().is_none()).await;
+        until(|| issuer.requests(FEED).len() == 4 && open.last_error().is_none()).await;
         let resumed = last_event_ids(&issuer)[2..].iter().filter(|id| !id.is_empty()).count();
         assert_eq!(resumed, if is_stale { 0 } else { 2 }, "{first:?} to {then:?}");
     }

@@ -76,7 +76,7 @@ async fn redirects_are_not_followed() {
         );
         issuer.set(|state| state.answers.insert(path, redirect));
         let verifier = builder(&issuer).start().await.unwrap();
-        until(|| verifier.trouble().is_some_and(|text| text.contains("307"))).await;
+        until(|| verifier.last_error().is_some_and(|text| text.contains("307"))).await;
         assert!(!verifier.is_ready());
         issuer.set(|state| state.answers.clear());
         verifier.ready().await;
@@ -93,11 +93,11 @@ async fn an_issuer_that_comes_late_is_waited_for() {
     let verifier = builder(&issuer).start().await.unwrap();
     assert_eq!(verdict(&verifier, &token), Err(VerifyError::NotReady));
     assert_eq!(verifier.staleness(), Duration::MAX);
-    assert!(verifier.trouble().is_some());
+    assert!(verifier.last_error().is_some());
     issuer.back();
     verifier.ready().await;
     assert_eq!(verdict(&verifier, &token), Ok(()));
-    until(|| verifier.trouble().is_none()).await;
+    until(|| verifier.last_error().is_none()).await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn huge_or_senseless_documents_are_given_up() {
         for answer in [huge.clone(), senseless.clone(), status("500 Oh")] {
             issuer.set(|state| state.answers.insert(path, answer));
             let verifier = builder(&issuer).start().await.unwrap();
-            until(|| verifier.trouble().is_some()).await;
+            until(|| verifier.last_error().is_some()).await;
             assert!(!verifier.is_ready());
             issuer.set(|state| state.answers.clear());
             verifier.ready().await;
@@ -121,7 +121,8 @@ async fn huge_or_senseless_documents_are_given_up() {
 async fn a_wrong_secret_is_said_to_be_wrong() {
     let issuer = Issuer::start().await;
     let verifier = builder(&issuer).client("billing", "wrong").start().await.unwrap();
-    until(|| verifier.trouble().is_some_and(|text| text.contains("client's id and secret"))).await;
+    until(|| verifier.last_error().is_some_and(|text| text.contains("client's id and secret")))
+        .await;
     assert_eq!(verdict(&verifier, &issuer.token()), Err(VerifyError::NotReady));
 }
 

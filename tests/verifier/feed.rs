@@ -65,7 +65,7 @@ async fn a_line_without_end_is_given_up() {
     {
         issuer.set(|state| (state.feed, state.is_endless) = (Some(endless), true));
         let verifier = builder(&issuer).start().await.unwrap();
-        until(|| verifier.trouble().is_some_and(|text| text.contains("too long"))).await;
+        until(|| verifier.last_error().is_some_and(|text| text.contains("too long"))).await;
         assert!(!verifier.is_ready());
         issuer.set(|state| (state.feed, state.is_endless) = (None, false));
         verifier.ready().await;
@@ -84,7 +84,7 @@ async fn comments_and_events_of_later_versions_are_passed_over() {
     let verifier = verifier(&issuer).await;
     assert_eq!(verdict(&verifier, &issuer.sign(&claims)), Err(VerifyError::Revoked));
     assert_eq!(verdict(&verifier, &issuer.token()), Ok(()));
-    assert_eq!(verifier.trouble(), None);
+    assert_eq!(verifier.last_error(), None);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn answers_that_are_no_stream_are_no_feed() {
     {
         issuer.set(|state| state.answers.insert(FEED, answer));
         let verifier = builder(&issuer).start().await.unwrap();
-        until(|| verifier.trouble().is_some()).await;
+        until(|| verifier.last_error().is_some()).await;
         assert_eq!(verdict(&verifier, &issuer.token()), Err(VerifyError::NotReady));
         issuer.set(|state| state.answers.clear());
         verifier.ready().await;

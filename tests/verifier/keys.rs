@@ -108,7 +108,7 @@ async fn keys_outlive_a_key_set_that_cannot_be_fetched_by_a_day() {
         until(|| issuer.requests(JWKS).len() > seen).await;
         assert_eq!(verdict(&verifier, &issuer.token()), Ok(()));
     }
-    until(|| verifier.trouble().is_some_and(|text| text.contains("key"))).await;
+    until(|| verifier.last_error().is_some_and(|text| text.contains("key"))).await;
     issuer.clock.advance(Duration::from_secs(24 * 3600));
     until(|| verifier.staleness() < LIMIT).await;
     assert_eq!(verdict(&verifier, &issuer.token()), Ok(()));

@@ -34,7 +34,7 @@ async fn verifier(issuer: &Issuer) -> Verifier {
 async fn started(builder: Builder) -> Verifier {
     let verifier = builder.start().await.unwrap();
     let ready = tokio::time::timeout(Duration::from_secs(10), verifier.ready()).await;
-    assert!(ready.is_ok(), "not ready: {:?}", verifier.trouble());
+    assert!(ready.is_ok(), "not ready: {:?}", verifier.last_error());
     verifier
 }
 

@@ -85,7 +85,7 @@ async fn a_verifier_that_was_cut_off_for_a_minute_accepts_nothing_before_it_know
         assert_eq!(verdict(&verifier, token), Ok(()));
     }
     issuer.cut();
-    until(|| verifier.trouble().is_some()).await;
+    until(|| verifier.last_error().is_some()).await;
     issuer.clock.advance(Duration::from_secs(29));
     assert_eq!(verdict(&verifier, &good), Ok(()), "within the limit");
     issuer.revoke(&claims.sid.unwrap().to_string());

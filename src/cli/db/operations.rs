@@ -6,7 +6,7 @@ use crate::app::settings::{self, one_connection};
 use crate::config::{Config, ConfigError};
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
-use crate::tokens::id_of_kid;
+use crate::tokens::revocation_id_of_kid;
 use crate::{keys, sessions};
 
 pub use crate::database::SchemaReport;
@@ -87,7 +87,7 @@ pub fn restored(config: &Config) -> Result<Restored, DataError> {
             let sessions = sessions::end_every_session(tx, now)?;
             let keys = keys::admin::remove_all(tx)?;
             // For the services that follow the feed: they have the keys in their memory yet.
-            for id in keys.iter().filter_map(|kid| id_of_kid(kid)) {
+            for id in keys.iter().filter_map(|kid| revocation_id_of_kid(kid)) {
                 revocations.revoke_for(tx, id.into(), life, now)?;
             }
             Ok(Restored { sessions, keys: keys.len() })
