@@ -192,7 +192,7 @@ impl App {
             Keys::load(db.clone(), clock.clone(), seal, settings::key_policy(config)).await?;
         let tag_key = |secret: &MasterSecret| secret.derive(Purpose::RefreshTokenTag);
         let tags = TagKeys::new(tag_key(&secrets.current), secrets.previous.as_ref().map(tag_key));
-        let audit = Audit::new(db.clone(), clock.clone(), config.audit.keep);
+        let audit = Audit::new(db.clone(), clock.clone(), config.audit.retention);
         let sessions = Sessions::new(
             db.clone(),
             clock.clone(),
@@ -218,7 +218,8 @@ impl App {
         );
 
         let settings = http_settings(config, &issuer, clock);
-        let buckets = NonZeroUsize::new(config.limits.max_keys).unwrap_or(NonZeroUsize::MIN);
+        let buckets =
+            NonZeroUsize::new(config.limits.max_tracked_clients).unwrap_or(NonZeroUsize::MIN);
         let limits = limits_by_address(config, buckets, &settings);
         let refresh = settings::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
         let refresh_limit = SessionLimiter::new(refresh, buckets);
@@ -306,7 +307,7 @@ fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<Http
     web::Data::new(HttpSettings {
         trusted_proxies: config.trusted_proxies.clone(),
         forwarded_for_warning: Arc::default(),
-        max_body_bytes: config.limits.body_bytes,
+        max_body_bytes: config.limits.max_body_bytes,
         body_timeout: config.limits.request_timeout,
         hsts: settings::hsts(config, issuer),
         cookies: settings::cookie_policy(config, issuer),
@@ -341,7 +342,7 @@ async fn listen_auxiliary(
     may_share_port: bool,
 ) -> Result<Vec<AuxiliaryListener>, StartError> {
     let mut auxiliary = Vec::new();
-    if let Some(from) = config.tls.redirect_from {
+    if let Some(from) = config.tls.http_redirect_listen {
         auxiliary.push(listen_for_http_redirect(from, issuer, may_share_port).await?);
     }
     if let Some(sources) = sources {
@@ -366,7 +367,7 @@ async fn listen_for_http_redirect(
         config.app_data(home.clone());
         redirect::routes(config);
     };
-    AuxiliaryListener::listen("tls.redirect_from", from, may_share_port, routes).await
+    AuxiliaryListener::listen("tls.http_redirect_listen", from, may_share_port, routes).await
 }
 
 fn listen(

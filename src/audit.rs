@@ -268,7 +268,7 @@ pub async fn list(db: &Database, wanted: EventFilter) -> Result<EventPage, Store
 pub struct Audit {
     db: Database,
     clock: Clock,
-    keep: Duration,
+    retention: Duration,
     failures: Arc<Mutex<FailureCounts>>,
     dropped: Arc<AtomicU64>,
 }
@@ -276,8 +276,8 @@ pub struct Audit {
 impl Audit {
     /// A trail on which events stay for so long.
     #[must_use]
-    pub fn new(db: Database, clock: Clock, keep: Duration) -> Self {
-        Self { db, clock, keep, failures: Arc::default(), dropped: Arc::default() }
+    pub fn new(db: Database, clock: Clock, retention: Duration) -> Self {
+        Self { db, clock, retention, failures: Arc::default(), dropped: Arc::default() }
     }
 
     /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
@@ -347,7 +347,7 @@ impl Audit {
     /// # Errors
     /// [`StoreError`] when they cannot be deleted; the next call will try again.
     pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let before = first_id(now.minus(self.keep));
+        let before = first_id(now.minus(self.retention));
         let deleted = self
             .db
             .write(move |tx| queries::delete_before(tx.connection(), before, PURGE_BATCH))

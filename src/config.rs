@@ -19,6 +19,7 @@
 mod layers;
 mod master_secret;
 mod privacy;
+mod renamed;
 mod render;
 mod serde_formats;
 mod settings;
@@ -40,8 +41,8 @@ use serde::de::value::StrDeserializer;
 
 pub use master_secret::MasterSecrets;
 pub use settings::{
-    AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, Follow, LimitsConfig,
-    LogConfig, LogFormat, MetricsConfig, PasswordsConfig, RevocationsConfig, SameSite,
+    AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, LimitsConfig, LogConfig,
+    LogFormat, MetricsConfig, PasswordsConfig, RevocationSync, RevocationsConfig, SameSite,
     SessionsConfig, TlsConfig, TokensConfig, WhenStale,
 };
 
@@ -250,7 +251,7 @@ impl PasswordsConfig {
     /// Hashes that may wait for a thread.
     #[must_use]
     pub fn queue_length(&self) -> usize {
-        if self.queue == 0 { 16 * self.hashing_threads() } else { self.queue }
+        if self.queue_capacity == 0 { 16 * self.hashing_threads() } else { self.queue_capacity }
     }
 }
 

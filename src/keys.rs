@@ -57,7 +57,7 @@ pub enum KeysError {
     Store(#[from] StoreError),
     /// Neither the secret nor the previous one opens a stored key.
     #[error(
-        "the secret does not open the signing keys in the database; give the secret that they were made with (or give it as secret_previous, beside the new one)"
+        "the secret does not open the signing keys in the database; give the secret that they were made with (or give it as previous_secret, beside the new one)"
     )]
     WrongSecret,
     /// A stored key is damaged, or the system cannot make a new one.

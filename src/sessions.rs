@@ -57,17 +57,17 @@ const MAX_REPLACED: usize = 16;
 #[derive(Clone, Debug)]
 pub struct SessionPolicy {
     /// How long a session lives without being refreshed.
-    pub sliding: Duration,
+    pub idle_timeout: Duration,
     /// How long a session lives at all.
-    pub absolute: Duration,
+    pub absolute_timeout: Duration,
     /// How long after a rotation its predecessor is answered without question; zero for never.
     pub retry_window: Duration,
     /// Live sessions that a user may have.
     pub max_per_user: u32,
     /// How long an ended session is remembered.
-    pub keep_ended: Duration,
+    pub ended_retention: Duration,
     /// How long an address counts as known after a session was used from it.
-    pub known_address_for: Duration,
+    pub known_address_lifetime: Duration,
     /// `iss` and `aud` of access tokens, and the leeway of their check here.
     pub expected: Expected,
     /// The life of an access token.
@@ -253,8 +253,8 @@ impl Sessions {
         self.evict_least_used_sessions(tx, subject.user, now)?;
         let family = FamilySecret::generate();
         let id = Id::new(now);
-        let ends_at = now.plus(self.policy.absolute);
-        let expires_at = ends_at.min(now.plus(self.policy.sliding));
+        let ends_at = now.plus(self.policy.absolute_timeout);
+        let expires_at = ends_at.min(now.plus(self.policy.idle_timeout));
         let session = NewSession {
             id,
             user_id: subject.user,
@@ -384,7 +384,7 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
     pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let before = now.minus(self.policy.keep_ended);
+        let before = now.minus(self.policy.ended_retention);
         let deleted = self
             .db
             .write(move |tx| queries::delete_old(tx.connection(), before, PURGE_BATCH))

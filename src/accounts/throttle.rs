@@ -42,7 +42,7 @@ pub struct ThrottleSettings {
     /// The time over which a spent budget is whole again.
     pub window: Duration,
     /// Counters that are kept; beyond it the lowest are forgotten.
-    pub max_keys: usize,
+    pub max_counters: usize,
 }
 
 /// Where an attempt comes from.
@@ -160,7 +160,7 @@ impl LoginThrottle {
         let window = self.settings.window;
         let mut shares = self.shares(email_key, source);
         let mut counters = lock(&self.counters);
-        if counters.len() + shares.len() > self.settings.max_keys {
+        if counters.len() + shares.len() > self.settings.max_counters {
             evict_counters(&mut counters, now);
         }
         let mut moved = Vec::with_capacity(shares.len());

@@ -38,9 +38,9 @@ pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
 }
 
 pub(crate) const fn sync_mode(config: &Config) -> SyncMode {
-    match config.revocations.follow {
-        config::Follow::Notify => SyncMode::Listen,
-        config::Follow::Reload => SyncMode::Poll,
+    match config.revocations.sync {
+        config::RevocationSync::Listen => SyncMode::Listen,
+        config::RevocationSync::Poll => SyncMode::Poll,
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn throttle_settings(config: &Config) -> ThrottleSettings {
         per_source: config.limits.failed_logins_per_address,
         per_account: config.limits.failed_logins_per_account,
         window: config.limits.failed_login_window,
-        max_keys: config.limits.max_keys,
+        max_counters: config.limits.max_tracked_clients,
     }
 }
 
@@ -94,12 +94,12 @@ pub(crate) fn database_settings(config: &Config) -> Result<DatabaseSettings, Con
 
 pub(crate) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
     SessionPolicy {
-        sliding: config.sessions.sliding,
-        absolute: config.sessions.absolute,
+        idle_timeout: config.sessions.idle_timeout,
+        absolute_timeout: config.sessions.absolute_timeout,
         retry_window: config.sessions.retry_window,
         max_per_user: config.sessions.max_per_user,
-        keep_ended: config.sessions.keep_ended,
-        known_address_for: config.limits.known_address_for,
+        ended_retention: config.sessions.ended_retention,
+        known_address_lifetime: config.limits.known_address_lifetime,
         expected: Expected {
             issuer: issuer.to_owned(),
             audience: config.audience.clone(),

@@ -148,7 +148,7 @@ impl Doctor<'_> {
         for (setting, file) in files {
             let check = match setting.as_str() {
                 "secret" => "secret",
-                "secret_previous" => "secret_previous",
+                "previous_secret" => "previous_secret",
                 _ => "database_url",
             };
             self.privacy(check, file, "640");

@@ -11,10 +11,10 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use super::{Config, ConfigError, Flags, Loaded};
+use super::{Config, ConfigError, Flags, Loaded, renamed};
 
 /// Settings that hold a secret: `<name>_file` gives them too.
-const SECRETS: [&str; 3] = ["database_url", "secret", "secret_previous"];
+const SECRETS: [&str; 3] = ["database_url", "secret", "previous_secret"];
 
 const PREFIX: &str = "DOORWARD_";
 
@@ -103,6 +103,11 @@ impl Layers {
         for (variable, text) in variables {
             let name = variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
             if self.setting_of(&name).is_none() || variable_of(&name) != variable {
+                if let Some(new) = renamed::present_name(&name) {
+                    let problem = format!("this setting is called {} now", variable_of(new));
+                    let remedy = format!("rename the variable{}", renamed::new_values(&name));
+                    return Err(ConfigError::new(format!("variable {variable}"), problem, remedy));
+                }
                 let nearest = variable_of(&self.nearest(&name));
                 return Err(ConfigError::new(
                     format!("variable {variable}"),
@@ -170,10 +175,15 @@ impl Layers {
 
     fn set(&mut self, name: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
         let Some((setting, in_file)) = self.setting_of(name) else {
-            let nearest = self.nearest(name);
-            let remedy = format!("the nearest is {nearest}: rename it or remove it");
-            return Err(ConfigError::new(name, "there is no such setting", remedy)
-                .with_origin(origin.to_string()));
+            let (problem, remedy) = if let Some(new) = renamed::present_name(name) {
+                let remedy = format!("rename it{}", renamed::new_values(name));
+                (format!("this setting is called {new} now"), remedy)
+            } else {
+                let nearest = self.nearest(name);
+                let remedy = format!("the nearest is {nearest}: rename it or remove it");
+                (String::from("there is no such setting"), remedy)
+            };
+            return Err(ConfigError::new(name, problem, remedy).with_origin(origin.to_string()));
         };
         check_type(setting, &value).map_err(|problem| {
             // The text of serde's error has the value in it.

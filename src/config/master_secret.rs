@@ -75,7 +75,7 @@ impl Config {
         })
     }
 
-    /// `secret` and `secret_previous`, as far as they were given.
+    /// `secret` and `previous_secret`, as far as they were given.
     pub(super) fn given_secrets(
         &self,
     ) -> Result<(Option<MasterSecret>, Option<MasterSecret>), ConfigError> {
@@ -83,7 +83,7 @@ impl Config {
             let parsed = text.as_ref().map(|text| MasterSecret::parse(text.expose())).transpose();
             parsed.map_err(|error| ConfigError::new(setting, error.to_string(), GENERATE_HINT))
         };
-        Ok((parse("secret", &self.secret)?, parse("secret_previous", &self.secret_previous)?))
+        Ok((parse("secret", &self.secret)?, parse("previous_secret", &self.previous_secret)?))
     }
 
     fn kept_secret(&self, url: &DatabaseUrl) -> Result<MasterSecret, ConfigError> {

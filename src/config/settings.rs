@@ -49,9 +49,9 @@ pub struct Config {
     #[serde(with = "serde_formats::hidden")]
     pub secret: Option<Secret<String>>,
     /// The master secret before the present one, while what it protected is being replaced. It can
-    /// be read from the file that `secret_previous_file` names.
+    /// be read from the file that `previous_secret_file` names.
     #[serde(with = "serde_formats::hidden")]
-    pub secret_previous: Option<Secret<String>>,
+    pub previous_secret: Option<Secret<String>>,
     /// Whom access tokens are for, the claim `aud`: 1 to 100 visible ASCII characters.
     pub audience: String,
     /// Threads that answer requests: 0 (one for each core) to 1024.
@@ -99,7 +99,7 @@ impl Default for Config {
             data_dir: PathBuf::from("doorward-data"),
             database_url: None,
             secret: None,
-            secret_previous: None,
+            previous_secret: None,
             audience: String::from("doorward"),
             workers: 0,
             shutdown_delay: Duration::ZERO,
@@ -162,7 +162,7 @@ pub struct TlsConfig {
     /// An address and port where plain http is answered with the way to `public_url`:
     /// `0.0.0.0:80`. Empty: none.
     #[serde(with = "serde_formats::address")]
-    pub redirect_from: Option<SocketAddr>,
+    pub http_redirect_listen: Option<SocketAddr>,
     /// `Strict-Transport-Security` of every answer while `public_url` is https (RFC 6797):
     /// `max-age` in seconds, then `includeSubDomains` and `preload` if every host below this one
     /// speaks https. Empty: not sent, for a proxy that sends its own.
@@ -174,7 +174,7 @@ impl Default for TlsConfig {
         Self {
             cert: PathBuf::new(),
             key: PathBuf::new(),
-            redirect_from: None,
+            http_redirect_listen: None,
             hsts: String::from("max-age=31536000"),
         }
     }
@@ -220,13 +220,13 @@ impl Default for TokensConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct SessionsConfig {
     /// A session ends when it was not refreshed for so long: `tokens.lifetime` to
-    /// `sessions.absolute`.
+    /// `sessions.absolute_timeout`.
     #[serde(with = "serde_formats::duration")]
-    pub sliding: Duration,
-    /// A session ends when it is so old: `sessions.sliding` to 400d, the longest that browsers keep
-    /// a cookie (RFC 6265bis). NIST SP 800-63B-4 2.1.3 advises 30d at most.
+    pub idle_timeout: Duration,
+    /// A session ends when it is so old: `sessions.idle_timeout` to 400d, the longest that browsers
+    /// keep a cookie (RFC 6265bis). NIST SP 800-63B-4 2.1.3 advises 30d at most.
     #[serde(with = "serde_formats::duration")]
-    pub absolute: Duration,
+    pub absolute_timeout: Duration,
     /// After a rotation the token before it is answered so long without a proof: 0s (strict) to
     /// `tokens.lifetime`. It must be longer than a request and its answer are under way.
     #[serde(with = "serde_formats::duration")]
@@ -235,17 +235,17 @@ pub struct SessionsConfig {
     pub max_per_user: u32,
     /// How long ended sessions are kept, for their reasons and addresses: 1d to 3650d.
     #[serde(with = "serde_formats::duration")]
-    pub keep_ended: Duration,
+    pub ended_retention: Duration,
 }
 
 impl Default for SessionsConfig {
     fn default() -> Self {
         Self {
-            sliding: Duration::from_secs(30 * DAY),
-            absolute: Duration::from_secs(90 * DAY),
+            idle_timeout: Duration::from_secs(30 * DAY),
+            absolute_timeout: Duration::from_secs(90 * DAY),
             retry_window: Duration::from_secs(30),
             max_per_user: 100,
-            keep_ended: Duration::from_secs(90 * DAY),
+            ended_retention: Duration::from_secs(90 * DAY),
         }
     }
 }
@@ -270,7 +270,7 @@ pub struct PasswordsConfig {
     /// Threads that hash: 0 (one for each core) to 1024.
     pub threads: usize,
     /// Hashes that may wait for a thread: 0 (16 for each thread) to 100000.
-    pub queue: usize,
+    pub queue_capacity: usize,
     /// A hash that waited so long is given up and answered 503: 100ms to 10s.
     #[serde(with = "serde_formats::duration")]
     pub queue_deadline: Duration,
@@ -285,7 +285,7 @@ impl Default for PasswordsConfig {
             iterations: 2,
             parallelism: 1,
             threads: 0,
-            queue: 0,
+            queue_capacity: 0,
             queue_deadline: Duration::from_secs(2),
         }
     }
@@ -318,13 +318,14 @@ pub struct LimitsConfig {
     /// The window over which wrong passwords count: 1m to 1d.
     #[serde(with = "serde_formats::duration")]
     pub failed_login_window: Duration,
-    /// For how long the address of an earlier session counts as known: 0s to `sessions.keep_ended`.
+    /// For how long the address of an earlier session counts as known: 0s to
+    /// `sessions.ended_retention`.
     #[serde(with = "serde_formats::duration")]
-    pub known_address_for: Duration,
+    pub known_address_lifetime: Duration,
     /// Clients that each limiter remembers at most: 1000 to 10000000. About 100 bytes each.
-    pub max_keys: usize,
+    pub max_tracked_clients: usize,
     /// The longest request body in bytes: 4096 (two of the longest passwords fit) to 1048576.
-    pub body_bytes: usize,
+    pub max_body_bytes: usize,
     /// The time within which a request must have arrived and been answered: 1s to 20s, and longer
     /// than `passwords.queue_deadline`.
     #[serde(with = "serde_formats::duration")]
@@ -343,9 +344,9 @@ impl Default for LimitsConfig {
             failed_logins_per_address: 10,
             failed_logins_per_account: 100,
             failed_login_window: Duration::from_secs(15 * MINUTE),
-            known_address_for: Duration::from_secs(90 * DAY),
-            max_keys: 100_000,
-            body_bytes: 65_536,
+            known_address_lifetime: Duration::from_secs(90 * DAY),
+            max_tracked_clients: 100_000,
+            max_body_bytes: 65_536,
             request_timeout: Duration::from_secs(15),
         }
     }
@@ -361,10 +362,10 @@ pub struct RevocationsConfig {
     pub max_staleness: Duration,
     /// What a stale node does with access tokens: `fail_closed` (503) or `fail_open` (trust them).
     pub when_stale: WhenStale,
-    /// How a node on PostgreSQL learns what the others revoke: `notify` (by LISTEN, and what is new
-    /// once a second) or `reload` (the whole list once a second: for poolers in transaction mode,
+    /// How a node on PostgreSQL learns what the others revoke: `listen` (by LISTEN, and what is new
+    /// once a second) or `poll` (the whole list once a second: for poolers in transaction mode,
     /// and databases that only speak PostgreSQL's protocol).
-    pub follow: Follow,
+    pub sync: RevocationSync,
     /// From so many revocations on (1000 to 100000000, each some 63 bytes of memory) `/revoke` of
     /// single access tokens is refused (503) until others have expired. Whole sessions end always.
     /// A verifier's `max_revocations` has to be larger.
@@ -376,7 +377,7 @@ impl Default for RevocationsConfig {
         Self {
             max_staleness: Duration::from_secs(30),
             when_stale: WhenStale::FailClosed,
-            follow: Follow::Notify,
+            sync: RevocationSync::Listen,
             max_entries: 500_000,
         }
     }
@@ -385,11 +386,11 @@ impl Default for RevocationsConfig {
 /// How a node on PostgreSQL learns what the others revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Follow {
+pub enum RevocationSync {
     /// By notifications, and a look once a second for what is new.
-    Notify,
+    Listen,
     /// By reading the whole list once a second.
-    Reload,
+    Poll,
 }
 
 /// What to do with an access token while revocations may have been missed.
@@ -409,12 +410,12 @@ pub struct AuditConfig {
     /// How long they are kept, for `doorward audit` and for each user at `/me/activity`: 1d to
     /// 3650d.
     #[serde(with = "serde_formats::duration")]
-    pub keep: Duration,
+    pub retention: Duration,
 }
 
 impl Default for AuditConfig {
     fn default() -> Self {
-        Self { keep: Duration::from_secs(90 * DAY) }
+        Self { retention: Duration::from_secs(90 * DAY) }
     }
 }
 

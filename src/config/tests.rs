@@ -153,6 +153,34 @@ fn an_unknown_setting_names_the_nearest() {
 }
 
 #[test]
+fn a_renamed_setting_names_its_new_name_in_every_source() {
+    let file = ConfigFixture::new().file("[sessions]\nsliding = '30d'\n");
+    let path = file.directory.path().join("doorward.toml");
+    assert_eq!(
+        file.error(),
+        format!(
+            "sessions.sliding (file {}): this setting is called sessions.idle_timeout now; rename it",
+            path.display()
+        )
+    );
+    assert_eq!(
+        ConfigFixture::new().variable("DOORWARD_LIMITS__MAX_KEYS", "1000").error(),
+        "variable DOORWARD_LIMITS__MAX_KEYS: this setting is called \
+         DOORWARD_LIMITS__MAX_TRACKED_CLIENTS now; rename the variable"
+    );
+    assert_eq!(
+        ConfigFixture::new().variable("DOORWARD_SECRET_PREVIOUS_FILE", "/run/old").error(),
+        "variable DOORWARD_SECRET_PREVIOUS_FILE: this setting is called \
+         DOORWARD_PREVIOUS_SECRET_FILE now; rename the variable"
+    );
+    assert_eq!(
+        ConfigFixture::new().set("revocations.follow=reload").error(),
+        "revocations.follow (flag --set): this setting is called revocations.sync now; rename it, \
+         and write `listen` for `notify` and `poll` for `reload`"
+    );
+}
+
+#[test]
 fn an_unknown_variable_names_the_nearest() {
     assert_eq!(
         ConfigFixture::new().variable("DOORWARD_TOKENS_LIFETIME", "2m").error(),
@@ -286,19 +314,19 @@ fn every_bound_holds() {
         ("tokens.key_lifetime", "1d,3650d", "23h,3651d"),
         ("tokens.jwks_max_age", "1m,1d", "59s,25h"),
         ("tokens.verifier_leeway", "0s,5m", "301s"),
-        ("sessions.sliding", "10m,90d", "9m,91d"),
-        ("sessions.absolute", "30d,400d", "401d,29d,9m"),
+        ("sessions.idle_timeout", "10m,90d", "9m,91d"),
+        ("sessions.absolute_timeout", "30d,400d", "401d,29d,9m"),
         ("sessions.retry_window", "0s,10m", "601s"),
         ("sessions.max_per_user", "1,10000", "0,10001"),
-        ("audit.keep", "1d,3650d", "23h,3651d"),
-        ("sessions.keep_ended", "90d,3650d", "23h,3651d,89d"),
+        ("audit.retention", "1d,3650d", "23h,3651d"),
+        ("sessions.ended_retention", "90d,3650d", "23h,3651d,89d"),
         ("passwords.min_length", "8,64", "7,65"),
         ("passwords.min_score", "0,4", "5,256"),
         ("passwords.memory_kib", "17920,1048576", "17919,7167,1048577"),
         ("passwords.iterations", "2,100", "0,1,101"),
         ("passwords.parallelism", "1,16", "0,17"),
         ("passwords.threads", "0,1024", "1025"),
-        ("passwords.queue", "0,100000", "100001"),
+        ("passwords.queue_capacity", "0,100000", "100001"),
         ("passwords.queue_deadline", "100ms,10s", "99ms,11s"),
         ("limits.login_per_minute", "1,60000", "0,60001"),
         ("limits.login_burst", "1,100000", "0,100001"),
@@ -309,9 +337,9 @@ fn every_bound_holds() {
         ("limits.failed_logins_per_address", "1,100", "0,101"),
         ("limits.failed_logins_per_account", "10,100", "9,0,101"),
         ("limits.failed_login_window", "1m,1d", "59s,25h"),
-        ("limits.known_address_for", "0s,90d", "91d"),
-        ("limits.max_keys", "1000,10000000", "999,10000001"),
-        ("limits.body_bytes", "4096,1048576", "4095,1048577"),
+        ("limits.known_address_lifetime", "0s,90d", "91d"),
+        ("limits.max_tracked_clients", "1000,10000000", "999,10000001"),
+        ("limits.max_body_bytes", "4096,1048576", "4095,1048577"),
         ("limits.request_timeout", "3s,20s", "21s,2s,0s"),
         ("revocations.max_staleness", "5s,1h", "4s,61m"),
         ("revocations.max_entries", "1000,100000000", "999,100000001"),
@@ -358,7 +386,7 @@ fn secrets_are_hidden_wherever_they_could_show() {
     let url = "postgres://door:hunter2@db.example/door";
     let machine = ConfigFixture::new()
         .variable("DOORWARD_SECRET", &current)
-        .variable("DOORWARD_SECRET_PREVIOUS", &previous)
+        .variable("DOORWARD_PREVIOUS_SECRET", &previous)
         .variable("DOORWARD_DATABASE_URL", url);
     let loaded = machine.load().unwrap();
     let printed = loaded.to_toml().unwrap();
@@ -399,7 +427,7 @@ fn what_is_printed_is_a_file_that_says_the_same() {
 fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
     let (current, previous) = (secret(), secret());
     let url = "postgres://door:hunter2@db.example/door";
-    let secrets = [("secret", &*current), ("secret_previous", &*previous), ("database_url", url)];
+    let secrets = [("secret", &*current), ("previous_secret", &*previous), ("database_url", url)];
     let values = |loaded: &Loaded| format!("{:?}", layers::flat(&loaded.config).unwrap());
     for way in ["file", "variable", "flag", "file of file", "file of variable", "file of flag"] {
         let mut machine = ConfigFixture::new();
@@ -440,7 +468,7 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
         let exposed = |it: &Option<Secret<String>>| it.as_ref().map(|it| it.expose().clone());
         let config = again.config;
         assert_eq!(exposed(&config.secret).unwrap(), current, "{way}");
-        assert_eq!(exposed(&config.secret_previous).unwrap(), previous, "{way}");
+        assert_eq!(exposed(&config.previous_secret).unwrap(), previous, "{way}");
         assert_eq!(exposed(&config.database_url).unwrap(), url, "{way}");
     }
 }

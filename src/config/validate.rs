@@ -61,7 +61,7 @@ impl Config {
             5 * SECOND..=HOUR,
         )?;
         in_range("revocations.max_entries", self.revocations.max_entries, 1000..=100_000_000)?;
-        duration_in_range("audit.keep", self.audit.keep, DAY..=TEN_YEARS)?;
+        duration_in_range("audit.retention", self.audit.retention, DAY..=TEN_YEARS)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;
         headers(&self.cors.headers)?;
         same_site(self)?;
@@ -91,15 +91,23 @@ fn tokens(tokens: &TokensConfig) -> Checked {
 }
 
 fn sessions(sessions: &SessionsConfig, tokens: &TokensConfig) -> Checked {
-    duration_in_range("sessions.absolute", sessions.absolute, tokens.lifetime..=400 * DAY)?;
-    duration_in_range("sessions.sliding", sessions.sliding, tokens.lifetime..=sessions.absolute)?;
+    duration_in_range(
+        "sessions.absolute_timeout",
+        sessions.absolute_timeout,
+        tokens.lifetime..=400 * DAY,
+    )?;
+    duration_in_range(
+        "sessions.idle_timeout",
+        sessions.idle_timeout,
+        tokens.lifetime..=sessions.absolute_timeout,
+    )?;
     duration_in_range(
         "sessions.retry_window",
         sessions.retry_window,
         Duration::ZERO..=tokens.lifetime,
     )?;
     in_range("sessions.max_per_user", sessions.max_per_user, 1..=10_000)?;
-    duration_in_range("sessions.keep_ended", sessions.keep_ended, DAY..=TEN_YEARS)
+    duration_in_range("sessions.ended_retention", sessions.ended_retention, DAY..=TEN_YEARS)
 }
 
 fn passwords(passwords: &PasswordsConfig) -> Checked {
@@ -118,7 +126,7 @@ fn passwords(passwords: &PasswordsConfig) -> Checked {
         return Err(ConfigError::new("passwords.memory_kib", problem, remedy));
     }
     in_range("passwords.threads", passwords.threads, 0..=1024)?;
-    in_range("passwords.queue", passwords.queue, 0..=100_000)?;
+    in_range("passwords.queue_capacity", passwords.queue_capacity, 0..=100_000)?;
     duration_in_range(
         "passwords.queue_deadline",
         passwords.queue_deadline,
@@ -145,10 +153,14 @@ fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
     in_range("limits.failed_logins_per_account", by_account, 1..=100)?;
     in_range("limits.failed_logins_per_address", limits.failed_logins_per_address, 1..=by_account)?;
     duration_in_range("limits.failed_login_window", limits.failed_login_window, MINUTE..=DAY)?;
-    let kept = config.sessions.keep_ended;
-    duration_in_range("limits.known_address_for", limits.known_address_for, Duration::ZERO..=kept)?;
-    in_range("limits.max_keys", limits.max_keys, 1000..=10_000_000)?;
-    in_range("limits.body_bytes", limits.body_bytes, 4096..=1 << 20)?;
+    let kept = config.sessions.ended_retention;
+    duration_in_range(
+        "limits.known_address_lifetime",
+        limits.known_address_lifetime,
+        Duration::ZERO..=kept,
+    )?;
+    in_range("limits.max_tracked_clients", limits.max_tracked_clients, 1000..=10_000_000)?;
+    in_range("limits.max_body_bytes", limits.max_body_bytes, 4096..=1 << 20)?;
     duration_in_range("limits.request_timeout", limits.request_timeout, SECOND..=20 * SECOND)?;
     if limits.request_timeout <= config.passwords.queue_deadline {
         return Err(ConfigError::new(
@@ -236,10 +248,10 @@ fn tls(config: &Config) -> Checked {
         let problem = "it is http, and with tls.cert Doorward speaks https only";
         return Err(ConfigError::new("public_url", problem, "write it with https://"));
     }
-    if config.tls.redirect_from.is_some() && !config.is_https() {
+    if config.tls.http_redirect_listen.is_some() && !config.is_https() {
         let problem = "there is no https to show the way to";
         let remedy = "set public_url to an https URL, or leave this out";
-        return Err(ConfigError::new("tls.redirect_from", problem, remedy));
+        return Err(ConfigError::new("tls.http_redirect_listen", problem, remedy));
     }
     hsts(&config.tls.hsts)
 }
@@ -265,7 +277,7 @@ fn hsts(text: &str) -> Checked {
 /// one of them by chance.
 fn listeners(config: &Config) -> Checked {
     let metrics = config.metrics.enabled.then_some(("metrics.listen", config.metrics.listen));
-    let redirect = config.tls.redirect_from.map(|from| ("tls.redirect_from", from));
+    let redirect = config.tls.http_redirect_listen.map(|from| ("tls.http_redirect_listen", from));
     let mut taken = vec![("listen", config.listen)];
     for (setting, address) in redirect.into_iter().chain(metrics) {
         if let Some((other, at)) = taken.iter().find(|(_, it)| meet(*it, address)) {

@@ -51,7 +51,7 @@ impl Sessions {
             Some(token) => known_device(connection, user, token)?,
             None => None,
         };
-        let since = self.clock.now().minus(self.policy.known_address_for);
+        let since = self.clock.now().minus(self.policy.known_address_lifetime);
         let network = queries::has_address(connection, user, address, since)?;
         Ok(KnownSource { device, network })
     }

@@ -19,11 +19,11 @@ impl Sessions {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self, user: Id, current: Id) -> Result<Vec<Session>, StoreError> {
-        let (now, sliding) = (self.clock.now(), self.policy.sliding);
+        let (now, idle_timeout) = (self.clock.now(), self.policy.idle_timeout);
         let mut sessions = self.db.read(move |c| queries::live(c, user, now)).await?;
         for session in &mut sessions {
             session.current = session.id == current;
-            round(session, now, sliding);
+            round(session, now, idle_timeout);
         }
         // By the rounded time, or the order would tell what the times do not.
         sessions.sort_unstable_by_key(|session| Reverse((session.last_seen_at, session.id)));
@@ -35,8 +35,8 @@ impl Sessions {
 /// refreshed at least once an hour. A thief who holds an access token could otherwise poll the list,
 /// see when the owner refreshes, and use his refresh token within the retry window, where it is not
 /// reuse.
-fn round(session: &mut Session, now: Timestamp, sliding: Duration) {
-    let refreshed = idle_expiry((session.expires_at, session.ends_at), now, sliding);
+fn round(session: &mut Session, now: Timestamp, idle_timeout: Duration) {
+    let refreshed = idle_expiry((session.expires_at, session.ends_at), now, idle_timeout);
     session.last_seen_at = hourly(session.last_seen_at, now);
     session.expires_at = hourly(session.expires_at, refreshed);
 }

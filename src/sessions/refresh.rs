@@ -181,7 +181,7 @@ impl Sessions {
                 })));
             }
             let (state, now) = (row.state(), self.clock.now());
-            let expires_at = next_expiry(&state, now, self.policy.sliding);
+            let expires_at = next_expiry(&state, now, self.policy.idle_timeout);
             let used = SessionUpdate {
                 rotated_at: Some(now.as_micros()),
                 last_seen_at: Some(now.as_micros()),

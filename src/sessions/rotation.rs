@@ -135,17 +135,17 @@ pub fn decide(
 /// When a session that is used at `now` expires: never past its absolute end, and never earlier
 /// than before.
 #[must_use]
-pub fn next_expiry(state: &SessionState, now: Timestamp, sliding: Duration) -> Timestamp {
-    idle_expiry((state.expires_at, state.ends_at), now, sliding)
+pub fn next_expiry(state: &SessionState, now: Timestamp, idle_timeout: Duration) -> Timestamp {
+    idle_expiry((state.expires_at, state.ends_at), now, idle_timeout)
 }
 
 /// The same by the two ends alone: when the session expires now, and when it ends in any case.
 pub(super) fn idle_expiry(
     (expires_at, ends_at): (Timestamp, Timestamp),
     now: Timestamp,
-    sliding: Duration,
+    idle_timeout: Duration,
 ) -> Timestamp {
-    ends_at.min(now.plus(sliding).max(expires_at))
+    ends_at.min(now.plus(idle_timeout).max(expires_at))
 }
 
 impl SessionState {

@@ -332,7 +332,7 @@ async fn an_address_is_not_written_back_by_a_failure_that_was_about_to_be_stored
 
 #[tokio::test]
 async fn old_events_are_purged_in_batches() {
-    let app = TestApp::with(|config| config.audit.keep = Duration::from_secs(86_400)).await;
+    let app = TestApp::with(|config| config.audit.retention = Duration::from_secs(86_400)).await;
     let ada = app.signed_up().await;
     let now = app.clock.now();
     let events = vec![audit::Event::new(EventKind::ClientAdded); 1200];

@@ -274,7 +274,7 @@ async fn the_cookie_at_hand_is_a_known_device() {
         config.public_url = HTTPS.into();
         config.limits.failed_logins_per_address = 2;
         config.limits.failed_logins_per_account = 2;
-        config.limits.known_address_for = Duration::ZERO;
+        config.limits.known_address_lifetime = Duration::ZERO;
     })
     .await;
     let user = app.signed_up().await;

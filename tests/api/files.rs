@@ -161,7 +161,7 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
     let text = format!("secret = \"{}\"\n", String::from_utf8_lossy(&secret).trim());
     for mode in [0o644, 0o604, 0o602] {
         chmod(&file, mode);
-        for name in ["DOORWARD_SECRET_FILE", "DOORWARD_SECRET_PREVIOUS_FILE"] {
+        for name in ["DOORWARD_SECRET_FILE", "DOORWARD_PREVIOUS_SECRET_FILE"] {
             let line = refused(doorward(home.path()).env(name, &file));
             assert!(line.contains("chmod 600") && line.contains("defaultMode: 0440"), "{line}");
         }

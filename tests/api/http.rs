@@ -111,7 +111,7 @@ async fn a_path_that_does_not_exist_is_a_404_for_every_method() {
 
 #[tokio::test]
 async fn a_body_that_is_no_json_object_is_refused_everywhere() {
-    let app = TestApp::with(|config| config.limits.body_bytes = 1 << 20).await;
+    let app = TestApp::with(|config| config.limits.max_body_bytes = 1 << 20).await;
     let user = app.signed_up().await;
     let deep = |open: &str, close: &str| open.repeat(100_000) + "1" + &close.repeat(100_000);
     let not_objects: Vec<Vec<u8>> = [
@@ -322,7 +322,7 @@ async fn a_body_in_another_encoding_is_never_unpacked() {
 async fn a_body_that_is_too_large_is_refused_without_being_read() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    let limit = app.config.limits.body_bytes;
+    let limit = app.config.limits.max_body_bytes;
     for (path, _) in doors() {
         let call = |body: String| {
             app.post(path).bearer(&user.tokens.access).body("application/json", body)

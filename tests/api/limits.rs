@@ -546,7 +546,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
-        config.passwords.queue = 2;
+        config.passwords.queue_capacity = 2;
         // Some 150 ms each, so that no machine has done one before the last has come.
         config.passwords.iterations = 10;
         config.database.pool_size = CROWD;
@@ -584,7 +584,7 @@ async fn every_door_that_hashes_refuses_what_it_has_no_time_for() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
-        config.passwords.queue = 1;
+        config.passwords.queue_capacity = 1;
         config.passwords.iterations = 20;
     })
     .await;
@@ -620,7 +620,7 @@ fn behind_a_proxy(config: &mut Config) {
 
 /// A queue in which everybody finds room and nobody waits in vain.
 fn patient(config: &mut Config) {
-    config.passwords.queue = 1000;
+    config.passwords.queue_capacity = 1000;
     config.database.pool_size = CROWD;
 }
 

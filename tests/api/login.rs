@@ -445,7 +445,7 @@ fn cheap_hashes(config: &mut Config) {
 
 /// No limit but the one that a test is about.
 fn generous(config: &mut Config) {
-    config.passwords.queue = 1000;
+    config.passwords.queue_capacity = 1000;
     config.database.pool_size = CROWD;
     config.limits.failed_logins_per_address = 1_000_000;
     config.limits.failed_logins_per_account = 1_000_000;

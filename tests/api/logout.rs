@@ -578,7 +578,7 @@ async fn a_change_of_the_master_secret_ends_no_session() {
     let app = app
         .restart_with(|config| {
             config.secret = Some(new.clone());
-            config.secret_previous = Some(old.clone());
+            config.previous_secret = Some(old.clone());
         })
         .await;
     app.me(&tokens.access).await.assert_status(200);
@@ -591,7 +591,7 @@ async fn a_change_of_the_master_secret_ends_no_session() {
     app.log_in(&email, PASSWORD).await.assert_status(200);
     let idle_access = app.refresh(&idle.refresh).await.tokens();
 
-    let app = app.restart_with(|config| config.secret_previous = None).await;
+    let app = app.restart_with(|config| config.previous_secret = None).await;
     app.me(&tokens.access).await.assert_status(200);
     app.me(&idle_access.access).await.assert_status(200);
     app.advance(31);

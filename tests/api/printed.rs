@@ -14,7 +14,7 @@ use crate::support::binary::{Doorward, PATIENT, SLOWLY, database_of, printed, pr
 use crate::support::claims;
 use crate::support::client::PASSWORD;
 
-const SECRETS: [&str; 3] = ["secret", "secret_previous", "database_url"];
+const SECRETS: [&str; 3] = ["secret", "previous_secret", "database_url"];
 
 /// The issuer does not change with the port.
 const LINES: &str = "tokens.lifetime = \"7m\"\npublic_url = \"http://login.example.com\"\n";

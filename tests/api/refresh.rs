@@ -271,7 +271,8 @@ async fn a_session_that_nobody_refreshes_expires() {
 
 #[tokio::test]
 async fn an_access_token_never_outlives_its_session() {
-    let app = TestApp::with(|config| config.sessions.absolute = Duration::from_secs(900)).await;
+    let app =
+        TestApp::with(|config| config.sessions.absolute_timeout = Duration::from_secs(900)).await;
     let mut user = app.signed_up().await;
     app.advance(600);
     let answer = user.refresh().await;

@@ -77,7 +77,7 @@ fn a_secret_that_does_not_open_the_stored_keys_is_refused() {
     let other = MasterSecret::generate().to_text().to_string();
     let before = secrets(home.path());
     let line = refused(doorward(home.path()).env("DOORWARD_SECRET", &other));
-    assert_says(&line, &["secret", "does not open the signing keys", "secret_previous"]);
+    assert_says(&line, &["secret", "does not open the signing keys", "previous_secret"]);
     assert_eq!(secrets(home.path()), before);
     // With the secret that it has it starts as before.
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());

@@ -96,7 +96,7 @@ async fn who_finds_the_queue_full_is_told_at_once_and_who_waits_in_it_is_served(
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
-        config.passwords.queue = 4;
+        config.passwords.queue_capacity = 4;
         // Those in the queue are served however slow the machine is.
         config.passwords.queue_deadline = Duration::from_secs(10);
         config.limits.failed_logins_per_address = 100;
@@ -125,7 +125,7 @@ async fn a_client_that_hangs_up_frees_no_place_and_breaks_nothing() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
-        config.passwords.queue = 4;
+        config.passwords.queue_capacity = 4;
     })
     .await;
     let user = app.signed_up().await;

@@ -196,14 +196,14 @@ async fn lists_tell_nobody_when_an_active_session_is_refreshed() {
 #[tokio::test]
 async fn the_last_hours_of_a_session_are_listed_with_its_absolute_end() {
     let app = TestApp::with(|config| {
-        config.sessions.sliding = Duration::from_secs(3 * HOUR);
-        config.sessions.absolute = Duration::from_secs(4 * HOUR);
+        config.sessions.idle_timeout = Duration::from_secs(3 * HOUR);
+        config.sessions.absolute_timeout = Duration::from_secs(4 * HOUR);
     })
     .await;
     // Not on the hour.
     app.advance(1234);
     let mut user = app.signed_up().await;
-    let ends = app.clock.now().plus(app.config.sessions.absolute);
+    let ends = app.clock.now().plus(app.config.sessions.absolute_timeout);
     for minute in 0..239 {
         if minute % 7 == 0 {
             user.refresh().await.assert_status(200);

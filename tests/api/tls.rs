@@ -348,7 +348,7 @@ async fn plain_http_is_shown_the_way_to_the_public_url() {
     let _app = TestApp::with(|config| {
         files.configure(config);
         config.public_url = "https://login.example.com:8443/auth".into();
-        config.tls.redirect_from = Some(from);
+        config.tls.http_redirect_listen = Some(from);
     })
     .await;
     let http = reqwest::Client::builder().no_proxy();
@@ -437,10 +437,10 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
     says(&refused(&|_| {}), &["tls.key", "is not that of the first certificate", "made together"]);
     let mut command = doorward(home.path());
     let no_way = run(command.env("DOORWARD_TLS__REDIRECT_FROM", "127.0.0.1:0"));
-    says(&no_way.stderr, &["tls.redirect_from", "no https to show the way to"]);
+    says(&no_way.stderr, &["tls.http_redirect_listen", "no https to show the way to"]);
     let mut command = doorward(home.path());
     let odd = run(command.env("DOORWARD_TLS__REDIRECT_FROM", "80"));
-    says(&odd.stderr, &["tls.redirect_from", "`80` is no address with a port"]);
+    says(&odd.stderr, &["tls.http_redirect_listen", "`80` is no address with a port"]);
 }
 
 #[test]

@@ -50,8 +50,8 @@ async fn every_walk_in_strict_mode_is_answered_as_the_table_says() {
 async fn walk(window: Duration) {
     let app = TestApp::with(|config| {
         config.sessions.retry_window = window;
-        config.sessions.sliding = SLIDING;
-        config.sessions.absolute = ABSOLUTE;
+        config.sessions.idle_timeout = SLIDING;
+        config.sessions.absolute_timeout = ABSOLUTE;
     })
     .await;
     let mut nodes = Vec::new();

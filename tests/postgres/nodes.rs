@@ -6,7 +6,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use doorward::clock::Clock;
-use doorward::config::{Config, Follow};
+use doorward::config::{Config, RevocationSync};
 use doorward::database::schema::signing_keys;
 use doorward::keys::KeyLookup;
 use doorward::sessions::authenticate::AccessError;
@@ -39,7 +39,7 @@ async fn a_logout_on_one_node_is_known_to_the_other_by_notification() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logout_on_one_node_is_known_to_the_other_without_notifications() {
-    let reload = |config: &mut Config| config.revocations.follow = Follow::Reload;
+    let reload = |config: &mut Config| config.revocations.sync = RevocationSync::Poll;
     let one = TestApp::with(reload).await;
     let other = one.another_node_with(reload).await;
     log_out_and_wait("reloaded", &one, &other).await;

@@ -168,7 +168,7 @@ async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database
         strict(config);
         // The machine may be busy with other tests; one row after the other would take two minutes.
         config.database.statement_timeout = Duration::from_secs(10);
-        config.audit.keep = Duration::from_secs(86_400);
+        config.audit.retention = Duration::from_secs(86_400);
     })
     .await;
     let user = app.signed_up().await;

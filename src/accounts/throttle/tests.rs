@@ -1,11 +1,11 @@
 use super::*;
 use crate::secret::{MasterSecret, Purpose};
 
-fn throttle(max_keys: usize) -> (LoginThrottle, Clock) {
+fn throttle(max_counters: usize) -> (LoginThrottle, Clock) {
     let clock = Clock::manual(Timestamp::from_unix_seconds(1_000_000));
     let key = MasterSecret::generate().derive(Purpose::LoginThrottle);
     let window = Duration::from_secs(600);
-    let settings = ThrottleSettings { per_source: 10, per_account: 30, window, max_keys };
+    let settings = ThrottleSettings { per_source: 10, per_account: 30, window, max_counters };
     (LoginThrottle::new(key, settings, clock.clone()), clock)
 }
 
@@ -263,7 +263,7 @@ fn every_budget_that_the_configuration_allows_has_exactly_its_places() {
     for per_source in 1..=100 {
         for window in [60, 600, 86_400].map(Duration::from_secs) {
             let settings =
-                ThrottleSettings { per_source, per_account: 1000, window, max_keys: 1000 };
+                ThrottleSettings { per_source, per_account: 1000, window, max_counters: 1000 };
             let throttle = LoginThrottle { settings, ..throttle(1000).0 };
             let granted =
                 (0..200).filter(|_| is_granted(&throttle.reserve("ada", &address(1)))).count();

@@ -31,7 +31,7 @@ fn a_secret_can_be_read_from_a_file() {
     fs::write(&path, " \n").unwrap();
     let empty = given(ConfigFixture::new()).error();
     assert!(empty.contains(&format!("{path} (")) && empty.contains("it is empty"), "{empty}");
-    assert!(ConfigFixture::new().set("secret_previous_file=/absent").error().contains("/absent"));
+    assert!(ConfigFixture::new().set("previous_secret_file=/absent").error().contains("/absent"));
     let url = ConfigFixture::new();
     fs::write(&path, "postgres://a:b@c/d\n").unwrap();
     let url = url.set(&format!("database_url_file={path}")).config();
@@ -53,7 +53,7 @@ fn an_empty_variable_takes_nothing_away() {
 #[test]
 fn a_weak_secret_is_refused_with_how_to_draw_one() {
     for (variable, value) in
-        [("DOORWARD_SECRET", "changeme"), ("DOORWARD_SECRET_PREVIOUS", &"A".repeat(43))]
+        [("DOORWARD_SECRET", "changeme"), ("DOORWARD_PREVIOUS_SECRET", &"A".repeat(43))]
     {
         let error = ConfigFixture::new().variable(variable, value).error();
         assert!(error.contains(&format!("(variable {variable}): ")), "{error}");
@@ -64,7 +64,7 @@ fn a_weak_secret_is_refused_with_how_to_draw_one() {
 #[test]
 fn the_previous_secret_comes_along() {
     let config = ConfigFixture::new()
-        .variable("DOORWARD_SECRET_PREVIOUS", &secret())
+        .variable("DOORWARD_PREVIOUS_SECRET", &secret())
         .variable("DOORWARD_SECRET", &secret());
     assert!(config.config().master_secret().unwrap().previous.is_some());
 }

@@ -269,10 +269,10 @@ fn in_strict_mode_a_node_whose_clock_is_behind_forgives_nothing_either() {
 
 #[test]
 fn a_use_moves_the_sliding_end_but_never_past_the_absolute_one() {
-    let sliding = |secs| next_expiry(&session(), ROTATED, Duration::from_secs(secs));
-    assert_eq!(sliding(1_500_000), Timestamp::from_unix_seconds(2_500_000));
-    assert_eq!(sliding(2_000_000), ENDS);
-    assert_eq!(sliding(2_000_001), ENDS);
+    let idle_timeout = |secs| next_expiry(&session(), ROTATED, Duration::from_secs(secs));
+    assert_eq!(idle_timeout(1_500_000), Timestamp::from_unix_seconds(2_500_000));
+    assert_eq!(idle_timeout(2_000_000), ENDS);
+    assert_eq!(idle_timeout(2_000_001), ENDS);
     assert_eq!(next_expiry(&session(), ROTATED, Duration::MAX), ENDS);
 }
 
