@@ -37,6 +37,9 @@ pub enum OperateError {
     /// There is no such key.
     #[error("there is no signing key `{0}`; `doorward key list` shows those that there are")]
     NoSuchKey(String),
+    /// An option that is a command of its own now.
+    #[error("`doorward key retire --now` is called `doorward key revoke` now; nothing was changed")]
+    RetireNow,
     /// There is no such account.
     #[error("there is no account `{0}`; `doorward user list` shows those that there are")]
     NoSuchUser(String),

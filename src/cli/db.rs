@@ -25,7 +25,7 @@ Everything is in the target. Next:
 const AFTER_BACKUP: &str = "\
 The master secret is not in it: keep that, too. To restore, stop Doorward on every node, put the file
 back in the place of the database (without the -wal and -shm files beside that), and run `doorward db
-restored` before the next start.
+after-restore` before the next start.
 ";
 
 const AFTER_RESTORE: &str = "\
@@ -80,7 +80,14 @@ pub enum DbCommand {
     /// Run it before Doorward is started again. Sessions that were logged out after the backup was
     /// made would live again otherwise, and access tokens be accepted whose sessions it does not
     /// know. It logs everybody out.
-    #[command(after_help = "Example: doorward db restored --yes")]
+    #[command(after_help = "Example: doorward db after-restore --yes")]
+    AfterRestore {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// The name of `after-restore` before
+    #[command(hide = true)]
     Restored {
         /// Do not ask
         #[arg(long)]
@@ -113,6 +120,10 @@ enum Found {
     BadCopy,
     #[error("nothing was changed; confirm with --yes that everybody is to be logged out")]
     Unconfirmed,
+    #[error(
+        "`doorward db restored` is called `doorward db after-restore` now; nothing was changed"
+    )]
+    Renamed,
 }
 
 /// Carries out a command, and prints what it has done.
@@ -132,11 +143,12 @@ pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
             let done = operations::backup(&config.database()?, file)?;
             print(&if *json { serde_json::to_string(&done)? + "\n" } else { made(&done) })
         }
-        DbCommand::Restored { yes } => {
+        DbCommand::Restored { .. } => Err(Found::Renamed.into()),
+        DbCommand::AfterRestore { yes } => {
             if !yes && !confirmed()? {
                 return Err(Found::Unconfirmed.into());
             }
-            let done = operations::restored(config).map_err(boxed)?;
+            let done = operations::after_restore(config).map_err(boxed)?;
             let (sessions, keys) = (done.sessions, done.keys);
             print(&format!(
                 "Sessions ended: {sessions}. Signing keys removed: {keys}.\n{AFTER_RESTORE}"

@@ -35,25 +35,38 @@ pub enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Take a key out of use: in order, or at once with everything that it signed
+    /// Take a key out of use in order
     ///
-    /// In order: a key that signs gets a successor, and goes when its last token has expired; the
-    /// next key goes at once, for it has signed nothing.
-    #[command(
-        after_help = "Example, for a key that somebody else may know:\n  doorward key retire --now \
-                      wX5a0uZkq3B\nThe tokens that it signed are refused at once, on every node and \
-                      wherever the feed of revocations is followed; clients refresh and go on. Where \
-                      the feed is not followed they are refused when the cached keys expire \
-                      (tokens.jwks_max_age)."
-    )]
+    /// A key that signs gets a successor, and goes when its last token has expired; the next key
+    /// goes at once, for it has signed nothing.
+    #[command(after_help = "Example: doorward key retire wX5a0uZkq3B")]
     Retire {
         /// The key's `kid`
         // One in 64 begins with a hyphen.
         #[arg(allow_hyphen_values = true)]
         kid: String,
-        /// At once: refuse what it signed, and let another key sign
-        #[arg(long)]
+        /// What `doorward key revoke` does
+        #[arg(long, hide = true)]
         now: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a key and every token that it signed, at once
+    ///
+    /// Another key signs from then on.
+    #[command(
+        after_help = "Example, for a key that somebody else may know:\n  doorward key revoke \
+                      wX5a0uZkq3B\nThe tokens that it signed are refused at once, on every node and \
+                      wherever the feed of revocations is followed; clients refresh and go on. Where \
+                      the feed is not followed they are refused when the cached keys expire \
+                      (tokens.jwks_max_age)."
+    )]
+    Revoke {
+        /// The key's `kid`
+        // One in 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -65,6 +78,9 @@ pub enum KeyCommand {
 /// # Errors
 /// [`OperateError`].
 pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError> {
+    if matches!(command, KeyCommand::Retire { now: true, .. }) {
+        return Err(OperateError::RetireNow);
+    }
     actix_web::rt::System::new().block_on(async {
         let signing = Signing::open(config).await?;
         match command {
@@ -73,8 +89,8 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError
                 let next = signing.keys.rotate().await?;
                 Ok(if *json { line(&as_json(&next)) } else { described(&next) })
             }
-            KeyCommand::Retire { kid, now: true, json } => signing.revoke(kid, *json).await,
-            KeyCommand::Retire { kid, now: false, json } => signing.retire(kid, *json).await,
+            KeyCommand::Revoke { kid, json } => signing.revoke(kid, *json).await,
+            KeyCommand::Retire { kid, json, .. } => signing.retire(kid, *json).await,
         }
     })
 }

@@ -79,7 +79,7 @@ async fn a_backup_that_was_made_under_load_is_of_one_moment_and_can_be_restored(
         let _ = fs::remove_file(database.with_extension(log));
     }
     fs::rename(&backups[1], &database).unwrap();
-    let (status, said, complaint) = db(home.path(), &["restored", "--yes"]);
+    let (status, said, complaint) = db(home.path(), &["after-restore", "--yes"]);
     assert_eq!(status, 0, "{complaint}");
     assert!(said.starts_with("Sessions ended: 4. Signing keys removed: 1.\n"), "{said}");
     let service = Doorward::start(&mut command);

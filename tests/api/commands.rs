@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use doorward::secret::MasterSecret;
 
 /// Every command that uses a database that must be there.
-pub const COMMANDS: [&[&str]; 20] = [
+pub const COMMANDS: [&[&str]; 21] = [
     &["user", "list"],
     &["user", "show", "ada@example.com"],
     &["user", "add", "ada@example.com", "--password-file", "-"],
@@ -25,9 +25,10 @@ pub const COMMANDS: [&[&str]; 20] = [
     &["key", "list"],
     &["key", "rotate"],
     &["key", "retire", "a"],
+    &["key", "revoke", "a"],
     &["audit"],
     &["db", "check"],
-    &["db", "restored", "--yes"],
+    &["db", "after-restore", "--yes"],
     &["doctor"],
 ];
 
@@ -201,4 +202,16 @@ fn an_address_that_is_none_is_one_sentence() {
     let add = ["user", "add", "ada", "--password-file", "-"];
     let says = ["give an e-mail address such as somebody@example.com; nothing was added"];
     refused(&mut bare(folder.path(), &add), &says);
+}
+
+#[test]
+fn an_old_command_names_the_new_one_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (old, new) in [
+        (&["db", "restored", "--yes"][..], "`doorward db after-restore`"),
+        (&["key", "retire", "--now", "a"], "`doorward key revoke`"),
+    ] {
+        refused(&mut bare(folder.path(), old), &[new, "nothing was changed"]);
+        assert_eq!(entries(folder.path()), 0, "{old:?}");
+    }
 }

@@ -278,7 +278,7 @@ async fn nothing_from_before_a_restored_backup_works_after_it() {
 
     let restored = |options: &[&str]| {
         let mut command = doorward(home.path());
-        command.env("DOORWARD_DATABASE_URL", &backup).args(["db", "restored"]).args(options);
+        command.env("DOORWARD_DATABASE_URL", &backup).args(["db", "after-restore"]).args(options);
         outcome(&mut command)
     };
     let (status, _, complaint) = restored(&[]);
@@ -310,7 +310,7 @@ async fn a_database_whose_secret_is_lost_starts_with_a_new_one_after_restored() 
     let secret = MasterSecret::generate().to_text();
     let refusal = run(doorward(home.path()).env("DOORWARD_SECRET", secret.as_str()));
     assert!(refusal.stderr.contains("does not open the signing keys"), "{}", refusal.stderr);
-    let (status, _, complaint) = db(home.path(), &["restored", "--yes"]);
+    let (status, _, complaint) = db(home.path(), &["after-restore", "--yes"]);
     assert_eq!(status, 0, "{complaint}");
     let service = Doorward::start(unlimited(home.path()).env("DOORWARD_SECRET", secret.as_str()));
     service.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200);
@@ -330,7 +330,7 @@ fn a_backup_of_postgresql_is_left_to_its_own_tool() {
 #[test]
 fn every_command_has_an_example() {
     let home = tempfile::tempdir().unwrap();
-    for command in ["migrate", "check", "copy", "backup", "restored"] {
+    for command in ["migrate", "check", "copy", "backup", "after-restore"] {
         let (status, said, _) = db(home.path(), &[command, "--help"]);
         assert_eq!(status, 0);
         assert!(said.contains(&format!("Example: doorward db {command}")), "{said}");

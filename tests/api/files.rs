@@ -119,7 +119,7 @@ async fn a_log_without_its_database_is_never_overwritten() {
         &["db", "migrate"],
         &["db", "check"],
         &["db", "backup", "backup.db"],
-        &["db", "restored", "--yes"],
+        &["db", "after-restore", "--yes"],
     ];
     for empty in [false, true] {
         if empty {

@@ -110,7 +110,7 @@ async fn the_commands_work_while_the_service_runs() {
     service.me(&tokens.access).await.unwrap().assert_status(200);
 
     // At once.
-    let signing = json(&["retire", "--now", &kid])["signing"].as_str().unwrap().to_owned();
+    let signing = json(&["revoke", &kid])["signing"].as_str().unwrap().to_owned();
     assert_eq!(states(), [("active".into(), signing.clone())]);
     until(async || service.me(&tokens.access).await.unwrap().status == 401).await;
     let again = service.refresh(&tokens.refresh, "a-key-of-the-tests-own").await.unwrap().tokens();
@@ -124,7 +124,7 @@ async fn the_commands_work_while_the_service_runs() {
 
     // A `kid` may well begin like an option.
     for unknown in ["no-such-key", "-u5X0a0uZkq", "-_5X0a0uZkq", "--5X0a0uZkq"] {
-        let refused = run(unlimited(home.path()).args(["key", "retire", "--now", unknown]));
+        let refused = run(unlimited(home.path()).args(["key", "revoke", unknown]));
         assert_eq!(refused.status.code(), Some(1), "{unknown}: {}", refused.stderr);
         assert!(refused.stderr.contains("`doorward key list` shows"), "{}", refused.stderr);
     }

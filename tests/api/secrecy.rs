@@ -346,7 +346,7 @@ async fn by_the_operator(
         .expect("a list of keys");
     printed(program().args(["key", "rotate"]));
     let kid = keys[0]["kid"].as_str().unwrap();
-    printed(program().args(["key", "retire", "--now", kid]));
+    printed(program().args(["key", "revoke", kid]));
     let call = all.post("/refresh").json(&json!({ "refresh_token": tokens.refresh }));
     let tokens = all.send(call).await.tokens();
     secrets.tokens(&tokens);

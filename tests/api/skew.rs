@@ -135,7 +135,7 @@ async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_tha
         let access = app.signed_up().await.tokens.access;
         assert!(verifier.verify(&access).is_ok());
         let kid = kid_of(&access);
-        let arguments = ["key", "retire", "--now", &kid];
+        let arguments = ["key", "revoke", &kid];
         printed(skewed(&mut app.command(&arguments), &app, skew, &library));
 
         let key = revocation_id_of_kid(&kid).unwrap().into();

@@ -91,7 +91,7 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     stop(nodes);
 
     let restore = place.block("createdb --owner=doorward restored");
-    let restored = place.block("doorward db restored");
+    let restored = place.block("doorward db after-restore");
     // It is not asked: nobody is at a terminal.
     place.run(&format!("{restore}{} --yes", restored.trim_end()));
     let url = restore.lines().find(|line| line.starts_with("export ")).unwrap();

@@ -105,7 +105,8 @@ fn a_database_that_is_not_utf_8_is_refused() {
 fn a_command_makes_no_tables_in_an_empty_database() {
     let home = tempfile::tempdir().unwrap();
     let url = database_of(home.path()).unwrap();
-    for arguments in [&["user", "list"][..], &["client", "list"], &["db", "restored", "--yes"]] {
+    for arguments in [&["user", "list"][..], &["client", "list"], &["db", "after-restore", "--yes"]]
+    {
         let refusal = run(doorward(home.path()).args(arguments));
         assert_eq!(refusal.status.code(), Some(1));
         assert!(refusal.stderr.contains("is empty"), "{arguments:?}: {}", refusal.stderr);

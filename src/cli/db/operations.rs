@@ -73,7 +73,7 @@ pub struct Restored {
 /// # Errors
 /// [`DataError`]; nothing has changed then, unless the connection broke in the very moment of the
 /// commit.
-pub fn restored(config: &Config) -> Result<Restored, DataError> {
+pub fn after_restore(config: &Config) -> Result<Restored, DataError> {
     let mut settings = one_connection(config)?;
     settings.statement_timeout = STATEMENT_TIMEOUT;
     actix_web::rt::System::new().block_on(async {
