@@ -80,7 +80,7 @@ pub enum EventKind {
     /// A signing key is published no more.
     KeyRemoved,
     /// A signing key was given up: what it signed is refused.
-    KeyGivenUp,
+    KeyRevoked,
     /// A backup was restored: every session ended.
     BackupRestored,
 }
@@ -109,7 +109,7 @@ impl EventKind {
         Self::KeyRotated,
         Self::KeyRetired,
         Self::KeyRemoved,
-        Self::KeyGivenUp,
+        Self::KeyRevoked,
         Self::BackupRestored,
     ];
 
@@ -138,7 +138,7 @@ impl EventKind {
             Self::KeyRotated => "key_rotated",
             Self::KeyRetired => "key_retired",
             Self::KeyRemoved => "key_removed",
-            Self::KeyGivenUp => "key_given_up",
+            Self::KeyRevoked => "key_revoked",
             Self::BackupRestored => "backup_restored",
         }
     }

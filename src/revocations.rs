@@ -98,7 +98,7 @@ struct RevocationCache {
     /// When the list was last known to be complete.
     known_at: Instant,
     /// How far this node's clock is from the database's.
-    clock_difference: Duration,
+    clock_skew: Duration,
     log: feed::RevocationLog,
 }
 
@@ -124,9 +124,8 @@ impl Revocations {
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
         let listed = db.read_without_timeout(stored_entries).await?.into_iter().collect();
-        let (clock_difference, log) = (Duration::ZERO, feed::RevocationLog::new());
-        let cache =
-            Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_difference, log }));
+        let (clock_skew, log) = (Duration::ZERO, feed::RevocationLog::new());
+        let cache = Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_skew, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
         let batches = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));
         Ok(Self { db, clock, policy, cache, boot, stored: Arc::default(), batches })
@@ -253,8 +252,8 @@ impl Revocations {
     /// How far this node's clock is from the database's, as it was at the last look; zero with
     /// SQLite, which has none of its own.
     #[must_use]
-    pub fn clock_difference(&self) -> Duration {
-        self.cache.read().unwrap_or_else(PoisonError::into_inner).clock_difference
+    pub fn clock_skew(&self) -> Duration {
+        self.cache.read().unwrap_or_else(PoisonError::into_inner).clock_skew
     }
 
     /// Takes over rows that were read at `known_at` or later, after which the list is complete up to

@@ -182,7 +182,7 @@ impl AccountAdmin {
     /// [`StoreError`]: none has ended.
     pub async fn end_sessions(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| {
-            let ended = end_sessions_of(&this.revocations, tx, user, EndReason::Ended, now)?;
+            let ended = end_sessions_of(&this.revocations, tx, user, EndReason::EndedByUser, now)?;
             Ok(AdminOutcome { changed: ended > 0, sessions_ended: ended })
         })
         .await

@@ -34,7 +34,7 @@ impl LabelValue for LoginOutcome {
     fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
-            Self::InvalidCredentials => "wrong",
+            Self::InvalidCredentials => "invalid_credentials",
             Self::Throttled => "throttled",
             Self::UnknownClient => "unknown_client",
             Self::Overloaded => "overloaded",

@@ -97,7 +97,7 @@ impl MetricsSources {
         out.counts("logins", "Logins", ("outcome", &mut accounts.logins().counts()));
         out.counts("refreshes", "Refreshes", ("outcome", &mut sessions.refreshes().counts()));
         let help = "Access tokens whose signatures need not be checked again";
-        out.gauge("verified_tokens", help, whole(sessions.token_cache_entries()));
+        out.gauge("token_cache_entries", help, whole(sessions.token_cache_entries()));
         self.hashing(out);
         self.store(out);
         self.revocations(out);
@@ -134,21 +134,21 @@ impl MetricsSources {
         out.count("database_statements", help, load.statements);
         if let Some((waiting, groups)) = &load.writer {
             let help = "Units of work that wait for SQLite's writer";
-            out.gauge("writer_queue_length", help, whole(*waiting));
-            out.sizes("writer_group_size", "Units of work in one commit", groups);
+            out.gauge("sqlite_write_queue_length", help, whole(*waiting));
+            out.sizes("sqlite_commit_batch_size", "Units of work in one commit", groups);
         }
     }
 
     fn revocations(&self, out: &mut Writer<'_>) {
         let revocations = &self.api.revocations;
         let help = "Revocations in this node's memory";
-        out.gauge("revocations_mirror_entries", help, whole(revocations.len()));
+        out.gauge("revocation_cache_entries", help, whole(revocations.len()));
         let help = "How long ago this node last knew every revocation";
         out.seconds("revocations_staleness", help, revocations.staleness().as_secs_f64());
         let help = "How far this node's clock is from the database's";
-        out.seconds("clock_difference", help, revocations.clock_difference().as_secs_f64());
+        out.seconds("clock_skew", help, revocations.clock_skew().as_secs_f64());
         let help = "Connections that follow the feed of revocations";
-        out.gauge("feed_subscribers", help, whole(revocations.subscribers()));
+        out.gauge("revocation_feed_subscribers", help, whole(revocations.subscribers()));
     }
 
     /// What was counted in the database. Before the first time nothing is said.
@@ -186,7 +186,7 @@ impl MetricsSources {
         ];
         let mut refusals = refusals.into_iter().map(|(limit, refused)| (limit, refused.total()));
         let help = "Failures that the audit trail has no room for";
-        out.count("audit_dropped", help, self.api.audit.dropped());
+        out.count("audit_events_dropped", help, self.api.audit.dropped());
         let help = "Requests that a limiter refused";
         out.counts("limiter_refusals", help, ("limit", &mut refusals));
     }

@@ -160,7 +160,7 @@ impl Tasks {
         let mut clock = JumpDetector::new(self.clock.clone());
         loop {
             tick.tick().await;
-            let agrees = self.api.revocations.clock_difference() < MAX_CLOCK_JUMP;
+            let agrees = self.api.revocations.clock_skew() < MAX_CLOCK_JUMP;
             let moment = clock.now_if_steady(self.max_token_age).filter(|_| agrees);
             // A database that does not answer is asked again next time.
             if let Some(now) = moment

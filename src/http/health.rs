@@ -33,11 +33,11 @@ pub(super) async fn readyz(
             staleness.as_secs()
         )));
     }
-    let clock_difference = api.revocations.clock_difference();
-    if clock_difference > READY_CLOCK {
+    let clock_skew = api.revocations.clock_skew();
+    if clock_skew > READY_CLOCK {
         return Err(Problem::new(Code::NotReady).detail(format!(
             "The clocks of this node and of the database differ by {} seconds.",
-            clock_difference.as_secs()
+            clock_skew.as_secs()
         )));
     }
     if api.db.ping().await.is_err() {
@@ -52,6 +52,6 @@ pub(super) async fn readyz(
     Ok(HttpResponse::Ok().json(json!({
         "status": status,
         "revocations_age_seconds": staleness.as_secs_f64(),
-        "clock_difference_seconds": clock_difference.as_secs_f64(),
+        "clock_skew_seconds": clock_skew.as_secs_f64(),
     })))
 }

@@ -180,7 +180,7 @@ impl KeyAdmin {
         if deleted == 0 {
             return Ok(None);
         }
-        record(tx, EventKind::KeyGivenUp, kid, deleted, now)?;
+        record(tx, EventKind::KeyRevoked, kid, deleted, now)?;
         let left = queries::load(tx.connection())?;
         let find = |state: KeyState| left.iter().find(|row| row.is(state));
         let signing = match (find(KeyState::Active), find(KeyState::Next)) {

@@ -115,8 +115,8 @@ impl Revocations {
             })
             .await?;
         self.add(seen.rows, seen.known_at);
-        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner).clock_difference =
-            seen.clock_difference;
+        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner).clock_skew =
+            seen.clock_skew;
         Ok(seen.cursor)
     }
 
@@ -155,7 +155,7 @@ struct PolledChanges {
     rows: Vec<(Id, Timestamp)>,
     cursor: SyncCursor,
     known_at: Instant,
-    clock_difference: Duration,
+    clock_skew: Duration,
 }
 
 #[derive(QueryableByName)]
@@ -207,10 +207,10 @@ impl PolledChanges {
         .load(c)?;
         let first = rows.first().ok_or(diesel::NotFound)?;
         cursor.transaction.clone_from(&first.oldest);
-        let clock_difference = difference(before, clock.now(), first.micros);
+        let clock_skew = difference(before, clock.now(), first.micros);
         let moment = Timestamp::from_micros;
         let rows = rows.iter().filter_map(|row| Some((row.id?, moment(row.expires_at?)))).collect();
-        Ok(Self { rows, cursor, known_at, clock_difference })
+        Ok(Self { rows, cursor, known_at, clock_skew })
     }
 
     fn read_all(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Self> {
@@ -218,9 +218,9 @@ impl PolledChanges {
         let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
         let AnyConnection::Postgres(pg) = c else { return Err(diesel::NotFound) };
         let DatabaseClock { micros } = diesel::sql_query(now).get_result(pg)?;
-        let clock_difference = difference(before, clock.now(), micros);
+        let clock_skew = difference(before, clock.now(), micros);
         let rows = stored_entries(c)?;
-        Ok(Self { rows, cursor: SyncCursor::start(), known_at, clock_difference })
+        Ok(Self { rows, cursor: SyncCursor::start(), known_at, clock_skew })
     }
 }
 

@@ -50,7 +50,7 @@ impl SessionRow {
     pub(super) fn state(&self) -> SessionState {
         let ended = match (self.end_reason.as_deref(), self.disabled_at) {
             // A name that a later version wrote ends the session all the same.
-            (Some(name), _) => Some(EndReason::parse(name).unwrap_or(EndReason::Ended)),
+            (Some(name), _) => Some(EndReason::parse(name).unwrap_or(EndReason::EndedByUser)),
             (None, Some(_)) => Some(EndReason::AccountDisabled),
             // The sessions of a removed client are ended one after the other; until then it counts
             // that the client is gone.

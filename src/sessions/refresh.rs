@@ -80,7 +80,7 @@ impl Refusal {
             }
             Self::Expired => "The session has expired. Log in again.",
             Self::Ended(EndReason::Logout) => "The session was logged out. Log in again.",
-            Self::Ended(EndReason::Ended) => {
+            Self::Ended(EndReason::EndedByUser) => {
                 "The session was ended from the list of sessions. Log in again."
             }
             Self::Reused | Self::Ended(EndReason::RefreshTokenReused) => {

@@ -228,7 +228,7 @@ macro_rules! end_reasons {
 
 end_reasons! {
     Logout             "logout"               "Its holder logged out.";
-    Ended              "ended"                "Its owner ended it from the list.";
+    EndedByUser        "ended_by_user"        "Its owner ended it from the list.";
     RefreshTokenReused "refresh_token_reused" "A spent refresh token of it came back.";
     PasswordChanged    "password_changed"     "The password was changed.";
     AccountDisabled    "account_disabled"     "The account was disabled.";

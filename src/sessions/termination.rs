@@ -79,7 +79,7 @@ impl Sessions {
             .write(move |tx| {
                 let now = this.clock.now();
                 let own = queries::not_revoked(tx.connection(), user)?.contains(&session);
-                let cause = EndCause { reason: EndReason::Ended, address: Some(&address) };
+                let cause = EndCause { reason: EndReason::EndedByUser, address: Some(&address) };
                 Ok(own && this.end_one(tx, session, cause, now)?)
             })
             .await
@@ -215,7 +215,7 @@ pub fn end_session(
     session: Id,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    end_one(revocations, tx, session, EndReason::Ended.into(), now)
+    end_one(revocations, tx, session, EndReason::EndedByUser.into(), now)
 }
 
 /// How many live sessions a user has.

@@ -31,7 +31,7 @@ async fn rows(app: &TestApp) -> i64 {
     app.db().read(|c| audit_events::table.count().get_result(c)).await.unwrap()
 }
 
-async fn stored(app: &TestApp, kind: EventKind) -> Vec<audit::AuditEntry> {
+pub async fn stored(app: &TestApp, kind: EventKind) -> Vec<audit::AuditEntry> {
     let wanted =
         EventFilter { user: None, kind: Some(kind), since: None, before: None, limit: 1000 };
     audit::list(app.db(), wanted).await.unwrap().events
@@ -65,7 +65,7 @@ async fn who_is_logged_in_sees_what_has_happened_to_the_own_account_only() {
             ("session_started", None),
             ("session_ended", Some("password_changed")),
             ("password_changed", None),
-            ("session_ended", Some("ended")),
+            ("session_ended", Some("ended_by_user")),
             ("session_started", None),
             ("session_started", None),
             ("account_created", None),
@@ -286,7 +286,7 @@ async fn clients_and_keys_leave_events_of_nobodys() {
     assert_eq!(kids(EventKind::KeyRetired).await, [&*old]);
     assert_eq!(kids(EventKind::KeyRemoved).await, [&*old]);
     crate::keys::revoke_key(&app, &new).await.unwrap();
-    assert_eq!(kids(EventKind::KeyGivenUp).await, [new]);
+    assert_eq!(kids(EventKind::KeyRevoked).await, [new]);
 }
 
 #[tokio::test]

@@ -264,7 +264,7 @@ async fn a_session_is_ended_by_its_id() {
     let (lost, kept) = (user.another_session().await, user.another_session().await);
     end(&app, &user, &lost.session).await.assert_status(204);
     app.me(&lost.access).await.assert_problem(401, "token_revoked");
-    app.refresh(&lost.refresh).await.assert_ended("ended");
+    app.refresh(&lost.refresh).await.assert_ended("ended_by_user");
     end(&app, &user, &lost.session).await.assert_problem(404, "not_found");
 
     end(&app, &user, &user.tokens.session.to_uppercase()).await.assert_status(204);
@@ -299,7 +299,7 @@ async fn a_session_that_has_expired_can_be_ended_all_the_same() {
     // The clock that says so may be wrong.
     let request = app.call("DELETE", &path).bearer(&present.access);
     request.send().await.assert_status(204);
-    app.refresh(&user.tokens.refresh).await.assert_ended("ended");
+    app.refresh(&user.tokens.refresh).await.assert_ended("ended_by_user");
     let request = app.call("DELETE", &path).bearer(&present.access);
     request.send().await.assert_problem(404, "not_found");
 }
@@ -631,7 +631,7 @@ async fn ended_sessions(app: &TestApp) -> Vec<(&'static str, Tokens)> {
 
     let user = app.signed_up().await;
     end(app, &user, &user.tokens.session).await.assert_status(204);
-    ended.push(("ended", user.tokens));
+    ended.push(("ended_by_user", user.tokens));
 
     let mut user = app.signed_up().await;
     let stolen = user.tokens.clone();

@@ -35,6 +35,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod mutations;
+mod names;
 mod oauth;
 mod old_proxies;
 mod operate;

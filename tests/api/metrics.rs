@@ -192,7 +192,7 @@ async fn every_outcome_of_a_login_is_counted() {
     for _ in 0..2 {
         app.log_in(&user.email, "wrong").await.assert_status(401);
     }
-    counted("wrong", 2.0).await;
+    counted("invalid_credentials", 2.0).await;
     app.log_in(&user.email, PASSWORD).await.assert_status(429);
     counted("throttled", 1.0).await;
     assert!(watched.value("doorward_password_hashes_total").await > 3.5);
@@ -209,25 +209,25 @@ async fn what_there_is_is_shown() {
     app.register("b@example.com", PASSWORD).await.assert_status(201);
     app.register("c@example.com", PASSWORD).await.assert_status(429);
     watched.assert_value(r#"doorward_limiter_refusals_total{limit="register"}"#, 1.0).await;
-    assert!(watched.value("doorward_writer_group_size_count").await > 1.5);
+    assert!(watched.value("doorward_sqlite_commit_batch_size_count").await > 1.5);
     looked_again(app).await;
-    watched.assert_value("doorward_writer_queue_length", 0.0).await;
+    watched.assert_value("doorward_sqlite_write_queue_length", 0.0).await;
     let pool = watched.value(r#"doorward_database_pool_connections{state="idle"}"#).await;
     assert!(pool > 0.5, "{pool}");
-    watched.assert_value("doorward_revocations_mirror_entries", 0.0).await;
+    watched.assert_value("doorward_revocation_cache_entries", 0.0).await;
     user.log_out().await.assert_status(204);
-    watched.assert_value("doorward_revocations_mirror_entries", 1.0).await;
+    watched.assert_value("doorward_revocation_cache_entries", 1.0).await;
     assert!(watched.value("doorward_revocations_staleness_seconds").await < 5.0);
     let made = r#"doorward_signing_key_created_timestamp_seconds{state="active"}"#;
     until(async || watched.value(made).await > 1.0).await;
 
-    watched.assert_value("doorward_feed_subscribers", 0.0).await;
+    watched.assert_value("doorward_revocation_feed_subscribers", 0.0).await;
     let service = app.service(&[]).await;
     let follow = app.http.get(app.url("/revocations")).header("accept", "text/event-stream");
     let feed = follow.basic_auth(&service.id, Some(&service.secret)).send().await.unwrap();
-    watched.assert_value("doorward_feed_subscribers", 1.0).await;
+    watched.assert_value("doorward_revocation_feed_subscribers", 1.0).await;
     drop(feed);
-    until(async || watched.value("doorward_feed_subscribers").await < 0.5).await;
+    until(async || watched.value("doorward_revocation_feed_subscribers").await < 0.5).await;
 }
 
 #[tokio::test]

@@ -47,6 +47,8 @@ mod lockout;
 mod login;
 #[path = "../api/logout.rs"]
 mod logout;
+#[path = "../api/names.rs"]
+mod names;
 #[path = "../api/oauth.rs"]
 mod oauth;
 #[path = "../api/operate.rs"]

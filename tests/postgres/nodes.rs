@@ -229,7 +229,7 @@ async fn a_node_whose_clock_is_wrong_is_not_ready() {
     };
     until(async || caught_up().await.status == 200).await;
     let body = caught_up().await.body;
-    assert!(body["clock_difference_seconds"].as_f64().unwrap() < 5.0, "{body}");
+    assert!(body["clock_skew_seconds"].as_f64().unwrap() < 5.0, "{body}");
     assert!(body["revocations_age_seconds"].as_f64().unwrap() < 5.0, "{body}");
     app.advance(20);
     until(async || ready().await.status == 503).await;
