@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_one_spelling() {
+    fn an_id_has_one_canonical_form() {
         let id = Uuid::from_u128(0x019a_b3d4_5c2e_7a10_8f3e_2b6d_1c9e_4a75);
         assert_eq!(canonical(&id.to_string()), Some(id.into()));
         for odd in [id.simple().to_string(), id.to_string().to_uppercase(), BUILT_IN.into()] {

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn composed_and_decomposed_spellings_are_one_password() {
+    fn composed_and_decomposed_forms_are_one_password() {
         let composed = Password::parse("caf\u{e9} \u{1e69}").unwrap();
         let decomposed = Password::parse("cafe\u{301} s\u{307}\u{323}").unwrap();
         assert_eq!(composed.as_str(), decomposed.as_str());

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_what_the_design_says() {
+    fn the_format_matches_the_design() {
         assert_eq!(sample_keys().encode(&sample_token()), SAMPLE);
         assert!(is_same(&sample_keys().decode(SAMPLE).unwrap(), &sample_token()));
     }
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_character_in_every_place_is_refused() {
+    fn every_changed_character_is_rejected() {
         let keys = sample_keys();
         for place in 0..SAMPLE.len() {
             for &character in ALPHABET {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_successor_is_the_same_whoever_asks() {
+    fn the_successor_is_deterministic() {
         let keys = sample_keys();
         let read_back = keys.decode(SAMPLE).unwrap();
         let successor = |token: &RefreshToken| keys.encode(&token.at_generation(9));

@@ -92,21 +92,21 @@ const TOP: &str = "
 const MAX_LINES: usize = 500;
 
 #[test]
-fn modules_use_only_what_lies_below_them() {
+fn modules_use_only_lower_modules() {
     let violations: Vec<String> =
         sources().iter().flat_map(|(path, text)| edges(path, text)).collect();
     assert_none(&violations);
 }
 
 #[test]
-fn every_library_lives_where_it_belongs() {
+fn every_library_is_used_only_in_its_modules() {
     let violations: Vec<String> =
         sources().iter().flat_map(|(path, text)| strangers(path, text)).collect();
     assert_none(&violations);
 }
 
 #[test]
-fn no_file_has_grown_too_long() {
+fn no_file_is_too_long() {
     let too_long = |(path, text): &(String, String)| {
         let lines = text.lines().count();
         (lines > MAX_LINES).then(|| {
@@ -469,7 +469,7 @@ mod of_the_checker {
     }
 
     #[test]
-    fn a_use_is_found_however_it_is_written() {
+    fn a_use_is_found_in_every_notation() {
         for text in [
             "use crate::{clock::{self, Clock}, accounts};",
             "use crate::{\n  accounts::{\n    Email as Mail,\n  },\n};",
@@ -493,7 +493,7 @@ mod of_the_checker {
     }
 
     #[test]
-    fn what_only_looks_like_a_use_is_passed_over() {
+    fn lookalikes_of_uses_are_ignored() {
         for text in [
             "//! [`crate::accounts::Email`]\n/* use crate::accounts; /* nested */ crate::http::x */",
             "const A: &str = \"use crate::accounts;\"; const B: &str = r#\"crate::accounts::X \" y\"#;",
@@ -526,7 +526,7 @@ mod of_the_checker {
     }
 
     #[test]
-    fn a_library_far_from_home_is_found_with_its_line() {
+    fn a_library_outside_its_modules_is_found_with_its_line() {
         assert_eq!(
             strangers("src/accounts.rs", "use std::fmt;\nuse actix_web::web;\n"),
             ["src/accounts.rs:2: actix_web lives in http, app, cli, verifier"]
@@ -541,7 +541,7 @@ mod of_the_checker {
     }
 
     #[test]
-    fn a_module_that_the_map_forgot_is_found() {
+    fn a_module_missing_in_the_architecture_is_found() {
         let modules = ["clock".to_owned(), "keys".to_owned(), "http".to_owned()];
         let map = "//! [`clock`] and [`http`].\npub mod clock;\n#[cfg(x)]\nmod keys;\n";
         assert_eq!(

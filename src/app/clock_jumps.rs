@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_evenly_is_believed_after_a_while() {
+    fn a_steady_clock_is_trusted_after_a_while() {
         let clock = clock();
         let mut detector = JumpDetector::new(clock.clone());
         clock.advance(AFTER);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_not_whether_or_not_it_is_set_back() {
+    fn a_clock_that_was_set_is_not_trusted_even_if_set_back() {
         for (first, then) in [(0, 3600), (3600, 0)] {
             let clock = clock();
             clock.set_ahead(seconds(first));

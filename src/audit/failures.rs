@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_others_are_written_is_written_next() {
+    fn additions_during_a_write_are_written_next() {
         let mut failures = FailureCounts::default();
         failures.add(&failure(1, "192.0.2.1"), at(0));
         let due = failures.due();

@@ -194,7 +194,7 @@ fn an_unknown_variable_names_the_nearest() {
 }
 
 #[test]
-fn what_kubernetes_sets_is_not_ours() {
+fn kubernetes_service_variables_are_ignored() {
     ConfigFixture::new()
         .variable("DOORWARD_PORT", "tcp://10.0.0.1:80")
         .variable("DOORWARD_SERVICE_HOST", "10.0.0.1")
@@ -381,7 +381,7 @@ fn a_bound_names_value_origin_and_remedy() {
 }
 
 #[test]
-fn secrets_are_hidden_wherever_they_could_show() {
+fn secrets_are_hidden_in_every_output() {
     let (current, previous) = (secret(), secret());
     let url = "postgres://door:hunter2@db.example/door";
     let machine = ConfigFixture::new()
@@ -411,7 +411,7 @@ fn secrets_are_hidden_wherever_they_could_show() {
 }
 
 #[test]
-fn what_is_printed_is_a_file_that_says_the_same() {
+fn printed_config_round_trips() {
     let machine = ConfigFixture::new()
         .set("tokens.lifetime=7m")
         .set("trusted_proxies=10.0.0.0/8")
@@ -474,7 +474,7 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
 }
 
 #[test]
-fn every_setting_is_printed_with_what_it_means() {
+fn every_setting_is_printed_with_its_documentation() {
     let printed = ConfigFixture::new().load().unwrap().to_toml().unwrap();
     let lines: Vec<&str> = printed.lines().collect();
     let settings: Vec<usize> = (0..lines.len())
@@ -499,14 +499,14 @@ fn the_issuer_follows_the_address_when_no_url_is_given() {
 }
 
 #[test]
-fn durations_are_spelled_in_one_unit() {
+fn durations_are_printed_in_one_unit() {
     for text in ["0s", "100ms", "1s", "90s", "10m", "25h", "90d"] {
         assert_eq!(serde_formats::duration::spell(humantime::parse_duration(text).unwrap()), text);
     }
 }
 
 #[test]
-fn an_error_is_one_line_whatever_is_in_it() {
+fn an_error_is_one_line_for_every_input() {
     let error = ConfigFixture::new().set("a\nb\u{1b}=1").error();
     assert!(error.starts_with("a\\u000ab\\u001b (flag --set): "), "{error}");
 }

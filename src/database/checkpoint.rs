@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_meanwhile_is_the_writers_who_waits_when_it_is_too_far_ahead() {
+    fn the_writer_finishes_the_checkpoint_and_waits_when_too_far_ahead() {
         let (mut file, own) = File::make();
         let fault = StorageFault::new(file.home.path());
         let mut checkpoints = Checkpoints::start(&mut file.writer, own, fault);

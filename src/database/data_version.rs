@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_another_process_commits_is_news_and_what_this_one_does_is_none() {
+    async fn only_commits_of_other_processes_are_reported() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("doorward.db");
         let url = Secret::new(format!("sqlite://{}", path.display()));

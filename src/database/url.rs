@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_whose_password_reads_as_something_else_is_malformed() {
+    fn a_url_with_an_unencoded_password_is_malformed() {
         for url in [
             "u:hunter/2@db/x",
             "u:12/hunter@db/x",

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_taken_for_what_has_arrived() {
+    fn memory_is_allocated_for_received_bytes() {
         let mut received = BodyBuffer::new(65_536);
         assert_eq!(received.bytes.capacity(), 0);
         let mut whole = Vec::new();

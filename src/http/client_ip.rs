@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed_and_from_the_right() {
+    fn only_trusted_proxies_count_from_the_right() {
         assert_eq!(address("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(address("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
@@ -217,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_is_believed_that_no_trusted_proxy_has_vouched_for(
+        fn only_addresses_from_trusted_proxies_count(
             peer in prop_oneof![
                 Just(IpAddr::from([10, 0, 0, 9])),
                 Just(IpAddr::from([192, 0, 2, 9])),

@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_ours_letter_by_letter() {
+    fn only_exact_cookie_names_match() {
         let session = "019ab3d471f07c449b1d60f2a8d3e517";
         assert!(is_of_refresh_token(&format!("{REFRESH}{session}-0")));
         assert!(is_of_refresh_token(&format!("{REFRESH}{session}-4294967295")));
@@ -417,7 +417,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_browser_sends_is_read_back_in_whatever_company(
+        fn cookies_are_parsed_among_others(
             value in "[A-Za-z0-9_.-]{1,40}",
             before in prop::collection::vec(any::<Vec<u8>>(), 0..4),
             after in any::<Vec<u8>>(),

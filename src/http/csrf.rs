@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn this_origin_a_listed_one_and_the_user_pass() {
+    fn this_origin_listed_origins_and_the_user_are_accepted() {
         let (site, origin) = ("sec-fetch-site", "origin");
         for fields in [
             &[(site, "same-origin")][..],
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_does() {
+    fn other_origins_are_rejected() {
         let (site, origin) = ("sec-fetch-site", "origin");
         for fields in [
             &[][..],

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_else_is_handed_on_as_it_came() {
+    async fn everything_else_is_passed_on_unchanged() {
         let long = [b"POST /".to_vec(), vec![b'a'; MAX_HEAD]].concat();
         for bytes in [
             &b""[..],

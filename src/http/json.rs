@@ -315,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_taken() {
+    fn a_valid_body_is_parsed() {
         let login: Login = parse(br#"{"email":"a","password":"\ud83d\ude00","count":3}"#).unwrap();
         assert_eq!((login.password.as_str(), login.count), ("\u{1f600}", Some(3)));
     }
 
     #[test]
-    fn what_json_leaves_open_is_refused() {
+    fn ambiguous_json_is_rejected() {
         let deep = [b"{\"email\":".as_slice(), &b"[".repeat(100_000)].concat();
         for (body, why) in [
             (&br#"{"email":"a","email":"b"}"#[..], "twice at line 1 column 20"),

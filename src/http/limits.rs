@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_that_asks_too_often_is_told_when_to_come_back() {
+    fn a_rate_limited_session_gets_a_retry_after() {
         let rate = Rate { burst: NonZeroU32::new(2).unwrap(), every: Duration::from_secs(60) };
         let limiter = SessionLimiter::new(rate, NonZeroUsize::new(1 << 16).unwrap());
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));

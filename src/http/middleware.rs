@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_in_the_query_is_seen_however_it_is_spelled() {
+    fn a_token_in_the_query_is_detected_in_every_encoding() {
         for query in
             ["token=x", "a=b&access_token=x", "Refresh%5Ftoken=x", "acc%65ss_token", "+token=1"]
         {

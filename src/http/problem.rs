@@ -431,7 +431,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_document_says_what_it_was_told_and_no_header_breaks(
+        fn a_document_is_faithful_and_its_headers_are_valid(
             code in prop::sample::select(Code::ALL),
             detail in any::<String>(),
             pointer in any::<String>(),

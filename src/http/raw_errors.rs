@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_bare_refusal_is_written_anew() {
+    fn only_a_bare_rejection_is_rewritten() {
         let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
         let full = String::from_utf8(in_full(bare).unwrap()).unwrap();
         assert!(full.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));

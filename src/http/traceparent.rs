@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_none() {
+    fn malformed_traceparent_is_ignored() {
         for text in [
             "",
             "00",
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_are_none() {
+    fn two_headers_are_ignored() {
         let value =
             HeaderValue::from_static("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         let mut headers = HeaderMap::new();
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_sent_the_ids_are_hex_and_of_their_length(
+        fn ids_are_always_hex_of_the_right_length(
             text in "[0-9a-f]{2}-[0-9a-g]{32}-[0-9a-fA]{16}-[0-9a-f]{2}(-.*)?|.*"
         ) {
             if let Some(TraceParent { trace_id, parent_id }) = TraceParent::parse(&text) {

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_argon2id_at_owasps_cost_unless_told_otherwise() {
+    fn a_hash_is_argon2id_at_owasps_cost_by_default() {
         let hash = Argon2Worker::new(HashCost::default()).unwrap().hash(&password("x"));
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
     }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn both_unicode_spellings_of_a_password_match_one_hash() {
+    fn both_unicode_forms_of_a_password_match_one_hash() {
         let mut engine = Argon2Worker::new(CHEAP).unwrap();
         let hash = engine.hash(&password("caf\u{e9}"));
         let verdict = engine.verify(Some(&password("cafe\u{301}")), Some(&hash));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_missing_or_broken_costs_one_hash_and_never_matches() {
+    fn missing_or_malformed_input_costs_one_hash_and_never_matches() {
         let real = hashed_with(CHEAP);
         let of_nothing = Argon2Worker::new(CHEAP).unwrap().hash(&password(""));
         let endless = real.replace("t=1", "t=4294967295");
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_from_a_time_when_they_cost_less_takes_as_much_work_as_nobodys() {
+    fn a_cheap_old_hash_takes_as_much_work_as_the_dummy() {
         let present = HashCost { memory_kib: 256, iterations: 3, parallelism: 1 };
         let filled = |password: Option<&Password>, hash: Option<&str>| {
             let mut engine = Argon2Worker::new(present).unwrap();

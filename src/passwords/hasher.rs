@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hashed_can_be_verified() {
+    fn a_hash_can_be_verified() {
         let hasher = start(SETTINGS);
         let hash = block_on(hasher.hash(password())).unwrap();
         let right = block_on(hasher.verify(Some(password()), Some(hash.clone()))).unwrap();
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn hashing_threads_give_way_to_the_others() {
+    fn hashing_threads_have_a_lower_priority() {
         let priority = || rustix::process::getpriority_process(None).unwrap();
         let hashing = block_on(start(SETTINGS).run(move |_| priority())).unwrap();
         assert_eq!(hashing, (priority() + 10).min(19));

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_one_sentence_that_says_what_to_do() {
+    fn every_rejection_is_one_sentence_with_a_remedy() {
         for refusal in
             [WeakPassword::TooShort { least: 15 }, WeakPassword::Personal, WeakPassword::Guessable]
         {

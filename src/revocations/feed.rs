@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_bounded_length_says_what_it_has_lost() {
+    fn a_bounded_log_reports_lost_entries() {
         let mut log = RevocationLog::new();
         let count = u64::try_from(LOG_CAPACITY).unwrap() + 3;
         (0..count).for_each(|number| log.push(entry(number)));
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_follow_they_are_told_within_a_second() {
+    fn every_number_of_subscribers_is_notified_within_a_second() {
         assert_eq!(pause(0), MIN_PAUSE);
         assert_eq!(pause(1000), Duration::from_millis(400));
         // Their share of the writing comes on top.
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_read_as_it_was_written() {
+    fn a_cursor_round_trips() {
         let cursor = FeedCursor { boot: 0xfe, number: 7 };
         assert_eq!(cursor.to_string(), "00000000000000fe.7");
         assert_eq!(FeedCursor::parse("00000000000000fe.7"), Some(cursor));

@@ -66,7 +66,7 @@ mod tests {
     use crate::tokens::{Algorithm, Claims, SigningKey, TokenId};
 
     #[test]
-    fn more_tokens_than_there_are_places_push_out_others_and_are_read_all_the_same() {
+    fn tokens_beyond_the_capacity_evict_others_and_still_verify() {
         const SMALL_CAPACITY: usize = 16;
         let alg = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let der = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();

@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_spellings_one_is_low_and_the_other_becomes_it() {
+    fn high_s_is_normalised_to_low_s() {
         for low in
             [number(1), number(255), [0x5a; NUMBER_BYTES], [0x7f; NUMBER_BYTES].map(|it| it - 1)]
         {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signature_is_neither_read_nor_written() {
+    fn malformed_signatures_are_left_unchanged() {
         for length in [0, 1, 32, 63, 65, 96, 128] {
             let mut bytes = vec![0; length];
             assert!(!is_low(&bytes), "{length}");

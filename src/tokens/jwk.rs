@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn an_algorithm_has_one_spelling() {
+    fn algorithm_names_are_case_sensitive() {
         for alg in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
             assert_eq!(alg.to_string().parse(), Ok(alg));
             let json = serde_json::to_value(alg).unwrap();

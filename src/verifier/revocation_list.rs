@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_before_the_list_was_complete_but_what_is_listed_is() {
+    fn before_the_list_is_complete_only_listed_ids_are_known() {
         let (list, _) = list(10);
         list.add(vec![entry("a", NOW + 600)]).unwrap();
         assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_in_makes_the_list_stale_and_forgets_nothing() {
+    fn entries_beyond_the_capacity_make_the_list_stale_and_drop_nothing() {
         let (list, clock) = list(2_500);
         list.complete(Duration::ZERO).unwrap();
         let entries =

@@ -145,7 +145,7 @@ mod tests {
         data\n\nid: lost\n\nevent:current\r\ndata:  {}\r\rretry: 250\ndata: x\n\nevent: cut\ndata: off";
 
     #[test]
-    fn a_stream_reads_the_same_in_whatever_pieces_it_arrives() {
+    fn a_stream_parses_the_same_in_chunks_of_any_size() {
         for size in 1..STREAM.len() {
             let mut parser = Parser::default();
             let mut events = Vec::new();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_given_up() {
+    fn endless_input_is_aborted() {
         for start in ["data: x", ":", "", "data: x\ndata: "] {
             let mut parser = Parser::default();
             assert_eq!(read(&mut parser, start.as_bytes()).unwrap(), []);

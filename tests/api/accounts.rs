@@ -27,7 +27,7 @@ async fn a_registration_answers_the_account_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_no_address_makes_no_account() {
+async fn malformed_addresses_create_no_account() {
     let app = TestApp::start().await;
     let too_long = format!("{}@example.com", "a".repeat(65));
     for email in [
@@ -52,7 +52,7 @@ async fn what_is_no_address_makes_no_account() {
 }
 
 #[tokio::test]
-async fn a_taken_address_is_taken_in_every_spelling() {
+async fn a_taken_address_is_taken_in_every_form() {
     let app = TestApp::start().await;
     app.register("ada@example.com", PASSWORD).await.assert_status(201);
     for email in ["ada@example.com", "ADA@EXAMPLE.COM", " Ada@example.Com\t"] {
@@ -142,7 +142,7 @@ async fn the_longest_password_counts_to_its_last_byte() {
 }
 
 #[tokio::test]
-async fn composed_and_decomposed_spellings_of_a_password_both_log_in() {
+async fn composed_and_decomposed_forms_of_a_password_both_log_in() {
     let app = TestApp::start().await;
     let composed = "f\u{fc}nf \u{e9}l\u{e9}phants \u{1e69} bicycle";
     let decomposed = "fu\u{308}nf e\u{301}le\u{301}phants s\u{323}\u{307} bicycle";
@@ -303,7 +303,7 @@ async fn a_closed_account_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn a_closed_accounts_address_is_free_again_and_leads_to_nothing_old() {
+async fn a_closed_accounts_address_is_free_again_and_reveals_no_old_data() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     user.close(PASSWORD).await.assert_status(204);
@@ -325,7 +325,7 @@ async fn a_closed_accounts_address_is_free_again_and_leads_to_nothing_old() {
 }
 
 #[tokio::test]
-async fn closing_removes_what_identifies_the_person() {
+async fn closing_erases_personal_data() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let body = json!({ "email": user.email, "password": PASSWORD, "label": "Ada's phone" });
@@ -366,7 +366,7 @@ async fn a_wrong_password_closes_nothing() {
 }
 
 #[tokio::test]
-async fn a_disabled_accounts_tokens_die_at_once_and_the_reason_is_named() {
+async fn disabling_an_account_revokes_its_tokens_immediately() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let other = app.signed_up().await;

@@ -47,7 +47,7 @@ fn fail(app: &TestApp, users: impl Iterator<Item = u128>) {
 }
 
 #[tokio::test]
-async fn who_is_logged_in_sees_what_has_happened_to_the_own_account_only() {
+async fn a_user_sees_only_their_own_events() {
     let app = TestApp::start().await;
     let mut ada = app.signed_up().await;
     let bob = app.signed_up().await;
@@ -176,7 +176,7 @@ async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_cou
 }
 
 #[tokio::test]
-async fn who_hangs_up_fails_all_the_same() {
+async fn a_disconnected_client_still_counts_as_a_failed_login() {
     let app = TestApp::with(|config| config.passwords.memory_kib = COSTLY_KIB).await;
     let ada = app.signed_up().await;
     let hashed = app.hashed();
@@ -207,7 +207,7 @@ async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
 }
 
 #[tokio::test]
-async fn what_has_failed_before_a_stop_is_stored() {
+async fn failures_before_a_stop_are_stored() {
     let app = TestApp::start().await;
     fail(&app, 0..150);
     let app = app.restart().await;
@@ -260,7 +260,7 @@ async fn a_session_that_no_one_ended_and_a_refused_login_leave_no_event() {
 }
 
 #[tokio::test]
-async fn clients_and_keys_leave_events_of_nobodys() {
+async fn clients_and_keys_leave_events_without_a_user() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let wrong = crate::support::Client { secret: "wrong".into(), ..service.clone() };
@@ -290,7 +290,7 @@ async fn clients_and_keys_leave_events_of_nobodys() {
 }
 
 #[tokio::test]
-async fn who_closes_an_account_takes_the_addresses_along() {
+async fn closing_an_account_erases_its_addresses() {
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     app.log_in(&ada.email, "not the password").await.assert_status(401);

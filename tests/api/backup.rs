@@ -23,7 +23,7 @@ const KEY: &str = "a-key-of-sixteen-letters";
 const GENERATIONS: &str = "SELECT sum(generation) AS value FROM sessions";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_that_was_made_under_load_is_of_one_moment_and_can_be_restored() {
+async fn a_backup_under_load_is_consistent_and_restorable() {
     let home = tempfile::tempdir().unwrap();
     let mut command = unlimited(home.path());
     // Every refresh is a write.
@@ -108,7 +108,7 @@ async fn keep_refreshing(
 }
 
 #[tokio::test]
-async fn what_is_no_place_for_a_backup_or_no_good_copy_is_refused_and_leaves_nothing() {
+async fn an_invalid_backup_target_or_a_damaged_copy_is_rejected_and_leaves_no_file() {
     let home = tempfile::tempdir().unwrap();
     let (status, _, complaint) = db(home.path(), &["backup", "backup.db"]);
     assert_eq!(status, 1);

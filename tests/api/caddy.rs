@@ -15,7 +15,7 @@ use crate::support::{TestApp, fenced, until};
 const README: &str = include_str!("../../README.md");
 
 #[tokio::test]
-async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_spelling() {
+async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_header_form() {
     let Some([caddy]) = find(["caddy"], "caddy") else { return };
     let app = TestApp::with(|config| config.public_url = format!("{HTTPS}/auth")).await;
     let caddy = Caddy::start(&caddy, app.address).await;
@@ -86,7 +86,7 @@ impl Caddy {
 }
 
 #[tokio::test]
-async fn a_preflight_passes_only_where_the_gateway_asks_for_it_and_says_its_method() {
+async fn a_preflight_passes_only_if_the_gateway_opts_in_and_names_its_method() {
     let app = TestApp::start().await;
     let ask = |query: &str, fields: &[(&str, &str)]| {
         let call = app.get(&format!("/verify{query}"));

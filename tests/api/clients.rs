@@ -67,7 +67,7 @@ async fn a_refresh_token_used_by_another_client_is_refused_and_nothing_else_chan
 }
 
 #[tokio::test]
-async fn who_is_no_public_client_logs_nobody_in_and_refreshes_nothing() {
+async fn an_unknown_or_confidential_client_cannot_log_in_or_refresh() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (shop, service) = (app.public_client().await, app.service(&[]).await);
@@ -235,7 +235,7 @@ async fn with_a_client_its_sessions_and_tokens_end_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_removal_that_was_cut_short_lets_nobody_go_on() {
+async fn an_interrupted_removal_lets_no_session_continue() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (shop, service) = (app.public_client().await, app.service(&[]).await);
@@ -384,7 +384,7 @@ async fn a_client_can_be_added_before_the_first_start() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_client_is_refused_with_a_reason() {
+async fn an_invalid_client_is_rejected_with_a_reason() {
     let app = TestApp::start().await;
     let nobody = "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75";
     for (status, arguments, why) in [

@@ -113,7 +113,7 @@ fn a_command_with_a_wrong_url_says_so_and_makes_nothing() {
 }
 
 #[test]
-fn a_command_whose_server_is_stopped_names_it_and_makes_nothing() {
+fn a_command_with_a_stopped_server_names_it_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let secret = MasterSecret::generate().to_text();
     for arguments in with_makers() {
@@ -168,7 +168,7 @@ fn the_doctor_names_file_folder_and_database_first() {
 }
 
 #[test]
-fn a_file_of_the_folder_that_somebody_else_decides_is_not_obeyed() {
+fn a_default_file_controlled_by_another_user_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("doorward.toml");
     fs::write(&file, "audience = 'theirs'\n").unwrap();
@@ -197,7 +197,7 @@ fn start_is_another_word_for_serve() {
 }
 
 #[test]
-fn an_address_that_is_none_is_one_sentence() {
+fn an_invalid_address_is_reported_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let add = ["user", "add", "ada", "--password-file", "-"];
     let says = ["give an e-mail address such as somebody@example.com; nothing was added"];

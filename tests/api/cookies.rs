@@ -92,7 +92,7 @@ async fn the_setting_says_from_which_sites_cookies_are_sent() {
 }
 
 #[tokio::test]
-async fn without_https_there_are_no_cookies_but_on_this_machine() {
+async fn without_https_cookies_work_only_on_localhost() {
     for url in ["http://doorward.test", "http://192.0.2.7:8080", "http://localhost.example"] {
         let app = TestApp::with(|config| config.public_url = url.into()).await;
         let user = app.signed_up().await;
@@ -129,7 +129,7 @@ async fn a_transport_is_body_or_cookie() {
 // A session of cookies.
 
 #[tokio::test]
-async fn whatever_takes_a_token_takes_it_from_a_cookie() {
+async fn every_resource_with_a_token_accepts_it_in_a_cookie() {
     let app = start().await;
     let user = app.signed_up().await;
     let mut jar = Jar::log_in(&app, &user.email).await;
@@ -180,7 +180,7 @@ async fn an_access_cookie_that_the_browser_dropped_is_fetched_by_a_refresh_and_b
 }
 
 #[tokio::test]
-async fn a_logout_takes_the_cookies_back_whatever_has_become_of_the_session() {
+async fn a_logout_clears_the_cookies_in_every_state_of_the_session() {
     let app = start().await;
     let user = app.signed_up().await;
     let log_out = async |jar: &Jar| jar.own(app.post("/logout")).send().await;
@@ -294,7 +294,7 @@ async fn the_cookie_at_hand_is_a_known_device() {
 // One source of credentials.
 
 #[tokio::test]
-async fn a_token_beside_a_cookie_is_refused_whichever_it_is() {
+async fn a_token_in_addition_to_a_cookie_is_rejected() {
     let app = start().await;
     let user = app.signed_up().await;
     let jar = Jar::log_in(&app, &user.email).await;
@@ -400,7 +400,7 @@ async fn the_cookies_of_other_applications_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_no_access_token_in_a_cookie_either() {
+async fn a_refresh_token_is_not_accepted_as_an_access_cookie() {
     let app = start().await;
     let user = app.signed_up().await;
     let jar = Jar::log_in(&app, &user.email).await;
@@ -563,7 +563,7 @@ async fn a_page_reloaded_ten_times_in_a_second_stays_logged_in() {
 }
 
 #[tokio::test]
-async fn an_answer_from_before_puts_nothing_over_what_came_after() {
+async fn a_late_response_overwrites_no_newer_cookie() {
     let app = start().await;
     let user = app.signed_up().await;
     let mut jar = Jar::log_in(&app, &user.email).await;
@@ -671,7 +671,7 @@ async fn a_late_answer_of_the_session_before_harms_the_next_one_in_nothing() {
 // For gateways.
 
 #[tokio::test]
-async fn a_gateway_is_told_whose_a_request_is() {
+async fn a_gateway_gets_the_identity_of_a_request() {
     let app = start().await;
     let user = app.signed_up().await;
     let owner = id(&user.id);
@@ -736,7 +736,7 @@ async fn the_method_that_a_gateway_holds_counts_with_a_cookie_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_gateway_is_answered_without_the_database_and_not_at_all_when_nobody_can_know() {
+async fn verify_works_without_the_database_and_fails_closed() {
     let app = TestApp::with(|config| config.database.pool_size = 1).await;
     let user = app.signed_up().await;
     let (release, held) = std::sync::mpsc::channel::<()>();

@@ -40,7 +40,7 @@ const KEY: &str = "a-key-of-its-own-01";
 const OWNER: &str = "owner@example.com";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_kill_9() {
+async fn acknowledged_changes_survive_kill_9() {
     let home = home();
     let clock = Clock::system();
     let begun = clock.monotonic();
@@ -108,7 +108,7 @@ async fn what_was_acknowledged_survives_kill_9() {
 }
 
 #[tokio::test]
-async fn a_first_start_that_is_killed_anywhere_can_be_made_again() {
+async fn a_killed_first_start_can_be_repeated() {
     // From before the data directory is there until after the service listens, with or without
     // optimisation.
     for millis in (0..90).step_by(6).chain((100..700).step_by(60)) {

@@ -48,14 +48,14 @@ fn migrate_makes_the_schema_that_a_start_without_migrations_asks_for() {
 }
 
 #[test]
-fn migrate_on_a_fresh_machine_leaves_what_a_start_needs() {
+fn migrate_on_a_fresh_machine_prepares_a_start() {
     let home = migrated();
     let service = Doorward::start(&mut unlimited(home.path()));
     assert!(service.stop().0.success());
 }
 
 #[test]
-fn check_reports_what_is_pending_and_changes_nothing() {
+fn check_reports_pending_migrations_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
     if !ON_POSTGRES {
         let (status, _, complaint) = db(home.path(), &["check"]);
@@ -247,7 +247,7 @@ async fn verify_finds_every_planted_difference() {
 }
 
 #[test]
-fn a_copy_that_is_killed_leaves_the_target_empty_and_can_be_made_again() {
+fn a_killed_copy_leaves_the_target_empty_and_can_be_repeated() {
     let home = migrated();
     let (from, to) = (url_of(home.path()), second(home.path()));
     fill(&from);
@@ -304,7 +304,7 @@ async fn nothing_from_before_a_restored_backup_works_after_it() {
 }
 
 #[tokio::test]
-async fn a_database_whose_secret_is_lost_starts_with_a_new_one_after_restored() {
+async fn a_database_with_a_lost_secret_starts_with_a_new_one_after_restored() {
     let home = tempfile::tempdir().unwrap();
     used(home.path()).await;
     let secret = MasterSecret::generate().to_text();

@@ -26,7 +26,7 @@ const LEFT: u64 = 600 << 10;
 const OWNER: &str = "owner@example.com";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_what_writes_and_nothing_else_until_there_is_space_again() {
+async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
     let home = tempfile::tempdir().unwrap();
     let Some(mut command) = on_a_small_disk(home.path()) else { return };
     let service = Doorward::start(&mut command);

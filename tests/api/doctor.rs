@@ -86,7 +86,7 @@ fn it_is_silent_about_a_healthy_system_and_changes_nothing() {
 }
 
 #[test]
-fn it_finds_what_is_wrong_with_the_settings() {
+fn it_finds_faults_of_the_settings() {
     let home = healthy();
     let with = |name: &str, value: &str, check: &str, says: &str| {
         finds(doctor(home.path()).env(name, value), check, says);
@@ -130,7 +130,7 @@ fn it_finds_what_is_wrong_with_the_settings() {
 }
 
 #[test]
-fn it_says_whose_a_request_is_that_comes_through_a_proxy() {
+fn it_shows_the_client_address_behind_a_proxy() {
     let home = healthy();
     let asked = |proxy: &str, forwarded: &str| {
         let mut command = doctor(home.path());
@@ -145,7 +145,7 @@ fn it_says_whose_a_request_is_that_comes_through_a_proxy() {
 }
 
 #[test]
-fn it_finds_what_is_wrong_with_the_service_as_clients_reach_it() {
+fn it_finds_faults_of_the_public_url() {
     let home = healthy();
     let at = |url: &str| {
         let mut command = doctor(home.path());
@@ -223,7 +223,7 @@ fn answering(answer: &str) -> String {
 }
 
 #[test]
-fn it_finds_what_is_wrong_with_the_files() {
+fn it_finds_faults_of_the_files() {
     let home = healthy();
     let data = data_of(home.path());
     let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -279,7 +279,7 @@ fn it_finds_what_is_wrong_with_the_files() {
 }
 
 #[test]
-fn it_finds_what_is_wrong_with_the_database() {
+fn it_finds_faults_of_the_database() {
     let home = healthy();
     let file = data_of(home.path()).join("doorward.db");
     let run = |statement: &str| {

@@ -44,7 +44,7 @@ const MEND_COMMITS: &str = "
     DROP TABLE broken;";
 
 #[tokio::test]
-async fn a_failed_commit_fails_its_whole_group_and_nothing_after_it() {
+async fn a_failed_commit_fails_its_group_and_nothing_after_it() {
     let app = TestApp::start().await;
     let hooked = Arc::new(AtomicBool::new(false));
     let hold = Hold::on(app.db()).await;
@@ -190,7 +190,7 @@ async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_res
 }
 
 #[tokio::test]
-async fn a_unit_that_panics_or_fails_takes_nobody_along() {
+async fn a_failing_unit_does_not_affect_others() {
     let app = TestApp::start().await;
     let hold = Hold::on(app.db()).await;
     let one = queued(app.db().write(|tx| add_user(tx, "one@example.com")));
@@ -346,7 +346,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 
 /// Whatever becomes of units and groups: what was acknowledged is stored, and nothing else is.
 #[test]
-fn what_is_acknowledged_is_stored_and_nothing_else() {
+fn exactly_the_acknowledged_changes_are_stored() {
     let directory = tempfile::tempdir().unwrap();
     let db = Database::open(&DatabaseSettings {
         url: DatabaseUrl::Sqlite(directory.path().join("test.db")),

@@ -16,7 +16,7 @@ use crate::support::postgres::number_of;
 use crate::support::{Client, TestApp, claims, until};
 
 #[tokio::test]
-async fn the_list_is_for_services_that_prove_who_they_are() {
+async fn the_list_requires_client_authentication() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let user = app.signed_up().await;
@@ -31,7 +31,7 @@ async fn the_list_is_for_services_that_prove_who_they_are() {
 }
 
 #[tokio::test]
-async fn the_list_names_what_tokens_say() {
+async fn the_list_has_the_ids_of_tokens() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let user = app.signed_up().await;
@@ -71,7 +71,7 @@ async fn a_list_that_is_known_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_long_list_is_whole_whenever_it_is_asked_for() {
+async fn a_long_list_is_always_complete() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     assert_eq!(listed(&app, &service).await.len(), 0);
@@ -85,7 +85,7 @@ async fn a_long_list_is_whole_whenever_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_subscriber_gets_the_list_and_then_what_is_added() {
+async fn a_subscriber_gets_the_list_and_then_the_additions() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let user = app.signed_up().await;
@@ -110,7 +110,7 @@ async fn a_subscriber_gets_the_list_and_then_what_is_added() {
 }
 
 #[tokio::test]
-async fn who_comes_back_gets_what_was_missed_or_all() {
+async fn a_reconnecting_subscriber_gets_the_missed_entries_or_the_whole_list() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let user = app.signed_up().await;
@@ -156,7 +156,7 @@ async fn a_stream_ends_with_its_client() {
 }
 
 #[tokio::test]
-async fn a_subscriber_for_whom_there_is_no_place_is_told_to_come_back() {
+async fn a_subscriber_beyond_the_limit_is_told_to_retry() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let mut others: Vec<_> =
@@ -201,7 +201,7 @@ async fn a_purge_tells_nothing_as_new() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_reads_too_slowly_is_cut_and_nobody_waits_for_it() {
+async fn a_slow_subscriber_is_disconnected_without_delaying_others() {
     let app = TestApp::start().await;
     let revocations = app.api.revocations.clone();
     let mut slow = revocations.subscribe(None);
@@ -231,7 +231,7 @@ async fn a_subscriber_that_reads_too_slowly_is_cut_and_nobody_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscribed_verifier_refuses_what_was_revoked_however_that_came_about() {
+async fn a_subscribed_verifier_rejects_tokens_revoked_in_every_way() {
     let app = TestApp::with(|config| config.public_url = String::new()).await;
     let verifier = verifier(&app).await;
     let ways: [fn(&crate::support::User<'_>) -> crate::support::client::Call; 4] = [
@@ -265,7 +265,7 @@ async fn a_verifier_that_starts_fresh_refuses_from_its_first_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_verifier_takes_over_another_key_when_one_was_given_up() {
+async fn a_verifier_switches_keys_when_one_is_revoked() {
     let app = TestApp::with(|config| config.public_url = String::new()).await;
     let verifier = verifier(&app).await;
     let mut user = app.signed_up().await;

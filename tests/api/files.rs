@@ -67,7 +67,7 @@ async fn files_that_vanish_under_a_running_service_end_its_writes_and_are_report
 }
 
 #[tokio::test]
-async fn what_is_written_right_after_the_files_vanished_is_not_acknowledged() {
+async fn writes_after_the_files_vanished_are_not_acknowledged() {
     let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
@@ -210,7 +210,7 @@ fn nothing_is_copied_into_a_file_that_every_user_can_read() {
 }
 
 #[test]
-fn every_file_that_is_made_is_for_its_user_alone_whatever_the_umask() {
+fn created_files_are_private_with_every_umask() {
     let home = home();
     let (data, backup) = (data_of(home.path()), home.path().join("backup.db"));
     let service = Doorward::start(&mut without_umask(&mut doorward(home.path())));

@@ -72,7 +72,7 @@ async fn refused_requests_are_counted_in_the_log_and_do_not_fill_it() {
 }
 
 #[tokio::test]
-async fn one_client_leaves_places_for_the_feeds_of_others() {
+async fn one_client_leaves_feed_connections_for_others() {
     let app = TestApp::start().await;
     let (greedy, other) = (app.service(&[]).await, app.service(&[]).await);
     let id = crate::support::id(&greedy.id);

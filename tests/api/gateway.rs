@@ -205,7 +205,7 @@ async fn nginx_lets_a_foreign_page_send_nothing_with_cookies() {
 }
 
 #[tokio::test]
-async fn nginx_says_503_when_nobody_can_know() {
+async fn nginx_answers_503_while_revocation_status_is_unknown() {
     let Some([nginx]) = find(["nginx"], "nginx-light") else { return };
     let stale =
         TestApp::with(|config| config.revocations.max_staleness = std::time::Duration::ZERO).await;
@@ -219,7 +219,7 @@ async fn nginx_says_503_when_nobody_can_know() {
 
 /// Traefik itself is not run: no distribution has it.
 #[test]
-fn the_lines_for_traefik_delete_every_spelling_of_every_identity_header() {
+fn the_lines_for_traefik_delete_every_form_of_every_identity_header() {
     let lines = fenced(README, "http:\n  middlewares:").expect("README.md has the lines");
     let deleted: Vec<String> = lines
         .lines()

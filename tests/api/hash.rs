@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::binary::{doorward, printed, run};
 
 #[test]
-fn what_is_calibrated_can_be_pasted_and_is_never_below_owasps_minimum() {
+fn calibration_prints_valid_settings_never_below_owasps_minimum() {
     let home = tempfile::tempdir().unwrap();
     let calibrate = |arguments: &[&str]| {
         printed(doorward(home.path()).args(["hash", "calibrate"]).args(arguments))

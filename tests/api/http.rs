@@ -110,7 +110,7 @@ async fn a_path_that_does_not_exist_is_a_404_for_every_method() {
 // Bodies.
 
 #[tokio::test]
-async fn a_body_that_is_no_json_object_is_refused_everywhere() {
+async fn a_body_that_is_not_a_json_object_is_rejected_everywhere() {
     let app = TestApp::with(|config| config.limits.max_body_bytes = 1 << 20).await;
     let user = app.signed_up().await;
     let deep = |open: &str, close: &str| open.repeat(100_000) + "1" + &close.repeat(100_000);
@@ -416,7 +416,7 @@ async fn one_credential_a_request() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_query_is_refused_even_where_nobody_would_read_it() {
+async fn a_token_in_the_query_is_rejected_on_every_path() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let access = &user.tokens.access;
@@ -475,7 +475,7 @@ async fn parameters_that_do_not_exist_or_cannot_be_decoded_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_refused() {
+async fn too_long_heads_are_rejected() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     for path in ["/healthz?a=", "/nowhere/", "/sessions/"] {
@@ -502,7 +502,7 @@ async fn what_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_like_everything_else() {
+async fn non_http_input_gets_a_problem_document() {
     let app = TestApp::start().await;
     for request in [
         "GET\r\n\r\n",
@@ -544,7 +544,7 @@ async fn what_is_no_http_is_refused_like_everything_else() {
 // Time.
 
 #[tokio::test]
-async fn what_never_ends_is_ended_and_nobody_else_waits() {
+async fn endless_requests_time_out_without_blocking_others() {
     let app = TestApp::start().await;
     let access = app.signed_up().await.tokens.access;
     let app = app.restart_with(impatient).await;
@@ -646,7 +646,7 @@ async fn a_connection_serves_one_request_after_another_and_pipelined_ones_in_ord
 // What all answers have.
 
 #[tokio::test]
-async fn every_answer_is_guarded_and_none_but_public_ones_may_be_kept() {
+async fn every_response_has_security_headers_and_only_public_ones_are_cacheable() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let etag = app.get("/.well-known/jwks.json").send().await;
@@ -695,7 +695,7 @@ async fn every_answer_is_guarded_and_none_but_public_ones_may_be_kept() {
 }
 
 #[tokio::test]
-async fn a_service_with_an_https_url_says_so_for_a_year_and_of_subdomains_only_if_told_to() {
+async fn https_public_url_sends_hsts_and_subdomains_only_if_configured() {
     let told = "max-age=600; includeSubDomains";
     for (hsts, expected) in
         [(None, Some("max-age=31536000")), (Some(told), Some(told)), (Some(""), None)]
@@ -809,7 +809,7 @@ async fn an_answer_without_an_origin_is_not_kept_for_one_with() {
 }
 
 #[tokio::test]
-async fn a_preflight_allows_what_a_client_needs_and_nothing_else() {
+async fn a_preflight_allows_only_the_needed_methods_and_headers() {
     let app = TestApp::with(|config| config.cors.origins = vec![ORIGIN.into()]).await;
     let preflight = async |path: &str, method: &str, fields: &str| {
         app.call("OPTIONS", path)
@@ -846,7 +846,7 @@ async fn a_preflight_allows_what_a_client_needs_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn without_listed_origins_there_is_no_cors() {
+async fn without_listed_origins_cors_is_off() {
     let app = TestApp::start().await;
     for origin in [ORIGIN, "null", "http://doorward.test"] {
         assert_no_permission(&app.get("/healthz").header("origin", origin).send().await, origin);

@@ -51,7 +51,7 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
+async fn a_revoked_key_is_rejected_at_once_and_another_signs() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     // From here on its signature is remembered, which must not help.
@@ -71,7 +71,7 @@ async fn a_key_that_was_given_up_is_refused_at_once_and_another_signs() {
 }
 
 #[tokio::test]
-async fn the_next_key_takes_the_place_of_one_that_was_given_up() {
+async fn the_next_key_replaces_a_revoked_one() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let next = app.api.keys.admin().rotate().await.unwrap().kid;

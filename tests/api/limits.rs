@@ -97,7 +97,7 @@ async fn an_ipv6_network_is_one_client() {
 }
 
 #[tokio::test]
-async fn whoever_is_no_proxy_cannot_say_where_it_comes_from() {
+async fn an_untrusted_peer_cannot_forge_its_address() {
     let app = TestApp::with(|config| {
         config.limits.login_burst = 3;
         config.limits.login_per_minute = 1;
@@ -170,7 +170,7 @@ async fn a_hundred_parallel_guesses_from_everywhere_count_as_a_hundred() {
 }
 
 #[tokio::test]
-async fn another_spelling_of_the_address_gets_no_fresh_budget() {
+async fn another_form_of_the_address_has_the_same_limit() {
     let app = TestApp::with(|config| config.limits.failed_logins_per_address = 4).await;
     app.register("ada@example.com", PASSWORD).await.assert_status(201);
     for email in ["ada@example.com", "ADA@example.com", " ada@example.com", "Ada@Example.Com\n"] {
@@ -209,7 +209,7 @@ async fn unknown_addresses_count_like_known_ones() {
 }
 
 #[tokio::test]
-async fn a_spent_budget_refills_evenly_and_the_refusal_says_when() {
+async fn an_exhausted_limit_refills_evenly_and_sends_retry_after() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     for _ in 0..10 {
@@ -231,7 +231,7 @@ async fn a_spent_budget_refills_evenly_and_the_refusal_says_when() {
 }
 
 #[tokio::test]
-async fn the_right_password_gives_its_place_back_and_forgives_no_wrong_one() {
+async fn the_right_password_releases_its_reservation_and_resets_no_failures() {
     let app = TestApp::with(|config| {
         config.limits.failed_logins_per_address = 3;
         config.limits.failed_logins_per_account = 3;
@@ -347,7 +347,7 @@ async fn an_earlier_token_of_the_account_is_a_known_device_unless_its_session_en
 }
 
 #[tokio::test]
-async fn a_known_device_has_a_budget_of_its_own_and_no_more() {
+async fn a_known_device_has_a_limit_of_its_own() {
     let app = TestApp::with(under_attack).await;
     let (email, one) = signed_up_at_home(&app).await;
     let other = log_in_from(&app, HOME, &email, PASSWORD).await.tokens();
@@ -366,7 +366,7 @@ async fn a_known_device_has_a_budget_of_its_own_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_known_address_has_a_budget_of_its_own_and_no_more() {
+async fn a_known_address_has_a_limit_of_its_own() {
     let app = TestApp::with(under_attack).await;
     let (email, _) = signed_up_at_home(&app).await;
     spend_the_budget(&app, &email).await;
@@ -438,7 +438,7 @@ async fn an_address_is_known_by_its_sessions_of_ninety_days_that_did_not_end_for
 }
 
 #[tokio::test]
-async fn every_door_that_takes_a_password_shares_the_budget() {
+async fn every_password_endpoint_shares_the_limit() {
     let app = TestApp::with(|config| {
         behind_a_proxy(config);
         config.limits.failed_logins_per_address = 6;
@@ -580,7 +580,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
 }
 
 #[tokio::test]
-async fn every_door_that_hashes_refuses_what_it_has_no_time_for() {
+async fn every_hashing_endpoint_rejects_excess_requests() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;

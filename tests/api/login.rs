@@ -33,7 +33,7 @@ async fn a_login_answers_tokens_that_no_cache_keeps() {
 }
 
 #[tokio::test]
-async fn an_address_logs_in_in_every_spelling() {
+async fn an_address_logs_in_in_every_form() {
     let app = TestApp::start().await;
     app.register("Ada@Example.com", PASSWORD).await.assert_status(201);
     for email in ["ada@example.com", "ADA@EXAMPLE.COM", "\t Ada@example.com "] {
@@ -42,7 +42,7 @@ async fn an_address_logs_in_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn refusals_cannot_be_told_apart_and_cost_one_hash_each() {
+async fn rejections_are_indistinguishable_and_cost_one_hash_each() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let disabled = app.signed_up().await;
@@ -299,7 +299,7 @@ async fn parallel_logins_leave_as_many_sessions_as_are_allowed() {
 }
 
 #[tokio::test]
-async fn sessions_that_have_ended_or_expired_take_nobodys_place() {
+async fn ended_and_expired_sessions_do_not_count_towards_the_maximum() {
     let app = TestApp::with(|config| config.sessions.max_per_user = 2).await;
     let user = app.signed_up().await;
     let other = user.another_session().await;
@@ -329,7 +329,7 @@ async fn a_label_is_kept_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_label_that_does_not_fit_is_refused_before_the_password_is_looked_at() {
+async fn an_invalid_label_is_rejected_before_the_password_is_compared() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let before = app.hashed();
@@ -346,7 +346,7 @@ async fn a_label_that_does_not_fit_is_refused_before_the_password_is_looked_at()
 }
 
 #[tokio::test]
-async fn a_known_device_that_is_none_is_no_reason_to_refuse_the_right_password() {
+async fn an_invalid_known_device_does_not_block_the_right_password() {
     let app = TestApp::start().await;
     let (user, other) = (app.signed_up().await, app.signed_up().await);
     for token in ["", "dwr_", "not a token", &other.tokens.refresh, &user.tokens.access] {

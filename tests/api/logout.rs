@@ -273,7 +273,7 @@ async fn a_session_is_ended_by_its_id() {
 }
 
 #[tokio::test]
-async fn nobody_ends_anothers_session() {
+async fn a_user_cannot_end_another_users_session() {
     let app = TestApp::start().await;
     let (user, other) = (app.signed_up().await, app.signed_up().await);
     let theirs = end(&app, &user, &other.tokens.session).await.assert_problem(404, "not_found");
@@ -305,7 +305,7 @@ async fn a_session_that_has_expired_can_be_ended_all_the_same() {
 }
 
 #[tokio::test]
-async fn another_process_on_the_same_data_is_heard_within_a_second() {
+async fn revocations_of_another_process_on_the_same_data_apply_within_a_second() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let other = user.another_session().await;
@@ -352,7 +352,7 @@ async fn a_revocation_is_kept_until_the_last_token_it_concerns_has_expired() {
 }
 
 #[tokio::test]
-async fn what_a_clock_issued_that_was_set_back_since_is_refused_until_it_has_expired() {
+async fn tokens_issued_before_the_clock_was_set_back_stay_revoked() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (second, _third) = (user.another_session().await, user.another_session().await);
@@ -519,7 +519,7 @@ async fn a_new_signing_key_is_published_before_it_signs_and_the_old_one_until_it
 }
 
 #[tokio::test]
-async fn a_logout_is_heard_by_tokens_of_both_keys() {
+async fn a_logout_revokes_tokens_of_both_keys() {
     let app = TestApp::with(|config| config.tokens.key_lifetime = Duration::from_secs(DAY)).await;
     let mut user = app.signed_up().await;
     app.advance(DAY - 780);

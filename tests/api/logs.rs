@@ -68,7 +68,7 @@ async fn json_has_an_object_a_line_and_in_it_the_request_with_its_trace() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_costs_lines_which_are_counted_and_no_answers() {
+async fn an_unread_log_loses_counted_lines_and_no_responses() {
     const COUNT: &str = "doorward_log_lines_dropped_total ";
     let home = tempfile::tempdir().unwrap();
     let [own, metrics] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));

@@ -96,7 +96,7 @@ async fn names_and_units_are_as_prometheus_wants_them() {
 }
 
 #[tokio::test]
-async fn no_label_says_what_a_client_has_sent() {
+async fn labels_contain_no_client_input() {
     let watched = Watched::start().await;
     let app = &watched.app;
     let user = app.signed_up().await;
@@ -202,7 +202,7 @@ async fn every_outcome_of_a_login_is_counted() {
 }
 
 #[tokio::test]
-async fn what_there_is_is_shown() {
+async fn every_metric_is_shown() {
     let watched = Watched::with(|config| config.limits.register_burst = 2).await;
     let app = &watched.app;
     let user = app.signed_up().await;

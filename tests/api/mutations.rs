@@ -33,7 +33,7 @@ const ORDER: [u8; 32] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_change_to_a_token_is_believed() {
+async fn no_mutated_token_is_accepted() {
     let services = [
         Issued::by(Algorithm::Es256).await,
         Issued::by(Algorithm::EdDsa).await,

@@ -122,7 +122,7 @@ async fn a_refresh_grant_widens_no_scope_and_a_refusal_spends_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_request_is_refused_in_the_words_of_oauth() {
+async fn malformed_token_requests_get_oauth_errors() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let token = user.tokens.refresh.as_str();
@@ -279,7 +279,7 @@ async fn two_proofs_or_half_of_one_are_refused() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_prove_it_is_told_nothing_more() {
+async fn failed_client_authentication_reveals_nothing() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (service, other) = (app.service(&[]).await, app.service(&[]).await);
@@ -349,7 +349,7 @@ async fn whoever_does_not_prove_it_is_told_nothing_more() {
 }
 
 #[tokio::test]
-async fn only_failures_count_and_who_proves_it_is_never_held_up() {
+async fn only_failures_count_and_authenticated_clients_are_never_blocked() {
     let app = TestApp::with(|config| {
         config.limits.login_burst = 5;
         config.limits.login_per_minute = 1;
@@ -419,7 +419,7 @@ async fn a_refresh_token_is_active_as_long_as_a_refresh_would_take_it() {
 }
 
 #[tokio::test]
-async fn whatever_is_not_active_is_not_active_and_nothing_more() {
+async fn inactive_tokens_reveal_nothing() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let user = app.signed_up().await;
@@ -484,7 +484,7 @@ async fn whatever_is_not_active_is_not_active_and_nothing_more() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_known_is_not_said() {
+async fn unknown_status_is_not_reported() {
     let app = TestApp::with(|config| config.revocations.max_staleness = Duration::ZERO).await;
     let user = app.signed_up().await;
     let service = app.service(&[]).await;
@@ -546,7 +546,7 @@ async fn a_revoked_access_token_ends_alone() {
 }
 
 #[tokio::test]
-async fn nobody_revokes_the_token_of_another_client() {
+async fn a_client_cannot_revoke_another_clients_token() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (shop, service) = (app.public_client().await, app.service(&["a"]).await);
@@ -573,7 +573,7 @@ async fn nobody_revokes_the_token_of_another_client() {
 }
 
 #[tokio::test]
-async fn what_is_no_good_token_is_a_success_and_ends_nothing() {
+async fn revoking_an_invalid_token_succeeds_without_effect() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (access, refresh) = (&user.tokens.access, &user.tokens.refresh);
@@ -641,7 +641,7 @@ async fn every_refusal_of_these_endpoints_has_the_form_of_rfc_6749() {
 }
 
 #[tokio::test]
-async fn the_metadata_says_what_there_is() {
+async fn the_metadata_lists_the_endpoints() {
     let app = TestApp::with(|config| config.public_url = "https://login.example.com".into()).await;
     let metadata = app.get("/.well-known/oauth-authorization-server").send().await;
     let base = "https://login.example.com";
@@ -666,7 +666,7 @@ async fn the_metadata_says_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_scope_is_granted_once_however_often_it_was_asked_for() {
+async fn a_scope_requested_twice_is_granted_once() {
     let app = TestApp::start().await;
     let service = app.service(&["read", "write"]).await;
     let scope = ["read"; 50].join(" ");

@@ -49,7 +49,7 @@ fn password_file(text: &str) -> (tempfile::TempDir, String) {
 }
 
 #[tokio::test]
-async fn who_is_disabled_is_refused_on_every_node_and_may_come_back() {
+async fn a_disabled_account_is_rejected_on_every_node_and_can_be_enabled() {
     let app = start().await;
     let node = app.another_node().await;
     let ada = app.signed_up().await;
@@ -79,7 +79,7 @@ async fn who_is_disabled_is_refused_on_every_node_and_may_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_disabled_is_refused_on_every_node_and_at_a_verifier_within_the_delay() {
+async fn a_disabled_account_is_rejected_on_every_node_and_at_a_verifier_within_the_delay() {
     // The verifier finds the node by its issuer.
     let app = TestApp::with(|config| config.public_url = String::new()).await;
     app.clock.advance(Clock::system().now().since(app.clock.now()));
@@ -250,7 +250,7 @@ async fn an_account_is_added_and_logs_in() {
 }
 
 #[tokio::test]
-async fn who_is_deleted_is_refused_on_every_node_and_leaves_no_row() {
+async fn a_deleted_account_is_rejected_on_every_node_and_leaves_no_row() {
     let app = start().await;
     let node = app.another_node().await;
     let ada = app.signed_up().await;
@@ -282,7 +282,7 @@ async fn who_is_deleted_is_refused_on_every_node_and_leaves_no_row() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_closed_account_can_be_deleted() {
+async fn the_remains_of_a_closed_account_can_be_deleted() {
     let app = start().await;
     let ada = app.signed_up().await;
     ada.close(PASSWORD).await.assert_status(204);

@@ -81,7 +81,7 @@ fn lifetime(access: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_printed_file_starts_the_service_however_its_secrets_were_given() {
+async fn a_printed_file_starts_the_service_with_secrets_from_every_source() {
     for way in WAYS {
         let home = tempfile::tempdir().unwrap();
         let home = home.path();
@@ -146,7 +146,7 @@ fn with_nothing_set_all_that_is_printed_is_comments() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_a_secret() {
+fn a_byte_order_mark_is_not_part_of_a_secret() {
     let home = tempfile::tempdir().unwrap();
     let marked =
         |name: &str, text: &str| private(&home.path().join(name), &format!("\u{feff}{text}\r\n"));

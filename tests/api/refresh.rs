@@ -262,7 +262,7 @@ async fn a_refresh_extends_the_session_up_to_its_absolute_end() {
 }
 
 #[tokio::test]
-async fn a_session_that_nobody_refreshes_expires() {
+async fn a_session_without_refreshes_expires() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     app.advance(30 * 86400);

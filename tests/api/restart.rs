@@ -29,7 +29,7 @@ const RESTARTS: u64 = 5;
 const EMAIL: &str = "ada@example.com";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() {
+async fn restarts_on_an_inherited_socket_leave_no_request_unanswered() {
     let home = home();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = unlimited(home.path());
@@ -44,7 +44,7 @@ async fn restarts_on_a_socket_that_is_handed_over_leave_no_request_unanswered() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restarts_beside_each_other_on_one_port_leave_no_request_unanswered() {
+async fn overlapping_restarts_on_one_port_leave_no_request_unanswered() {
     let home = home();
     let mut command = unlimited(home.path());
     command.env("DOORWARD_REUSE_PORT", "true");
@@ -156,7 +156,7 @@ pub fn handing_over(socket: OwnedFd, command: &Command) -> Command {
 }
 
 #[tokio::test]
-async fn a_service_that_was_told_to_stop_says_so_and_goes_on_for_as_long_as_it_should() {
+async fn a_stopping_service_reports_not_ready_and_serves_during_the_shutdown_delay() {
     let home = home();
     let service = Doorward::start(unlimited(home.path()).env("DOORWARD_SHUTDOWN_DELAY", "10m"));
     service.get("/readyz").send().await.assert_status(200);
@@ -174,7 +174,7 @@ async fn a_service_that_was_told_to_stop_says_so_and_goes_on_for_as_long_as_it_s
 }
 
 #[test]
-fn a_socket_that_nobody_can_listen_on_is_refused() {
+fn an_inherited_socket_that_does_not_listen_is_rejected() {
     let home = home();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

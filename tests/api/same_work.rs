@@ -154,7 +154,7 @@ async fn a_login_answers_and_costs_the_same_for_every_account_on_every_path() {
 }
 
 #[tokio::test]
-async fn a_spent_account_lets_its_owner_in_from_a_known_network_and_tells_nobody_else_there() {
+async fn a_throttled_account_admits_its_owner_from_a_known_network_and_reveals_nothing_there() {
     let (app, _) = Box::pin(town()).await;
     let situation = Situation::AccountSpentAtTheOffice;
     let owner = Account::Active.email(situation);

@@ -382,7 +382,7 @@ async fn stored_secrets(home: &Path, secrets: &mut Secrets) {
 }
 
 #[test]
-fn a_secret_is_found_in_whatever_form() {
+fn a_secret_is_found_in_every_form() {
     let mut secrets = Secrets::default();
     secrets.password(PASSWORD);
     secrets.access("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJlLW9mLWl0");

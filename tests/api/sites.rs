@@ -51,7 +51,7 @@ async fn a_cookie_login_across_sites_is_refused_unless_the_cookies_are_for_every
 }
 
 #[tokio::test]
-async fn without_any_token_the_refusal_names_both_places_for_one() {
+async fn without_any_token_the_rejection_names_both_transports() {
     let app = start(SameSite::Lax).await;
     let page = |call: crate::support::client::Call| {
         call.header("origin", LISTED).header("sec-fetch-site", "same-site").send()
@@ -110,7 +110,7 @@ impl Pair {
 }
 
 #[tokio::test]
-async fn chromium_logs_in_with_cookies_or_is_told_why_not_for_every_pair_of_hosts() {
+async fn chromium_logs_in_with_cookies_or_gets_the_reason_for_every_pair_of_hosts() {
     let Some(browser) = Browser::start().await else { return };
     let (works, blocked) = (json!([200, null]), json!([400, "cookies_blocked"]));
     let missing = json!([401, "missing_token"]);

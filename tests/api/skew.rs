@@ -36,7 +36,7 @@ const SKEWS: [i64; 4] = [3600, -3600, 31 * DAY, -31 * DAY];
 const NEW_PASSWORD: &str = "nine badgers polish trombones";
 
 #[tokio::test]
-async fn commands_on_a_machine_with_a_wrong_clock_end_what_they_name() {
+async fn commands_on_a_machine_with_a_wrong_clock_take_effect() {
     let Some(library) = libfaketime() else { return };
     for skew in SKEWS {
         let (app, node) = two_nodes().await;
@@ -155,7 +155,7 @@ async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_tha
 }
 
 #[tokio::test]
-async fn requests_to_a_node_with_a_wrong_clock_end_what_they_name() {
+async fn requests_to_a_node_with_a_wrong_clock_take_effect() {
     for skew in SKEWS {
         let (app, node) = two_nodes().await;
         let wrong = app.another_node_by(Clock::manual(moved(app.clock.now(), skew))).await;
@@ -194,7 +194,7 @@ async fn requests_to_a_node_with_a_wrong_clock_end_what_they_name() {
 }
 
 #[tokio::test]
-async fn a_session_that_expired_long_ago_is_listed_only_where_no_clock_says_so() {
+async fn a_long_expired_session_is_listed_only_without_a_database_clock() {
     let (app, _node) = two_nodes().await;
     let user = app.signed_up().await;
     // It expired two days ago.
@@ -230,7 +230,7 @@ async fn a_revocation_is_listed_from_the_database_s_time_on() {
 }
 
 #[tokio::test]
-async fn a_login_to_an_account_that_keeps_changing_is_told_to_try_again() {
+async fn a_login_to_a_constantly_changing_account_gets_a_retry() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         // Some 150 ms each: no machine is so busy that it stores no change meanwhile.

@@ -42,7 +42,7 @@ const ALL_ANSWERS: usize = ANSWERS * include_str!("../../openapi.yaml").len();
 const LOOSELY: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_slow_connections_end_in_time_and_hold_up_nobody() {
+async fn many_slow_connections_time_out_without_delaying_others() {
     let count = usize::try_from(number_of("DOORWARD_TEST_SLOW").unwrap_or(SLOW)).unwrap();
     // As many again at the server, which inherits the limit.
     assert!(has_descriptors(count + 500), "{count} connections need a higher `ulimit -n`");
@@ -137,7 +137,7 @@ fn hundreds_that_come_at_once_are_let_in_before_anybody_accepts_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_without_descriptors_serves_who_is_connected_and_waits_for_better_times() {
+async fn a_service_without_descriptors_serves_open_connections_and_recovers() {
     const DESCRIPTORS: usize = 120;
     let home = tempfile::tempdir().unwrap();
     let settings = unlimited(home.path());

@@ -49,7 +49,7 @@ fn a_malformed_secret_is_refused() {
 }
 
 #[test]
-fn a_secret_that_the_command_drew_is_a_good_one_and_no_two_are_the_same() {
+fn a_generated_secret_is_valid_and_unique() {
     let home = home();
     let drawn = [(); 2].map(|()| printed(doorward(home.path()).args(["secret", "new"])));
     assert_ne!(drawn[0], drawn[1]);
@@ -64,7 +64,7 @@ fn a_secret_that_the_command_drew_is_a_good_one_and_no_two_are_the_same() {
 }
 
 #[test]
-fn a_secret_file_that_is_not_there_is_refused() {
+fn a_missing_secret_file_is_rejected() {
     let home = home();
     let line = refused(doorward(home.path()).env("DOORWARD_SECRET_FILE", "nowhere/secret"));
     assert_says(&line, &["DOORWARD_SECRET_FILE", "nowhere/secret"]);
@@ -84,7 +84,7 @@ fn a_secret_that_does_not_open_the_stored_keys_is_refused() {
 }
 
 #[test]
-fn a_missing_secret_beside_a_database_is_refused_and_not_made_anew() {
+fn a_missing_secret_next_to_a_database_is_an_error_and_no_new_one_is_generated() {
     let home = used();
     let secret = data_of(home.path()).join("secret");
     fs::rename(&secret, home.path().join("backup")).unwrap();
@@ -115,7 +115,7 @@ fn a_secret_that_every_user_can_read_is_refused_and_the_group_may() {
 }
 
 #[test]
-fn what_is_made_is_for_its_user_alone() {
+fn created_files_are_private() {
     let home = used();
     let data = data_of(home.path());
     assert_eq!(mode(&data), 0o700);
@@ -230,7 +230,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
 }
 
 #[test]
-fn a_data_file_that_is_no_database_is_refused_and_kept() {
+fn a_data_file_that_is_not_a_database_is_rejected_and_kept() {
     let home = used();
     let path = data_of(home.path()).join("doorward.db");
     // A log beside it, which a quick stop can leave, would hold the database once more.
@@ -431,7 +431,7 @@ async fn a_second_instance_starts_on_the_same_data_while_the_first_drains() {
 }
 
 #[tokio::test]
-async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
+async fn a_logout_at_one_instance_applies_at_another_on_the_same_data() {
     let home = home();
     let one = Doorward::start(&mut unlimited(home.path()));
     let other = Doorward::start(&mut unlimited(home.path()));
@@ -449,7 +449,7 @@ async fn a_logout_at_one_instance_is_heard_by_another_on_the_same_data() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_nobody_named_is_warned_of_once() {
+async fn an_untrusted_proxy_is_warned_about_once() {
     let home = home();
     let forwarded = async |service: &Doorward| {
         for address in ["198.51.100.7", "198.51.100.8"] {

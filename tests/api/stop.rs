@@ -38,7 +38,7 @@ fn stops() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_stop_leaves_a_connected_client_unanswered_whoever_runs_the_service() {
+async fn no_stop_leaves_a_connected_client_unanswered_under_any_user() {
     for user in users() {
         for _ in 0..stops() {
             let home = home_of(user);
@@ -66,7 +66,7 @@ async fn no_stop_leaves_a_client_of_tls_unanswered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_stop_beside_another_process_leaves_a_connected_client_unanswered() {
+async fn no_stop_next_to_another_process_leaves_a_connected_client_unanswered() {
     for user in users() {
         for _ in 0..stops() {
             let home = home_of(user);
@@ -85,7 +85,7 @@ async fn no_stop_beside_another_process_leaves_a_connected_client_unanswered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_on_a_socket_that_is_handed_over_leaves_what_waits_to_the_next_process() {
+async fn a_stop_on_an_inherited_socket_leaves_waiting_connections_to_the_next_process() {
     for user in users() {
         for _ in 0..stops() {
             let home = home_of(user);
@@ -209,7 +209,7 @@ fn assert_ended_well((status, _, log): (ExitStatus, String, String)) {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_when_an_unprivileged_service_stops() {
+async fn a_request_in_progress_is_answered_when_an_unprivileged_service_stops() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         for user in users() {
             let home = home_of(user);

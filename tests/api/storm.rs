@@ -92,7 +92,7 @@ async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_finds_the_queue_full_is_told_at_once_and_who_waits_in_it_is_served() {
+async fn a_full_queue_rejects_at_once_and_queued_logins_are_served() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
@@ -121,7 +121,7 @@ async fn who_finds_the_queue_full_is_told_at_once_and_who_waits_in_it_is_served(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_hangs_up_frees_no_place_and_breaks_nothing() {
+async fn a_disconnecting_client_frees_no_queue_slot_and_breaks_nothing() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;

@@ -15,7 +15,7 @@ async fn a_byte_order_mark_is_named() {
 }
 
 #[tokio::test]
-async fn a_token_without_its_scheme_is_told_so() {
+async fn a_token_without_its_scheme_gets_the_reason() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let basic = "Basic YTpi".to_owned();

@@ -25,7 +25,7 @@ const OWNERS_KEY: &str = "the-key-of-the-owner-01";
 const THIEFS_KEY: &str = "the-key-of-the-thief-01";
 
 #[tokio::test]
-async fn a_thief_who_repeats_token_and_key_every_25_seconds_is_seen() {
+async fn a_thief_who_repeats_token_and_key_every_25_seconds_is_detected() {
     for owners_key in [None, Some(OWNERS_KEY)] {
         let app = TestApp::start().await;
         let user = app.signed_up().await;
@@ -50,7 +50,7 @@ async fn a_thief_who_repeats_token_and_key_every_25_seconds_is_seen() {
 }
 
 #[tokio::test]
-async fn a_thief_who_repeats_token_and_key_just_before_the_owner_is_through_at_her_third_refresh() {
+async fn a_thief_who_repeats_token_and_key_before_the_owner_is_detected_at_her_third_refresh() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let stolen = user.tokens.refresh.clone();
@@ -158,7 +158,7 @@ async fn a_session_of_the_schema_before_goes_on_and_opens_its_window_once() {
 }
 
 #[tokio::test]
-async fn lists_tell_nobody_when_an_active_session_is_refreshed() {
+async fn lists_do_not_reveal_when_an_active_session_is_refreshed() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let _idle = user.another_session().await;

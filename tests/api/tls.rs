@@ -182,7 +182,7 @@ async fn both_versions_of_tls_speak_http_1_1_with_forward_secrecy() {
 }
 
 #[tokio::test]
-async fn an_older_tls_is_told_so() {
+async fn an_older_tls_version_gets_an_alert() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     files.issue();
@@ -222,7 +222,7 @@ fn client_hello(version: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn plain_http_where_tls_is_expected_is_told_so_and_closed() {
+async fn plain_http_on_the_tls_port_gets_an_error_and_is_closed() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     files.issue();
@@ -305,7 +305,7 @@ async fn a_renewed_certificate_is_served_without_a_restart_or_a_failed_request()
 }
 
 #[test]
-fn a_certificate_that_cannot_be_used_leaves_the_one_before_in_its_place() {
+fn an_unusable_certificate_leaves_the_previous_one_in_use() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     let until = |year| move |it: &mut CertificateParams| it.not_after = date_time_ymd(year, 1, 1);
@@ -365,7 +365,7 @@ async fn plain_http_is_shown_the_way_to_the_public_url() {
 }
 
 #[tokio::test]
-async fn sigterm_answers_what_has_begun_within_tls() {
+async fn sigterm_completes_requests_over_tls() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     let cert = files.issue();
@@ -398,7 +398,7 @@ async fn sigterm_answers_what_has_begun_within_tls() {
 }
 
 #[test]
-fn what_cannot_be_served_is_refused_with_its_remedy() {
+fn an_unusable_certificate_is_rejected_with_a_remedy() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     files.issue();
@@ -444,7 +444,7 @@ fn what_cannot_be_served_is_refused_with_its_remedy() {
 }
 
 #[test]
-fn the_log_warns_of_what_is_served_all_the_same() {
+fn the_log_warns_about_questionable_but_served_settings() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     let (pem, key, _) = pair(|it| it.not_after = date_time_ymd(2020, 1, 1));

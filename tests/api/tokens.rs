@@ -35,7 +35,7 @@ const MEMBERS: [(&str, &[&str]); 3] = [
 // What a real token is.
 
 #[tokio::test]
-async fn a_token_says_what_rfc_9068_asks_for_and_nothing_more() {
+async fn a_token_has_the_claims_of_rfc_9068_and_no_others() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let login = app.log_in(&user.email, crate::support::client::PASSWORD).await.assert_status(200);
@@ -107,7 +107,7 @@ async fn a_configured_audience_and_lifetime_are_in_the_token() {
 // The published keys.
 
 #[tokio::test]
-async fn the_key_set_is_cacheable_and_answers_304_to_whoever_has_it() {
+async fn the_key_set_is_cacheable_and_can_be_revalidated() {
     let app = TestApp::start().await;
     let answer = app.get("/.well-known/jwks.json").send().await.assert_status(200);
     assert_eq!(answer.header("content-type"), Some("application/jwk-set+json"));
@@ -181,7 +181,7 @@ async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() 
 // ones too.
 
 #[tokio::test]
-async fn a_token_made_like_the_services_own_is_good() {
+async fn a_token_built_like_the_services_own_is_accepted() {
     for algorithm in ALGORITHMS {
         let app = TestApp::with(|config| config.tokens.algorithm = algorithm).await;
         let user = app.signed_up().await;
@@ -195,7 +195,7 @@ async fn a_token_made_like_the_services_own_is_good() {
 }
 
 #[tokio::test]
-async fn a_token_without_a_signature_is_refused_in_every_spelling() {
+async fn an_unsigned_token_is_rejected_in_every_form() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
@@ -214,7 +214,7 @@ async fn a_token_without_a_signature_is_refused_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn a_public_key_is_no_shared_secret() {
+async fn a_public_key_is_not_accepted_as_a_shared_secret() {
     for algorithm in ALGORITHMS {
         let app = TestApp::with(|config| config.tokens.algorithm = algorithm).await;
         let user = app.signed_up().await;
@@ -410,7 +410,7 @@ async fn claims_must_be_there_of_the_right_type_and_meant_for_this_service() {
 }
 
 #[tokio::test]
-async fn a_token_for_nobodys_account_is_refused() {
+async fn a_token_for_an_unknown_account_is_rejected() {
     let app = TestApp::start().await;
     let forger = Forger::of(&app.signed_up().await).await;
     let token = forger.with_claim("sub", json!("019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75"));
@@ -418,7 +418,7 @@ async fn a_token_for_nobodys_account_is_refused() {
 }
 
 #[tokio::test]
-async fn what_can_be_read_in_two_ways_is_refused() {
+async fn ambiguous_input_is_rejected() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
@@ -463,7 +463,7 @@ async fn what_can_be_read_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_has_one_spelling() {
+async fn a_token_has_one_canonical_form() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
@@ -516,7 +516,7 @@ async fn a_huge_token_is_refused() {
 }
 
 #[tokio::test]
-async fn each_kind_of_token_has_its_own_door() {
+async fn each_kind_of_token_is_accepted_only_by_its_own_endpoint() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     refused(&app, "a refresh token", &user.tokens.refresh).await;

@@ -24,7 +24,7 @@ use crate::support::until;
 const EMAIL: &str = "owner@example.com";
 
 #[tokio::test]
-async fn no_answer_to_a_write_leaves_before_what_it_rests_on_is_synced() {
+async fn no_response_to_a_write_leaves_before_its_data_is_synced() {
     let home = tempfile::tempdir().unwrap();
     let Some((mut command, log)) = traced(home.path()) else { return };
     let service = Doorward::start(&mut command);

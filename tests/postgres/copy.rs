@@ -60,7 +60,7 @@ async fn sessions_go_on_after_a_move_to_sqlite() {
 }
 
 #[test]
-fn a_killed_move_leaves_postgresql_empty_and_can_be_made_again() {
+fn a_killed_move_leaves_postgresql_empty_and_can_be_repeated() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(outcome(on_sqlite(home.path()).args(["db", "migrate"])).0, 0);
     let (from, to) = (sqlite(home.path()), Cluster::shared().empty_database());

@@ -34,7 +34,7 @@ fn doctor_finds_settings_of_the_server_that_lose_data_or_turn_nodes_away() {
 }
 
 #[test]
-fn doctor_finds_nothing_about_a_server_that_keeps_what_it_acknowledges() {
+fn doctor_accepts_a_durable_server() {
     let home = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(&[]);
     let database = cluster.empty_database();

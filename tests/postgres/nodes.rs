@@ -119,7 +119,7 @@ async fn a_row_that_becomes_visible_late_is_not_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_under_way_while_another_node_revokes_leaves_no_usable_token() {
+async fn requests_in_progress_during_another_nodes_revocation_leave_no_usable_token() {
     let one = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
     let other = one.another_node().await;
     for round in 0..number_of("DOORWARD_TEST_RACES").unwrap_or(15) {
@@ -165,7 +165,7 @@ async fn nodes_that_start_at_once_on_an_empty_database_make_one_schema_and_one_k
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_another_node_made_is_looked_up_and_unknown_ones_seldom() {
+async fn another_nodes_key_is_looked_up_and_lookups_of_unknown_ones_are_rate_limited() {
     let one = TestApp::start().await;
     let user = one.signed_up().await;
     let forget = |c: &mut PgConnection| diesel::delete(signing_keys::table).execute(c);
@@ -189,7 +189,7 @@ async fn a_key_that_another_node_made_is_looked_up_and_unknown_ones_seldom() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_one_node_gave_up_is_refused_by_the_other() {
+async fn a_key_revoked_on_one_node_is_rejected_by_the_other() {
     let one = TestApp::start().await;
     let other = one.another_node().await;
     let user = one.signed_up().await;
@@ -220,7 +220,7 @@ async fn an_unknown_key_cannot_be_judged_while_the_database_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_whose_clock_is_wrong_is_not_ready() {
+async fn a_node_with_a_wrong_clock_is_not_ready() {
     let app = TestApp::start().await;
     let ready = async || app.get("/readyz").send().await;
     let caught_up = async || {

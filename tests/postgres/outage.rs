@@ -45,7 +45,7 @@ async fn a_database_that_refuses_connections_costs_nothing_that_was_acknowledged
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_takes_everything_and_never_answers_holds_up_nobody_for_ever() {
+async fn an_unresponsive_database_blocks_no_request_forever() {
     let (proxy, app) = behind_a_proxy().await;
     let outage = async || {
         proxy.set(Network::Frozen);
@@ -68,7 +68,7 @@ async fn connections_that_break_at_once_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_too_slow_to_answer_is_given_up_in_time() {
+async fn a_slow_database_times_out() {
     let app = TestApp::on_database(Cluster::shared().database(), strict).await;
     let url = app.database().to_owned();
     let outage = async || {
@@ -150,7 +150,7 @@ async fn a_token_is_verified_without_the_database_for_as_long_as_the_policy_allo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_may_trust_tokens_however_old_the_list_is() {
+async fn fail_open_trusts_tokens_with_a_list_of_any_age() {
     let (proxy, app) = behind_a_proxy_with(|config| {
         config.revocations.max_staleness = Duration::ZERO;
         config.revocations.when_stale = WhenStale::FailOpen;
@@ -163,7 +163,7 @@ async fn a_policy_may_trust_tokens_however_old_the_list_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_concerns_many_rows_takes_no_longer_for_it_however_far_the_database_is() {
+async fn operations_on_many_rows_need_few_round_trips() {
     let (proxy, app) = behind_a_proxy_with(|config| {
         strict(config);
         // The machine may be busy with other tests; one row after the other would take two minutes.
@@ -226,7 +226,7 @@ async fn a_refresh_that_was_refused_while_the_database_was_frozen_ends_nothing_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_refused_while_the_database_was_frozen_is_not_done_when_it_thaws() {
+async fn requests_rejected_during_a_freeze_are_not_executed_afterwards() {
     let freezer = Freezer::start().await;
     let user = freezer.app.signed_up().await;
     let leave = freezer.app.post("/logout").bearer(&user.tokens.access).send();

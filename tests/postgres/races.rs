@@ -37,7 +37,7 @@ async fn without_a_retry_window_parallel_uses_with_one_key_make_one_lineage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() {
+async fn a_reuse_detected_by_losing_a_race_is_stored_completely_or_not_at_all() {
     let app = TestApp::with(|config| config.sessions.retry_window = Duration::ZERO).await;
     let user = app.signed_up().await;
     let (session, refresh) = (&user.tokens.session, &user.tokens.refresh);
@@ -68,7 +68,7 @@ async fn a_reuse_that_was_seen_by_losing_a_race_is_stored_whole_or_not_at_all() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spent_token_beside_a_proven_retry_of_it_on_another_node_ends_nothing() {
+async fn a_spent_token_during_its_proven_retry_on_another_node_ends_nothing() {
     const KEY: &str = "the-key-of-the-first-request";
     let one = TestApp::start().await;
     let other = one.another_node().await;

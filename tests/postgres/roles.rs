@@ -66,7 +66,7 @@ fn drift_is_found_by_a_role_that_may_create_nothing() {
 }
 
 #[test]
-fn a_role_without_temporary_tables_is_told_what_comparing_needs() {
+fn a_role_without_temporary_tables_gets_a_remedy() {
     let (_home, command) = as_role("dml_no_temporary", false);
     let output = command().args(["db", "check"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();

@@ -8,7 +8,7 @@ use crate::support::binary::printed;
 use crate::support::postgres::Cluster;
 
 #[test]
-fn a_command_whose_server_was_stopped_names_it_and_changes_nothing() {
+fn a_command_after_the_server_stopped_names_it_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(&["fsync=off"]);
     let url = cluster.empty_database().replace("//doorward@", "//doorward:hunter2@");

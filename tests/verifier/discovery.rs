@@ -101,7 +101,7 @@ async fn an_issuer_that_comes_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn huge_or_senseless_documents_are_given_up() {
+async fn huge_or_malformed_documents_are_rejected() {
     let issuer = Issuer::start().await;
     let huge = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", " ".repeat(3_000_000));
     let senseless = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[]".to_owned();

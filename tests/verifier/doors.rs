@@ -91,7 +91,7 @@ async fn the_holder_of_a_good_token_is_let_in() {
 }
 
 #[tokio::test]
-async fn who_shows_no_token_is_told_to_and_no_more() {
+async fn a_request_without_a_token_gets_a_bare_challenge() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let token = issuer.token();
@@ -104,7 +104,7 @@ async fn who_shows_no_token_is_told_to_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_shows_a_bad_token_is_told_why() {
+async fn a_rejected_token_gets_the_reason() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let claims = issuer.claims();
@@ -129,7 +129,7 @@ async fn who_shows_a_bad_token_is_told_why() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_judged_is_told_to_come_again() {
+async fn an_unverifiable_token_gets_503() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let bearer = format!("Bearer {}", issuer.token());
@@ -150,7 +150,7 @@ async fn a_token_of_a_key_just_published_is_let_in_at_its_first_request() {
 }
 
 #[tokio::test]
-async fn an_app_without_a_verifier_lets_nobody_in() {
+async fn an_app_without_a_verifier_rejects_every_request() {
     let app = App::new().route("/", web::get().to(async |_: actix::Access| "in"));
     let app = test::init_service(app).await;
     let response = test::call_service(&app, test::TestRequest::get().to_request()).await;

@@ -11,7 +11,7 @@ use super::{builder, until, verdict, verifier};
 const CURRENT: &str = "event: current\ndata: {\"age\":0}\n\n";
 
 #[tokio::test]
-async fn garbage_is_never_taken_for_news_and_kills_nothing() {
+async fn garbage_is_never_taken_for_an_event_and_breaks_nothing() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let claims = issuer.claims();
@@ -58,7 +58,7 @@ async fn garbage_is_never_taken_for_news_and_kills_nothing() {
 }
 
 #[tokio::test]
-async fn a_line_without_end_is_given_up() {
+async fn an_endless_line_is_aborted() {
     let issuer = Issuer::start().await;
     for endless in
         [vec![b'x'; 65_536], format!("data: {}\n", "x".repeat(1_000)).repeat(10).into_bytes()]
@@ -100,7 +100,7 @@ async fn a_snapshot_without_current_is_not_enough() {
 }
 
 #[tokio::test]
-async fn a_stream_that_slept_is_not_believed() {
+async fn a_stream_from_before_a_suspend_is_not_trusted() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     // As after a sleep of the machine: the next `current` may have been in a buffer since then.
@@ -111,7 +111,7 @@ async fn a_stream_that_slept_is_not_believed() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_stream_are_no_feed() {
+async fn responses_that_are_not_a_stream_are_rejected() {
     let issuer = Issuer::start().await;
     for answer in [ok("text/html", "", CURRENT), ok("application/json", "", "[]"), status("204 No")]
     {

@@ -48,7 +48,7 @@ async fn unknown_keys_cost_the_issuer_one_request_in_five_seconds() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_key_does_not_wait_for_ever() {
+async fn waiting_for_a_key_has_a_limit() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     issuer.set(|state| state.answers.insert(JWKS, "HTTP/1.1 200 OK\r\nX-Endless: ".into()));

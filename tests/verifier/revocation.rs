@@ -34,7 +34,7 @@ async fn a_token_is_revoked_by_each_of_its_names() {
 }
 
 #[tokio::test]
-async fn the_name_of_somebody_else_revokes_nothing() {
+async fn another_id_revokes_nothing() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let claims = issuer.claims();
@@ -108,7 +108,7 @@ async fn a_verifier_that_was_cut_off_for_a_minute_accepts_nothing_before_it_know
 }
 
 #[tokio::test]
-async fn who_fails_open_goes_on_with_what_is_known() {
+async fn failing_open_uses_the_known_list() {
     let issuer = Issuer::start().await;
     let verifier = started(builder(&issuer).when_stale(OnStale::FailOpen)).await;
     let claims = issuer.claims();
@@ -136,7 +136,7 @@ async fn the_age_that_the_issuer_admits_counts() {
 }
 
 #[tokio::test]
-async fn a_stream_is_resumed_where_it_broke_and_a_restart_sends_all_again() {
+async fn a_stream_resumes_at_its_cursor_and_a_restart_resends_everything() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let refused = |claims| verdict(&verifier, &issuer.sign(claims)) == Err(VerifyError::Revoked);

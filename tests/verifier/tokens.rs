@@ -109,7 +109,7 @@ async fn tokens_for_others_or_from_others_are_refused() {
 }
 
 #[tokio::test]
-async fn a_bounded_number_of_tokens_is_remembered_and_none_if_so_wanted() {
+async fn the_token_cache_is_bounded_and_can_be_off() {
     let issuer = Issuer::start().await;
     for (bound, tokens) in [(100, 300), (0, 10)] {
         let verifier = started(builder(&issuer).cached_tokens(bound)).await;

@@ -33,7 +33,7 @@ fn the_verifier_brings_nothing_of_the_server_along() {
 }
 
 #[test]
-fn each_door_brings_its_own_framework_only() {
+fn each_adapter_depends_only_on_its_own_framework() {
     let tree = tree("verifier-actix");
     assert!(has(&tree, "actix-web"), "{tree:?}");
     for name in ["diesel", "argon2", "actix-governor", "actix-cors"] {

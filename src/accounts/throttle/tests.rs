@@ -22,7 +22,7 @@ fn is_granted(taken: &ReserveOutcome) -> bool {
 }
 
 #[test]
-fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
+fn a_hundred_parallel_guesses_get_only_the_available_reservations() {
     let (throttle, _) = throttle(1000);
     let granted = std::thread::scope(|scope| {
         let guess = || is_granted(&throttle.reserve("ada", &address(1)));
@@ -33,7 +33,7 @@ fn a_hundred_parallel_guesses_get_as_many_places_as_there_are() {
 }
 
 #[test]
-fn attempts_that_are_still_being_made_are_no_failures() {
+fn attempts_in_progress_do_not_count_as_failures() {
     let (throttle, _) = throttle(1000);
     let under_way: Vec<ReserveOutcome> =
         (0..10).map(|_| throttle.reserve("ada", &address(1))).collect();
@@ -50,7 +50,7 @@ fn attempts_that_are_still_being_made_are_no_failures() {
 }
 
 #[test]
-fn a_place_that_is_given_back_is_free_again_and_a_dropped_one_is_not() {
+fn a_released_reservation_is_free_again_and_a_dropped_one_is_not() {
     let (throttle, _) = throttle(1000);
     for _ in 0..100 {
         let ReserveOutcome::Granted(place) = throttle.reserve("ada", &address(1)) else {
@@ -65,7 +65,7 @@ fn a_place_that_is_given_back_is_free_again_and_a_dropped_one_is_not() {
 }
 
 #[test]
-fn a_budget_refills_evenly_and_says_when() {
+fn a_counter_refills_evenly_and_reports_the_wait() {
     let (throttle, clock) = throttle(1000);
     for _ in 0..10 {
         assert!(is_granted(&throttle.reserve("ada", &address(1))));
@@ -82,7 +82,7 @@ fn a_budget_refills_evenly_and_says_when() {
 }
 
 #[test]
-fn strangers_from_everywhere_spend_the_accounts_budget_and_the_known_get_in() {
+fn strangers_exhaust_the_account_counter_and_known_devices_get_in() {
     let (throttle, _) = throttle(1000);
     for n in 0..30 {
         assert!(is_granted(&throttle.reserve("ada", &address(n))));
@@ -142,7 +142,7 @@ fn a_flood_of_accounts_fills_no_more_than_the_table_and_forgets_no_account_under
 }
 
 #[test]
-fn a_sweep_forgets_what_is_whole_again() {
+fn a_sweep_drops_full_counters() {
     let (throttle, clock) = throttle(1000);
     let _ = throttle.reserve("ada", &address(1));
     clock.advance(Duration::from_secs(61));
@@ -151,7 +151,7 @@ fn a_sweep_forgets_what_is_whole_again() {
 }
 
 #[test]
-fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
+fn a_wait_is_at_least_one_second_rounded_up() {
     let (throttle, clock) = throttle(1000);
     for _ in 0..10 {
         assert!(is_granted(&throttle.reserve("ada", &address(1))));
@@ -172,7 +172,7 @@ fn a_wait_is_whole_seconds_rounded_up_and_one_at_least() {
 }
 
 #[test]
-fn a_wait_that_was_told_is_enough_for_the_account_too() {
+fn a_reported_wait_suffices_for_the_account_too() {
     let (throttle, clock) = throttle(1000);
     for n in 0..30 {
         assert!(is_granted(&throttle.reserve("ada", &address(n))));
@@ -241,7 +241,7 @@ fn the_guesses_of_the_known_make_strangers_wait_no_longer() {
 }
 
 #[test]
-fn an_origin_that_is_spent_is_told_so_even_where_the_account_is_too() {
+fn an_exhausted_source_is_reported_even_if_the_account_is_exhausted_too() {
     let (throttle, _) = throttle(1000);
     for n in 0..3 {
         for _ in 0..10 {
@@ -259,7 +259,7 @@ fn an_origin_that_is_spent_is_told_so_even_where_the_account_is_too() {
 }
 
 #[test]
-fn every_budget_that_the_configuration_allows_has_exactly_its_places() {
+fn every_allowed_limit_grants_exactly_its_number_of_attempts() {
     for per_source in 1..=100 {
         for window in [60, 600, 86_400].map(Duration::from_secs) {
             let settings =
@@ -284,7 +284,7 @@ fn a_flood_within_one_moment_empties_no_more_than_half_of_the_table() {
 }
 
 #[test]
-fn a_full_table_forgets_what_is_whole_before_anything_else() {
+fn a_full_table_drops_full_counters_first() {
     let (throttle, clock) = throttle(1000);
     for n in 0..400 {
         let _ = throttle.reserve(&format!("somebody {n}"), &address(n));
@@ -298,7 +298,7 @@ fn a_full_table_forgets_what_is_whole_before_anything_else() {
 }
 
 #[test]
-fn the_table_names_nobody_and_another_key_makes_another_table() {
+fn counter_ids_do_not_reveal_addresses() {
     let (a, _) = throttle(1000);
     let (b, _) = throttle(1000);
     for throttle in [&a, &b] {

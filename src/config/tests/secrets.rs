@@ -51,7 +51,7 @@ fn an_empty_variable_takes_nothing_away() {
 }
 
 #[test]
-fn a_weak_secret_is_refused_with_how_to_draw_one() {
+fn a_weak_secret_is_rejected_with_the_command_that_generates_one() {
     for (variable, value) in
         [("DOORWARD_SECRET", "changeme"), ("DOORWARD_PREVIOUS_SECRET", &"A".repeat(43))]
     {
@@ -78,7 +78,7 @@ fn fingerprint(config: &Config) -> [u8; 32] {
 }
 
 #[test]
-fn the_first_start_draws_a_secret_that_stays() {
+fn the_first_start_generates_a_secret_that_stays() {
     let directory = TempDir::new().unwrap();
     let config = in_data_dir(&directory);
     let first = fingerprint(&config);
@@ -102,7 +102,7 @@ fn first_starts_at_once_agree_on_one_secret() {
 }
 
 #[test]
-fn a_secret_is_never_drawn_beside_a_database() {
+fn no_secret_is_generated_next_to_a_database() {
     let directory = TempDir::new().unwrap();
     let mut config = in_data_dir(&directory);
     config.create_data_dir().unwrap();

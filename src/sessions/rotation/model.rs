@@ -370,7 +370,7 @@ impl Rules {
 }
 
 #[test]
-fn a_client_that_comes_back_in_time_is_never_logged_out_whatever_it_sends_and_stores() {
+fn a_client_that_returns_in_time_is_never_logged_out() {
     for keys in [RetryKeys::None, RetryKeys::PerToken, RetryKeys::PerRequestAtWill] {
         for store in BOTH {
             let rules = Rules::of(keys, store);
@@ -380,7 +380,7 @@ fn a_client_that_comes_back_in_time_is_never_logged_out_whatever_it_sends_and_st
 }
 
 #[test]
-fn a_client_with_a_key_beside_its_token_may_come_back_at_any_time() {
+fn a_client_with_a_key_for_its_token_may_return_at_any_time() {
     let rules = Rules::of(RetryKeys::PerToken, Store::Greatest).behind(Behind::AtAnyTime);
     assert_eq!(endings(rules.patient()), [].into());
 }
@@ -437,7 +437,7 @@ fn a_late_answer_to_a_client_that_came_back_later_may_leave_a_request_two_genera
 }
 
 #[test]
-fn a_request_that_arrives_two_generations_late_ends_a_session_whatever_its_key() {
+fn a_request_two_generations_late_ends_a_session_with_every_key() {
     for store in BOTH {
         for keys in [RetryKeys::None, RetryKeys::PerToken, RetryKeys::PerRequest] {
             let rules = Rules::of(keys, store).late(Late::Everything);

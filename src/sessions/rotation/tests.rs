@@ -70,7 +70,7 @@ fn a_session_expires_at_its_very_moment_and_not_before() {
 }
 
 #[test]
-fn a_session_ends_at_its_absolute_end_whatever_its_sliding_end_says() {
+fn the_absolute_timeout_overrides_the_idle_timeout() {
     let state = SessionState { expires_at: ENDS.plus(WINDOW), ..session() };
     let now = |now| decide(&state, 5, None, now, WINDOW);
     assert_eq!(now(ENDS.minus(TICK)), rotation(6, &[]));
@@ -78,7 +78,7 @@ fn a_session_ends_at_its_absolute_end_whatever_its_sliding_end_says() {
 }
 
 #[test]
-fn an_expired_session_takes_no_replay_for_reuse() {
+fn an_expired_session_does_not_report_a_replay_as_reuse() {
     assert_eq!(decide(&session(), 0, None, EXPIRES, WINDOW), Decision::Expired);
 }
 
@@ -135,7 +135,7 @@ fn a_session_that_never_rotated_rotates_at_once() {
 }
 
 #[test]
-fn a_key_of_the_rotation_before_counts_as_none() {
+fn a_key_of_the_previous_rotation_does_not_count() {
     let state = session_with(&[key(1), key(2)]);
     assert_eq!(later(&state, 5, Some(key(2))), rotation(6, &[]));
     assert_eq!(strictly(&state, 5, Some(key(2))), rotation(6, &[]));
@@ -182,7 +182,7 @@ fn a_key_proves_nothing_for_a_grandparent() {
 }
 
 #[test]
-fn where_no_key_is_known_a_parent_is_forgiven_once() {
+fn without_a_known_key_a_predecessor_is_forgiven_once() {
     assert_eq!(later(&session(), 4, None), Decision::ForgiveLostAnswer);
     assert_eq!(later(&session(), 4, Some(key(1))), Decision::ForgiveLostAnswer);
 }
@@ -261,14 +261,14 @@ fn in_strict_mode_a_replay_needs_its_key_and_nothing_is_forgiven() {
 }
 
 #[test]
-fn in_strict_mode_a_node_whose_clock_is_behind_forgives_nothing_either() {
+fn in_strict_mode_a_node_with_a_slow_clock_forgives_nothing() {
     let before = ROTATED.minus(Duration::from_secs(1));
     assert_eq!(decide(&session(), 4, None, before, STRICT), Decision::Reuse);
     assert_eq!(decide(&session(), 5, None, before, STRICT), rotation(6, &[]));
 }
 
 #[test]
-fn a_use_moves_the_sliding_end_but_never_past_the_absolute_one() {
+fn a_use_extends_the_idle_timeout_but_never_past_the_absolute_timeout() {
     let idle_timeout = |secs| next_expiry(&session(), ROTATED, Duration::from_secs(secs));
     assert_eq!(idle_timeout(1_500_000), Timestamp::from_unix_seconds(2_500_000));
     assert_eq!(idle_timeout(2_000_000), ENDS);

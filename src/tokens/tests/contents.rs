@@ -52,7 +52,7 @@ fn a_claim_of_the_wrong_type_is_never_absent() {
 }
 
 #[test]
-fn an_id_has_one_spelling() {
+fn an_id_has_one_canonical_form() {
     let id = claims().sub;
     for wrong in [
         id.simple().to_string(),
@@ -128,7 +128,7 @@ fn a_token_from_the_future_is_refused() {
 }
 
 #[test]
-fn a_token_bound_to_a_key_is_no_bearer_token() {
+fn a_token_bound_to_a_key_is_rejected_as_a_bearer_token() {
     for cnf in
         [json!({"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}), Value::Null, json!({})]
     {

@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use super::*;
 
 #[test]
-fn an_unsigned_token_is_refused_in_every_spelling() {
+fn an_unsigned_token_is_rejected_in_every_form() {
     for none in ["none", "None", "NONE", "nOnE", "", "ES256 "] {
         let header = json!({"typ": "at+jwt", "alg": none, "kid": ES256.kid()});
         let message =
@@ -168,7 +168,7 @@ fn nothing_is_said_of_claims_before_the_signature_is_checked() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused() {
+fn ambiguous_input_is_rejected() {
     let (head, body) = (header(&ES256).to_string(), json!(claims()).to_string());
     let extended =
         |object: &str, member: &str| format!("{},{member}}}", object.strip_suffix('}').unwrap());
@@ -205,7 +205,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn a_part_has_one_spelling_in_base64() {
+fn a_part_has_one_canonical_base64_form() {
     let token = ES256.sign(&claims()).unwrap();
     let [header, payload, _] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
     // Signed as it is spelled, so that nothing but the spelling is wrong.

@@ -35,7 +35,7 @@ fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
 }
 
 #[test]
-fn a_thief_outside_the_window_is_seen_at_the_next_use_by_whoever_was_left_behind() {
+fn a_thief_outside_the_window_is_detected_at_the_next_use_of_an_outdated_token() {
     assert_eq!(most_changes_of_hands(RetryKeys::PerToken, RetryKeys::PerToken), 1);
 }
 

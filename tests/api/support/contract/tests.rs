@@ -48,7 +48,7 @@ mod of_openapi_yaml {
     }
 
     #[test]
-    fn every_answer_names_its_request_and_says_who_may_keep_it() {
+    fn every_response_has_a_request_id_and_a_cache_policy() {
         let contract = Contract::load();
         let of_operations = contract.each_operation().filter_map(|(_, node)| node.get("responses"));
         for responses in of_operations.chain(contract.root().at(&["components", "responses"])) {
@@ -177,7 +177,7 @@ mod of_made_up_cases {
     }
 
     #[test]
-    fn what_is_declared_passes() {
+    fn declared_responses_pass() {
         let contract = contract();
         let good = json_headers(&[("x-count", "3")]);
         assert_eq!(contract.verify("GET", "/things/7?full=1", 200, &good, &thing()), Ok(()));
@@ -280,7 +280,7 @@ mod of_made_up_cases {
     }
 
     #[test]
-    fn what_was_seen_is_counted() {
+    fn seen_responses_are_counted() {
         let contract = contract();
         assert_eq!(
             contract.operations().into_iter().collect::<Vec<_>>(),
