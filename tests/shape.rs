@@ -17,7 +17,7 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// themselves freely.
 const MAY_USE: &str = "
     main          -> cli app config secret::MasterSecret
-    cli           -> app config http::tls accounts sessions clients
+    cli           -> app config http::tls http::client_ip accounts sessions clients
                      passwords tokens keys revocations audit database clock secret
     app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations audit database clock secret metrics

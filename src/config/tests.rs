@@ -1,3 +1,4 @@
+mod renamed;
 mod secrets;
 
 use std::ffi::OsString;
@@ -150,34 +151,6 @@ fn an_unknown_setting_names_the_nearest() {
         ConfigFixture::new().set("log.levle=info").error().starts_with("log.levle (flag --set): ")
     );
     ConfigFixture::new().file("[tokens]\n[cors]\n").config();
-}
-
-#[test]
-fn a_renamed_setting_names_its_new_name_in_every_source() {
-    let file = ConfigFixture::new().file("[sessions]\nsliding = '30d'\n");
-    let path = file.directory.path().join("doorward.toml");
-    assert_eq!(
-        file.error(),
-        format!(
-            "sessions.sliding (file {}): this setting is called sessions.idle_timeout now; rename it",
-            path.display()
-        )
-    );
-    assert_eq!(
-        ConfigFixture::new().variable("DOORWARD_LIMITS__MAX_KEYS", "1000").error(),
-        "variable DOORWARD_LIMITS__MAX_KEYS: this setting is called \
-         DOORWARD_LIMITS__MAX_TRACKED_CLIENTS now; rename the variable"
-    );
-    assert_eq!(
-        ConfigFixture::new().variable("DOORWARD_SECRET_PREVIOUS_FILE", "/run/old").error(),
-        "variable DOORWARD_SECRET_PREVIOUS_FILE: this setting is called \
-         DOORWARD_PREVIOUS_SECRET_FILE now; rename the variable"
-    );
-    assert_eq!(
-        ConfigFixture::new().set("revocations.follow=reload").error(),
-        "revocations.follow (flag --set): this setting is called revocations.sync now; rename it, \
-         and write `listen` for `notify` and `poll` for `reload`"
-    );
 }
 
 #[test]
