@@ -142,7 +142,7 @@ pub enum ChangeError {
     Weak(#[from] WeakPassword),
     /// The present one was not accepted.
     #[error(transparent)]
-    Present(#[from] LogInError),
+    CurrentPassword(#[from] LogInError),
 }
 
 impl Accounts {
@@ -218,7 +218,7 @@ impl Accounts {
         let key = Email::key_of(attempt.email);
         let password = Password::parse(attempt.password).ok();
         // Whom an unknown address is taken for, so that it costs the same reads.
-        let nobody = Id::new(self.clock.now());
+        let unknown_user = Id::new(self.clock.now());
         let mut kept = None;
         for _ in 0..MAX_COMPARISONS {
             let (this, lookup, client) = (self.clone(), key.clone(), attempt.client_id.to_owned());
@@ -228,7 +228,7 @@ impl Accounts {
                 .read(move |c| {
                     let client_settings = clients::settings_of(c, &client)?;
                     let found = queries::credentials(c, &lookup)?;
-                    let user = found.as_ref().map_or(nobody, |found| found.id);
+                    let user = found.as_ref().map_or(unknown_user, |found| found.id);
                     Ok((
                         client_settings,
                         found,

@@ -71,7 +71,7 @@ use writer::Writer;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a start waits for SQLite's connection: an error would end the process.
-const STARTING: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
 /// does not answer takes longer.
@@ -233,13 +233,13 @@ impl Database {
         T: Send + 'static,
         F: FnMut(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
-        self.read_within(STARTING, unit)
+        self.read_within(START_TIMEOUT, unit)
     }
 
-    /// Reads, and waits no longer than `patience` each for a thread and for SQLite's connection.
+    /// Reads, and waits no longer than `limit` each for a thread and for SQLite's connection.
     fn read_within<T, F>(
         &self,
-        patience: Duration,
+        limit: Duration,
         mut unit: F,
     ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
     where
@@ -259,10 +259,10 @@ impl Database {
                     let work = in_span(move || {
                         // Given back when its turn has come, whether or not anybody still waits.
                         let _permit = permit;
-                        if asked_at.elapsed() >= patience {
+                        if asked_at.elapsed() >= limit {
                             return Err(unavailable(&"every reader is in use"));
                         }
-                        let connection = readers.get_timeout(patience);
+                        let connection = readers.get_timeout(limit);
                         let mut connection =
                             connection.map_err(|error| fault.unavailable(&error))?;
                         guarded(|| unit(&mut connection)).map_err(|error| fault.classify(&error))

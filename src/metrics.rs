@@ -99,12 +99,12 @@ impl Histogram {
     }
 
     /// Adds a duration.
-    pub fn took(&self, duration: Duration) {
+    pub fn observe_duration(&self, duration: Duration) {
         self.0.observe(duration.as_secs_f64());
     }
 
     /// Adds a number of things.
-    pub fn had(&self, things: usize) {
+    pub fn observe_size(&self, things: usize) {
         self.0.observe(f64::from(u32::try_from(things).unwrap_or(u32::MAX)));
     }
 }

@@ -34,7 +34,7 @@ const SAFETY_MARGIN: Duration = Duration::from_secs(60);
 
 /// How much longer what is issued without a trace in the database stays listed: nobody knows when and
 /// by which clock the last token was signed, and the clock of whoever revokes may be a month behind.
-const WITHOUT_A_TRACE: Duration = Duration::from_secs(32 * 24 * 60 * 60);
+const CLIENT_MARGIN: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 
 /// Rows that a purge deletes at once, so that no other unit waits long for it: they lie all over the
 /// table, and each costs a page.
@@ -195,7 +195,7 @@ impl Revocations {
     /// # Errors
     /// Whatever the database says.
     pub fn revoke_client(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
-        self.revoke_for(tx, id, self.policy.max_token_age + WITHOUT_A_TRACE, now)
+        self.revoke_for(tx, id, self.policy.max_token_age + CLIENT_MARGIN, now)
     }
 
     /// The same for something that could be believed for longer than an access token lives.

@@ -35,7 +35,7 @@ use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
 use crate::tokens::{Claims, Expected, TokenId};
 
-pub use devices::{DeviceToken, KnownSource, note_password_set};
+pub use devices::{DeviceToken, KnownSource, record_password_set};
 pub use listing::{delete_batch_of, live_of};
 pub use termination::{
     EndCause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,

@@ -25,7 +25,7 @@ const PER_SECOND: u32 = 200;
 const STRETCH: Duration = Duration::from_secs(5);
 
 /// Far longer than it takes to begin and to end.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const PURGE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// So many revocations that are over, while others verify and refresh.
 pub fn purge(rows: u32, report: &mut Report) {
@@ -37,7 +37,7 @@ pub fn purge(rows: u32, report: &mut Report) {
     let (mut left, mut stretches) = (data.revocations(), 0);
     let began = now();
     while left > 0 {
-        assert!(now() - began < PATIENCE, "{left} of {rows} are left");
+        assert!(now() - began < PURGE_TIMEOUT, "{left} of {rows} are left");
         let felt = Felt::of(&service, &mut tokens);
         let before = std::mem::replace(&mut left, data.revocations());
         let seen = if left == before { &mut quiet } else { &mut purging };

@@ -15,10 +15,10 @@ use super::clients::now;
 use super::data::{Data, PASSWORD};
 
 /// Far longer than a start takes, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a service that starts is asked whether it is ready.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 const MEBIBYTE: f64 = 1024.0;
 
@@ -93,9 +93,9 @@ impl Service {
         let child = command.spawn().unwrap();
         let mut service = Self { address, ready_after: Duration::ZERO, child };
         while !Client::finds(address, path) {
-            let over = now() - began > PATIENCE || service.child.try_wait().unwrap().is_some();
+            let over = now() - began > START_TIMEOUT || service.child.try_wait().unwrap().is_some();
             assert!(!over, "it is not ready: {}", fs::read_to_string(log).unwrap());
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         service.ready_after = now() - began;
         service

@@ -202,7 +202,7 @@ impl AccountAdmin {
             let mut sessions_ended = 0;
             if changed {
                 audit::record(tx, Event::new(EventKind::PasswordChanged).with_user(user), now)?;
-                sessions::note_password_set(tx, user)?;
+                sessions::record_password_set(tx, user)?;
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
             }

@@ -65,8 +65,8 @@ async fn reload(mut hang_up: Signal, tls: Option<Tls>, clock: Clock) {
         };
         tracing::info!("SIGHUP: reading tls.cert and tls.key; other settings change at a restart");
         let now = clock.now();
-        let looked = tokio::task::spawn_blocking(move || tls.reload_if_changed(now)).await;
-        if let Err(error) = looked {
+        let reloaded = tokio::task::spawn_blocking(move || tls.reload_if_changed(now)).await;
+        if let Err(error) = reloaded {
             tracing::error!(%error, "the certificate's files could not be read");
         }
     }

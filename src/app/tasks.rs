@@ -28,10 +28,10 @@ const FAILURE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often memory that was freed is given back to the system.
-const GIVE_BACK: Duration = Duration::from_secs(10);
+const MEMORY_RETURN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Bytes that are far too many for the allocator's pages of small blocks.
-const LARGE_BLOCK: usize = 4 * 1024 * 1024;
+const HUGE_ALLOCATION: usize = 4 * 1024 * 1024;
 
 /// The pause between two batches of a purge, in which other units of work have their turn.
 const PURGE_PAUSE: Duration = Duration::from_millis(20);
@@ -65,7 +65,7 @@ impl Tasks {
             self.write_failures(),
             self.probe_writes(),
             self.purge(),
-            give_memory_back()
+            return_freed_memory()
         );
     }
 
@@ -192,10 +192,10 @@ impl Tasks {
 
 /// The allocator gives memory back a second after it was freed, when any large block is freed next:
 /// an idle service frees none. This one is never touched, so it takes no memory.
-async fn give_memory_back() {
-    let mut tick = tokio::time::interval(GIVE_BACK);
+async fn return_freed_memory() {
+    let mut tick = tokio::time::interval(MEMORY_RETURN_INTERVAL);
     loop {
         tick.tick().await;
-        drop(black_box(Vec::<u8>::with_capacity(LARGE_BLOCK)));
+        drop(black_box(Vec::<u8>::with_capacity(HUGE_ALLOCATION)));
     }
 }

@@ -56,12 +56,12 @@ impl Checkpoints {
     ) -> Self {
         let backstop = format!("PRAGMA wal_autocheckpoint = {AUTO_CHECKPOINT_PAGES}");
         warn_on_error(writer.batch_execute(&backstop), &fault);
-        let (requests, asked) = sync_channel(1);
-        let (told, done) = sync_channel(1);
+        let (requests, requested) = sync_channel(1);
+        let (report, done) = sync_channel(1);
         let of_thread = fault.clone();
         let thread = std::thread::Builder::new()
             .name("doorward-checkpoint".into())
-            .spawn(move || serve(own, &asked, &told, &of_thread))
+            .spawn(move || serve(own, &requested, &report, &of_thread))
             .expect("the system starts a thread");
         let thread = Some(thread);
         Self { requests: Some(requests), done, thread, fault, is_under_way: false, units: 0 }
@@ -99,13 +99,13 @@ impl Drop for Checkpoints {
 
 fn serve(
     mut connection: AnyConnection,
-    asked: &Receiver<()>,
-    told: &SyncSender<bool>,
+    requested: &Receiver<()>,
+    report: &SyncSender<bool>,
     fault: &StorageFault,
 ) {
-    for () in asked {
+    for () in requested {
         let was_long = warn_on_error(checkpoint(&mut connection), fault).unwrap_or(false);
-        if told.send(was_long).is_err() {
+        if report.send(was_long).is_err() {
             break;
         }
     }

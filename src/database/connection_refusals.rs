@@ -127,18 +127,18 @@ struct State {
 
 impl ConnectionRefusals {
     /// What the server said, if it is not to be asked again yet.
-    pub(super) fn pausing(&self, now: Instant) -> Option<String> {
+    pub(super) fn paused_with(&self, now: Instant) -> Option<String> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, _, said) = state.pause.as_ref()?;
         (now < *until).then(|| said.clone())
     }
 
     /// A connection was made, or one of those that were has ended.
-    pub(super) fn end(&self) {
+    pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pause = None;
     }
 
-    pub(super) fn note(&self, now: Instant, said: &str) {
+    pub(super) fn record(&self, now: Instant, said: &str) {
         let reason = RefusalReason::of(said);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if reason == Some(RefusalReason::Full) {
@@ -167,20 +167,20 @@ mod tests {
         let mut asked = Vec::new();
         for tenth in 0..300_u64 {
             let now = start + Duration::from_millis(100) * u32::try_from(tenth).unwrap();
-            if refusals.pausing(now).is_none() {
-                refusals.note(now, "FATAL: too many connections for role \"door\"");
+            if refusals.paused_with(now).is_none() {
+                refusals.record(now, "FATAL: too many connections for role \"door\"");
                 asked.push(tenth);
             }
         }
         assert_eq!(asked, [0, 10, 30, 70, 150, 250]);
-        refusals.end();
-        assert_eq!(refusals.pausing(start), None);
+        refusals.clear();
+        assert_eq!(refusals.paused_with(start), None);
     }
 
     #[test]
     fn a_server_that_is_away_is_asked_again_at_once() {
         let (refusals, start) = (ConnectionRefusals::default(), Instant::now());
-        refusals.note(start, "connection refused");
-        assert_eq!(refusals.pausing(start), None);
+        refusals.record(start, "connection refused");
+        assert_eq!(refusals.paused_with(start), None);
     }
 }

@@ -9,7 +9,7 @@ use super::file_identity::with;
 use super::{DatabaseUrl, OpenError};
 
 /// Everybody but the owner and the group.
-const OTHERS: u32 = 0o007;
+const OTHERS_MODE: u32 = 0o007;
 
 impl DatabaseUrl {
     /// Refuses a SQLite file whose opening would lose data, or make it where nobody expects it.
@@ -49,7 +49,7 @@ impl DatabaseUrl {
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let folder = real.parent().map_or(0, mode);
         let files = ["", "-wal", "-shm"].map(|ending| with(&real, ending));
-        match files.iter().find(|file| mode(file) & OTHERS != 0) {
+        match files.iter().find(|file| mode(file) & OTHERS_MODE != 0) {
             Some(open) if folder & 0o001 != 0 => {
                 Err(OpenError::Exposed { at: open.display().to_string(), mode: mode(open) & 0o777 })
             }

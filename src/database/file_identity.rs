@@ -33,7 +33,7 @@ const PAGE_HEADER: u64 = 24;
 pub(super) struct FileIdentity {
     database: ExpectedFile,
     /// The write-ahead log and its index, which stay as long as a connection is open.
-    beside: Vec<ExpectedFile>,
+    log_files: Vec<ExpectedFile>,
     size: u64,
     schema_version: i64,
     page_size: u64,
@@ -64,13 +64,13 @@ impl FileIdentity {
     ) -> Option<Self> {
         let real = fs::canonicalize(path).ok()?;
         let (database, size) = ExpectedFile::at(path.to_owned())?;
-        let beside =
+        let log_files =
             ["-wal", "-shm"].into_iter().filter_map(|end| ExpectedFile::at(with(&real, end)));
         let schema_version = pragma(connection, "schema_version").ok()?;
         let page_size = pragma(connection, "page_size").ok()?;
         Some(Self {
             database,
-            beside: beside.map(|(known, _)| known).collect(),
+            log_files: log_files.map(|(known, _)| known).collect(),
             size,
             schema_version,
             page_size: u64::try_from(page_size).ok()?,
@@ -104,7 +104,7 @@ impl FileIdentity {
             Found::Missing => return Some("the database file was deleted or moved"),
             Found::Other => return Some("the database file was replaced"),
         };
-        for known in &self.beside {
+        for known in &self.log_files {
             match known.compare() {
                 Found::Same(_) | Found::Unknown => {}
                 Found::Missing => {
@@ -127,7 +127,7 @@ impl FileIdentity {
     /// The log must be as long as what it is said to hold. Another process may begin it anew between
     /// two statements, so only what is found three times counts.
     fn compare_log(&self, connection: &mut AnyConnection) -> Option<&'static str> {
-        let log = self.beside.first()?;
+        let log = self.log_files.first()?;
         for _ in 0..3 {
             let before = checkpoint::pages(connection).ok()?;
             let Found::Same(size) = log.compare() else { return None };

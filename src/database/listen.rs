@@ -36,14 +36,14 @@ const MAX_THREADS: usize = 4;
 pub struct Listener {
     queries: Postgres,
     notifications: Postgres,
-    supplier: PgManager,
+    pg_manager: PgManager,
     threads: Arc<AtomicUsize>,
 }
 
 impl Listener {
     pub(super) fn new(postgres: &Postgres) -> Self {
         let (queries, notifications) = (postgres.another(1), postgres.another(1));
-        Self { queries, notifications, supplier: postgres.supplier(), threads: Arc::default() }
+        Self { queries, notifications, pg_manager: postgres.pg_manager(), threads: Arc::default() }
     }
 
     /// Runs a unit that only reads, always on one and the same connection as long as that lives.
@@ -101,12 +101,12 @@ impl ListenThread {
     ) -> Self {
         let shared = Arc::new(Shared::default());
         let (end, ended) = oneshot::channel();
-        let (own, supplier, count) =
-            (Arc::clone(&shared), listener.supplier.clone(), Arc::clone(&listener.threads));
+        let (own, pg_manager, count) =
+            (Arc::clone(&shared), listener.pg_manager.clone(), Arc::clone(&listener.threads));
         let statement = format!("LISTEN {channel}");
         count.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
-            let result = own.serve(&supplier, &statement, &*heard);
+            let result = own.serve(&pg_manager, &statement, &*heard);
             // Who makes connections has said it.
             let is_new = |error: &String| RefusalReason::of(error) != Some(RefusalReason::Full);
             if let Some(error) = result.err().filter(is_new) {
@@ -144,8 +144,13 @@ impl Drop for ListenThread {
 }
 
 impl Shared {
-    fn serve(&self, supplier: &PgManager, statement: &str, heard: &dyn Fn()) -> Result<(), String> {
-        let connection = supplier.another().map_err(|error| error.to_string())?;
+    fn serve(
+        &self,
+        pg_manager: &PgManager,
+        statement: &str,
+        heard: &dyn Fn(),
+    ) -> Result<(), String> {
+        let connection = pg_manager.another().map_err(|error| error.to_string())?;
         let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
         connection.batch_execute(statement).map_err(|error| error.to_string())?;
         heard();

@@ -83,7 +83,7 @@ impl Postgres {
     }
 
     /// Makes connections that are in no pool.
-    pub(super) fn supplier(&self) -> PgManager {
+    pub(super) fn pg_manager(&self) -> PgManager {
         PgManager::new(&self.manager.uncounted(), &self.refusals)
     }
 
@@ -149,8 +149,8 @@ impl Postgres {
             tracing::warn!("the connections to the database are given up, and new ones made");
             stuck.is_abandoned.store(true, Ordering::Relaxed);
             self.abandoned.fetch_add(1, Ordering::Relaxed);
-            let supplier = PgManager::new(&self.manager, &self.refusals);
-            *current = Pool::open(supplier, self.size, &self.abandoned);
+            let pg_manager = PgManager::new(&self.manager, &self.refusals);
+            *current = Pool::open(pg_manager, self.size, &self.abandoned);
         }
     }
 }
@@ -164,7 +164,7 @@ impl Drop for Pool {
 }
 
 impl Pool {
-    fn open(supplier: PgManager, size: u32, abandoned: &Arc<AtomicUsize>) -> Arc<Self> {
+    fn open(pg_manager: PgManager, size: u32, abandoned: &Arc<AtomicUsize>) -> Arc<Self> {
         let connections = ::r2d2::Pool::builder()
             .max_size(size)
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -172,7 +172,7 @@ impl Pool {
             .test_on_check_out(false)
             // The supplier says it, and not for every attempt.
             .error_handler(Box::new(::r2d2::NopErrorHandler))
-            .build_unchecked(supplier);
+            .build_unchecked(pg_manager);
         let permits =
             Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS)));
         let is_abandoned = AtomicBool::new(false);
@@ -330,13 +330,13 @@ impl PgManager {
 
     /// A connection, unless the server has said a moment ago that it has none left.
     pub(super) fn another(&self) -> Result<AnyConnection, r2d2::Error> {
-        if let Some(said) = self.refusals.pausing(Instant::now()) {
+        if let Some(said) = self.refusals.paused_with(Instant::now()) {
             return Err(r2d2::Error::ConnectionError(ConnectionError::BadConnection(said)));
         }
         let made = self.manager.connect();
         match &made {
-            Ok(_) => self.refusals.end(),
-            Err(error) => self.refusals.note(Instant::now(), &one_line(error)),
+            Ok(_) => self.refusals.clear(),
+            Err(error) => self.refusals.record(Instant::now(), &one_line(error)),
         }
         made
     }
@@ -357,7 +357,7 @@ impl ManageConnection for PgManager {
     fn has_broken(&self, connection: &mut PgConnectionState) -> bool {
         let has_broken = connection.is_broken || std::thread::panicking();
         if has_broken {
-            self.refusals.end();
+            self.refusals.clear();
         }
         has_broken
     }

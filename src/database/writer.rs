@@ -190,7 +190,7 @@ fn serve(
         let mut group = vec![first];
         group.extend(work.units.try_iter().take(UNITS_PER_COMMIT - 1));
         work.taken(group.len());
-        work.groups.had(group.len());
+        work.groups.observe_size(group.len());
         // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
         // would write again.
         let commit = catch_unwind(AssertUnwindSafe(|| {

@@ -75,7 +75,9 @@ impl From<ChangeError> for Problem {
         match error {
             ChangeError::TooLong(error) => invalid("/new_password", &error),
             ChangeError::Weak(error) => invalid("/new_password", &error),
-            ChangeError::Present(error) => Self::from_reauthentication(error, "/current_password"),
+            ChangeError::CurrentPassword(error) => {
+                Self::from_reauthentication(error, "/current_password")
+            }
         }
     }
 }

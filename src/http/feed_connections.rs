@@ -22,7 +22,7 @@ pub struct FeedConnection {
 impl FeedConnections {
     /// A place for one more feed of this client; nothing when it has as many as it may.
     #[must_use]
-    pub fn take(&self, client: Id) -> Option<FeedConnection> {
+    pub fn acquire(&self, client: Id) -> Option<FeedConnection> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(client).or_default();
         if *count >= MAX_PER_CLIENT {

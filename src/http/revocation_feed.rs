@@ -75,7 +75,7 @@ pub(super) async fn revocations(
             return Err(Problem::new(Code::Overloaded).retry_after(RETRY_AFTER));
         }
         let client = client.0.id;
-        let place = api.feed_connections.take(client).ok_or_else(|| {
+        let place = api.feed_connections.acquire(client).ok_or_else(|| {
             let detail =
                 format!("This client has {MAX_PER_CLIENT} feeds open, and may have no more.");
             Problem::new(Code::Overloaded).detail(detail).retry_after(RETRY_AFTER)

@@ -126,12 +126,12 @@ pub struct Tls {
     config: Arc<ServerConfig>,
     certificate: Arc<Certificate>,
     files: TlsFiles,
-    looked: Arc<Mutex<Looked>>,
+    state: Arc<Mutex<CertificateState>>,
 }
 
 /// What the last looks at the files have shown.
 #[derive(Debug)]
-struct Looked {
+struct CertificateState {
     /// The files that are in use.
     served: [u8; 32],
     /// Others that cannot be used, and whether that was said.
@@ -180,10 +180,10 @@ impl Tls {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Sessions are resumed without memory here, under keys that change every few hours.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        let looked = Looked { served: pair.digest(), refused: None, warned_at: None };
-        let (config, looked) = (Arc::new(config), Arc::new(Mutex::new(looked)));
-        let tls = Self { config, certificate, files, looked };
-        tls.warn_of_expiry(&mut tls.looked.lock().unwrap_or_else(PoisonError::into_inner), now);
+        let state = CertificateState { served: pair.digest(), refused: None, warned_at: None };
+        let (config, state) = (Arc::new(config), Arc::new(Mutex::new(state)));
+        let tls = Self { config, certificate, files, state };
+        tls.warn_of_expiry(&mut tls.state.lock().unwrap_or_else(PoisonError::into_inner), now);
         Ok(tls)
     }
 
@@ -234,12 +234,12 @@ impl Tls {
     /// second look on, for the two files change one after the other. It reads files: not for an
     /// async thread.
     pub fn reload_if_changed(&self, now: Timestamp) {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let read = Pair::read(&self.files);
         let digest = read.as_ref().map_or([0; 32], Pair::digest);
-        if digest == looked.served {
-            looked.refused = None;
-            return self.warn_of_expiry(&mut looked, now);
+        if digest == state.served {
+            state.refused = None;
+            return self.warn_of_expiry(&mut state, now);
         }
         let parsed = read.and_then(|pair| pair.parse(&self.files, self.config.crypto_provider()));
         match parsed {
@@ -248,23 +248,23 @@ impl Tls {
                 let mut served = self.certificate.0.write().unwrap_or_else(PoisonError::into_inner);
                 *served = Arc::new(renewed);
                 drop(served);
-                *looked = Looked { served: digest, refused: None, warned_at: None };
+                *state = CertificateState { served: digest, refused: None, warned_at: None };
             }
             Err(error) => {
-                let again = looked.refused.filter(|(before, _)| *before == digest);
+                let again = state.refused.filter(|(before, _)| *before == digest);
                 if again.is_some_and(|(_, told)| !told) {
                     let event = "certificate_refused";
                     tracing::error!(event, %error, "the certificate before is still served");
                 }
-                looked.refused = Some((digest, again.is_some()));
+                state.refused = Some((digest, again.is_some()));
             }
         }
-        self.warn_of_expiry(&mut looked, now);
+        self.warn_of_expiry(&mut state, now);
     }
 
-    fn warn_of_expiry(&self, looked: &mut Looked, now: Timestamp) {
+    fn warn_of_expiry(&self, state: &mut CertificateState, now: Timestamp) {
         let Served { not_before, not_after, .. } = *self.certificate.served();
-        if looked.warned_at.is_some_and(|at| now.since(at) < DAY) {
+        if state.warned_at.is_some_and(|at| now.since(at) < DAY) {
             return;
         }
         let cert = self.files.cert.display();
@@ -277,7 +277,7 @@ impl Tls {
         } else {
             return;
         }
-        looked.warned_at = Some(now);
+        state.warned_at = Some(now);
     }
 
     /// Shakes hands with a client, in bounded time. One that speaks plain HTTP is told so.

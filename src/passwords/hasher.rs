@@ -235,7 +235,7 @@ impl Queue {
         lower_thread_priority();
         while let Some(job) = self.next() {
             let waited = self.clock.monotonic().duration_since(job.queued_at);
-            self.waited.took(waited);
+            self.waited.observe_duration(waited);
             if waited >= self.deadline {
                 self.refused.count(HashRejection::Deadline);
                 continue;

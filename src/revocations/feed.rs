@@ -344,7 +344,7 @@ impl Subscription {
                     self.beat = Some(batch.beat);
                     return Some(FeedEvent::Current(age));
                 }
-                return Some(self.tell(missed));
+                return Some(self.next_revoked(missed));
             };
             let is_beat = batch.beat != beat;
             let says_something = batch.to > self.number || is_beat;
@@ -356,7 +356,7 @@ impl Subscription {
             }
             if self.number < batch.to {
                 let (missed, _) = self.missed(batch.to)?;
-                return Some(self.tell(missed));
+                return Some(self.next_revoked(missed));
             }
             if is_beat {
                 self.beat = Some(batch.beat);
@@ -367,7 +367,7 @@ impl Subscription {
         }
     }
 
-    fn tell(&mut self, missed: Vec<RevocationEntry>) -> FeedEvent {
+    fn next_revoked(&mut self, missed: Vec<RevocationEntry>) -> FeedEvent {
         self.number += u64::try_from(missed.len()).unwrap_or(u64::MAX);
         FeedEvent::Revoked(missed)
     }
@@ -379,10 +379,10 @@ impl Subscription {
     }
 
     fn next_of_copy(&mut self) -> Option<Vec<RevocationEntry>> {
-        let (copy, told) = self.copy.as_mut()?;
+        let (copy, sent) = self.copy.as_mut()?;
         let piece: Vec<RevocationEntry> =
-            copy.iter().skip(*told).take(ENTRIES_PER_BATCH).copied().collect();
-        *told += piece.len();
+            copy.iter().skip(*sent).take(ENTRIES_PER_BATCH).copied().collect();
+        *sent += piece.len();
         if piece.is_empty() {
             self.copy = None;
             return None;

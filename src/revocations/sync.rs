@@ -185,12 +185,12 @@ struct DatabaseClock {
 impl PolledChanges {
     fn read_since(c: &mut AnyConnection, clock: &Clock, cursor: &SyncCursor) -> QueryResult<Self> {
         let AnyConnection::Postgres(c) = c else { return Err(diesel::NotFound) };
-        let known = "SELECT current_setting('doorward.follower', true) AS connection";
+        let known = "SELECT current_setting('doorward.sync', true) AS connection";
         let ConnectionName { connection } = diesel::sql_query(known).get_result(c)?;
         let mut cursor = cursor.clone();
         if connection.as_deref() != Some(&cursor.connection) {
             cursor = SyncCursor::start();
-            diesel::sql_query("SELECT set_config('doorward.follower', $1, false)")
+            diesel::sql_query("SELECT set_config('doorward.sync', $1, false)")
                 .bind::<Text, _>(&cursor.connection)
                 .execute(c)?;
         }

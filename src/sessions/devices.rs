@@ -78,7 +78,7 @@ impl Sessions {
 ///
 /// # Errors
 /// Whatever the database says.
-pub fn note_password_set(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+pub fn record_password_set(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
     queries::forget_password_change(tx.connection(), user)
 }
 
@@ -87,7 +87,7 @@ fn known_device(
     user: Id,
     token: &RefreshToken,
 ) -> QueryResult<Option<DeviceToken>> {
-    let row = queries::vouching(connection, token.session.into())?;
+    let row = queries::find_trusted(connection, token.session.into())?;
     let own =
         row.filter(|row| row.user_id == user && equal(&row.family_hash, &token.family_digest()));
     Ok(own.map(|row| {

@@ -374,13 +374,13 @@ pub(super) fn has_address(
 
 /// A session that did not end for suspicion, as far as it concerns the devices that had tokens of it.
 #[derive(Queryable)]
-pub(super) struct Vouching {
+pub(super) struct TrustedSession {
     pub user_id: Id,
     pub family_hash: Vec<u8>,
     generation: i64,
 }
 
-impl Vouching {
+impl TrustedSession {
     pub(super) fn generation(&self) -> u32 {
         generation(self.generation)
     }
@@ -388,7 +388,10 @@ impl Vouching {
 
 /// The session, if it vouches for its devices: it did not end for suspicion, or is the one that
 /// changed the password last.
-pub(super) fn vouching(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Vouching>> {
+pub(super) fn find_trusted(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<TrustedSession>> {
     sessions::table
         .filter(sessions::id.eq(id))
         .filter(unsuspicious().or(sessions::changed_password_at.is_not_null()))

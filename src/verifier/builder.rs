@@ -196,7 +196,7 @@ impl Builder {
         }
         let tasks = [
             runtime.spawn(keys::keep_fresh(Arc::clone(&shared), Arc::clone(&issuer))),
-            runtime.spawn(revocation_feed::follow(Arc::clone(&shared), issuer)),
+            runtime.spawn(revocation_feed::run(Arc::clone(&shared), issuer)),
         ];
         Ok(Verifier::new(shared, tasks.map(|task| task.abort_handle())))
     }

@@ -59,7 +59,7 @@ impl FeedError {
 }
 
 /// Follows the feed for ever.
-pub(super) async fn follow(shared: Arc<Shared>, issuer: Arc<Issuer>) {
+pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let mut backoff = Backoff::new();
     let mut last_id = None;
     loop {

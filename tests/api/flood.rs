@@ -77,7 +77,7 @@ async fn one_client_leaves_feed_connections_for_others() {
     let (greedy, other) = (app.service(&[]).await, app.service(&[]).await);
     let id = crate::support::id(&greedy.id);
     let mut held: Vec<_> =
-        (0..MAX_PER_CLIENT).map(|_| app.api.feed_connections.take(id).unwrap()).collect();
+        (0..MAX_PER_CLIENT).map(|_| app.api.feed_connections.acquire(id).unwrap()).collect();
     let feed = |client: &Client| {
         let feed = app.http.get(app.url("/revocations")).header("accept", "text/event-stream");
         feed.basic_auth(&client.id, Some(&client.secret)).send()
@@ -92,7 +92,7 @@ async fn one_client_leaves_feed_connections_for_others() {
     held.pop();
     let last = feed(&greedy).await.unwrap();
     assert_eq!(last.status(), 200);
-    assert!(app.api.feed_connections.take(id).is_none());
+    assert!(app.api.feed_connections.acquire(id).is_none());
     drop(last);
-    crate::support::until(async || app.api.feed_connections.take(id).is_some()).await;
+    crate::support::until(async || app.api.feed_connections.acquire(id).is_some()).await;
 }

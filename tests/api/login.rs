@@ -156,7 +156,7 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
 async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one() {
     const ROUNDS: usize = 60;
     // A machine that is busy with something else takes longer to find the moment.
-    const MOST: usize = 10 * ROUNDS;
+    const MAX_ROUNDS: usize = 10 * ROUNDS;
     let app = TestApp::with(|config| {
         cheap_hashes(config);
         generous(config);
@@ -168,7 +168,7 @@ async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one()
     // Turns of the runtime that the change waits, and between two logins: so many that the logins
     // arrive all through the change, on whatever machine and database.
     let (mut change_after, mut between) = (0, 8);
-    for round in 0..MOST {
+    for round in 0..MAX_ROUNDS {
         if round >= ROUNDS && lost > 0 && ended > 0 {
             break;
         }

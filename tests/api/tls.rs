@@ -30,7 +30,7 @@ use crate::support::{TestApp, raw, until};
 pub const ISSUER: &str = "https://doorward.test";
 
 /// Longer than a handshake may take, and its connection may be silent.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A certificate for 127.0.0.1 and its key, as files.
 pub struct Files {
@@ -191,7 +191,7 @@ async fn an_older_tls_version_gets_an_alert() {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
         stream.write_all(&client_hello(version)).await.unwrap();
         let mut answer = Vec::new();
-        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        let end = tokio::time::timeout(CLOSE_TIMEOUT, stream.read_to_end(&mut answer)).await;
         end.expect("it closes").unwrap();
         // RFC 8446 6: an alert, fatal, protocol_version.
         assert_eq!((answer[0], &answer[5..]), (21, &[2, 70][..]), "{answer:?}");
@@ -234,7 +234,7 @@ async fn plain_http_on_the_tls_port_gets_an_error_and_is_closed() {
     ] {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let answer = raw::until_closed(&mut stream, PATIENCE).await.expect("it closes");
+        let answer = raw::until_closed(&mut stream, CLOSE_TIMEOUT).await.expect("it closes");
         assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
         assert!(answer.contains("application/problem+json"), "{answer}");
         assert!(answer.contains("HTTPS only"), "{answer}");
@@ -249,12 +249,12 @@ async fn a_client_that_never_finishes_its_handshake_is_cut() {
     let app = TestApp::with(|config| files.configure(config)).await;
     let silent = async {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
-        raw::until_closed(&mut stream, PATIENCE).await
+        raw::until_closed(&mut stream, CLOSE_TIMEOUT).await
     };
     let half = async {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
         stream.write_all(&client_hello(3)[..20]).await.unwrap();
-        raw::until_closed(&mut stream, PATIENCE).await
+        raw::until_closed(&mut stream, CLOSE_TIMEOUT).await
     };
     let trickling = async {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
@@ -265,7 +265,7 @@ async fn a_client_that_never_finishes_its_handshake_is_cut() {
             // As fast as somebody who wants to hold a place.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        raw::until_closed(&mut stream, PATIENCE).await
+        raw::until_closed(&mut stream, CLOSE_TIMEOUT).await
     };
     let idle = async {
         // Beside them everybody else is served.

@@ -87,7 +87,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
         return Err(BackupError::Exists(file.to_owned()));
     }
     let mut source = Manager::without_timeouts(url).connect_existing()?;
-    let unfinished = Unfinished::beside(file).map_err(failed)?;
+    let unfinished = Unfinished::next_to(file).map_err(failed)?;
     diesel::sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.0.to_string_lossy())
         .execute(&mut source)
@@ -95,7 +95,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     let written = File::open(&unfinished.0).map_err(failed)?;
     written.sync_all().map_err(failed)?;
     let bytes = written.metadata().map_err(failed)?.len();
-    let (rows, schema) = look_through(&unfinished.0)?;
+    let (rows, schema) = verify_contents(&unfinished.0)?;
     unfinished.becomes(file).map_err(|cause| match cause.kind() {
         ErrorKind::AlreadyExists => BackupError::Exists(file.to_owned()),
         _ => failed(cause),
@@ -129,7 +129,7 @@ struct Count {
 type Contents = (BTreeMap<String, i64>, drift::SchemaReport);
 
 /// Reads every page and every table of the copy.
-fn look_through(file: &Path) -> Result<Contents, BackupError> {
+fn verify_contents(file: &Path) -> Result<Contents, BackupError> {
     let bad = |error: &dyn ToString| BackupError::Bad(error.to_string());
     let url = DatabaseUrl::Sqlite(file.to_owned());
     let mut copy: AnyConnection =
@@ -157,7 +157,7 @@ struct Unfinished(PathBuf);
 
 impl Unfinished {
     /// Empty, for this user alone.
-    fn beside(file: &Path) -> io::Result<Self> {
+    fn next_to(file: &Path) -> io::Result<Self> {
         let name = file.file_name().ok_or(ErrorKind::IsADirectory)?.to_string_lossy();
         let name = format!("{name}.{:016x}.unfinished", u64::from_be_bytes(random_bytes()));
         let path = file.with_file_name(name);

@@ -122,7 +122,7 @@ impl Compared {
 pub fn copy(
     from: &DatabaseUrl,
     to: &DatabaseUrl,
-    watch: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Compared>, CopyError> {
     refuse_same_file(from, to)?;
     let mut source = Endpoint::existing(CopyRole::Source, from)?;
@@ -139,13 +139,13 @@ pub fn copy(
 
     let mut compared = Vec::new();
     for table in tables() {
-        let copied = copy_table(&mut source, &mut target, &table, watch)?;
-        let read_back = target.sum(&table, watch)?;
+        let copied = copy_table(&mut source, &mut target, &table, progress)?;
+        let read_back = target.checksum(&table, progress)?;
         compared.push(Compared { table: table.name, source: copied, target: read_back });
     }
-    target.end(compared.iter().all(Compared::is_equal))?;
+    target.end_transaction(compared.iter().all(Compared::is_equal))?;
     // Only now may the source be written to again.
-    source.end(false)?;
+    source.end_transaction(false)?;
     Ok(compared)
 }
 
@@ -156,20 +156,21 @@ pub fn copy(
 pub fn compare(
     from: &DatabaseUrl,
     to: &DatabaseUrl,
-    watch: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Compared>, CopyError> {
     refuse_same_file(from, to)?;
     let mut source = Endpoint::existing(CopyRole::Source, from)?;
     let mut target = Endpoint::existing(CopyRole::Target, to)?;
     source.refuse_outdated()?;
     target.refuse_outdated()?;
-    source.look()?;
+    source.begin_reading()?;
     refuse_same_server(&mut source, &mut target)?;
-    target.look()?;
+    target.begin_reading()?;
     let mut compared = Vec::new();
     for table in tables() {
         let name = table.name;
-        let (source, target) = (source.sum(&table, watch)?, target.sum(&table, watch)?);
+        let (source, target) =
+            (source.checksum(&table, progress)?, target.checksum(&table, progress)?);
         compared.push(Compared { table: name, source, target });
     }
     Ok(compared)
@@ -179,9 +180,9 @@ fn copy_table(
     source: &mut Endpoint,
     target: &mut Endpoint,
     table: &Table,
-    watch: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<TableChecksum, CopyError> {
-    source.each_page(table, CopyStep::Copy, watch, |page| {
+    source.each_page(table, CopyStep::Copy, progress, |page| {
         let written = table.insert(&mut target.connection, page);
         written.map_err(|error| target.failed(&error))
     })
@@ -272,7 +273,7 @@ impl Endpoint {
     }
 
     /// Begins a transaction that sees one moment, whoever writes.
-    fn look(&mut self) -> Result<(), CopyError> {
+    fn begin_reading(&mut self) -> Result<(), CopyError> {
         let begun = match self.connection {
             AnyConnection::Sqlite(_) => self.connection.batch_execute("BEGIN"),
             AnyConnection::Postgres(_) => {
@@ -282,17 +283,17 @@ impl Endpoint {
         begun.map_err(|error| self.failed(&error))
     }
 
-    fn end(&mut self, commit: bool) -> Result<(), CopyError> {
+    fn end_transaction(&mut self, commit: bool) -> Result<(), CopyError> {
         let ended = self.connection.batch_execute(if commit { "COMMIT" } else { "ROLLBACK" });
         ended.map_err(|error| self.failed(&error))
     }
 
-    fn sum(
+    fn checksum(
         &mut self,
         table: &Table,
-        watch: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<TableChecksum, CopyError> {
-        self.each_page(table, CopyStep::Compare(self.side), watch, |_| Ok(()))
+        self.each_page(table, CopyStep::Compare(self.side), progress, |_| Ok(()))
     }
 
     /// Hands over every row, many at a time, and adds them up.
@@ -300,7 +301,7 @@ impl Endpoint {
         &mut self,
         table: &Table,
         step: CopyStep,
-        watch: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress),
         mut take: impl FnMut(&[Vec<rows::Value>]) -> Result<(), CopyError>,
     ) -> Result<TableChecksum, CopyError> {
         let count = self.count(table.name).map_err(|error| self.failed(&error))?;
@@ -308,7 +309,7 @@ impl Endpoint {
         let mut sum = TableChecksum::default();
         let mut last = None;
         loop {
-            watch(Progress { table: table.name, step, done: sum.rows, of });
+            progress(Progress { table: table.name, step, done: sum.rows, of });
             let page = table.page(&mut self.connection, last.as_ref());
             let page = page.map_err(|error| self.failed(&error))?;
             take(&page)?;

@@ -20,7 +20,7 @@ use super::client::{Answer, Call};
 use super::postgres::{Cluster, ON_POSTGRES, number_of};
 
 /// Far longer than anything here takes, on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running `doorward`. It is killed when this is dropped.
 pub struct Doorward {
@@ -169,7 +169,7 @@ pub fn run(command: &mut Command) -> Refusal {
         let _ = sender.send(text);
     });
     // A process that starts to serve keeps its standard error open.
-    let Ok(stderr) = text.recv_timeout(PATIENCE) else {
+    let Ok(stderr) = text.recv_timeout(START_TIMEOUT) else {
         child.kill().unwrap();
         panic!("it goes on instead of refusing: {command:?}");
     };
@@ -201,7 +201,7 @@ impl Doorward {
         });
         let mut said = String::new();
         let address = 'address: loop {
-            let Ok(line) = log.recv_timeout(PATIENCE) else {
+            let Ok(line) = log.recv_timeout(START_TIMEOUT) else {
                 let _ = child.kill();
                 panic!("it does not listen: {said}");
             };
