@@ -84,7 +84,7 @@ const LIVES_IN: &str = "
 
 /// What may lie at the top, beside what `.gitignore` names there.
 const TOP: &str = "
-    Cargo.toml Cargo.lock src migrations diesel.toml openapi.yaml tests README.md benches examples
+    Cargo.toml Cargo.lock src migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md benches examples
     LICENSE-APACHE LICENSE-MIT clippy.toml rustfmt.toml .cargo .ci .git .gitignore
 ";
 
