@@ -13,6 +13,7 @@
 mod blocklist;
 mod client;
 mod clients;
+mod connections;
 mod data;
 mod feed;
 mod floor;
@@ -100,6 +101,8 @@ enum Group {
     Blocklist,
     /// Subscribers of the feed
     Feed,
+    /// The memory of connections that let a body wait
+    Connections,
     /// The mixed load for an hour (only when asked for)
     Soak,
     /// The purge of a long list of revocations (only when asked for: it begins after two minutes)
@@ -107,7 +110,7 @@ enum Group {
 }
 
 /// Without those that take long.
-const ALL: [Group; 8] = [
+const ALL: [Group; 9] = [
     Group::Requests,
     Group::Writes,
     Group::Postgres,
@@ -116,6 +119,7 @@ const ALL: [Group; 8] = [
     Group::Size,
     Group::Blocklist,
     Group::Feed,
+    Group::Connections,
 ];
 
 fn main() {
@@ -162,6 +166,7 @@ fn main() {
             Group::Size => size::growth(many, effort, &mut report),
             Group::Blocklist => blocklist::long_list(many, effort, &mut report),
             Group::Feed => feed::subscribers(effort, &mut report),
+            Group::Connections => connections::unfinished(&mut report),
             Group::Purge => purge::purge(many, &mut report),
             Group::Soak => soak::soak(cli.soak, &mut report),
         }
