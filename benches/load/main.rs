@@ -28,7 +28,7 @@ mod size;
 mod soak;
 mod storm;
 
-#[path = "../../tests/api/support/postgres.rs"]
+#[path = "../../tests/support/postgres.rs"]
 #[expect(dead_code, reason = "it is the tests', who need more of it")]
 mod cluster;
 

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod accounts;
 mod audit;
 mod backup;
@@ -54,7 +57,6 @@ mod start;
 mod stop;
 mod storm;
 mod strict;
-mod support;
 mod texts;
 mod theft;
 mod tls;

@@ -6,7 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 
-#[path = "../api/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 #[path = "../api/accounts.rs"]

@@ -14,7 +14,7 @@ use jsonschema::Validator;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Map, Value, json};
 
-const OPENAPI: &str = include_str!("../../../openapi.yaml");
+const OPENAPI: &str = include_str!("../../openapi.yaml");
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
