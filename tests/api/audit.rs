@@ -285,7 +285,7 @@ async fn clients_and_keys_leave_events_without_a_user() {
     assert_eq!(kids(EventKind::KeyRotated).await, [&*new, &*old]);
     assert_eq!(kids(EventKind::KeyRetired).await, [&*old]);
     assert_eq!(kids(EventKind::KeyRemoved).await, [&*old]);
-    crate::keys::revoke_key(&app, &new).await.unwrap();
+    crate::support::keys::revoke_key(&app, &new).await.unwrap();
     assert_eq!(kids(EventKind::KeyRevoked).await, [new]);
 }
 

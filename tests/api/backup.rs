@@ -12,10 +12,10 @@ use doorward::database::AnyConnection;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::data::{connect, db, number, used};
 use crate::support::Tokens;
 use crate::support::binary::{Doorward, data_of, unlimited};
 use crate::support::client::{Call, PASSWORD};
+use crate::support::data::{connect, db, number, used};
 use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";

@@ -1,7 +1,7 @@
 //! What there is at most of, and what happens then.
 
-use crate::feed::looked_again;
 use crate::logout::of_server;
+use crate::support::feed::looked_again;
 use crate::support::{Answer, TestApp};
 
 #[tokio::test]

@@ -20,7 +20,7 @@ const HARMS: [(&str, u8); 4] =
 /// The file of the running service, and all that it has is in it: nothing is left in the log.
 fn brought_over(home: &Path) -> PathBuf {
     let file = data_of(home).join("doorward.db");
-    let mut other = crate::data::connect(&format!("sqlite://{}", file.display()));
+    let mut other = crate::support::data::connect(&format!("sqlite://{}", file.display()));
     other.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     file
 }

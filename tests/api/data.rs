@@ -2,29 +2,22 @@
 //! and a backup that was restored. Copies between kinds are in `tests/postgres/copy.rs`.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Output, Stdio};
 
 use diesel::connection::SimpleConnection as _;
-use diesel::prelude::*;
-use diesel::sql_types::BigInt;
-use doorward::database::AnyConnection;
 use doorward::secret::MasterSecret;
-use tempfile::TempDir;
 
-use crate::support::Tokens;
-use crate::support::binary::{Doorward, data_of, database_of, doorward, run, unlimited};
+use crate::support::binary::{Doorward, data_of, doorward, run, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::data::{
+    EMAIL, MANY, assert_empty, connect, copy, db, fill, kill_copy, migrated, number, outcome,
+    url_of, used,
+};
 use crate::support::postgres::{Cluster, ON_POSTGRES};
 
-const EMAIL: &str = "ada@example.com";
 const KEY: &str = "a-key-of-sixteen-letters";
 const FIRST: &str = "2026-11-24-000000_core";
-
-/// Enough that a copy takes a while, in a build without optimisation.
-const MANY: i32 = 6000;
 
 #[test]
 fn migrate_makes_the_schema_that_a_start_without_migrations_asks_for() {
@@ -340,53 +333,10 @@ fn every_command_has_an_example() {
     assert!(complaint.contains("--from") && complaint.contains("sqlite://"), "{complaint}");
 }
 
-/// Exit status, standard output, standard error.
-type Outcome = (i32, String, String);
-
-pub fn outcome(command: &mut std::process::Command) -> Outcome {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().expect("it exits"), text(stdout), text(stderr))
-}
-
-pub fn db(home: &Path, arguments: &[&str]) -> Outcome {
-    outcome(doorward(home).arg("db").args(arguments))
-}
-
-pub fn copy(home: &Path, from: &str, to: &str, options: &[&str]) -> Outcome {
-    db(home, &[&["copy", "--from", from, "--to", to], options].concat())
-}
-
 fn assert_healthy(home: &Path) {
     let (status, said, complaint) = db(home, &["check"]);
     assert_eq!((status, complaint.as_str()), (0, ""), "{said}");
     assert!(said.starts_with("The schema is as it should be"), "{said}");
-}
-
-/// The home of a database with the tables, and nothing in them.
-pub fn migrated() -> TempDir {
-    let home = tempfile::tempdir().unwrap();
-    let (status, _, complaint) = db(home.path(), &["migrate"]);
-    assert_eq!(status, 0, "{complaint}");
-    home
-}
-
-/// Somebody who is logged in at a service that has been stopped since.
-pub async fn used(home: &Path) -> Tokens {
-    log_in_and_stop(Doorward::start(&mut unlimited(home))).await
-}
-
-pub async fn log_in_and_stop(service: Doorward) -> Tokens {
-    service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
-    let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
-    assert!(service.stop().0.success());
-    tokens
-}
-
-/// The database of a service in `home`.
-fn url_of(home: &Path) -> String {
-    let file = || format!("sqlite://{}", data_of(home).join("doorward.db").display());
-    database_of(home).unwrap_or_else(file)
 }
 
 /// Another database of the same kind, in which nothing is.
@@ -398,69 +348,8 @@ fn second(home: &Path) -> String {
     }
 }
 
-pub fn connect(url: &str) -> AnyConnection {
-    match url.strip_prefix("sqlite://") {
-        Some(path) => AnyConnection::Sqlite(SqliteConnection::establish(path).unwrap()),
-        None => AnyConnection::Postgres(PgConnection::establish(url).unwrap()),
-    }
-}
-
 const TABLES: &str = if ON_POSTGRES {
     "SELECT count(*) AS value FROM pg_tables WHERE schemaname = 'public'"
 } else {
     "SELECT count(*) AS value FROM sqlite_schema WHERE type = 'table'"
 };
-
-pub fn number(connection: &mut AnyConnection, query: &str) -> i64 {
-    #[derive(QueryableByName)]
-    struct Number {
-        #[diesel(sql_type = BigInt)]
-        value: i64,
-    }
-    diesel::sql_query(query).get_result::<Number>(connection).unwrap().value
-}
-
-/// Many users with a session each.
-pub fn fill(url: &str) {
-    let mut c = connect(url);
-    let id = |prefix: &str| match c {
-        AnyConnection::Sqlite(_) => format!("printf('{prefix}-0000-7000-8000-%012x', i)"),
-        AnyConnection::Postgres(_) => {
-            format!("('{prefix}-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid")
-        }
-    };
-    let (user, session) = (id("019aaaaa"), id("019bbbbb"));
-    let hash = if c.is_sqlite() { "zeroblob(32)" } else { "decode(repeat('00', 32), 'hex')" };
-    let numbers =
-        format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
-    c.batch_execute(&format!(
-        "INSERT INTO users
-             (id, email, email_key, password_hash, created_at, password_changed_at)
-             {numbers} SELECT {user}, 'Ä' || i, 'ä' || i, 'none', i, -i FROM n;
-         INSERT INTO sessions
-             (id, user_id, client_id, family_hash, generation, retry_keys, created_at, last_seen_at,
-              expires_at, ends_at)
-             {numbers} SELECT {session}, {user}, 'doorward', {hash}, i, {hash}, i, i, i, i FROM n;"
-    ))
-    .unwrap();
-}
-
-/// Starts a copy and kills it when it says that it has come so far.
-pub fn kill_copy(home: &Path, from: &str, to: &str, moment: &str) {
-    let mut command = doorward(home);
-    command.args(["db", "copy", "--from", from, "--to", to]);
-    let mut copying = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(copying.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let said: Vec<String> = lines.take_while(|line| !line.starts_with(moment)).collect();
-    copying.kill().unwrap();
-    let status = copying.wait().unwrap();
-    assert_eq!(status.code(), None, "it ended before {moment}: {said:?}");
-}
-
-pub fn assert_empty(url: &str) {
-    let mut c = connect(url);
-    for table in ["users", "sessions", "blocklist", "signing_keys", "audit_events"] {
-        let count = number(&mut c, &format!("SELECT count(*) AS value FROM {table}"));
-        assert_eq!(count, 0, "{table}");
-    }
-}

@@ -17,8 +17,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 
-use crate::feed::looked_again;
 use crate::support::client::PASSWORD;
+use crate::support::feed::looked_again;
 use crate::support::{Answer, TestApp};
 
 /// Past the retry window, which is 30 s by default.

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use doorward::clock::Clock;
 use doorward::database::Id;
 use doorward::revocations::feed::{FeedEvent, MAX_SUBSCRIBERS, RevocationEntry};
-use doorward::verifier::{Verifier, VerifyError};
+use doorward::verifier::VerifyError;
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::keys::{kid_of, revoke_key};
 use crate::logout::of_server;
-use crate::support::postgres::number_of;
+use crate::support::feed::{log_out_and_be_heard, looked_again, verifier};
+use crate::support::keys::{kid_of, revoke_key};
 use crate::support::{Client, TestApp, claims, until};
 
 #[tokio::test]
@@ -300,61 +299,10 @@ async fn a_subscribed_verifier_hears_of_every_logout_in_time() {
     log_out_and_be_heard("the same node's", &app, &verifier).await;
 }
 
-/// Within which a subscriber knows of a logout, on a machine that is busy with other tests.
-pub const HEARD: Duration = Duration::from_secs(4);
-
-/// Logs out again and again, 40 times or as often as `DOORWARD_TEST_LOGOUTS` says. A verifier must
-/// refuse in time, and go on refusing.
-pub async fn log_out_and_be_heard(whose: &str, app: &TestApp, verifier: &Verifier) {
-    let clock = Clock::system();
-    let user = app.signed_up().await;
-    let (mut took, mut gone) = (Vec::new(), Vec::new());
-    for _ in 0..number_of("DOORWARD_TEST_LOGOUTS").unwrap_or(40) {
-        let tokens = user.another_session().await;
-        verifier.verify_or_refetch(&tokens.access).await.unwrap();
-        app.post("/logout").bearer(&tokens.access).send().await.assert_status(204);
-        let acknowledged = clock.monotonic();
-        until(async || verifier.verify(&tokens.access).is_err()).await;
-        took.push(clock.monotonic() - acknowledged);
-        gone.push(tokens);
-    }
-    for tokens in &gone {
-        assert_eq!(verifier.verify(&tokens.access), Err(VerifyError::Revoked));
-    }
-    took.sort();
-    let (half, nearly_all, most) =
-        (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
-    println!(
-        "{whose} verifier: {} logouts, p50 {half:.1?}, p99 {nearly_all:.1?}, at most {most:.1?}",
-        took.len()
-    );
-    assert!(most < HEARD, "{most:?}");
-}
-
-/// A verifier that follows this node, and knows all that there is.
-pub async fn verifier(app: &TestApp) -> Verifier {
-    let service = app.service(&[]).await;
-    let verifier = Verifier::builder(&app.api.issuer)
-        .audience("doorward")
-        .client(&service.id, &service.secret)
-        .clock(app.clock.clone())
-        .start()
-        .await
-        .unwrap();
-    verifier.ready().await;
-    verifier
-}
-
 async fn listed(app: &TestApp, service: &Client) -> BTreeSet<String> {
     let answer = app.get("/revocations").client(service).send().await.assert_status(200);
     let entries = answer.body["revoked"].as_array().unwrap();
     entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect()
-}
-
-/// When the list has been read by a look that began after this did.
-pub async fn looked_again(app: &TestApp) {
-    let now = app.clock.monotonic();
-    until(async || app.api.revocations.staleness() < app.clock.monotonic() - now).await;
 }
 
 /// So many revocations, a thousand in a unit of work.

@@ -83,7 +83,7 @@ async fn a_checkpoint_and_a_vacuum_of_another_process_end_nothing() {
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     let file = data_of(home.path()).join("doorward.db");
-    let mut other = crate::data::connect(&format!("sqlite://{}", file.display()));
+    let mut other = crate::support::data::connect(&format!("sqlite://{}", file.display()));
     let ballast = "CREATE TABLE ballast (x BLOB); INSERT INTO ballast VALUES (zeroblob(1000000));
                 PRAGMA wal_checkpoint(TRUNCATE)";
     other.batch_execute(ballast).unwrap();

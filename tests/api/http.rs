@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::feed::looked_again;
 use crate::support::app::ISSUER;
 use crate::support::client::PASSWORD;
 use crate::support::contract::Contract;
+use crate::support::feed::looked_again;
 use crate::support::{Answer, TestApp, User, raw};
 
 const ORIGIN: &str = "https://app.example.com";

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use doorward::clock::Timestamp;
-use doorward::keys::admin::KeyAdmin;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::Value;
 
 use crate::support::binary::{Doorward, printed, run, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::keys::{kid_of, revoke_key};
 use crate::support::{Answer, TestApp, until};
 
 /// Between two refreshes of [`a_client_that_caches_the_key_set_as_it_says_can_verify_every_token`].
@@ -128,29 +128,6 @@ async fn the_commands_work_while_the_service_runs() {
         assert_eq!(refused.status.code(), Some(1), "{unknown}: {}", refused.stderr);
         assert!(refused.stderr.contains("`doorward key list` shows"), "{}", refused.stderr);
     }
-}
-
-/// Gives a key up as the command does, and answers the one that signs then.
-pub async fn revoke_key(app: &TestApp, kid: &str) -> Option<String> {
-    let (keys, revocations) = (app.api.keys.clone(), app.api.revocations.clone());
-    let operator = keys.admin();
-    let spare = operator.generate_spare().await.unwrap();
-    let (own, now, life) = (kid.to_owned(), app.clock.now(), operator.trusted_for());
-    let removed = app.db().write(move |tx| {
-        let removed = KeyAdmin::revoke(tx, &own, &spare, now)?;
-        if let (Some(_), Some(id)) = (&removed, doorward::tokens::revocation_id_of_kid(&own)) {
-            revocations.revoke_for(tx, id.into(), life, now)?;
-        }
-        Ok(removed)
-    });
-    let signing = removed.await.unwrap()?.signing;
-    until(async || app.api.keys.signing().kid() == signing).await;
-    Some(signing)
-}
-
-/// The `kid` of a token.
-pub fn kid_of(token: &str) -> String {
-    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
 
 /// A key set, kept as long as its headers allow and no longer.

@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::feed::looked_again;
 use crate::support::app::CROWD;
+use crate::support::feed::looked_again;
 use crate::support::postgres::waiting;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, id, until};
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use doorward::config::Config;
 use serde_json::json;
 
-use crate::feed::looked_again;
 use crate::support::client::PASSWORD;
+use crate::support::feed::looked_again;
 use crate::support::program::free_port;
 use crate::support::{TestApp, until};
 

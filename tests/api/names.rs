@@ -21,7 +21,7 @@ async fn a_database_with_the_old_names_is_taken_over() {
     let path = format!("/sessions/{}", phone.session);
     app.call("DELETE", &path).bearer(&user.tokens.access).send().await.assert_status(204);
     let kid = app.api.keys.signing().kid().to_owned();
-    crate::keys::revoke_key(&app, &kid).await.unwrap();
+    crate::support::keys::revoke_key(&app, &kid).await.unwrap();
     let changed = app.db().write(|tx| match tx.connection() {
         AnyConnection::Sqlite(c) => c.batch_execute(BEFORE),
         AnyConnection::Postgres(c) => c.batch_execute(BEFORE),

@@ -9,9 +9,9 @@ use doorward::database::schema::{sessions, users};
 use doorward::verifier::VerifyError;
 use serde_json::Value;
 
-use crate::feed::{HEARD, verifier};
 use crate::support::binary::{printed, run};
 use crate::support::client::PASSWORD;
+use crate::support::feed::{HEARD, verifier};
 use crate::support::{TestApp, User, id, until};
 
 const NEW_PASSWORD: &str = " nine badgers polish trombones ";

@@ -20,11 +20,11 @@ use doorward::tokens::revocation_id_of_kid;
 use doorward::verifier::{Verifier, VerifyError};
 use serde_json::json;
 
-use crate::feed::verifier;
-use crate::keys::kid_of;
 use crate::support::app::COSTLY_KIB;
 use crate::support::binary::printed;
 use crate::support::client::PASSWORD;
+use crate::support::feed::verifier;
+use crate::support::keys::kid_of;
 use crate::support::program::libfaketime;
 use crate::support::{TestApp, Tokens, User, claims, id, until};
 

@@ -6,9 +6,11 @@ use std::process::Command;
 
 use diesel::connection::SimpleConnection as _;
 
-use crate::data::{assert_empty, connect, copy, fill, kill_copy, log_in_and_stop, number, outcome};
 use crate::support::binary::{Doorward, data_of, database_of, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::data::{
+    assert_empty, connect, copy, fill, kill_copy, log_in_and_stop, number, outcome,
+};
 use crate::support::postgres::Cluster;
 use crate::support::{fenced, until};
 

@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::keys::kid_of;
 use crate::support::binary::{Doorward, PATIENT, SLOWLY};
 use crate::support::client::Call;
+use crate::support::keys::kid_of;
 use crate::support::nginx::Nginx;
 use crate::support::postgres::{Cluster, binaries};
 use crate::support::program::{find, free_port};

@@ -13,9 +13,9 @@ use doorward::sessions::authenticate::AccessError;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::feed::{log_out_and_be_heard, verifier};
-use crate::keys::{kid_of, revoke_key};
 use crate::support::client::PASSWORD;
+use crate::support::feed::{log_out_and_be_heard, verifier};
+use crate::support::keys::{kid_of, revoke_key};
 use crate::support::postgres::{Cluster, number_of};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::{TestApp, Tokens, until, until_within};

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::commands::{bare, entries, refused, with_makers};
 use crate::support::app::SECRET;
 use crate::support::binary::printed;
+use crate::support::commands::{bare, entries, refused, with_makers};
 use crate::support::postgres::Cluster;
 
 #[test]
