@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use crate::support::app::CROWD;
 use crate::support::binary::{Doorward, doorward, printed, run};
 use crate::support::client::PASSWORD;
-use crate::support::postgres::ON_POSTGRES;
 use crate::support::{Client, TestApp, claims, id, until};
 
 async fn app_with(app: &TestApp, client_settings: ClientSettings) -> Client {
@@ -412,20 +411,4 @@ async fn an_invalid_client_is_rejected_with_a_reason() {
         assert!(refusal.stderr.contains(why), "{arguments:?}: {}", refusal.stderr);
     }
     assert_eq!(printed(&mut app.command(&["client", "list"])), "");
-}
-
-#[tokio::test]
-async fn a_secret_is_nowhere_in_the_database() {
-    if ON_POSTGRES {
-        return;
-    }
-    let app = TestApp::start().await;
-    let service = app.service(&["read"]).await;
-    app.introspect(&service, "x").await.assert_status(200);
-    let (_, unprefixed) = service.secret.split_once('_').unwrap();
-    for entry in std::fs::read_dir(&app.config.data_dir).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        let found = bytes.windows(unprefixed.len()).any(|it| it == unprefixed.as_bytes());
-        assert!(!found);
-    }
 }

@@ -1,5 +1,5 @@
 //! `doorward db`, through the real binary: the schema, copies between two databases of one kind,
-//! and a backup that was restored. Copies between kinds are in `tests/postgres/copy.rs`.
+//! and a backup that was restored. Copies between kinds are in `tests/nodes/copy.rs`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +14,7 @@ use crate::support::data::{
     EMAIL, MANY, assert_empty, connect, copy, db, fill, kill_copy, migrated, number, outcome,
     url_of, used,
 };
-use crate::support::postgres::{Cluster, ON_POSTGRES};
+use crate::support::postgres::{Cluster, on_postgres};
 
 const KEY: &str = "a-key-of-sixteen-letters";
 const FIRST: &str = "2026-11-24-000000_core";
@@ -50,7 +50,7 @@ fn migrate_on_a_fresh_machine_prepares_a_start() {
 #[test]
 fn check_reports_pending_migrations_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
-    if !ON_POSTGRES {
+    if !on_postgres() {
         let (status, _, complaint) = db(home.path(), &["check"]);
         assert_eq!(status, 1);
         assert!(complaint.contains("there is no database at"), "{complaint}");
@@ -66,7 +66,7 @@ fn check_reports_pending_migrations_and_changes_nothing() {
         assert!(complaint.contains("not as it should be"), "{complaint}");
     }
     let mut c = connect(&url_of(home.path()));
-    assert_eq!(number(&mut c, TABLES), 0);
+    assert_eq!(number(&mut c, tables()), 0);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn check_names_each_drift() {
             "constraint signing_keys_state_check of signing_keys is missing: ",
         ),
     ];
-    let own = if ON_POSTGRES { postgres.to_vec() } else { sqlite.to_vec() };
+    let own = if on_postgres() { postgres.to_vec() } else { sqlite.to_vec() };
     for (plant, expected) in both.into_iter().chain(own) {
         let home = migrated();
         connect(&url_of(home.path())).batch_execute(plant).unwrap();
@@ -188,7 +188,7 @@ async fn a_target_with_rows_is_refused_and_left_as_it_is() {
     let (status, _, complaint) = copy(home.path(), &from, &old, &[]);
     assert_eq!(status, 1);
     assert!(complaint.contains("not empty: its table users has rows"), "{complaint}");
-    assert_eq!(number(&mut c, TABLES), 1);
+    assert_eq!(number(&mut c, tables()), 1);
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_database_is_not_copied_into_itself() {
     let home = tempfile::tempdir().unwrap();
     used(home.path()).await;
     let url = url_of(home.path());
-    let alias = if ON_POSTGRES {
+    let alias = if on_postgres() {
         url.replace("127.0.0.1", "localhost")
     } else {
         let link = home.path().join("link.db");
@@ -310,17 +310,6 @@ async fn a_database_with_a_lost_secret_starts_with_a_new_one_after_restored() {
 }
 
 #[test]
-fn a_backup_of_postgresql_is_left_to_its_own_tool() {
-    if ON_POSTGRES {
-        let home = migrated();
-        let (status, _, complaint) = db(home.path(), &["backup", "backup.db"]);
-        assert_eq!(status, 1);
-        assert!(complaint.contains("pg_dump --format=custom"), "{complaint}");
-        assert!(!home.path().join("backup.db").exists());
-    }
-}
-
-#[test]
 fn every_command_has_an_example() {
     let home = tempfile::tempdir().unwrap();
     for command in ["migrate", "check", "copy", "backup", "after-restore"] {
@@ -341,15 +330,18 @@ fn assert_healthy(home: &Path) {
 
 /// Another database of the same kind, in which nothing is.
 fn second(home: &Path) -> String {
-    if ON_POSTGRES {
+    if on_postgres() {
         Cluster::shared().empty_database()
     } else {
         format!("sqlite://{}", home.join("second.db").display())
     }
 }
 
-const TABLES: &str = if ON_POSTGRES {
-    "SELECT count(*) AS value FROM pg_tables WHERE schemaname = 'public'"
-} else {
-    "SELECT count(*) AS value FROM sqlite_schema WHERE type = 'table'"
-};
+/// How many tables there are.
+fn tables() -> &'static str {
+    if on_postgres() {
+        "SELECT count(*) AS value FROM pg_tables WHERE schemaname = 'public'"
+    } else {
+        "SELECT count(*) AS value FROM sqlite_schema WHERE type = 'table'"
+    }
+}

@@ -18,7 +18,7 @@ use crate::support::binary::{
 };
 use crate::support::client::PASSWORD;
 use crate::support::nginx::Nginx;
-use crate::support::postgres::{Cluster, ON_POSTGRES};
+use crate::support::postgres::{Cluster, on_postgres};
 use crate::support::program::{find, free_port, say_left_out};
 use crate::support::until;
 
@@ -113,7 +113,7 @@ impl Site {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
-        let data = (!ON_POSTGRES).then(|| {
+        let data = (!on_postgres()).then(|| {
             let data = home.path().join("state");
             fs::create_dir(&data).unwrap();
             fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
@@ -127,7 +127,7 @@ impl Site {
         let migrated =
             printed(doorward(home.path()).args(["db", "migrate", "--database-url", &url]));
         assert!(migrated.contains("applied"), "{migrated}");
-        let url = if ON_POSTGRES { as_a_role_of_its_own(&url) } else { url };
+        let url = if on_postgres() { as_a_role_of_its_own(&url) } else { url };
         if let Some(data) = &data {
             let file = format!("{data}/doorward.db");
             chown(file, Some(STRANGER), Some(STRANGER)).unwrap();

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::support::app::TestApp;
 use crate::support::client::PASSWORD;
-use crate::support::postgres::{ON_POSTGRES, number_of};
+use crate::support::postgres::{number_of, on_postgres};
 use crate::support::{Answer, Tokens, until};
 
 /// Walks of one round of tests in each mode, unless `DOORWARD_TEST_WALKS` says otherwise.
@@ -55,7 +55,7 @@ async fn walk(window: Duration) {
     })
     .await;
     let mut nodes = Vec::new();
-    if ON_POSTGRES {
+    if on_postgres() {
         nodes.push(app.another_node().await);
     }
     nodes.push(app);

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::binary::PATIENT;
-use super::postgres::{Cluster, ON_POSTGRES};
+use super::postgres::{Cluster, on_postgres};
 
 /// The public URL of every test's service: fixed, so that tokens stay good across a restart on
 /// another port.
@@ -61,7 +61,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self::of(ON_POSTGRES.then(|| Cluster::shared().database()))
+        Self::of(on_postgres().then(|| Cluster::shared().database()))
     }
 
     fn of(database: Option<String>) -> Self {
@@ -273,7 +273,7 @@ async fn built(config: &Config, clock: &Clock) -> App {
     for _ in 0..10 {
         match App::build(config, clock).await {
             Err(StartError::Store(_) | StartError::Database(OpenError::Unreachable { .. }))
-                if ON_POSTGRES => {}
+                if on_postgres() => {}
             built => return built.unwrap(),
         }
     }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::app::{ISSUER, SECRET};
 use super::client::{Answer, Call};
-use super::postgres::{Cluster, ON_POSTGRES, number_of};
+use super::postgres::{Cluster, number_of, on_postgres};
 
 /// Far longer than anything here takes, on any machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -124,7 +124,7 @@ pub fn program() -> &'static Path {
 
 /// The URL of the PostgreSQL database that goes with `home`, in the test program that uses one.
 pub fn database_of(home: &Path) -> Option<String> {
-    if !ON_POSTGRES {
+    if !on_postgres() {
         return None;
     }
     let note = home.join("database-url");

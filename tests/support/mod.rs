@@ -1,7 +1,7 @@
 //! What every test stands on: a real server on a database of its own, and a client that checks each
 //! answer against `openapi.yaml`.
 
-#![allow(dead_code, reason = "each of the test programs leaves some of it unused")]
+#![allow(dead_code, unused_imports, reason = "each test program leaves some of it unused")]
 
 pub mod app;
 pub mod binary;

@@ -20,8 +20,16 @@ use doorward::database::{Database, DatabaseSettings, DatabaseUrl};
 use doorward::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Whether this is the test program that runs on PostgreSQL.
-pub const ON_POSTGRES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"postgres");
+/// Whether the services of this run use PostgreSQL: always in `tests/nodes`, and in `tests/api` when
+/// `tests/postgres.rs` says so.
+pub fn on_postgres() -> bool {
+    static CHOSEN: OnceLock<bool> = OnceLock::new();
+    *CHOSEN.get_or_init(|| match env::var("DOORWARD_TEST_DATABASE").as_deref() {
+        Ok("postgres") => true,
+        Ok(other) => panic!("DOORWARD_TEST_DATABASE is `{other}`: only `postgres` is known"),
+        Err(_) => env!("CARGO_CRATE_NAME") == "nodes",
+    })
+}
 
 /// Far longer than a server takes to start, on any machine.
 const STARTS: usize = 600;

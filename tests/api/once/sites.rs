@@ -5,7 +5,7 @@ use doorward::config::SameSite;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::browser::serve;
+use crate::once::browser::serve;
 use crate::support::browser::Browser;
 use crate::support::jar::{HTTPS, log_in};
 use crate::support::{PASSWORD, TestApp};

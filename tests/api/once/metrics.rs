@@ -12,7 +12,7 @@ use crate::support::feed::looked_again;
 use crate::support::program::free_port;
 use crate::support::{TestApp, until};
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 
 /// A service with its page.
 struct Watched {

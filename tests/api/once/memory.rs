@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::slow::has_descriptors;
+use crate::once::slow::has_descriptors;
 use crate::support::binary::{Doorward, unlimited};
 use crate::support::postgres::number_of;
 use crate::support::until_within;

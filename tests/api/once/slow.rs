@@ -36,7 +36,7 @@ const BUSY: Duration = Duration::from_secs(6);
 
 /// Large answers that a slow reader asks for in one piece.
 const ANSWERS: usize = 40;
-const ALL_ANSWERS: usize = ANSWERS * include_str!("../../openapi.yaml").len();
+const ALL_ANSWERS: usize = ANSWERS * include_str!("../../../openapi.yaml").len();
 
 /// Tens of milliseconds on a quiet machine; this one may be busy with other tests.
 const LOOSELY: Duration = Duration::from_secs(2);

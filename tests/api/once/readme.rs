@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::support::binary::{Doorward, PATIENT, SLOWLY, doorward};
 use crate::support::fenced;
 
-const README: &str = include_str!("../../README.md");
-const SESSION: &str = include_str!("../../src/app/session.sh");
+const README: &str = include_str!("../../../README.md");
+const SESSION: &str = include_str!("../../../src/app/session.sh");
 const URL: &str = "http://127.0.0.1:8080";
 
 #[test]

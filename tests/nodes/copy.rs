@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection as _;
 use crate::support::binary::{Doorward, data_of, database_of, unlimited};
 use crate::support::client::PASSWORD;
 use crate::support::data::{
-    assert_empty, connect, copy, fill, kill_copy, log_in_and_stop, number, outcome,
+    assert_empty, connect, copy, db, fill, kill_copy, log_in_and_stop, migrated, number, outcome,
 };
 use crate::support::postgres::Cluster;
 use crate::support::{fenced, until};
@@ -106,6 +106,15 @@ async fn the_source_takes_no_writes_while_it_is_copied() {
         assert_eq!(status, 0, "{said} {complaint}");
         service.log_in("ada@example.com", PASSWORD).await.unwrap().assert_status(200);
     }
+}
+
+#[test]
+fn a_backup_of_postgresql_is_left_to_its_own_tool() {
+    let home = migrated();
+    let (status, _, complaint) = db(home.path(), &["backup", "backup.db"]);
+    assert_eq!(status, 1);
+    assert!(complaint.contains("pg_dump --format=custom"), "{complaint}");
+    assert!(!home.path().join("backup.db").exists());
 }
 
 /// Whether somebody waits for a lock in this database.

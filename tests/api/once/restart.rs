@@ -198,7 +198,7 @@ fn the_units_of_the_readme_are_valid() {
     verify.arg("verify");
     for name in ["doorward.socket", "doorward.service"] {
         let start = format!("# /etc/systemd/system/{name}\n");
-        let unit = fenced(include_str!("../../README.md"), &start).expect(name);
+        let unit = fenced(include_str!("../../../README.md"), &start).expect(name);
         let unit = unit.replace("/usr/local/bin/doorward", env!("CARGO_BIN_EXE_doorward"));
         fs::write(folder.path().join(name), unit).unwrap();
         verify.arg(folder.path().join(name));

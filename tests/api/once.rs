@@ -1,0 +1,28 @@
+//! Tests for which the kind of database makes no difference, and tests of the SQLite file itself.
+//! The run on PostgreSQL leaves this module out.
+
+mod backup;
+mod browser;
+mod complete;
+mod damaged;
+mod disk;
+mod doctor;
+mod faults;
+mod files;
+mod hash;
+mod interop;
+mod logs;
+mod memory;
+mod metrics;
+mod mutations;
+mod old_proxies;
+mod plain_secrets;
+mod readme;
+mod restart;
+mod sites;
+mod slow;
+mod start;
+mod stop;
+mod storm;
+mod tls;
+mod trace;
