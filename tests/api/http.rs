@@ -16,7 +16,7 @@ use crate::support::app::ISSUER;
 use crate::support::client::PASSWORD;
 use crate::support::contract::Contract;
 use crate::support::feed::looked_again;
-use crate::support::{Answer, TestApp, User, raw};
+use crate::support::{Answer, TestApp, User, claims, raw};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -913,11 +913,7 @@ async fn no_header_changes_the_issuer_or_a_url() {
         assert_eq!(call.send().await.assert_status(200).body, plain.body, "{name}");
         let body = json!({ "email": user.email, "password": PASSWORD });
         let tokens = app.post("/login").header(name, value).json(&body).send().await.tokens();
-        let parts: Vec<&str> = tokens.access.split('.').collect();
-        let claims =
-            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, parts[1]);
-        let claims: Value = serde_json::from_slice(&claims.unwrap()).unwrap();
-        assert_eq!(claims["iss"], ISSUER, "{name}");
+        assert_eq!(claims(&tokens.access)["iss"], ISSUER, "{name}");
         app.me(&tokens.access).await.assert_status(200);
         let call = app.get("/nowhere").header(name, value);
         let answer = call.send().await.assert_problem(404, "not_found");

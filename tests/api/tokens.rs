@@ -3,25 +3,19 @@
 
 use std::net::TcpListener;
 
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::PublicKeyComponents;
-use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
-};
+use aws_lc_rs::signature::{self, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
-use diesel::prelude::*;
-use doorward::database::schema::signing_keys;
-use doorward::secret::Purpose;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use doorward::tokens::Algorithm;
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Value, json};
 
 use crate::support::app::ISSUER;
-use crate::support::{Answer, TestApp, User};
+use crate::support::forger::Forger;
+use crate::support::jwt::{Jwt, decode, encode, with_spare_bits};
+use crate::support::{Answer, TestApp, claims, der};
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
 
@@ -39,7 +33,8 @@ async fn a_token_has_the_claims_of_rfc_9068_and_no_others() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let login = app.log_in(&user.email, crate::support::client::PASSWORD).await.assert_status(200);
-    let (header, claims) = read(login.body["access_token"].as_str().unwrap());
+    let token = Jwt::read(login.body["access_token"].as_str().unwrap());
+    let (header, claims) = (token.header(), token.claims());
     assert_eq!(names(&header), ["alg", "kid", "typ"]);
     assert_eq!((&header["typ"], &header["alg"]), (&json!("at+jwt"), &json!("ES256")));
     assert_eq!(header["kid"], jwks(&app).await["keys"][0]["kid"]);
@@ -57,12 +52,12 @@ async fn a_token_has_the_claims_of_rfc_9068_and_no_others() {
 async fn every_token_has_a_name_of_its_own_and_a_refresh_keeps_user_and_session() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
-    let (_, first) = read(&user.tokens.access);
+    let first = claims(&user.tokens.access);
     user.refresh().await.assert_status(200);
-    let (_, second) = read(&user.tokens.access);
+    let second = claims(&user.tokens.access);
     assert_ne!(first["jti"], second["jti"]);
     assert_eq!((&first["sub"], &first["sid"]), (&second["sub"], &second["sid"]));
-    let (_, other) = read(&user.another_session().await.access);
+    let other = claims(&user.another_session().await.access);
     assert_eq!(first["sub"], other["sub"]);
     assert_ne!(first["sid"], other["sid"]);
 }
@@ -71,7 +66,7 @@ async fn every_token_has_a_name_of_its_own_and_a_refresh_keeps_user_and_session(
 async fn a_token_is_under_450_bytes_by_default() {
     let app = TestApp::with(|config| config.public_url.clear()).await;
     let user = app.signed_up().await;
-    let issuer = read(&user.tokens.access).1["iss"].as_str().unwrap().to_owned();
+    let issuer = claims(&user.tokens.access)["iss"].as_str().unwrap().to_owned();
     assert_eq!(issuer, format!("http://{}", app.address));
     // A port of five digits, whichever the system gave.
     let padded = user.tokens.access.len() + 2 * ("http://127.0.0.1:65535".len() - issuer.len());
@@ -98,7 +93,7 @@ async fn a_configured_audience_and_lifetime_are_in_the_token() {
     })
     .await;
     let user = app.signed_up().await;
-    let (_, claims) = read(&user.tokens.access);
+    let claims = claims(&user.tokens.access);
     assert_eq!(claims["aud"], "https://api.example.com");
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 120);
     user.me().await.assert_status(200);
@@ -152,7 +147,8 @@ async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() 
         let user = app.signed_up().await;
         let token = &user.tokens.access;
         let set = jwks(&app).await;
-        let (header, claims) = read(token);
+        let read = Jwt::read(token);
+        let (header, claims) = (read.header(), read.claims());
         assert_eq!(header["alg"], algorithm.as_str());
         let jwk = &set["keys"][0];
         assert_eq!((&jwk["kid"], &jwk["alg"]), (&header["kid"], &header["alg"]));
@@ -161,8 +157,8 @@ async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() 
         assert!(thumbprint(jwk).starts_with(jwk["kid"].as_str().unwrap()), "RFC 7638");
 
         assert!(signature_is_good(jwk, token), "{algorithm}: by the bare algorithm");
-        let (message, signature) = token.rsplit_once('.').unwrap();
-        assert!(!signature_is_good(jwk, &format!("{message}A.{signature}")));
+        let other = read.with_claim("sub", "other").to_string();
+        assert!(!signature_is_good(jwk, &other));
         let set: JwkSet = serde_json::from_value(set).unwrap();
         let known = set.find(header["kid"].as_str().unwrap()).unwrap();
         let mut rules = jsonwebtoken::Validation::new(algorithm.as_str().parse().unwrap());
@@ -186,7 +182,7 @@ async fn a_token_built_like_the_services_own_is_accepted() {
         let app = TestApp::with(|config| config.tokens.algorithm = algorithm).await;
         let user = app.signed_up().await;
         let forger = Forger::of(&user).await;
-        app.me(&forger.sign(&forger.header, &forger.claims)).await.assert_status(200);
+        app.me(&forger.sign(&forger.good)).await.assert_status(200);
         let harmless = forger.with_header("x-other", json!({ "a": [1] }));
         app.me(&harmless).await.assert_status(200);
         let several = forger.with_claim("aud", json!(["other", "doorward"]));
@@ -199,18 +195,17 @@ async fn an_unsigned_token_is_rejected_in_every_form() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
-    let borrowed = user.tokens.access.rsplit_once('.').unwrap().1;
     for alg in ["none", "None", "nOnE", "NONE", "", "ES256 ", "es256"] {
-        for kid in [forger.header["kid"].clone(), Value::Null] {
+        for kid in [forger.good.header()["kid"].clone(), Value::Null] {
             let header = json!({ "typ": "at+jwt", "alg": alg, "kid": kid });
-            let message = compact(&header.to_string(), &forger.claims.to_string());
-            refused(&app, alg, &format!("{message}.")).await;
-            refused(&app, alg, &format!("{message}.{borrowed}")).await;
-            refused(&app, alg, &message).await;
+            let token = forger.good.with_header_text(header.to_string());
+            refused(&app, alg, &token.with_signature("").to_string()).await;
+            refused(&app, alg, &token.to_string()).await;
+            refused(&app, alg, &token.message()).await;
         }
     }
-    let (message, _) = user.tokens.access.rsplit_once('.').unwrap();
-    refused(&app, "the signature cut off", &format!("{message}.")).await;
+    let token = forger.good.with_signature("").to_string();
+    refused(&app, "the signature cut off", &token).await;
 }
 
 #[tokio::test]
@@ -221,8 +216,8 @@ async fn a_public_key_is_not_accepted_as_a_shared_secret() {
         let forger = Forger::of(&user).await;
         let set = app.get("/.well-known/jwks.json").send().await;
         let jwk = &set.body["keys"][0];
-        let numbers = public_numbers(jwk);
-        let der = forger.public_key();
+        let (numbers, kid) = (public_numbers(jwk), jwk["kid"].as_str().unwrap());
+        let der = forger.key.public();
         let lines: String = STANDARD
             .encode(&der)
             .as_bytes()
@@ -238,7 +233,7 @@ async fn a_public_key_is_not_accepted_as_a_shared_secret() {
             set.text.as_bytes(),
             jwk.to_string().as_bytes(),
             &numbers,
-            forger.header["kid"].as_str().unwrap().as_bytes(),
+            kid.as_bytes(),
             b"",
         ]
         .map(<[u8]>::to_vec);
@@ -249,10 +244,11 @@ async fn a_public_key_is_not_accepted_as_a_shared_secret() {
                 ("HS512", hmac::HMAC_SHA512),
                 (algorithm.as_str(), hmac::HMAC_SHA256),
             ] {
-                let header = with(&forger.header, "alg", json!(alg));
-                let message = compact(&header.to_string(), &forger.claims.to_string());
-                let tag = hmac::sign(&hmac::Key::new(mac, &secret), message.as_bytes());
-                refused(&app, alg, &format!("{message}.{}", encode(tag))).await;
+                let token = forger.good.with_header("alg", alg).signed(|message| {
+                    let key = hmac::Key::new(mac, &secret);
+                    hmac::sign(&key, message.as_bytes()).as_ref().to_vec()
+                });
+                refused(&app, alg, &token.to_string()).await;
             }
         }
     }
@@ -263,13 +259,13 @@ async fn a_key_that_the_token_brings_along_is_neither_used_nor_fetched() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
-    let thief = Forger { key: PrivateKey::Ec(p256()), ..forger.clone() };
-    let jwk = thief.jwk("thief");
-    let certificate = STANDARD.encode(certificate(&thief.public_key()));
+    let thief = forger.with_another_key();
+    let jwk = thief.key.jwk("thief");
+    let certificate = STANDARD.encode(der::certificate(&thief.key.public()));
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let url = format!("http://{}/keys", trap.local_addr().unwrap());
-    for kid in [json!("thief"), forger.header["kid"].clone()] {
+    for kid in [json!("thief"), forger.good.header()["kid"].clone()] {
         for (name, value) in [
             ("jwk", jwk.clone()),
             ("jku", json!(url)),
@@ -278,8 +274,8 @@ async fn a_key_that_the_token_brings_along_is_neither_used_nor_fetched() {
             ("x5t", json!(encode(digest::digest(&digest::SHA256, certificate.as_bytes())))),
             ("other", json!("only another key")),
         ] {
-            let header = with(&with(&thief.header, "kid", kid.clone()), name, value);
-            refused(&app, name, &thief.sign(&header, &thief.claims)).await;
+            let token = thief.good.with_header("kid", kid.clone()).with_header(name, value);
+            refused(&app, name, &thief.sign(&token)).await;
         }
     }
     // With the real key, too: whoever writes such a header expects it to be heeded.
@@ -306,6 +302,7 @@ async fn a_token_of_another_service_is_refused() {
 async fn a_header_must_be_that_of_an_access_token() {
     let app = TestApp::start().await;
     let forger = Forger::of(&app.signed_up().await).await;
+    let kid = forger.good.header()["kid"].clone();
     for (name, value) in [
         ("kid", json!("unknown")),
         ("kid", json!("")),
@@ -314,8 +311,8 @@ async fn a_header_must_be_that_of_an_access_token() {
         ("kid", json!("\0")),
         ("kid", json!(7)),
         ("kid", Value::Null),
-        ("kid", json!([forger.header["kid"]])),
-        ("kid", json!({ "kid": forger.header["kid"] })),
+        ("kid", json!([kid])),
+        ("kid", json!({ "kid": kid })),
         ("typ", json!("JWT")),
         ("typ", json!("rt+jwt")),
         ("typ", json!("id+jwt")),
@@ -339,7 +336,7 @@ async fn a_header_must_be_that_of_an_access_token() {
         refused(&app, &what, &forger.with_header(name, value)).await;
     }
     for missing in ["kid", "typ", "alg"] {
-        let token = forger.sign(&without(&forger.header, missing), &forger.claims);
+        let token = forger.sign(&forger.good.without_header(missing));
         refused(&app, missing, &token).await;
     }
 }
@@ -400,7 +397,7 @@ async fn claims_must_be_there_of_the_right_type_and_meant_for_this_service() {
         refused(&app, &what, &forger.with_claim(name, value)).await;
     }
     for missing in ["iss", "aud", "exp", "iat", "sub", "sid", "jti", "client_id"] {
-        let token = forger.sign(&forger.header, &without(&forger.claims, missing));
+        let token = forger.sign(&forger.good.without_claim(missing));
         refused(&app, missing, &token).await;
     }
     for old in [now, now - 1, 0, -1] {
@@ -422,10 +419,11 @@ async fn ambiguous_input_is_rejected() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
-    let (header, claims) = (forger.header.to_string(), forger.claims.to_string());
+    let good = forger.good.claims();
+    let (header, claims) = (forger.good.header().to_string(), good.to_string());
     let more =
         |object: &str, member: &str| format!("{},{member}}}", object.strip_suffix('}').unwrap());
-    let (id, exp) = (&user.id, format!("\"exp\":{}", forger.claims["exp"]));
+    let (id, exp) = (&user.id, format!("\"exp\":{}", good["exp"]));
     for claims in [
         more(&claims, &format!(r#""sub":"{id}""#)),
         more(&claims, &format!(r#""\u0073ub":"{id}""#)),
@@ -444,8 +442,8 @@ async fn ambiguous_input_is_rejected() {
         String::from("null"),
         String::new(),
     ] {
-        assert_ne!(claims, forger.claims.to_string());
-        refused(&app, &claims, &forger.sign_text(&header, &claims)).await;
+        assert_ne!(claims, good.to_string());
+        refused(&app, &claims, &forger.with_claims_text(&claims)).await;
     }
     for header in [
         more(&header, r#""alg":"ES256""#),
@@ -458,7 +456,7 @@ async fn ambiguous_input_is_rejected() {
         String::from("{"),
         String::new(),
     ] {
-        refused(&app, &header, &forger.sign_text(&header, &claims)).await;
+        refused(&app, &header, &forger.with_header_text(&header)).await;
     }
 }
 
@@ -473,17 +471,22 @@ async fn a_token_has_one_canonical_form() {
     // The signature is over the text as it is respelled, so nothing but the spelling is wrong.
     let signed = |message: &str| format!("{message}.{}", encode(forger.key.sign(message)));
     app.me(&signed(message)).await.assert_status(200);
+    let respelled = with_spare_bits(signature);
+    assert_same_bytes(&respelled, signature);
     for (what, token) in [
         ("padded header", signed(&format!("{header}=.{claims}"))),
         ("padded claims", signed(&format!("{header}.{claims}=="))),
         ("padded signature", format!("{token}==")),
         ("foreign letters", signed(&format!("{header}+/.{claims}"))),
         ("a tilde", format!("{token}~")),
-        ("spare bits", format!("{message}.{}", with_spare_bits(signature))),
+        ("spare bits", format!("{message}.{respelled}")),
         ("a longer signature", format!("{token}AA")),
         ("a shorter signature", token[..token.len() - 2].to_owned()),
         ("a zero signature", format!("{message}.{}", encode([0; 64]))),
-        ("a signature in DER", format!("{message}.{}", encode(forger.key.sign_in_der(message)))),
+        (
+            "a signature in DER",
+            format!("{message}.{}", encode(der::signature(&forger.key.sign(message)))),
+        ),
         ("a fourth part", format!("{token}.{signature}")),
         ("a fifth part", format!("{token}..")),
         ("an empty part before", format!(".{token}")),
@@ -510,7 +513,7 @@ async fn a_huge_token_is_refused() {
         refused(&app, "dots", &".".repeat(length)).await;
         refused(&app, "letters", &"A".repeat(length)).await;
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(length / 3), "]".repeat(length / 3));
-        refused(&app, "deep", &forger.sign_text(&forger.header.to_string(), &deep)).await;
+        refused(&app, "deep", &forger.with_claims_text(&deep)).await;
     }
     app.me(&"A".repeat(40_000)).await.assert_problem(431, "headers_too_large");
 }
@@ -526,7 +529,7 @@ async fn each_kind_of_token_is_accepted_only_by_its_own_endpoint() {
     let dressed = format!("dwr_{}", user.tokens.access);
     app.refresh(&dressed).await.assert_ended("unknown_token");
     refused(&app, "a prefix", &dressed).await;
-    let as_device = json!({ "refresh_token": forger.sign(&forger.header, &forger.claims) });
+    let as_device = json!({ "refresh_token": forger.sign(&forger.good) });
     app.post("/refresh").json(&as_device).send().await.assert_ended("unknown_token");
     user.me().await.assert_status(200);
 }
@@ -561,152 +564,6 @@ async fn refused(app: &TestApp, what: &str, token: &str) {
     assert_eq!((answer.status, code), (401, Some("invalid_token")), "{what}: {}", answer.text);
     assert_challenged(&answer, what);
     assert!(!answer.text.contains("eyJ"), "{what}: the token is not repeated");
-}
-
-/// Somebody who has the service's own private key, and uses it badly.
-#[derive(Clone)]
-struct Forger {
-    key: PrivateKey,
-    /// Those of a good token of the user.
-    header: Value,
-    claims: Value,
-}
-
-impl Forger {
-    async fn of(user: &User<'_>) -> Self {
-        let (header, claims) = read(&user.tokens.access);
-        Self { key: PrivateKey::of(user.app).await, header, claims }
-    }
-
-    fn sign(&self, header: &Value, claims: &Value) -> String {
-        self.sign_text(&header.to_string(), &claims.to_string())
-    }
-
-    fn sign_text(&self, header: &str, claims: &str) -> String {
-        let message = compact(header, claims);
-        let signature = self.key.sign(&message);
-        format!("{message}.{}", encode(signature))
-    }
-
-    fn with_header(&self, name: &str, value: Value) -> String {
-        self.sign(&with(&self.header, name, value), &self.claims)
-    }
-
-    fn with_claim(&self, name: &str, value: Value) -> String {
-        self.sign(&self.header, &with(&self.claims, name, value))
-    }
-
-    /// The public key as a `SubjectPublicKeyInfo` (RFC 5280 4.1.2.7).
-    fn public_key(&self) -> Vec<u8> {
-        let der: PublicKeyX509Der<'_> = match &self.key {
-            PrivateKey::Ec(key) => key.public_key().as_der().unwrap(),
-            PrivateKey::Ed(key) => key.public_key().as_der().unwrap(),
-            PrivateKey::Rsa(key) => key.public_key().as_der().unwrap(),
-        };
-        der.as_ref().to_vec()
-    }
-
-    fn jwk(&self, kid: &str) -> Value {
-        let PrivateKey::Ec(key) = &self.key else { panic!("a P-256 key") };
-        let (x, y) = key.public_key().as_ref()[1..].split_at(32);
-        json!({ "kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y), "kid": kid,
-                "alg": "ES256", "use": "sig" })
-    }
-}
-
-#[derive(Clone)]
-enum PrivateKey {
-    Ec(std::sync::Arc<EcdsaKeyPair>),
-    Ed(std::sync::Arc<signature::Ed25519KeyPair>),
-    Rsa(std::sync::Arc<signature::RsaKeyPair>),
-}
-
-impl PrivateKey {
-    /// The key that signs, opened with the service's secret.
-    async fn of(app: &TestApp) -> Self {
-        let (kid, alg, sealed): (String, String, Vec<u8>) = app
-            .db()
-            .read(|c| {
-                signing_keys::table
-                    .filter(signing_keys::state.eq("active"))
-                    .select((signing_keys::kid, signing_keys::alg, signing_keys::sealed))
-                    .get_result(c)
-            })
-            .await
-            .unwrap();
-        let secret = app.config.master_secret().unwrap().current;
-        let der = secret.derive(Purpose::SigningKeySeal).open(&sealed, kid.as_bytes()).unwrap();
-        match alg.as_str() {
-            "ES256" => Self::Ec(p256_from(&der)),
-            "EdDSA" => Self::Ed(signature::Ed25519KeyPair::from_pkcs8(&der).unwrap().into()),
-            "RS256" => Self::Rsa(signature::RsaKeyPair::from_pkcs8(&der).unwrap().into()),
-            other => panic!("{other}"),
-        }
-    }
-
-    fn sign(&self, message: &str) -> Vec<u8> {
-        let (random, message) = (SystemRandom::new(), message.as_bytes());
-        match self {
-            // Of the two spellings of a signature only the one with the smaller s is taken.
-            Self::Ec(key) => loop {
-                let signature = key.sign(&random, message).unwrap().as_ref().to_vec();
-                if signature[32] < 0x7f {
-                    break signature;
-                }
-            },
-            Self::Ed(key) => key.sign(message).as_ref().to_vec(),
-            Self::Rsa(key) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&signature::RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
-                signature
-            }
-        }
-    }
-
-    /// As X.509 writes a signature, and JWS does not (RFC 7518 3.4).
-    fn sign_in_der(&self, message: &str) -> Vec<u8> {
-        let fixed = self.sign(message);
-        let (r, s) = fixed.split_at(32);
-        let integer = |number: &[u8]| {
-            let start = number.iter().position(|byte| *byte != 0).unwrap();
-            let sign: &[u8] = if number[start] < 0x80 { &[] } else { &[0] };
-            element(0x02, &[sign, &number[start..]])
-        };
-        element(0x30, &[&integer(r), &integer(s)])
-    }
-}
-
-fn p256() -> std::sync::Arc<EcdsaKeyPair> {
-    let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-    p256_from(der.unwrap().as_ref())
-}
-
-fn p256_from(der: &[u8]) -> std::sync::Arc<EcdsaKeyPair> {
-    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).unwrap().into()
-}
-
-/// A certificate around a public key (RFC 5280 4.1); nobody is asked to believe its signature.
-fn certificate(public_key: &[u8]) -> Vec<u8> {
-    const ECDSA_WITH_SHA256: [u8; 10] =
-        [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
-    let algorithm = element(0x30, &[&ECDSA_WITH_SHA256]);
-    let (begin, end) = (element(0x17, &[b"200101000000Z"]), element(0x17, &[b"491231235959Z"]));
-    let version = element(0xa0, &[&element(0x02, &[&[2]])]);
-    let (serial, name) = (element(0x02, &[&[1]]), element(0x30, &[]));
-    let validity = element(0x30, &[&begin, &end]);
-    let parts = [&version[..], &serial, &algorithm, &name, &validity, &name, public_key];
-    element(0x30, &[&element(0x30, &parts), &algorithm, &element(0x03, &[&[0; 65]])])
-}
-
-/// An element of DER.
-fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let content = parts.concat();
-    let length = match u8::try_from(content.len()) {
-        Ok(short @ ..0x80) => vec![short],
-        Ok(byte) => vec![0x81, byte],
-        Err(_) => [&[0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes()].concat(),
-    };
-    [&[tag][..], &length, &content].concat()
 }
 
 /// Checks a signature with nothing but the JWK and the bare algorithm.
@@ -759,55 +616,19 @@ async fn jwks(app: &TestApp) -> Value {
     app.get("/.well-known/jwks.json").send().await.assert_status(200).body
 }
 
-/// The header and the claims, unchecked.
-fn read(token: &str) -> (Value, Value) {
-    let parts: Vec<&str> = token.split('.').collect();
-    assert_eq!(parts.len(), 3);
-    let part = |text: &str| serde_json::from_slice(&decode(text)).unwrap();
-    (part(parts[0]), part(parts[1]))
-}
-
-fn compact(header: &str, claims: &str) -> String {
-    format!("{}.{}", encode(header), encode(claims))
-}
-
-fn encode(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn decode(text: &str) -> Vec<u8> {
-    URL_SAFE_NO_PAD.decode(text).unwrap()
-}
-
-/// Another spelling of the same bytes: the last letter has bits that decode to nothing.
-fn with_spare_bits(part: &str) -> String {
-    const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let (rest, last) = part.split_at(part.len() - 1);
-    let at = LETTERS.find(last).unwrap();
-    let respelled = format!("{rest}{}", &LETTERS[at + 1..at + 2]);
-    let lenient = base64::engine::GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent);
-    let lenient = base64::engine::GeneralPurpose::new(&base64::alphabet::URL_SAFE, lenient);
-    assert_eq!(lenient.decode(&respelled).unwrap(), decode(part), "the same bytes");
-    assert!(URL_SAFE.decode(&respelled).is_err());
-    respelled
-}
-
-fn with(object: &Value, name: &str, value: Value) -> Value {
-    let mut object = object.clone();
-    object[name] = value;
-    object
-}
-
-fn without(object: &Value, name: &str) -> Value {
-    let mut object = object.clone();
-    object.as_object_mut().unwrap().remove(name).unwrap();
-    object
-}
-
 fn names(object: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     names
+}
+
+/// For a decoder that is lenient, and only for such a one.
+#[track_caller]
+fn assert_same_bytes(respelled: &str, part: &str) {
+    let lenient = base64::engine::GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent);
+    let lenient = base64::engine::GeneralPurpose::new(&base64::alphabet::URL_SAFE, lenient);
+    assert_eq!(lenient.decode(respelled).unwrap(), decode(part), "the same bytes");
+    assert!(URL_SAFE.decode(respelled).is_err());
 }

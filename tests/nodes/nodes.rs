@@ -11,10 +11,11 @@ use doorward::database::schema::signing_keys;
 use doorward::keys::KeyLookup;
 use doorward::sessions::authenticate::AccessError;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::client::PASSWORD;
 use crate::support::feed::{log_out_and_be_heard, verifier};
+use crate::support::jwt::Jwt;
 use crate::support::keys::{kid_of, revoke_key};
 use crate::support::postgres::{Cluster, number_of};
 use crate::support::proxy::{Network, Proxy};
@@ -334,11 +335,5 @@ fn list(c: &mut PgConnection, tokens: &Tokens, app: &TestApp) {
 
 /// The token, as if another key had signed it.
 fn with_another_kid(token: &str) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let (header, rest) = token.split_once('.').unwrap();
-    let mut header: Value =
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
-    header["kid"] = json!("anotherkey1");
-    format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+    Jwt::read(token).with_header("kid", "anotherkey1").to_string()
 }

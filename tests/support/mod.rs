@@ -10,8 +10,11 @@ pub mod client;
 pub mod commands;
 pub mod contract;
 pub mod data;
+pub mod der;
 pub mod feed;
+pub mod forger;
 pub mod jar;
+pub mod jwt;
 pub mod keys;
 pub mod nginx;
 pub mod postgres;
@@ -35,10 +38,7 @@ pub fn id(text: &str) -> Id {
 /// The claims of an access token.
 #[track_caller]
 pub fn claims(token: &str) -> serde_json::Value {
-    use base64::Engine as _;
-    let payload = token.split('.').nth(1).unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
-    serde_json::from_slice(&bytes).unwrap()
+    jwt::Jwt::read(token).claims()
 }
 
 /// Waits for what other threads are about to bring about, as long as anybody would.

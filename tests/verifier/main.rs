@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../support/jwt.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod jwt;
+
 mod clock;
 mod discovery;
 mod doors;

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::support::TestApp;
+use crate::support::jwt::{encode, with_spare_bits};
 use crate::support::postgres::number_of;
 
 /// Tokens in one round of tests, unless `DOORWARD_TEST_TOKENS` says otherwise.
@@ -279,7 +280,7 @@ impl Parts {
                 let message = self.0[..number.min(2)].join(".");
                 let signature = by_a_stranger(message.as_bytes(), who.index(5));
                 self.0.resize(3, String::new());
-                self.0[2] = URL_SAFE_NO_PAD.encode(signature);
+                self.0[2] = encode(signature);
             }
             _ => {}
         }
@@ -289,7 +290,7 @@ impl Parts {
     fn in_bytes(&mut self, part: usize, change: impl FnOnce(&mut Vec<u8>)) {
         if let Ok(mut bytes) = URL_SAFE_NO_PAD.decode(&self.0[part]) {
             change(&mut bytes);
-            self.0[part] = URL_SAFE_NO_PAD.encode(bytes);
+            self.0[part] = encode(bytes);
         }
     }
 
@@ -298,20 +299,9 @@ impl Parts {
             return;
         };
         if let Ok(mut object @ Value::Object(_)) = serde_json::from_slice(&text) {
-            self.0[part] = URL_SAFE_NO_PAD.encode(change(&mut object));
+            self.0[part] = encode(change(&mut object));
         }
     }
-}
-
-/// The bits of the last letter that belong to no byte are set.
-fn with_spare_bits(part: &str) -> String {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut letters = part.as_bytes().to_vec();
-    if let Some(last) = letters.last_mut() {
-        let value = ALPHABET.iter().position(|letter| letter == last).unwrap_or(0);
-        *last = ALPHABET[(value + 1) % 64];
-    }
-    String::from_utf8(letters).unwrap_or_default()
 }
 
 /// What somebody may write who knows a good signature and no key.
