@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use doorward::accounts::admin::AccountAdmin;
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::time::server_time;
-use doorward::revocations::sync::SyncMode;
 
 use crate::logout::{count_blocklist, of_server};
 use crate::support::{TestApp, id};
@@ -79,11 +77,6 @@ async fn revoke(app: &TestApp, count: usize) {
 
 /// By an operator, on a machine whose clock is the node's.
 async fn end_sessions(app: &TestApp, user: &str) {
-    let operator = AccountAdmin::new(
-        app.db().clone(),
-        app.clock.clone(),
-        app.api.revocations.clone(),
-        SyncMode::Listen,
-    );
+    let operator = app.admin();
     assert_eq!(operator.end_sessions(id(user)).await.unwrap().sessions_ended, 1);
 }

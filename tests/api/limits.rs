@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::app::{COSTLY_KIB, CROWD};
+use crate::support::app::{COSTLY_KIB, CROWD, behind_a_proxy};
 use crate::support::{Answer, PASSWORD, TestApp, Tokens, until};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -612,10 +612,6 @@ async fn every_hashing_endpoint_rejects_excess_requests() {
         assert!(retry_after(&refused.assert_problem(503, "overloaded")) >= 1);
     }
     user.me().await.assert_status(200);
-}
-
-fn behind_a_proxy(config: &mut Config) {
-    config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
 }
 
 /// A queue in which everybody finds room and nobody waits in vain.

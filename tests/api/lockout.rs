@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use doorward::config::Config;
 use serde_json::json;
 
+use crate::support::app::behind_a_proxy;
 use crate::support::{Answer, PASSWORD, TestApp, Tokens};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
@@ -187,7 +188,7 @@ struct Owner {
 impl Owner {
     async fn at_home() -> Self {
         let app = TestApp::with(|config: &mut Config| {
-            config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+            behind_a_proxy(config);
             config.limits.failed_logins_per_account = 20;
             // Many hashes; their price is not what these tests are about.
             config.passwords.iterations = 1;

@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::accounts::admin::AccountAdmin;
 use doorward::clients::{ClientKind, ClientSettings};
 use doorward::clock::{Clock, Timestamp};
 use doorward::database::schema::users;
 use doorward::database::time::server_time;
 use doorward::passwords::PasswordHash;
-use doorward::revocations::sync::SyncMode;
 use doorward::tokens::revocation_id_of_kid;
 use doorward::verifier::{Verifier, VerifyError};
 use serde_json::json;
@@ -239,12 +237,7 @@ async fn a_login_to_a_constantly_changing_account_gets_a_retry() {
     })
     .await;
     let user = app.signed_up().await;
-    let operator = AccountAdmin::new(
-        app.db().clone(),
-        app.clock.clone(),
-        app.api.revocations.clone(),
-        SyncMode::Listen,
-    );
+    let operator = app.admin();
     let owner = id(&user.id);
     let hash = app.db().read(move |c| {
         users::table.find(owner).select(users::password_hash).get_result::<String>(c)

@@ -10,6 +10,7 @@ use doorward::database::AnyConnection;
 use doorward::database::schema::sessions;
 use serde_json::{Value, json};
 
+use crate::support::app::behind_a_proxy;
 use crate::support::client::User;
 use crate::support::{Answer, TestApp, Tokens, id};
 
@@ -220,10 +221,7 @@ async fn the_last_hours_of_a_session_are_listed_with_its_absolute_end() {
 
 #[tokio::test]
 async fn a_replay_from_another_network_and_program_is_an_event_of_its_session() {
-    let app = TestApp::with(|config| {
-        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-    })
-    .await;
+    let app = TestApp::with(behind_a_proxy).await;
     let user = app.signed_up().await;
     let refresh = &user.tokens.refresh;
     let here = ("203.0.113.7", "Phone/1.0");
@@ -249,10 +247,7 @@ async fn a_replay_from_another_network_and_program_is_an_event_of_its_session() 
 
 #[tokio::test]
 async fn a_forgiven_replay_from_elsewhere_is_an_event_too() {
-    let app = TestApp::with(|config| {
-        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-    })
-    .await;
+    let app = TestApp::with(behind_a_proxy).await;
     let mut user = app.signed_up().await;
     let refresh = user.tokens.refresh.clone();
     from(&app, ("203.0.113.7", "Phone/1.0"), &refresh, None).await.assert_status(200);
@@ -263,10 +258,7 @@ async fn a_forgiven_replay_from_elsewhere_is_an_event_too() {
 
 #[tokio::test]
 async fn a_replay_from_elsewhere_that_brings_a_key_of_its_own_is_an_event_the_first_time() {
-    let app = TestApp::with(|config| {
-        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-    })
-    .await;
+    let app = TestApp::with(behind_a_proxy).await;
     let user = app.signed_up().await;
     let refresh = &user.tokens.refresh;
     from(&app, ("203.0.113.7", "Phone/1.0"), refresh, Some(OWNERS_KEY)).await.assert_status(200);
@@ -280,7 +272,7 @@ async fn a_replay_from_elsewhere_that_brings_a_key_of_its_own_is_an_event_the_fi
 #[tokio::test]
 async fn replays_from_elsewhere_fill_no_table() {
     let app = TestApp::with(|config| {
-        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        behind_a_proxy(config);
         config.limits.refresh_burst = 1000;
     })
     .await;

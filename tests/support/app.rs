@@ -8,12 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use diesel::prelude::*;
+use doorward::accounts::admin::AccountAdmin;
 use doorward::app::{App, StartError};
 use doorward::clock::{Clock, Timestamp};
 use doorward::config::Config;
 use doorward::database::schema::sessions;
 use doorward::database::{Database, Id, OpenError};
 use doorward::http::Api;
+use doorward::revocations::sync::SyncMode;
 use doorward::secret::Secret;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -246,6 +248,12 @@ impl TestApp {
         live.await.unwrap().iter().map(Id::to_string).collect()
     }
 
+    /// What an administrator does to accounts, on a machine whose clock is this node's.
+    pub fn admin(&self) -> AccountAdmin {
+        let revocations = self.api.revocations.clone();
+        AccountAdmin::new(self.db().clone(), self.clock.clone(), revocations, SyncMode::Listen)
+    }
+
     /// How many passwords have been hashed since the start.
     pub fn hashed(&self) -> u64 {
         self.api.accounts.hasher().hashed()
@@ -265,6 +273,11 @@ impl TestApp {
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
+
+/// Takes a client's address from `X-Forwarded-For`, as behind a proxy on this machine.
+pub fn behind_a_proxy(config: &mut Config) {
+    config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
 }
 
 /// Starts a service, and again where PostgreSQL, busy with other tests, did not answer in time, as

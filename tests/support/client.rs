@@ -70,6 +70,20 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Status, headers and body, without the parts that belong to this request alone.
+    pub fn without_its_request(&self) -> (u16, Vec<(String, String)>, Value) {
+        let mut headers: Vec<(String, String)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .filter(|(name, _)| name != "date" && name != "x-request-id")
+            .collect();
+        headers.sort();
+        let mut body = self.body.clone();
+        body.as_object_mut().unwrap().remove("request_id").expect("a request id");
+        (self.status, headers, body)
+    }
 }
 
 /// What a login or a refresh answered.
