@@ -322,7 +322,7 @@ impl Audit {
     pub fn erase_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
         let failures = Arc::clone(&self.failures);
         tx.after_commit(move || {
-            failures.lock().unwrap_or_else(PoisonError::into_inner).forget(user)
+            failures.lock().unwrap_or_else(PoisonError::into_inner).forget(user);
         });
         erase_addresses(tx, user)
     }

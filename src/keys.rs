@@ -243,12 +243,12 @@ fn create(tx: &mut Tx<'_>, new: &NewKey, state: KeyState, now: Timestamp) -> Que
 /// Records what was done to a key, if it was: another node may have been first.
 fn record(
     tx: &mut Tx<'_>,
-    kind: EventKind,
+    event: EventKind,
     kid: &str,
     rows: usize,
     now: Timestamp,
 ) -> QueryResult<()> {
-    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(kind).detail(kid), now) }
+    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(event).detail(kid), now) }
 }
 
 /// Seals under the present secret what only the previous one opens, so that the previous one can be

@@ -154,7 +154,7 @@ impl Revocations {
 
     /// How many ids are on the list, as far as this node knows.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn entry_count(&self) -> usize {
         self.cache.read().unwrap_or_else(PoisonError::into_inner).listed.len()
     }
 
@@ -162,7 +162,7 @@ impl Revocations {
     /// has a new token with each refresh; it ends once, and that is always listed.
     #[must_use]
     pub fn is_at_capacity(&self) -> bool {
-        self.len() >= self.policy.max_entries
+        self.entry_count() >= self.policy.max_entries
     }
 
     /// How many rows the stored list has.

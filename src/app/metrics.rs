@@ -142,7 +142,7 @@ impl MetricsSources {
     fn revocations(&self, out: &mut Writer<'_>) {
         let revocations = &self.api.revocations;
         let help = "Revocations in this node's memory";
-        out.gauge("revocation_cache_entries", help, whole(revocations.len()));
+        out.gauge("revocation_cache_entries", help, whole(revocations.entry_count()));
         let help = "How long ago this node last knew every revocation";
         out.seconds("revocations_staleness", help, revocations.staleness().as_secs_f64());
         let help = "How far this node's clock is from the database's";

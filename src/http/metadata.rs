@@ -1,4 +1,4 @@
-//! Public documents: keys, server metadata (RFC 8414), the OpenAPI description.
+//! Public documents: keys, server metadata (RFC 8414), the description of the API.
 
 use actix_web::http::header::{CACHE_CONTROL, CacheControl, CacheDirective, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};

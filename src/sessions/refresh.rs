@@ -8,6 +8,7 @@ use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, next_e
 use super::{Device, Grant, IssueError, Sessions, Tokens, find_session};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, RequestingClient, UnknownClient};
+use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 
@@ -188,13 +189,8 @@ impl Sessions {
                 expires_at: Some(expires_at.as_micros()),
                 ..SessionUpdate::default()
             };
-            let step = decide(
-                &state,
-                token.generation,
-                key,
-                now,
-                self.policy.window(row.client_settings()),
-            );
+            let window = self.policy.window(row.client_settings());
+            let step = decide(&state, token.generation, key, now, window);
             let outcome = RefreshOutcome::after(&step);
             let is_doubtful =
                 is_unproven_replay(&step, &state, key) && row.came_from_other_device(device);
@@ -209,13 +205,8 @@ impl Sessions {
                     if !queries::compare_and_set(tx.connection(), session, &row, &as_it_is)? {
                         continue;
                     }
-                    let (presented, reached) = (token.generation, state.generation);
-                    let reused = Event::new(EventKind::RefreshTokenReused).with_user(row.user_id);
-                    let reused =
-                        reused.with_session(session).with_address(device.address.as_deref());
-                    let detail = format!("generation {presented}, after {reached} was issued");
-                    audit::record(tx, reused.detail(detail), now)?;
-                    self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now)?;
+                    let generations = (token.generation, state.generation);
+                    self.end_reused(tx, row.user_id, session, generations, device, now)?;
                     return Ok(Err(Refusal::Reused.into()));
                 }
                 Decision::RepeatAnswer | Decision::RepeatProvenRetry => (state.generation, None),
@@ -277,6 +268,23 @@ impl Sessions {
             }
         }
         Err(diesel::result::Error::RollbackTransaction)
+    }
+
+    /// Records a reuse, with the generations of the token and of its session, and ends the session.
+    fn end_reused(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        session: Id,
+        (presented, reached): (u32, u32),
+        device: &Device,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        let reused = Event::new(EventKind::RefreshTokenReused).with_user(user);
+        let reused = reused.with_session(session).with_address(device.address.as_deref());
+        let detail = format!("generation {presented}, after {reached} was issued");
+        audit::record(tx, reused.detail(detail), now)?;
+        self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now).map(drop)
     }
 
     /// Puts a replay from elsewhere on record once it is answered: it may be a tab behind another
