@@ -436,10 +436,10 @@ fn an_unusable_certificate_is_rejected_with_a_remedy() {
     fs::write(files.key(), pair(|_| {}).1).unwrap();
     says(&refused(&|_| {}), &["tls.key", "is not that of the first certificate", "made together"]);
     let mut command = doorward(home.path());
-    let no_way = run(command.env("DOORWARD_TLS__REDIRECT_FROM", "127.0.0.1:0"));
+    let no_way = run(command.env("DOORWARD_TLS__HTTP_REDIRECT_LISTEN", "127.0.0.1:0"));
     says(&no_way.stderr, &["tls.http_redirect_listen", "no https to show the way to"]);
     let mut command = doorward(home.path());
-    let odd = run(command.env("DOORWARD_TLS__REDIRECT_FROM", "80"));
+    let odd = run(command.env("DOORWARD_TLS__HTTP_REDIRECT_LISTEN", "80"));
     says(&odd.stderr, &["tls.http_redirect_listen", "`80` is no address with a port"]);
 }
 
