@@ -31,8 +31,8 @@
 //!   [`sessions::rotation::decide`].
 //! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: what a password must be, and the bounded pool of threads that hash.
-//! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`.
-//! - `strict_json`: JSON that every reader reads alike: no member twice, no deep nesting.
+//! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`. A
+//!   crate of its own.
 //! - [`refresh_token`]: the bytes of a refresh token: no I/O.
 //! - [`keys`]: signing keys and their life: next, active, retired, removed.
 //! - [`revocations`]: the blocklist, in the database and, for every check, in memory.
@@ -82,45 +82,33 @@
 //! - A column: `migrations` (both folders), [`database::schema`], and the `queries.rs` of the
 //!   module that owns the table. A table: also the list in `database/maintenance/copy/rows.rs`.
 //!
-//! # Features
+//! # The workspace
 //!
-//! `server`, the default, is all of it. `verifier` alone builds the module `verifier` with
-//! [`tokens`] and [`clock`], for services that verify access tokens by themselves: it fetches the
-//! keys, follows the revocations, and answers without I/O. `verifier-actix` and `verifier-tower`
-//! put it in front of handlers.
+//! This package is the server. Two crates stand beside it, MIT OR Apache-2.0 without exception, and
+//! know nothing of it:
+//!
+//! - `crates/doorward-tokens`, used here as [`tokens`] and [`clock`].
+//! - `crates/doorward-verifier`, for services that verify access tokens by themselves: it fetches the
+//!   keys, subscribes to the revocations, and answers without I/O. The server does not use it; its
+//!   tests do.
+//!
+//! The server's one feature, `postgres-tls`, adds TLS to the connection to PostgreSQL.
 
-#[cfg(feature = "server")]
 pub mod accounts;
-#[cfg(feature = "server")]
 pub mod app;
-#[cfg(feature = "server")]
 pub mod audit;
-#[cfg(feature = "server")]
 pub mod cli;
-#[cfg(feature = "server")]
 pub mod clients;
-pub mod clock;
-#[cfg(feature = "server")]
 pub mod config;
-#[cfg(feature = "server")]
 pub mod database;
-#[cfg(feature = "server")]
 pub mod http;
-#[cfg(feature = "server")]
 pub mod keys;
-#[cfg(feature = "server")]
 pub mod metrics;
-#[cfg(feature = "server")]
 pub mod passwords;
-#[cfg(feature = "server")]
 pub mod refresh_token;
-#[cfg(feature = "server")]
 pub mod revocations;
-#[cfg(feature = "server")]
 pub mod secret;
-#[cfg(feature = "server")]
 pub mod sessions;
-mod strict_json;
-pub mod tokens;
-#[cfg(feature = "verifier")]
-pub mod verifier;
+
+pub use doorward_tokens as tokens;
+pub use doorward_tokens::clock;

@@ -14,7 +14,8 @@ use std::slice::Iter;
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 /// Who may use whom. `module` allows all of a module, `module::Item` that item only. Modules use
-/// themselves freely.
+/// themselves freely. `tokens` and `verifier` are the crates below `crates`; the server has the
+/// first one's clock as its own.
 const MAY_USE: &str = "
     main          -> cli app config secret::MasterSecret
     cli           -> app config http::tls http::client_ip accounts sessions clients
@@ -35,15 +36,17 @@ const MAY_USE: &str = "
     audit         -> database clock secret
     passwords     -> clock secret metrics
     refresh_token -> secret
-    tokens        -> clock strict_json
-    strict_json   ->
+    tokens        ->
     database      -> clock secret metrics
-    clock         ->
     metrics       ->
     secret        ->
     config        -> secret clock tokens::Algorithm database::DatabaseUrl
-    verifier      -> tokens clock
+    verifier      -> tokens
 ";
+
+/// The crates below `crates`, each with its module in these tables.
+const CRATES: [(&str, &str); 2] =
+    [("doorward_tokens", "tokens"), ("doorward_verifier", "verifier")];
 
 /// The modules where a crate, or a part of the standard library, may be named.
 const LIVES_IN: &str = "
@@ -58,7 +61,7 @@ const LIVES_IN: &str = "
     rustls_native_certs -> http cli
     x509_parser       -> http
     prometheus_client -> metrics
-    diesel            -> database revocations audit keys accounts sessions clients
+    diesel            -> database revocations audit keys accounts sessions clients tokens::clock
     diesel_migrations -> database
     r2d2              -> database
     jsonwebtoken      -> tokens
@@ -84,7 +87,7 @@ const LIVES_IN: &str = "
 
 /// What may lie at the top, beside what `.gitignore` names there.
 const TOP: &str = "
-    Cargo.toml Cargo.lock src migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md benches examples
+    Cargo.toml Cargo.lock src crates migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md benches
     LICENSE-APACHE LICENSE-MIT clippy.toml rustfmt.toml .cargo .ci .git .gitignore
 ";
 
@@ -195,15 +198,18 @@ fn edges(path: &str, text: &str) -> Vec<String> {
 
 /// The uses of libraries in a module where they do not live.
 fn strangers(path: &str, text: &str) -> Vec<String> {
-    let module = module_of(path);
-    let here = module.first().map_or("lib", String::as_str);
+    let mut module = module_of(path);
+    if module.is_empty() {
+        module.push("lib".to_owned());
+    }
     let rules = rows(LIVES_IN);
     paths(text)
         .into_iter()
         .filter_map(|used| {
             let (library, homes) =
                 rules.iter().find(|(library, _)| begins_with(&used.names, library))?;
-            let homes = (!homes.contains(&here)).then(|| homes.join(", "))?;
+            let is_home = homes.iter().any(|home| begins_with(&module, home));
+            let homes = (!is_home).then(|| homes.join(", "))?;
             Some(format!("{path}:{}: {library} lives in {homes}", used.line))
         })
         .collect()
@@ -233,8 +239,10 @@ fn begins_with(path: &[String], rule: &str) -> bool {
     rule.split("::").all(|part| names.next().is_some_and(|name| name == part))
 }
 
-/// `src/http/middleware.rs` is `http::middleware`; `src/lib.rs` is the root.
+/// `src/http/middleware.rs` is `http::middleware`; `src/lib.rs` is the root. The crate
+/// `crates/doorward-tokens` is the module `tokens`.
 fn module_of(path: &str) -> Vec<String> {
+    let path = path.trim_start_matches("crates/doorward-").replacen("/src/", "/", 1);
     let inside = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     inside.split('/').filter(|name| *name != "lib").map(Into::into).collect()
 }
@@ -245,10 +253,14 @@ fn within_crate(module: &[String], used: &Used) -> Option<Vec<String>> {
     let here = || module.iter().chain(&used.inline).cloned().collect::<Vec<_>>();
     let (first, rest) = used.names.split_first()?;
     let (mut target, mut rest) = match first.as_str() {
-        "crate" | "doorward" => (Vec::new(), rest),
+        "crate" => (crate_of(module), rest),
+        "doorward" => (Vec::new(), rest),
         "self" => (here(), rest),
         "super" => (here(), used.names.as_slice()),
-        _ => return None,
+        name => {
+            let (_, library) = CRATES.iter().find(|(library, _)| *library == name)?;
+            (vec![(*library).to_owned()], rest)
+        }
     };
     while let Some((first, further)) = rest.split_first()
         && first == "super"
@@ -258,6 +270,12 @@ fn within_crate(module: &[String], used: &Used) -> Option<Vec<String>> {
     }
     target.extend_from_slice(rest);
     Some(target)
+}
+
+/// The path that `crate` stands for: empty in the server, the crate's module below `crates`.
+fn crate_of(module: &[String]) -> Vec<String> {
+    let is_library = |name: &&String| CRATES.iter().any(|(_, library)| library == name);
+    module.first().filter(is_library).cloned().into_iter().collect()
 }
 
 /// A path as it stands in the source.
@@ -407,11 +425,16 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file below `src`, by its path from the root.
+/// Every Rust file below `src` and `crates/*/src`, by its path from the root.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     collect(&root(), "src", &mut found);
-    assert!(found.len() > 1, "src was not read");
+    for name in names(&root().join("crates")) {
+        collect(&root(), &format!("crates/{name}/src"), &mut found);
+    }
+    for folder in ["src/", "crates/doorward-tokens/src/", "crates/doorward-verifier/src/"] {
+        assert!(found.iter().any(|(path, _)| path.starts_with(folder)), "{folder} was not read");
+    }
     found
 }
 
@@ -505,6 +528,31 @@ mod of_the_checker {
         ] {
             assert_eq!(edges("src/sessions/queries.rs", text), [""; 0], "{text}");
         }
+    }
+
+    #[test]
+    fn a_crate_has_a_rule_as_a_module_has() {
+        let (tokens, verifier) =
+            ("crates/doorward-tokens/src/jwk.rs", "crates/doorward-verifier/src/lib.rs");
+        for (path, text, violations) in [
+            (tokens, "use crate::clock::Clock; use super::Claims; use super::keys::A;", 0),
+            (tokens, "use doorward_verifier::Verifier;", 1),
+            (
+                verifier,
+                "use doorward_tokens::clock::Clock; use crate::keys::A; use self::sse::B;",
+                0,
+            ),
+            (verifier, "use doorward::clock::Clock;", 1),
+            ("src/sessions.rs", "use doorward_tokens::clock::Clock;", 0),
+            ("src/revocations.rs", "use doorward_tokens::Claims;", 1),
+            ("src/http.rs", "use doorward_verifier::Verifier;", 1),
+        ] {
+            assert_eq!(edges(path, text).len(), violations, "{path}: {text}");
+        }
+        assert!(
+            strangers("crates/doorward-tokens/src/clock/column.rs", "use diesel::A;").is_empty()
+        );
+        assert_eq!(strangers("crates/doorward-tokens/src/lib.rs", "use diesel::A;").len(), 1);
     }
 
     #[test]

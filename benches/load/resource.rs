@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix_web::rt::System;
 use actix_web::{App, HttpResponse, web};
 use doorward::http::server::{HttpServer, ServerSettings, serve};
-use doorward::verifier::Verifier;
-use doorward::verifier::actix::Access;
+use doorward_verifier::Verifier;
+use doorward_verifier::actix::Access;
 
 use super::floor::cores;
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io::Write as _;
 
 use diesel::backend::Backend;
-use diesel::deserialize::{self, FromSql, FromSqlRow, Queryable};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::query_builder::QueryId;
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::{BigInt, HasSqlType, Nullable, SqlType, Text};
+use diesel::sql_types::{HasSqlType, SqlType, Text};
 use diesel::sqlite::{Sqlite, SqliteValue};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -126,52 +126,6 @@ impl FromSql<IdSql, Pg> for Id {
 impl FromSql<IdSql, MultiBackend> for Id {
     fn from_sql(value: <MultiBackend as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
         value.from_sql::<Self, IdSql>()
-    }
-}
-
-// A Timestamp is a BIGINT. It cannot derive these: the clock knows nothing of diesel.
-
-impl AsExpression<BigInt> for Timestamp {
-    type Expression = <i64 as AsExpression<BigInt>>::Expression;
-
-    fn as_expression(self) -> Self::Expression {
-        AsExpression::<BigInt>::as_expression(self.as_micros())
-    }
-}
-
-impl AsExpression<BigInt> for &Timestamp {
-    type Expression = <i64 as AsExpression<BigInt>>::Expression;
-
-    fn as_expression(self) -> Self::Expression {
-        AsExpression::<BigInt>::as_expression(*self)
-    }
-}
-
-impl AsExpression<Nullable<BigInt>> for Timestamp {
-    type Expression = <i64 as AsExpression<Nullable<BigInt>>>::Expression;
-
-    fn as_expression(self) -> Self::Expression {
-        AsExpression::<Nullable<BigInt>>::as_expression(self.as_micros())
-    }
-}
-
-impl<DB: Backend> FromSql<BigInt, DB> for Timestamp
-where
-    i64: FromSql<BigInt, DB>,
-{
-    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
-        i64::from_sql(value).map(Self::from_micros)
-    }
-}
-
-impl<DB: Backend> Queryable<BigInt, DB> for Timestamp
-where
-    Self: FromSql<BigInt, DB>,
-{
-    type Row = Self;
-
-    fn build(row: Self) -> deserialize::Result<Self> {
-        Ok(row)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorward::database::Id;
 use doorward::revocations::feed::{FeedEvent, MAX_SUBSCRIBERS, RevocationEntry};
-use doorward::verifier::VerifyError;
+use doorward_verifier::VerifyError;
 use reqwest::Response;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use diesel::prelude::*;
 use doorward::clock::Clock;
 use doorward::database::schema::{sessions, users};
-use doorward::verifier::VerifyError;
+use doorward_verifier::VerifyError;
 use serde_json::Value;
 
 use crate::support::binary::{printed, run};

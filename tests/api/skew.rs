@@ -15,7 +15,7 @@ use doorward::database::schema::users;
 use doorward::database::time::server_time;
 use doorward::passwords::PasswordHash;
 use doorward::tokens::revocation_id_of_kid;
-use doorward::verifier::{Verifier, VerifyError};
+use doorward_verifier::{Verifier, VerifyError};
 use serde_json::json;
 
 use crate::support::app::COSTLY_KIB;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doorward::clock::Clock;
-use doorward::verifier::{Verifier, VerifyError};
+use doorward_verifier::{Verifier, VerifyError};
 
 use crate::support::postgres::number_of;
 use crate::support::{TestApp, until};

@@ -1,0 +1,232 @@
+//! The only source of time.
+//!
+//! Everything that asks for the time is handed a [`Clock`], so that a test can hold one and move
+//! it. A moment is a
+//! [`Timestamp`]: whole microseconds since 1970, the same in memory, in both databases and, as RFC
+//! 3339, in JSON.
+
+#[cfg(feature = "diesel")]
+mod column;
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+
+/// Where the time comes from: the system, or, in a test, a hand that moves it.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    /// The system's, corrected by so many microseconds.
+    Corrected(i64),
+    Manual(Arc<Hands>),
+}
+
+/// What a test moves, in microseconds.
+#[derive(Debug)]
+struct Hands {
+    steady: AtomicI64,
+    /// How far the time of day is ahead of it.
+    ahead: AtomicI64,
+}
+
+impl Clock {
+    /// The system's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that says `now` now and goes on as the system's does: for a process that asks another
+    /// one for the time.
+    #[must_use]
+    pub fn system_from(now: Timestamp) -> Self {
+        Self(Source::Corrected(now.0.saturating_sub(system_now().timestamp_micros())))
+    }
+
+    /// A clock that stands still at `start` until [`Clock::advance`] moves it. Its clones move
+    /// together.
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        let hands = Hands { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) };
+        Self(Source::Manual(Arc::new(hands)))
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => Timestamp(system_now().timestamp_micros()),
+            Source::Corrected(by) => Timestamp(system_now().timestamp_micros().saturating_add(*by)),
+            Source::Manual(hands) => {
+                let ahead = hands.ahead.load(Ordering::SeqCst);
+                Timestamp(hands.steady.load(Ordering::SeqCst).saturating_add(ahead))
+            }
+        }
+    }
+
+    /// Moves a manual clock forward; the system's clock does not listen.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.steady.fetch_add(micros(by), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the time of a manual clock as an administrator or NTP sets a machine's: [`Clock::now`]
+    /// is `ahead` of [`Clock::steady`] from now on, which does not notice.
+    pub fn set_ahead(&self, ahead: Duration) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.ahead.store(micros(ahead), Ordering::SeqCst);
+        }
+    }
+
+    /// The time of a clock that nobody sets: for what must not jump with the system's, such as how
+    /// fast a budget refills. Only the difference between two of these means anything.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn steady(&self) -> Timestamp {
+        static START: OnceLock<Instant> = OnceLock::new();
+        match &self.0 {
+            Source::System | Source::Corrected(_) => {
+                let start = *START.get_or_init(Instant::now);
+                Timestamp(0).plus(Instant::now().saturating_duration_since(start))
+            }
+            Source::Manual(hands) => Timestamp(hands.steady.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// A reading that only ever grows, for measuring how long something took. It does not follow a
+    /// manual clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn system_now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// A moment: microseconds since 1970-01-01T00:00:00Z, without leap seconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment that lies `micros` microseconds after 1970.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// The moment that lies `seconds` after 1970: JWT's `NumericDate` (RFC 7519 2).
+    #[must_use]
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Reads a moment in RFC 3339, or a day, which begins at midnight in UTC; nothing for anything
+    /// else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let midnight = format!("{text}T00:00:00Z");
+        let whole = if text.contains(['T', 't']) { text } else { &midnight };
+        let moment = DateTime::parse_from_rfc3339(whole).ok()?;
+        Some(Self(moment.timestamp_micros()))
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    #[must_use]
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// The moment `by` later; the end of time when there is none.
+    #[must_use]
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros(by)))
+    }
+
+    /// The moment `by` earlier; the beginning of time when there is none.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(by)))
+    }
+
+    /// The last moment up to this one that is a multiple of `unit` after 1970.
+    #[must_use]
+    pub fn floor(self, unit: Duration) -> Self {
+        let past = self.0.rem_euclid(micros(unit).max(1));
+        Self(self.0.saturating_sub(past))
+    }
+
+    /// The first moment from this one on that is a multiple of `unit` after 1970.
+    #[must_use]
+    pub fn ceil(self, unit: Duration) -> Self {
+        let floor = self.floor(unit);
+        if floor == self { self } else { floor.plus(unit) }
+    }
+
+    /// How long after `earlier` this is; zero when it is before it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// RFC 3339 in UTC with microseconds.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = DateTime::<Utc>::from_timestamp_micros(self.0).unwrap_or_default();
+        f.write_str(&moment.to_rfc3339_opts(SecondsFormat::Micros, true))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_rounded_down_and_up_to_a_multiple() {
+        let minute = Duration::from_secs(60);
+        for (moment, floor, ceil) in [
+            (0, 0, 0),
+            (1, 0, 60_000_000),
+            (60_000_000, 60_000_000, 60_000_000),
+            (119_999_999, 60_000_000, 120_000_000),
+            (-1, -60_000_000, 0),
+        ] {
+            let moment = Timestamp::from_micros(moment);
+            assert_eq!((moment.floor(minute).0, moment.ceil(minute).0), (floor, ceil), "{moment}");
+        }
+    }
+}

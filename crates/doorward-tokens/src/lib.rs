@@ -1,0 +1,310 @@
+//! Access tokens: what they say, who signs them, and when one is believed.
+//!
+//! They are JWTs of RFC 9068. `jsonwebtoken` does the cryptography and nothing else: its reading of
+//! headers and claims is too kind (RFC 8725), so [`verify`] does that itself. The order is the
+//! point: shape, type, key, signature; only then is a claim looked at, so that a forger learns
+//! nothing from the answer.
+
+pub mod clock;
+mod ecdsa_low_s;
+mod jwk;
+mod keys;
+mod revocation_id;
+mod strict_json;
+#[cfg(test)]
+mod tests;
+mod token_id;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use uuid::Uuid;
+
+pub use jwk::{Algorithm, Jwk, KeyError, UnknownAlgorithm};
+pub use keys::{SignError, SigningKey, VerifyingKey};
+pub use revocation_id::{revocation_id_of_kid, revocation_id_to_claim};
+pub use token_id::TokenId;
+
+use crate::clock::Timestamp;
+use crate::strict_json::Object;
+
+/// The longest token that is looked at, in bytes. Ours are a tenth of it; a header line is not
+/// longer in most servers.
+pub const MAX_LENGTH: usize = 8 * 1024;
+
+/// How far ahead of ours the issuer's clock may be, at least, before `iat` is not believed.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Header members that would bring a key along or change how the token is read.
+const REJECTED_HEADER_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
+
+/// What an access token says (RFC 9068 2.2, and `sid` for a user's session). Nothing here was written by
+/// a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The issuer: Doorward's public URL.
+    pub iss: String,
+    /// The user, or the client itself in a token without a session.
+    #[serde(deserialize_with = "canonical_uuid")]
+    pub sub: Uuid,
+    /// Whom the token is for.
+    pub aud: Audience,
+    /// The first moment at which it is no longer good, in seconds since 1970.
+    pub exp: i64,
+    /// When it was made, in seconds since 1970.
+    pub iat: i64,
+    /// Its own name, by which it can be revoked.
+    pub jti: TokenId,
+    /// The client that it was given to.
+    pub client_id: String,
+    /// The session that it came from; none when a client asked in its own name.
+    #[serde(default, deserialize_with = "canonical_sid", skip_serializing_if = "Option::is_none")]
+    pub sid: Option<Uuid>,
+    /// What it may be used for, names separated by spaces.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The user's roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
+/// Whom a token is for: one name or several (RFC 7519 4.1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    /// One name; what Doorward writes.
+    One(String),
+    /// A list of names.
+    Many(Vec<String>),
+}
+
+impl Audience {
+    /// Whether `name` is among them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Many(many) => many.iter().any(|one| one == name),
+        }
+    }
+}
+
+impl From<&str> for Audience {
+    fn from(name: &str) -> Self {
+        Self::One(name.to_owned())
+    }
+}
+
+/// What a verifier insists on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The issuer, letter by letter.
+    pub issuer: String,
+    /// The name that must be in the audience.
+    pub audience: String,
+    /// How far the verifier's clock may be off. Zero at Doorward itself, which made the token.
+    pub leeway: Duration,
+}
+
+/// Why a token is not believed. The texts may be shown to whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not a JWS in compact form with the header of an access token.
+    #[error("the access token is malformed")]
+    Malformed,
+    /// Another kind of token.
+    #[error("the token is not an access token")]
+    WrongType,
+    /// No key has the `kid` that it names. The `kid` is the sender's: it is kept for a second look
+    /// at the key set, not shown.
+    #[error("the access token was signed with an unknown key")]
+    UnknownKey(String),
+    /// The header names another algorithm than its key's.
+    #[error("the access token names an algorithm that is not its key's")]
+    WrongAlgorithm,
+    /// The signature is not this key's over this text.
+    #[error("the signature of the access token is wrong")]
+    Signature,
+    /// A claim is missing or of another type than it must be.
+    #[error("a claim of the access token is missing or of the wrong type")]
+    Claims,
+    /// It is bound to a key of its holder (`cnf`), so the bearer alone proves nothing.
+    #[error("the access token is bound to a key and cannot be used as a bearer token")]
+    Bound,
+    /// Another issuer's.
+    #[error("the access token comes from another issuer")]
+    Issuer,
+    /// Meant for somebody else.
+    #[error("the access token is meant for another audience")]
+    Audience,
+    /// Not good yet, or made in the future.
+    #[error("the access token is not valid yet")]
+    NotYetValid,
+    /// No longer good.
+    #[error("the access token has expired")]
+    Expired,
+}
+
+/// Says what a token claims, if it can be believed at `now`.
+///
+/// `key` finds the key of a `kid` and is asked at most once; keys come from nowhere else.
+///
+/// # Errors
+/// [`TokenError`]: the first reason that was found not to believe it.
+pub fn verify(
+    token: &str,
+    key: impl FnOnce(&str) -> Option<Arc<VerifyingKey>>,
+    expected: &Expected,
+    now: Timestamp,
+) -> Result<Claims, TokenError> {
+    let signed = verify_signature(token, key)?;
+    signed.check_claims(expected, now)?;
+    Ok(Arc::unwrap_or_clone(signed.claims))
+}
+
+/// A token whose signature is right. Whether its claims are to be believed is another question, with
+/// another answer every second: [`Signed::check`].
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// What it says.
+    pub claims: Arc<Claims>,
+    /// The key that signed it.
+    pub key: Arc<VerifyingKey>,
+    /// `nbf`, which Doorward never writes but heeds.
+    not_before: Option<i64>,
+}
+
+/// The part of [`verify`] that costs time and does not depend on it: shape, type, key, signature,
+/// and the types of the claims.
+///
+/// # Errors
+/// [`TokenError`]: the first reason that was found not to believe it.
+pub fn verify_signature(
+    token: &str,
+    key: impl FnOnce(&str) -> Option<Arc<VerifyingKey>>,
+) -> Result<Signed, TokenError> {
+    if token.len() > MAX_LENGTH {
+        return Err(TokenError::Malformed);
+    }
+    // A fourth part would leave a dot in one of these, and a dot is not base64url.
+    let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+    let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
+
+    let header = read_header(header)?;
+    let key = key(&header.kid).ok_or(TokenError::UnknownKey(header.kid))?;
+    if header.alg != key.alg().as_str() {
+        return Err(TokenError::WrongAlgorithm);
+    }
+    if !key.accepts(message.as_bytes(), &decode(signature)?) {
+        return Err(TokenError::Signature);
+    }
+    let (claims, not_before) = read_claims(payload)?;
+    Ok(Signed { claims: Arc::new(claims), key, not_before })
+}
+
+/// The members of the header that are read.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default, deserialize_with = "not_null")]
+    typ: Option<String>,
+    alg: String,
+    kid: String,
+}
+
+fn read_header(part: &str) -> Result<Header, TokenError> {
+    let bytes = decode(part)?;
+    let object = Object::read(&bytes).ok_or(TokenError::Malformed)?;
+    if REJECTED_HEADER_MEMBERS.iter().any(|name| object.has(name)) {
+        return Err(TokenError::Malformed);
+    }
+    let header: Header = object.parse().ok_or(TokenError::Malformed)?;
+    if header.typ.as_deref().is_some_and(is_access_token) {
+        Ok(header)
+    } else {
+        Err(TokenError::WrongType)
+    }
+}
+
+/// RFC 9068 4 with RFC 7515 4.1.9: a media type, in any case, whose `application/` may be left out.
+fn is_access_token(typ: &str) -> bool {
+    ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
+}
+
+/// The claims, and `nbf`, which Doorward never writes but heeds.
+fn read_claims(part: &str) -> Result<(Claims, Option<i64>), TokenError> {
+    #[derive(Deserialize)]
+    struct NotBefore {
+        #[serde(default, deserialize_with = "not_null")]
+        nbf: Option<i64>,
+    }
+
+    let bytes = decode(part)?;
+    let object = Object::read(&bytes).ok_or(TokenError::Malformed)?;
+    // RFC 9449 7.2: a token that is bound to a key must not be taken as a plain bearer token.
+    if object.has("cnf") {
+        return Err(TokenError::Bound);
+    }
+    let NotBefore { nbf } = object.parse().ok_or(TokenError::Claims)?;
+    Ok((object.parse().ok_or(TokenError::Claims)?, nbf))
+}
+
+impl Signed {
+    /// Whether it is the expected issuer's, meant for this audience, and good at `now`.
+    ///
+    /// # Errors
+    /// [`TokenError`]: the first reason that was found not to believe it. Expiry comes last:
+    /// "expired" invites the client to refresh, which does not help another's token.
+    pub fn check_claims(&self, expected: &Expected, now: Timestamp) -> Result<(), TokenError> {
+        let claims = &self.claims;
+        if claims.iss != expected.issuer {
+            return Err(TokenError::Issuer);
+        }
+        if !claims.aud.contains(&expected.audience) {
+            return Err(TokenError::Audience);
+        }
+        let begins = Timestamp::from_unix_seconds(self.not_before.unwrap_or(i64::MIN));
+        let made = Timestamp::from_unix_seconds(claims.iat);
+        let ends = Timestamp::from_unix_seconds(claims.exp);
+        if begins > now.plus(expected.leeway)
+            || made > now.plus(expected.leeway.max(MAX_CLOCK_SKEW))
+        {
+            return Err(TokenError::NotYetValid);
+        }
+        // RFC 7519 4.1.4: at the second of `exp` it is over.
+        if now >= ends.plus(expected.leeway) {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses padding, white space, and bits that are left over at the end: there is one spelling.
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+/// The lower-case, hyphenated form only. `Uuid` itself reads five forms, and an id that has two
+/// spellings is not an id for the services that compare text.
+fn canonical_uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Uuid::parse_str(&text)
+        .ok()
+        .filter(|id| *id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text)
+        .ok_or_else(|| de::Error::custom("not a UUID in its canonical form"))
+}
+
+fn canonical_sid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    canonical_uuid(deserializer).map(Some)
+}
+
+/// For a member that may be left out: serde would take `null` for leaving it out.
+fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}

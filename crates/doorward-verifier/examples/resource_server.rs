@@ -1,0 +1,49 @@
+//! A whole service that verifies Doorward's access tokens by itself and refuses them from the moment
+//! of a logout.
+//!
+//! ```sh
+//! export DOORWARD_ISSUER=http://127.0.0.1:8080 DOORWARD_AUDIENCE=doorward
+//! export DOORWARD_CLIENT_ID=orders DOORWARD_CLIENT_SECRET=…   # from `doorward client add`
+//! cargo run --example resource_server
+//! curl http://127.0.0.1:8081/orders -H "Authorization: Bearer $ACCESS_TOKEN"
+//! ```
+
+#![expect(clippy::disallowed_methods, reason = "an example has no other configuration")]
+
+use std::env::var;
+use std::error::Error;
+
+use actix_web::{App, HttpResponse, HttpServer, Responder, web};
+use doorward_verifier::Verifier;
+use doorward_verifier::actix::Access;
+
+/// Runs for holders of a good access token only.
+async fn orders(access: Access) -> impl Responder {
+    format!("the orders of {}, who may {:?}\n", access.sub, access.scope)
+}
+
+/// For whatever watches this service: it can serve as long as it can verify.
+async fn readyz(verifier: web::Data<Verifier>) -> impl Responder {
+    if verifier.is_ready() {
+        HttpResponse::Ok().body("ready\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body(format!("not ready: {:?}\n", verifier.last_error()))
+    }
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let verifier = Verifier::builder(&var("DOORWARD_ISSUER")?)
+        .audience(&var("DOORWARD_AUDIENCE")?)
+        .client(&var("DOORWARD_CLIENT_ID")?, &var("DOORWARD_CLIENT_SECRET")?)
+        .start()
+        .await?;
+    let app = move || {
+        App::new()
+            .app_data(web::Data::new(verifier.clone()))
+            .route("/orders", web::get().to(orders))
+            .route("/readyz", web::get().to(readyz))
+    };
+    HttpServer::new(app).bind("127.0.0.1:8081")?.run().await?;
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The issuer's public keys, kept fresh.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use reqwest::header::{AGE, CACHE_CONTROL, ETAG, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+
+use super::Shared;
+use super::backoff::Backoff;
+use super::issuer::{Document, FetchError, Issuer};
+use super::suspend_aware_clock::Stamp;
+use doorward_tokens::clock::Clock;
+use doorward_tokens::{Jwk, VerifyingKey};
+
+/// How often tokens with unknown keys may make us fetch the key set, at most: anybody can make up
+/// such tokens.
+const REFETCH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long keys are believed beyond the age up to which the issuer lets them be cached, while they
+/// cannot be fetched. A key that was taken back is named by the feed, too.
+const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// For a key set that does not say how long it may be cached.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Bounds of what it may say.
+const MAX_AGE: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
+
+/// More keys than any issuer has use for.
+const MAX_KEYS: usize = 100;
+
+/// The keys, and who waits for others.
+pub(super) struct KeyCache {
+    clock: Clock,
+    set: RwLock<Option<Arc<KeySet>>>,
+    asked: Mutex<Asked>,
+    wanted: Notify,
+    /// How many fetches that somebody had asked for are over.
+    served: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Asked {
+    last: Option<Stamp>,
+    is_pending: bool,
+}
+
+/// A key set as it was fetched.
+#[derive(Clone)]
+pub(super) struct KeySet {
+    keys: HashMap<String, (Jwk, Arc<VerifyingKey>)>,
+    etag: Option<HeaderValue>,
+    fetched: Stamp,
+    max_age: Duration,
+}
+
+impl KeySet {
+    pub(super) fn key(&self, kid: &str) -> Option<Arc<VerifyingKey>> {
+        self.keys.get(kid).map(|(_, key)| Arc::clone(key))
+    }
+
+    /// Whether this very key is still published.
+    pub(super) fn holds(&self, key: &Arc<VerifyingKey>) -> bool {
+        self.keys.get(key.kid()).is_some_and(|(_, held)| Arc::ptr_eq(held, key))
+    }
+}
+
+impl KeyCache {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            set: RwLock::default(),
+            asked: Mutex::default(),
+            wanted: Notify::new(),
+            served: watch::Sender::new(0),
+        }
+    }
+
+    /// The keys, once there are any.
+    pub(super) fn current(&self) -> Option<Arc<KeySet>> {
+        self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether these are older than the issuer and [`GRACE`] allow.
+    pub(super) fn are_too_old(&self, set: &KeySet) -> bool {
+        set.fetched.elapsed(&self.clock) > set.max_age + GRACE
+    }
+
+    /// Has the key set fetched out of turn, if that was not done just now. What is returned changes
+    /// when the fetch is over; it is the same one for all who ask while it is under way.
+    pub(super) fn refetch(&self) -> Option<watch::Receiver<u64>> {
+        let mut asked = self.asked();
+        let served = self.served.subscribe();
+        if asked.is_pending {
+            return Some(served);
+        }
+        if asked.last.is_some_and(|last| last.elapsed(&self.clock) < REFETCH_INTERVAL) {
+            return None;
+        }
+        *asked = Asked { last: Some(Stamp::now(&self.clock)), is_pending: true };
+        self.wanted.notify_one();
+        Some(served)
+    }
+
+    async fn fetch(&self, issuer: &Issuer) -> Result<Duration, FetchError> {
+        let before = self.current();
+        let etag = before.as_ref().and_then(|set| set.etag.clone());
+        // Counted from before the request: the answer may be as old as that.
+        let fetched = Stamp::now(&self.clock);
+        let Document { headers, body } = issuer.jwks(etag.as_ref()).await?;
+        let max_age = max_age(&headers);
+        let set = match (body, before) {
+            (Some(body), before) => {
+                let keys = parse(&body, before.as_deref())?;
+                KeySet { keys, etag: headers.get(ETAG).cloned(), fetched, max_age }
+            }
+            (None, Some(before)) => KeySet { fetched, max_age, ..KeySet::clone(&before) },
+            (None, None) => return Err(FetchError::Unusable("there is no key set yet")),
+        };
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
+        Ok(max_age)
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fetches the keys when they are due, or wanted, for ever.
+pub(super) async fn keep_fresh(shared: Arc<Shared>, issuer: Arc<Issuer>) {
+    let keys = &shared.keys;
+    let mut backoff = Backoff::new();
+    loop {
+        let was_asked = keys.asked().is_pending;
+        let fetched = keys.fetch(&issuer).await;
+        if was_asked {
+            keys.asked().is_pending = false;
+            keys.served.send_modify(|served| *served += 1);
+        }
+        let wait = match fetched {
+            Ok(max_age) => {
+                backoff.reset();
+                shared.report("keys", None);
+                max_age
+            }
+            Err(error) => {
+                shared.report("keys", Some(error.to_string()));
+                backoff.wait()
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = keys.wanted.notified() => {}
+        }
+    }
+}
+
+/// The keys of a JWK set (RFC 7517 5). Those of other kinds are passed over, as the RFC has it. A
+/// key that was there before stays the same object, which says so to the tokens that it signed.
+fn parse(
+    body: &[u8],
+    before: Option<&KeySet>,
+) -> Result<HashMap<String, (Jwk, Arc<VerifyingKey>)>, FetchError> {
+    #[derive(Deserialize)]
+    struct Jwks {
+        keys: Vec<Value>,
+    }
+
+    let Jwks { keys } = serde_json::from_slice(body)
+        .map_err(|_| FetchError::Unusable("the key set cannot be read"))?;
+    let mut found = HashMap::new();
+    for jwk in keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()) {
+        let known = before.and_then(|set| set.keys.get(jwk.kid())).filter(|(old, _)| *old == jwk);
+        let key = known.map_or_else(|| Arc::new(VerifyingKey::from(&jwk)), |(_, key)| key.clone());
+        if found.insert(jwk.kid().to_owned(), (jwk, key)).is_some() {
+            return Err(FetchError::Unusable("two keys of the key set have one kid"));
+        }
+    }
+    match found.len() {
+        0 => Err(FetchError::Unusable("the key set has no key that access tokens are signed with")),
+        1..=MAX_KEYS => Ok(found),
+        _ => Err(FetchError::Unusable("the key set has too many keys")),
+    }
+}
+
+/// How long an answer may be cached (RFC 9111 5.2.2.1), less the time that it spent in caches on
+/// its way.
+fn max_age(headers: &HeaderMap) -> Duration {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
+    let (mut seconds, mut is_forbidden) = (None, false);
+    for field in headers.get_all(CACHE_CONTROL).iter().map(text) {
+        for directive in field.split(',') {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            match name.trim() {
+                "max-age" => seconds = value.trim().trim_matches('"').parse::<u64>().ok(),
+                "no-cache" | "no-store" => is_forbidden = true,
+                _ => {}
+            }
+        }
+    }
+    let seconds = if is_forbidden { Some(0) } else { seconds };
+    let age = headers.get(AGE).and_then(|age| text(age).trim().parse::<u64>().ok());
+    let seconds = seconds.unwrap_or(DEFAULT_MAX_AGE.as_secs()).saturating_sub(age.unwrap_or(0));
+    Duration::from_secs(seconds.clamp(*MAX_AGE.start(), *MAX_AGE.end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_issuer_says_how_long_its_keys_may_be_kept() {
+        let seconds = |fields: &[(&'static str, &'static str)]| {
+            let fields = fields
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            max_age(&fields.collect()).as_secs()
+        };
+        assert_eq!(seconds(&[]), 300);
+        assert_eq!(seconds(&[("cache-control", "public, Max-Age=120")]), 120);
+        assert_eq!(seconds(&[("cache-control", "max-age=\"120\"")]), 120);
+        assert_eq!(seconds(&[("cache-control", "max-age=120"), ("age", "100")]), 20);
+        assert_eq!(seconds(&[("cache-control", "max-age=120"), ("age", "500")]), 1);
+        assert_eq!(seconds(&[("cache-control", "max-age=120, no-store")]), 1);
+        assert_eq!(seconds(&[("cache-control", "max-age=-5")]), 300);
+        assert_eq!(seconds(&[("cache-control", "s-maxage=5, max-age=99999999999")]), 86_400);
+    }
+
+    #[test]
+    fn a_key_that_stays_is_the_same_object_and_one_that_changes_is_not() {
+        let jwk = |kid: &str, x: &str| {
+            serde_json::json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+                "kid": kid, "x": x})
+        };
+        let (x, y) = (
+            "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+            "6OjXmzG7y1T0zcKp0TGwlFPXkfRKRcKZNzVxzFbO3tk",
+        );
+        let clock = Clock::system();
+        let set = |jwks: &[Value], before| {
+            let body = serde_json::json!({ "keys": jwks }).to_string();
+            parse(body.as_bytes(), before).map(|keys| KeySet {
+                keys,
+                etag: None,
+                fetched: Stamp::now(&clock),
+                max_age: DEFAULT_MAX_AGE,
+            })
+        };
+        let other = serde_json::json!({"kty": "oct", "k": "AAAA"});
+        let first = set(&[jwk("a", x), jwk("b", x), other.clone()], None).unwrap();
+        let second = set(&[jwk("a", x), jwk("b", y)], Some(&first)).unwrap();
+        assert!(second.holds(&first.key("a").unwrap()));
+        assert!(!second.holds(&first.key("b").unwrap()));
+        assert!(set(&[jwk("a", x), jwk("a", y)], None).is_err());
+        assert!(set(&[other], None).is_err());
+        assert!(parse(b"[]", None).is_err() && parse(b"{\"keys\":{}}", None).is_err());
+    }
+}

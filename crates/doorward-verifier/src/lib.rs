@@ -1,0 +1,383 @@
+//! Access tokens, verified by your own service: no call to Doorward for a request, and yet a logout
+//! is heard of at once.
+//!
+//! A [`Verifier`] is told the issuer's URL. In the background it keeps the issuer's public keys
+//! fresh and follows its feed of revocations; [`Verifier::verify`] then answers from memory.
+//!
+//! # Use
+//!
+//! ```toml
+//! [dependencies]
+//! doorward-verifier = "0.1"
+//! ```
+//!
+//! On the machine where Doorward runs, `doorward client add` makes a client for your service and
+//! prints its id and secret. Then:
+//!
+//! ```no_run
+//! use doorward_verifier::{Verifier, VerifyError};
+//!
+//! # async fn run(token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let verifier = Verifier::builder("https://login.example.com") // `public_url` of Doorward
+//!     .audience("doorward")                                     // its setting `audience`
+//!     .client("orders", &std::env::var("DOORWARD_CLIENT_SECRET")?)
+//!     .start()
+//!     .await?;
+//! verifier.ready().await; // until then every token is refused
+//!
+//! match verifier.verify(token) {
+//!     Ok(claims) => println!("user {} has {:?}", claims.sub, claims.scope),
+//!     Err(error) if error.is_transient() => println!("503, come again: {error}"),
+//!     Err(error) => println!("401: {error}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With actix-web (feature `actix`) a handler takes `actix::Access`; for axum and other frameworks
+//! that use tower (feature `tower`) there is `tower::VerifierLayer`.
+//!
+//! # What it promises
+//!
+//! - **A revoked token is refused** as soon as the feed has said so: milliseconds after the logout.
+//!   A token is revoked by its `jti`, its session (`sid`), the key that signed it (`kid`), or the
+//!   client that it was issued to (`client_id`).
+//! - **Nothing is accepted before the list is known.** A verifier that starts, or one that was cut
+//!   off for longer than [`Builder::max_staleness`], takes in everything that was revoked first.
+//!   [`Verifier::staleness`] says how old the list is; [`Builder::when_stale`] decides what happens
+//!   past the limit. [`OnStale::FailOpen`] goes on with an old list, but not without one: a
+//!   verifier that has never reached the issuer accepts nothing.
+//! - **A wrong time makes no revoked token good.** When the time is set by more than 5 seconds, or the
+//!   machine was asleep, the list is stale until the feed has sent everything again; until then
+//!   [`Builder::when_stale`] decides. Nothing is dropped as expired by a time that was set.
+//! - **Forgeries are refused**: the algorithm is the key's, never the token's choice; keys come from
+//!   the issuer's key set only; claims are read strictly (RFC 8725, RFC 9068).
+//! - **Bounded**: memory for revoked ids ([`Builder::max_revocations`]), for tokens
+//!   ([`Builder::cached_tokens`]) and for whatever the issuer sends.
+//!
+//! # What it does in the background
+//!
+//! - The metadata at `/.well-known/oauth-authorization-server` must name the issuer letter by
+//!   letter, and endpoints on its own origin. Redirects are not followed.
+//! - The key set is fetched again when the `max-age` of its `Cache-Control` is over. While that
+//!   fails the old keys stay for a day more; after that every token is refused as
+//!   [`VerifyError::Stale`], whatever the policy. A token with a `kid` that is not known has the
+//!   set fetched out of turn, at most once in 5 seconds for all of them together;
+//!   [`Verifier::verify_or_refetch`] waits for that.
+//! - The feed is one connection that stays open. When it breaks, or does not say for 10 seconds
+//!   that it is complete, it is opened again after 0.1 to 10 seconds. What cannot be read is never
+//!   passed over: the stream is given up, and everything is asked for again.
+//! - Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`) and the system's root certificates are
+//!   heeded.
+//!
+//! The tasks run on the tokio runtime that [`Builder::start`] was called in and end when the last
+//! clone of the verifier is dropped. They log to `tracing`; [`Verifier::last_error`] says what is
+//! wrong at the moment.
+
+#[cfg(feature = "actix")]
+pub mod actix;
+mod backoff;
+mod builder;
+mod issuer;
+mod keys;
+#[cfg(any(feature = "actix", feature = "tower"))]
+mod rejection;
+mod revocation_feed;
+mod revocation_list;
+mod sse;
+mod suspend_aware_clock;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use quick_cache::sync::Cache;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+
+pub use builder::{Builder, OnStale, StartError};
+pub use doorward_tokens::{Audience, Claims, TokenError, TokenId};
+pub use issuer::DiscoveryError;
+
+use doorward_tokens::clock::Clock;
+use doorward_tokens::{Expected, MAX_LENGTH, Signed, verify_signature};
+use keys::{KeyCache, KeySet};
+use revocation_list::{RevocationList, TokenStatus};
+
+/// How long [`Verifier::verify_or_refetch`] waits for the key set.
+const REFETCH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Verifies access tokens from memory. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct Verifier(Arc<RunningVerifier>);
+
+/// The state, and the tasks that keep it fresh, for as long as there is somebody to use it.
+struct RunningVerifier {
+    shared: Arc<Shared>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Drop for RunningVerifier {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Why a token is not accepted. The texts may be shown to whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// It is none of this issuer's for this audience, or not any more. `Expired` invites the client
+    /// to refresh.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It, its session, its client or its key was taken back. Refreshing will not help if it was
+    /// the session.
+    #[error("the access token was revoked")]
+    Revoked,
+    /// The list of revocations, or the key set, is too old to know.
+    #[error("it cannot be known at the moment whether the access token was revoked")]
+    Stale,
+    /// Keys or revocations have not been read yet since the start.
+    #[error("access tokens cannot be verified yet")]
+    NotReady,
+}
+
+impl VerifyError {
+    /// Whether the same token may be accepted a little later: answer 503 with `Retry-After`, not
+    /// 401, which would log the user out.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Stale | Self::NotReady)
+    }
+}
+
+impl Verifier {
+    /// Begins the settings of a verifier for this issuer: Doorward's `public_url`, letter by
+    /// letter.
+    #[must_use]
+    pub fn builder(issuer: &str) -> Builder {
+        Builder::new(issuer)
+    }
+
+    fn new(shared: Arc<Shared>, tasks: [AbortHandle; 2]) -> Self {
+        Self(Arc::new(RunningVerifier { shared, tasks }))
+    }
+
+    /// Says what a token claims, if it is to be accepted now. It does no I/O and does not wait.
+    ///
+    /// # Errors
+    /// [`VerifyError`]. For [`TokenError::UnknownKey`] the key set is fetched in the background.
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        let shared = &self.0.shared;
+        shared.verify(token).inspect_err(|error| {
+            if is_unknown_key(error) {
+                shared.keys.refetch();
+            }
+        })
+    }
+
+    /// The same, but a token with a key that is not known yet waits for the key set to be fetched,
+    /// 3 seconds at most, and is looked at once more. Most tokens do not wait.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub async fn verify_or_refetch(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        let shared = &self.0.shared;
+        let first = shared.verify(token);
+        if first.as_ref().is_err_and(is_unknown_key)
+            && let Some(mut fetched) = shared.keys.refetch()
+            && let Ok(Ok(())) = tokio::time::timeout(REFETCH_TIMEOUT, fetched.changed()).await
+        {
+            return shared.verify(token);
+        }
+        first
+    }
+
+    /// How long ago it was last known that every revocation is known. [`Duration::MAX`] before that
+    /// was ever so, and while there are more than [`Builder::max_revocations`].
+    #[must_use]
+    pub fn staleness(&self) -> Duration {
+        self.0.shared.revoked.staleness().unwrap_or(Duration::MAX)
+    }
+
+    /// Whether good tokens are accepted at this moment: keys and revocations are known, and not too
+    /// old for the policy.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.shared.is_ready()
+    }
+
+    /// Waits until [`Verifier::is_ready`], for ever if need be: put a timeout around it if there is
+    /// something better to do, and ask [`Verifier::last_error`] for the cause.
+    pub async fn ready(&self) {
+        let mut progress = self.0.shared.progress.subscribe();
+        while !self.is_ready() {
+            // The sender lives as long as this verifier.
+            let _ = progress.changed().await;
+        }
+    }
+
+    /// What is wrong at the moment with the key set or the feed, for a log or a status page;
+    /// `None` when nothing is.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        let last_error = self.0.shared.last_error();
+        let texts: Vec<String> =
+            last_error.iter().map(|(task, text)| format!("{task}: {text}")).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { policy, revoked, seen, .. } = &*self.0.shared;
+        f.debug_struct("Verifier")
+            .field("issuer", &policy.expected.issuer)
+            .field("audience", &policy.expected.audience)
+            .field("staleness", &revoked.staleness())
+            .field("revocations", &revoked.len())
+            .field("cached_tokens", &seen.len())
+            .finish_non_exhaustive()
+    }
+}
+
+const fn is_unknown_key(error: &VerifyError) -> bool {
+    matches!(error, VerifyError::Token(TokenError::UnknownKey(_)))
+}
+
+/// What is insisted on.
+struct Policy {
+    expected: Expected,
+    max_staleness: Duration,
+    when_stale: OnStale,
+}
+
+/// What the callers read and the tasks write.
+struct Shared {
+    policy: Policy,
+    clock: Clock,
+    keys: KeyCache,
+    revoked: RevocationList,
+    /// Tokens that were accepted, by their SHA-256: a token in full would be a password kept in
+    /// memory. The hash is over the whole text, signature included, and nobody can find a second
+    /// text for it. Only what the issuer has signed gets in, so a stranger cannot push others out;
+    /// when it is full, what was not asked for lately goes (S3-FIFO).
+    seen: Cache<[u8; 32], Arc<VerifiedToken>>,
+    progress: watch::Sender<()>,
+    last_error: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// A token whose signature is right.
+struct VerifiedToken {
+    signed: Signed,
+    /// Under which names it can be revoked.
+    ids: Vec<Box<str>>,
+}
+
+impl From<Signed> for VerifiedToken {
+    fn from(signed: Signed) -> Self {
+        Self { ids: revocable_ids(&signed), signed }
+    }
+}
+
+/// The ids that revoke a token, as the feed spells them.
+fn revocable_ids(Signed { claims, key, .. }: &Signed) -> Vec<Box<str>> {
+    let session = claims.sid.map(|sid| sid.hyphenated().to_string());
+    let ids = [key.kid().to_owned(), claims.jti.to_string(), claims.client_id.clone()];
+    ids.into_iter().chain(session).map(String::into_boxed_str).collect()
+}
+
+impl Shared {
+    fn new(policy: Policy, max_revocations: usize, cached_tokens: usize, clock: Clock) -> Self {
+        Self {
+            keys: KeyCache::new(clock.clone()),
+            revoked: RevocationList::new(max_revocations, policy.expected.leeway, clock.clone()),
+            seen: Cache::new(cached_tokens),
+            progress: watch::Sender::new(()),
+            last_error: Mutex::default(),
+            policy,
+            clock,
+        }
+    }
+
+    /// The order is the point: a forgery is one also while the list is stale, and a token that is
+    /// listed is revoked however old the list is.
+    fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        if token.len() > MAX_LENGTH {
+            return Err(TokenError::Malformed.into());
+        }
+        let keys = self.keys.current().ok_or(VerifyError::NotReady)?;
+        let hash = hash(token);
+        let seen = self.seen.get(&hash).filter(|known| keys.holds(&known.signed.key));
+        let is_new = seen.is_none();
+        let known = match seen {
+            Some(known) => known,
+            None => Arc::new(VerifiedToken::from(verify_signature(token, |kid| keys.key(kid))?)),
+        };
+        self.judge(&known, &keys).inspect_err(|error| {
+            if !is_new && !error.is_transient() {
+                self.seen.remove(&hash);
+            }
+        })?;
+        if is_new {
+            self.seen.insert(hash, Arc::clone(&known));
+        }
+        Ok(Arc::clone(&known.signed.claims))
+    }
+
+    /// What can change from one second to the next, and so is asked each time.
+    fn judge(&self, known: &VerifiedToken, keys: &KeySet) -> Result<(), VerifyError> {
+        known.signed.check_claims(&self.policy.expected, self.clock.now())?;
+        match self.revoked.status_of(&known.ids) {
+            TokenStatus::Revoked => Err(VerifyError::Revoked),
+            TokenStatus::Unknown => Err(VerifyError::NotReady),
+            TokenStatus::NotRevoked(age) if self.is_too_old(age) || self.keys.are_too_old(keys) => {
+                Err(VerifyError::Stale)
+            }
+            TokenStatus::NotRevoked(_) => Ok(()),
+        }
+    }
+
+    fn is_too_old(&self, age: Duration) -> bool {
+        self.policy.when_stale == OnStale::FailClosed && age > self.policy.max_staleness
+    }
+
+    fn is_ready(&self) -> bool {
+        self.keys.current().is_some_and(|set| !self.keys.are_too_old(&set))
+            && self.revoked.staleness().is_some_and(|age| !self.is_too_old(age))
+    }
+
+    /// A task has succeeded, or failed and says why.
+    fn report(&self, task: &'static str, failure: Option<String>) {
+        let mut last_error = self.last_error();
+        match failure {
+            Some(text) if last_error.get(task) != Some(&text) => {
+                warn!(task, error = text, "the issuer cannot be followed");
+                last_error.insert(task, text);
+            }
+            Some(_) => {}
+            None => {
+                if last_error.remove(task).is_some() {
+                    info!(task, "the issuer is followed again");
+                }
+            }
+        }
+        drop(last_error);
+        self.progress.send_replace(());
+    }
+
+    fn last_error(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    hash
+}
