@@ -24,7 +24,7 @@ const MAY_USE: &str = "
                      passwords tokens refresh_token keys revocations audit database clock secret metrics
     http          -> accounts sessions clients keys revocations audit clock secret metrics
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
-                     tokens::revocation_id_to_claim tokens::Claims
+                     tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id
                      database::with_database_deadline
     accounts      -> sessions clients

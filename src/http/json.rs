@@ -5,7 +5,6 @@
 //! strings, deep nesting, a body in another encoding. What is said about a refused body names
 //! places in it and never its values, which may be passwords.
 
-use std::fmt;
 use std::future::Future;
 
 use actix_web::dev::Payload;
@@ -14,17 +13,16 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, He
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
-use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use zeroize::Zeroizing;
 
 use super::HttpSettings;
 use super::body_buffer::BodyBuffer;
 use super::problem::{Code, Problem};
+use crate::tokens::strict_json::{self, Rules};
 
-/// How deep arrays and objects may be nested.
-const MAX_DEPTH: usize = 16;
+const RULES: Rules = Rules { max_depth: 16, allow_nul: false };
 
 /// A body that must be there. Its type should `deny_unknown_fields`.
 #[derive(Clone, Debug)]
@@ -152,10 +150,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         ));
     }
     let text = str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let tree = Tree { depth: 0 }
-        .deserialize(&mut reader)
-        .and_then(|tree| reader.end().map(|()| tree))
+    let tree = strict_json::read(text, RULES)
         // The parser's messages name what it expected and where, and repeat nothing.
         .map_err(|error| malformed(format!("The body is not acceptable JSON: {error}.")))?;
     if !tree.is_object() {
@@ -202,88 +197,6 @@ fn pointer(path: &Path) -> String {
 /// Long names are cut: they are the caller's own.
 fn escape(name: &str) -> String {
     name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
-}
-
-/// Builds a [`Value`] and refuses what [`Value`] itself would let pass.
-#[derive(Clone, Copy)]
-struct Tree {
-    depth: usize,
-}
-
-impl Tree {
-    fn inside<E: de::Error>(self) -> Result<Self, E> {
-        if self.depth == MAX_DEPTH {
-            return Err(E::custom("nested too deeply"));
-        }
-        Ok(Self { depth: self.depth + 1 })
-    }
-}
-
-fn without_nul<E: de::Error>(text: &str) -> Result<(), E> {
-    if text.contains('\0') { Err(E::custom("NUL in a string")) } else { Ok(()) }
-}
-
-impl<'de> DeserializeSeed<'de> for Tree {
-    type Value = Value;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
-        without_nul(text)?;
-        Ok(text.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let inside = self.inside()?;
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(inside)? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let inside = self.inside()?;
-        let mut members = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            without_nul(&name)?;
-            if members.contains_key(&name) {
-                return Err(de::Error::custom("a member appears twice"));
-            }
-            members.insert(name, map.next_value_seed(inside)?);
-        }
-        Ok(Value::Object(members))
-    }
 }
 
 #[cfg(test)]
@@ -339,16 +252,6 @@ mod tests {
             let shown = refusal(body);
             assert!(shown.contains(why), "{why}: {shown}");
         }
-    }
-
-    #[test]
-    fn sixteen_levels_are_enough() {
-        let nested = |depth| [b"[".repeat(depth), b"]".repeat(depth)].concat();
-        let tree = |body: Vec<u8>| {
-            Tree { depth: 0 }.deserialize(&mut serde_json::Deserializer::from_slice(&body)).is_ok()
-        };
-        assert!(tree(nested(16)));
-        assert!(!tree(nested(17)));
     }
 
     #[test]

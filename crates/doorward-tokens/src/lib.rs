@@ -10,7 +10,7 @@ mod ecdsa_low_s;
 mod jwk;
 mod keys;
 mod revocation_id;
-mod strict_json;
+pub mod strict_json;
 #[cfg(test)]
 mod tests;
 mod token_id;

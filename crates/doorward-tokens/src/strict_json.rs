@@ -1,101 +1,141 @@
 //! JSON that can be read in one way only.
 //!
-//! Two readers that disagree on which of two equal members counts are two opinions on what was
-//! signed. RFC 7515 4 and RFC 7519 4 let a reader take the last one; this one refuses, at every
-//! depth and in members that nobody asks for.
+//! Two readers that disagree on which of two equal members counts have two opinions on what was
+//! signed. RFC 7515 4 and RFC 7519 4 let a reader take the last one; this one rejects duplicates at
+//! every depth, and in members that nobody asks for.
 
-use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
-/// A JSON object in which no name, however deep, is given twice.
-pub struct Object<'a> {
-    text: &'a str,
-    names: HashSet<String>,
+/// The rules of a reader beyond those of JSON and of unique members.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The deepest nesting of arrays and objects. `serde_json` itself allows 127 levels.
+    pub max_depth: usize,
+    /// Whether a string or a name may contain NUL.
+    pub allow_nul: bool,
 }
 
-impl<'a> Object<'a> {
-    /// Reads exactly one object: UTF-8, no byte order mark, nothing behind it but white space. What
-    /// is nested deeper than 128 levels is refused by `serde_json`.
-    pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let Unambiguous::Object(names) = serde_json::from_str(text).ok()? else {
-            return None;
-        };
-        Some(Self { text, names })
+/// Reads exactly one value, with nothing after it but white space.
+///
+/// # Errors
+/// [`serde_json::Error`], whose text has the position and repeats nothing of the input.
+pub fn read(text: &str, rules: Rules) -> Result<Value, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Builder { rules, depth: 0 }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// An object of a token: its header or its claims.
+pub(crate) struct Object(Map<String, Value>);
+
+impl Object {
+    /// Reads exactly one object: UTF-8, no byte order mark, nothing after it but white space.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        const RULES: Rules = Rules { max_depth: usize::MAX, allow_nul: true };
+        match read(str::from_utf8(bytes).ok()?, RULES).ok()? {
+            Value::Object(members) => Some(Self(members)),
+            _ => None,
+        }
     }
 
-    /// Whether it has a member of this name, whatever its value.
-    pub fn has(&self, name: &str) -> bool {
-        self.names.contains(name)
+    /// Whether it has a member of this name, of any value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// Its members as a struct's fields.
-    pub fn parse<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_str(self.text).ok()
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(&self.0).ok()
     }
 }
 
-/// A value that was looked through for duplicates. Of an object the names remain.
-enum Unambiguous {
-    Object(HashSet<String>),
-    Other,
+/// Builds a [`Value`] and rejects what [`Value`] itself would accept.
+#[derive(Clone, Copy)]
+struct Builder {
+    rules: Rules,
+    depth: usize,
 }
 
-impl<'de> Deserialize<'de> for Unambiguous {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Walker)
+impl Builder {
+    fn inside<E: de::Error>(self) -> Result<Self, E> {
+        if self.depth == self.rules.max_depth {
+            return Err(E::custom("nested too deeply"));
+        }
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+
+    fn check_text<E: de::Error>(self, text: &str) -> Result<(), E> {
+        if !self.rules.allow_nul && text.contains('\0') {
+            return Err(E::custom("NUL in a string"));
+        }
+        Ok(())
     }
 }
 
-struct Walker;
+impl<'de> DeserializeSeed<'de> for Builder {
+    type Value = Value;
 
-impl<'de> Visitor<'de> for Walker {
-    type Value = Unambiguous;
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Builder {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without duplicate members")
+        f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unambiguous, A::Error> {
-        let mut names = HashSet::new();
-        while let Some((name, _)) = map.next_entry::<String, Unambiguous>()? {
-            if !names.insert(name) {
-                return Err(Error::custom("a duplicate member"));
-            }
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.check_text(text)?;
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(inside)? {
+            items.push(item);
         }
-        Ok(Unambiguous::Object(names))
+        Ok(Value::Array(items))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Unambiguous, A::Error> {
-        while seq.next_element::<Unambiguous>()?.is_some() {}
-        Ok(Unambiguous::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Unambiguous, E> {
-        Ok(Unambiguous::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Unambiguous, E> {
-        Ok(Unambiguous::Other)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Unambiguous, E> {
-        Ok(Unambiguous::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Unambiguous, E> {
-        Ok(Unambiguous::Other)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Unambiguous, E> {
-        Ok(Unambiguous::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Unambiguous, E> {
-        Ok(Unambiguous::Other)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            self.check_text(&name)?;
+            if members.contains_key(&name) {
+                return Err(de::Error::custom("a member appears twice"));
+            }
+            members.insert(name, map.next_value_seed(inside)?);
+        }
+        Ok(Value::Object(members))
     }
 }
 
@@ -135,6 +175,18 @@ mod tests {
             assert!(Object::read(text.as_bytes()).is_none(), "{text}");
         }
         assert!(Object::read(b"{\"a\":\"\xff\"}").is_none());
+    }
+
+    #[test]
+    fn nesting_and_nul_are_bounded_by_the_rules() {
+        let accepts =
+            |text: &str, max_depth, allow_nul| read(text, Rules { max_depth, allow_nul }).is_ok();
+        let nested = |depth| ["[".repeat(depth), "]".repeat(depth)].concat();
+        assert!(accepts(&nested(16), 16, false));
+        assert!(!accepts(&nested(17), 16, false));
+        for text in [r#"["a\u0000"]"#, r#"{"a\u0000":1}"#] {
+            assert!(accepts(text, 16, true) && !accepts(text, 16, false), "{text}");
+        }
     }
 
     #[test]
