@@ -16,9 +16,9 @@ mod queries;
 pub mod refresh;
 pub mod rotation;
 mod termination;
-mod token_cache;
 
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -33,6 +33,7 @@ use crate::metrics::CounterFamily;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
+use crate::tokens::cache::VerifiedTokenCache;
 use crate::tokens::{Claims, Expected, TokenId};
 
 pub use devices::{DeviceToken, KnownSource, record_password_set};
@@ -45,13 +46,15 @@ use metrics::RefreshOutcome;
 use queries::NewSession;
 use rotation::EndReason;
 use termination::end_some;
-use token_cache::VerifiedTokenCache;
 
 /// Sessions and past sessions that a purge looks at in one unit of work.
 const PURGE_BATCH: i64 = 200;
 
 /// Sessions that one login replaces at most: a browser has one, and leftovers of late answers.
 const MAX_REPLACED: usize = 16;
+
+/// Access tokens in [`VerifiedTokenCache`]: 2.4 MB of the 64 MiB that the service may take.
+const VERIFIED_TOKENS: usize = 4_000;
 
 /// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
 #[derive(Clone, Debug)]
@@ -103,7 +106,7 @@ pub struct Sessions {
     policy: SessionPolicy,
     audit: Audit,
     refreshes: CounterFamily<RefreshOutcome>,
-    verified: VerifiedTokenCache,
+    verified: Arc<VerifiedTokenCache>,
 }
 
 /// Whose session it is, as far as its tokens say.
@@ -229,7 +232,8 @@ impl Sessions {
         policy: SessionPolicy,
         audit: Audit,
     ) -> Self {
-        let (refreshes, verified) = (CounterFamily::default(), VerifiedTokenCache::new());
+        let refreshes = CounterFamily::default();
+        let verified = Arc::new(VerifiedTokenCache::new(VERIFIED_TOKENS));
         Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
     }
 

@@ -70,7 +70,7 @@ const LIVES_IN: &str = "
     allocator_api2    -> passwords
     zxcvbn            -> passwords
     reqwest           -> verifier
-    quick_cache       -> sessions verifier
+    quick_cache       -> tokens::cache
     listenfd          -> config
     socket2           -> http app
     tower_layer       -> verifier

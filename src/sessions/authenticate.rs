@@ -56,9 +56,10 @@ impl Sessions {
     /// # Errors
     /// [`AccessError`] names what is wrong with it.
     pub async fn verify_access_token(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
-        let claims = self.verify_claims(token).await?;
-        self.check_revocation(&claims)?;
-        Ok(claims)
+        let token = self.verify_signature(token).await?;
+        self.check_claims(&token)?;
+        self.check_revocation(&token.claims)?;
+        Ok(Arc::clone(&token.claims))
     }
 
     /// Whether the session of a user's access token has ended; one that was revoked alone has a live
@@ -81,8 +82,14 @@ impl Sessions {
         }
     }
 
-    /// The same but for revocation.
+    /// [`Sessions::verify_access_token`] without revocation.
     pub(super) async fn verify_claims(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
+        let token = self.verify_signature(token).await?;
+        self.check_claims(&token)?;
+        Ok(Arc::clone(&token.claims))
+    }
+
+    async fn verify_signature(&self, token: &str) -> Result<Arc<Signed>, AccessError> {
         match self.verify_with_known_keys(token) {
             Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
                 KeyLookup::Found => Ok(self.verify_with_known_keys(token)?),
@@ -91,6 +98,23 @@ impl Sessions {
             },
             result => Ok(result?),
         }
+    }
+
+    fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Signed>, TokenError> {
+        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_key_revoked(kid));
+        self.verified.verify_signature(token, key)
+    }
+
+    fn check_claims(&self, token: &Signed) -> Result<(), TokenError> {
+        let now = self.clock.now();
+        token.check_claims(&self.policy.expected, now)?;
+        // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
+        // longer one must not outlive it.
+        let made = Timestamp::from_unix_seconds(token.claims.iat);
+        if now >= made.plus(self.policy.token_lifetime) {
+            return Err(TokenError::Expired);
+        }
+        Ok(())
     }
 
     /// The published keys. When one of them has just been given up, they are read again first: who
@@ -109,22 +133,6 @@ impl Sessions {
     /// moment yet.
     fn is_key_revoked(&self, kid: &str) -> bool {
         tokens::revocation_id_of_kid(kid).is_some_and(|id| self.revocations.contains(id.into()))
-    }
-
-    fn verify_with_known_keys(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
-        let now = self.clock.now();
-        let key = |kid: &str| self.keys.verifying(kid).filter(|_| !self.is_key_revoked(kid));
-        let check = |signed: &Signed| {
-            signed.check_claims(&self.policy.expected, now)?;
-            // A row of the blocklist is kept for the lifetime of today's configuration, so a token
-            // of a longer one must not outlive it.
-            let made = Timestamp::from_unix_seconds(signed.claims.iat);
-            if now >= made.plus(self.policy.token_lifetime) {
-                return Err(TokenError::Expired);
-            }
-            Ok(())
-        };
-        Ok(self.verified.read(token, key, check)?.claims)
     }
 }
 

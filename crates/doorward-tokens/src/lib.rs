@@ -5,6 +5,7 @@
 //! point: shape, type, key, signature; only then is a claim looked at, so that a forger learns
 //! nothing from the answer.
 
+pub mod cache;
 pub mod clock;
 mod ecdsa_low_s;
 mod jwk;
@@ -175,6 +176,12 @@ pub struct Signed {
     pub key: Arc<VerifyingKey>,
     /// `nbf`, which Doorward never writes but heeds.
     not_before: Option<i64>,
+}
+
+impl AsRef<Self> for Signed {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// The part of [`verify`] that costs time and does not depend on it: shape, type, key, signature,

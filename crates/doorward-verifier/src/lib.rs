@@ -94,8 +94,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
@@ -104,8 +102,9 @@ pub use builder::{Builder, OnStale, StartError};
 pub use doorward_tokens::{Audience, Claims, TokenError, TokenId};
 pub use issuer::DiscoveryError;
 
+use doorward_tokens::cache::VerifiedTokenCache;
 use doorward_tokens::clock::Clock;
-use doorward_tokens::{Expected, MAX_LENGTH, Signed, verify_signature};
+use doorward_tokens::{Expected, Signed};
 use keys::{KeyCache, KeySet};
 use revocation_list::{RevocationList, TokenStatus};
 
@@ -235,13 +234,13 @@ impl Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { policy, revoked, seen, .. } = &*self.0.shared;
+        let Shared { policy, revoked, verified, .. } = &*self.0.shared;
         f.debug_struct("Verifier")
             .field("issuer", &policy.expected.issuer)
             .field("audience", &policy.expected.audience)
             .field("staleness", &revoked.staleness())
             .field("revocations", &revoked.len())
-            .field("cached_tokens", &seen.len())
+            .field("cached_tokens", &verified.len())
             .finish_non_exhaustive()
     }
 }
@@ -263,11 +262,7 @@ struct Shared {
     clock: Clock,
     keys: KeyCache,
     revoked: RevocationList,
-    /// Tokens that were accepted, by their SHA-256: a token in full would be a password kept in
-    /// memory. The hash is over the whole text, signature included, and nobody can find a second
-    /// text for it. Only what the issuer has signed gets in, so a stranger cannot push others out;
-    /// when it is full, what was not asked for lately goes (S3-FIFO).
-    seen: Cache<[u8; 32], Arc<VerifiedToken>>,
+    verified: VerifiedTokenCache<VerifiedToken>,
     progress: watch::Sender<()>,
     last_error: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -285,6 +280,12 @@ impl From<Signed> for VerifiedToken {
     }
 }
 
+impl AsRef<Signed> for VerifiedToken {
+    fn as_ref(&self) -> &Signed {
+        &self.signed
+    }
+}
+
 /// The ids that revoke a token, as the feed spells them.
 fn revocable_ids(Signed { claims, key, .. }: &Signed) -> Vec<Box<str>> {
     let session = claims.sid.map(|sid| sid.hyphenated().to_string());
@@ -297,7 +298,7 @@ impl Shared {
         Self {
             keys: KeyCache::new(clock.clone()),
             revoked: RevocationList::new(max_revocations, policy.expected.leeway, clock.clone()),
-            seen: Cache::new(cached_tokens),
+            verified: VerifiedTokenCache::new(cached_tokens),
             progress: watch::Sender::new(()),
             last_error: Mutex::default(),
             policy,
@@ -308,32 +309,15 @@ impl Shared {
     /// The order is the point: a forgery is one also while the list is stale, and a token that is
     /// listed is revoked however old the list is.
     fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        if token.len() > MAX_LENGTH {
-            return Err(TokenError::Malformed.into());
-        }
         let keys = self.keys.current().ok_or(VerifyError::NotReady)?;
-        let hash = hash(token);
-        let seen = self.seen.get(&hash).filter(|known| keys.holds(&known.signed.key));
-        let is_new = seen.is_none();
-        let known = match seen {
-            Some(known) => known,
-            None => Arc::new(VerifiedToken::from(verify_signature(token, |kid| keys.key(kid))?)),
-        };
-        self.judge(&known, &keys).inspect_err(|error| {
-            if !is_new && !error.is_transient() {
-                self.seen.remove(&hash);
-            }
-        })?;
-        if is_new {
-            self.seen.insert(hash, Arc::clone(&known));
-        }
-        Ok(Arc::clone(&known.signed.claims))
+        let token = self.verified.verify_signature(token, |kid| keys.key(kid))?;
+        token.signed.check_claims(&self.policy.expected, self.clock.now())?;
+        self.check_revocation(&token, &keys)?;
+        Ok(Arc::clone(&token.signed.claims))
     }
 
-    /// What can change from one second to the next, and so is asked each time.
-    fn judge(&self, known: &VerifiedToken, keys: &KeySet) -> Result<(), VerifyError> {
-        known.signed.check_claims(&self.policy.expected, self.clock.now())?;
-        match self.revoked.status_of(&known.ids) {
+    fn check_revocation(&self, token: &VerifiedToken, keys: &KeySet) -> Result<(), VerifyError> {
+        match self.revoked.status_of(&token.ids) {
             TokenStatus::Revoked => Err(VerifyError::Revoked),
             TokenStatus::Unknown => Err(VerifyError::NotReady),
             TokenStatus::NotRevoked(age) if self.is_too_old(age) || self.keys.are_too_old(keys) => {
@@ -374,10 +358,4 @@ impl Shared {
     fn last_error(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    hash
 }
