@@ -88,7 +88,7 @@ const LIVES_IN: &str = "
 /// What may lie at the top, beside what `.gitignore` names there.
 const TOP: &str = "
     Cargo.toml Cargo.lock src crates migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md benches
-    LICENSE-APACHE LICENSE-MIT clippy.toml rustfmt.toml .cargo .ci .git .gitignore
+    LICENSE-APACHE LICENSE-MIT clippy.toml deny.toml rustfmt.toml .cargo .ci .git .gitignore
 ";
 
 /// Longer files have mixed two things, wherever we looked.
