@@ -76,7 +76,7 @@ async fn names_and_units_are_as_prometheus_wants_them() {
         let is_snake = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         assert!(is_snake, "{name}");
         assert_eq!(*kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
-        let is_time = ["duration", "wait", "staleness", "difference", "timestamp"];
+        let is_time = ["duration", "wait", "staleness", "skew", "timestamp"];
         let is_time = is_time.iter().any(|word| name.contains(word));
         assert_eq!(is_time, name.ends_with("_seconds"), "{name}: the unit is the second");
         assert!(!name.contains("milli") && !name.ends_with("_count"), "{name}");
