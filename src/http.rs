@@ -1,4 +1,6 @@
-//! The HTTP surface: the route table on one screen, and what stands around it.
+//! The HTTP surface: the route table on one screen (`routes.rs`), the handlers ([`resources`]), the
+//! parts of a request ([`request`]), the [`middleware`], and the [`server`] with its listeners, TLS and
+//! shutdown.
 //!
 //! A request passes the [`middleware`] (id, log line, problem documents), CORS, the refusals that
 //! concern every resource, the address limit of its resource, and arrives at a handler, which does
@@ -6,47 +8,19 @@
 //! `errors.rs` has the one `match` that turns each of the domain's errors into a
 //! [`problem::Problem`].
 
-mod accounts;
-mod authenticated;
-mod body_buffer;
-pub mod client_auth;
-pub mod client_ip;
-pub mod cookies;
-pub mod cors;
-pub mod credentials;
-mod csrf;
-mod deferred;
 mod errors;
-pub mod feed_connections;
-mod first_head;
-mod form;
-mod health;
-pub mod idempotency_key;
-pub mod json;
-pub mod limits;
-pub mod log_rate_limit;
-mod metadata;
 pub mod middleware;
-mod oauth;
 pub mod problem;
-mod raw_errors;
-pub mod redirect;
-mod requester;
-mod revocation_feed;
+pub mod request;
+pub mod resources;
+mod routes;
 pub mod server;
-mod sessions;
-mod shutdown_connections;
-pub mod tls;
-pub mod traceparent;
-pub mod user_agent;
-mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
-use actix_web::{HttpResponse, web};
 use ipnet::IpNet;
 
 use crate::accounts::Accounts;
@@ -59,60 +33,12 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
-use client_ip::ForwardedForWarning;
-use cookies::CookiePolicy;
-use deferred::deferred;
-use feed_connections::FeedConnections;
-use limits::{AddressLimiter, FailureLimiter, SessionLimiter};
-use log_rate_limit::LogRateLimit;
-use problem::{Code, Problem};
-
-/// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
-pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
-    config
-        .service(
-            web::resource("/register")
-                .wrap(limits.register.middleware())
-                .post(deferred(accounts::register)),
-        )
-        .service(
-            web::resource("/login")
-                .wrap(limits.password.middleware())
-                .post(deferred(sessions::log_in)),
-        )
-        .service(web::resource("/refresh").post(deferred(sessions::refresh)))
-        .service(web::resource("/logout").post(deferred(sessions::log_out)))
-        .service(web::resource("/me").get(accounts::me))
-        .service(web::resource("/me/activity").get(accounts::activity))
-        .service(
-            web::resource("/me/password")
-                .wrap(limits.password.middleware())
-                .post(deferred(accounts::change_password)),
-        )
-        .service(
-            web::resource("/me/close")
-                .wrap(limits.password.middleware())
-                .post(deferred(accounts::close)),
-        )
-        .service(web::resource("/sessions").get(sessions::list))
-        .service(web::resource("/verify").get(verify::verify))
-        .service(web::resource("/revocations").get(revocation_feed::revocations))
-        .service(web::resource("/token").post(deferred(oauth::token)))
-        .service(web::resource("/introspect").post(deferred(oauth::introspect)))
-        .service(web::resource("/revoke").post(deferred(oauth::revoke)))
-        .service(web::resource("/.well-known/jwks.json").get(metadata::jwks))
-        .service(web::resource("/.well-known/oauth-authorization-server").get(metadata::metadata))
-        .service(web::resource("/openapi.yaml").get(metadata::openapi))
-        .service(web::resource("/healthz").get(health::healthz))
-        .service(web::resource("/readyz").get(health::readyz))
-        // Last: the router asks one after the other, and this one by a regular expression.
-        .service(web::resource("/sessions/{id}").delete(sessions::end))
-        .default_service(web::to(not_found));
-}
-
-async fn not_found() -> Result<HttpResponse, Problem> {
-    Err(Code::NotFound.into())
-}
+use middleware::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
+use middleware::log_rate_limit::LogRateLimit;
+use request::client_ip::ForwardedForWarning;
+use request::cookies::CookiePolicy;
+use resources::feed_connections::FeedConnections;
+pub use routes::routes;
 
 /// What the handlers call.
 #[derive(Clone)]

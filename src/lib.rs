@@ -23,16 +23,17 @@
 //! - [`cli`]: one module for each command.
 //! - [`app`]: puts the parts together, starts them, runs the background tasks, stops without losing
 //!   a request.
-//! - [`http`]: the route table on one screen, the middleware that every request passes, short
-//!   handlers, and the one place where an error of the domain becomes a status and a text
-//!   (`http/errors.rs`, with the texts in [`http::problem`]).
+//! - [`http`]: the route table on one screen (`http/routes.rs`), the middleware that every request
+//!   passes, short handlers by resource (`http/resources`), the parts of a request that they take
+//!   (`http/request`), listeners and TLS (`http/server`), and the one place where an error of the
+//!   domain becomes a status and a text (`http/errors.rs`, with the texts in [`http::problem`]).
 //! - [`accounts`]: sign up, log in, change the password, close; the budget of failed logins.
 //! - [`sessions`]: start, refresh, list, end. The rule of refresh tokens is one pure function,
 //!   [`sessions::rotation::decide`].
 //! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: what a password must be, and the bounded pool of threads that hash.
-//! - [`tokens`]: access tokens: claims, signing, strict verification. Only here is `jsonwebtoken`. A
-//!   crate of its own.
+//! - [`tokens`]: access tokens: claims, signing, strict verification, the cache of verified ones.
+//!   Only here is `jsonwebtoken`. A crate of its own.
 //! - [`refresh_token`]: the bytes of a refresh token: no I/O.
 //! - [`keys`]: signing keys and their life: next, active, retired, removed.
 //! - [`revocations`]: the blocklist, in the database and, for every check, in memory.
@@ -50,8 +51,8 @@
 //! # One request: `POST /refresh`
 //!
 //! 1. The [`http::middleware`] gives the request an id and opens a span for its log lines.
-//! 2. The handler in `http/sessions.rs` reads the body (bounded in size, depth and time), and
-//!    [`refresh_token::TagKeys::decode`] checks the token's tag: a forgery ends here, before any
+//! 2. The handler in `http/resources/sessions.rs` reads the body (bounded in size, depth and time),
+//!    and [`refresh_token::TagKeys::decode`] checks the token's tag: a forgery ends here, before any
 //!    I/O. The session's rate limit comes next.
 //! 3. [`sessions::Sessions::refresh`] hands a closure to [`database::Database::write`]. The writer
 //!    thread puts it into a group with whatever else waits, and runs it in its own savepoint: it
@@ -71,9 +72,9 @@
 //!   bounds: [`config`].
 //! - A claim of the access token: [`tokens::Claims`], filled in [`sessions::Sessions::issue`].
 //! - What a client may have of its own: [`clients::ClientSettings`], heeded by [`sessions`].
-//! - Where credentials come from, and cookies: [`http::cookies`]; which pages may use them:
-//!   `http/csrf.rs`.
-//! - A limit by address or session: [`http::limits`] and the route table; by account:
+//! - Where credentials come from, and cookies: [`http::request::cookies`]; which pages may use them:
+//!   `http/request/csrf.rs`.
+//! - A limit by address or session: [`http::middleware::limits`] and the route table; by account:
 //!   [`accounts::throttle`]; the numbers: [`config::LimitsConfig`].
 //! - What a signal does: `app/signals.rs`; how the service stops: [`http::server`].
 //! - The text of an error: [`http::problem::Code`], or, for the reason why a session ended,

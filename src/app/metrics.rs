@@ -12,7 +12,7 @@ use super::DroppedLogLines;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::Timestamp;
 use crate::database::StoreError;
-use crate::http::tls::Tls;
+use crate::http::server::tls::Tls;
 use crate::http::{Api, Limits};
 use crate::keys::{KeyState, KeysError};
 use crate::metrics::{self, MetricsPage, Requests, Writer};

@@ -6,7 +6,7 @@ use std::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::http::tls::Tls;
+use crate::http::server::tls::Tls;
 
 /// The signals that would end the process at once if nobody received them.
 pub(super) struct Signals {

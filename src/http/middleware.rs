@@ -5,6 +5,10 @@
 //! resource should have to think of. On the way out it makes a problem of every bare error, whoever
 //! made it, adds the headers that every answer has, and writes one line to the log.
 
+pub mod cors;
+pub mod limits;
+pub mod log_rate_limit;
+
 use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -26,10 +30,10 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::HttpSettings;
-use super::client_ip::ClientAddress;
 use super::problem::{Code, ErrorFormat, Problem};
-use super::traceparent::TraceParent;
 use crate::database::with_database_deadline;
+use crate::http::request::client_ip::ClientAddress;
+use crate::http::request::traceparent::TraceParent;
 
 /// The header that names a request in answers and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -13,6 +13,12 @@
 //!   answers all of them, and only then stops actix. On a socket that was handed over it just
 //!   accepts no more: whoever has the socket, too, does.
 
+mod first_head;
+mod raw_errors;
+pub mod redirect;
+mod shutdown_connections;
+pub mod tls;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -25,10 +31,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::first_head::FirstHead;
-use super::raw_errors;
-use super::shutdown_connections::ShutdownConnections;
-use super::tls::{Stream, Tls};
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
 use actix_service::{
@@ -38,7 +40,10 @@ use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServerHandle, Service};
 use actix_web::rt::net::TcpStream;
+use first_head::FirstHead;
+use shutdown_connections::ShutdownConnections;
 use socket2::SockRef;
+use tls::{Stream, Tls};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 

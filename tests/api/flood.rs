@@ -2,7 +2,7 @@
 
 use doorward::audit::{self, EventFilter, EventKind};
 use doorward::clock::Clock;
-use doorward::http::feed_connections::MAX_PER_CLIENT;
+use doorward::http::resources::feed_connections::MAX_PER_CLIENT;
 use serde_json::Value;
 
 use crate::support::binary::{Doorward, unlimited};

@@ -1006,7 +1006,7 @@ fn list(answer: &Answer, name: &str) -> BTreeSet<String> {
 
 /// The router's operations, as `GET /path/{parameter}`, read from its source.
 fn router() -> BTreeSet<String> {
-    let source = include_str!("../../src/http.rs");
+    let source = include_str!("../../src/http/routes.rs");
     let resources = source.split("web::resource(\"").skip(1);
     resources
         .flat_map(|resource| {

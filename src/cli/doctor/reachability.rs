@@ -7,8 +7,8 @@ use super::{Doctor, MAX_CLOCK_SKEW, Questions};
 use crate::app::settings;
 use crate::cli::doctor::probe;
 use crate::config::Config;
-use crate::http::client_ip::ClientAddress;
-use crate::http::tls::{EXPIRY_WARNING, Tls};
+use crate::http::request::client_ip::ClientAddress;
+use crate::http::server::tls::{EXPIRY_WARNING, Tls};
 
 impl Questions {
     /// The answer to the question as whose a request counts, if it was asked.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use doorward::clock::Clock;
 use doorward::config::Config;
-use doorward::http::tls::{Tls, TlsFiles};
+use doorward::http::server::tls::{Tls, TlsFiles};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustix::process::Signal;
 use serde_json::json;

@@ -9,7 +9,7 @@
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 use super::cookies::CookiePolicy;
-use super::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -18,17 +18,17 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
-use super::HttpSettings;
 use super::log_rate_limit::LogRateLimit;
-use super::middleware::REQUEST_ID;
-use super::problem::{Code, Problem};
-use super::traceparent::{TRACEPARENT, TRACESTATE};
 use crate::clients::Clients;
 use crate::database::StoreError;
+use crate::http::HttpSettings;
+use crate::http::middleware::REQUEST_ID;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::traceparent::{TRACEPARENT, TRACESTATE};
 
 /// What lets any page read an answer that has nothing to hide. Of a listed origin actix-cors puts
 /// the name in its place.
-pub(super) const ALLOW_ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+pub(in crate::http) const ALLOW_ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
 /// The methods that pages may use.
 const METHODS: [&str; 3] = ["GET", "POST", "DELETE"];

@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::Payload;
 
 use super::json;
-use super::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::secret::Secret;
 
 /// The media type of a form.
@@ -15,7 +15,7 @@ const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// The parameters of a form, each at most once. Those that nobody asks for are passed over.
 #[derive(Debug)]
-pub(super) struct Form(HashMap<String, Secret<String>>);
+pub(in crate::http) struct Form(HashMap<String, Secret<String>>);
 
 impl Form {
     /// The form in a request's body.
@@ -70,7 +70,7 @@ impl Form {
 }
 
 /// What RFC 6749 calls `invalid_request`.
-pub(super) fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+pub(in crate::http) fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Code::MalformedRequest).detail(detail)
 }
 

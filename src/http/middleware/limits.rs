@@ -23,9 +23,9 @@ use actix_web::http::Method;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use uuid::Uuid;
 
-use super::HttpSettings;
-use super::client_ip::ClientAddress;
-use super::problem::{Code, Problem};
+use crate::http::HttpSettings;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::client_ip::ClientAddress;
 
 /// So many at once, and then one more each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use zeroize::Zeroizing;
 
-use super::HttpSettings;
 use super::body_buffer::BodyBuffer;
-use super::problem::{Code, Problem};
+use crate::http::HttpSettings;
+use crate::http::problem::{Code, Problem};
 use crate::tokens::strict_json::{self, Rules};
 
 const RULES: Rules = Rules { max_depth: 16, allow_nul: false };
@@ -74,7 +74,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Whether the body is of this type, in UTF-8 if it says so, and not compressed.
-pub(super) fn has_content_type(headers: &HeaderMap, media_type: &str) -> bool {
+pub(in crate::http) fn has_content_type(headers: &HeaderMap, media_type: &str) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE);
     let is_so = types
         .next()
@@ -99,7 +99,7 @@ fn is_type(value: &str, media_type: &str) -> bool {
 }
 
 /// The bytes of a body, within the limits of size and time.
-pub(super) fn read(
+pub(in crate::http) fn read(
     request: &HttpRequest,
     mut payload: Payload,
 ) -> impl Future<Output = Result<Zeroizing<Vec<u8>>, Problem>> + 'static {

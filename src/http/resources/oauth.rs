@@ -2,16 +2,16 @@
 
 use actix_web::{HttpResponse, web};
 
-use super::Api;
-use super::client_auth::OAuthRequest;
-use super::form::Form;
-use super::idempotency_key::IdempotencyKey;
-use super::problem::{Code, Problem};
-use super::requester::RequestSource;
 use crate::clients::RequestingClient;
+use crate::http::Api;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::client_auth::OAuthRequest;
+use crate::http::request::form::Form;
+use crate::http::request::idempotency_key::IdempotencyKey;
+use crate::http::request::requester::RequestSource;
 
 /// RFC 6749 6 and 4.4. The password grant is not offered (RFC 9700 2.4).
-pub(super) async fn token(
+pub(in crate::http) async fn token(
     api: web::Data<Api>,
     key: IdempotencyKey,
     origin: RequestSource,
@@ -49,7 +49,7 @@ async fn refresh(
     Ok(HttpResponse::Ok().json(tokens))
 }
 
-pub(super) async fn introspect(
+pub(in crate::http) async fn introspect(
     api: web::Data<Api>,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
@@ -58,7 +58,7 @@ pub(super) async fn introspect(
     Ok(HttpResponse::Ok().json(api.sessions.introspect(token).await?))
 }
 
-pub(super) async fn revoke(
+pub(in crate::http) async fn revoke(
     api: web::Data<Api>,
     origin: RequestSource,
     mut request: OAuthRequest,

@@ -40,10 +40,10 @@ use serde::Deserialize;
 use url::{Host, Url};
 use uuid::Uuid;
 
-use super::HttpSettings;
 use super::credentials::BearerToken;
 use super::csrf;
-use super::problem::{Code, Problem};
+use crate::http::HttpSettings;
+use crate::http::problem::{Code, Problem};
 use crate::secret::Secret;
 use crate::sessions::refresh::Refusal;
 use crate::sessions::{TokenTexts, Tokens};
@@ -92,11 +92,11 @@ impl CookiePolicy {
         Self { same_site, secure_context: is_https || is_local, own_origin, listed_origins }
     }
 
-    pub(super) fn is_own(&self, origin: &[u8]) -> bool {
+    pub(in crate::http) fn is_own(&self, origin: &[u8]) -> bool {
         origin == self.own_origin.as_bytes()
     }
 
-    pub(super) fn allows_origin(&self, origin: &[u8]) -> bool {
+    pub(in crate::http) fn allows_origin(&self, origin: &[u8]) -> bool {
         self.listed_origins.iter().any(|listed| listed.as_bytes() == origin)
     }
 
@@ -124,7 +124,7 @@ impl CookiePolicy {
 }
 
 /// The cookies of a request, as far as they are ours.
-pub(super) struct Cookies {
+pub(in crate::http) struct Cookies {
     settings: web::Data<HttpSettings>,
     access: Option<Secret<String>>,
     refresh: Vec<(String, Secret<String>)>,

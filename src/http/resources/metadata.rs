@@ -4,17 +4,17 @@ use actix_web::http::header::{CACHE_CONTROL, CacheControl, CacheDirective, ETAG,
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
-use super::Api;
-use super::cors::ALLOW_ANY_ORIGIN;
+use crate::http::Api;
+use crate::http::middleware::cors::ALLOW_ANY_ORIGIN;
 
 /// The API's description, as it was when this was built.
-const OPENAPI: &str = include_str!("../../openapi.yaml");
+const OPENAPI: &str = include_str!("../../../openapi.yaml");
 
 /// How clients say who they are where the public ones may ask, too.
 const ANY_CLIENT: [&str; 3] = ["client_secret_basic", "client_secret_post", "none"];
 const CONFIDENTIAL_CLIENT: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
-pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpResponse {
+pub(in crate::http) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpResponse {
     let jwks = api.sessions.key_set().await;
     let max_age = u32::try_from(jwks.max_age.as_secs()).unwrap_or(u32::MAX);
     let cache = CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(max_age)]);
@@ -29,7 +29,7 @@ pub(super) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> HttpRespo
 }
 
 /// Whether the caller has what this entity tag names (RFC 9110 13.1.2).
-pub(super) fn is_known(request: &HttpRequest, etag: &str) -> bool {
+pub(in crate::http) fn is_known(request: &HttpRequest, etag: &str) -> bool {
     request
         .headers()
         .get_all(IF_NONE_MATCH)
@@ -38,7 +38,7 @@ pub(super) fn is_known(request: &HttpRequest, etag: &str) -> bool {
         .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
 }
 
-pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
+pub(in crate::http) async fn metadata(api: web::Data<Api>) -> HttpResponse {
     let issuer = &api.issuer;
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "public, max-age=3600")).insert_header(ALLOW_ANY_ORIGIN);
@@ -59,7 +59,7 @@ pub(super) async fn metadata(api: web::Data<Api>) -> HttpResponse {
     }))
 }
 
-pub(super) async fn openapi() -> HttpResponse {
+pub(in crate::http) async fn openapi() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "public, max-age=3600"))
         .insert_header(ALLOW_ANY_ORIGIN)

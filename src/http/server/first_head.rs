@@ -19,7 +19,7 @@ const READ_BYTES: usize = 4096;
 
 /// How far the first head of a connection has been read.
 #[derive(Debug)]
-pub(super) enum FirstHead {
+pub(in crate::http) enum FirstHead {
     /// These bytes have come, and do not tell yet.
     Unknown(Vec<u8>),
     /// These bytes are handed on before any others; the rest comes after them, or nothing does.
@@ -30,7 +30,7 @@ pub(super) enum FirstHead {
 
 /// Whether more may follow the bytes at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(in crate::http) enum Rest {
     /// It is handed on.
     Follows,
     /// The request is complete. Bytes behind it must not be read as another request.
@@ -38,12 +38,12 @@ pub(super) enum Rest {
 }
 
 impl FirstHead {
-    pub(super) const fn new() -> Self {
+    pub(in crate::http) const fn new() -> Self {
         Self::Unknown(Vec::new())
     }
 
     /// Reads from `io` as `AsyncRead` does.
-    pub(super) fn poll_read(
+    pub(in crate::http) fn poll_read(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,

@@ -5,9 +5,9 @@ use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
-use super::Api;
 use super::cookies::Cookies;
-use super::problem::{Code, Problem};
+use crate::http::Api;
+use crate::http::problem::{Code, Problem};
 use crate::sessions::authenticate::AuthenticatedSession;
 
 /// The holder of the access token that came with the request.

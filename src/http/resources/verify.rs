@@ -21,9 +21,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use serde::Deserialize;
 
-use super::Api;
-use super::cookies::Cookies;
-use super::problem::{Code, Problem};
+use crate::http::Api;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::cookies::Cookies;
 use crate::tokens::Claims;
 
 /// Where gateways put the method of the request that they hold: nginx by the README's line,
@@ -37,7 +37,7 @@ const SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
 const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 
 #[derive(Deserialize)]
-pub(super) struct Question {
+pub(in crate::http) struct Question {
     preflights: Option<Preflights>,
 }
 
@@ -48,7 +48,7 @@ enum Preflights {
     Pass,
 }
 
-pub(super) async fn verify(
+pub(in crate::http) async fn verify(
     api: web::Data<Api>,
     request: HttpRequest,
     cookies: Cookies,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 type Serve = Box<dyn FnOnce(Vec<net::TcpStream>) + Send>;
 
 /// The same service as the workers', for connections that no worker has.
-pub(super) struct ShutdownConnections(Serve);
+pub(in crate::http) struct ShutdownConnections(Serve);
 
 impl ShutdownConnections {
     /// `make` is what each worker makes its service with.

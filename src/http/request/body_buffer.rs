@@ -4,20 +4,20 @@ use zeroize::Zeroizing;
 
 /// Bytes that may hold a password. Memory is taken for bytes that have arrived, never for bytes that
 /// were only announced, and is overwritten when it is given back, also when the buffer grows.
-pub(super) struct BodyBuffer {
+pub(in crate::http) struct BodyBuffer {
     bytes: Zeroizing<Vec<u8>>,
     /// The most bytes that there will be.
     limit: usize,
 }
 
 impl BodyBuffer {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::http) fn new(limit: usize) -> Self {
         Self { bytes: Zeroizing::new(Vec::new()), limit }
     }
 
     /// Adds a chunk, or answers false when that would be more than the limit.
     #[must_use]
-    pub(super) fn push(&mut self, chunk: &[u8]) -> bool {
+    pub(in crate::http) fn push(&mut self, chunk: &[u8]) -> bool {
         let length = self.bytes.len() + chunk.len();
         if length > self.limit {
             return false;
@@ -29,7 +29,7 @@ impl BodyBuffer {
         true
     }
 
-    pub(super) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+    pub(in crate::http) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         self.bytes
     }
 

@@ -4,8 +4,8 @@
 use actix_web::http::StatusCode;
 use uuid::Uuid;
 
-use super::middleware::SECURITY_HEADERS;
-use super::problem::{Code, ErrorFormat, MEDIA_TYPE, Problem};
+use crate::http::middleware::SECURITY_HEADERS;
+use crate::http::problem::{Code, ErrorFormat, MEDIA_TYPE, Problem};
 
 /// More than a bare refusal has: a status line and three short fields.
 const MAX_HEAD: usize = 1024;
@@ -13,7 +13,7 @@ const MAX_HEAD: usize = 1024;
 /// The whole answer to put in the place of `written`, when that is a bare refusal.
 ///
 /// The app's own refusals have a body, so none of them is taken for one.
-pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::http) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
     const BEGIN: &[u8] = b"HTTP/1.1 ";
     if !written.ends_with(b"\r\n\r\n") {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn in_full(written: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The whole answer to a client that speaks plain HTTP where TLS is expected.
-pub(super) fn not_tls() -> Vec<u8> {
+pub(in crate::http) fn not_tls() -> Vec<u8> {
     answer(&Problem::new(Code::MalformedRequest).detail("This port speaks HTTPS only."))
 }
 

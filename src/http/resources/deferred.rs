@@ -7,10 +7,10 @@ use futures_util::future::LocalBoxFuture;
 /// handler's future from the head of the request on; for a login that is six times what reading the
 /// body needs, for as long as the client lets the body wait.
 #[derive(Clone, Copy)]
-pub(super) struct Deferred<H>(H);
+pub(in crate::http) struct Deferred<H>(H);
 
 /// Defers a handler that takes a body.
-pub(super) const fn deferred<H>(handler: H) -> Deferred<H> {
+pub(in crate::http) const fn deferred<H>(handler: H) -> Deferred<H> {
     Deferred(handler)
 }
 

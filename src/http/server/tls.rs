@@ -284,7 +284,10 @@ impl Tls {
     ///
     /// # Errors
     /// When it is no TLS client, is too slow, or has nothing in common with this server.
-    pub(super) async fn accept(&self, mut io: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(in crate::http) async fn accept(
+        &self,
+        mut io: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let shaken = timeout(HANDSHAKE_TIMEOUT, async {
             if speaks_http(&io).await? {
                 io.write_all(&raw_errors::not_tls()).await?;
@@ -365,7 +368,7 @@ fn refuse_open(key: &Path) -> Result<(), TlsError> {
 }
 
 /// A connection, with or without TLS.
-pub(super) enum Stream {
+pub(in crate::http) enum Stream {
     /// As it is.
     Plain(TcpStream),
     /// Within TLS.

@@ -5,15 +5,15 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Api;
-use super::authenticated::{Caller, MaybeCaller};
-use super::cookies::{Cookies, Transport};
-use super::idempotency_key::IdempotencyKey;
-use super::json::{Json, OptionalJson};
-use super::problem::{Code, Problem};
-use super::requester::RequestSource;
 use crate::accounts::LoginAttempt;
 use crate::clients::{self, RequestingClient};
+use crate::http::Api;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::authenticated::{Caller, MaybeCaller};
+use crate::http::request::cookies::{Cookies, Transport};
+use crate::http::request::idempotency_key::IdempotencyKey;
+use crate::http::request::json::{Json, OptionalJson};
+use crate::http::request::requester::RequestSource;
 use crate::secret::Secret;
 use crate::sessions::{Scope, Tokens};
 
@@ -22,7 +22,7 @@ const LABEL_CHARS: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LogIn {
+pub(in crate::http) struct LogIn {
     email: String,
     password: Secret<String>,
     client_id: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct LogIn {
     transport: Transport,
 }
 
-pub(super) async fn log_in(
+pub(in crate::http) async fn log_in(
     api: web::Data<Api>,
     origin: RequestSource,
     cookies: Cookies,
@@ -76,12 +76,12 @@ fn check_label(label: String) -> Result<String, Problem> {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Refresh {
+pub(in crate::http) struct Refresh {
     refresh_token: Option<Secret<String>>,
     client_id: Option<String>,
 }
 
-pub(super) async fn refresh(
+pub(in crate::http) async fn refresh(
     api: web::Data<Api>,
     key: IdempotencyKey,
     origin: RequestSource,
@@ -136,13 +136,13 @@ fn no_refresh_token(is_from_a_page: bool) -> Problem {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LogOut {
+pub(in crate::http) struct LogOut {
     refresh_token: Option<Secret<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LogOutQuery {
+pub(in crate::http) struct LogOutQuery {
     scope: Option<LogOutScope>,
 }
 
@@ -154,7 +154,7 @@ enum LogOutScope {
     All,
 }
 
-pub(super) async fn log_out(
+pub(in crate::http) async fn log_out(
     api: web::Data<Api>,
     caller: MaybeCaller,
     origin: RequestSource,
@@ -224,12 +224,15 @@ async fn end_sessions(
     Ok(())
 }
 
-pub(super) async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(in crate::http) async fn list(
+    api: web::Data<Api>,
+    caller: Caller,
+) -> Result<HttpResponse, Problem> {
     let sessions = api.sessions.list(caller.0.user, caller.0.session).await?;
     Ok(HttpResponse::Ok().json(json!({ "sessions": sessions })))
 }
 
-pub(super) async fn end(
+pub(in crate::http) async fn end(
     api: web::Data<Api>,
     caller: Caller,
     origin: RequestSource,

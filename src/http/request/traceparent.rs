@@ -20,17 +20,17 @@ const FLAGS: Range<usize> = 53..55;
 
 /// The ids in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TraceParent<'a> {
+pub(in crate::http) struct TraceParent<'a> {
     /// The whole trace.
-    pub(super) trace_id: &'a str,
+    pub(in crate::http) trace_id: &'a str,
     /// The part of it in which the caller has sent this request.
-    pub(super) parent_id: &'a str,
+    pub(in crate::http) parent_id: &'a str,
 }
 
 impl<'a> TraceParent<'a> {
     /// The ids that these headers name; none when they are malformed, or there are two headers,
     /// which counts as malformed (3.2.1).
-    pub(super) fn of(headers: &'a HeaderMap) -> Option<Self> {
+    pub(in crate::http) fn of(headers: &'a HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT);
         let value = values.next()?.to_str().ok()?;
         if values.next().is_some() { None } else { Self::parse(value) }

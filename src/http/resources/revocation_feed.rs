@@ -15,13 +15,13 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde_json::json;
 
-use super::client_auth::ConfidentialClient;
 use super::feed_connections::{FeedConnection, MAX_PER_CLIENT};
 use super::metadata::is_known;
-use super::middleware::HeadRequest;
-use super::problem::{Code, Problem};
-use super::{Api, HttpSettings};
 use crate::database::Id;
+use crate::http::middleware::HeadRequest;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::client_auth::ConfidentialClient;
+use crate::http::{Api, HttpSettings};
 use crate::revocations::feed::{
     FeedBatch, FeedCursor, FeedEvent, MAX_SUBSCRIBERS, RevocationEntry, Snapshot, Subscription,
 };
@@ -60,7 +60,7 @@ impl From<RevocationEntry> for PublishedEntry {
     }
 }
 
-pub(super) async fn revocations(
+pub(in crate::http) async fn revocations(
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
     client: ConfidentialClient,

@@ -5,10 +5,10 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 
-use super::HttpSettings;
 use super::client_ip::ClientAddress;
-use super::problem::Problem;
 use super::user_agent::UserAgent;
+use crate::http::HttpSettings;
+use crate::http::problem::Problem;
 use crate::sessions::Device;
 
 /// The client's network and program.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use super::problem::{Code, Problem};
-use super::{Api, HttpSettings};
+use crate::http::problem::{Code, Problem};
+use crate::http::{Api, HttpSettings};
 
 /// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
 const READY_STALENESS: Duration = Duration::from_secs(5);
@@ -15,11 +15,11 @@ const READY_STALENESS: Duration = Duration::from_secs(5);
 /// A node whose clock is so far from the database's makes tokens that others refuse.
 const READY_CLOCK: Duration = Duration::from_secs(5);
 
-pub(super) async fn healthz() -> HttpResponse {
+pub(in crate::http) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-pub(super) async fn readyz(
+pub(in crate::http) async fn readyz(
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
 ) -> Result<HttpResponse, Problem> {

@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::client_ip::ClientAddress;
 use super::form::{Form, malformed};
-use super::problem::{Code, Problem};
-use super::{Api, HttpSettings};
 use crate::audit::EventKind;
 use crate::clients::{AuthenticatedClient, AuthenticationError, RequestingClient};
+use crate::http::problem::{Code, Problem};
+use crate::http::{Api, HttpSettings};
 use crate::secret::Secret;
 
 /// Handlers that take this run for confidential clients only, which prove by `Authorization: Basic`
@@ -36,7 +36,7 @@ impl FromRequest for ConfidentialClient {
 
 /// A request to an OAuth endpoint: a form, and the client that it comes from.
 #[derive(Debug)]
-pub(super) struct OAuthRequest {
+pub(in crate::http) struct OAuthRequest {
     /// Who asks.
     pub requester: RequestingClient,
     /// The other parameters.

@@ -4,24 +4,24 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Api;
-use super::authenticated::Caller;
-use super::cookies::Cookies;
-use super::json::Json;
-use super::problem::{Code, Problem};
-use super::requester::RequestSource;
 use crate::accounts::Account;
 use crate::database::Id;
+use crate::http::Api;
+use crate::http::problem::{Code, Problem};
+use crate::http::request::authenticated::Caller;
+use crate::http::request::cookies::Cookies;
+use crate::http::request::json::Json;
+use crate::http::request::requester::RequestSource;
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Register {
+pub(in crate::http) struct Register {
     email: String,
     password: Secret<String>,
 }
 
-pub(super) async fn register(
+pub(in crate::http) async fn register(
     api: web::Data<Api>,
     origin: RequestSource,
     body: Json<Register>,
@@ -32,19 +32,22 @@ pub(super) async fn register(
     Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
 }
 
-pub(super) async fn me(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(in crate::http) async fn me(
+    api: web::Data<Api>,
+    caller: Caller,
+) -> Result<HttpResponse, Problem> {
     let account = api.accounts.profile(caller.0.user).await?.ok_or(Code::TokenRevoked)?;
     Ok(HttpResponse::Ok().json(account))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ActivityQuery {
+pub(in crate::http) struct ActivityQuery {
     before: Option<Id>,
     limit: Option<u32>,
 }
 
-pub(super) async fn activity(
+pub(in crate::http) async fn activity(
     api: web::Data<Api>,
     caller: Caller,
     query: web::Query<ActivityQuery>,
@@ -59,12 +62,12 @@ pub(super) async fn activity(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangePassword {
+pub(in crate::http) struct ChangePassword {
     current_password: Secret<String>,
     new_password: Secret<String>,
 }
 
-pub(super) async fn change_password(
+pub(in crate::http) async fn change_password(
     api: web::Data<Api>,
     caller: Caller,
     origin: RequestSource,
@@ -79,11 +82,11 @@ pub(super) async fn change_password(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Close {
+pub(in crate::http) struct Close {
     password: Secret<String>,
 }
 
-pub(super) async fn close(
+pub(in crate::http) async fn close(
     api: web::Data<Api>,
     caller: Caller,
     origin: RequestSource,

@@ -6,7 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, USER_AGENT};
 use actix_web::{FromRequest, HttpRequest};
 
-use super::problem::Problem;
+use crate::http::problem::Problem;
 
 /// The most characters of a user agent that are kept.
 const USER_AGENT_CHARS: usize = 256;

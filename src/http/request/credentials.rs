@@ -6,7 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest};
 
-use super::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::secret::Secret;
 
 /// The most bytes of a bearer token that are looked at; ours have less than 1,024.

@@ -1,0 +1,18 @@
+//! The parts of a request: who sends it and from where, its credentials, its body.
+//!
+//! Each is an extractor of actix-web, or a function that one uses; a value that is malformed becomes
+//! a problem document before the handler runs.
+
+pub(super) mod authenticated;
+pub(super) mod body_buffer;
+pub mod client_auth;
+pub mod client_ip;
+pub mod cookies;
+pub mod credentials;
+pub(super) mod csrf;
+pub(super) mod form;
+pub mod idempotency_key;
+pub mod json;
+pub(super) mod requester;
+pub mod traceparent;
+pub mod user_agent;

@@ -1,0 +1,11 @@
+//! The handlers, by resource. The route table names each of them.
+
+pub(super) mod accounts;
+pub(super) mod deferred;
+pub mod feed_connections;
+pub(super) mod health;
+pub(super) mod metadata;
+pub(super) mod oauth;
+pub(super) mod revocation_feed;
+pub(super) mod sessions;
+pub(super) mod verify;
