@@ -9,7 +9,7 @@
 //! of them makes a bounded number of rows and holds no login up. What is unknown is summed like an
 //! account, so that an unknown address takes no other time than a wrong password. A node that dies
 //! loses what it has not written of the last second. Replays of a refresh token from elsewhere are
-//! summed likewise, by session ([`Audit::sum`]): most of them write nothing else.
+//! summed likewise, by session ([`Audit::add_failure`]): most of them write nothing else.
 
 mod failures;
 mod queries;
@@ -281,13 +281,13 @@ impl Audit {
     }
 
     /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
-    /// which [`Audit::flush`] writes.
+    /// which [`Audit::flush_failures`] writes.
     pub fn record_failure(&self, kind: EventKind, user: Option<Id>, address: &str) {
         self.add_failure(&Event { user, ..Event::new(kind).with_address(Some(address)) });
     }
 
     /// Logs an event that has no unit of work to write it, and adds it to those of the same kind,
-    /// account and session in this minute, which [`Audit::flush`] writes.
+    /// account and session in this minute, which [`Audit::flush_failures`] writes.
     pub fn add_failure(&self, event: &Event) {
         event.log();
         if !self.failures().add(event, self.clock.now()) {

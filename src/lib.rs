@@ -41,7 +41,7 @@
 //!   about, and listed.
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
 //!   that commits in groups; PostgreSQL has a pool. Beside them what `doorward db` needs: migrations,
-//!   the search for drift, copies and backups ([`cli::db::operations`] is the command line's way
+//!   the search for drift, copies and backups ([`cli::db`] is the command line's way
 //!   there).
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`metrics`]: what is counted for Prometheus, and how it is written. Each part keeps its own

@@ -167,7 +167,7 @@ pub fn verify(
 }
 
 /// A token whose signature is right. Whether its claims are to be believed is another question, with
-/// another answer every second: [`Signed::check`].
+/// another answer every second: [`Signed::check_claims`].
 #[derive(Clone, Debug)]
 pub struct Signed {
     /// What it says.
