@@ -15,12 +15,14 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use crate::accounts::InvalidEmail;
-use crate::app::settings::one_connection;
+use crate::app::settings::{one_connection, revocation_policy};
 use crate::clients::{AddError, Clients, InvalidClient};
 use crate::config::{Config, ConfigError};
+use crate::database::time::CommandClocks;
 use crate::database::{Database, OpenError, StoreError};
 use crate::keys::KeysError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
+use crate::revocations::Revocations;
 
 /// Why a command did nothing, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -112,11 +114,49 @@ impl From<AddError> for OperateError {
     }
 }
 
-/// The database, and the clients by its time.
-async fn open(config: &Config) -> Result<(Database, Clients), OperateError> {
-    let db = Database::open_existing(&one_connection(config)?)?;
-    let clock = db.clock().await?;
-    Ok((db.clone(), Clients::new(db, clock)))
+/// The database of a command, and the time there.
+#[derive(Clone)]
+struct Opened {
+    db: Database,
+    clocks: CommandClocks,
+}
+
+impl Opened {
+    /// For a command that changes something.
+    async fn new(config: &Config) -> Result<Self, OperateError> {
+        Self::at(Database::open_existing(&one_connection(config)?)?).await
+    }
+
+    async fn at(db: Database) -> Result<Self, OperateError> {
+        let clocks = db.clocks().await?;
+        warn_if_behind(&clocks);
+        Ok(Self { db, clocks })
+    }
+
+    fn clients(self) -> Clients {
+        Clients::new(self.db, self.clocks.clock)
+    }
+
+    /// How stale its own copy of the list may be does not matter to a command, which only adds to it.
+    async fn revocations(&self, config: &Config) -> Result<Revocations, OperateError> {
+        let CommandClocks { clock, expiry_clock, .. } = self.clocks.clone();
+        let policy = revocation_policy(config);
+        let revocations = Revocations::load(self.db.clone(), clock, policy).await?;
+        Ok(revocations.with_expiry_clock(expiry_clock))
+    }
+}
+
+/// Says on standard error that this machine's clock may be wrong.
+fn warn_if_behind(clocks: &CommandClocks) {
+    if let Some(newest) = clocks.ahead {
+        // Nobody may be there to read it.
+        let _ = writeln!(
+            io::stderr(),
+            "doorward: the newest moment in the database is {newest}, ahead of this machine's clock \
+             ({}); set the clock if it is wrong",
+            clocks.clock.now()
+        );
+    }
 }
 
 /// Prints to standard output.

@@ -82,6 +82,8 @@ pub enum RevocationStatus {
 pub struct Revocations {
     db: Database,
     clock: Clock,
+    /// What is revoked expires no earlier than by this clock.
+    expiry_clock: Option<Clock>,
     policy: RevocationPolicy,
     cache: Arc<RwLock<RevocationCache>>,
     /// Names this start of this node in the places of the feed.
@@ -128,7 +130,15 @@ impl Revocations {
         let cache = Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_skew, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
         let batches = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));
-        Ok(Self { db, clock, policy, cache, boot, stored: Arc::default(), batches })
+        let expiry_clock = None;
+        Ok(Self { db, clock, expiry_clock, policy, cache, boot, stored: Arc::default(), batches })
+    }
+
+    /// Has what is revoked from now on expire no earlier than by `clock`: for a process whose own
+    /// may be behind.
+    #[must_use]
+    pub fn with_expiry_clock(self, clock: Clock) -> Self {
+        Self { expiry_clock: Some(clock), ..self }
     }
 
     /// How a token with these ids stands.
@@ -210,7 +220,7 @@ impl Revocations {
         now: Timestamp,
     ) -> QueryResult<()> {
         let life = life + SAFETY_MARGIN;
-        let mut entry = feed::RevocationEntry { id, expires_at: now.plus(life) };
+        let mut entry = feed::RevocationEntry { id, expires_at: self.latest(now).plus(life) };
         tx.begin()?;
         insert(tx.connection(), &mut entry, life, now)?;
         self.list_after_commit(tx, vec![entry]);
@@ -230,12 +240,17 @@ impl Revocations {
     ) -> QueryResult<()> {
         let life = self.policy.max_token_age + SAFETY_MARGIN;
         let mut entries: Vec<_> = ids
-            .map(|(id, last)| feed::RevocationEntry { id, expires_at: last.plus(life) })
+            .map(|(id, last)| (id, self.latest(last).plus(life)))
+            .map(|(id, expires_at)| feed::RevocationEntry { id, expires_at })
             .collect();
         tx.begin()?;
         insert_all(tx.connection(), &mut entries, life, now)?;
         self.list_after_commit(tx, entries);
         Ok(())
+    }
+
+    fn latest(&self, moment: Timestamp) -> Timestamp {
+        self.expiry_clock.as_ref().map_or(moment, |clock| moment.max(clock.now()))
     }
 
     fn list_after_commit(&self, tx: &mut Tx<'_>, entries: Vec<feed::RevocationEntry>) {

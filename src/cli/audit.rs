@@ -6,12 +6,11 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use super::{OperateError, user};
-use crate::app::settings::one_connection;
+use super::{Opened, OperateError, user};
 use crate::audit::{self, AuditEntry, EventFilter, EventKind};
 use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
-use crate::database::{Database, Id};
+use crate::database::Id;
 
 /// The longest that `--since` may look back: as long as events can be kept.
 const MAX_SINCE: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
@@ -49,9 +48,10 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
     actix_web::rt::System::new().block_on(async {
         // What is no point in time is refused before the database is opened.
         let since = command.since.as_deref().map(Since::parse).transpose()?;
-        let db = Database::open_existing(&one_connection(config)?)?;
+        let opened = Opened::new(config).await?;
+        let Opened { db, clocks } = opened.clone();
         let since = match since {
-            Some(Since::Ago(back)) => Some(db.clock().await?.now().minus(back)),
+            Some(Since::Ago(back)) => Some(clocks.clock.now().minus(back)),
             Some(Since::Moment(at)) => Some(at),
             None => None,
         };
@@ -59,7 +59,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
             // Who is deleted has events yet.
             Some(name) => Some(match Id::parse(name) {
                 Some(id) => id,
-                None => user::find(&user::open(config).await?, name).await?.id,
+                None => user::find(&user::accounts(config, opened).await?, name).await?.id,
             }),
             None => None,
         };

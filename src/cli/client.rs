@@ -6,13 +6,11 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::app::settings::revocation_policy;
 use crate::clients::{self, Client, ClientKind, ClientSettings};
 use crate::config::{self, Config, ConfigError};
-use crate::revocations::Revocations;
 use crate::sessions::client_credentials;
 
-use super::{OperateError, open};
+use super::{Opened, OperateError};
 
 /// The shortest life of a client's access tokens: that of the setting.
 const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
@@ -99,7 +97,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     for origin in &new.origin {
         config::check_origin("--origin", origin)?;
     }
-    let (client, secret) = open(config).await?.1.add(&new.name, kind).await?;
+    let (client, secret) = Opened::new(config).await?.clients().add(&new.name, kind).await?;
     if new.json {
         let mut shown = as_json(&client);
         if let Some(secret) = secret {
@@ -133,7 +131,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
 }
 
 async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
-    let clients = open(config).await?.1.list().await?;
+    let clients = Opened::new(config).await?.clients().list().await?;
     if json {
         return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
     }
@@ -152,12 +150,10 @@ async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
 async fn remove(config: &Config, id: &str, json: bool) -> Result<String, OperateError> {
     let unknown = || OperateError::NoSuchClient(id.to_owned());
     let client = clients::canonical(id).ok_or_else(unknown)?;
-    let (db, _) = open(config).await?;
-    let clock = db.clock().await?;
-    // It only adds to the list here, so how stale its own copy may be does not matter.
-    let policy = revocation_policy(config);
-    let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-    let ended = client_credentials::remove_client(&db, &clock, &revocations, client).await?;
+    let opened = Opened::new(config).await?;
+    let revocations = opened.revocations(config).await?;
+    let Opened { db, clocks } = opened;
+    let ended = client_credentials::remove_client(&db, &clocks.clock, &revocations, client).await?;
     let ended = ended.ok_or_else(unknown)?;
     Ok(if json {
         format!("{}\n", json!({ "client_id": client, "sessions_ended": ended }))

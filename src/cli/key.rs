@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::OperateError;
+use super::{Opened, OperateError};
 use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -82,7 +82,8 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError
         return Err(OperateError::RetireNow);
     }
     actix_web::rt::System::new().block_on(async {
-        let signing = Signing::open(config).await?;
+        let opened = Opened::new(config).await?;
+        let signing = Signing::open(config, opened).await?;
         match command {
             KeyCommand::List { json } => signing.list(*json).await,
             KeyCommand::Rotate { json } => {
@@ -104,11 +105,10 @@ struct Signing {
 }
 
 impl Signing {
-    async fn open(config: &Config) -> Result<Self, OperateError> {
-        let db = Database::open_existing(&settings::one_connection(config)?)?;
-        let (secrets, clock) = (config.master_secret()?, db.clock().await?);
-        let policy = settings::revocation_policy(config);
-        let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
+    async fn open(config: &Config, opened: Opened) -> Result<Self, OperateError> {
+        let secrets = config.master_secret()?;
+        let revocations = opened.revocations(config).await?;
+        let (db, clock) = (opened.db, opened.clocks.clock);
         let (seal, policy) = (settings::seal(&secrets), settings::key_policy(config));
         let keys = KeyAdmin::open(db.clone(), clock.clone(), seal, policy).await?;
         Ok(Self { db, clock, keys, revocations })

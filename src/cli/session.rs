@@ -40,9 +40,9 @@ pub enum SessionCommand {
 /// [`OperateError`].
 pub fn session(config: &Config, command: &SessionCommand) -> Result<String, OperateError> {
     actix_web::rt::System::new().block_on(async {
-        let operator = user::open(config).await?;
         match command {
             SessionCommand::List { user, json } => {
+                let operator = user::open(config).await?;
                 let person = user::find(&operator, user).await?;
                 let sessions = operator.list_sessions(person.id).await?;
                 Ok(if *json {
@@ -54,6 +54,7 @@ pub fn session(config: &Config, command: &SessionCommand) -> Result<String, Oper
             SessionCommand::End { id, json } => {
                 let unknown = || OperateError::NoSuchSession(id.clone());
                 let session = Id::parse(id).ok_or_else(unknown)?;
+                let operator = user::open(config).await?;
                 let done = operator.end_session(session).await?;
                 if !done.changed {
                     return Err(unknown());

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::OperateError;
+use super::{Opened, OperateError};
 use crate::accounts::admin::{AccountAdmin, AdminOutcome};
 use crate::accounts::{Account, AccountDetails, Email};
 use crate::app::settings;
@@ -17,7 +17,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::Id;
 use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
-use crate::revocations::Revocations;
 
 /// The longest password file that is read, in bytes: more than any password may have.
 const MAX_PASSWORD_FILE: u64 = 4096;
@@ -147,13 +146,17 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
     })
 }
 
-pub(super) async fn open(config: &Config) -> Result<AccountAdmin, OperateError> {
-    let (db, _) = super::open(config).await?;
-    let clock = db.clock().await?;
-    // It only adds to the list here, so how stale its own copy may be does not matter.
-    let policy = settings::revocation_policy(config);
-    let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-    Ok(AccountAdmin::new(db, clock, revocations, settings::sync_mode(config)))
+pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, OperateError> {
+    accounts(config, Opened::new(config).await?).await
+}
+
+pub(super) async fn accounts(
+    config: &Config,
+    opened: Opened,
+) -> Result<AccountAdmin, OperateError> {
+    let revocations = opened.revocations(config).await?;
+    let Opened { db, clocks } = opened;
+    Ok(AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config)))
 }
 
 async fn of(config: &Config, user: &User) -> Result<(AccountAdmin, AccountDetails), OperateError> {

@@ -13,6 +13,9 @@ use crate::clock::{Clock, Timestamp};
 /// PostgreSQL's clock in microseconds since 1970, as SQL.
 const POSTGRES_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
+/// How far a SQLite database may be ahead of this machine's clock before a command says so.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
+
 /// The newest moment that a SQLite database holds.
 const NEWEST: &str = "SELECT max(at) AS micros FROM (
     SELECT max(created_at) AS at FROM users UNION ALL
@@ -27,14 +30,12 @@ const NEWEST: &str = "SELECT max(at) AS micros FROM (
     SELECT max(at) FROM audit_events)";
 
 impl Database {
-    /// The clock for an operator's command: it shows the database's time, whatever the machine that
-    /// the command runs on says.
+    /// The clocks of an admin command.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
-    pub async fn clock(&self) -> Result<Clock, StoreError> {
-        let now = self.read_without_timeout(|c| trusted_time(c, Clock::system().now())).await?;
-        Ok(Clock::system_from(now))
+    pub async fn clocks(&self) -> Result<CommandClocks, StoreError> {
+        self.read_without_timeout(|c| CommandClocks::read(c, Clock::system())).await
     }
 
     /// This moment, or the database's time if that is earlier: what expires in the database has
@@ -45,6 +46,32 @@ impl Database {
     pub async fn not_later(&self, own: Timestamp) -> Result<Timestamp, StoreError> {
         let server = self.read_without_timeout(server_time).await?;
         Ok(server.map_or(own, |server| own.min(server)))
+    }
+}
+
+/// The clocks of an admin command, whose machine may have a wrong one.
+#[derive(Clone, Debug)]
+pub struct CommandClocks {
+    /// PostgreSQL's clock; with SQLite, which has none, this machine's.
+    pub clock: Clock,
+    /// The clock by which revocations are listed: with SQLite the later of this machine's and the
+    /// newest moment in the database. A revocation that is listed for too long does no harm, one
+    /// that is forgotten too early does.
+    pub expiry_clock: Clock,
+    /// The newest moment in a SQLite database, if it is far ahead of this machine's clock.
+    pub ahead: Option<Timestamp>,
+}
+
+impl CommandClocks {
+    pub(super) fn read(connection: &mut AnyConnection, own: Clock) -> QueryResult<Self> {
+        if let Some(now) = server_time(connection)? {
+            let clock = Clock::system_from(now);
+            return Ok(Self { expiry_clock: clock.clone(), clock, ahead: None });
+        }
+        let (now, newest) = (own.now(), newest(connection)?);
+        let later = newest.map_or(now, |newest| newest.max(now));
+        let ahead = newest.filter(|newest| *newest > now.plus(MAX_AHEAD));
+        Ok(Self { clock: own, expiry_clock: Clock::system_from(later), ahead })
     }
 }
 
@@ -75,16 +102,8 @@ pub fn server_time(connection: &mut AnyConnection) -> QueryResult<Option<Timesta
     Ok(now.get_result::<Micros>(c)?.micros.map(Timestamp::from_micros))
 }
 
-/// The time for a process whose own clock, which says `own`, may be wrong: PostgreSQL's, or with
-/// SQLite the later of its own and the newest moment that the database holds.
-///
-/// # Errors
-/// Whatever the database says.
-pub fn trusted_time(connection: &mut AnyConnection, own: Timestamp) -> QueryResult<Timestamp> {
-    if let Some(now) = server_time(connection)? {
-        return Ok(now);
-    }
-    let AnyConnection::Sqlite(c) = connection else { return Ok(own) };
+fn newest(connection: &mut AnyConnection) -> QueryResult<Option<Timestamp>> {
+    let AnyConnection::Sqlite(c) = connection else { return Ok(None) };
     let newest = diesel::sql_query(NEWEST).get_result::<Micros>(c)?.micros;
-    Ok(newest.map_or(own, |newest| own.max(Timestamp::from_micros(newest))))
+    Ok(newest.map(Timestamp::from_micros))
 }

@@ -3,6 +3,7 @@
 
 mod backup;
 mod browser;
+mod clock_ahead;
 mod complete;
 mod damaged;
 mod disk;

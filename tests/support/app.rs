@@ -70,13 +70,9 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap(), database }
     }
 
-    /// The present on PostgreSQL, which has a clock of its own: a node is not ready when the two
-    /// differ.
-    fn clock(&self) -> Clock {
-        let start = match self.database {
-            Some(_) => Timestamp::from_unix_seconds(Clock::system().now().unix_seconds()),
-            None => Timestamp::from_unix_seconds(1_800_000_000),
-        };
+    /// The present, which commands have, too: PostgreSQL's, or this machine's with SQLite.
+    fn clock() -> Clock {
+        let start = Timestamp::from_unix_seconds(Clock::system().now().unix_seconds());
         Clock::manual(start)
     }
 }
@@ -140,7 +136,7 @@ impl TestApp {
         config.limits.register_burst = 100_000;
         config.limits.refresh_burst = 100_000;
         change(&mut config);
-        let clock = place.clock();
+        let clock = Place::clock();
         Self::start_at(Arc::new(place), config, clock.clone(), clock.now()).await
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::app::settings::{self, one_connection};
+use crate::cli::warn_if_behind;
 use crate::config::{Config, ConfigError};
+use crate::database::time::CommandClocks;
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
 use crate::tokens::revocation_id_of_kid;
@@ -78,9 +80,12 @@ pub fn after_restore(config: &Config) -> Result<Restored, DataError> {
     settings.statement_timeout = STATEMENT_TIMEOUT;
     actix_web::rt::System::new().block_on(async {
         let db = Database::open_existing(&settings)?;
-        let clock = db.clock().await?;
+        let clocks = db.clocks().await?;
+        warn_if_behind(&clocks);
+        let CommandClocks { clock, expiry_clock, .. } = clocks;
         let policy = settings::revocation_policy(config);
         let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
+        let revocations = revocations.with_expiry_clock(expiry_clock);
         let life = settings::key_policy(config).trusted_for();
         let restored = db.write(move |tx| {
             let now = clock.now();

@@ -106,19 +106,33 @@ impl Doctor<'_> {
     fn contents(&mut self) {
         let before = Clock::system().now();
         match self.config.database().map(|url| database::inspect(&url)) {
-            Ok(Ok(Inspected::File(faults))) if !faults.is_empty() => {
-                let problem = format!(
-                    "it is damaged ({}); restore a backup, and look at the disk",
-                    faults.join(", ")
-                );
-                self.report("database", problem);
-            }
+            Ok(Ok(Inspected::File { faults, ahead })) => self.file(&faults, ahead),
             Ok(Ok(Inspected::Server { settings, connection_limit, clock })) => {
                 self.server(&settings, connection_limit);
                 self.clock(before, clock);
             }
             Ok(Err(error)) => self.report("database", error.to_string()),
-            _ => {}
+            Err(_) => {}
+        }
+    }
+
+    fn file(&mut self, faults: &[String], ahead: Option<Timestamp>) {
+        if !faults.is_empty() {
+            let problem = format!(
+                "it is damaged ({}); restore a backup, and look at the disk",
+                faults.join(", ")
+            );
+            self.report("database", problem);
+        }
+        // A key of the future says the same.
+        let is_reported = self.found.iter().any(|it| it.check == "keys");
+        if let Some(newest) = ahead.filter(|_| !is_reported) {
+            let problem = format!(
+                "the newest moment in the database is {newest}, ahead of this machine's clock ({}); set \
+                 the clock if it is wrong",
+                Clock::system().now()
+            );
+            self.report("clock", problem);
         }
     }
 

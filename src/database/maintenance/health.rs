@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::database::connection::Manager;
+use crate::database::time::CommandClocks;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError, connection_refusals};
 
 /// The most faults of a file that are listed.
@@ -15,8 +16,13 @@ const MAX_FAULTS: usize = 3;
 /// What was found.
 #[derive(Debug)]
 pub enum Inspected {
-    /// A SQLite file, and what is broken in it.
-    File(Vec<String>),
+    /// A SQLite file.
+    File {
+        /// What is broken in it.
+        faults: Vec<String>,
+        /// The newest moment in it, if it is far ahead of this machine's clock.
+        ahead: Option<Timestamp>,
+    },
     /// A PostgreSQL server.
     Server {
         /// Its settings, of those that matter, as they are for Doorward's connections.
@@ -48,7 +54,7 @@ struct Setting {
 }
 
 #[derive(QueryableByName)]
-struct Clock {
+struct ServerClock {
     #[diesel(sql_type = BigInt)]
     micros: i64,
 }
@@ -66,10 +72,16 @@ struct Line {
 pub fn inspect(url: &DatabaseUrl) -> Result<Inspected, OpenError> {
     let mut connection = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let found = match &connection {
-        AnyConnection::Sqlite(_) => broken(&mut connection).map(Inspected::File),
+        AnyConnection::Sqlite(_) => file(&mut connection),
         AnyConnection::Postgres(_) => server(&mut connection),
     };
     found.map_err(|error| OpenError::unreachable(url, &error))
+}
+
+fn file(connection: &mut AnyConnection) -> QueryResult<Inspected> {
+    let faults = broken(connection)?;
+    let clocks = CommandClocks::read(connection, Clock::system());
+    Ok(Inspected::File { faults, ahead: clocks.ok().and_then(|clocks| clocks.ahead) })
 }
 
 fn broken(connection: &mut AnyConnection) -> QueryResult<Vec<String>> {
@@ -84,7 +96,7 @@ fn broken(connection: &mut AnyConnection) -> QueryResult<Vec<String>> {
 
 fn server(connection: &mut AnyConnection) -> QueryResult<Inspected> {
     let settings: Vec<Setting> = diesel::sql_query(SETTINGS).load(connection)?;
-    let clock: Clock = diesel::sql_query(CLOCK).get_result(connection)?;
+    let clock: ServerClock = diesel::sql_query(CLOCK).get_result(connection)?;
     Ok(Inspected::Server {
         settings: settings.into_iter().map(|row| (row.name, row.setting)).collect(),
         connection_limit: connection_refusals::connection_limit(connection),
