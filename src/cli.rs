@@ -127,6 +127,11 @@ impl Opened {
         Self::at(Database::open_existing(&one_connection(config)?)?).await
     }
 
+    /// For a command that only reads.
+    async fn read_only(config: &Config) -> Result<Self, OperateError> {
+        Self::at(Database::open_read_only(&one_connection(config)?)?).await
+    }
+
     async fn at(db: Database) -> Result<Self, OperateError> {
         let clocks = db.clocks().await?;
         warn_if_behind(&clocks);

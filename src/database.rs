@@ -16,9 +16,11 @@ mod data_version;
 mod fault;
 mod file_checks;
 mod file_identity;
+mod inspection;
 mod listen;
 pub mod maintenance;
 mod open_error;
+mod opening;
 mod postgres;
 mod prepared_update;
 pub mod schema;
@@ -50,16 +52,15 @@ pub use listen::Listener;
 pub use maintenance::drift::{SchemaReport, check};
 pub use maintenance::health::{Inspected, inspect};
 pub use open_error::OpenError;
+pub use opening::migrate;
 pub use prepared_update::PreparedUpdate;
 pub use sql_types::Id;
 pub use url::{DatabaseUrl, UrlError};
 
 use crate::metrics::Histogram;
-use checkpoint::Checkpoints;
 use connection::Manager;
 use connection_refusals::RefusalReason;
 use fault::StorageFault;
-use file_identity::FileIdentity;
 use postgres::Postgres;
 pub use tx::Tx;
 use tx::{Hook, TxState};
@@ -139,67 +140,6 @@ enum Backend {
 }
 
 impl Database {
-    /// Connects, migrates, and starts the writer.
-    ///
-    /// # Errors
-    /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
-    pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        Self::connect(settings, |_| Ok(()))
-    }
-
-    /// The same, for a database that must be there: neither a SQLite file nor, in an empty
-    /// database, the tables are made.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        settings.url.must_not_be_empty()?;
-        Self::connect(settings, |first| {
-            if maintenance::migrations::versions(first)?.is_empty() {
-                return Err(OpenError::Empty(settings.url.named()));
-            }
-            Ok(())
-        })
-    }
-
-    fn connect(
-        settings: &DatabaseSettings,
-        accepts: impl FnOnce(&mut AnyConnection) -> Result<(), OpenError>,
-    ) -> Result<Self, OpenError> {
-        settings.url.warn_if_exposed();
-        settings.url.is_private()?;
-        let manager = Manager::new(settings, CONNECTION_TIMEOUT);
-        let mut first = manager.open()?;
-        manager.keeps_statements_apart(&mut first)?;
-        accepts(&mut first)?;
-        maintenance::migrations::migrate(&mut first, settings.migrate)?;
-        let statements = Arc::default();
-        let backend = match &settings.url {
-            DatabaseUrl::Sqlite(path) => {
-                let fault = StorageFault::new(path);
-                let files = FileIdentity::of(path, &mut first, fault.clone());
-                let checkpoints = Checkpoints::start(&mut first, manager.open()?, fault.clone());
-                Backend::Sqlite {
-                    writer: Writer::start(first, checkpoints, files, fault.clone()),
-                    readers: readers(&manager.counted_by(&statements), settings.pool_size),
-                    permits: Arc::new(Semaphore::new(MAX_QUEUED_READS)),
-                    manager,
-                    fault,
-                }
-            }
-            DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
-                manager.counted_by(&statements),
-                connection_refusals::pool_size(&mut first, settings.pool_size),
-                settings.statement_timeout,
-            )),
-        };
-        Ok(Self {
-            backend: Arc::new(backend),
-            statements,
-            write_refusals: WriteRefusals::default(),
-        })
-    }
-
     /// Runs a unit that only reads.
     ///
     /// # Errors
@@ -411,24 +351,6 @@ pub enum ChangeSource {
     File(DataVersionPoller),
     /// PostgreSQL's.
     Server(Box<Listener>),
-}
-
-/// Applies the migrations that are pending and answers their names.
-///
-/// # Errors
-/// [`OpenError`] when the database cannot be reached, or a migration fails; nothing has changed
-/// then.
-pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
-    url.is_private()?;
-    maintenance::migrations::migrate(&mut Manager::without_timeouts(url).open()?, true)
-}
-
-fn readers(manager: &Manager, size: u32) -> Readers {
-    r2d2::Pool::builder()
-        .max_size(size)
-        .min_idle(Some(1))
-        .connection_timeout(CONNECTION_TIMEOUT)
-        .build_unchecked(manager.clone().read_only())
 }
 
 /// Work for another thread, which logs there under this request.

@@ -48,7 +48,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
     actix_web::rt::System::new().block_on(async {
         // What is no point in time is refused before the database is opened.
         let since = command.since.as_deref().map(Since::parse).transpose()?;
-        let opened = Opened::new(config).await?;
+        let opened = Opened::read_only(config).await?;
         let Opened { db, clocks } = opened.clone();
         let since = match since {
             Some(Since::Ago(back)) => Some(clocks.clock.now().minus(back)),

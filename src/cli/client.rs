@@ -131,7 +131,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
 }
 
 async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
-    let clients = Opened::new(config).await?.clients().list().await?;
+    let clients = Opened::read_only(config).await?.clients().list().await?;
     if json {
         return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
     }

@@ -82,7 +82,12 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError
         return Err(OperateError::RetireNow);
     }
     actix_web::rt::System::new().block_on(async {
-        let opened = Opened::new(config).await?;
+        let opened = match command {
+            KeyCommand::List { .. } => Opened::read_only(config).await?,
+            KeyCommand::Rotate { .. } | KeyCommand::Retire { .. } | KeyCommand::Revoke { .. } => {
+                Opened::new(config).await?
+            }
+        };
         let signing = Signing::open(config, opened).await?;
         match command {
             KeyCommand::List { json } => signing.list(*json).await,

@@ -42,7 +42,7 @@ pub fn session(config: &Config, command: &SessionCommand) -> Result<String, Oper
     actix_web::rt::System::new().block_on(async {
         match command {
             SessionCommand::List { user, json } => {
-                let operator = user::open(config).await?;
+                let operator = user::open_read_only(config).await?;
                 let person = user::find(&operator, user).await?;
                 let sessions = operator.list_sessions(person.id).await?;
                 Ok(if *json {

@@ -113,9 +113,9 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
     actix_web::rt::System::new().block_on(async {
         match command {
             UserCommand::List { after, limit, json } => {
-                list(&open(config).await?, after.as_deref(), *limit, *json).await
+                list(&open_read_only(config).await?, after.as_deref(), *limit, *json).await
             }
-            UserCommand::Show(user) => show(&open(config).await?, user).await,
+            UserCommand::Show(user) => show(&open_read_only(config).await?, user).await,
             UserCommand::Add { email, password_file, json } => {
                 add(config, email, password_file.as_deref(), *json).await
             }
@@ -146,8 +146,12 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
     })
 }
 
-pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, OperateError> {
+pub(super) async fn open(config: &Config) -> Result<AccountAdmin, OperateError> {
     accounts(config, Opened::new(config).await?).await
+}
+
+pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, OperateError> {
+    accounts(config, Opened::read_only(config).await?).await
 }
 
 pub(super) async fn accounts(

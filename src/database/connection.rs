@@ -14,10 +14,14 @@ use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
 
 use super::connection_refusals;
+use super::inspection;
 use super::url::{self, with_defaults, with_defaults_for_reading};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
 
 pub use multi::{AnyConnection, MultiBackend};
+
+/// A file that nothing is written to needs no other settings.
+const INSPECTION_SETUP: &str = "PRAGMA busy_timeout = 10000;";
 
 mod multi {
     #![expect(missing_docs, reason = "the derive makes public items of its own")]
@@ -36,6 +40,8 @@ mod multi {
 pub(super) struct Manager {
     url: DatabaseUrl,
     setup: String,
+    /// Leaves a SQLite file and those beside it as they are.
+    changes_no_file: bool,
     /// Counts the statements that run on its connections.
     statements: Option<Arc<AtomicU64>>,
 }
@@ -67,7 +73,7 @@ impl Manager {
                 lock = (settings.statement_timeout / 2).as_millis()
             ),
         };
-        Self { url: settings.url.clone(), setup, statements: None }
+        Self { url: settings.url.clone(), setup, changes_no_file: false, statements: None }
     }
 
     /// For the command line, where a statement may take as long as it takes. The journal stays as
@@ -86,7 +92,8 @@ impl Manager {
                  SET idle_in_transaction_session_timeout = 0;"
             }
         };
-        Self { url: url.clone(), setup: setup.to_owned(), statements: None }
+        let setup = setup.to_owned();
+        Self { url: url.clone(), setup, changes_no_file: false, statements: None }
     }
 
     /// Connects to a database that is there: a SQLite file is not made.
@@ -123,10 +130,12 @@ impl Manager {
             .map_err(|error| OpenError::unreachable(&self.url, &error))
     }
 
-    /// The same, unable to write where SQLite can be told so.
+    /// The same for a command that only reads: SQLite's files stay as they are.
     pub(super) fn for_inspection(self) -> Self {
         match self.url {
-            DatabaseUrl::Sqlite(_) => self.read_only(),
+            DatabaseUrl::Sqlite(_) => {
+                Self { setup: INSPECTION_SETUP.to_owned(), changes_no_file: true, ..self }
+            }
             DatabaseUrl::Postgres(_) => self,
         }
     }
@@ -154,13 +163,19 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<AnyConnection, Self::Error> {
         let mut connection = match &self.url {
+            DatabaseUrl::Sqlite(path) if self.changes_no_file => {
+                AnyConnection::Sqlite(inspection::open(path, &self.setup)?)
+            }
             DatabaseUrl::Sqlite(path) => {
                 make_private_file(path)?;
-                SqliteConnection::establish(&path.to_string_lossy()).map(AnyConnection::Sqlite)
+                let made = SqliteConnection::establish(&path.to_string_lossy());
+                AnyConnection::Sqlite(made.map_err(Self::Error::ConnectionError)?)
             }
-            DatabaseUrl::Postgres(url) => to_postgres(url.expose()).map(AnyConnection::Postgres),
-        }
-        .map_err(Self::Error::ConnectionError)?;
+            DatabaseUrl::Postgres(url) => {
+                let made = to_postgres(url.expose());
+                AnyConnection::Postgres(made.map_err(Self::Error::ConnectionError)?)
+            }
+        };
         connection.batch_execute(&self.setup).map_err(Self::Error::QueryError)?;
         if let Some(statements) = self.statements.clone() {
             connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {

@@ -173,7 +173,7 @@ impl ExpectedFile {
 }
 
 /// The name of a file that SQLite keeps beside a database.
-pub(super) fn with(database: &Path, ending: &str) -> PathBuf {
+pub(in crate::database) fn with(database: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(database);
     name.push(ending);
     name.into()

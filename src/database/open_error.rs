@@ -95,6 +95,11 @@ pub enum OpenError {
         "the database lacks migration {0} and migrating at start is off; run `doorward db migrate`, or set database.migrate = true"
     )]
     Pending(String),
+    /// Its schema is of an earlier version, and the command only reads.
+    #[error(
+        "the database lacks migration {0}, and this command only reads; run `doorward db migrate` first"
+    )]
+    Outdated(String),
     /// A migration failed.
     #[error(
         "cannot migrate the database: {0}; name a database that is empty or Doorward's own (nothing \

@@ -18,6 +18,7 @@ mod metrics;
 mod mutations;
 mod old_proxies;
 mod plain_secrets;
+mod read_only;
 mod readme;
 mod restart;
 mod sites;

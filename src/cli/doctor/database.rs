@@ -73,12 +73,10 @@ impl Doctor<'_> {
 
     /// Whether the secret opens the signing keys, and somebody looks after them.
     fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
-        let mut settings =
-            settings::one_connection(self.config).map_err(|error| error.to_string())?;
-        settings.migrate = false;
+        let settings = settings::one_connection(self.config).map_err(|error| error.to_string())?;
         let seal = settings::seal(secrets);
         let keys = actix_web::rt::System::new().block_on(async {
-            let db = Database::open_existing(&settings).map_err(|error| error.to_string())?;
+            let db = Database::open_read_only(&settings).map_err(|error| error.to_string())?;
             let policy = settings::key_policy(self.config);
             let operator = KeyAdmin::open(db, Clock::system(), seal, policy).await;
             let operator = operator.map_err(|error| error.to_string())?;

@@ -86,7 +86,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     if file.try_exists().map_err(failed)? {
         return Err(BackupError::Exists(file.to_owned()));
     }
-    let mut source = Manager::without_timeouts(url).connect_existing()?;
+    let mut source = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let unfinished = Unfinished::next_to(file).map_err(failed)?;
     diesel::sql_query("VACUUM INTO ?")
         .bind::<Text, _>(unfinished.0.to_string_lossy())

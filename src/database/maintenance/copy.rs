@@ -159,8 +159,8 @@ pub fn compare(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Compared>, CopyError> {
     refuse_same_file(from, to)?;
-    let mut source = Endpoint::existing(CopyRole::Source, from)?;
-    let mut target = Endpoint::existing(CopyRole::Target, to)?;
+    let mut source = Endpoint::read_only(CopyRole::Source, from)?;
+    let mut target = Endpoint::read_only(CopyRole::Target, to)?;
     source.refuse_outdated()?;
     target.refuse_outdated()?;
     source.begin_reading()?;
@@ -200,7 +200,13 @@ impl Endpoint {
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
-    /// The same; a SQLite file is made when there is none. One that is there, and that every user can
+    /// The same, only to be read.
+    fn read_only(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
+        let connection = Manager::without_timeouts(url).for_inspection().connect_existing();
+        Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
+    }
+
+    /// The same as [`Endpoint::existing`]; a SQLite file is made when there is none. One that is there, and that every user can
     /// read, is refused.
     fn open(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
         let connection = url.is_private().and_then(|()| Manager::without_timeouts(url).open());

@@ -1,0 +1,121 @@
+//! Opening a database: to serve, for a command that changes it, and for one that only reads.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::checkpoint::Checkpoints;
+use super::connection::Manager;
+use super::connection_refusals;
+use super::fault::StorageFault;
+use super::file_identity::FileIdentity;
+use super::maintenance::migrations;
+use super::postgres::Postgres;
+use super::write_refusals::WriteRefusals;
+use super::writer::Writer;
+use super::{
+    AnyConnection, Backend, CONNECTION_TIMEOUT, Database, DatabaseSettings, DatabaseUrl,
+    MAX_QUEUED_READS, OpenError, Readers,
+};
+
+impl Database {
+    /// Connects, migrates, and starts the writer.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
+    pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        Self::connect(settings, Manager::new(settings, CONNECTION_TIMEOUT), |first| {
+            migrations::migrate(first, settings.migrate).map(drop)
+        })
+    }
+
+    /// The same, for a database that must be there: neither a SQLite file nor, in an empty
+    /// database, the tables are made.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        settings.url.must_not_be_empty()?;
+        Self::connect(settings, Manager::new(settings, CONNECTION_TIMEOUT), |first| {
+            if migrations::versions(first)?.is_empty() {
+                return Err(OpenError::Empty(settings.url.named()));
+            }
+            migrations::migrate(first, settings.migrate).map(drop)
+        })
+    }
+
+    /// The same for a command that only reads: no migration is applied, and SQLite's files stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_read_only(settings: &DatabaseSettings) -> Result<Self, OpenError> {
+        settings.url.must_not_be_empty()?;
+        let manager = Manager::new(settings, CONNECTION_TIMEOUT).for_inspection();
+        Self::connect(settings, manager, |first| {
+            let versions = migrations::versions(first)?;
+            if versions.is_empty() {
+                return Err(OpenError::Empty(settings.url.named()));
+            }
+            match versions.is_current(false) {
+                Err(OpenError::Pending(migration)) => Err(OpenError::Outdated(migration)),
+                current => current,
+            }
+        })
+    }
+
+    fn connect(
+        settings: &DatabaseSettings,
+        manager: Manager,
+        prepare: impl FnOnce(&mut AnyConnection) -> Result<(), OpenError>,
+    ) -> Result<Self, OpenError> {
+        settings.url.warn_if_exposed();
+        settings.url.is_private()?;
+        let mut first = manager.open()?;
+        manager.keeps_statements_apart(&mut first)?;
+        prepare(&mut first)?;
+        let statements = Arc::default();
+        let backend = match &settings.url {
+            DatabaseUrl::Sqlite(path) => {
+                let fault = StorageFault::new(path);
+                let files = FileIdentity::of(path, &mut first, fault.clone());
+                let checkpoints = Checkpoints::start(&mut first, manager.open()?, fault.clone());
+                Backend::Sqlite {
+                    writer: Writer::start(first, checkpoints, files, fault.clone()),
+                    readers: readers(&manager.counted_by(&statements), settings.pool_size),
+                    permits: Arc::new(Semaphore::new(MAX_QUEUED_READS)),
+                    manager,
+                    fault,
+                }
+            }
+            DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
+                manager.counted_by(&statements),
+                connection_refusals::pool_size(&mut first, settings.pool_size),
+                settings.statement_timeout,
+            )),
+        };
+        Ok(Self {
+            backend: Arc::new(backend),
+            statements,
+            write_refusals: WriteRefusals::default(),
+        })
+    }
+}
+
+/// Applies the migrations that are pending and answers their names.
+///
+/// # Errors
+/// [`OpenError`] when the database cannot be reached, or a migration fails; nothing has changed
+/// then.
+pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
+    url.is_private()?;
+    migrations::migrate(&mut Manager::without_timeouts(url).open()?, true)
+}
+
+fn readers(manager: &Manager, size: u32) -> Readers {
+    r2d2::Pool::builder()
+        .max_size(size)
+        .min_idle(Some(1))
+        .connection_timeout(CONNECTION_TIMEOUT)
+        .build_unchecked(manager.clone().read_only())
+}
