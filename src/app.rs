@@ -132,6 +132,9 @@ pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunErr
         let signals = Signals::receive().map_err(StartError::System)?;
         let inherited = config::inherited_socket().map_err(StartError::InheritedSocket)?;
         let clock = Clock::system();
+        // Only here: in a process with several services another may have the file open.
+        let database = config.database().map_err(StartError::Config)?;
+        database.refuse_other_log().map_err(StartError::Database)?;
         let app = App::build_on(inherited, config, &clock, Some(dropped_lines)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().is_unspecified() {

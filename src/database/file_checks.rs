@@ -1,7 +1,8 @@
 //! What is looked at before a SQLite file is opened: that opening destroys nothing, and that other
 //! users of the machine cannot read it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -27,16 +28,42 @@ impl DatabaseUrl {
         }
     }
 
-    /// The write-ahead log that lies beside a missing or empty SQLite file, which a new database
-    /// would overwrite.
+    /// The log that lies beside a missing SQLite file, or the write-ahead log beside an empty one,
+    /// which a new database would overwrite. A rollback journal beside an empty file is of a first
+    /// transaction that was interrupted, and holds nothing.
     #[must_use]
     pub fn log_alone(&self) -> Option<String> {
         let Self::Sqlite(path) = self else { return None };
         let size = |path: &Path| fs::metadata(path).map_or(0, |about| about.len());
         // SQLite keeps the log beside the file that a link leads to.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let logs = match fs::metadata(path) {
+            Ok(about) if about.len() > 0 => return None,
+            Ok(_) => &["-wal"][..],
+            Err(_) => &["-wal", "-journal"],
+        };
+        let mut logs = logs.iter().map(|ending| with(&real, ending));
+        logs.find(|log| size(log) > 0).map(|log| log.display().to_string())
+    }
+
+    /// Refuses a SQLite file with the log of another database beside it, as when a backup was put in
+    /// the place of a database and the log of that was left. SQLite would apply it.
+    ///
+    /// To be called before this process has the file open: closing it again drops every lock on it
+    /// (POSIX, fcntl).
+    ///
+    /// # Errors
+    /// [`OpenError::OtherLog`].
+    pub fn refuse_other_log(&self) -> Result<(), OpenError> {
+        let Self::Sqlite(path) = self else { return Ok(()) };
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let log = with(&real, "-wal");
-        (size(path) == 0 && size(&log) > 0).then(|| log.display().to_string())
+        let has_log = fs::metadata(&log).is_ok_and(|about| about.len() > 0);
+        if has_log && keeps_no_log(path) {
+            let (at, log) = (path.display().to_string(), log.display().to_string());
+            return Err(OpenError::OtherLog { at, log });
+        }
+        Ok(())
     }
 
     /// Refuses a SQLite file that every user of the machine can read, in a folder that lets them.
@@ -56,4 +83,13 @@ impl DatabaseUrl {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the header says that the database is read without a write-ahead log (the file format,
+/// 1.3.3). It says otherwise before there is one.
+fn keeps_no_log(database: &Path) -> bool {
+    const READ_VERSION: usize = 19;
+    let mut header = [0; READ_VERSION + 1];
+    let read = File::open(database).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[READ_VERSION] == 1
 }

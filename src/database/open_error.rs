@@ -44,6 +44,17 @@ pub enum OpenError {
         /// The log.
         log: String,
     },
+    /// A log that is not its own lies beside it.
+    #[error(
+        "{log} is the log of another database than {at}, as when a backup takes the place of a \
+         database; SQLite would apply it: move it away, with the -shm beside it"
+    )]
+    OtherLog {
+        /// The database.
+        at: String,
+        /// The log.
+        log: String,
+    },
     /// Its name is a link to nothing.
     #[error(
         "the database {0} is a symbolic link to a file that is not there; correct the link, mount \

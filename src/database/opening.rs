@@ -36,6 +36,7 @@ impl Database {
     /// [`OpenError`].
     pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         settings.url.must_not_be_empty()?;
+        settings.url.refuse_other_log()?;
         Self::connect(settings, Manager::new(settings, CONNECTION_TIMEOUT), |first| {
             if migrations::versions(first)?.is_empty() {
                 return Err(OpenError::Empty(settings.url.named()));
@@ -51,6 +52,7 @@ impl Database {
     /// [`OpenError`].
     pub fn open_read_only(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         settings.url.must_not_be_empty()?;
+        settings.url.refuse_other_log()?;
         let manager = Manager::new(settings, CONNECTION_TIMEOUT).for_inspection();
         Self::connect(settings, manager, |first| {
             let versions = migrations::versions(first)?;
@@ -109,6 +111,7 @@ impl Database {
 /// then.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
     url.is_private()?;
+    url.refuse_other_log()?;
     migrations::migrate(&mut Manager::without_timeouts(url).open()?, true)
 }
 

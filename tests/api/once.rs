@@ -10,6 +10,7 @@ mod disk;
 mod doctor;
 mod faults;
 mod files;
+mod folders;
 mod hash;
 mod interop;
 mod logs;

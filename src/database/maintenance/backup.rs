@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::drift;
 use super::migrations::MIGRATIONS_TABLE;
 use crate::database::connection::Manager;
+use crate::database::file_identity::with;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 
@@ -50,6 +51,18 @@ pub enum BackupError {
     /// Something has that name.
     #[error("{} is there already, and stays; name another file", .0.display())]
     Exists(PathBuf),
+    /// Files beside it would become part of it.
+    #[error(
+        "{} there belong to an earlier database of the name {}, and SQLite would read them as part \
+         of the backup; move them away, or name another file",
+        names(files), file.display()
+    )]
+    LogBeside {
+        /// The file.
+        file: PathBuf,
+        /// SQLite's files beside it.
+        files: Vec<PathBuf>,
+    },
     /// The file cannot be made.
     #[error(
         "{} cannot be written: {cause}; name a file in a directory that this user can write to", 
@@ -86,6 +99,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     if file.try_exists().map_err(failed)? {
         return Err(BackupError::Exists(file.to_owned()));
     }
+    refuse_log_beside(file)?;
     let mut source = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let unfinished = Unfinished::next_to(file).map_err(failed)?;
     diesel::sql_query("VACUUM INTO ?")
@@ -96,6 +110,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     written.sync_all().map_err(failed)?;
     let bytes = written.metadata().map_err(failed)?.len();
     let (rows, schema) = verify_contents(&unfinished.0)?;
+    refuse_log_beside(file)?;
     unfinished.becomes(file).map_err(|cause| match cause.kind() {
         ErrorKind::AlreadyExists => BackupError::Exists(file.to_owned()),
         _ => failed(cause),
@@ -103,6 +118,21 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     let drift = schema.drift.into_iter().chain(schema.not_compared).collect();
     let migration = schema.applied.last().or(schema.newer.last()).cloned();
     Ok(Backup { file: file.to_owned(), bytes, rows, migration, drift })
+}
+
+/// SQLite applies a log to whichever database has its name, also one of an earlier database.
+fn refuse_log_beside(file: &Path) -> Result<(), BackupError> {
+    let all = ["-wal", "-shm", "-journal"].map(|ending| with(file, ending));
+    let files: Vec<PathBuf> =
+        all.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    Err(BackupError::LogBeside { file: file.to_owned(), files })
+}
+
+fn names(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[derive(QueryableByName)]
@@ -132,8 +162,9 @@ type Contents = (BTreeMap<String, i64>, drift::SchemaReport);
 fn verify_contents(file: &Path) -> Result<Contents, BackupError> {
     let bad = |error: &dyn ToString| BackupError::Bad(error.to_string());
     let url = DatabaseUrl::Sqlite(file.to_owned());
+    // SQLite looks at no CHECK constraint of a file that it opens with mode=ro.
     let mut copy: AnyConnection =
-        Manager::without_timeouts(&url).for_inspection().connect_existing().map_err(|e| bad(&e))?;
+        Manager::without_timeouts(&url).read_only().connect_existing().map_err(|e| bad(&e))?;
     let found: Vec<Found> =
         diesel::sql_query("PRAGMA integrity_check").load(&mut copy).map_err(|error| bad(&error))?;
     if let Some(fault) = found.iter().find(|line| line.integrity_check != "ok") {
@@ -182,9 +213,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         for ending in ["", "-journal", "-wal", "-shm"] {
-            let mut path = self.0.clone().into_os_string();
-            path.push(ending);
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(with(&self.0, ending));
         }
     }
 }
