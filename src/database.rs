@@ -57,6 +57,7 @@ pub use prepared_update::PreparedUpdate;
 pub use sql_types::Id;
 pub use url::{DatabaseUrl, UrlError};
 
+use crate::log_rate_limit::LogRateLimit;
 use crate::metrics::Histogram;
 use connection::Manager;
 use connection_refusals::RefusalReason;
@@ -379,6 +380,9 @@ fn refuse_nesting() {
     assert!(!IN_UNIT.get(), "a unit of work must not start another");
 }
 
+/// Background tasks and every request meet a database that does not answer, many times a second.
+static UNAVAILABLE_LINES: LogRateLimit = LogRateLimit::new(2, Duration::from_secs(60));
+
 fn unavailable(error: &dyn fmt::Display) -> StoreError {
     let reason = RefusalReason::of(&error.to_string());
     if reason == Some(RefusalReason::Full) {
@@ -386,7 +390,10 @@ fn unavailable(error: &dyn fmt::Display) -> StoreError {
         tracing::debug!(%error, "no connection to the database");
     } else {
         let remedy = reason.map(RefusalReason::remedy);
-        tracing::error!(%error, remedy, "the database is not available");
+        if let Some(left_out) = UNAVAILABLE_LINES.allow_line(Instant::now().into_std()) {
+            let left_out = (left_out > 0).then_some(left_out);
+            tracing::error!(%error, remedy, left_out, "the database is not available");
+        }
     }
     StoreError::Unavailable
 }

@@ -29,12 +29,12 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::keys::Keys;
+use crate::log_rate_limit::LogRateLimit;
 use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
 use middleware::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
-use middleware::log_rate_limit::LogRateLimit;
 use request::client_ip::ForwardedForWarning;
 use request::cookies::CookiePolicy;
 use resources::feed_connections::FeedConnections;

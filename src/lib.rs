@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
-//! it. Beside the arrows, everything may use `clock`, `secret` and `metrics`.
+//! it. Beside the arrows, everything may use `clock`, `secret`, `metrics` and `log_rate_limit`.
 //!
 //! - [`config`]: every setting, once: its default, its bounds, its meaning. Only `main` and [`app`]
 //!   read it; what goes further down are small structs such as [`sessions::SessionPolicy`].
@@ -46,6 +46,7 @@
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`metrics`]: what is counted for Prometheus, and how it is written. Each part keeps its own
 //!   numbers; `app/metrics.rs` lists them all.
+//! - [`log_rate_limit`]: log lines at a bounded rate.
 //! - [`clock`]: the only source of time, so that tests can move it.
 //!
 //! # One request: `POST /refresh`
@@ -104,6 +105,7 @@ pub mod config;
 pub mod database;
 pub mod http;
 pub mod keys;
+pub mod log_rate_limit;
 pub mod metrics;
 pub mod passwords;
 pub mod refresh_token;

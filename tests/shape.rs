@@ -23,6 +23,7 @@ const MAY_USE: &str = "
     app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations audit database clock secret metrics
     http          -> accounts sessions clients keys revocations audit clock secret metrics
+                     log_rate_limit
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id
@@ -37,7 +38,8 @@ const MAY_USE: &str = "
     passwords     -> clock secret metrics
     refresh_token -> secret
     tokens        ->
-    database      -> clock secret metrics
+    database      -> clock secret metrics log_rate_limit
+    log_rate_limit -> clock
     metrics       ->
     secret        ->
     config        -> secret clock tokens::Algorithm database::DatabaseUrl

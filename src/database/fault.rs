@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::{StoreError, classify, unavailable};
 
@@ -61,9 +61,14 @@ impl StorageFault {
         is_damaged
     }
 
-    /// The same as [`classify`], without a line for each unit that comes upon it.
+    /// The same as [`classify`], without a line for each unit that comes upon it once the fault is
+    /// set.
     pub(super) fn classify(&self, error: &DieselError) -> StoreError {
         match error {
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, about) if self.is_known() => {
+                tracing::debug!(error = about.message(), "the database is not available");
+                StoreError::Unavailable
+            }
             DieselError::DatabaseError(_, about) if self.set_if_damaged(&about.message()) => {
                 StoreError::Unavailable
             }
@@ -73,6 +78,14 @@ impl StorageFault {
 
     /// The same as [`unavailable`].
     pub(super) fn unavailable(&self, error: &impl fmt::Display) -> StoreError {
-        if self.set_if_damaged(error) { StoreError::Unavailable } else { unavailable(error) }
+        if self.set_if_damaged(error) || self.is_known() {
+            StoreError::Unavailable
+        } else {
+            unavailable(error)
+        }
+    }
+
+    fn is_known(&self) -> bool {
+        self.get().is_some()
     }
 }

@@ -7,7 +7,6 @@
 
 pub mod cors;
 pub mod limits;
-pub mod log_rate_limit;
 
 use std::mem;
 use std::panic::AssertUnwindSafe;

@@ -18,13 +18,13 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 
-use super::log_rate_limit::LogRateLimit;
 use crate::clients::Clients;
 use crate::database::StoreError;
 use crate::http::HttpSettings;
 use crate::http::middleware::REQUEST_ID;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::traceparent::{TRACEPARENT, TRACESTATE};
+use crate::log_rate_limit::LogRateLimit;
 
 /// What lets any page read an answer that has nothing to hide. Of a listed origin actix-cors puts
 /// the name in its place.

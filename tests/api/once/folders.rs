@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::binary::{Doorward, data_of, doorward, give, home, printed, run, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";
 
@@ -82,4 +83,28 @@ fn a_rollback_journal_without_its_database_is_never_overwritten() {
         assert!(line.contains("doorward.db-journal"), "{line}");
         assert!(journal.exists() && !data.join("doorward.db").exists(), "{command:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_the_files_fills_no_log() {
+    let home = home();
+    let service = Doorward::start(&mut unlimited(home.path()));
+    service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
+    let log = fs::OpenOptions::new().write(true).open(data_of(home.path()).join("doorward.db-wal"));
+    log.unwrap().set_len(0).unwrap();
+    until(async || service.get("/readyz").send().await.status == 503).await;
+    // Each of these would have its own line, and a background task reads ten times a second.
+    for _ in 0..100 {
+        service
+            .register("eve@example.com", PASSWORD)
+            .await
+            .unwrap()
+            .assert_problem(503, "unavailable");
+    }
+    let (_, _, log) = service.stop();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(lines.len() <= 3, "{lines:#?}");
+    let fault = lines.iter().filter(|line| line.contains("nothing is written any more"));
+    assert_eq!(fault.count(), 1, "{lines:#?}");
+    assert!(lines.last().unwrap().contains("nothing is written any more"), "{lines:#?}");
 }

@@ -1,19 +1,30 @@
-//! Log lines that anybody outside can cause, at a bounded rate.
+//! Log lines that anybody outside can cause, or that repeat while something is broken, at a bounded
+//! rate.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that may be written within one [`PERIOD`].
+/// Lines about requests that may be written within one [`PERIOD`].
 const LINES_PER_PERIOD: u32 = 10;
 
-/// What the lines are counted over.
+/// What they are counted over.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Lets ten lines a second pass, and counts the others.
-#[derive(Debug, Default)]
-pub struct LogRateLimit(Mutex<State>);
+/// Lets a number of lines a period pass, ten a second by default, and counts the others.
+#[derive(Debug)]
+pub struct LogRateLimit {
+    lines: u32,
+    period: Duration,
+    state: Mutex<State>,
+}
 
-#[derive(Debug, Default)]
+impl Default for LogRateLimit {
+    fn default() -> Self {
+        Self::new(LINES_PER_PERIOD, PERIOD)
+    }
+}
+
+#[derive(Debug)]
 struct State {
     began: Option<Instant>,
     written: u32,
@@ -21,13 +32,20 @@ struct State {
 }
 
 impl LogRateLimit {
+    /// Lets so many lines pass within each `period`.
+    #[must_use]
+    pub const fn new(lines: u32, period: Duration) -> Self {
+        let state = State { began: None, written: 0, left_out: 0 };
+        Self { lines, period, state: Mutex::new(state) }
+    }
+
     /// Whether a line may be written now; if so, how many were left out since the one before.
     pub fn allow_line(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.began.is_none_or(|began| now.duration_since(began) >= PERIOD) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.began.is_none_or(|began| now.duration_since(began) >= self.period) {
             (state.began, state.written) = (Some(now), 0);
         }
-        if state.written >= LINES_PER_PERIOD {
+        if state.written >= self.lines {
             state.left_out += 1;
             return None;
         }
