@@ -279,6 +279,12 @@ impl ConfigError {
         Self { subject, origin: None, problem, remedy }
     }
 
+    /// The text without the setting's name, for what names it already.
+    #[must_use]
+    pub fn without_subject(&self) -> String {
+        one_line(&format!("{}; {}", self.problem, self.remedy)).into_owned()
+    }
+
     fn with_origin(self, origin: impl Into<String>) -> Self {
         Self { origin: Some(origin.into()), ..self }
     }

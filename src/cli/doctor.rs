@@ -161,7 +161,10 @@ impl Doctor<'_> {
             // The first start makes it.
             return;
         }
-        self.privacy("data_dir", directory, "700");
+        match self.config.refuse_writable_data_dir() {
+            Ok(()) => self.privacy("data_dir", directory, "700"),
+            Err(error) => self.report("data_dir", error.without_subject()),
+        }
         if is_network_file_system(directory) {
             let problem = "it is on a network file system, where the locks and the shared memory \
                            that SQLite needs do not hold; put it on a disk of this machine, or use \

@@ -8,7 +8,7 @@ use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::privacy::{close, is_open_to_all};
+use super::privacy::{self, close, is_open_to_all};
 use super::{Config, ConfigError};
 use crate::database::DatabaseUrl;
 use crate::secret::{MasterSecret, Secret};
@@ -86,7 +86,17 @@ impl Config {
         Ok((parse("secret", &self.secret)?, parse("previous_secret", &self.previous_secret)?))
     }
 
+    /// Refuses a data directory in which every user of the machine can replace the secret or the
+    /// database.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn refuse_writable_data_dir(&self) -> Result<(), ConfigError> {
+        privacy::refuse_writable_folder("data_dir", &self.data_dir)
+    }
+
     fn kept_secret(&self, url: &DatabaseUrl) -> Result<MasterSecret, ConfigError> {
+        self.refuse_writable_data_dir()?;
         let path = self.data_dir.join("secret");
         let failed = |error: io::Error| {
             let remedy = "make data_dir readable and writable for this user";

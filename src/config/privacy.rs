@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use super::ConfigError;
+use crate::database::DatabaseUrl;
+
 /// Whether every user of the machine can open a file with this mode.
 pub(super) const fn is_open_to_all(mode: u32) -> bool {
     mode & 0o007 != 0
@@ -15,4 +18,19 @@ pub(super) fn close(path: &Path) -> String {
          and fsGroup; for a Docker secret, which is 0444 by default, set uid and mode: 0400)",
         path.display()
     )
+}
+
+/// Refuses a folder in which every user of the machine can replace files.
+pub(super) fn refuse_writable_folder(setting: &str, folder: &Path) -> Result<(), ConfigError> {
+    let Some(mode) = DatabaseUrl::mode_if_writable_by_all(folder) else { return Ok(()) };
+    let folder = folder.display();
+    let problem = format!(
+        "every user of this machine can write to the folder {folder} (its mode is {mode:o}), and so \
+         replace what is in it"
+    );
+    let remedy = format!(
+        "chmod 700 {folder}, or name a folder in it that is not there yet, which Doorward makes for \
+         its user alone"
+    );
+    Err(ConfigError::new(setting, problem, remedy))
 }

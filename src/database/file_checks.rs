@@ -12,6 +12,9 @@ use super::{DatabaseUrl, OpenError};
 /// Everybody but the owner and the group.
 const OTHERS_MODE: u32 = 0o007;
 
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
 impl DatabaseUrl {
     /// Refuses a SQLite file whose opening would lose data, or make it where nobody expects it.
     ///
@@ -66,12 +69,39 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// Refuses a SQLite file that every user of the machine can read, in a folder that lets them.
+    /// The mode of a folder in which every user of the machine can replace files. With the sticky bit
+    /// (as `/tmp` has it) each user can replace their own only.
+    #[must_use]
+    pub fn mode_if_writable_by_all(folder: &Path) -> Option<u32> {
+        let mode = fs::metadata(folder).ok()?.permissions().mode();
+        (mode & (OTHERS_WRITE | STICKY) == OTHERS_WRITE).then_some(mode & 0o777)
+    }
+
+    /// Refuses a SQLite file in a folder where every user of the machine can replace it.
     ///
     /// # Errors
-    /// [`OpenError::Exposed`].
+    /// [`OpenError::WritableFolder`].
+    pub fn cannot_be_replaced(&self) -> Result<(), OpenError> {
+        let Self::Sqlite(path) = self else { return Ok(()) };
+        // A link can be replaced, and so can what it leads to.
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        for folder in [path, &real].into_iter().filter_map(|file| file.parent()) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            if let Some(mode) = Self::mode_if_writable_by_all(folder) {
+                return Err(OpenError::WritableFolder { at: folder.display().to_string(), mode });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, and a SQLite file that every user of the machine can read, in a folder that lets
+    /// them.
+    ///
+    /// # Errors
+    /// [`OpenError::WritableFolder`], [`OpenError::Exposed`].
     pub(super) fn is_private(&self) -> Result<(), OpenError> {
         let Self::Sqlite(path) = self else { return Ok(()) };
+        self.cannot_be_replaced()?;
         let mode = |path: &Path| fs::metadata(path).map_or(0, |about| about.permissions().mode());
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let folder = real.parent().map_or(0, mode);

@@ -73,6 +73,18 @@ pub enum OpenError {
         /// Its mode.
         mode: u32,
     },
+    /// Other users of the machine can replace it.
+    #[error(
+        "every user of this machine can write to the folder {at} (its mode is {mode:o}), and so \
+         replace the database in it; chmod 700 {at}, or name a folder in it that is not there yet, \
+         which Doorward makes for its user alone (data_dir)"
+    )]
+    WritableFolder {
+        /// The folder.
+        at: String,
+        /// Its mode.
+        mode: u32,
+    },
     /// Nothing of Doorward's is in it, and nothing was to be made.
     #[error(
         "the database {0} is empty; check that it is the right one (`doorward db migrate` makes \

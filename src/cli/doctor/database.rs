@@ -35,7 +35,14 @@ impl Doctor<'_> {
                 );
                 return self.report("database", problem);
             }
-            Ok(DatabaseUrl::Sqlite(file)) => self.privacy("database", &file, "600"),
+            Ok(ref url @ DatabaseUrl::Sqlite(ref file)) => {
+                self.privacy("database", file, "600");
+                if self.config.refuse_writable_data_dir().is_ok()
+                    && let Err(error) = url.cannot_be_replaced()
+                {
+                    self.report("database", error.to_string());
+                }
+            }
             Ok(url) if url.is_exposed() => {
                 let problem = "what is said to it can be read on the way; build with `--features \
                                postgres-tls` and set sslmode=verify-full in its URL";
@@ -44,7 +51,11 @@ impl Doctor<'_> {
             _ => {}
         }
         let secrets = self.config.master_secret();
-        if let Err(error) = &secrets {
+        // The data directory has its own finding.
+        let is_reported = self.config.refuse_writable_data_dir().is_err();
+        if let Err(error) = secrets.as_ref()
+            && !is_reported
+        {
             self.report("secret", error.to_string());
         }
         match operations::check(self.config) {

@@ -1,7 +1,9 @@
 //! Files in places where they do harm: logs beside the name of a new database, folders that every
 //! user can write to, a secret that goes missing under the service.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -11,6 +13,10 @@ use crate::support::client::PASSWORD;
 use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
 
 #[track_caller]
 fn refused(command: &mut Command) -> String {
@@ -83,6 +89,59 @@ fn a_rollback_journal_without_its_database_is_never_overwritten() {
         assert!(line.contains("doorward.db-journal"), "{line}");
         assert!(journal.exists() && !data.join("doorward.db").exists(), "{command:?}");
     }
+}
+
+#[test]
+fn a_folder_that_every_user_can_write_to_is_refused() {
+    let home = home();
+    let data = data_of(home.path());
+    assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
+    let doctor = || {
+        let output = doorward(home.path()).arg("doctor").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for mode in [0o777, 0o757, 0o2777, 0o702] {
+        chmod(&data, mode);
+        for command in [&["serve"][..], &["user", "list"], &["db", "migrate"], &["key", "list"]] {
+            let line = refused(doorward(home.path()).args(command));
+            let folder = format!("chmod 700 {}", data.display());
+            assert!(line.contains("can write to the folder") && line.contains(&folder), "{line}");
+        }
+        let found = doctor();
+        assert!(found.contains("data_dir: every user of this machine can write"), "{found}");
+        assert_eq!(found.matches("can write to the folder").count(), 1, "{found}");
+    }
+    // Each user can replace their own files only.
+    chmod(&data, 0o1777);
+    assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
+    chmod(&data, 0o770);
+    assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
+}
+
+#[test]
+fn a_database_in_a_folder_of_its_own_that_every_user_can_write_to_is_refused() {
+    let home = home();
+    let (folder, secret) = (home.path().join("elsewhere"), home.path().join("given"));
+    fs::create_dir(&folder).unwrap();
+    give(&folder, home.path());
+    fs::write(&secret, printed(doorward(home.path()).args(["secret", "new"]))).unwrap();
+    give(&secret, home.path());
+    chmod(&secret, 0o600);
+    let url = format!("sqlite://{}", folder.join("doorward.db").display());
+    let command = || {
+        let mut command = doorward(home.path());
+        command.env("DOORWARD_DATABASE_URL", &url).env("DOORWARD_SECRET_FILE", &secret);
+        command
+    };
+    chmod(&folder, 0o777);
+    let line = refused(&mut command());
+    assert!(line.contains("can write to the folder") && !folder.join("doorward.db").exists());
+    chmod(&folder, 0o700);
+    assert!(Doorward::start(&mut command()).stop().0.success());
+    chmod(&folder, 0o777);
+    let found = command().arg("doctor").output().unwrap().stdout;
+    let found = String::from_utf8(found).unwrap();
+    assert!(found.contains("database: every user of this machine can write"), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
