@@ -137,7 +137,7 @@ pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunErr
         database.refuse_other_log().map_err(StartError::Database)?;
         let app = App::build_on(inherited, config, &clock, Some(dropped_lines)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
-        if config.public_url.is_empty() && app.address.ip().is_unspecified() {
+        if config.public_url.is_empty() && app.address.ip().to_canonical().is_unspecified() {
             tracing::warn!(
                 issuer = app.api.issuer,
                 "nobody can reach the issuer under this name; set public_url"
@@ -160,7 +160,9 @@ pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunErr
 
 /// Whether plain http is spoken to more than this machine and a proxy in front.
 pub(crate) fn is_exposed(config: &Config, address: SocketAddr) -> bool {
-    !config.has_tls() && !address.ip().is_loopback() && config.trusted_proxies.is_empty()
+    !config.has_tls()
+        && !address.ip().to_canonical().is_loopback()
+        && config.trusted_proxies.is_empty()
 }
 
 impl App {

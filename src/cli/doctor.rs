@@ -87,7 +87,7 @@ impl Doctor<'_> {
 
     fn public_url(&mut self) {
         let listen = self.config.listen;
-        if self.config.public_url.is_empty() && listen.ip().is_unspecified() {
+        if self.config.public_url.is_empty() && listen.ip().to_canonical().is_unspecified() {
             let problem = format!(
                 "it is empty, and nobody reaches http://{listen}; set it to the URL that clients use"
             );

@@ -133,7 +133,7 @@ pub(super) mod address {
 pub(super) mod networks {
     use std::net::IpAddr;
 
-    use ipnet::IpNet;
+    use ipnet::{IpNet, Ipv4Net};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -146,10 +146,21 @@ pub(super) mod networks {
         list.iter()
             .map(|text| {
                 let address = text.parse::<IpAddr>().map(IpNet::from);
-                address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+                let network = address.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
                     D::Error::custom(format_args!("`{text}` is neither an address nor a network"))
-                })
+                });
+                network.map(canonical)
             })
             .collect()
+    }
+
+    /// IPv4 addresses mapped to IPv6 (`::ffff:10.0.0.0/104`) as the IPv4 network that they are: a
+    /// client's address is compared in that form.
+    fn canonical(network: IpNet) -> IpNet {
+        let IpNet::V6(mapped) = network else { return network };
+        let address = mapped.addr().to_ipv4_mapped();
+        let prefix = mapped.prefix_len().checked_sub(96);
+        let ipv4 = address.zip(prefix).map(|(address, prefix)| Ipv4Net::new(address, prefix));
+        ipv4.and_then(Result::ok).map_or(network, IpNet::V4)
     }
 }

@@ -2,7 +2,7 @@
 //! those who set them.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -217,11 +217,13 @@ fn public_url(text: &str) -> Checked {
 }
 
 /// The largest private networks are 10.0.0.0/8 (RFC 1918) and `fc00::/7` (RFC 4193). Two halves of the
-/// address space are as much as all of it.
+/// address space are as much as all of it, and so is a network with all of IPv4 in it.
 fn trusted_proxies(config: &Config) -> Checked {
     let is_too_wide = |net: &&IpNet| match net {
         IpNet::V4(net) => net.prefix_len() < 8,
-        IpNet::V6(net) => net.prefix_len() < 7,
+        IpNet::V6(net) => {
+            net.prefix_len() < 7 || net.contains(&Ipv4Addr::LOCALHOST.to_ipv6_mapped())
+        }
     };
     match config.trusted_proxies.iter().find(is_too_wide) {
         None => Ok(()),
@@ -292,8 +294,10 @@ fn listeners(config: &Config) -> Checked {
 
 /// Whether two listeners would have the same address. The system chooses a free port for 0.
 fn meet(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (is_everywhere || one.ip() == other.ip())
+    // `::ffff:127.0.0.1` is 127.0.0.1 (RFC 4291 2.5.5.2).
+    let [own, others] = [one, other].map(|address| address.ip().to_canonical());
+    let is_everywhere = own.is_unspecified() || others.is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (is_everywhere || own == others)
 }
 
 fn audience(text: &str) -> Checked {

@@ -267,7 +267,7 @@ fn is_local(host: &str) -> bool {
     let is_socket = host.is_empty() || host.starts_with('/') || host.starts_with("%2F");
     is_socket
         || host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Tests for which the kind of database makes no difference, and tests of the SQLite file itself.
 //! The run on PostgreSQL leaves this module out.
 
+mod arguments;
 mod backup;
 mod browser;
 mod clock_ahead;
