@@ -185,11 +185,14 @@ impl App {
         let tls = tls.transpose()?;
         let socket = Socket::open(inherited, config).await?;
         let address = socket.listener.local_addr()?;
+        let database = settings::database_settings(config)?;
+        // Before anything is made that would then lie there without a database.
+        database.refuse_missing()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
         let issuer = config.issuer(address);
 
-        let db = Database::open(&settings::database_settings(config)?)?;
+        let db = Database::open(&database)?;
         let revocations =
             Revocations::load(db.clone(), clock.clone(), settings::revocation_policy(config))
                 .await?;

@@ -18,6 +18,16 @@ use super::{
     MAX_QUEUED_READS, OpenError, Readers,
 };
 
+impl DatabaseSettings {
+    /// Refuses a SQLite database that is missing or empty when no migration may be applied to it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn refuse_missing(&self) -> Result<(), OpenError> {
+        if self.migrate { Ok(()) } else { self.url.must_not_be_empty() }
+    }
+}
+
 impl Database {
     /// Connects, migrates, and starts the writer.
     ///

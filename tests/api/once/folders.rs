@@ -144,6 +144,20 @@ fn a_database_in_a_folder_of_its_own_that_every_user_can_write_to_is_refused() {
     assert!(found.contains("database: every user of this machine can write"), "{found}");
 }
 
+#[test]
+fn a_start_that_may_not_migrate_leaves_nothing_where_there_is_no_database() {
+    let home = home();
+    let mut command = doorward(home.path());
+    let line = refused(command.env("DOORWARD_DATABASE__MIGRATE", "false"));
+    assert!(
+        line.contains("there is no database") && line.contains("doorward db migrate"),
+        "{line}"
+    );
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    printed(doorward(home.path()).args(["db", "migrate"]));
+    assert!(Doorward::start(&mut command).stop().0.success());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_the_files_fills_no_log() {
     let home = home();
