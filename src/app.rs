@@ -252,11 +252,22 @@ impl App {
         let may_share_port = socket.is_inherited || config.reuse_port;
         let running = listen(socket, config, &settings, &api, &limits, &origins, tls.clone())?;
         let row_counts = settings.requests.as_ref().map(|_| Arc::new(RowCounts::default()));
+        let secret_file_missing = Arc::new(AtomicBool::new(false));
         let sources =
             settings.requests.clone().zip(row_counts.clone()).map(|(requests, row_counts)| {
                 let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
                 let throttle = Arc::clone(&throttle);
-                MetricsSources { api, limits, throttle, requests, row_counts, tls, dropped_lines }
+                let secret_file_missing = Arc::clone(&secret_file_missing);
+                MetricsSources {
+                    api,
+                    limits,
+                    throttle,
+                    requests,
+                    row_counts,
+                    tls,
+                    secret_file_missing,
+                    dropped_lines,
+                }
             });
         let auxiliary = listen_auxiliary(config, &api.issuer, sources, may_share_port).await?;
         let (all, clock) = (api.clone(), clock.clone());
@@ -272,6 +283,8 @@ impl App {
             sync_mode,
             tls,
             row_counts,
+            secret_file: secrets.file,
+            secret_file_missing,
         };
         Ok(Self { address, api, running, auxiliary, tasks })
     }

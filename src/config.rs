@@ -39,7 +39,7 @@ use listenfd::ListenFd;
 use serde::de::IntoDeserializer as _;
 use serde::de::value::StrDeserializer;
 
-pub use master_secret::MasterSecrets;
+pub use master_secret::{MasterSecrets, SecretFile};
 pub use settings::{
     AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, LimitsConfig, LogConfig,
     LogFormat, MetricsConfig, PasswordsConfig, RevocationSync, RevocationsConfig, SameSite,

@@ -72,6 +72,7 @@ pub(super) struct MetricsSources {
     pub requests: Requests,
     pub row_counts: Arc<RowCounts>,
     pub tls: Option<Tls>,
+    pub secret_file_missing: Arc<AtomicBool>,
     /// Of the log that is the service's own.
     pub dropped_lines: Option<DroppedLogLines>,
 }
@@ -125,6 +126,9 @@ impl MetricsSources {
     fn store(&self, out: &mut Writer<'_>) {
         let help = "Whether writes are refused (1), while reading may go on";
         out.gauge("database_refuses_writes", help, self.api.db.refuses_writes().into());
+        let help = "Whether the file with the master secret is missing or changed (1)";
+        let is_missing = self.secret_file_missing.load(Ordering::Relaxed);
+        out.gauge("secret_file_missing", help, is_missing.into());
         let load = self.api.db.load();
         let used = load.connections.saturating_sub(load.idle);
         let mut states = [("idle", load.idle.into()), ("used", used.into())].into_iter();

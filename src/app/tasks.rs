@@ -2,12 +2,14 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::clock_jumps::{JumpDetector, MAX_CLOCK_JUMP};
 use super::metrics::RowCounts;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
+use crate::config::SecretFile;
 use crate::database::ChangeSource;
 use crate::http::middleware::cors::ClientOrigins;
 use crate::http::server::tls::Tls;
@@ -17,6 +19,9 @@ use crate::tokens;
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the file with the master secret is looked at.
+const SECRET_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often expired rows are purged, limiters swept and signing keys looked after.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
@@ -49,6 +54,9 @@ pub(super) struct Tasks {
     pub sync_mode: SyncMode,
     pub tls: Option<Tls>,
     pub row_counts: Option<Arc<RowCounts>>,
+    pub secret_file: Option<SecretFile>,
+    /// Set while that is missing or holds another secret.
+    pub secret_file_missing: Arc<AtomicBool>,
 }
 
 impl Tasks {
@@ -62,6 +70,7 @@ impl Tasks {
             self.replace_revoked_key(),
             self.reload_certificate(),
             self.count_rows(),
+            self.watch_secret_file(),
             self.write_failures(),
             self.probe_writes(),
             self.purge(),
@@ -122,6 +131,28 @@ impl Tasks {
             tick.tick().await;
             let now = self.clock.now();
             let _ = tokio::task::spawn_blocking(move || tls.reload_if_changed(now)).await;
+        }
+    }
+
+    /// Notices when the file with the master secret is deleted or changed. The service has the secret
+    /// in memory and goes on, but no start would succeed.
+    async fn watch_secret_file(&self) {
+        let mut tick = tokio::time::interval(SECRET_POLL_INTERVAL);
+        while let Some(file) = self.secret_file.clone() {
+            tick.tick().await;
+            let path = file.path().display().to_string();
+            let checked = tokio::task::spawn_blocking(move || file.is_intact()).await;
+            let is_missing = !checked.unwrap_or(true);
+            let was_missing = self.secret_file_missing.swap(is_missing, Ordering::Relaxed);
+            if is_missing && !was_missing {
+                tracing::error!(
+                    file = path,
+                    "the file with the master secret was deleted, moved or changed; put it back \
+                     before the service stops: without it no start succeeds"
+                );
+            } else if was_missing && !is_missing {
+                tracing::info!(file = path, "the file with the master secret is back");
+            }
         }
     }
 

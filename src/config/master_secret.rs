@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::privacy::{self, close, is_open_to_all};
 use super::{Config, ConfigError};
 use crate::database::DatabaseUrl;
-use crate::secret::{MasterSecret, Secret};
+use crate::secret::{self, MasterSecret, Secret};
 
 const GENERATE_HINT: &str = "draw one with `openssl rand -base64 32` or `doorward secret new`";
 
@@ -22,6 +22,35 @@ pub struct MasterSecrets {
     pub current: MasterSecret,
     /// The one before it, which still opens what it protected.
     pub previous: Option<MasterSecret>,
+    /// The file in the data directory that keeps the current one, unless it was given.
+    pub file: Option<SecretFile>,
+}
+
+/// The file that keeps the master secret. The next start needs it.
+#[derive(Clone, Debug)]
+pub struct SecretFile {
+    path: PathBuf,
+    secret: MasterSecret,
+}
+
+impl SecretFile {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it still holds the secret.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        let text = fs::read_to_string(&self.path).map(Zeroizing::new);
+        let kept = text
+            .ok()
+            .and_then(|text| MasterSecret::parse(text.trim_start_matches('\u{feff}')).ok());
+        kept.is_some_and(|kept| {
+            secret::equal(kept.to_text().as_bytes(), self.secret.to_text().as_bytes())
+        })
+    }
 }
 
 impl Config {
@@ -34,9 +63,13 @@ impl Config {
     /// its file, or when it cannot be written.
     pub fn master_secret(&self) -> Result<MasterSecrets, ConfigError> {
         let (given, previous) = self.given_secrets()?;
-        let current = match (given, self.database()?) {
-            (Some(given), _) => given,
-            (None, url @ DatabaseUrl::Sqlite(_)) => self.kept_secret(&url)?,
+        let (current, file) = match (given, self.database()?) {
+            (Some(given), _) => (given, None),
+            (None, url @ DatabaseUrl::Sqlite(_)) => {
+                let secret = self.kept_secret(&url)?;
+                let path = self.data_dir.join("secret");
+                (secret.clone(), Some(SecretFile { path, secret }))
+            }
             (None, DatabaseUrl::Postgres(_)) => {
                 let problem = "with PostgreSQL it must be given, and the same to every node";
                 return Err(ConfigError::new(
@@ -46,7 +79,7 @@ impl Config {
                 ));
             }
         };
-        Ok(MasterSecrets { current, previous })
+        Ok(MasterSecrets { current, previous, file })
     }
 
     /// Makes the data directory, for this user alone, unless it is there or the database is kept

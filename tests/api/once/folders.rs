@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::binary::{Doorward, data_of, doorward, give, home, printed, run, unlimited};
 use crate::support::client::PASSWORD;
+use crate::support::program::free_port;
 use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";
@@ -142,6 +143,38 @@ fn a_database_in_a_folder_of_its_own_that_every_user_can_write_to_is_refused() {
     let found = command().arg("doctor").output().unwrap().stdout;
     let found = String::from_utf8(found).unwrap();
     assert!(found.contains("database: every user of this machine can write"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_file_that_vanishes_under_the_service_is_reported_and_ends_nothing() {
+    let home = home();
+    let page = format!("127.0.0.1:{}", free_port());
+    let mut command = unlimited(home.path());
+    command.env("DOORWARD_METRICS__ENABLED", "true").env("DOORWARD_METRICS__LISTEN", &page);
+    let service = Doorward::start(&mut command);
+    let says = async |line: &str| {
+        let metrics = service.http.get(format!("http://{page}/metrics")).send().await.unwrap();
+        metrics.text().await.unwrap().lines().any(|it| it == line)
+    };
+    assert!(says("doorward_secret_file_missing 0").await);
+    let (secret, aside) = (data_of(home.path()).join("secret"), home.path().join("aside"));
+    for changed in [false, true] {
+        fs::rename(&secret, &aside).unwrap();
+        if changed {
+            fs::write(&secret, printed(doorward(home.path()).args(["secret", "new"]))).unwrap();
+            give(&secret, home.path());
+        }
+        until(async || says("doorward_secret_file_missing 1").await).await;
+        service.get("/readyz").send().await.assert_status(200);
+        let email = format!("{changed}@example.com");
+        service.register(&email, PASSWORD).await.unwrap().assert_status(201);
+        fs::rename(&aside, &secret).unwrap();
+        until(async || says("doorward_secret_file_missing 0").await).await;
+    }
+    let (status, _, log) = service.stop();
+    assert!(status.success());
+    let reports = log.lines().filter(|line| line.contains("without it no start succeeds"));
+    assert_eq!(reports.count(), 2, "{log}");
 }
 
 #[test]
