@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::{self, Path};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 
+use clap::error::ContextValue;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use doorward::app::{self, DroppedLogLines, RunError, StartError};
@@ -126,7 +127,7 @@ enum SecretCommand {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| exit_with(&error));
     match run(cli.command.as_ref().unwrap_or(&Command::Serve), &cli.flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -137,6 +138,30 @@ fn main() -> ExitCode {
             ExitCode::from(if is_final { 2 } else { 1 })
         }
     }
+}
+
+/// Prints what clap says of a command line, and ends the process. A URL that was given in a wrong
+/// place may hold a password, so no more than its scheme is shown.
+fn exit_with(error: &clap::Error) -> ! {
+    let urls: Vec<&str> = error
+        .context()
+        .filter_map(|(_, value)| match value {
+            ContextValue::String(text) => Some(text.as_str()),
+            _ => None,
+        })
+        .filter(|text| text.contains("://"))
+        .collect();
+    if urls.is_empty() {
+        error.exit();
+    }
+    let mut text = error.to_string();
+    for url in urls {
+        let scheme = url.split("://").next().unwrap_or_default();
+        text = text.replace(url, &format!("{scheme}://…"));
+    }
+    // Nobody may be there to read it.
+    let _ = write!(io::stderr(), "{text}\n  tip: a database is named by --database-url\n");
+    process::exit(error.exit_code())
 }
 
 fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {

@@ -45,3 +45,32 @@ fn a_proxy_whose_ipv4_address_is_written_as_one_of_ipv6_is_trusted() {
     command.env("DOORWARD_TRUSTED_PROXIES", "::ffff:10.0.0.1");
     assert!(Doorward::start(&mut command).stop().0.success());
 }
+
+#[test]
+fn a_url_in_a_wrong_place_is_not_printed() {
+    let home = home();
+    for url in [
+        "postgres://u:hunter2@h/db",
+        "postgres://h/db?password=hunter2",
+        "postgres://u:a hunter2'@h/",
+    ] {
+        for arguments in [
+            &[url][..],
+            &["serve", url],
+            &["user", "list", url],
+            &["db", "backup", "b.db", url],
+            &["doctor", "--nodes", url],
+            &["--databse-url", url],
+            &[&format!("--{url}")],
+        ] {
+            let refusal = run(doorward(home.path()).args(arguments));
+            assert_eq!(refusal.status.code(), Some(2), "{arguments:?}: {}", refusal.stderr);
+            assert!(!refusal.stderr.contains("hunter2"), "{arguments:?}: {}", refusal.stderr);
+        }
+        let refusal = run(doorward(home.path()).arg(url));
+        assert!(refusal.stderr.contains("--database-url"), "{}", refusal.stderr);
+        assert!(refusal.stderr.contains("postgres://…"), "{}", refusal.stderr);
+    }
+    let refusal = run(doorward(home.path()).arg("--no-such-flag"));
+    assert!(refusal.stderr.contains("--no-such-flag"), "{}", refusal.stderr);
+}
