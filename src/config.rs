@@ -28,8 +28,10 @@ mod validate;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -72,16 +74,9 @@ impl Loaded {
     /// # Errors
     /// [`ConfigError`] for the first such file.
     pub fn private(self) -> Result<Config, ConfigError> {
-        use std::os::unix::fs::PermissionsExt as _;
         for (setting, path) in &self.secret_files {
-            let mode = path.metadata().map_or(0, |about| about.permissions().mode());
-            if privacy::is_open_to_all(mode) {
-                let problem = format!(
-                    "every user of this machine can open {}, which holds it (its mode is {:o})",
-                    path.display(),
-                    mode & 0o777
-                );
-                return Err(ConfigError::new(setting.as_str(), problem, privacy::close(path)));
+            if let Ok(about) = path.metadata() {
+                refuse_open_to_all(setting, path, &about)?;
             }
         }
         Ok(self.config)
@@ -181,6 +176,24 @@ fn load_from(
     let loaded = Loaded { file, ..layers.merge()? };
     loaded.config.validate().map_err(|error| error.with_origin_from(&loaded.origins))?;
     Ok(loaded)
+}
+
+/// Refuses a file with a secret that every user of the machine can open; `subject` is what names it.
+/// The owner's group may. What is no file, such as a pipe, has no reader but this one.
+///
+/// # Errors
+/// [`ConfigError`] when it is open to all.
+pub fn refuse_open_to_all(subject: &str, path: &Path, about: &Metadata) -> Result<(), ConfigError> {
+    let mode = about.permissions().mode();
+    if !about.is_file() || !privacy::is_open_to_all(mode) {
+        return Ok(());
+    }
+    let problem = format!(
+        "every user of this machine can open {}, which holds it (its mode is {:o})",
+        path.display(),
+        mode & 0o777
+    );
+    Err(ConfigError::new(subject, problem, privacy::close(path)))
 }
 
 /// Checks a web origin that stands elsewhere than in a setting; `subject` is where.

@@ -14,7 +14,7 @@ use crate::accounts::admin::{AccountAdmin, AdminOutcome};
 use crate::accounts::{Account, AccountDetails, Email};
 use crate::app::settings;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::database::Id;
 use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
 
@@ -324,12 +324,14 @@ fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError>
         return Ok(password);
     };
     let mut text = Zeroizing::new(String::new());
-    let read = if file == Path::new("-") {
-        io::stdin().take(MAX_PASSWORD_FILE).read_to_string(&mut text)
+    let failed = |cause| OperateError::PasswordFile { path: file.to_owned(), cause };
+    if file == Path::new("-") {
+        io::stdin().take(MAX_PASSWORD_FILE).read_to_string(&mut text).map_err(failed)?;
     } else {
-        fs::File::open(file).and_then(|file| file.take(MAX_PASSWORD_FILE).read_to_string(&mut text))
-    };
-    read.map_err(|cause| OperateError::PasswordFile { path: file.to_owned(), cause })?;
+        let opened = fs::File::open(file).map_err(failed)?;
+        config::refuse_open_to_all("--password-file", file, &opened.metadata().map_err(failed)?)?;
+        opened.take(MAX_PASSWORD_FILE).read_to_string(&mut text).map_err(failed)?;
+    }
     // Some editors begin a file with a byte order mark. Blanks at its ends are the password's own.
     let line = text.trim_start_matches('\u{feff}').lines().next();
     Ok(Zeroizing::new(line.unwrap_or_default().to_owned()))

@@ -1,6 +1,7 @@
 //! `doorward user …`, as whoever runs the service calls it while the service runs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use diesel::prelude::*;
@@ -44,6 +45,7 @@ fn password_file(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");
     fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let path = file.to_str().unwrap().to_owned();
     (directory, path)
 }

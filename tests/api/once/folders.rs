@@ -8,7 +8,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::binary::{Doorward, data_of, doorward, give, home, printed, run, unlimited};
+use crate::support::binary::{
+    Doorward, as_owner_of, data_of, doorward, give, home, printed, run, unlimited,
+};
 use crate::support::client::PASSWORD;
 use crate::support::program::free_port;
 use crate::support::until;
@@ -189,6 +191,34 @@ fn a_start_that_may_not_migrate_leaves_nothing_where_there_is_no_database() {
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
     printed(doorward(home.path()).args(["db", "migrate"]));
     assert!(Doorward::start(&mut command).stop().0.success());
+}
+
+#[test]
+fn a_password_file_that_every_user_can_read_is_refused() {
+    let home = home();
+    assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
+    let file = home.path().join("password");
+    fs::write(&file, PASSWORD).unwrap();
+    give(&file, home.path());
+    let add = |file: &str| {
+        let mut command = doorward(home.path());
+        command.args(["user", "add", EMAIL, "--password-file", file]);
+        command
+    };
+    for mode in [0o644, 0o604, 0o602] {
+        chmod(&file, mode);
+        let line = refused(&mut add("password"));
+        assert!(line.contains("--password-file") && line.contains("chmod 600"), "{line}");
+    }
+    chmod(&file, 0o640);
+    printed(&mut add("password"));
+    // A pipe has no other reader.
+    let mut shell = Command::new("sh");
+    let set = format!("cat password | \"$0\" user set-password {EMAIL} --password-file /dev/stdin");
+    shell.args(["-c", &set]).arg(crate::support::binary::program());
+    shell.env_clear().env("PATH", "/usr/bin:/bin").env("DOORWARD_DATA_DIR", data_of(home.path()));
+    as_owner_of(home.path(), &mut shell);
+    printed(shell.current_dir(home.path()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
