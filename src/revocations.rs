@@ -125,8 +125,14 @@ impl Revocations {
         policy: RevocationPolicy,
     ) -> Result<Self, StoreError> {
         let known_at = clock.monotonic();
-        let listed = db.read_without_timeout(stored_entries).await?.into_iter().collect();
-        let (clock_skew, log) = (Duration::ZERO, feed::RevocationLog::new());
+        let own = clock.clone();
+        let (listed, clock_skew) = db
+            .read_without_timeout(move |c| {
+                let clock_skew = sync::clock_skew(c, &own)?;
+                Ok((stored_entries(c)?.into_iter().collect(), clock_skew))
+            })
+            .await?;
+        let log = feed::RevocationLog::new();
         let cache = Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_skew, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
         let batches = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));

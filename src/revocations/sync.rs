@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{Revocations, stored_entries};
 use crate::clock::{Clock, Timestamp};
 use crate::database::sql_types::IdSql;
+use crate::database::time::server_time;
 use crate::database::{AnyConnection, DataVersionPoller, Id, Listener, StoreError, Tx};
 
 /// How often the file is looked at for what other processes revoked.
@@ -176,12 +177,6 @@ struct ChangeRow {
     expires_at: Option<i64>,
 }
 
-#[derive(QueryableByName)]
-struct DatabaseClock {
-    #[diesel(sql_type = BigInt)]
-    micros: i64,
-}
-
 impl PolledChanges {
     fn read_since(c: &mut AnyConnection, clock: &Clock, cursor: &SyncCursor) -> QueryResult<Self> {
         let AnyConnection::Postgres(c) = c else { return Err(diesel::NotFound) };
@@ -214,14 +209,18 @@ impl PolledChanges {
     }
 
     fn read_all(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Self> {
-        let (known_at, before) = (clock.monotonic(), clock.now());
-        let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
-        let AnyConnection::Postgres(pg) = c else { return Err(diesel::NotFound) };
-        let DatabaseClock { micros } = diesel::sql_query(now).get_result(pg)?;
-        let clock_skew = difference(before, clock.now(), micros);
+        let known_at = clock.monotonic();
+        let clock_skew = clock_skew(c, clock)?;
         let rows = stored_entries(c)?;
         Ok(Self { rows, cursor: SyncCursor::start(), known_at, clock_skew })
     }
+}
+
+/// How far `clock` is from the database's; zero with SQLite, which has none.
+pub(super) fn clock_skew(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Duration> {
+    let before = clock.now();
+    let now = server_time(c)?;
+    Ok(now.map_or(Duration::ZERO, |now| difference(before, clock.now(), now.as_micros())))
 }
 
 /// How far a clock that said `micros` at some moment between these two is from theirs.

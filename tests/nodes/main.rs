@@ -12,6 +12,7 @@ mod copy;
 mod degraded;
 mod deployment;
 mod doctor;
+mod first_ready;
 mod nodes;
 mod outage;
 mod races;
