@@ -121,15 +121,15 @@ mod tests {
 
     #[test]
     fn a_token_whose_key_is_gone_or_replaced_is_verified_again() {
-        let signer = signer();
-        let token = signer.sign(&claims(0)).unwrap();
+        let signing_key = signer();
+        let token = signing_key.sign(&claims(0)).unwrap();
         let cache = VerifiedTokenCache::<Signed>::new(SMALL_CAPACITY);
-        let keys = [(); 2].map(|()| Arc::new(VerifyingKey::from(signer.jwk())));
+        let keys = [(); 2].map(|()| Arc::new(VerifyingKey::from(signing_key.jwk())));
         for key in &keys {
             let signed = cache.verify_signature(&token, |_| Some(Arc::clone(key))).unwrap();
             assert!(Arc::ptr_eq(&signed.key, key));
         }
         let gone = cache.verify_signature(&token, |_| None).unwrap_err();
-        assert_eq!(gone, TokenError::UnknownKey(signer.kid().to_owned()));
+        assert_eq!(gone, TokenError::UnknownKey(signing_key.kid().to_owned()));
     }
 }
