@@ -1,0 +1,28 @@
+//! The README's lines for Traefik.
+
+use crate::support::fenced;
+
+use super::{IDENTITY, README};
+
+/// Traefik itself is not run: no distribution has it.
+#[test]
+fn the_lines_for_traefik_delete_every_form_of_every_identity_header() {
+    let lines = fenced(README, "http:\n  middlewares:").expect("README.md has the lines");
+    let deleted: Vec<String> = lines
+        .lines()
+        .filter_map(|line| Some(line.trim().strip_suffix(": \"\"")?.to_ascii_lowercase()))
+        .collect();
+    let taken = lines.lines().find_map(|line| line.trim().strip_prefix("authResponseHeaders: ["));
+    let taken = taken.unwrap().trim_end_matches(']').to_ascii_lowercase();
+    // Traefik deletes what it takes from the answer of /verify.
+    assert_eq!(taken.split(", ").collect::<Vec<_>>(), IDENTITY);
+    for name in IDENTITY {
+        let [x, auth, what] = name.split('-').collect::<Vec<_>>()[..] else { panic!("{name}") };
+        for (first, second) in [('_', '_'), ('-', '_'), ('_', '-')] {
+            let spelling = format!("{x}{first}{auth}{second}{what}");
+            assert!(deleted.contains(&spelling), "{spelling}");
+        }
+    }
+    assert_eq!(deleted.len(), 3 * IDENTITY.len());
+    assert!(lines.contains("middlewares: [underscores, doorward]"), "{lines}");
+}

@@ -1,0 +1,96 @@
+//! Guesses at an account, by strangers and by thieves of a token.
+
+use crate::support::PASSWORD;
+
+use super::{AWAY, HOME, NEW_PASSWORD, Owner, WRONG};
+
+/// Wrong passwords that a network or a lane of a session takes, by default.
+const LANE: usize = 10;
+
+#[tokio::test]
+async fn the_holder_of_a_spent_token_cannot_use_up_the_guesses_of_the_present_one() {
+    let owner = Owner::at_home().await;
+    let spent = owner.tokens.clone();
+    let parent = owner.refreshed(&spent).await;
+    let present = owner.refreshed(&parent).await;
+    owner.guess_from_everywhere().await;
+
+    assert_eq!(owner.guesses_with(&spent).await, LANE);
+    owner.log_in_away(&spent, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
+    owner.log_in_away(&present, PASSWORD).await.assert_status(200);
+    // Its answer may have been lost: the parent's holder is as good.
+    owner.log_in_away(&parent, PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn the_spent_tokens_of_a_session_share_one_allowance_and_the_two_newest_another() {
+    let owner = Owner::at_home().await;
+    let mut generations = vec![owner.tokens.clone()];
+    for _ in 0..4 {
+        generations.push(owner.refreshed(&generations[generations.len() - 1]).await);
+    }
+    owner.guess_from_everywhere().await;
+    assert_eq!(owner.guesses_with(&generations[0]).await, LANE);
+    for spent in &generations[1..3] {
+        assert_eq!(owner.guesses_with(spent).await, 0);
+    }
+    assert_eq!(owner.guesses_with(&generations[3]).await, LANE);
+    assert_eq!(owner.guesses_with(&generations[4]).await, 0);
+}
+
+#[tokio::test]
+async fn the_owner_gets_in_from_home_when_a_thief_has_used_up_the_guesses_of_her_token() {
+    let owner = Owner::at_home().await;
+    owner.guess_from_everywhere().await;
+    assert_eq!(owner.guesses_with(&owner.tokens).await, LANE);
+    owner.log_in_away(&owner.tokens, PASSWORD).await.assert_status(429);
+    owner.log_in(HOME, Some(&owner.tokens), PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn all_devices_of_an_account_together_have_a_hundred_guesses() {
+    let owner = Owner::at_home().await;
+    let mut devices = Vec::new();
+    for _ in 0..12 {
+        devices.push(owner.log_in(HOME, None, PASSWORD).await.tokens());
+    }
+    owner.guess_from_everywhere().await;
+    let mut guesses = 0;
+    for device in &devices {
+        guesses += owner.guesses_with(device).await;
+    }
+    assert_eq!(guesses, 100);
+    owner.log_in_away(&owner.tokens, PASSWORD).await.assert_status(429);
+    owner.log_in(HOME, Some(&owner.tokens), PASSWORD).await.assert_status(200);
+    owner.app.advance(900);
+    owner.guess_from_everywhere().await;
+    owner.log_in_away(&owner.tokens, PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_spent_token_at_the_login_leaves_the_doors_of_a_logged_in_user_open() {
+    let mut owner = Owner::at_home().await;
+    owner.guess_from_everywhere().await;
+    assert_eq!(owner.guesses_with(&owner.tokens).await, LANE);
+
+    let changed = owner.change_password(AWAY, PASSWORD, NEW_PASSWORD).await;
+    owner.tokens = changed.assert_status(200).tokens();
+    owner.close(AWAY, NEW_PASSWORD).await.assert_status(204);
+}
+
+#[tokio::test]
+async fn guesses_with_an_access_token_leave_the_owner_her_home_and_her_devices() {
+    let mut owner = Owner::at_home().await;
+    owner.guess_from_everywhere().await;
+    for n in 0..LANE {
+        let thief = format!("192.0.2.{}", 100 + n);
+        owner.change_password(&thief, WRONG, NEW_PASSWORD).await.assert_status(403);
+    }
+    owner.change_password(AWAY, PASSWORD, NEW_PASSWORD).await.assert_status(429);
+    owner.close(AWAY, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
+
+    owner.log_in_away(&owner.tokens, PASSWORD).await.assert_status(200);
+    let changed = owner.change_password(HOME, PASSWORD, NEW_PASSWORD).await;
+    owner.tokens = changed.assert_status(200).tokens();
+    owner.close(AWAY, NEW_PASSWORD).await.assert_status(204);
+}

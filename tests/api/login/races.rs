@@ -1,0 +1,184 @@
+//! Logins at the same time as a change of the account.
+
+use doorward::config::Config;
+use futures_util::future::join_all;
+
+use crate::support::{PASSWORD, TestApp, id, until};
+
+use super::{Held, cheap_hashes, generous, stand_in_line};
+
+const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
+
+#[tokio::test]
+async fn a_login_that_checked_the_old_password_while_it_changed_leaves_no_session() {
+    let app = TestApp::with(one_thread).await;
+    let user = app.signed_up().await;
+    let held = Held::back(&app, &user.id).await;
+    let before = app.hashed();
+    let (changed, login, ()) = tokio::join!(
+        user.change_password(PASSWORD, NEW_PASSWORD),
+        async {
+            // The change has its two hashes, and waits to be stored.
+            until(async || app.hashed() == before + 2).await;
+            stand_in_line(&app, 1).await;
+            app.log_in(&user.email, PASSWORD).await
+        },
+        async {
+            // The login has read the old hash, which still stands.
+            until(async || app.hashed() == before + 3).await;
+            stand_in_line(&app, 2).await;
+            held.release();
+        },
+    );
+    let new = changed.tokens();
+    login.assert_problem(401, "invalid_credentials");
+    assert_eq!(app.live_sessions(&user.id).await, [new.session]);
+}
+
+#[tokio::test]
+async fn a_login_that_raced_a_close_leaves_no_session() {
+    let app = TestApp::with(one_thread).await;
+    let user = app.signed_up().await;
+    let held = Held::back(&app, &user.id).await;
+    let before = app.hashed();
+    let (closed, login, ()) = tokio::join!(
+        user.close(PASSWORD),
+        async {
+            until(async || app.hashed() == before + 1).await;
+            stand_in_line(&app, 1).await;
+            app.log_in(&user.email, PASSWORD).await
+        },
+        async {
+            until(async || app.hashed() == before + 2).await;
+            stand_in_line(&app, 2).await;
+            held.release();
+        },
+    );
+    closed.assert_status(204);
+    login.assert_problem(401, "invalid_credentials");
+    assert!(app.live_sessions(&user.id).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_login_that_raced_a_disable_leaves_no_session() {
+    let app = TestApp::with(one_thread).await;
+    let user = app.signed_up().await;
+    let held = Held::back(&app, &user.id).await;
+    let (accounts, id) = (app.api.accounts.clone(), id(&user.id));
+    let disabled = tokio::spawn(async move { accounts.disable(id).await });
+    // Polled once, it stands in the writer's queue.
+    tokio::task::yield_now().await;
+    stand_in_line(&app, 1).await;
+    let before = app.hashed();
+    let (login, ()) = tokio::join!(app.log_in(&user.email, PASSWORD), async {
+        until(async || app.hashed() == before + 1).await;
+        stand_in_line(&app, 2).await;
+        held.release();
+    });
+    assert!(disabled.await.unwrap().unwrap());
+    login.assert_problem(401, "invalid_credentials");
+    assert!(app.live_sessions(&user.id).await.is_empty());
+}
+
+#[tokio::test]
+async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one() {
+    const ROUNDS: usize = 60;
+    // A machine that is busy with something else takes longer to find the moment.
+    const MAX_ROUNDS: usize = 10 * ROUNDS;
+    let app = TestApp::with(|config| {
+        cheap_hashes(config);
+        generous(config);
+    })
+    .await;
+    let mut user = app.signed_up().await;
+    let mut password = PASSWORD.to_owned();
+    let (mut lost, mut ended) = (0, 0);
+    // Turns of the runtime that the change waits, and between two logins: so many that the logins
+    // arrive all through the change, on whatever machine and database.
+    let (mut change_after, mut between) = (0, 8);
+    for round in 0..MAX_ROUNDS {
+        if round >= ROUNDS && lost > 0 && ended > 0 {
+            break;
+        }
+        let new = format!("{NEW_PASSWORD} {round}");
+        let log_in = async |password: &str, delay| {
+            turns(delay).await;
+            app.log_in(&user.email, password).await
+        };
+        let (changed, old, fresh) = tokio::join!(
+            async {
+                turns(change_after).await;
+                user.change_password(&password, &new).await
+            },
+            join_all((0..8).map(|n| log_in(&password, n * between))),
+            join_all((0..2).map(|n| log_in(&new, n * 4 * between))),
+        );
+        let changed = changed.tokens();
+        let mut allowed = vec![changed.session.clone()];
+        for answer in fresh.into_iter().filter(|answer| answer.status == 200) {
+            allowed.push(answer.tokens().session);
+        }
+        let (before, of_all) = (ended, old.len());
+        for answer in old {
+            if answer.status == 200 {
+                let tokens = answer.tokens();
+                app.me(&tokens.access).await.assert_problem(401, "token_revoked");
+                app.refresh(&tokens.refresh).await.assert_ended("password_changed");
+                ended += 1;
+            } else {
+                answer.assert_problem(401, "invalid_credentials");
+                lost += 1;
+            }
+        }
+        match ended - before {
+            0 => change_after += 4,
+            n if n == of_all => between += 8,
+            _ => {}
+        }
+        let mut live = app.live_sessions(&user.id).await;
+        live.sort();
+        allowed.sort();
+        assert_eq!(live, allowed, "round {round}");
+        (user.tokens, password) = (changed, new);
+    }
+    assert!(lost > 0 && ended > 0, "{lost} logins came after a change, {ended} before: no race");
+}
+
+#[tokio::test]
+async fn no_login_outlives_a_disable_that_it_raced() {
+    let app = TestApp::with(|config| {
+        cheap_hashes(config);
+        generous(config);
+    })
+    .await;
+    for _ in 0..50 {
+        let user = app.signed_up().await;
+        let (disabled, logins) = tokio::join!(
+            async {
+                turns(4).await;
+                app.api.accounts.disable(id(&user.id)).await
+            },
+            join_all((0..6).map(|_| app.log_in(&user.email, PASSWORD)))
+        );
+        assert!(disabled.unwrap());
+        for login in logins {
+            if login.status == 200 {
+                app.me(&login.tokens().access).await.assert_problem(401, "token_revoked");
+            } else {
+                login.assert_problem(401, "invalid_credentials");
+            }
+        }
+        assert!(app.live_sessions(&user.id).await.is_empty());
+    }
+}
+
+/// Lets whatever else runs have so many turns.
+async fn turns(number: usize) {
+    for _ in 0..number {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn one_thread(config: &mut Config) {
+    config.passwords.threads = 1;
+}

@@ -1,0 +1,22 @@
+//! Several nodes over one database: what one of them revokes, the others refuse.
+
+mod keys;
+mod revocations;
+
+use crate::support::TestApp;
+use crate::support::postgres::Cluster;
+use crate::support::proxy::Proxy;
+
+/// Two nodes, of which the second speaks to the database through a proxy.
+async fn one_beside_a_proxy() -> (Proxy, TestApp, TestApp) {
+    let cluster = Cluster::shared();
+    let direct = cluster.database();
+    let proxy = Proxy::to(cluster.port);
+    let behind = TestApp::on_database(proxy.url(&direct), |_| {}).await;
+    let beside = behind
+        .another_node_with(|config| {
+            config.database_url = Some(doorward::secret::Secret::new(direct));
+        })
+        .await;
+    (proxy, beside, behind)
+}
