@@ -4,6 +4,11 @@
 //! The rules are the tables below; a change of the architecture is a change of them. Every
 //! violation is reported with its file and line.
 
+#[path = "shape/lengths.rs"]
+mod lengths;
+#[path = "shape/readme.rs"]
+mod readme;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
