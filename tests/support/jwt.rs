@@ -41,11 +41,11 @@ impl Jwt {
     }
 
     pub fn with_header(&self, name: &str, value: impl Into<Value>) -> Self {
-        self.with_header_text(&with(self.header(), name, value).to_string())
+        self.with_header_text(with(self.header(), name, value).to_string())
     }
 
     pub fn without_header(&self, name: &str) -> Self {
-        self.with_header_text(&without(self.header(), name).to_string())
+        self.with_header_text(without(self.header(), name).to_string())
     }
 
     pub fn with_header_text(&self, text: impl AsRef<[u8]>) -> Self {
@@ -53,11 +53,11 @@ impl Jwt {
     }
 
     pub fn with_claim(&self, name: &str, value: impl Into<Value>) -> Self {
-        self.with_claims_text(&with(self.claims(), name, value).to_string())
+        self.with_claims_text(with(self.claims(), name, value).to_string())
     }
 
     pub fn without_claim(&self, name: &str) -> Self {
-        self.with_claims_text(&without(self.claims(), name).to_string())
+        self.with_claims_text(without(self.claims(), name).to_string())
     }
 
     pub fn with_claims_text(&self, text: impl AsRef<[u8]>) -> Self {
