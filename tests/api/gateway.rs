@@ -1,4 +1,4 @@
-//! The README's lines for nginx, run by nginx.
+//! The README's lines for gateways in front of an application.
 
 mod nginx;
 mod traefik;

@@ -6,6 +6,7 @@
 mod support;
 
 mod accounts;
+mod admin;
 mod audit;
 mod bounds;
 mod caddy;
@@ -27,7 +28,6 @@ mod logout;
 mod names;
 mod oauth;
 mod once;
-mod operate;
 mod pages;
 mod printed;
 mod refresh;
