@@ -41,42 +41,7 @@ async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
 
     let mut registered = vec!["first@example.com".to_owned()];
     service.register(&registered[0], PASSWORD).await.unwrap().assert_status(201);
-    // Until each of them has met the end of the disk.
-    let registering = async {
-        loop {
-            let email = format!("n{}@example.com", registered.len());
-            let answer = service.register(&email, PASSWORD).await.unwrap();
-            if answer.status != 201 {
-                assert_transient(&answer);
-                break email;
-            }
-            registered.push(email);
-        }
-    };
-    let refreshing = join_all(chains.iter_mut().map(async |tokens| {
-        loop {
-            let answer = refresh(&service, tokens).await;
-            if answer.status != 200 {
-                assert_transient(&answer);
-                break;
-            }
-            let next = answer.tokens();
-            assert_eq!(next.generation, tokens.generation + 1);
-            *tokens = next;
-        }
-    }));
-    let (refused, _) = tokio::join!(registering, refreshing);
-    // They may have been refused together, with room left for one alone.
-    for tokens in &mut chains {
-        loop {
-            let answer = refresh(&service, tokens).await;
-            if answer.status != 200 {
-                assert_transient(&answer);
-                break;
-            }
-            *tokens = answer.tokens();
-        }
-    }
+    let refused = write_until_refused(&service, &mut chains, &mut registered).await;
     let rotations: u64 = chains.iter().map(|tokens| tokens.generation).sum();
     println!("full after {} accounts and {rotations} refreshes", registered.len());
     assert!(rotations > 0, "there was room for something");
@@ -90,15 +55,8 @@ async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
     assert_eq!(told().await, "degraded");
 
     for _ in 0..10 {
-        for tokens in chains.iter().chain([&staying]) {
-            service.me(&tokens.access).await.unwrap().assert_status(200);
-            let list = service.get("/sessions").bearer(&tokens.access).send().await;
-            list.assert_status(200);
-            let verified = service.get("/verify").bearer(&tokens.access).send().await;
-            assert!((200..300).contains(&verified.status), "{}", verified.text);
-        }
+        assert_reads_go_on(&service, chains.iter().chain([&staying])).await;
         service.me(&leaving.access).await.unwrap().assert_problem(401, "token_revoked");
-        service.get("/healthz").send().await.assert_status(200);
         assert_transient(&refresh(&service, &chains[0]).await);
     }
     let unheard = service.log_out(&staying.access).await.unwrap();
@@ -109,22 +67,87 @@ async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
 
     drop(ballast);
     until(async || told().await == "ready").await;
-    for tokens in &mut chains {
-        // What was refused did not happen, and what was answered did.
-        let next = refresh(&service, tokens).await.tokens();
-        assert_eq!(next.generation, tokens.generation + 1);
-        service.me(&next.access).await.unwrap().assert_status(200);
-    }
-    service.register(&refused, PASSWORD).await.unwrap().assert_status(201);
-    for email in registered.iter().chain([&refused]) {
-        let taken = service.register(email, PASSWORD).await.unwrap();
-        taken.assert_problem(409, "email_taken");
-        service.log_in(email, PASSWORD).await.unwrap().assert_status(200);
-    }
+    assert_all_kept(&service, &chains, &registered, &refused).await;
     service.log_out(&staying.access).await.unwrap();
     service.me(&staying.access).await.unwrap().assert_problem(401, "token_revoked");
     service.me(&leaving.access).await.unwrap().assert_problem(401, "token_revoked");
     service.get("/readyz").send().await.assert_status(200);
+}
+
+/// Registers and refreshes until each of them has met the end of the disk; the address that was
+/// refused.
+async fn write_until_refused(
+    service: &Doorward,
+    chains: &mut [Tokens],
+    registered: &mut Vec<String>,
+) -> String {
+    let registering = async {
+        loop {
+            let email = format!("n{}@example.com", registered.len());
+            let answer = service.register(&email, PASSWORD).await.unwrap();
+            if answer.status != 201 {
+                assert_transient(&answer);
+                break email;
+            }
+            registered.push(email);
+        }
+    };
+    let refreshing = join_all(chains.iter_mut().map(async |tokens| {
+        loop {
+            let answer = refresh(service, tokens).await;
+            if answer.status != 200 {
+                assert_transient(&answer);
+                break;
+            }
+            let next = answer.tokens();
+            assert_eq!(next.generation, tokens.generation + 1);
+            *tokens = next;
+        }
+    }));
+    let (refused, _) = tokio::join!(registering, refreshing);
+    // They may have been refused together, with room left for one alone.
+    for tokens in chains {
+        loop {
+            let answer = refresh(service, tokens).await;
+            if answer.status != 200 {
+                assert_transient(&answer);
+                break;
+            }
+            *tokens = answer.tokens();
+        }
+    }
+    refused
+}
+
+async fn assert_reads_go_on(service: &Doorward, all: impl Iterator<Item = &Tokens>) {
+    for tokens in all {
+        service.me(&tokens.access).await.unwrap().assert_status(200);
+        let list = service.get("/sessions").bearer(&tokens.access).send().await;
+        list.assert_status(200);
+        let verified = service.get("/verify").bearer(&tokens.access).send().await;
+        assert!((200..300).contains(&verified.status), "{}", verified.text);
+    }
+    service.get("/healthz").send().await.assert_status(200);
+}
+
+/// All that was answered has happened, and nothing that was refused.
+async fn assert_all_kept(
+    service: &Doorward,
+    chains: &[Tokens],
+    registered: &[String],
+    refused: &str,
+) {
+    for tokens in chains {
+        let next = refresh(service, tokens).await.tokens();
+        assert_eq!(next.generation, tokens.generation + 1);
+        service.me(&next.access).await.unwrap().assert_status(200);
+    }
+    service.register(refused, PASSWORD).await.unwrap().assert_status(201);
+    for email in registered.iter().map(String::as_str).chain([refused]) {
+        let taken = service.register(email, PASSWORD).await.unwrap();
+        taken.assert_problem(409, "email_taken");
+        service.log_in(email, PASSWORD).await.unwrap().assert_status(200);
+    }
 }
 
 /// Doorward with its data on a small file system; nothing where the system refuses one.

@@ -39,7 +39,18 @@ pub async fn everything(
     // Who mistakes the fields.
     all.log_in(PASSWORD, email).await.assert_status(401);
 
-    // Rotation, replay and reuse.
+    rotation(&mut all, email, secrets).await;
+    account(&mut all, email, secrets).await;
+    cookies(&mut all, email, secrets).await;
+    let tokens = oauth(&mut all, &machine, email, secrets).await;
+    malformed(&mut all, &tokens, email).await;
+    by_the_operator(&mut all, program, email, secrets).await;
+    all.sent
+}
+
+/// Rotation, replay and reuse.
+async fn rotation(all: &mut Requests<'_>, email: &str, secrets: &mut Secrets) {
+    let service = all.service;
     let mut tokens = all.log_in(email, PASSWORD).await.tokens();
     let first = tokens.clone();
     for _ in 0..2 {
@@ -58,11 +69,14 @@ pub async fn everything(
     all.send(me(&tokens.access)).await.assert_status(401);
     all.send(me(&tokens.refresh)).await.assert_status(401);
     all.send(me(STRAY)).await.assert_status(401);
+}
 
-    // One's own account.
+/// One's own account, and a change of its password.
+async fn account(all: &mut Requests<'_>, email: &str, secrets: &mut Secrets) {
+    let service = all.service;
     let tokens = all.log_in(email, PASSWORD).await.tokens();
     secrets.tokens(&tokens);
-    all.send(me(&tokens.access)).await.assert_status(200);
+    all.send(service.get("/me").bearer(&tokens.access)).await.assert_status(200);
     for path in ["/sessions", "/me/activity", "/verify"] {
         all.send(service.get(path).bearer(&tokens.access)).await.assert_status(200);
     }
@@ -76,8 +90,11 @@ pub async fn everything(
     secrets.tokens(&tokens);
     all.send(service.call("POST", "/logout").bearer(&tokens.access)).await.assert_status(204);
     all.json("/logout", json!({ "refresh_token": tokens.refresh })).await.assert_status(204);
+}
 
-    // Cookies.
+/// A session of cookies.
+async fn cookies(all: &mut Requests<'_>, email: &str, secrets: &mut Secrets) {
+    let service = all.service;
     let login = json!({ "email": email, "password": NEW_PASSWORD, "transport": "cookie" });
     let call = all.post("/login").header("sec-fetch-site", "same-origin").json(&login);
     let mut jar = Jar::default();
@@ -92,18 +109,25 @@ pub async fn everything(
     all.send(foreign.header("sec-fetch-site", "cross-site")).await.assert_status(403);
     all.send(jar.own(service.call("POST", "/logout"))).await.assert_status(204);
     all.send(spent.own(service.call("POST", "/refresh"))).await.assert_status(401);
+}
 
-    // OAuth.
+/// The endpoints of OAuth; the tokens of a session that they ended.
+async fn oauth(
+    all: &mut Requests<'_>,
+    machine: &Client,
+    email: &str,
+    secrets: &mut Secrets,
+) -> Tokens {
     let tokens = all.log_in(email, NEW_PASSWORD).await.tokens();
     secrets.tokens(&tokens);
-    let own = all.form("/token", Some(&machine), &[("grant_type", "client_credentials")]).await;
+    let own = all.form("/token", Some(machine), &[("grant_type", "client_credentials")]).await;
     secrets.access(own.assert_status(200).body["access_token"].as_str().unwrap());
     let grant = [("grant_type", "refresh_token"), ("refresh_token", &*tokens.refresh)];
     let answer = all.form("/token", None, &grant).await.assert_status(200);
     secrets.access(answer.body["access_token"].as_str().unwrap());
     secrets.refresh(answer.body["refresh_token"].as_str().unwrap());
     for token in [tokens.access.as_str(), &tokens.refresh, STRAY] {
-        all.form("/introspect", Some(&machine), &[("token", token)]).await.assert_status(200);
+        all.form("/introspect", Some(machine), &[("token", token)]).await.assert_status(200);
     }
     let impostor = Client { secret: format!("{}x", &machine.secret[..40]), ..machine.clone() };
     all.form("/introspect", Some(&impostor), &[("token", "x")]).await.assert_status(401);
@@ -113,10 +137,7 @@ pub async fn everything(
     all.form("/introspect", None, &post).await.assert_status(200);
     all.form("/revoke", None, &[("token", &tokens.access)]).await.assert_status(200);
     all.form("/revoke", None, &[("token", &tokens.refresh)]).await.assert_status(200);
-
-    malformed(&mut all, &tokens, email).await;
-    by_the_operator(&mut all, program, email, secrets).await;
-    all.sent
+    tokens
 }
 
 /// Requests that cannot be understood, with secrets where they do not belong.

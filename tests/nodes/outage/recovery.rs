@@ -214,6 +214,13 @@ async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
     .0;
 
     let seen = seen.into_inner().unwrap();
+    assert_recovered(fault, &seen, began, back);
+    let kept = chains.iter().map(|(tokens, _)| tokens);
+    assert_kept(app, kept, &seen).await;
+}
+
+/// The service answers again soon after the database is back.
+fn assert_recovered(fault: &str, seen: &Seen, began: Instant, back: Instant) {
     let recovered =
         seen.refused.iter().max().map_or(Duration::ZERO, |last| *last - back.min(*last));
     println!(
@@ -226,7 +233,11 @@ async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
     );
     assert!(recovered < RECOVERY, "{recovered:?}");
     assert!(seen.slowest < ANSWER, "{:?}", seen.slowest);
-    for (tokens, _) in &chains {
+}
+
+/// All that was acknowledged is stored.
+async fn assert_kept(app: &TestApp, kept: impl Iterator<Item = &Tokens>, seen: &Seen) {
+    for tokens in kept {
         let session = id(&tokens.session);
         let stored = app.db().read(move |c| {
             sessions::table.find(session).select(sessions::generation).get_result::<i64>(c)
