@@ -162,7 +162,7 @@ impl From<RevokeError> for Problem {
 
 impl From<Malformed> for Problem {
     fn from(_: Malformed) -> Self {
-        RefreshError::unknown().into()
+        Refusal::UnknownToken.into()
     }
 }
 
@@ -170,7 +170,7 @@ impl From<LogOutError> for Problem {
     fn from(error: LogOutError) -> Self {
         match error {
             LogOutError::Store(error) => error.into(),
-            LogOutError::Unknown => RefreshError::unknown().into(),
+            LogOutError::Unknown => Refusal::UnknownToken.into(),
         }
     }
 }

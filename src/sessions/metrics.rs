@@ -1,7 +1,6 @@
 //! What becomes of refreshes, counted; and how many sessions there are.
 
 use super::refresh::{RefreshError, Refusal};
-use super::rotation::Decision;
 use super::{Sessions, queries};
 use crate::database::StoreError;
 use crate::metrics::{CounterFamily, LabelValue};
@@ -62,19 +61,6 @@ impl LabelValue for RefreshOutcome {
 }
 
 impl RefreshOutcome {
-    /// Of a step that answers tokens.
-    pub(super) const fn after(step: &Decision) -> Self {
-        match step {
-            Decision::RepeatAnswer | Decision::RepeatAnswerAndRemember(_) => Self::ConcurrentReplay,
-            Decision::ProvenRetry | Decision::RepeatProvenRetry => Self::ProvenRetry,
-            Decision::ForgiveLostAnswer => Self::Forgiven,
-            Decision::Rotate { .. } => Self::Rotated,
-            Decision::Reuse => Self::ReuseEnded,
-            Decision::Ended(_) => Self::Ended,
-            Decision::Expired => Self::Expired,
-        }
-    }
-
     pub(super) const fn of(error: &RefreshError) -> Self {
         match error {
             RefreshError::Refused(Refusal::UnknownToken) => Self::Unknown,

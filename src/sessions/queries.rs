@@ -182,6 +182,13 @@ pub(super) struct SessionUpdate {
     pub address: Option<String>,
 }
 
+impl SessionUpdate {
+    /// Stores these keys of the rotation, and nothing else.
+    pub(super) fn of_keys(keys: &[KeyHash]) -> Self {
+        Self { retry_keys: Some(KeyHash::join(keys)), ..Self::default() }
+    }
+}
+
 /// Changes a live session that is still as it was read: the compare-and-set that makes one lineage
 /// of all refreshes. False when somebody was faster.
 pub(super) fn compare_and_set(

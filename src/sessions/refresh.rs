@@ -1,9 +1,12 @@
-//! A refresh: what [`decide`] says, carried out in one unit of work.
+//! A refresh, in one unit of work: the session is loaded and the client authorised, [`decide`] says
+//! what the token means, and the change is applied or the reuse recorded.
+
+mod refusal;
 
 use diesel::QueryResult;
 
 use super::metrics::RefreshOutcome;
-use super::queries::{self, SessionUpdate};
+use super::queries::{self, SessionRow, SessionUpdate};
 use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, next_expiry};
 use super::{Device, Grant, IssueError, Sessions, Tokens, find_session};
 use crate::audit::{self, Event, EventKind};
@@ -11,6 +14,8 @@ use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::refresh_token::RefreshToken;
+
+pub use refusal::Refusal;
 
 /// How often a refresh that lost a race reads the row again; each loss means that another one won.
 const MAX_ATTEMPTS: usize = 20;
@@ -20,7 +25,7 @@ const MAX_ATTEMPTS: usize = 20;
 pub enum RefreshError {
     /// The session is over, or never was. Terminal: the client has to log in again.
     #[error("the refresh token is refused")]
-    Refused(Refusal),
+    Refused(#[from] Refusal),
     /// The client that asks is not known; the token may be good.
     #[error(transparent)]
     Client(#[from] UnknownClient),
@@ -29,107 +34,39 @@ pub enum RefreshError {
     Issue(#[from] IssueError),
 }
 
-impl RefreshError {
-    /// For a token that no session has.
-    #[must_use]
-    pub const fn unknown() -> Self {
-        Self::Refused(Refusal::UnknownToken)
-    }
-}
-
 impl From<StoreError> for RefreshError {
     fn from(error: StoreError) -> Self {
         Self::Issue(error.into())
     }
 }
 
-/// Why a refresh token is not good any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is none, or its session is forgotten.
-    UnknownToken,
-    /// It was issued to another client.
-    WrongClient,
-    /// Its session was not refreshed in time, or has lived as long as any may.
-    Expired,
-    /// It was spent, and its session is ended by this.
-    Reused,
-    /// Its session was ended before.
-    Ended(EndReason),
+/// A request to refresh.
+struct Request {
+    token: RefreshToken,
+    requester: RequestingClient,
+    key: Option<KeyHash>,
+    device: Device,
 }
 
-impl Refusal {
-    /// The stable name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownToken => "unknown_token",
-            Self::WrongClient => "wrong_client",
-            Self::Expired => "expired",
-            Self::Reused => EndReason::RefreshTokenReused.as_str(),
-            Self::Ended(reason) => reason.as_str(),
-        }
-    }
-
-    /// One sentence for a person.
-    #[must_use]
-    pub const fn explanation(self) -> &'static str {
-        match self {
-            Self::UnknownToken => "This is not a refresh token of a session here. Log in again.",
-            Self::WrongClient => {
-                "The refresh token was issued to another client. Name the one that logged in."
-            }
-            Self::Expired => "The session has expired. Log in again.",
-            Self::Ended(EndReason::Logout) => "The session was logged out. Log in again.",
-            Self::Ended(EndReason::EndedByUser) => {
-                "The session was ended from the list of sessions. Log in again."
-            }
-            Self::Reused | Self::Ended(EndReason::RefreshTokenReused) => {
-                "A spent refresh token of this session was used again, so somebody may have stolen it. Log in again."
-            }
-            Self::Ended(EndReason::PasswordChanged) => "The password was changed. Log in again.",
-            Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
-            Self::Ended(EndReason::AccountClosed) => "The account was closed.",
-            Self::Ended(EndReason::TooManySessions) => {
-                "The session gave way to a newer one of the same account. Log in again."
-            }
-            Self::Ended(EndReason::Replaced) => {
-                "A later login in the same browser replaced the session."
-            }
-            Self::Ended(EndReason::BackupRestored) => {
-                "The service was restored from a backup. Log in again."
-            }
-            Self::Ended(EndReason::ClientRemoved) => {
-                "The client that the session belongs to was removed."
-            }
-        }
-    }
+/// The session of a request, as one attempt has read it.
+struct Loaded {
+    id: Id,
+    row: SessionRow,
+    state: SessionState,
+    now: Timestamp,
 }
 
-/// A verdict of the unit of work.
-enum RefreshRejection {
-    Token(Refusal),
-    Client(UnknownClient),
-}
-
-impl From<RefreshRejection> for RefreshError {
-    fn from(refused: RefreshRejection) -> Self {
-        match refused {
-            RefreshRejection::Token(reason) => Self::Refused(reason),
-            RefreshRejection::Client(unknown) => unknown.into(),
-        }
-    }
-}
-
-impl From<Refusal> for RefreshRejection {
-    fn from(refusal: Refusal) -> Self {
-        Self::Token(refusal)
-    }
+/// The tokens that a decision answers: those of a generation, once the change is stored.
+struct Answer {
+    generation: u32,
+    change: Option<SessionUpdate>,
+    outcome: RefreshOutcome,
 }
 
 impl Sessions {
-    /// Answers the tokens that follow a refresh token to the client that it was issued to. `key` is the request's `Idempotency-Key`, by
-    /// which a client proves that it asks again; `device` is where it asks from.
+    /// Answers the tokens that follow a refresh token to the client that it was issued to. `key` is
+    /// the request's `Idempotency-Key`, by which a client proves that it asks again; `device` is
+    /// where it asks from.
     ///
     /// # Errors
     /// [`RefreshError`]: a refusal is final, anything else is worth a retry with the same token and
@@ -141,19 +78,13 @@ impl Sessions {
         key: Option<&[u8]>,
         device: Device,
     ) -> Result<Tokens, RefreshError> {
-        let key = key.map(KeyHash::of);
+        let request = Request { token, requester, key: key.map(KeyHash::of), device };
         let this = self.clone();
-        let verdict = self
-            .db
-            .write_one(move |tx| this.rotate_in_tx(tx, &token, &requester, key, &device))
-            .await;
-        let result = match verdict {
-            Ok(Ok((grant, outcome))) => {
-                self.issue(&grant).map(|tokens| (tokens, outcome)).map_err(RefreshError::from)
-            }
-            Ok(Err(refused)) => Err(refused.into()),
-            Err(error) => Err(error.into()),
-        };
+        let rotated = self.db.write_one(move |tx| this.rotate_in_tx(tx, &request)).await;
+        let result = rotated
+            .map_err(RefreshError::from)
+            .flatten()
+            .and_then(|(grant, outcome)| Ok((self.issue(&grant)?, outcome)));
         self.refreshes.count(match &result {
             Ok((_, outcome)) => *outcome,
             Err(error) => RefreshOutcome::of(error),
@@ -164,127 +95,153 @@ impl Sessions {
     fn rotate_in_tx(
         &self,
         tx: &mut Tx<'_>,
-        token: &RefreshToken,
-        requester: &RequestingClient,
-        key: Option<KeyHash>,
-        device: &Device,
-    ) -> QueryResult<Result<(Grant, RefreshOutcome), RefreshRejection>> {
-        let session = Id::from(token.session);
+        request: &Request,
+    ) -> QueryResult<Result<(Grant, RefreshOutcome), RefreshError>> {
         for _ in 0..MAX_ATTEMPTS {
-            let Some(row) = find_session(tx.connection(), token)? else {
-                return Ok(Err(Refusal::UnknownToken.into()));
+            let loaded = match self.load_authorised(tx, request)? {
+                Ok(loaded) => loaded,
+                Err(error) => return Ok(Err(error)),
             };
-            if row.client_id != *requester.id() {
-                let known = clients::ensure_known(tx.connection(), requester)?;
-                return Ok(Err(known.map_or_else(RefreshRejection::Client, |()| {
-                    tracing::warn!(event = "refresh_token_of_another_client", %session);
-                    Refusal::WrongClient.into()
-                })));
-            }
-            let (state, now) = (row.state(), self.clock.now());
-            let expires_at = next_expiry(&state, now, self.policy.idle_timeout);
-            let used = SessionUpdate {
-                rotated_at: Some(now.as_micros()),
-                last_seen_at: Some(now.as_micros()),
-                expires_at: Some(expires_at.as_micros()),
-                ..SessionUpdate::default()
-            };
-            let window = self.policy.window(row.client_settings());
-            let step = decide(&state, token.generation, key, now, window);
-            let outcome = RefreshOutcome::after(&step);
-            let is_doubtful =
-                is_unproven_replay(&step, &state, key) && row.came_from_other_device(device);
-            let (generation, change) = match step {
-                Decision::Ended(reason) => return Ok(Err(Refusal::Ended(reason).into())),
-                Decision::Expired => return Ok(Err(Refusal::Expired.into())),
-                Decision::Reuse => {
-                    tx.begin()?;
-                    // Another node may have opened the window again in the meantime, or ended it.
-                    let retry_keys = Some(KeyHash::join(&state.retry_keys));
-                    let as_it_is = SessionUpdate { retry_keys, ..SessionUpdate::default() };
-                    if !queries::compare_and_set(tx.connection(), session, &row, &as_it_is)? {
-                        continue;
+            match self.answer_for(&loaded, request) {
+                Ok(answer) => {
+                    if let Some(granted) = self.apply(tx, request, loaded, answer)? {
+                        return Ok(Ok(granted));
                     }
-                    let generations = (token.generation, state.generation);
-                    self.end_reused(tx, row.user_id, session, generations, device, now)?;
-                    return Ok(Err(Refusal::Reused.into()));
                 }
-                Decision::RepeatAnswer | Decision::RepeatProvenRetry => (state.generation, None),
-                Decision::RepeatAnswerAndRemember(keys) => {
-                    let retry_keys = Some(KeyHash::join(&keys));
-                    (
-                        state.generation,
-                        Some(SessionUpdate { retry_keys, ..SessionUpdate::default() }),
-                    )
-                }
-                Decision::ProvenRetry => {
-                    let reopened_generation = Some(i64::from(state.generation));
-                    (state.generation, Some(SessionUpdate { reopened_generation, ..used }))
-                }
-                Decision::ForgiveLostAnswer => {
-                    let forgiven_generation = Some(i64::from(state.generation));
-                    (state.generation, Some(SessionUpdate { forgiven_generation, ..used }))
-                }
-                Decision::Rotate { to, keys, fast_forward } => {
-                    if fast_forward {
-                        let (presented, generation) = (token.generation, state.generation);
-                        let event = "database_older_than_token";
-                        tracing::warn!(event, %session, presented, generation);
-                    }
-                    let change = SessionUpdate {
-                        generation: Some(i64::from(to)),
-                        retry_keys: Some(KeyHash::join(&keys)),
-                        user_agent: device.user_agent.clone(),
-                        // It is indexed: only a new one is written.
-                        address: device.address.clone().filter(|new| !row.is_at(new)),
-                        ..used
-                    };
-                    (to, Some(change))
-                }
-            };
-            let expires_at = match &change {
-                Some(SessionUpdate { expires_at: Some(_), .. }) => expires_at,
-                _ => row.expires_at,
-            };
-            let stands = match change {
-                Some(change) => {
-                    queries::compare_and_set(tx.connection_to_write(), session, &row, &change)?
-                }
-                None => true,
-            };
-            if stands {
-                if is_doubtful {
-                    self.record_replay(tx, row.user_id, session, device);
-                }
-                let grant = Grant {
-                    subject: row.subject(),
-                    lifetime: self.policy.lifetime(row.client_settings()),
-                    token: token.at_generation(generation),
-                    client_id: row.client_id,
-                    granted_at: now,
-                    expires_at,
-                };
-                return Ok(Ok((grant, outcome)));
+                Err(Refusal::Reused) if !self.end_reused(tx, request, &loaded)? => {}
+                Err(refusal) => return Ok(Err(refusal.into())),
             }
         }
         Err(diesel::result::Error::RollbackTransaction)
     }
 
-    /// Records a reuse, with the generations of the token and of its session, and ends the session.
-    fn end_reused(
+    /// Loads the session of the token, if it belongs to the client that asks.
+    fn load_authorised(
         &self,
         tx: &mut Tx<'_>,
-        user: Id,
-        session: Id,
-        (presented, reached): (u32, u32),
-        device: &Device,
-        now: Timestamp,
-    ) -> QueryResult<()> {
-        let reused = Event::new(EventKind::RefreshTokenReused).with_user(user);
-        let reused = reused.with_session(session).with_address(device.address.as_deref());
-        let detail = format!("generation {presented}, after {reached} was issued");
-        audit::record(tx, reused.detail(detail), now)?;
-        self.end_one(tx, session, EndReason::RefreshTokenReused.into(), now).map(drop)
+        request: &Request,
+    ) -> QueryResult<Result<Loaded, RefreshError>> {
+        let Request { token, requester, .. } = request;
+        let Some(row) = find_session(tx.connection(), token)? else {
+            return Ok(Err(Refusal::UnknownToken.into()));
+        };
+        let id = Id::from(token.session);
+        if row.client_id != *requester.id() {
+            return Ok(Err(match clients::ensure_known(tx.connection(), requester)? {
+                Err(unknown) => unknown.into(),
+                Ok(()) => {
+                    tracing::warn!(event = "refresh_token_of_another_client", session = %id);
+                    Refusal::WrongClient.into()
+                }
+            }));
+        }
+        Ok(Ok(Loaded { id, state: row.state(), row, now: self.clock.now() }))
+    }
+
+    /// Turns the decision about the token into the answer and the change of the row.
+    fn answer_for(&self, loaded: &Loaded, request: &Request) -> Result<Answer, Refusal> {
+        let Loaded { id, row, state, now } = loaded;
+        let used = SessionUpdate {
+            rotated_at: Some(now.as_micros()),
+            last_seen_at: Some(now.as_micros()),
+            expires_at: Some(next_expiry(state, *now, self.policy.idle_timeout).as_micros()),
+            ..SessionUpdate::default()
+        };
+        let current = state.generation;
+        let (presented, window) =
+            (request.token.generation, self.policy.window(row.client_settings()));
+        let (generation, change, outcome) =
+            match decide(state, presented, request.key, *now, window) {
+                Decision::Ended(reason) => return Err(Refusal::Ended(reason)),
+                Decision::Expired => return Err(Refusal::Expired),
+                Decision::Reuse => return Err(Refusal::Reused),
+                Decision::RepeatAnswer => (current, None, RefreshOutcome::ConcurrentReplay),
+                Decision::RepeatAnswerAndRemember(keys) => {
+                    let change = SessionUpdate::of_keys(&keys);
+                    (current, Some(change), RefreshOutcome::ConcurrentReplay)
+                }
+                Decision::RepeatProvenRetry => (current, None, RefreshOutcome::ProvenRetry),
+                Decision::ProvenRetry => {
+                    let change =
+                        SessionUpdate { reopened_generation: Some(current.into()), ..used };
+                    (current, Some(change), RefreshOutcome::ProvenRetry)
+                }
+                Decision::ForgiveLostAnswer => {
+                    let change =
+                        SessionUpdate { forgiven_generation: Some(current.into()), ..used };
+                    (current, Some(change), RefreshOutcome::Forgiven)
+                }
+                Decision::Rotate { to, keys, fast_forward } => {
+                    if fast_forward {
+                        let event = "database_older_than_token";
+                        tracing::warn!(event, session = %id, presented, generation = current);
+                    }
+                    let Device { user_agent, address, .. } = request.device.clone();
+                    let change = SessionUpdate {
+                        generation: Some(to.into()),
+                        retry_keys: Some(KeyHash::join(&keys)),
+                        user_agent,
+                        // It is indexed: only a new one is written.
+                        address: address.filter(|new| !row.is_at(new)),
+                        ..used
+                    };
+                    (to, Some(change), RefreshOutcome::Rotated)
+                }
+            };
+        Ok(Answer { generation, change, outcome })
+    }
+
+    /// Stores the change and grants the tokens; nothing when the row has changed since it was read.
+    fn apply(
+        &self,
+        tx: &mut Tx<'_>,
+        request: &Request,
+        loaded: Loaded,
+        answer: Answer,
+    ) -> QueryResult<Option<(Grant, RefreshOutcome)>> {
+        let Loaded { id, row, state, now } = loaded;
+        let Answer { generation, change, outcome } = answer;
+        if let Some(change) = &change
+            && !queries::compare_and_set(tx.connection_to_write(), id, &row, change)?
+        {
+            return Ok(None);
+        }
+        let is_replay =
+            matches!(outcome, RefreshOutcome::ConcurrentReplay | RefreshOutcome::Forgiven);
+        let is_proven = request.key.is_some_and(|key| state.retry_keys.contains(&key));
+        if is_replay && !is_proven && row.came_from_other_device(&request.device) {
+            self.record_replay(tx, row.user_id, id, &request.device);
+        }
+        let expires_at = change.and_then(|change| change.expires_at);
+        let grant = Grant {
+            subject: row.subject(),
+            lifetime: self.policy.lifetime(row.client_settings()),
+            token: request.token.at_generation(generation),
+            client_id: row.client_id,
+            granted_at: now,
+            expires_at: expires_at.map_or(row.expires_at, Timestamp::from_micros),
+        };
+        Ok(Some((grant, outcome)))
+    }
+
+    /// Records a reuse and ends the session; false when the row has changed since it was read:
+    /// another node may have opened the window again, or ended the session.
+    fn end_reused(&self, tx: &mut Tx<'_>, request: &Request, loaded: &Loaded) -> QueryResult<bool> {
+        let Loaded { id, row, state, now } = loaded;
+        tx.begin()?;
+        let unchanged = SessionUpdate::of_keys(&state.retry_keys);
+        if !queries::compare_and_set(tx.connection(), *id, row, &unchanged)? {
+            return Ok(false);
+        }
+        let (presented, reached) = (request.token.generation, state.generation);
+        let reused =
+            Event::new(EventKind::RefreshTokenReused).with_user(row.user_id).with_session(*id);
+        let reused = reused
+            .with_address(request.device.address.as_deref())
+            .detail(format!("generation {presented}, after {reached} was issued"));
+        audit::record(tx, reused, *now)?;
+        self.end_one(tx, *id, EndReason::RefreshTokenReused.into(), *now)?;
+        Ok(true)
     }
 
     /// Puts a replay from elsewhere on record once it is answered: it may be a tab behind another
@@ -297,14 +254,4 @@ impl Sessions {
         let audit = self.audit.clone();
         tx.after_commit(move || audit.add_failure(&replayed));
     }
-}
-
-/// Whether a step answers the present token once more to a request that shows no key of the rotation
-/// that led to it.
-fn is_unproven_replay(step: &Decision, state: &SessionState, key: Option<KeyHash>) -> bool {
-    let is_replay = matches!(
-        step,
-        Decision::RepeatAnswer | Decision::RepeatAnswerAndRemember(_) | Decision::ForgiveLostAnswer
-    );
-    is_replay && !key.is_some_and(|key| state.retry_keys.contains(&key))
 }

@@ -1,0 +1,67 @@
+//! The reasons for which a refresh token is refused, and their explanations.
+
+use crate::sessions::rotation::EndReason;
+
+/// Why a refresh token is not good any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.explanation())]
+pub enum Refusal {
+    /// It is none, or its session is forgotten.
+    UnknownToken,
+    /// It was issued to another client.
+    WrongClient,
+    /// Its session was not refreshed in time, or has lived as long as any may.
+    Expired,
+    /// It was spent, and its session is ended by this.
+    Reused,
+    /// Its session was ended before.
+    Ended(EndReason),
+}
+
+impl Refusal {
+    /// The stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "unknown_token",
+            Self::WrongClient => "wrong_client",
+            Self::Expired => "expired",
+            Self::Reused => EndReason::RefreshTokenReused.as_str(),
+            Self::Ended(reason) => reason.as_str(),
+        }
+    }
+
+    /// One sentence for a person.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::UnknownToken => "This is not a refresh token of a session here. Log in again.",
+            Self::WrongClient => {
+                "The refresh token was issued to another client. Name the one that logged in."
+            }
+            Self::Expired => "The session has expired. Log in again.",
+            Self::Ended(EndReason::Logout) => "The session was logged out. Log in again.",
+            Self::Ended(EndReason::EndedByUser) => {
+                "The session was ended from the list of sessions. Log in again."
+            }
+            Self::Reused | Self::Ended(EndReason::RefreshTokenReused) => {
+                "A spent refresh token of this session was used again, so somebody may have stolen it. Log in again."
+            }
+            Self::Ended(EndReason::PasswordChanged) => "The password was changed. Log in again.",
+            Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
+            Self::Ended(EndReason::AccountClosed) => "The account was closed.",
+            Self::Ended(EndReason::TooManySessions) => {
+                "The session gave way to a newer one of the same account. Log in again."
+            }
+            Self::Ended(EndReason::Replaced) => {
+                "A later login in the same browser replaced the session."
+            }
+            Self::Ended(EndReason::BackupRestored) => {
+                "The service was restored from a backup. Log in again."
+            }
+            Self::Ended(EndReason::ClientRemoved) => {
+                "The client that the session belongs to was removed."
+            }
+        }
+    }
+}
