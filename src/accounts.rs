@@ -19,14 +19,15 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use crate::audit::{self, Audit, Event, EventKind};
-use crate::clients::{self, UnknownClient};
+use crate::clients::{self, ClientSettings, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::metrics::CounterFamily;
 use crate::passwords::{
-    Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, PasswordTooLong, WeakPassword,
+    Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, UnacceptablePassword,
 };
 use crate::refresh_token::RefreshToken;
+use crate::secret::Secret;
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{
@@ -57,24 +58,26 @@ pub struct Accounts {
     logins: CounterFamily<LoginOutcome>,
 }
 
-/// Somebody who says who they are.
+/// A login attempt.
 #[derive(Debug)]
-pub struct LoginAttempt<'a> {
+pub struct LoginAttempt {
     /// The e-mail address as it came.
-    pub email: &'a str,
+    pub email: String,
     /// The password as it came.
-    pub password: &'a str,
+    pub password: Secret<String>,
     /// The public client that the session will belong to.
-    pub client_id: &'a str,
+    pub client_id: String,
     /// A refresh token of a session that this device had, spent or expired as it may be.
     pub known_device: Option<RefreshToken>,
     /// Refresh tokens of the sessions that the new one replaces.
     pub replaces: Vec<RefreshToken>,
     /// Where the attempt comes from, as the budget counts: one address, or one IPv6 /64.
-    pub network: &'a str,
+    pub network: String,
     /// What the new session remembers.
     pub device: Device,
 }
+
+type ClientLookup = Result<ClientSettings, UnknownClient>;
 
 /// Why nobody was signed up.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +85,9 @@ pub enum SignUpError {
     /// The address has no form that mail could reach.
     #[error(transparent)]
     Email(#[from] InvalidEmail),
-    /// The password is longer than any is allowed to be.
+    /// The password is not acceptable.
     #[error(transparent)]
-    TooLong(#[from] PasswordTooLong),
-    /// The password could be guessed.
-    #[error(transparent)]
-    Weak(#[from] WeakPassword),
+    Password(#[from] UnacceptablePassword),
     /// There is an account with this address.
     #[error("the e-mail address is taken")]
     Taken,
@@ -134,12 +134,9 @@ impl From<StoreError> for LogInError {
 /// Why a password was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The new one is longer than any is allowed to be.
+    /// The new one is not acceptable.
     #[error(transparent)]
-    TooLong(#[from] PasswordTooLong),
-    /// The new one could be guessed.
-    #[error(transparent)]
-    Weak(#[from] WeakPassword),
+    New(#[from] UnacceptablePassword),
     /// The present one was not accepted.
     #[error(transparent)]
     CurrentPassword(#[from] LogInError),
@@ -186,9 +183,10 @@ impl Accounts {
         address: &str,
     ) -> Result<Account, SignUpError> {
         let email = Email::parse(email)?;
-        let password = Password::parse(password)?;
+        let password = Password::parse(password).map_err(UnacceptablePassword::from)?;
         let personal = vec![email.to_string()];
-        self.hasher.check(self.policy, password.clone(), personal).await??;
+        let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
+        checked.map_err(UnacceptablePassword::from)?;
         let hash = self.hasher.hash(password).await?;
         let (clock, from) = (self.clock.clone(), address.to_owned());
         let made = self.db.write(move |tx| {
@@ -208,65 +206,84 @@ impl Accounts {
     ///
     /// # Errors
     /// [`LogInError`]: no session was started.
-    pub async fn log_in(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
-        let result = self.log_in_uncounted(attempt).await;
+    pub async fn log_in(&self, attempt: LoginAttempt) -> Result<Tokens, LogInError> {
+        let result = self.log_in_uncounted(Arc::new(attempt)).await;
         self.logins.count(LoginOutcome::of(&result));
         result
     }
 
-    async fn log_in_uncounted(&self, attempt: LoginAttempt<'_>) -> Result<Tokens, LogInError> {
-        let key = Email::key_of(attempt.email);
-        let password = Password::parse(attempt.password).ok();
+    async fn log_in_uncounted(&self, attempt: Arc<LoginAttempt>) -> Result<Tokens, LogInError> {
+        let password = Password::parse(attempt.password.expose()).ok();
         // Whom an unknown address is taken for, so that it costs the same reads.
         let unknown_user = Id::new(self.clock.now());
         let mut kept = None;
         for _ in 0..MAX_COMPARISONS {
-            let (this, lookup, client) = (self.clone(), key.clone(), attempt.client_id.to_owned());
-            let (token, network) = (attempt.known_device.clone(), attempt.network.to_owned());
-            let (client_settings, found, known) = self
-                .db
-                .read(move |c| {
-                    let client_settings = clients::settings_of(c, &client)?;
-                    let found = queries::credentials(c, &lookup)?;
-                    let user = found.as_ref().map_or(unknown_user, |found| found.id);
-                    Ok((
-                        client_settings,
-                        found,
-                        this.sessions.known_source(c, user, token.as_ref(), &network)?,
-                    ))
-                })
-                .await?;
+            let (client, found, known) = self.read_for_login(&attempt, unknown_user).await?;
             // Before anything is compared: it says nothing about the account.
-            client_settings?;
-            let reservation = kept
-                .take()
-                .map_or_else(|| self.reserve_for(&key, found.as_ref(), known, &attempt), Ok)?;
-            let right =
-                self.verify_password(found, password.clone(), reservation, attempt.network).await?;
+            let client = client?;
+            let reservation = match kept {
+                Some(reservation) => reservation,
+                None => self.reserve_for(&attempt, found.as_ref(), known)?,
+            };
+            let right = self
+                .verify_password(found, password.clone(), reservation, &attempt.network)
+                .await?;
             let VerifiedPassword { found, upgraded, reservation } = right;
             kept = Some(reservation);
-
-            let (this, device) = (self.clone(), attempt.device.clone());
-            let (client, replaced) = (attempt.client_id.to_owned(), attempt.replaces.clone());
-            let address = attempt.network.to_owned();
-            let grant = self
-                .db
-                .write(move |tx| {
-                    let now = this.clock.now();
-                    // First the user's row, by an UPDATE: a read would lock nothing.
-                    if !queries::record_login(tx.connection(), &found, upgraded.as_ref(), now)? {
-                        return Ok(None);
-                    }
-                    // Before the start, which would make room by ending others.
-                    this.sessions.replace(tx, &replaced, &address, now)?;
-                    this.sessions.start(tx, &found.subject(), &client, &device, now).map(Some)
-                })
-                .await?;
-            if let Some(grant) = grant {
-                return Ok(self.sessions.issue(&grant?)?);
+            if let Some(grant) = self.start_session(&attempt, client, found, upgraded).await? {
+                return Ok(self.sessions.issue(&grant)?);
             }
         }
         Err(LogInError::Changing)
+    }
+
+    /// The client, the account's credentials, and what the account knows about the attempt.
+    async fn read_for_login(
+        &self,
+        attempt: &Arc<LoginAttempt>,
+        unknown_user: Id,
+    ) -> Result<(ClientLookup, Option<Credentials>, KnownSource), StoreError> {
+        let (this, attempt) = (self.clone(), Arc::clone(attempt));
+        let key = Email::key_of(&attempt.email);
+        self.db
+            .read(move |c| {
+                let LoginAttempt { client_id, known_device, network, .. } = &*attempt;
+                let client = clients::settings_of(c, client_id)?;
+                let found = queries::credentials(c, &key)?;
+                let user = found.as_ref().map_or(unknown_user, |found| found.id);
+                Ok((
+                    client,
+                    found,
+                    this.sessions.known_source(c, user, known_device.as_ref(), network)?,
+                ))
+            })
+            .await
+    }
+
+    /// Stores the login and starts its session; nothing when the account or the client has changed
+    /// since it was read.
+    async fn start_session(
+        &self,
+        attempt: &Arc<LoginAttempt>,
+        client: ClientSettings,
+        found: Credentials,
+        upgraded: Option<PasswordHash>,
+    ) -> Result<Option<Grant>, StoreError> {
+        let (this, attempt) = (self.clone(), Arc::clone(attempt));
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let LoginAttempt { client_id, replaces, network, device, .. } = &*attempt;
+                // First the user's row, by an UPDATE: a read would lock nothing.
+                let upgraded = upgraded.as_ref();
+                if !queries::record_login(tx.connection(), &found, client_id, upgraded, now)? {
+                    return Ok(None);
+                }
+                // Before the start, which would make room by ending others.
+                this.sessions.replace(tx, replaces, network, now)?;
+                this.sessions.start(tx, &found.subject(), client_id, client, device, now).map(Some)
+            })
+            .await
     }
 
     /// The account of a user.
@@ -289,11 +306,12 @@ impl Accounts {
         new: &str,
         device: Device,
     ) -> Result<Tokens, ChangeError> {
-        let new = Password::parse(new)?;
+        let new = Password::parse(new).map_err(UnacceptablePassword::from)?;
         let address = device.address.clone().unwrap_or_default();
         let (mut found, known) = self.credentials_of(access, &address).await?;
         let personal = vec![found.email.clone()];
-        self.hasher.check(self.policy, new.clone(), personal).await.map_err(LogInError::from)??;
+        let checked = self.hasher.check(self.policy, new.clone(), personal).await;
+        checked.map_err(LogInError::from)?.map_err(UnacceptablePassword::from)?;
         let mut reservation = self.reserve_in_session(access, &found, known, &address)?;
         let present = Password::parse(present).ok();
         for _ in 0..MAX_COMPARISONS {
@@ -329,11 +347,17 @@ impl Accounts {
             let address = Some(device.address.as_deref().unwrap_or_default());
             let changed = Event::new(EventKind::PasswordChanged).with_user(found.id);
             audit::record(tx, changed.with_address(address), now)?;
-            let client = this.sessions.client_of(tx, access.session)?;
+            let client_id = this.sessions.client_of(tx, access.session)?;
+            let client = match clients::settings_of(tx.connection(), &client_id)? {
+                Ok(client) => client,
+                Err(unknown) => return Ok(Some(Err(unknown))),
+            };
             this.sessions.record_password_change(tx, found.id, access.session, now)?;
             let cause = EndCause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;
-            this.sessions.start(tx, &found.subject(), &client, &device, now).map(Some)
+            let grant =
+                this.sessions.start(tx, &found.subject(), &client_id, client, &device, now)?;
+            Ok(Some(Ok(grant)))
         });
         Ok(granted.await?.transpose()?)
     }
@@ -416,14 +440,14 @@ impl Accounts {
     /// account, or else the network's.
     fn reserve_for(
         &self,
-        key: &str,
+        attempt: &LoginAttempt,
         found: Option<&Credentials>,
         known: KnownSource,
-        attempt: &LoginAttempt<'_>,
     ) -> Result<ReservedAttempt, LogInError> {
+        let (key, user) = (Email::key_of(&attempt.email), found.map(|found| found.id));
         let device = attempt.known_device.as_ref().zip(known.device);
         let device = device.map(|(token, held)| ThrottleKey::Device(token.session, held));
-        self.reserve(key, found.map(|found| found.id), device, known, attempt.network)
+        self.reserve(&key, user, device, known, &attempt.network)
     }
 
     /// A place in the budget for somebody who is logged in: the session's own, which nobody can use

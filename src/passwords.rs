@@ -60,6 +60,17 @@ impl Password {
 #[error("Use a password of at most {} bytes.", Password::MAX_BYTES)]
 pub struct PasswordTooLong;
 
+/// Why a new password is not acceptable.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum UnacceptablePassword {
+    /// It is longer than any is allowed to be.
+    #[error(transparent)]
+    TooLong(#[from] PasswordTooLong),
+    /// It could be guessed.
+    #[error(transparent)]
+    Weak(#[from] WeakPassword),
+}
+
 /// The hash of a password, as a PHC string: algorithm, parameters, salt and tag in one text.
 #[derive(Clone, Debug)]
 pub struct PasswordHash(Secret<String>);

@@ -25,7 +25,7 @@ use diesel::QueryResult;
 use serde::Serialize;
 
 use crate::audit::{self, Audit, Event, EventKind};
-use crate::clients::{self, ClientSettings, UnknownClient};
+use crate::clients::ClientSettings;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
@@ -237,8 +237,8 @@ impl Sessions {
         Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
     }
 
-    /// Starts a session of a public client in the caller's unit of work, which has locked the
-    /// user's row by updating it.
+    /// Starts a session of a public client with these settings, in the caller's unit of work, which
+    /// has locked the user's row by updating it.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -247,13 +247,10 @@ impl Sessions {
         tx: &mut Tx<'_>,
         subject: &Subject,
         client_id: &str,
+        client: ClientSettings,
         device: &Device,
         now: Timestamp,
-    ) -> QueryResult<Result<Grant, UnknownClient>> {
-        let client_settings = match clients::settings_of(tx.connection(), client_id)? {
-            Ok(client_settings) => client_settings,
-            Err(unknown) => return Ok(Err(unknown)),
-        };
+    ) -> QueryResult<Grant> {
         self.evict_least_used_sessions(tx, subject.user, now)?;
         let family = FamilySecret::generate();
         let id = Id::new(now);
@@ -273,14 +270,14 @@ impl Sessions {
         let started =
             Event::new(EventKind::SessionStarted).with_user(subject.user).with_session(id);
         audit::record(tx, started.with_address(device.address.as_deref()), now)?;
-        Ok(Ok(Grant {
+        Ok(Grant {
             subject: subject.clone(),
             token: RefreshToken::first(id.uuid(), family),
             client_id: client_id.to_owned(),
             granted_at: now,
             expires_at,
-            lifetime: self.policy.lifetime(client_settings),
-        }))
+            lifetime: self.policy.lifetime(client),
+        })
     }
 
     /// The client that a session belongs to.

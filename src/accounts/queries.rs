@@ -1,12 +1,15 @@
 //! The users table: every statement that writes it.
 
+use diesel::dsl::exists;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Email;
+use crate::clients::BUILT_IN;
 use crate::clock::Timestamp;
-use crate::database::schema::{sessions, users};
+use crate::database::schema::{clients, sessions, users};
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
 
@@ -180,15 +183,19 @@ fn split(roles: &str) -> Vec<String> {
 }
 
 /// Notes a login, and stores the password's better hash if there is one, provided that the account is
-/// as it was read and in good standing. A better hash is no other password: the version stays.
+/// as it was read and in good standing, and its client was not removed. A better hash is no other
+/// password: the version stays.
 pub(super) fn record_login(
     connection: &mut AnyConnection,
     verified: &Credentials,
+    client_id: &str,
     upgraded: Option<&PasswordHash>,
     now: Timestamp,
 ) -> QueryResult<bool> {
     let hash = upgraded.map(|hash| users::password_hash.eq(hash.as_str()));
-    diesel::update(unchanged_since_read(verified))
+    let is_built_in = (client_id == BUILT_IN).into_sql::<Bool>();
+    let has_client = exists(clients::table.find(client_id)).or(is_built_in);
+    diesel::update(unchanged_since_read(verified).filter(has_client))
         .set((users::last_login_at.eq(now), hash))
         .execute(connection)
         .map(|rows| rows == 1)
@@ -378,7 +385,7 @@ pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize
     let remembered = sessions::table.filter(sessions::user_id.eq(users::id));
     let forgotten: Vec<Id> = users::table
         .filter(users::closed_at.is_not_null())
-        .filter(diesel::dsl::not(diesel::dsl::exists(remembered)))
+        .filter(diesel::dsl::not(exists(remembered)))
         .select(users::id)
         .limit(PURGE_BATCH)
         .load(connection)?;

@@ -45,8 +45,7 @@ impl From<SignUpError> for Problem {
     fn from(error: SignUpError) -> Self {
         match error {
             SignUpError::Email(error) => invalid("/email", &error),
-            SignUpError::TooLong(error) => invalid("/password", &error),
-            SignUpError::Weak(error) => invalid("/password", &error),
+            SignUpError::Password(error) => invalid("/password", &error),
             SignUpError::Taken => Self::new(Code::EmailTaken),
             SignUpError::Overloaded(overloaded) => overloaded.into(),
             SignUpError::Store(error) => error.into(),
@@ -73,8 +72,7 @@ impl From<LogInError> for Problem {
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::TooLong(error) => invalid("/new_password", &error),
-            ChangeError::Weak(error) => invalid("/new_password", &error),
+            ChangeError::New(error) => invalid("/new_password", &error),
             ChangeError::CurrentPassword(error) => {
                 Self::from_reauthentication(error, "/current_password")
             }

@@ -43,9 +43,9 @@ pub(in crate::http) async fn log_in(
         cookies.ensure_allowed()?;
     }
     let attempt = LoginAttempt {
-        email: &email,
-        password: password.expose(),
-        client_id: client_id.as_deref().unwrap_or(clients::BUILT_IN),
+        email,
+        password,
+        client_id: client_id.unwrap_or_else(|| clients::BUILT_IN.to_owned()),
         // One that cannot be read proves nothing, and is no reason to refuse a password.
         known_device: match known_device {
             Some(token) => api.sessions.parse_token(token.expose()).ok(),
@@ -59,7 +59,7 @@ pub(in crate::http) async fn log_in(
             Transport::Cookie => api.sessions.parse_all(&cookies.refresh_tokens()),
             Transport::Body => Vec::new(),
         },
-        network: origin.network(),
+        network: origin.network().to_owned(),
         device: origin.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.log_in(attempt).await?;
