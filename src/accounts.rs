@@ -22,7 +22,6 @@ use crate::audit::{self, Audit, Event, EventKind};
 use crate::clients::{self, ClientSettings, UnknownClient};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
-use crate::metrics::CounterFamily;
 use crate::passwords::{
     Hasher, Overloaded, Password, PasswordHash, PasswordPolicy, UnacceptablePassword,
 };
@@ -35,7 +34,7 @@ use crate::sessions::{
 };
 
 pub use email::{Email, InvalidEmail};
-use metrics::LoginOutcome;
+use metrics::{LoginCounters, login_counters};
 use password_check::{ReservedAttempt, VerifiedPassword};
 use queries::Credentials;
 pub use queries::{Account, AccountDetails};
@@ -55,7 +54,7 @@ pub struct Accounts {
     throttle: Arc<LoginThrottle>,
     sessions: Sessions,
     audit: Audit,
-    logins: CounterFamily<LoginOutcome>,
+    logins: LoginCounters,
 }
 
 /// A login attempt.
@@ -154,16 +153,7 @@ impl Accounts {
         sessions: Sessions,
         audit: Audit,
     ) -> Self {
-        Self {
-            db,
-            clock,
-            hasher,
-            policy,
-            throttle,
-            sessions,
-            audit,
-            logins: CounterFamily::default(),
-        }
+        Self { db, clock, hasher, policy, throttle, sessions, audit, logins: login_counters() }
     }
 
     /// The threads that hash.
@@ -208,7 +198,7 @@ impl Accounts {
     /// [`LogInError`]: no session was started.
     pub async fn log_in(&self, attempt: LoginAttempt) -> Result<Tokens, LogInError> {
         let result = self.log_in_uncounted(Arc::new(attempt)).await;
-        self.logins.count(LoginOutcome::of(&result));
+        self.count_login(&result);
         result
     }
 

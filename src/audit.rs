@@ -25,6 +25,7 @@ use uuid::Builder;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
+use crate::named::named;
 use crate::secret::random_bytes;
 
 use failures::FailureCounts;
@@ -33,120 +34,64 @@ pub use queries::AuditEntry;
 /// Events that a purge deletes at once, so that no other unit waits long for it.
 const PURGE_BATCH: i64 = 500;
 
-/// What may happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventKind {
-    /// Somebody signed up, or was added.
-    AccountCreated,
-    /// Somebody logged in, or changed the password and so got a new session.
-    SessionStarted,
-    /// A password was wrong, or no account has the address.
-    LoginFailed,
-    /// A password was refused because too many had been wrong.
-    LoginThrottled,
-    /// Somebody signed up with the address of the account.
-    RegistrationRefused,
-    /// The password was changed, by its owner or an operator.
-    PasswordChanged,
-    /// An operator disabled the account.
-    AccountDisabled,
-    /// An operator enabled it again.
-    AccountEnabled,
-    /// The owner closed the account.
-    AccountClosed,
-    /// An operator deleted the account.
-    AccountDeleted,
-    /// A session ended before its time; the detail is the reason.
-    SessionEnded,
-    /// A spent refresh token was used.
-    RefreshTokenReused,
-    /// A refresh was answered once more, to another address and another program than before, and
-    /// without a key of that refresh.
-    RefreshReplayedElsewhere,
-    /// An access token was taken back by itself.
-    AccessTokenRevoked,
-    /// A client was registered; the detail is its id.
-    ClientAdded,
-    /// A client was removed; the detail is its id.
-    ClientRemoved,
-    /// A client showed a wrong secret, or is unknown.
-    ClientAuthenticationFailed,
-    /// A signing key is published and waits; the detail is its `kid`.
-    KeyPublished,
-    /// A signing key signs from now on.
-    KeyRotated,
-    /// A signing key signs no more.
-    KeyRetired,
-    /// A signing key is published no more.
-    KeyRemoved,
-    /// A signing key was given up: what it signed is refused.
-    KeyRevoked,
-    /// A backup was restored: every session ended.
-    BackupRestored,
+named! {
+    /// What may happen.
+    pub enum EventKind {
+        /// Somebody signed up, or was added.
+        AccountCreated = "account_created",
+        /// Somebody logged in, or changed the password and so got a new session.
+        SessionStarted = "session_started",
+        /// A password was wrong, or no account has the address.
+        LoginFailed = "login_failed",
+        /// A password was refused because too many had been wrong.
+        LoginThrottled = "login_throttled",
+        /// Somebody signed up with the address of the account.
+        RegistrationRefused = "registration_refused",
+        /// The password was changed, by its owner or an operator.
+        PasswordChanged = "password_changed",
+        /// An operator disabled the account.
+        AccountDisabled = "account_disabled",
+        /// An operator enabled it again.
+        AccountEnabled = "account_enabled",
+        /// The owner closed the account.
+        AccountClosed = "account_closed",
+        /// An operator deleted the account.
+        AccountDeleted = "account_deleted",
+        /// A session ended before its time; the detail is the reason.
+        SessionEnded = "session_ended",
+        /// A spent refresh token was used.
+        RefreshTokenReused = "refresh_token_reused",
+        /// A refresh was answered once more, to another address and another program than before, and
+        /// without a key of that refresh.
+        RefreshReplayedElsewhere = "refresh_replayed_elsewhere",
+        /// An access token was taken back by itself.
+        AccessTokenRevoked = "access_token_revoked",
+        /// A client was registered; the detail is its id.
+        ClientAdded = "client_added",
+        /// A client was removed; the detail is its id.
+        ClientRemoved = "client_removed",
+        /// A client showed a wrong secret, or is unknown.
+        ClientAuthenticationFailed = "client_authentication_failed",
+        /// A signing key is published and waits; the detail is its `kid`.
+        KeyPublished = "key_published",
+        /// A signing key signs from now on.
+        KeyRotated = "key_rotated",
+        /// A signing key signs no more.
+        KeyRetired = "key_retired",
+        /// A signing key is published no more.
+        KeyRemoved = "key_removed",
+        /// A signing key was given up: what it signed is refused.
+        KeyRevoked = "key_revoked",
+        /// A backup was restored: every session ended.
+        BackupRestored = "backup_restored",
+    }
 }
 
 impl EventKind {
-    /// Every one.
-    pub const ALL: [Self; 23] = [
-        Self::AccountCreated,
-        Self::SessionStarted,
-        Self::LoginFailed,
-        Self::LoginThrottled,
-        Self::RegistrationRefused,
-        Self::PasswordChanged,
-        Self::AccountDisabled,
-        Self::AccountEnabled,
-        Self::AccountClosed,
-        Self::AccountDeleted,
-        Self::SessionEnded,
-        Self::RefreshTokenReused,
-        Self::RefreshReplayedElsewhere,
-        Self::AccessTokenRevoked,
-        Self::ClientAdded,
-        Self::ClientRemoved,
-        Self::ClientAuthenticationFailed,
-        Self::KeyPublished,
-        Self::KeyRotated,
-        Self::KeyRetired,
-        Self::KeyRemoved,
-        Self::KeyRevoked,
-        Self::BackupRestored,
-    ];
-
-    /// The stable name, in the log and in the table.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AccountCreated => "account_created",
-            Self::SessionStarted => "session_started",
-            Self::LoginFailed => "login_failed",
-            Self::LoginThrottled => "login_throttled",
-            Self::RegistrationRefused => "registration_refused",
-            Self::PasswordChanged => "password_changed",
-            Self::AccountDisabled => "account_disabled",
-            Self::AccountEnabled => "account_enabled",
-            Self::AccountClosed => "account_closed",
-            Self::AccountDeleted => "account_deleted",
-            Self::SessionEnded => "session_ended",
-            Self::RefreshTokenReused => "refresh_token_reused",
-            Self::RefreshReplayedElsewhere => "refresh_replayed_elsewhere",
-            Self::AccessTokenRevoked => "access_token_revoked",
-            Self::ClientAdded => "client_added",
-            Self::ClientRemoved => "client_removed",
-            Self::ClientAuthenticationFailed => "client_authentication_failed",
-            Self::KeyPublished => "key_published",
-            Self::KeyRotated => "key_rotated",
-            Self::KeyRetired => "key_retired",
-            Self::KeyRemoved => "key_removed",
-            Self::KeyRevoked => "key_revoked",
-            Self::BackupRestored => "backup_restored",
-        }
-    }
-
     /// The kind of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -397,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_kind_is_found_by_its_name() {
-        for kind in EventKind::ALL {
+        for &kind in EventKind::ALL {
             assert_eq!(EventKind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(EventKind::parse("Login_Failed"), None);

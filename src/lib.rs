@@ -16,7 +16,8 @@
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
-//! it. Beside the arrows, everything may use `clock`, `secret`, `metrics` and `log_rate_limit`.
+//! it. Beside the arrows, everything may use `clock`, `log_rate_limit`, `metrics`, `named` and
+//! `secret`.
 //!
 //! - [`config`]: every setting, once: its default, its bounds, its meaning. Only `main` and [`app`]
 //!   read it; what goes further down are small structs such as [`sessions::SessionPolicy`].
@@ -44,8 +45,8 @@
 //!   the search for drift, copies and backups ([`cli::db`] is the command line's way
 //!   there).
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
-//! - [`metrics`]: what is counted for Prometheus, and how it is written. Each part keeps its own
-//!   numbers; `app/metrics.rs` lists them all.
+//! - [`metrics`]: metrics that several parts count. Each part keeps its own; `app/metrics.rs` lists
+//!   them all. `named`: enums whose values have stable names.
 //! - [`log_rate_limit`]: log lines at a bounded rate.
 //! - [`clock`]: the only source of time, so that tests can move it.
 //!
@@ -107,6 +108,7 @@ pub mod http;
 pub mod keys;
 pub mod log_rate_limit;
 pub mod metrics;
+mod named;
 pub mod passwords;
 pub mod refresh_token;
 pub mod revocations;

@@ -29,7 +29,6 @@ use crate::clients::ClientSettings;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
-use crate::metrics::CounterFamily;
 use crate::refresh_token::{FamilySecret, Malformed, RefreshToken, TagKeys};
 use crate::revocations::Revocations;
 use crate::secret::{Secret, equal, random_bytes};
@@ -42,7 +41,7 @@ pub use termination::{
     EndCause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };
 
-use metrics::RefreshOutcome;
+use metrics::{RefreshCounters, refresh_counters};
 use queries::NewSession;
 use rotation::EndReason;
 use termination::end_some;
@@ -105,7 +104,7 @@ pub struct Sessions {
     tags: TagKeys,
     policy: SessionPolicy,
     audit: Audit,
-    refreshes: CounterFamily<RefreshOutcome>,
+    refreshes: RefreshCounters,
     verified: Arc<VerifiedTokenCache>,
 }
 
@@ -232,7 +231,7 @@ impl Sessions {
         policy: SessionPolicy,
         audit: Audit,
     ) -> Self {
-        let refreshes = CounterFamily::default();
+        let refreshes = refresh_counters();
         let verified = Arc::new(VerifiedTokenCache::new(VERIFIED_TOKENS));
         Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
     }

@@ -34,18 +34,19 @@ const MAY_USE: &str = "
                      database::StoreError database::Database database::Id
                      database::with_database_deadline
     accounts      -> sessions clients
-                     passwords tokens refresh_token keys revocations audit database clock secret metrics
-    sessions      -> clients tokens refresh_token keys revocations audit database clock secret metrics
+                     passwords tokens refresh_token keys revocations audit database clock secret metrics named
+    sessions      -> clients tokens refresh_token keys revocations audit database clock secret metrics named
     clients       -> audit database clock secret
-    keys          -> tokens audit database clock secret
+    keys          -> tokens audit database clock secret named
     revocations   -> database clock
-    audit         -> database clock secret
-    passwords     -> clock secret metrics
+    audit         -> database clock secret named
+    passwords     -> clock secret metrics named
     refresh_token -> secret
     tokens        ->
     database      -> clock secret metrics log_rate_limit
     log_rate_limit -> clock
     metrics       ->
+    named         ->
     secret        ->
     config        -> secret clock tokens::Algorithm database::DatabaseUrl
     verifier      -> tokens
@@ -67,7 +68,7 @@ const LIVES_IN: &str = "
     tokio_rustls      -> http cli
     rustls_native_certs -> http cli
     x509_parser       -> http
-    prometheus_client -> metrics
+    prometheus_client -> metrics named app
     diesel            -> database revocations audit keys accounts sessions clients tokens::clock
     diesel_migrations -> database
     r2d2              -> database

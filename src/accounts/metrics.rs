@@ -2,49 +2,43 @@
 
 use super::{Accounts, LogInError, queries};
 use crate::database::StoreError;
-use crate::metrics::{CounterFamily, LabelValue};
+use crate::metrics::{Counter, EncodeLabelSet, Family, counters};
+use crate::named::named;
 
-/// What became of a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginOutcome {
-    /// A session was started.
-    Succeeded,
-    /// Unknown address, wrong password, disabled account.
-    InvalidCredentials,
-    /// Too many failures for this account.
-    Throttled,
-    /// No app of this id logs users in.
-    UnknownClient,
-    /// Too many passwords were waiting to be hashed.
-    Overloaded,
-    /// The database did not answer, the tokens could not be signed, or the account was being changed.
-    Failed,
-}
-
-impl LabelValue for LoginOutcome {
-    const ALL: &'static [Self] = &[
-        Self::Succeeded,
-        Self::InvalidCredentials,
-        Self::Throttled,
-        Self::UnknownClient,
-        Self::Overloaded,
-        Self::Failed,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::InvalidCredentials => "invalid_credentials",
-            Self::Throttled => "throttled",
-            Self::UnknownClient => "unknown_client",
-            Self::Overloaded => "overloaded",
-            Self::Failed => "failed",
-        }
+named! {
+    /// What became of a login.
+    pub enum LoginOutcome {
+        /// A session was started.
+        Succeeded = "succeeded",
+        /// Unknown address, wrong password, disabled account.
+        InvalidCredentials = "invalid_credentials",
+        /// Too many failures for this account.
+        Throttled = "throttled",
+        /// No app of this id logs users in.
+        UnknownClient = "unknown_client",
+        /// Too many passwords were waiting to be hashed.
+        Overloaded = "overloaded",
+        /// The database did not answer, the tokens could not be signed, or the account was being changed.
+        Failed = "failed",
     }
 }
 
+/// The label of the logins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LoginLabel {
+    /// What became of it.
+    pub outcome: LoginOutcome,
+}
+
+/// Logins by their outcome.
+pub type LoginCounters = Family<LoginLabel, Counter>;
+
+pub(super) fn login_counters() -> LoginCounters {
+    counters(LoginOutcome::ALL.iter().map(|&outcome| LoginLabel { outcome }))
+}
+
 impl LoginOutcome {
-    pub(super) const fn of<T>(result: &Result<T, LogInError>) -> Self {
+    const fn of<T>(result: &Result<T, LogInError>) -> Self {
         match result {
             Ok(_) => Self::Succeeded,
             Err(LogInError::Wrong) => Self::InvalidCredentials,
@@ -57,10 +51,15 @@ impl LoginOutcome {
 }
 
 impl Accounts {
-    /// What became of logins since the start.
+    /// The logins since the start.
     #[must_use]
-    pub const fn logins(&self) -> &CounterFamily<LoginOutcome> {
+    pub const fn logins(&self) -> &LoginCounters {
         &self.logins
+    }
+
+    pub(super) fn count_login<T>(&self, result: &Result<T, LogInError>) {
+        let outcome = LoginOutcome::of(result);
+        self.logins.get_or_create(&LoginLabel { outcome }).inc();
     }
 
     /// How many accounts are open, those that are disabled among them.

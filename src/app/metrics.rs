@@ -2,34 +2,46 @@
 //!
 //! The README has a table of them; a test compares the two.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text,
+};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::{Registry, Unit};
 
 use super::DroppedLogLines;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::Timestamp;
-use crate::database::StoreError;
 use crate::http::server::tls::Tls;
 use crate::http::{Api, Limits};
 use crate::keys::{KeyState, KeysError};
-use crate::metrics::{self, MetricsPage, Requests, Writer};
+use crate::metrics::Requests;
 
 /// How often rows are counted: that is work for the database, and not for each look at the page.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Numbers that take a look into the database.
+/// Prometheus' text format.
+const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The counts of rows, once they are known.
 #[derive(Default)]
-pub(super) struct RowCounts {
-    users: AtomicU64,
-    sessions: AtomicU64,
-    blocklist: AtomicU64,
+pub(super) struct RowCounts(Mutex<Option<Rows>>);
+
+#[derive(Clone)]
+struct Rows {
+    users: u64,
+    sessions: u64,
+    blocklist: u64,
     /// When the oldest key in each state was made.
-    keys: Mutex<Vec<(&'static str, Timestamp)>>,
-    /// Whether they were counted at all.
-    known: AtomicBool,
+    keys: Vec<(&'static str, Timestamp)>,
 }
 
 impl RowCounts {
@@ -38,29 +50,27 @@ impl RowCounts {
         let mut tick = tokio::time::interval(COUNT_INTERVAL);
         loop {
             tick.tick().await;
-            match self.count(api).await {
-                Ok(()) => self.known.store(true, Ordering::Relaxed),
+            match Rows::count(api).await {
+                Ok(rows) => *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rows),
                 Err(error) => tracing::warn!(%error, "the metrics' rows could not be counted"),
             }
         }
     }
+}
 
-    async fn count(&self, api: &Api) -> Result<(), KeysError> {
-        let store = |number: &AtomicU64, count: Result<u64, StoreError>| {
-            count.map(|count| number.store(count, Ordering::Relaxed))
-        };
-        store(&self.users, api.accounts.count().await)?;
-        store(&self.sessions, api.sessions.count().await)?;
-        store(&self.blocklist, api.revocations.stored().await)?;
+impl Rows {
+    async fn count(api: &Api) -> Result<Self, KeysError> {
         let keys = api.keys.admin().list().await?;
-        let oldest = |state: KeyState| {
+        let oldest = |state: &KeyState| {
             let of_it = keys.iter().filter(|key| key.state == state.as_str());
             Some((state.as_str(), of_it.map(|key| key.created_at).min()?))
         };
-        let oldest =
-            [KeyState::Next, KeyState::Active, KeyState::Retired].into_iter().filter_map(oldest);
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = oldest.collect();
-        Ok(())
+        Ok(Self {
+            users: api.accounts.count().await?,
+            sessions: api.sessions.count().await?,
+            blocklist: api.revocations.stored().await?,
+            keys: KeyState::ALL.iter().filter_map(oldest).collect(),
+        })
     }
 }
 
@@ -81,123 +91,190 @@ pub(super) struct MetricsSources {
 pub(super) fn routes(
     sources: MetricsSources,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-    let page = web::Data::new(MetricsPage::new("doorward", move |out| sources.write(out)));
+    let mut registry = Registry::with_prefix("doorward");
+    registry.register_collector(Box::new(sources));
+    let registry = web::Data::new(registry);
     move |config| {
-        config.app_data(page.clone()).route("/metrics", web::get().to(show));
+        config.app_data(registry.clone()).route("/metrics", web::get().to(show));
     }
 }
 
-async fn show(page: web::Data<MetricsPage>) -> HttpResponse {
-    HttpResponse::Ok().content_type(metrics::MEDIA_TYPE).body(page.render())
+async fn show(registry: web::Data<Registry>) -> HttpResponse {
+    let mut page = String::with_capacity(16 * 1024);
+    // Writing to a String cannot fail.
+    let _ = prometheus_text::encode(&mut page, &registry);
+    HttpResponse::Ok().content_type(MEDIA_TYPE).body(page)
+}
+
+/// The page that is being written.
+type Page<'a> = DescriptorEncoder<'a>;
+
+/// Writes a metric.
+fn put(page: &mut Page<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+    metric.encode(page.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+/// Writes a metric of seconds: `_seconds` is added to its name.
+fn seconds(page: &mut Page<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+    let (unit, kind) = (Some(&Unit::Seconds), metric.metric_type());
+    metric.encode(page.encode_descriptor(name, help, unit, kind)?)
+}
+
+/// Metrics that are read when the page is written, each with its value of a label.
+struct ByLabel<M>(&'static str, Vec<(&'static str, M)>);
+
+impl<M: EncodeMetric + TypedMetric> EncodeMetric for ByLabel<M> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let Self(label, metrics) = self;
+        metrics.iter().try_for_each(|(value, metric)| {
+            metric.encode(encoder.encode_family(&[(*label, *value)])?)
+        })
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+}
+
+impl fmt::Debug for MetricsSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MetricsSources")
+    }
+}
+
+impl Collector for MetricsSources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let page = &mut encoder;
+        let Api { accounts, sessions, .. } = &self.api;
+        let help = "Requests by the pattern of their route, method and class of status";
+        put(page, "http_requests", help, &self.requests.answered)?;
+        let help = "How long requests took, by the pattern of their route";
+        seconds(page, "http_request_duration", help, &self.requests.took)?;
+        put(page, "logins", "Logins", accounts.logins())?;
+        put(page, "refreshes", "Refreshes", sessions.refreshes())?;
+        let help = "Access tokens whose signatures need not be checked again";
+        put(page, "token_cache_entries", help, &gauge(sessions.token_cache_entries()))?;
+        self.hashing(page)?;
+        self.store(page)?;
+        self.revocations(page)?;
+        self.rows(page)?;
+        self.limits(page)?;
+        let dropped_lines = self.dropped_lines.as_ref().map_or(0, |dropped_lines| dropped_lines());
+        let help = "Lines that the log had no room for";
+        put(page, "log_lines_dropped", help, &counter(dropped_lines as u64))?;
+        if let Some(tls) = &self.tls {
+            let help = "When the certificate in use expires, since 1970";
+            let expires = ConstGauge::new(since_1970(tls.not_after()));
+            seconds(page, "tls_certificate_expiry_timestamp", help, &expires)?;
+        }
+        Ok(())
+    }
 }
 
 impl MetricsSources {
-    fn write(&self, out: &mut Writer<'_>) {
-        let Api { accounts, sessions, .. } = &self.api;
-        out.requests("http", &self.requests);
-        out.counts("logins", "Logins", ("outcome", &mut accounts.logins().counts()));
-        out.counts("refreshes", "Refreshes", ("outcome", &mut sessions.refreshes().counts()));
-        let help = "Access tokens whose signatures need not be checked again";
-        out.gauge("token_cache_entries", help, whole(sessions.token_cache_entries()));
-        self.hashing(out);
-        self.store(out);
-        self.revocations(out);
-        self.rows(out);
-        self.limits(out);
-        let dropped_lines = self.dropped_lines.as_ref().map_or(0, |dropped_lines| dropped_lines());
-        out.count("log_lines_dropped", "Lines that the log had no room for", whole(dropped_lines));
-        if let Some(tls) = &self.tls {
-            let help = "When the certificate in use expires, since 1970";
-            out.seconds("tls_certificate_expiry_timestamp", help, since_1970(tls.not_after()));
-        }
-    }
-
-    fn hashing(&self, out: &mut Writer<'_>) {
+    fn hashing(&self, page: &mut Page<'_>) -> fmt::Result {
         let hasher = self.api.accounts.hasher();
-        out.count("password_hashes", "Password hashes that were begun", hasher.hashed());
+        let help = "Password hashes that were begun";
+        put(page, "password_hashes", help, &counter(hasher.hashed()))?;
         let help = "Blocks of memory, 1 KiB each, that password hashes have filled";
-        out.count("password_hash_blocks", help, hasher.filled());
-        out.gauge("hash_queue_length", "Hashes that wait for a thread", whole(hasher.waiting()));
-        out.durations("hash_queue_wait", "How long hashes waited for a thread", hasher.waited());
-        let help = "Hashes that were refused";
-        out.counts("hash_rejections", help, ("reason", &mut hasher.refused().counts()));
+        put(page, "password_hash_blocks", help, &counter(hasher.filled()))?;
+        put(page, "hash_queue_length", "Hashes that wait for a thread", &gauge(hasher.waiting()))?;
+        let help = "How long hashes waited for a thread";
+        seconds(page, "hash_queue_wait", help, hasher.waited())?;
+        put(page, "hash_rejections", "Hashes that were refused", hasher.refused())
     }
 
-    fn store(&self, out: &mut Writer<'_>) {
+    fn store(&self, page: &mut Page<'_>) -> fmt::Result {
         let help = "Whether writes are refused (1), while reading may go on";
-        out.gauge("database_refuses_writes", help, self.api.db.refuses_writes().into());
+        let refuses_writes = gauge(usize::from(self.api.db.refuses_writes()));
+        put(page, "database_refuses_writes", help, &refuses_writes)?;
         let help = "Whether the file with the master secret is missing or changed (1)";
         let is_missing = self.secret_file_missing.load(Ordering::Relaxed);
-        out.gauge("secret_file_missing", help, is_missing.into());
+        put(page, "secret_file_missing", help, &gauge(usize::from(is_missing)))?;
         let load = self.api.db.load();
         let used = load.connections.saturating_sub(load.idle);
-        let mut states = [("idle", load.idle.into()), ("used", used.into())].into_iter();
+        let states = vec![
+            ("idle", ConstGauge::new(u64::from(load.idle))),
+            ("used", ConstGauge::new(used.into())),
+        ];
         let help = "Connections in the pool (SQLite: for reading)";
-        out.gauges("database_pool_connections", help, ("state", &mut states));
+        put(page, "database_pool_connections", help, &ByLabel("state", states))?;
         let help = "Statements that these connections have run";
-        out.count("database_statements", help, load.statements);
+        put(page, "database_statements", help, &counter(load.statements))?;
         if let Some((waiting, groups)) = &load.writer {
             let help = "Units of work that wait for SQLite's writer";
-            out.gauge("sqlite_write_queue_length", help, whole(*waiting));
-            out.sizes("sqlite_commit_batch_size", "Units of work in one commit", groups);
+            put(page, "sqlite_write_queue_length", help, &gauge(*waiting))?;
+            put(page, "sqlite_commit_batch_size", "Units of work in one commit", groups)?;
         }
+        Ok(())
     }
 
-    fn revocations(&self, out: &mut Writer<'_>) {
+    fn revocations(&self, page: &mut Page<'_>) -> fmt::Result {
         let revocations = &self.api.revocations;
         let help = "Revocations in this node's memory";
-        out.gauge("revocation_cache_entries", help, whole(revocations.entry_count()));
+        put(page, "revocation_cache_entries", help, &gauge(revocations.entry_count()))?;
         let help = "How long ago this node last knew every revocation";
-        out.seconds("revocations_staleness", help, revocations.staleness().as_secs_f64());
+        let staleness = ConstGauge::new(revocations.staleness().as_secs_f64());
+        seconds(page, "revocations_staleness", help, &staleness)?;
         let help = "How far this node's clock is from the database's";
-        out.seconds("clock_skew", help, revocations.clock_skew().as_secs_f64());
+        let difference = ConstGauge::new(revocations.clock_skew().as_secs_f64());
+        seconds(page, "clock_skew", help, &difference)?;
         let help = "Connections that follow the feed of revocations";
-        out.gauge("revocation_feed_subscribers", help, whole(revocations.subscribers()));
+        put(page, "revocation_feed_subscribers", help, &gauge(revocations.subscribers()))
     }
 
     /// What was counted in the database. Before the first time nothing is said.
-    fn rows(&self, out: &mut Writer<'_>) {
-        let row_counts = &self.row_counts;
-        if !row_counts.known.load(Ordering::Relaxed) {
-            return;
-        }
-        let number = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        out.gauge("users", "Accounts", number(&row_counts.users));
-        out.gauge("sessions", "Live sessions", number(&row_counts.sessions));
-        out.gauge("blocklist_rows", "Rows of the blocklist", number(&row_counts.blocklist));
-        let keys = row_counts.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut keys = keys.into_iter().map(|(state, made)| (state, since_1970(made)));
+    fn rows(&self, page: &mut Page<'_>) -> fmt::Result {
+        let rows = self.row_counts.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Rows { users, sessions, blocklist, keys }) = rows else {
+            return Ok(());
+        };
+        put(page, "users", "Accounts", &ConstGauge::new(users))?;
+        put(page, "sessions", "Live sessions", &ConstGauge::new(sessions))?;
+        put(page, "blocklist_rows", "Rows of the blocklist", &ConstGauge::new(blocklist))?;
+        let made = keys.into_iter().map(|(state, made)| (state, ConstGauge::new(since_1970(made))));
         let help = "When the oldest signing key in each state was made, since 1970";
-        out.labelled_seconds("signing_key_created_timestamp", help, ("state", &mut keys));
+        seconds(page, "signing_key_created_timestamp", help, &ByLabel("state", made.collect()))
     }
 
-    fn limits(&self, out: &mut Writer<'_>) {
-        let in_use = [
-            ("register", self.limits.register.in_use()),
-            ("password", self.limits.password.in_use()),
-            ("refresh", self.api.refresh_limit.in_use()),
-            ("client", self.api.client_failures.in_use()),
-            ("failed_logins", self.throttle.in_use()),
+    fn limits(&self, page: &mut Page<'_>) -> fmt::Result {
+        let (Limits { register, password, .. }, api) = (&self.limits, &self.api);
+        let in_use = vec![
+            ("register", gauge(register.in_use())),
+            ("password", gauge(password.in_use())),
+            ("refresh", gauge(api.refresh_limit.in_use())),
+            ("client", gauge(api.client_failures.in_use())),
+            ("failed_logins", gauge(self.throttle.in_use())),
         ];
-        let mut in_use = in_use.into_iter().map(|(limit, count)| (limit, whole(count)));
-        let help = "Clients that a limiter remembers";
-        out.gauges("limiter_entries", help, ("limit", &mut in_use));
-        let refusals = [
-            ("register", self.limits.register.refusals()),
-            ("password", self.limits.password.refusals()),
-            ("refresh", self.api.refresh_limit.refusals()),
-            ("client", self.api.client_failures.refusals()),
+        put(
+            page,
+            "limiter_entries",
+            "Clients that a limiter remembers",
+            &ByLabel("limit", in_use),
+        )?;
+        let refusals = vec![
+            ("register", register.refusals().clone()),
+            ("password", password.refusals().clone()),
+            ("refresh", api.refresh_limit.refusals().clone()),
+            ("client", api.client_failures.refusals().clone()),
         ];
-        let mut refusals = refusals.into_iter().map(|(limit, refused)| (limit, refused.total()));
         let help = "Failures that the audit trail has no room for";
-        out.count("audit_events_dropped", help, self.api.audit.dropped());
-        let help = "Requests that a limiter refused";
-        out.counts("limiter_refusals", help, ("limit", &mut refusals));
+        put(page, "audit_events_dropped", help, &counter(api.audit.dropped()))?;
+        put(
+            page,
+            "limiter_refusals",
+            "Requests that a limiter refused",
+            &ByLabel("limit", refusals),
+        )
     }
 }
 
-fn whole(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
+fn gauge(value: usize) -> ConstGauge<u64> {
+    ConstGauge::new(value as u64)
+}
+
+fn counter(value: u64) -> ConstCounter<u64> {
+    ConstCounter::new(value)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "whole seconds until long after the year 9999")]

@@ -36,7 +36,7 @@ pub struct AuditCommand {
 }
 
 fn kinds() -> impl clap::builder::TypedValueParser<Value = EventKind> {
-    PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str))
+    PossibleValuesParser::new(EventKind::ALL.iter().map(|kind| kind.as_str()))
         .try_map(|name| EventKind::parse(&name).ok_or("it is no event"))
 }
 

@@ -28,6 +28,9 @@ use crate::metrics::Histogram;
 /// Units in one commit at most: a bound on how long the first of them waits for the last.
 const UNITS_PER_COMMIT: usize = 256;
 
+/// The buckets of the metric of groups: powers of two up to [`UNITS_PER_COMMIT`].
+const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
 /// Units that may wait; past it the answer is "unavailable" at once.
 const MAX_QUEUED_UNITS: usize = 4096;
 
@@ -48,7 +51,7 @@ impl Writer {
         fault: StorageFault,
     ) -> Self {
         let (queue, units) = sync_channel(MAX_QUEUED_UNITS);
-        let (waiting, groups) = (Arc::default(), Histogram::of_sizes());
+        let (waiting, groups) = (Arc::default(), Histogram::new(GROUP_SIZES));
         let work =
             WriterQueue { units, waiting: Arc::clone(&waiting), groups: groups.clone(), fault };
         let thread = std::thread::Builder::new()
@@ -190,7 +193,7 @@ fn serve(
         let mut group = vec![first];
         group.extend(work.units.try_iter().take(UNITS_PER_COMMIT - 1));
         work.taken(group.len());
-        work.groups.observe_size(group.len());
+        work.groups.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
         // would write again.
         let commit = catch_unwind(AssertUnwindSafe(|| {

@@ -5,31 +5,21 @@ use std::time::Duration;
 use super::KeyPolicy;
 use super::queries::KeyRow;
 use crate::clock::Timestamp;
+use crate::named::named;
 
 /// Time beyond the JWKS cache's and the tokens' own: for clocks that differ, caches that refresh
 /// late, and nodes that look after their keys once a minute.
 pub(super) const MARGIN: Duration = Duration::from_secs(180);
 
-/// Where a key stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    /// Published, waiting until every cache has it.
-    Next,
-    /// Signs.
-    Active,
-    /// Verifies what it signed.
-    Retired,
-}
-
-impl KeyState {
-    /// The stable name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Active => "active",
-            Self::Retired => "retired",
-        }
+named! {
+    /// Where a key stands in its life.
+    pub enum KeyState {
+        /// Published, waiting until every cache has it.
+        Next = "next",
+        /// Signs.
+        Active = "active",
+        /// Verifies what it signed.
+        Retired = "retired",
     }
 }
 

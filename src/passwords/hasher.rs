@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use super::argon2::{Argon2Worker, HashCost, Verdict, Work};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
-use crate::metrics::{CounterFamily, Histogram, LabelValue};
+use crate::metrics::{Counter, EncodeLabelSet, Family, Histogram, counters, durations};
+use crate::named::named;
 
 /// How the hasher is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,30 +40,30 @@ pub struct Hasher {
     waiting: Arc<AtomicUsize>,
     work: Arc<Work>,
     waited: Histogram,
-    refused: CounterFamily<HashRejection>,
+    refused: RejectionCounters,
     deadline: Duration,
     clock: Clock,
 }
 
-/// Why a job was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HashRejection {
-    /// Too many others were waiting.
-    QueueFull,
-    /// It waited for too long.
-    Deadline,
-}
-
-impl LabelValue for HashRejection {
-    const ALL: &'static [Self] = &[Self::QueueFull, Self::Deadline];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Deadline => "deadline",
-        }
+named! {
+    /// Why a job was not done.
+    pub enum HashRejection {
+        /// Too many others were waiting.
+        QueueFull = "queue_full",
+        /// It waited for too long.
+        Deadline = "deadline",
     }
 }
+
+/// The label of the jobs that were not done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RejectionLabel {
+    /// Why.
+    pub reason: HashRejection,
+}
+
+/// Jobs that were not done, by the reason.
+pub type RejectionCounters = Family<RejectionLabel, Counter>;
 
 impl Hasher {
     /// Starts the threads.
@@ -75,8 +76,8 @@ impl Hasher {
             jobs,
             waiting: Arc::default(),
             work: Arc::default(),
-            waited: Histogram::of_durations(),
-            refused: CounterFamily::default(),
+            waited: durations(),
+            refused: counters(HashRejection::ALL.iter().map(|&reason| RejectionLabel { reason })),
             deadline: settings.deadline,
             clock: clock.clone(),
         };
@@ -164,7 +165,7 @@ impl Hasher {
 
     /// How many jobs were refused since the start.
     #[must_use]
-    pub const fn refused(&self) -> &CounterFamily<HashRejection> {
+    pub const fn refused(&self) -> &RejectionCounters {
         &self.refused
     }
 
@@ -190,7 +191,7 @@ impl Hasher {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.jobs.try_send(Job { queued_at: self.clock.monotonic(), work }).map_err(|_| {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.refused.count(HashRejection::QueueFull);
+            self.refused.get_or_create(&RejectionLabel { reason: HashRejection::QueueFull }).inc();
             self.overloaded()
         })?;
         Ok(answered)
@@ -225,7 +226,7 @@ struct Queue {
     jobs: Mutex<Receiver<Job>>,
     waiting: Arc<AtomicUsize>,
     waited: Histogram,
-    refused: CounterFamily<HashRejection>,
+    refused: RejectionCounters,
     deadline: Duration,
     clock: Clock,
 }
@@ -235,9 +236,11 @@ impl Queue {
         lower_thread_priority();
         while let Some(job) = self.next() {
             let waited = self.clock.monotonic().duration_since(job.queued_at);
-            self.waited.observe_duration(waited);
+            self.waited.observe(waited.as_secs_f64());
             if waited >= self.deadline {
-                self.refused.count(HashRejection::Deadline);
+                self.refused
+                    .get_or_create(&RejectionLabel { reason: HashRejection::Deadline })
+                    .inc();
                 continue;
             }
             // The next hash writes over whatever a panic leaves in the memory.
@@ -358,7 +361,8 @@ mod tests {
         let refused = block_on(hasher.hash(password())).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(60));
         assert_eq!(hasher.waiting(), 1);
-        assert!(hasher.refused().counts().eq([("queue_full", 1), ("deadline", 0)]));
+        let full = RejectionLabel { reason: HashRejection::QueueFull };
+        assert_eq!(hasher.refused().get_or_create(&full).get(), 1);
 
         drop(release);
         assert!(block_on(waiting).is_ok());
@@ -372,7 +376,8 @@ mod tests {
         let refused = block_on(hasher.run(move |_| begun.send(()).unwrap())).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_secs(1));
         assert!(has_begun.recv().is_err());
-        assert!(hasher.refused().counts().eq([("queue_full", 0), ("deadline", 1)]));
+        let late = RejectionLabel { reason: HashRejection::Deadline };
+        assert_eq!(hasher.refused().get_or_create(&late).get(), 1);
     }
 
     #[test]

@@ -3,61 +3,47 @@
 use super::refresh::{RefreshError, Refusal};
 use super::{Sessions, queries};
 use crate::database::StoreError;
-use crate::metrics::{CounterFamily, LabelValue};
+use crate::metrics::{Counter, EncodeLabelSet, Family, counters};
+use crate::named::named;
 
-/// What became of a refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefreshOutcome {
-    /// The next refresh token was answered.
-    Rotated,
-    /// Another request had rotated within the retry window: the same answer again.
-    ConcurrentReplay,
-    /// A client that proved by its key that it asks again got the answer again.
-    ProvenRetry,
-    /// A client without a key got a lost answer again, for once.
-    Forgiven,
-    /// A spent token was used again, and its session ended.
-    ReuseEnded,
-    /// The session had been ended.
-    Ended,
-    /// The session had expired.
-    Expired,
-    /// It was no refresh token of a session here.
-    Unknown,
-    /// It was another client's, or the client is not known.
-    WrongClient,
-    /// The database did not answer, or the tokens could not be signed.
-    Failed,
+named! {
+    /// What became of a refresh.
+    pub enum RefreshOutcome {
+        /// The next refresh token was answered.
+        Rotated = "rotated",
+        /// Another request had rotated within the retry window: the same answer again.
+        ConcurrentReplay = "concurrent_replay",
+        /// A client that proved by its key that it asks again got the answer again.
+        ProvenRetry = "proven_retry",
+        /// A client without a key got a lost answer again, for once.
+        Forgiven = "forgiven",
+        /// A spent token was used again, and its session ended.
+        ReuseEnded = "reuse_ended",
+        /// The session had been ended.
+        Ended = "ended",
+        /// The session had expired.
+        Expired = "expired",
+        /// It was no refresh token of a session here.
+        Unknown = "unknown",
+        /// It was another client's, or the client is not known.
+        WrongClient = "wrong_client",
+        /// The database did not answer, or the tokens could not be signed.
+        Failed = "failed",
+    }
 }
 
-impl LabelValue for RefreshOutcome {
-    const ALL: &'static [Self] = &[
-        Self::Rotated,
-        Self::ConcurrentReplay,
-        Self::ProvenRetry,
-        Self::Forgiven,
-        Self::ReuseEnded,
-        Self::Ended,
-        Self::Expired,
-        Self::Unknown,
-        Self::WrongClient,
-        Self::Failed,
-    ];
+/// The label of the refreshes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefreshLabel {
+    /// What became of it.
+    pub outcome: RefreshOutcome,
+}
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Rotated => "rotated",
-            Self::ConcurrentReplay => "concurrent_replay",
-            Self::ProvenRetry => "proven_retry",
-            Self::Forgiven => "forgiven",
-            Self::ReuseEnded => "reuse_ended",
-            Self::Ended => "ended",
-            Self::Expired => "expired",
-            Self::Unknown => "unknown",
-            Self::WrongClient => "wrong_client",
-            Self::Failed => "failed",
-        }
-    }
+/// Refreshes by their outcome.
+pub type RefreshCounters = Family<RefreshLabel, Counter>;
+
+pub(super) fn refresh_counters() -> RefreshCounters {
+    counters(RefreshOutcome::ALL.iter().map(|&outcome| RefreshLabel { outcome }))
 }
 
 impl RefreshOutcome {
@@ -82,15 +68,19 @@ impl Sessions {
         self.verified.len()
     }
 
-    /// What became of refreshes since the start.
+    /// The refreshes since the start.
     #[must_use]
-    pub const fn refreshes(&self) -> &CounterFamily<RefreshOutcome> {
+    pub const fn refreshes(&self) -> &RefreshCounters {
         &self.refreshes
+    }
+
+    pub(super) fn count_refresh(&self, outcome: RefreshOutcome) {
+        self.refreshes.get_or_create(&RefreshLabel { outcome }).inc();
     }
 
     /// Counts a refresh whose token could not even be read.
     pub fn record_malformed_token(&self) {
-        self.refreshes.count(RefreshOutcome::Unknown);
+        self.count_refresh(RefreshOutcome::Unknown);
     }
 
     /// How many sessions are live.

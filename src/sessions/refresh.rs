@@ -85,7 +85,7 @@ impl Sessions {
             .map_err(RefreshError::from)
             .flatten()
             .and_then(|(grant, outcome)| Ok((self.issue(&grant)?, outcome)));
-        self.refreshes.count(match &result {
+        self.count_refresh(match &result {
             Ok((_, outcome)) => *outcome,
             Err(error) => RefreshOutcome::of(error),
         });

@@ -26,6 +26,7 @@ mod tests;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::named::named;
 use crate::secret::sha256;
 
 /// Keys of one rotation that are remembered: a client with more retries under way at once uses one
@@ -205,38 +206,30 @@ impl KeyHash {
     }
 }
 
-macro_rules! end_reasons {
-    ($($name:ident $text:literal $doc:literal;)+) => {
-        /// Why a session has ended, for its holder to read.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum EndReason {
-            $(#[doc = $doc] $name,)+
-        }
-
-        impl EndReason {
-            /// Every reason there is.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-            /// The stable name, in the database and in answers.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-        }
-    };
-}
-
-end_reasons! {
-    Logout             "logout"               "Its holder logged out.";
-    EndedByUser        "ended_by_user"        "Its owner ended it from the list.";
-    RefreshTokenReused "refresh_token_reused" "A spent refresh token of it came back.";
-    PasswordChanged    "password_changed"     "The password was changed.";
-    AccountDisabled    "account_disabled"     "The account was disabled.";
-    AccountClosed      "account_closed"       "The account was closed.";
-    TooManySessions    "too_many_sessions"    "It gave way to a newer one.";
-    Replaced           "replaced"             "A new login in the same browser replaced it.";
-    BackupRestored     "backup_restored"      "The database was restored from a backup.";
-    ClientRemoved      "client_removed"       "The client that it belongs to was removed.";
+named! {
+    /// Why a session has ended, for its holder to read.
+    pub enum EndReason {
+        /// Its holder logged out.
+        Logout = "logout",
+        /// Its owner ended it from the list.
+        EndedByUser = "ended_by_user",
+        /// A spent refresh token of it came back.
+        RefreshTokenReused = "refresh_token_reused",
+        /// The password was changed.
+        PasswordChanged = "password_changed",
+        /// The account was disabled.
+        AccountDisabled = "account_disabled",
+        /// The account was closed.
+        AccountClosed = "account_closed",
+        /// It gave way to a newer one.
+        TooManySessions = "too_many_sessions",
+        /// A new login in the same browser replaced it.
+        Replaced = "replaced",
+        /// The database was restored from a backup.
+        BackupRestored = "backup_restored",
+        /// The client that it belongs to was removed.
+        ClientRemoved = "client_removed",
+    }
 }
 
 impl EndReason {

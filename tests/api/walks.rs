@@ -194,7 +194,7 @@ impl Walk {
     /// What all nodes have counted of refreshes.
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
-        for (kind, count) in self.nodes.iter().flat_map(|it| it.api.sessions.refreshes().counts()) {
+        for (kind, count) in self.nodes.iter().flat_map(crate::support::refresh_counts) {
             *all.entry(kind).or_default() += count;
         }
         all

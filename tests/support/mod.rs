@@ -28,11 +28,20 @@ pub use client::{Answer, Client, PASSWORD, Tokens, User};
 use std::time::Duration;
 
 use doorward::database::Id;
+use doorward::sessions::metrics::{RefreshLabel, RefreshOutcome};
 
 /// An id as an answer spells it.
 #[track_caller]
 pub fn id(text: &str) -> Id {
     Id::from(uuid::Uuid::parse_str(text).unwrap())
+}
+
+/// The outcomes of refreshes and how often each has come.
+pub fn refresh_counts(app: &TestApp) -> impl Iterator<Item = (&'static str, u64)> {
+    RefreshOutcome::ALL.iter().map(|&outcome| {
+        let counter = app.api.sessions.refreshes().get_or_create(&RefreshLabel { outcome });
+        (outcome.as_str(), counter.get())
+    })
 }
 
 /// The claims of an access token.

@@ -10,7 +10,6 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use uuid::Uuid;
 use crate::http::HttpSettings;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::client_ip::ClientAddress;
+use crate::metrics::Counter;
 
 /// So many at once, and then one more each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,27 +36,11 @@ pub struct Rate {
     pub every: Duration,
 }
 
-/// How often a limiter has refused. Clones share the count.
-#[derive(Clone, Default)]
-pub struct Refusals(Arc<AtomicU64>);
-
-impl Refusals {
-    fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Since the start.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// Limits the POST requests of each client network to a resource.
 #[derive(Clone)]
 pub struct AddressLimiter {
     config: GovernorConfig<ByNetwork, NoOpMiddleware>,
-    refusals: Refusals,
+    refusals: Counter,
 }
 
 impl AddressLimiter {
@@ -66,7 +50,7 @@ impl AddressLimiter {
     /// Never: neither the burst nor the period is zero.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize, settings: web::Data<HttpSettings>) -> Self {
-        let refusals = Refusals::default();
+        let refusals = Counter::default();
         let (buckets, own) = (Buckets::new(buckets), refusals.clone());
         let by_network = ByNetwork { buckets, settings, refusals: own };
         #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
@@ -88,7 +72,7 @@ impl AddressLimiter {
 
     /// How often it has refused.
     #[must_use]
-    pub const fn refusals(&self) -> &Refusals {
+    pub const fn refusals(&self) -> &Counter {
         &self.refusals
     }
 
@@ -111,7 +95,7 @@ impl AddressLimiter {
 pub struct SessionLimiter {
     limiter: Arc<DefaultKeyedRateLimiter<usize>>,
     buckets: Buckets,
-    refusals: Refusals,
+    refusals: Counter,
 }
 
 impl SessionLimiter {
@@ -126,7 +110,7 @@ impl SessionLimiter {
             .expect("a period")
             .allow_burst(rate.burst);
         let limiter = Arc::new(RateLimiter::keyed(quota));
-        Self { limiter, buckets: Buckets::new(buckets), refusals: Refusals::default() }
+        Self { limiter, buckets: Buckets::new(buckets), refusals: Counter::default() }
     }
 
     /// Counts one request of a session.
@@ -135,14 +119,14 @@ impl SessionLimiter {
     /// `rate_limited` when there were too many.
     pub fn check(&self, session: Uuid) -> Result<(), Problem> {
         self.limiter.check_key(&self.buckets.place(session)).map_err(|negative| {
-            self.refusals.count();
+            self.refusals.inc();
             too_many(&negative)
         })
     }
 
     /// How often it has refused.
     #[must_use]
-    pub const fn refusals(&self) -> &Refusals {
+    pub const fn refusals(&self) -> &Counter {
         &self.refusals
     }
 
@@ -201,7 +185,7 @@ impl FailureLimiter {
         let Some(until) = until.filter(|_| !known.proven.contains(&digest)) else {
             return Ok(());
         };
-        self.limiter.refusals.count();
+        self.limiter.refusals.inc();
         Err(Problem::new(Code::RateLimited).retry_after(until.duration_since(now).into()))
     }
 
@@ -222,7 +206,7 @@ impl FailureLimiter {
     pub fn count(&self, address: ClientAddress) -> Result<(), Problem> {
         let place = self.limiter.buckets.place(address.network());
         self.limiter.limiter.check_key(&place).map_err(|negative| {
-            self.limiter.refusals.count();
+            self.limiter.refusals.inc();
             self.known().spent.insert(place, negative.earliest_possible());
             too_many(&negative)
         })
@@ -234,7 +218,7 @@ impl FailureLimiter {
 
     /// How often it has refused.
     #[must_use]
-    pub const fn refusals(&self) -> &Refusals {
+    pub const fn refusals(&self) -> &Counter {
         self.limiter.refusals()
     }
 
@@ -282,7 +266,7 @@ impl Buckets {
 pub struct ByNetwork {
     buckets: Buckets,
     settings: web::Data<HttpSettings>,
-    refusals: Refusals,
+    refusals: Counter,
 }
 
 impl KeyExtractor for ByNetwork {
@@ -299,7 +283,7 @@ impl KeyExtractor for ByNetwork {
         negative: &NotUntil<QuantaInstant>,
         _: HttpResponseBuilder,
     ) -> HttpResponse {
-        self.refusals.count();
+        self.refusals.inc();
         HttpResponse::from_error(too_many(negative))
     }
 }

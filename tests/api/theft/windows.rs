@@ -97,8 +97,8 @@ async fn a_second_proven_retry_is_answered_and_changes_nothing() {
         app.me(&again.access).await.assert_status(200);
     }
     assert_eq!(row(&app, session).await, reopened);
-    let kinds = app.api.sessions.refreshes().counts();
-    assert_eq!(kinds.into_iter().find(|it| it.0 == "proven_retry"), Some(("proven_retry", 4)));
+    let retries = crate::support::refresh_counts(&app).find(|it| it.0 == "proven_retry");
+    assert_eq!(retries, Some(("proven_retry", 4)));
     // The window is closed: the parent proves itself or ends the session.
     app.refresh(refresh).await.assert_ended("refresh_token_reused");
 }
