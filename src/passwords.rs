@@ -10,7 +10,7 @@ mod hasher;
 mod policy;
 
 pub use argon2::{HashCost, Verdict};
-pub use calibrate::{Calibrated, calibrate};
+pub use calibrate::{Calibrated, calibrate, time_of_a_hash};
 pub use hasher::{Hasher, HasherSettings, Overloaded};
 pub use policy::{PasswordPolicy, WeakPassword};
 

@@ -32,6 +32,10 @@ use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 /// leeway: time for a request that was past its check when the revocation came to sign a token yet.
 const SAFETY_MARGIN: Duration = Duration::from_secs(60);
 
+/// How far the clocks of a node and of the database may differ: a node whose clock is further off
+/// makes tokens that others reject, and is not ready.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
 /// How much longer what is issued without a trace in the database stays listed: nobody knows when and
 /// by which clock the last token was signed, and the clock of whoever revokes may be a month behind.
 const CLIENT_MARGIN: Duration = Duration::from_secs(32 * 24 * 60 * 60);

@@ -8,16 +8,16 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use url::{Host, Url};
+use url::Url;
 
 use crate::app::{is_exposed, settings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Loaded, SameSite};
-use crate::passwords::{Hasher, HasherSettings, Password};
+use crate::http::request::cookies;
+use crate::passwords::time_of_a_hash;
 
 /// The least space that is to be left beside the SQLite file, in bytes: its write-ahead log alone
 /// may take a quarter of that.
@@ -25,9 +25,6 @@ const MIN_FREE_SPACE: u64 = 256 * 1024 * 1024;
 
 /// The fewest files that may be open at a time. Each connection is one.
 const MIN_OPEN_FILES: u64 = 1024;
-
-/// Clocks may differ by so much; a node whose clock is further off than that is not ready.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What the settings do not say.
 #[derive(Clone, Debug, Args)]
@@ -209,8 +206,8 @@ impl Doctor<'_> {
             return self.report("passwords", problem);
         }
         let deadline = settings.deadline;
-        let took = time_of_a_hash(HasherSettings { threads: 1, queue: 1, ..settings });
-        if let Some(took) = took.filter(|took| *took > deadline) {
+        let took = time_of_a_hash(settings.cost, &Clock::system());
+        if let Some(took) = took.ok().filter(|took| *took > deadline) {
             let problem = format!(
                 "a hash takes {} ms, longer than it may wait (passwords.queue_deadline); lower \
                  passwords.iterations or passwords.memory_kib",
@@ -232,23 +229,8 @@ impl Doctor<'_> {
     }
 }
 
-/// Whether a URL is one of this machine's own, which browsers trust without https.
 fn is_local(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    })
-}
-
-fn time_of_a_hash(settings: HasherSettings) -> Option<Duration> {
-    let clock = Clock::system();
-    let hasher = Hasher::start(settings, clock.clone()).ok()?;
-    let password = Password::parse("a password to measure by").ok()?;
-    let begun = clock.monotonic();
-    actix_web::rt::System::new().block_on(hasher.hash(password)).ok()?;
-    Some(clock.monotonic().duration_since(begun))
+    Url::parse(url).is_ok_and(|url| cookies::is_local(&url))
 }
 
 /// Whether a directory is another machine's, by the number that Linux has for its file system

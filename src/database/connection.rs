@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection as _};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
@@ -241,37 +242,24 @@ fn without_the_url(cause: &str) -> String {
     cause.to_owned()
 }
 
-#[derive(QueryableByName)]
-struct Encoding {
-    #[diesel(sql_type = Text)]
-    encoding: String,
-}
-
 /// The encoding of PostgreSQL's text. SQLite's is always a form of Unicode.
 fn encoding(connection: &mut AnyConnection) -> QueryResult<Option<String>> {
     match connection {
         AnyConnection::Sqlite(_) => Ok(None),
         AnyConnection::Postgres(connection) => {
             let query = "SELECT current_setting('server_encoding') AS encoding";
-            let row: Encoding = diesel::sql_query(query).get_result(connection)?;
-            Ok(Some(row.encoding))
+            sql::<Text>(query).get_result(connection).map(Some)
         }
     }
-}
-
-#[derive(QueryableByName)]
-struct DataVersion {
-    #[diesel(sql_type = BigInt)]
-    data_version: i64,
 }
 
 /// SQLite's counter of other connections' commits; constant for PostgreSQL, which tells by other
 /// means.
 pub(super) fn data_version(connection: &mut AnyConnection) -> QueryResult<i64> {
     match connection {
-        AnyConnection::Sqlite(connection) => diesel::sql_query("PRAGMA data_version")
-            .get_result::<DataVersion>(connection)
-            .map(|row| row.data_version),
+        AnyConnection::Sqlite(connection) => {
+            sql::<BigInt>("PRAGMA data_version").get_result(connection)
+        }
         AnyConnection::Postgres(_) => Ok(0),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::QueryResult;
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Integer, Nullable};
 use tokio::time::Instant;
@@ -83,17 +84,12 @@ pub(super) fn prepare_separately(connections: [&mut AnyConnection; 2]) -> QueryR
     Ok(())
 }
 
-#[derive(QueryableByName)]
-struct ConnectionLimit {
-    #[diesel(sql_type = Nullable<Integer>)]
-    most: Option<i32>,
-}
-
 /// How many connections this role may have here at a time, over all nodes, if that is limited. What
 /// only speaks PostgreSQL's protocol may not say.
 pub(super) fn connection_limit(connection: &mut AnyConnection) -> Option<u32> {
-    let limit: ConnectionLimit = diesel::sql_query(CONNECTION_LIMIT).get_result(connection).ok()?;
-    limit.most?.try_into().ok()
+    let limit: Option<i32> =
+        sql::<Nullable<Integer>>(CONNECTION_LIMIT).get_result(connection).ok()?;
+    limit?.try_into().ok()
 }
 
 /// How many connections the pool may have, so that those beside it are left.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use diesel::QueryResult;
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use tokio::time::Instant;
@@ -47,12 +48,6 @@ struct ExpectedFile {
     path: PathBuf,
     device: u64,
     inode: u64,
-}
-
-#[derive(QueryableByName)]
-struct PragmaValue {
-    #[diesel(sql_type = BigInt)]
-    value: i64,
 }
 
 impl FileIdentity {
@@ -181,5 +176,5 @@ pub(in crate::database) fn with(database: &Path, ending: &str) -> PathBuf {
 
 fn pragma(connection: &mut AnyConnection, name: &str) -> QueryResult<i64> {
     let query = format!("SELECT {name} AS value FROM pragma_{name}");
-    Ok(diesel::sql_query(query).get_result::<PragmaValue>(connection)?.value)
+    sql::<BigInt>(&query).get_result(connection)
 }

@@ -11,7 +11,8 @@ use super::{AnyConnection, Database, StoreError};
 use crate::clock::{Clock, Timestamp};
 
 /// PostgreSQL's clock in microseconds since 1970, as SQL.
-const POSTGRES_MICROS: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+pub(crate) const POSTGRES_MICROS: &str =
+    "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// How far a SQLite database may be ahead of this machine's clock before a command says so.
 const MAX_AHEAD: Duration = Duration::from_secs(60);
@@ -86,24 +87,18 @@ pub fn server_time_after(life: Duration) -> SqlLiteral<BigInt> {
     sql(&format!("{POSTGRES_MICROS} + {}", life.as_micros()))
 }
 
-#[derive(QueryableByName)]
-struct Micros {
-    #[diesel(sql_type = Nullable<BigInt>)]
-    micros: Option<i64>,
-}
-
 /// What PostgreSQL's clock says; nothing for SQLite, which has none.
 ///
 /// # Errors
 /// Whatever the database says.
 pub fn server_time(connection: &mut AnyConnection) -> QueryResult<Option<Timestamp>> {
     let AnyConnection::Postgres(c) = connection else { return Ok(None) };
-    let now = diesel::sql_query(format!("SELECT {POSTGRES_MICROS} AS micros"));
-    Ok(now.get_result::<Micros>(c)?.micros.map(Timestamp::from_micros))
+    let now = sql::<BigInt>(&format!("SELECT {POSTGRES_MICROS}"));
+    now.get_result(c).map(|micros| Some(Timestamp::from_micros(micros)))
 }
 
 fn newest(connection: &mut AnyConnection) -> QueryResult<Option<Timestamp>> {
     let AnyConnection::Sqlite(c) = connection else { return Ok(None) };
-    let newest = diesel::sql_query(NEWEST).get_result::<Micros>(c)?.micros;
+    let newest: Option<i64> = sql::<Nullable<BigInt>>(NEWEST).get_result(c)?;
     Ok(newest.map(Timestamp::from_micros))
 }

@@ -46,7 +46,7 @@ pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result
     let fewest = HashCost::fewest_iterations(memory_kib);
     let with = |iterations| HashCost { memory_kib, iterations, parallelism: 1 };
     let mut iterations = fewest;
-    let mut took = time_of(with(iterations), clock)?;
+    let mut took = time_of_a_hash(with(iterations), clock)?;
     if took < wanted {
         let affordable = wanted.div_duration_f64(took / fewest);
         // As an integer it is cut off at its type's bounds.
@@ -57,16 +57,20 @@ pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result
         )]
         let affordable = affordable as u32;
         iterations = affordable.clamp(fewest, HashCost::MAX_ITERATIONS);
-        took = time_of(with(iterations), clock)?;
+        took = time_of_a_hash(with(iterations), clock)?;
         while took > wanted && iterations > fewest {
             iterations -= 1;
-            took = time_of(with(iterations), clock)?;
+            took = time_of_a_hash(with(iterations), clock)?;
         }
     }
     Ok(Calibrated { cost: with(iterations), took })
 }
 
-fn time_of(cost: HashCost, clock: &Clock) -> io::Result<Duration> {
+/// How long a hash of this cost takes: the shortest of a few.
+///
+/// # Errors
+/// When Argon2 does not take the cost.
+pub fn time_of_a_hash(cost: HashCost, clock: &Clock) -> io::Result<Duration> {
     let mut engine = Argon2Worker::counted(cost, Arc::default())?;
     let password = Password::parse("a password to measure by").map_err(io::Error::other)?;
     let mut shortest = Duration::MAX;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use tokio::sync::Notify;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::{Revocations, stored_entries};
 use crate::clock::{Clock, Timestamp};
 use crate::database::sql_types::IdSql;
-use crate::database::time::server_time;
+use crate::database::time::{POSTGRES_MICROS, server_time};
 use crate::database::{AnyConnection, DataVersionPoller, Id, Listener, StoreError, Tx};
 
 /// How often the file is looked at for what other processes revoked.
@@ -160,12 +161,6 @@ struct PolledChanges {
 }
 
 #[derive(QueryableByName)]
-struct ConnectionName {
-    #[diesel(sql_type = Nullable<Text>)]
-    connection: Option<String>,
-}
-
-#[derive(QueryableByName)]
 struct ChangeRow {
     #[diesel(sql_type = Text)]
     oldest: String,
@@ -180,8 +175,8 @@ struct ChangeRow {
 impl PolledChanges {
     fn read_since(c: &mut AnyConnection, clock: &Clock, cursor: &SyncCursor) -> QueryResult<Self> {
         let AnyConnection::Postgres(c) = c else { return Err(diesel::NotFound) };
-        let known = "SELECT current_setting('doorward.sync', true) AS connection";
-        let ConnectionName { connection } = diesel::sql_query(known).get_result(c)?;
+        let known = sql::<Nullable<Text>>("SELECT current_setting('doorward.sync', true)");
+        let connection: Option<String> = known.get_result(c)?;
         let mut cursor = cursor.clone();
         if connection.as_deref() != Some(&cursor.connection) {
             cursor = SyncCursor::start();
@@ -191,13 +186,12 @@ impl PolledChanges {
         }
         let (known_at, before) = (clock.monotonic(), clock.now());
         // One statement sees one snapshot: its oldest transaction and the rows belong together.
-        let rows: Vec<ChangeRow> = diesel::sql_query(
-            "SELECT pg_snapshot_xmin(snapshot)::text AS oldest,
-                    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros,
+        let rows: Vec<ChangeRow> = diesel::sql_query(format!(
+            "SELECT pg_snapshot_xmin(snapshot)::text AS oldest, {POSTGRES_MICROS} AS micros,
                     id, expires_at
              FROM (SELECT pg_current_snapshot() AS snapshot) AS present
              LEFT JOIN blocklist ON xid >= $1::text::xid8",
-        )
+        ))
         .bind::<Text, _>(&cursor.transaction)
         .load(c)?;
         let first = rows.first().ok_or(diesel::NotFound)?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Doctor, MAX_CLOCK_SKEW};
+use super::Doctor;
 use crate::app::settings;
 use crate::cli::db::operations;
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
 use crate::database::{self, CONNECTIONS_OUTSIDE_POOL, Database, DatabaseUrl, Inspected};
 use crate::keys::admin::KeyAdmin;
+use crate::revocations::MAX_CLOCK_SKEW;
 
 /// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
 const MIN_SERVER_VERSION: u32 = 130_000;

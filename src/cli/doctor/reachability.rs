@@ -3,12 +3,13 @@
 use actix_web::http::header::HeaderValue;
 use url::Url;
 
-use super::{Doctor, MAX_CLOCK_SKEW, Questions};
+use super::{Doctor, Questions};
 use crate::app::settings;
 use crate::cli::doctor::probe;
 use crate::config::Config;
 use crate::http::request::client_ip::ClientAddress;
 use crate::http::server::tls::{EXPIRY_WARNING, Tls};
+use crate::revocations::MAX_CLOCK_SKEW;
 
 impl Questions {
     /// The answer to the question as whose a request counts, if it was asked.

@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
@@ -135,26 +136,8 @@ fn names(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-#[derive(QueryableByName)]
-struct Found {
-    #[diesel(sql_type = Text)]
-    integrity_check: String,
-}
-
 const TABLES: &str = "SELECT name FROM sqlite_schema \
                       WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
-
-#[derive(QueryableByName)]
-struct Table {
-    #[diesel(sql_type = Text)]
-    name: String,
-}
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    rows: i64,
-}
 
 type Contents = (BTreeMap<String, i64>, drift::SchemaReport);
 
@@ -165,20 +148,18 @@ fn verify_contents(file: &Path) -> Result<Contents, BackupError> {
     // SQLite looks at no CHECK constraint of a file that it opens with mode=ro.
     let mut copy: AnyConnection =
         Manager::without_timeouts(&url).read_only().connect_existing().map_err(|e| bad(&e))?;
-    let found: Vec<Found> =
-        diesel::sql_query("PRAGMA integrity_check").load(&mut copy).map_err(|error| bad(&error))?;
-    if let Some(fault) = found.iter().find(|line| line.integrity_check != "ok") {
-        return Err(bad(&fault.integrity_check));
+    let check = sql::<Text>("PRAGMA integrity_check");
+    let found: Vec<String> = check.load(&mut copy).map_err(|error| bad(&error))?;
+    if let Some(fault) = found.iter().find(|line| *line != "ok") {
+        return Err(bad(fault));
     }
     let schema = drift::check(&url).map_err(|error| bad(&error))?;
     let mut rows = BTreeMap::new();
-    let tables: Vec<Table> = diesel::sql_query(TABLES).load(&mut copy).map_err(|e| bad(&e))?;
-    for table in tables.into_iter().map(|table| table.name).filter(|name| name != MIGRATIONS_TABLE)
-    {
-        let count = format!("SELECT count(*) AS \"rows\" FROM \"{table}\"");
-        let count: Count =
-            diesel::sql_query(count).get_result(&mut copy).map_err(|error| bad(&error))?;
-        rows.insert(table, count.rows);
+    let tables: Vec<String> = sql::<Text>(TABLES).load(&mut copy).map_err(|e| bad(&e))?;
+    for table in tables.into_iter().filter(|name| name != MIGRATIONS_TABLE) {
+        let count = sql::<BigInt>(&format!("SELECT count(*) FROM \"{table}\""));
+        let count = count.get_result(&mut copy).map_err(|error| bad(&error))?;
+        rows.insert(table, count);
     }
     Ok((rows, schema))
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Bool};
@@ -270,26 +271,21 @@ impl Endpoint {
     fn has_table(&mut self, name: &str) -> QueryResult<bool> {
         let query = match self.connection {
             AnyConnection::Sqlite(_) => {
-                format!("SELECT count(*) AS value FROM sqlite_master WHERE name = '{name}'")
+                format!("SELECT count(*) FROM sqlite_master WHERE name = '{name}'")
             }
             AnyConnection::Postgres(_) => {
-                format!("SELECT count(*) AS value FROM pg_class WHERE oid = to_regclass('{name}')")
+                format!("SELECT count(*) FROM pg_class WHERE oid = to_regclass('{name}')")
             }
         };
         Ok(self.number(&query)? > 0)
     }
 
     fn count(&mut self, table: &str) -> QueryResult<i64> {
-        self.number(&format!("SELECT count(*) AS value FROM {table}"))
+        self.number(&format!("SELECT count(*) FROM {table}"))
     }
 
     fn number(&mut self, query: &str) -> QueryResult<i64> {
-        #[derive(QueryableByName)]
-        struct Number {
-            #[diesel(sql_type = BigInt)]
-            value: i64,
-        }
-        Ok(diesel::sql_query(query).get_result::<Number>(&mut self.connection)?.value)
+        sql::<BigInt>(query).get_result(&mut self.connection)
     }
 
     /// Begins a transaction in which nobody else writes.
@@ -373,11 +369,6 @@ fn refuse_same_file(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<(), CopyErro
 /// Two URLs of one PostgreSQL database: it alone knows the lock that the source's transaction
 /// takes here.
 fn refuse_same_server(source: &mut Endpoint, target: &mut Endpoint) -> Result<(), CopyError> {
-    #[derive(QueryableByName)]
-    struct Locked {
-        #[diesel(sql_type = Bool)]
-        locked: bool,
-    }
     let (AnyConnection::Postgres(from), AnyConnection::Postgres(to)) =
         (&mut source.connection, &mut target.connection)
     else {
@@ -385,10 +376,8 @@ fn refuse_same_server(source: &mut Endpoint, target: &mut Endpoint) -> Result<()
     };
     let lock = i64::from_be_bytes(random_bytes());
     let try_lock = |connection: &mut PgConnection| {
-        diesel::sql_query("SELECT pg_try_advisory_xact_lock($1) AS locked")
-            .bind::<BigInt, _>(lock)
-            .get_result::<Locked>(connection)
-            .map(|row| row.locked)
+        let query = format!("SELECT pg_try_advisory_xact_lock({lock})");
+        sql::<Bool>(&query).get_result::<bool>(connection)
     };
     let first = try_lock(from);
     let second = try_lock(to);
@@ -407,15 +396,8 @@ mod tests {
         (directory, Manager::without_timeouts(&url).connect_existing().unwrap())
     }
 
-    #[derive(QueryableByName)]
-    struct Name {
-        #[diesel(sql_type = diesel::sql_types::Text)]
-        name: String,
-    }
-
     fn names(connection: &mut AnyConnection, query: &str) -> Vec<String> {
-        let rows: Vec<Name> = diesel::sql_query(query).load(connection).unwrap();
-        let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+        let mut names: Vec<String> = sql::<Text>(query).load(connection).unwrap();
         names.sort();
         names
     }

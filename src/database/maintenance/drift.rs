@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::connection::SimpleConnection as _;
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
@@ -182,18 +183,9 @@ fn place_to_compare(connection: &mut AnyConnection) -> Result<String, String> {
     ))
 }
 
-#[derive(QueryableByName)]
-struct May {
-    #[diesel(sql_type = Bool)]
-    may: bool,
-}
-
 fn may(connection: &mut AnyConnection, privilege: &str) -> QueryResult<bool> {
-    diesel::sql_query(format!(
-        "SELECT has_database_privilege(current_database(), '{privilege}') AS may"
-    ))
-    .get_result::<May>(connection)
-    .map(|row| row.may)
+    let query = format!("SELECT has_database_privilege(current_database(), '{privilege}')");
+    sql::<Bool>(&query).get_result(connection)
 }
 
 impl Part {

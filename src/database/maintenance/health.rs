@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::connection::Manager;
-use crate::database::time::CommandClocks;
+use crate::database::time::{CommandClocks, server_time};
 use crate::database::{AnyConnection, DatabaseUrl, OpenError, connection_refusals};
 
 /// The most faults of a file that are listed.
@@ -38,32 +39,11 @@ const SETTINGS: &str = "
     SELECT name, setting FROM pg_settings WHERE name IN
     ('fsync', 'full_page_writes', 'synchronous_commit', 'server_version_num', 'server_version',
      'max_connections', 'superuser_reserved_connections', 'reserved_connections')";
-const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
 const QUICK_CHECK: &str = "SELECT quick_check AS line FROM pragma_quick_check";
 const FOREIGN_KEY_CHECK: &str = "
     SELECT 'row ' || coalesce(rowid, '?') || ' of ' || \"table\" || ' refers to no row of ' || parent
         AS line
     FROM pragma_foreign_key_check";
-
-#[derive(QueryableByName)]
-struct Setting {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    setting: String,
-}
-
-#[derive(QueryableByName)]
-struct ServerClock {
-    #[diesel(sql_type = BigInt)]
-    micros: i64,
-}
-
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    line: String,
-}
 
 /// Reads a SQLite file through, or asks a PostgreSQL server; changes nothing.
 ///
@@ -87,19 +67,18 @@ fn file(connection: &mut AnyConnection) -> QueryResult<Inspected> {
 fn broken(connection: &mut AnyConnection) -> QueryResult<Vec<String>> {
     let mut faults = Vec::new();
     for query in [QUICK_CHECK, FOREIGN_KEY_CHECK] {
-        let lines: Vec<Line> = diesel::sql_query(query).load(connection)?;
-        faults.extend(lines.into_iter().map(|row| row.line).filter(|line| line != "ok"));
+        let lines: Vec<String> = sql::<Text>(query).load(connection)?;
+        faults.extend(lines.into_iter().filter(|line| line != "ok"));
     }
     faults.truncate(MAX_FAULTS);
     Ok(faults)
 }
 
 fn server(connection: &mut AnyConnection) -> QueryResult<Inspected> {
-    let settings: Vec<Setting> = diesel::sql_query(SETTINGS).load(connection)?;
-    let clock: ServerClock = diesel::sql_query(CLOCK).get_result(connection)?;
+    let settings: Vec<(String, String)> = sql::<(Text, Text)>(SETTINGS).load(connection)?;
     Ok(Inspected::Server {
-        settings: settings.into_iter().map(|row| (row.name, row.setting)).collect(),
+        settings: settings.into_iter().collect(),
         connection_limit: connection_refusals::connection_limit(connection),
-        clock: Timestamp::from_micros(clock.micros),
+        clock: server_time(connection)?.ok_or(diesel::NotFound)?,
     })
 }

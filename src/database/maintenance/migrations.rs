@@ -1,6 +1,7 @@
 //! The schema's versions, embedded in the binary: one folder a database, with the same names.
 
 use diesel::connection::{Connection as _, SimpleConnection as _};
+use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -93,12 +94,6 @@ impl Versions {
     }
 }
 
-#[derive(QueryableByName)]
-struct Applied {
-    #[diesel(sql_type = Text)]
-    version: String,
-}
-
 /// How the database stands, found out without changing it (diesel's own way makes
 /// [`MIGRATIONS_TABLE`]).
 pub(in crate::database) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenError> {
@@ -113,11 +108,10 @@ pub(in crate::database) fn versions(connection: &mut AnyConnection) -> Result<Ve
     };
     let applied = "SELECT version FROM __diesel_schema_migrations ORDER BY version";
     let mut load = |query| {
-        let rows = diesel::sql_query(query).load::<Applied>(connection);
+        let rows = sql::<Text>(query).load::<String>(connection);
         rows.map_err(|error| OpenError::Versions(error.to_string()))
     };
     let applied = if load(there)?.is_empty() { Vec::new() } else { load(applied)? };
-    let applied: Vec<String> = applied.into_iter().map(|row| row.version).collect();
     Ok(match connection {
         AnyConnection::Sqlite(_) => compare(&sorted::<Sqlite>(&SQLITE)?, &applied),
         AnyConnection::Postgres(_) => compare(&sorted::<Pg>(&POSTGRES)?, &applied),

@@ -76,17 +76,23 @@ pub struct CookiePolicy {
     listed_origins: Vec<String>,
 }
 
+/// Whether a URL is one of this machine's own, which browsers trust without https.
+#[must_use]
+pub fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 impl CookiePolicy {
     /// The policy of a service at this URL, whose pages are of that origin or of a listed one.
     #[must_use]
     pub fn new(public_url: &str, same_site: SameSite, listed_origins: Vec<String>) -> Self {
         let url = Url::parse(public_url).ok();
-        let is_local = match url.as_ref().and_then(Url::host) {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => ip.is_loopback(),
-            None => false,
-        };
+        let is_local = url.as_ref().is_some_and(is_local);
         let is_https = url.as_ref().is_some_and(|url| url.scheme() == "https");
         let own_origin = url.map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         Self { same_site, secure_context: is_https || is_local, own_origin, listed_origins }

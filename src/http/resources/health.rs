@@ -8,12 +8,10 @@ use serde_json::json;
 
 use crate::http::problem::{Code, Problem};
 use crate::http::{Api, HttpSettings};
+use crate::revocations::MAX_CLOCK_SKEW;
 
 /// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
 const READY_STALENESS: Duration = Duration::from_secs(5);
-
-/// A node whose clock is so far from the database's makes tokens that others refuse.
-const READY_CLOCK: Duration = Duration::from_secs(5);
 
 pub(in crate::http) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
@@ -34,7 +32,7 @@ pub(in crate::http) async fn readyz(
         )));
     }
     let clock_skew = api.revocations.clock_skew();
-    if clock_skew > READY_CLOCK {
+    if clock_skew > MAX_CLOCK_SKEW {
         return Err(Problem::new(Code::NotReady).detail(format!(
             "The clocks of this node and of the database differ by {} seconds.",
             clock_skew.as_secs()
