@@ -15,7 +15,7 @@ mod failures;
 mod queries;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -25,6 +25,7 @@ use uuid::Builder;
 
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
+use crate::locks;
 use crate::named::named;
 use crate::secret::random_bytes;
 
@@ -267,7 +268,7 @@ impl Audit {
     pub fn erase_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
         let failures = Arc::clone(&self.failures);
         tx.after_commit(move || {
-            failures.lock().unwrap_or_else(PoisonError::into_inner).forget(user);
+            locks::lock(&failures).forget(user);
         });
         erase_addresses(tx, user)
     }
@@ -301,7 +302,7 @@ impl Audit {
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, FailureCounts> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        locks::lock(&self.failures)
     }
 }
 

@@ -15,7 +15,7 @@ mod refresh;
 mod schedule;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -30,6 +30,7 @@ pub use schedule::KeyState;
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, StoreError, Tx};
+use crate::locks;
 use crate::secret::{DerivedKey, sha256};
 use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
 use generation::{NewKey, generate};
@@ -131,7 +132,7 @@ impl Keys {
         let _reload_lock = self.reload_lock.lock().await;
         let rows = apply_schedule(&self.db, &self.clock, &self.seal, &self.policy).await?;
         let ring = Arc::new(KeyRing::build(&rows, &self.seal, &self.policy)?);
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        *locks::write(&self.ring) = ring;
         Ok(())
     }
 
@@ -154,7 +155,7 @@ impl Keys {
     }
 
     fn ring(&self) -> Arc<KeyRing> {
-        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&locks::read(&self.ring))
     }
 }
 

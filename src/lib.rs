@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
-//! it. Beside the arrows, everything may use `clock`, `log_rate_limit`, `metrics`, `named` and
-//! `secret`.
+//! it. Beside the arrows, everything may use `clock`, `locks`, `log_rate_limit`, `metrics`, `named`
+//! and `secret`.
 //!
 //! - [`config`]: every setting, once: its default, its bounds, its meaning. Only `main` and [`app`]
 //!   read it; what goes further down are small structs such as [`sessions::SessionPolicy`].
@@ -106,6 +106,7 @@ pub mod config;
 pub mod database;
 pub mod http;
 pub mod keys;
+mod locks;
 pub mod log_rate_limit;
 pub mod metrics;
 mod named;

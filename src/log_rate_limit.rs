@@ -1,8 +1,10 @@
 //! Log lines that anybody outside can cause, or that repeat while something is broken, at a bounded
 //! rate.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::locks;
 
 /// Lines about requests that may be written within one [`PERIOD`].
 const LINES_PER_PERIOD: u32 = 10;
@@ -41,7 +43,7 @@ impl LogRateLimit {
 
     /// Whether a line may be written now; if so, how many were left out since the one before.
     pub fn allow_line(&self, now: Instant) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = locks::lock(&self.state);
         if state.began.is_none_or(|began| now.duration_since(began) >= self.period) {
             (state.began, state.written) = (Some(now), 0);
         }

@@ -14,7 +14,7 @@ pub mod feed;
 pub mod sync;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use diesel::expression::SqlLiteral;
@@ -27,6 +27,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::schema::blocklist;
 use crate::database::time::{self, greatest};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
+use crate::locks;
 
 /// How long a revocation stays listed beyond the longest life of an access token and a verifier's
 /// leeway: time for a request that was past its check when the revocation came to sign a token yet.
@@ -154,7 +155,7 @@ impl Revocations {
     /// How a token with these ids stands.
     #[must_use]
     pub fn status_of(&self, mut ids: impl Iterator<Item = Id>) -> RevocationStatus {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = locks::read(&self.cache);
         if ids.any(|id| cache.listed.contains_key(&id)) {
             RevocationStatus::Revoked
         } else if self.policy.when_stale == StalePolicy::FailClosed
@@ -169,13 +170,13 @@ impl Revocations {
     /// Whether this id is on the list, as far as this node knows.
     #[must_use]
     pub fn contains(&self, id: Id) -> bool {
-        self.cache.read().unwrap_or_else(PoisonError::into_inner).listed.contains_key(&id)
+        locks::read(&self.cache).listed.contains_key(&id)
     }
 
     /// How many ids are on the list, as far as this node knows.
     #[must_use]
     pub fn entry_count(&self) -> usize {
-        self.cache.read().unwrap_or_else(PoisonError::into_inner).listed.len()
+        locks::read(&self.cache).listed.len()
     }
 
     /// Whether no more single tokens are listed: it is for whoever takes one back to ask. A session
@@ -197,7 +198,7 @@ impl Revocations {
     /// How long ago the list was last known to be complete.
     #[must_use]
     pub fn staleness(&self) -> Duration {
-        self.age(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
+        self.age(&locks::read(&self.cache))
     }
 
     /// Revokes a token, a session or a client as part of a unit of work: stored with it, and in force
@@ -266,7 +267,7 @@ impl Revocations {
     fn list_after_commit(&self, tx: &mut Tx<'_>, entries: Vec<feed::RevocationEntry>) {
         let (cache, stored) = (Arc::clone(&self.cache), Arc::clone(&self.stored));
         tx.after_commit(move || {
-            let mut cache = cache.write().unwrap_or_else(PoisonError::into_inner);
+            let mut cache = locks::write(&cache);
             for entry in entries {
                 cache.list(entry);
             }
@@ -278,7 +279,7 @@ impl Revocations {
     /// SQLite, which has none of its own.
     #[must_use]
     pub fn clock_skew(&self) -> Duration {
-        self.cache.read().unwrap_or_else(PoisonError::into_inner).clock_skew
+        locks::read(&self.cache).clock_skew
     }
 
     /// Takes over rows that were read at `known_at` or later, after which the list is complete up to
@@ -286,10 +287,10 @@ impl Revocations {
     fn add(&self, mut news: Vec<(Id, Timestamp)>, known_at: Instant) {
         {
             // Looked up beside the requests that do the same; most is known, being this node's own.
-            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            let cache = locks::read(&self.cache);
             news.retain(|(id, expires_at)| cache.listed.get(id) != Some(expires_at));
         }
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = locks::write(&self.cache);
         // Added to, never replaced: what this node revoked after the reading is not in it.
         for (id, expires_at) in news {
             cache.list(feed::RevocationEntry { id, expires_at });
@@ -318,12 +319,12 @@ impl Revocations {
     fn drop_expired(&self, now: Timestamp) {
         let is_over = |expires_at: &Timestamp| *expires_at <= now;
         let over: Vec<Id> = {
-            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            let cache = locks::read(&self.cache);
             let all = cache.listed.iter().filter(|(_, expires_at)| is_over(expires_at));
             all.map(|(id, _)| *id).collect()
         };
         for piece in over.chunks(EXPIRED_PER_LOCK) {
-            let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+            let mut cache = locks::write(&self.cache);
             for id in piece {
                 // It may have been listed again in the meantime.
                 if cache.listed.get(id).is_some_and(is_over) {
@@ -332,7 +333,7 @@ impl Revocations {
             }
         }
         if !over.is_empty() {
-            self.cache.read().unwrap_or_else(PoisonError::into_inner).log.drop_copy();
+            locks::read(&self.cache).log.drop_copy();
         }
     }
 

@@ -26,25 +26,26 @@ const MAY_USE: &str = "
     cli           -> app config http::server::tls http::request::client_ip accounts sessions clients
                      passwords tokens keys revocations audit database clock secret
     app           -> config http accounts sessions clients
-                     passwords tokens refresh_token keys revocations audit database clock secret metrics
+                     passwords tokens refresh_token keys revocations audit database clock secret metrics locks
     http          -> accounts sessions clients keys revocations audit clock secret metrics
                      log_rate_limit
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id
-                     database::with_database_deadline
+                     database::with_database_deadline locks
     accounts      -> sessions clients
-                     passwords tokens refresh_token keys revocations audit database clock secret metrics named
+                     passwords tokens refresh_token keys revocations audit database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit database clock secret metrics named
     clients       -> audit database clock secret
-    keys          -> tokens audit database clock secret named
-    revocations   -> database clock
-    audit         -> database clock secret named
-    passwords     -> clock secret metrics named
+    keys          -> tokens audit database clock secret named locks
+    revocations   -> database clock locks
+    audit         -> database clock secret named locks
+    passwords     -> clock secret metrics named locks
     refresh_token -> secret
     tokens        ->
-    database      -> clock secret metrics log_rate_limit
-    log_rate_limit -> clock
+    database      -> clock secret metrics log_rate_limit locks
+    log_rate_limit -> clock locks
+    locks         ->
     metrics       ->
     named         ->
     secret        ->

@@ -17,12 +17,13 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
+use crate::locks::lock;
 use crate::secret::DerivedKey;
 use crate::sessions::DeviceToken;
 
@@ -267,8 +268,4 @@ fn evict_counters(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
             counters.remove(id);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::http::server::tls::Tls;
 use crate::http::{Api, Limits};
 use crate::keys::{KeyState, KeysError};
+use crate::locks;
 use crate::metrics::Requests;
 
 /// How often rows are counted: that is work for the database, and not for each look at the page.
@@ -51,7 +52,7 @@ impl RowCounts {
         loop {
             tick.tick().await;
             match Rows::count(api).await {
-                Ok(rows) => *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rows),
+                Ok(rows) => *locks::lock(&self.0) = Some(rows),
                 Err(error) => tracing::warn!(%error, "the metrics' rows could not be counted"),
             }
         }
@@ -225,7 +226,7 @@ impl MetricsSources {
 
     /// What was counted in the database. Before the first time nothing is said.
     fn rows(&self, page: &mut Page<'_>) -> fmt::Result {
-        let rows = self.row_counts.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rows = locks::lock(&self.row_counts.0).clone();
         let Some(Rows { users, sessions, blocklist, keys }) = rows else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Connections that PostgreSQL, or a pooler in front of it, refuses: the reason, and when the pool
 //! asks again.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -11,6 +11,7 @@ use diesel::sql_types::{Integer, Nullable};
 use tokio::time::Instant;
 
 use super::AnyConnection;
+use crate::locks;
 
 /// Connections of a node beside its pool: two that look for revocations and tell of them, and one
 /// that listens.
@@ -124,19 +125,19 @@ struct State {
 impl ConnectionRefusals {
     /// What the server said, if it is not to be asked again yet.
     pub(super) fn paused_with(&self, now: Instant) -> Option<String> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = locks::lock(&self.0);
         let (until, _, said) = state.pause.as_ref()?;
         (now < *until).then(|| said.clone())
     }
 
     /// A connection was made, or one of those that were has ended.
     pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pause = None;
+        locks::lock(&self.0).pause = None;
     }
 
     pub(super) fn record(&self, now: Instant, said: &str) {
         let reason = RefusalReason::of(said);
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = locks::lock(&self.0);
         if reason == Some(RefusalReason::Full) {
             let [first, longest] = RETRY_DELAYS;
             let next = state.pause.as_ref().map_or(first, |(_, last, _)| (*last * 2).min(longest));

@@ -1,6 +1,6 @@
 //! What other processes write to SQLite's file, noticed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use diesel::QueryResult;
 use tokio::time::timeout;
@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::connection::data_version;
 use super::fault::StorageFault;
 use super::{AnyConnection, CONNECTION_TIMEOUT, Database, StoreError, guarded};
+use crate::locks;
 
 /// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
 /// whenever another connection commits. On a connection that only reads that may have been this
@@ -68,7 +69,7 @@ impl DataVersionPoller {
         let connection = Arc::clone(&self.connection);
         let fault = self.fault.clone();
         let work = move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = locks::lock(&connection);
             guarded(|| unit(&mut connection)).map_err(|error| fault.classify(&error))
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Failed))

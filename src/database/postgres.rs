@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
@@ -27,6 +27,7 @@ use super::{
     AnyConnection, CONNECTION_TIMEOUT, Hook, StoreError, TIME_WAITED, Tx, TxState, classify,
     guarded, in_span, unavailable,
 };
+use crate::locks;
 
 /// What begins a unit that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -89,7 +90,7 @@ impl Postgres {
 
     /// What the pool in use holds.
     pub(super) fn state(&self) -> ::r2d2::State {
-        self.pool.read().unwrap_or_else(PoisonError::into_inner).connections.state()
+        locks::read(&self.pool).connections.state()
     }
 
     pub(super) async fn read<T: Send + 'static>(
@@ -113,7 +114,7 @@ impl Postgres {
         work: impl FnOnce(&Pool, &CallerAlive) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let caller = CallerAlive::default();
-        let pool = Arc::clone(&self.pool.read().unwrap_or_else(PoisonError::into_inner));
+        let pool = Arc::clone(&locks::read(&self.pool));
         let finished = async {
             let permit =
                 timeout(CONNECTION_TIMEOUT, Arc::clone(&pool.permits).acquire_owned()).await;
@@ -143,7 +144,7 @@ impl Postgres {
 
     /// Puts a new pool in the place of one that has a thread that does not come back.
     fn abandon(&self, stuck: &Arc<Pool>) {
-        let mut current = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = locks::write(&self.pool);
         let is_current = Arc::ptr_eq(&current, stuck);
         if is_current && self.abandoned.load(Ordering::Relaxed) < MAX_ABANDONED_POOLS {
             tracing::warn!("the connections to the database are given up, and new ones made");

@@ -1,12 +1,13 @@
 //! A second look at the stored keys when a token names one that this node does not know: another
 //! node may have made it since.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
 use super::{KeyRing, Keys, queries};
+use crate::locks;
 
 /// How often the database is asked for keys that are not known, at most: a forger names as many as
 /// he likes.
@@ -57,7 +58,7 @@ impl Keys {
         let Ok(rows) = self.db.read(queries::load).await else { return false };
         match KeyRing::build(&rows, &self.seal, &self.policy) {
             Ok(ring) => {
-                *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+                *locks::write(&self.ring) = Arc::new(ring);
             }
             // The next maintenance says the same, and keeps the keys as they are.
             Err(error) => tracing::error!(%error, "the stored signing keys cannot be used"),

@@ -8,7 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::argon2::{Argon2Worker, HashCost, Verdict, Work};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
+use crate::locks;
 use crate::metrics::{Counter, EncodeLabelSet, Family, Histogram, counters, durations};
 use crate::named::named;
 
@@ -253,7 +254,7 @@ impl Queue {
     /// The next job, or none when the last handle is gone. One idle thread waits inside the lock,
     /// the others before it.
     fn next(&self) -> Option<Job> {
-        let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()?;
+        let job = locks::lock(&self.jobs).recv().ok()?;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         Some(job)
     }

@@ -11,7 +11,7 @@
 //! them: an older copy and the log since then say the same as a new one.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use tokio::time::{self, sleep, timeout_at};
 use super::{RevocationCache, Revocations};
 use crate::clock::Timestamp;
 use crate::database::Id;
+use crate::locks;
 
 /// Entries of the log. At 200 revocations a second, 50 s: longer than a subscriber takes to come
 /// back, and than a connection is kept that takes nothing.
@@ -124,7 +125,7 @@ impl RevocationLog {
 
     /// What was copied has expired: whoever comes now is not to be told of it.
     pub(super) fn drop_copy(&self) {
-        drop(self.copy.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(locks::lock(&self.copy).take());
     }
 
     /// Some of the entries from this number on; nothing when they are not there any more.
@@ -222,7 +223,7 @@ impl Revocations {
     /// The whole list.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = locks::read(&self.cache);
         let (number, copy) = cache.copy();
         // All of the log would be right, too: it is longer than a copy grows old.
         let known = cache.log.skipped(number).unwrap_or(0);
@@ -233,7 +234,7 @@ impl Revocations {
     /// Follows the feed: from `after` on if that place is still known, else from the beginning.
     #[must_use]
     pub fn subscribe(&self, after: Option<&FeedCursor>) -> Subscription {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = locks::read(&self.cache);
         let known =
             after.filter(|cursor| cursor.boot == self.boot && cursor.number >= cache.log.first);
         let (number, copy) = if let Some(cursor) = known {
@@ -273,7 +274,7 @@ impl Revocations {
     fn publish_batch(&self, is_beat: bool) -> (bool, bool) {
         let last = Arc::clone(&self.batches.borrow());
         let (end, batch) = {
-            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            let cache = locks::read(&self.cache);
             let end = cache.log.end();
             // Who is so far behind is cut; the editions go on from here.
             let (from, entries) =
@@ -293,14 +294,14 @@ impl Revocations {
     /// How many follow the feed now.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = locks::read(&self.cache);
         Arc::strong_count(&cache.log.subscribers) - 1
     }
 
     /// Changes whenever something is listed.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.cache.read().unwrap_or_else(PoisonError::into_inner).log.end.subscribe()
+        locks::read(&self.cache).log.end.subscribe()
     }
 
     const fn cursor(&self, number: u64) -> FeedCursor {
@@ -316,7 +317,7 @@ impl RevocationCache {
     /// A copy of the list that is not too old, and the number at which its log goes on.
     fn copy(&self) -> (u64, Arc<[RevocationEntry]>) {
         let end = self.log.end();
-        let mut kept = self.log.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locks::lock(&self.log.copy);
         let fresh = kept.take().filter(|(number, _)| end - number < MAX_COPY_AGE);
         kept.insert(fresh.unwrap_or_else(|| (end, self.entries().collect()))).clone()
     }
@@ -374,7 +375,7 @@ impl Subscription {
 
     /// Some of what the log says from here on, and how current it is as a whole.
     fn missed(&self, up_to: u64) -> Option<(Vec<RevocationEntry>, Duration)> {
-        let cache = self.revocations.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let cache = locks::read(&self.revocations.cache);
         Some((cache.log.between(self.number, up_to)?, self.revocations.age(&cache)))
     }
 

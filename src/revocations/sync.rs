@@ -23,6 +23,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::sql_types::IdSql;
 use crate::database::time::{POSTGRES_MICROS, server_time};
 use crate::database::{AnyConnection, DataVersionPoller, Id, Listener, StoreError, Tx};
+use crate::locks;
 
 /// How often the file is looked at for what other processes revoked.
 const FILE_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -117,8 +118,7 @@ impl Revocations {
             })
             .await?;
         self.add(seen.rows, seen.known_at);
-        self.cache.write().unwrap_or_else(std::sync::PoisonError::into_inner).clock_skew =
-            seen.clock_skew;
+        locks::write(&self.cache).clock_skew = seen.clock_skew;
         Ok(seen.cursor)
     }
 

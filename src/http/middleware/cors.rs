@@ -4,7 +4,7 @@
 //! there is an opaque network error to the page, so its answer and the log name the header.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use actix_cors::Cors;
@@ -24,6 +24,7 @@ use crate::http::HttpSettings;
 use crate::http::middleware::REQUEST_ID;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::traceparent::{TRACEPARENT, TRACESTATE};
+use crate::locks;
 use crate::log_rate_limit::LogRateLimit;
 
 /// What lets any page read an answer that has nothing to hide. Of a listed origin actix-cors puts
@@ -183,7 +184,7 @@ impl ClientOrigins {
         loop {
             tick.tick().await;
             if let Ok(origins) = self.clients.origins().await {
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = origins;
+                *locks::write(&self.known) = origins;
             }
         }
     }
@@ -191,7 +192,7 @@ impl ClientOrigins {
     /// Whether this `Origin` is one of them, letter by letter.
     #[must_use]
     pub fn contains(&self, origin: &HeaderValue) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = locks::read(&self.known);
         origin.to_str().is_ok_and(|origin| known.contains(origin))
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix_governor::governor::clock::{Clock as _, DefaultClock, QuantaInstant, Reference as _};
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::http::HttpSettings;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::client_ip::ClientAddress;
+use crate::locks;
 use crate::metrics::Counter;
 
 /// So many at once, and then one more each time.
@@ -213,7 +214,7 @@ impl FailureLimiter {
     }
 
     fn known(&self) -> MutexGuard<'_, ProvenCredentials> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        locks::lock(&self.known)
     }
 
     /// How often it has refused.

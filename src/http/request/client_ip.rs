@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::http::HttpSettings;
 use crate::http::problem::Problem;
+use crate::locks;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -104,7 +105,7 @@ impl ForwardedForWarning {
         if is_trusted(&peer, trusted) {
             return;
         }
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = locks::lock(&self.0);
         if said.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL) {
             *said = Some(now);
             tracing::warn!(

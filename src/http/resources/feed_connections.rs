@@ -1,9 +1,10 @@
 //! The feeds of revocations that each client has open.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::database::Id;
+use crate::locks;
 
 /// Feeds of one client at most, a fifth of all: the processes of other services have to find a
 /// place, too.
@@ -23,7 +24,7 @@ impl FeedConnections {
     /// A place for one more feed of this client; nothing when it has as many as it may.
     #[must_use]
     pub fn acquire(&self, client: Id) -> Option<FeedConnection> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = locks::lock(&self.0);
         let count = counts.entry(client).or_default();
         if *count >= MAX_PER_CLIENT {
             return None;
@@ -35,7 +36,7 @@ impl FeedConnections {
 
 impl Drop for FeedConnection {
     fn drop(&mut self) {
-        let mut counts = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = locks::lock(&self.all.0);
         if let Some(count) = counts.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 
 use super::raw_errors;
 use crate::clock::Timestamp;
+use crate::locks;
 use crate::secret::sha256;
 
 /// How long a handshake may take. With the silence that a connection may keep afterwards it stays
@@ -158,7 +159,7 @@ impl ResolvesServerCert for Certificate {
 
 impl Certificate {
     fn served(&self) -> Arc<Served> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&locks::read(&self.0))
     }
 }
 
@@ -183,7 +184,7 @@ impl Tls {
         let state = CertificateState { served: pair.digest(), refused: None, warned_at: None };
         let (config, state) = (Arc::new(config), Arc::new(Mutex::new(state)));
         let tls = Self { config, certificate, files, state };
-        tls.warn_of_expiry(&mut tls.state.lock().unwrap_or_else(PoisonError::into_inner), now);
+        tls.warn_of_expiry(&mut locks::lock(&tls.state), now);
         Ok(tls)
     }
 
@@ -234,7 +235,7 @@ impl Tls {
     /// second look on, for the two files change one after the other. It reads files: not for an
     /// async thread.
     pub fn reload_if_changed(&self, now: Timestamp) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = locks::lock(&self.state);
         let read = Pair::read(&self.files);
         let digest = read.as_ref().map_or([0; 32], Pair::digest);
         if digest == state.served {
@@ -245,7 +246,7 @@ impl Tls {
         match parsed {
             Ok(renewed) => {
                 tracing::info!(event = "certificate_renewed", expires = %renewed.not_after);
-                let mut served = self.certificate.0.write().unwrap_or_else(PoisonError::into_inner);
+                let mut served = locks::write(&self.certificate.0);
                 *served = Arc::new(renewed);
                 drop(served);
                 *state = CertificateState { served: digest, refused: None, warned_at: None };
