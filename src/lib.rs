@@ -97,6 +97,8 @@
 //!
 //! The server's one feature, `postgres-tls`, adds TLS to the connection to PostgreSQL.
 
+#![warn(unreachable_pub)]
+
 pub mod accounts;
 pub mod app;
 pub mod audit;

@@ -23,7 +23,8 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 /// first one's clock as its own.
 const MAY_USE: &str = "
     main          -> cli app config secret::MasterSecret
-    cli           -> app config http::server::tls http::request::client_ip accounts sessions clients
+    cli           -> app config http::server::tls http::request::client_ip http::request::cookies
+                     accounts sessions clients
                      passwords tokens keys revocations audit database clock secret
     app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations audit database clock secret metrics locks

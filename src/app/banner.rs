@@ -4,10 +4,10 @@ use std::io::{self, Write as _};
 
 /// The session, with `{url}` where the service is. The README has the same lines, and a test runs
 /// them.
-pub const SESSION: &str = include_str!("session.sh");
+pub(super) const SESSION: &str = include_str!("session.sh");
 
 /// Prints it to the terminal, or whatever standard output is.
-pub fn print(url: &str) {
+pub(super) fn print(url: &str) {
     let lines = SESSION.replace("http://127.0.0.1:8080", url);
     // Nobody may be reading, and that is no reason to stop.
     let _ = write!(

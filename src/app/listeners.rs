@@ -26,7 +26,7 @@ pub(super) struct AuxiliaryListener {
 
 impl AuxiliaryListener {
     /// Listens on the address that the setting names, beside another process if that may be.
-    pub async fn listen(
+    pub(super) async fn listen(
         setting: &'static str,
         address: SocketAddr,
         is_shared: bool,
@@ -55,7 +55,7 @@ impl AuxiliaryListener {
     }
 
     /// Serves until the sender of `gone` is.
-    pub async fn run_until(self, mut gone: watch::Receiver<()>) {
+    pub(super) async fn run_until(self, mut gone: watch::Receiver<()>) {
         let gone = async { while gone.changed().await.is_ok() {} };
         if let Err(error) = self.running.run_until(gone).await {
             tracing::error!(%error, setting = self.setting, "a listener has ended");

@@ -21,7 +21,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the system refuses a handler.
-    pub fn receive() -> io::Result<Self> {
+    pub(super) fn receive() -> io::Result<Self> {
         // A handler stays when its stream goes: these two are ignored.
         drop(signal(SignalKind::user_defined1())?);
         drop(signal(SignalKind::user_defined2())?);
@@ -35,7 +35,7 @@ impl Signals {
 
     /// Done at the first SIGTERM, SIGINT or SIGQUIT; the second ends the process at once. SIGHUP
     /// reloads the certificate.
-    pub async fn stop(self, tls: Option<Tls>, clock: Clock) {
+    pub(super) async fn stop(self, tls: Option<Tls>, clock: Clock) {
         let Self { mut terminate, mut interrupt, mut quit, hang_up } = self;
         // SIGHUP is received until the process ends, also during the drain.
         tokio::spawn(reload(hang_up, tls, clock));

@@ -26,7 +26,10 @@ pub(super) struct Socket {
 
 impl Socket {
     /// The one that was handed over, or else a new one.
-    pub async fn open(inherited: Option<TcpListener>, config: &Config) -> Result<Self, StartError> {
+    pub(super) async fn open(
+        inherited: Option<TcpListener>,
+        config: &Config,
+    ) -> Result<Self, StartError> {
         if let Some(listener) = inherited {
             listens(&listener).map_err(StartError::InheritedSocket)?;
             return Ok(Self { listener, is_inherited: true });

@@ -61,7 +61,7 @@ pub(super) struct Tasks {
 
 impl Tasks {
     /// Goes on until it is dropped.
-    pub async fn run(&self, watch: ChangeSource) {
+    pub(super) async fn run(&self, watch: ChangeSource) {
         tokio::join!(
             self.sync_revocations(watch),
             self.api.revocations.publish(),

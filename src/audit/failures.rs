@@ -32,7 +32,7 @@ struct FailureCount {
 
 impl FailureCounts {
     /// Adds an event; false when there is no room for it.
-    pub fn add(&mut self, event: &Event, now: Timestamp) -> bool {
+    pub(super) fn add(&mut self, event: &Event, now: Timestamp) -> bool {
         let key = (event.kind, event.user, event.session);
         let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MAX_PER_KIND;
         match self.0.get_mut(&key) {
@@ -55,7 +55,7 @@ impl FailureCounts {
     }
 
     /// The rows that are not in the database as they are here.
-    pub fn due(&self) -> Vec<AuditEntry> {
+    pub(super) fn due(&self) -> Vec<AuditEntry> {
         let due = self.0.values().filter(|sum| sum.row.times != sum.written);
         let mut rows: Vec<AuditEntry> = due.map(|sum| sum.row.clone()).collect();
         // One order, in which two that write them wait for each other.
@@ -64,7 +64,7 @@ impl FailureCounts {
     }
 
     /// Notes that these have been written, and lets go what is written and a minute old.
-    pub fn written(&mut self, rows: &[AuditEntry], now: Timestamp) {
+    pub(super) fn written(&mut self, rows: &[AuditEntry], now: Timestamp) {
         for sum in self.0.values_mut() {
             if let Some(row) = rows.iter().find(|row| row.id == sum.row.id) {
                 sum.written = row.times;
@@ -76,7 +76,7 @@ impl FailureCounts {
     }
 
     /// Lets the sums of an account go.
-    pub fn forget(&mut self, user: Id) {
+    pub(super) fn forget(&mut self, user: Id) {
         self.0.retain(|(_, of, _), _| *of != Some(user));
     }
 

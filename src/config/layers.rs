@@ -49,11 +49,11 @@ impl fmt::Display for Origin {
 }
 
 impl Layers {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { guide: flat(&Config::default()).unwrap_or_default(), given: BTreeMap::new() }
     }
 
-    pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+    pub(super) fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         fs::read_to_string(path)
             .map_err(|error| unreadable(path, &error))
             .and_then(|text| self.read_toml(path, &text))
@@ -61,7 +61,7 @@ impl Layers {
 
     /// Reads a file that nobody named: whether it is there. Somebody else may have put it into the
     /// working directory, so it must be this user's own or the system's.
-    pub fn read_file_if_there(&mut self, path: &Path) -> Result<bool, ConfigError> {
+    pub(super) fn read_file_if_there(&mut self, path: &Path) -> Result<bool, ConfigError> {
         let opened = fs::symlink_metadata(path).and_then(|link| Ok((link, File::open(path)?)));
         let (link, file) = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -96,7 +96,7 @@ impl Layers {
         Ok(())
     }
 
-    pub fn read_variables(
+    pub(super) fn read_variables(
         &mut self,
         variables: BTreeMap<String, String>,
     ) -> Result<(), ConfigError> {
@@ -121,7 +121,7 @@ impl Layers {
         Ok(())
     }
 
-    pub fn read_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+    pub(super) fn read_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
         for (flag, name, text) in [
             ("--listen", "listen", &flags.listen),
             ("--public-url", "public_url", &flags.public_url),
@@ -147,7 +147,7 @@ impl Layers {
     }
 
     /// The settings, what set each, and the files that hold a secret.
-    pub fn merge(self) -> Result<Loaded, ConfigError> {
+    pub(super) fn merge(self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
         let (mut origins, mut secret_files) = (BTreeMap::new(), Vec::new());
         let mut named_files = BTreeMap::new();

@@ -8,11 +8,16 @@ pub(super) mod duration {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&spell(*value))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
         deserializer.deserialize_any(Spelled)
     }
 
@@ -42,7 +47,7 @@ pub(super) mod duration {
     }
 
     /// The shortest text in one unit. (humantime would write 90 days as months and a remainder.)
-    pub fn spell(duration: Duration) -> String {
+    pub(crate) fn spell(duration: Duration) -> String {
         let millis = duration.as_millis();
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
             .into_iter()
@@ -63,17 +68,17 @@ pub(super) mod hidden {
 
     use crate::secret::Secret;
 
-    pub const MASK: &str = "[secret]";
+    pub(crate) const MASK: &str = "[secret]";
 
     #[expect(clippy::ref_option, reason = "serde passes the field")]
-    pub fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         value: &Option<Secret<String>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if value.is_some() { MASK } else { "" })
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Secret<String>>, D::Error> {
         // serde's own error would quote the value.
@@ -87,11 +92,11 @@ pub(super) mod hidden {
 pub(super) mod database_url {
     use serde::Serializer;
 
-    pub use super::hidden::deserialize;
+    pub(crate) use super::hidden::deserialize;
     use crate::secret::Secret;
 
     #[expect(clippy::ref_option, reason = "serde passes the field")]
-    pub fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         value: &Option<Secret<String>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -110,14 +115,14 @@ pub(super) mod address {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::ref_option, reason = "serde passes the field")]
-    pub fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         value: &Option<SocketAddr>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&value.map(|it| it.to_string()).unwrap_or_default())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<SocketAddr>, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -137,11 +142,16 @@ pub(super) mod networks {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(value: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        value: &[IpNet],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(value)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<IpNet>, D::Error> {
         let list = Vec::<String>::deserialize(deserializer)?;
         list.iter()
             .map(|text| {

@@ -23,17 +23,17 @@ pub(super) struct KeyRow {
 }
 
 impl KeyRow {
-    pub fn is(&self, state: KeyState) -> bool {
+    pub(super) fn is(&self, state: KeyState) -> bool {
         self.state == state.as_str()
     }
 
-    pub fn open(&self, seal: &Seal) -> Result<SigningKey, KeysError> {
+    pub(super) fn open(&self, seal: &Seal) -> Result<SigningKey, KeysError> {
         let algorithm = self.alg.parse().map_err(|e| self.unusable(&e))?;
         let der = seal.open(&self.sealed, &self.kid)?;
         SigningKey::from_pkcs8(algorithm, &der).map_err(|e| self.unusable(&e))
     }
 
-    pub fn unusable(&self, cause: &dyn std::fmt::Display) -> KeysError {
+    pub(super) fn unusable(&self, cause: &dyn std::fmt::Display) -> KeysError {
         KeysError::Unusable(self.kid.clone(), cause.to_string())
     }
 }

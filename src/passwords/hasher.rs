@@ -64,7 +64,7 @@ pub struct RejectionLabel {
 }
 
 /// Jobs that were not done, by the reason.
-pub type RejectionCounters = Family<RejectionLabel, Counter>;
+pub(super) type RejectionCounters = Family<RejectionLabel, Counter>;
 
 impl Hasher {
     /// Starts the threads.

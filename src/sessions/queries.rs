@@ -222,7 +222,7 @@ pub(super) struct Ended {
 
 impl Ended {
     /// When its last token was issued: at the latest now, or by a clock that has been set back since.
-    pub fn last_issued(&self, now: Timestamp) -> Timestamp {
+    pub(super) fn last_issued(&self, now: Timestamp) -> Timestamp {
         now.max(self.last_seen_at)
     }
 }

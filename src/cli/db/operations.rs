@@ -11,9 +11,9 @@ use crate::revocations::Revocations;
 use crate::tokens::revocation_id_of_kid;
 use crate::{keys, sessions};
 
-pub use crate::database::SchemaReport;
-pub use crate::database::maintenance::backup::{Backup, backup};
-pub use crate::database::maintenance::copy::{
+pub(crate) use crate::database::SchemaReport;
+pub(crate) use crate::database::maintenance::backup::{Backup, backup};
+pub(crate) use crate::database::maintenance::copy::{
     Compared, CopyRole, CopyStep, Progress, compare, copy,
 };
 
@@ -22,7 +22,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// Why it was not done: one line that says what, and how to mend it.
 #[derive(Debug, thiserror::Error)]
-pub enum DataError {
+pub(crate) enum DataError {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -41,7 +41,7 @@ pub enum DataError {
 ///
 /// # Errors
 /// [`DataError`]; nothing has changed then.
-pub fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
+pub(crate) fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
     let url = config.database()?;
     if let DatabaseUrl::Sqlite(_) = url {
         // As a start does: a database without its secret would later look as if that were lost.
@@ -55,13 +55,13 @@ pub fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
 ///
 /// # Errors
 /// [`DataError`] when it cannot be looked at.
-pub fn check(config: &Config) -> Result<SchemaReport, DataError> {
+pub(crate) fn check(config: &Config) -> Result<SchemaReport, DataError> {
     Ok(database::check(&config.database()?)?)
 }
 
 /// What [`restored`] did.
 #[derive(Clone, Copy, Debug)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// Sessions that were ended.
     pub sessions: usize,
     /// Signing keys that were removed.
@@ -75,7 +75,7 @@ pub struct Restored {
 /// # Errors
 /// [`DataError`]; nothing has changed then, unless the connection broke in the very moment of the
 /// commit.
-pub fn after_restore(config: &Config) -> Result<Restored, DataError> {
+pub(crate) fn after_restore(config: &Config) -> Result<Restored, DataError> {
     let mut settings = one_connection(config)?;
     settings.statement_timeout = STATEMENT_TIMEOUT;
     actix_web::rt::System::new().block_on(async {

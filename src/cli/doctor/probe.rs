@@ -22,7 +22,7 @@ const MAX_HEAD: u64 = 64 * 1024;
 
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeAnswer {
+pub(super) struct ProbeAnswer {
     /// The status.
     pub status: u16,
     /// The header field `Date` (RFC 9110 6.6.1).
@@ -34,7 +34,7 @@ pub struct ProbeAnswer {
 ///
 /// # Errors
 /// What a client would run into.
-pub fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
+pub(super) fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
     let no_host = || io::Error::other("it names no host");
     let host = url.host().ok_or_else(no_host)?;
     let port = url.port_or_known_default().ok_or_else(no_host)?;

@@ -12,7 +12,7 @@ use crate::sessions::authenticate::AuthenticatedSession;
 
 /// The holder of the access token that came with the request.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller(pub AuthenticatedSession);
+pub(crate) struct Caller(pub AuthenticatedSession);
 
 impl Caller {
     async fn of(request: HttpRequest) -> Result<AuthenticatedSession, Problem> {
@@ -32,7 +32,7 @@ impl FromRequest for Caller {
 }
 
 /// The same for a handler that has another way when there is no good access token.
-pub struct MaybeCaller {
+pub(crate) struct MaybeCaller {
     /// The holder, or why there is none.
     pub access: Result<AuthenticatedSession, Problem>,
     /// Whether the access token is as it should be, but for its session, which has ended.

@@ -48,7 +48,7 @@ impl OAuthRequest {
     ///
     /// # Errors
     /// `invalid_client` when it has not.
-    pub fn confidential(&self) -> Result<&AuthenticatedClient, Problem> {
+    pub(crate) fn confidential(&self) -> Result<&AuthenticatedClient, Problem> {
         match &self.requester {
             RequestingClient::Authenticated(client) => Ok(client),
             RequestingClient::Unauthenticated(_) => Err(Code::InvalidClient.into()),

@@ -148,7 +148,7 @@ impl Cookies {
     ///
     /// # Errors
     /// `multiple_credentials` for two of one name.
-    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let settings = request.app_data::<web::Data<HttpSettings>>().ok_or(Code::InternalError)?;
         let (mut access, mut refresh) = (None, Vec::<(String, _)>::new());
         for field in request.headers().get_all(COOKIE) {
@@ -186,7 +186,7 @@ impl Cookies {
     /// # Errors
     /// `multiple_credentials` when they come both ways; `csrf_refused` when they are cookies, and
     /// the page that sent them may not.
-    pub fn transport(&self, with_token: bool) -> Result<Transport, Problem> {
+    pub(crate) fn transport(&self, with_token: bool) -> Result<Transport, Problem> {
         if !self.any() {
             return Ok(Transport::Body);
         }
@@ -201,7 +201,7 @@ impl Cookies {
     ///
     /// # Errors
     /// `missing_token`, `invalid_token` for what cannot be one, and as [`Self::transport`].
-    pub fn access_token(self, is_safe_method: bool) -> Result<BearerToken, Problem> {
+    pub(crate) fn access_token(self, is_safe_method: bool) -> Result<BearerToken, Problem> {
         if self.has_authorization && self.any() {
             return Err(Code::MultipleCredentials.into());
         }
@@ -218,7 +218,7 @@ impl Cookies {
     }
 
     /// The texts of the refresh tokens.
-    pub fn refresh_tokens(&self) -> Vec<&str> {
+    pub(crate) fn refresh_tokens(&self) -> Vec<&str> {
         self.refresh.iter().map(|(_, value)| value.expose().as_str()).collect()
     }
 
@@ -227,7 +227,7 @@ impl Cookies {
     ///
     /// # Errors
     /// `cookies_need_https`, `csrf_refused`, `cookies_blocked`.
-    pub fn ensure_allowed(&self) -> Result<(), Problem> {
+    pub(crate) fn ensure_allowed(&self) -> Result<(), Problem> {
         let policy = &self.settings.cookies;
         if !policy.secure_context {
             return Err(Code::CookiesNeedHttps.into());
@@ -244,7 +244,7 @@ impl Cookies {
     ///
     /// # Errors
     /// `internal_error` for a cookie that cannot be written; none here is such a one.
-    pub fn respond_with_tokens(
+    pub(crate) fn respond_with_tokens(
         &self,
         mut tokens: Tokens,
         transport: Transport,
@@ -266,7 +266,7 @@ impl Cookies {
     ///
     /// # Errors
     /// `internal_error` for a cookie that cannot be written; none here is such a one.
-    pub fn clear(
+    pub(crate) fn clear(
         &self,
         mut response: HttpResponse,
         transport: Transport,
@@ -282,7 +282,7 @@ impl Cookies {
     ///
     /// # Errors
     /// Every other.
-    pub fn respond_with_error(
+    pub(crate) fn respond_with_error(
         &self,
         problem: Problem,
         transport: Transport,

@@ -18,7 +18,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// # Errors
 /// `csrf_refused`.
-pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> {
+pub(crate) fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> {
     let (site, origin) =
         (SingleHeader::of(headers, &SEC_FETCH_SITE), SingleHeader::of(headers, &ORIGIN));
     let passes = match (site, origin) {
@@ -39,7 +39,7 @@ pub fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Problem> 
 }
 
 /// Whether the browser says that the page which sent the request belongs to another site.
-pub fn is_cross_site(headers: &HeaderMap) -> bool {
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     matches!(SingleHeader::of(headers, &SEC_FETCH_SITE), SingleHeader::Value(b"cross-site"))
 }
 

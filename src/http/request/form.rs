@@ -19,7 +19,7 @@ pub(in crate::http) struct Form(HashMap<String, Secret<String>>);
 
 impl Form {
     /// The form in a request's body.
-    pub fn read(
+    pub(crate) fn read(
         request: &HttpRequest,
         payload: &mut Payload,
     ) -> impl Future<Output = Result<Self, Problem>> + 'static {
@@ -50,7 +50,7 @@ impl Form {
     ///
     /// # Errors
     /// `malformed_request` for what is more than visible ASCII (RFC 6749 A).
-    pub fn take(&mut self, name: &str) -> Result<Option<Secret<String>>, Problem> {
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<Secret<String>>, Problem> {
         match self.0.remove(name).filter(|value| !value.expose().is_empty()) {
             Some(value) if value.expose().bytes().all(|b| matches!(b, b' '..=b'~')) => {
                 Ok(Some(value))
@@ -64,7 +64,7 @@ impl Form {
     ///
     /// # Errors
     /// `malformed_request` when it is not.
-    pub fn required(&mut self, name: &'static str) -> Result<Secret<String>, Problem> {
+    pub(crate) fn required(&mut self, name: &'static str) -> Result<Secret<String>, Problem> {
         self.take(name)?.ok_or_else(|| malformed(format!("The parameter {name} is missing.")))
     }
 }

@@ -12,19 +12,19 @@ use crate::http::problem::Problem;
 use crate::sessions::Device;
 
 /// The client's network and program.
-pub struct RequestSource {
+pub(crate) struct RequestSource {
     network: String,
     user_agent: Option<String>,
 }
 
 impl RequestSource {
     /// One IPv4 address, or one IPv6 /64.
-    pub fn network(&self) -> &str {
+    pub(crate) fn network(&self) -> &str {
         &self.network
     }
 
     /// What a session started from here remembers.
-    pub fn device(&self, label: Option<String>) -> Device {
+    pub(crate) fn device(&self, label: Option<String>) -> Device {
         Device { label, user_agent: self.user_agent.clone(), address: Some(self.network.clone()) }
     }
 }

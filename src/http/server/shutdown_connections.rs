@@ -17,7 +17,7 @@ pub(in crate::http) struct ShutdownConnections(Serve);
 
 impl ShutdownConnections {
     /// `make` is what each worker makes its service with.
-    pub fn new<M, S>(make: M) -> Self
+    pub(super) fn new<M, S>(make: M) -> Self
     where
         M: FnOnce() -> S + Send + 'static,
         S: ServiceFactory<TcpStream, Config = ()>,
@@ -36,7 +36,7 @@ impl ShutdownConnections {
     }
 
     /// Serves them on a thread of its own, which says when it has; nothing when there are none.
-    pub fn serve(self, streams: Vec<net::TcpStream>) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn serve(self, streams: Vec<net::TcpStream>) -> Option<oneshot::Receiver<()>> {
         if streams.is_empty() {
             return None;
         }
