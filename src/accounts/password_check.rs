@@ -122,7 +122,7 @@ impl Accounts {
     ) -> Result<VerifiedPassword, LogInError> {
         let ReservedAttempt { mut reservation, refusal, compares_password } = reservation;
         let user = found.as_ref().map(|found| found.id);
-        let found = found.filter(|found| compares_password && !found.disabled);
+        let found = found.filter(|found| compares_password && found.disabled_at.is_none());
         let stored = found.as_ref().map(|found| found.hash.clone());
         let (hasher, audit, address) =
             (self.hasher.clone(), self.audit.clone(), address.to_owned());

@@ -1,8 +1,10 @@
 //! The users table: every statement that writes it.
 
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql};
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Bool, Text};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -17,13 +19,15 @@ use crate::passwords::PasswordHash;
 const PURGE_BATCH: i64 = 200;
 
 /// An account as its owner sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Queryable, Selectable, Serialize)]
+#[diesel(table_name = users)]
 pub struct Account {
     /// Its id: `sub` of its tokens.
     pub id: Id,
     /// The address as it was given.
     pub email: String,
     /// What the account may do, for services to interpret.
+    #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -32,13 +36,15 @@ pub struct Account {
 }
 
 /// An account as an operator sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = users)]
 pub struct AccountDetails {
     /// Its id.
     pub id: Id,
     /// The address as it was given.
     pub email: String,
     /// What the account may do.
+    #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -51,16 +57,47 @@ pub struct AccountDetails {
 }
 
 /// What a password is compared with, and what follows when it is right.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = users)]
 pub(super) struct Credentials {
     pub id: Id,
     pub email: String,
     pub email_key: String,
+    #[diesel(column_name = password_hash, deserialize_as = String)]
     pub hash: PasswordHash,
+    #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
-    pub disabled: bool,
+    pub disabled_at: Option<Timestamp>,
     /// By it a unit of work knows that all of this is as it was read.
+    #[diesel(column_name = credentials_version)]
     pub version: i64,
+}
+
+/// Roles stand in one column, separated by spaces.
+#[derive(Debug)]
+pub struct Roles(String);
+
+impl<DB: Backend> Queryable<Text, DB> for Roles
+where
+    String: FromSql<Text, DB>,
+{
+    type Row = String;
+
+    fn build(column: String) -> deserialize::Result<Self> {
+        Ok(Self(column))
+    }
+}
+
+impl From<Roles> for Vec<String> {
+    fn from(Roles(column): Roles) -> Self {
+        column.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+impl From<String> for PasswordHash {
+    fn from(column: String) -> Self {
+        Self::from_stored(column)
+    }
 }
 
 /// Inserts an account; `None` when the address is taken.
@@ -98,88 +135,26 @@ pub(super) fn insert(
 }
 
 pub(super) fn account(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Account>> {
-    let row: Option<(Id, String, String, Timestamp, Timestamp)> = users::table
-        .find(id)
-        .filter(users::closed_at.is_null())
-        .select((
-            users::id,
-            users::email,
-            users::roles,
-            users::created_at,
-            users::password_changed_at,
-        ))
-        .get_result(connection)
-        .optional()?;
-    Ok(row.map(|(id, email, roles, created_at, password_changed_at)| Account {
-        id,
-        email,
-        roles: split(&roles),
-        created_at,
-        password_changed_at,
-    }))
+    open_account(id).select(Account::as_select()).get_result(connection).optional()
 }
 
 pub(super) fn credentials(
     connection: &mut AnyConnection,
     email_key: &str,
 ) -> QueryResult<Option<Credentials>> {
-    let row = users::table
+    users::table
         .filter(users::email_key.eq(email_key))
         .filter(users::closed_at.is_null())
-        .select(CREDENTIALS)
-        .get_result(connection);
-    row.optional().map(|row| row.map(from_columns))
+        .select(Credentials::as_select())
+        .get_result(connection)
+        .optional()
 }
 
 pub(super) fn credentials_by_id(
     connection: &mut AnyConnection,
     id: Id,
 ) -> QueryResult<Option<Credentials>> {
-    let row = users::table
-        .find(id)
-        .filter(users::closed_at.is_null())
-        .select(CREDENTIALS)
-        .get_result(connection);
-    row.optional().map(|row| row.map(from_columns))
-}
-
-type CredentialColumns = (Id, String, String, String, String, Option<Timestamp>, i64);
-
-const CREDENTIALS: (
-    users::id,
-    users::email,
-    users::email_key,
-    users::password_hash,
-    users::roles,
-    users::disabled_at,
-    users::credentials_version,
-) = (
-    users::id,
-    users::email,
-    users::email_key,
-    users::password_hash,
-    users::roles,
-    users::disabled_at,
-    users::credentials_version,
-);
-
-fn from_columns(
-    (id, email, email_key, hash, roles, disabled_at, version): CredentialColumns,
-) -> Credentials {
-    Credentials {
-        id,
-        email,
-        email_key,
-        hash: PasswordHash::from_stored(hash),
-        roles: split(&roles),
-        disabled: disabled_at.is_some(),
-        version,
-    }
-}
-
-/// Roles stand in one column, separated by spaces.
-fn split(roles: &str) -> Vec<String> {
-    roles.split_whitespace().map(str::to_owned).collect()
+    open_account(id).select(Credentials::as_select()).get_result(connection).optional()
 }
 
 /// Notes a login, and stores the password's better hash if there is one, provided that the account is
@@ -237,8 +212,7 @@ pub(super) fn close_any_version(
     id: Id,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let open = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null());
-    diesel::update(open).set(erased(id, now)).execute(connection).map(|rows| rows == 1)
+    diesel::update(open_account(id)).set(erased(id, now)).execute(connection).map(|rows| rows == 1)
 }
 
 #[diesel::dsl::auto_type]
@@ -262,36 +236,6 @@ pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<bool
     diesel::delete(closed).execute(connection).map(|rows| rows == 1)
 }
 
-type AccountDetailsColumns =
-    (Id, String, String, Timestamp, Timestamp, Option<Timestamp>, Option<Timestamp>);
-
-const ACCOUNT_DETAILS: (
-    users::id,
-    users::email,
-    users::roles,
-    users::created_at,
-    users::password_changed_at,
-    users::last_login_at,
-    users::disabled_at,
-) = (
-    users::id,
-    users::email,
-    users::roles,
-    users::created_at,
-    users::password_changed_at,
-    users::last_login_at,
-    users::disabled_at,
-);
-
-impl From<AccountDetailsColumns> for AccountDetails {
-    fn from(columns: AccountDetailsColumns) -> Self {
-        let (id, email, roles, created_at, password_changed_at, last_login_at, disabled_at) =
-            columns;
-        let roles = split(&roles);
-        Self { id, email, roles, created_at, password_changed_at, last_login_at, disabled_at }
-    }
-}
-
 /// Some of the accounts that are not closed, by their ids, which begin with the time.
 pub(super) fn list_details(
     connection: &mut AnyConnection,
@@ -299,33 +243,32 @@ pub(super) fn list_details(
     limit: u32,
 ) -> QueryResult<Vec<AccountDetails>> {
     let after = after.unwrap_or_else(|| Uuid::nil().into());
-    let rows: Vec<AccountDetailsColumns> = users::table
+    users::table
         .filter(users::closed_at.is_null())
         .filter(users::id.gt(after))
         .order(users::id)
         .limit(limit.into())
-        .select(ACCOUNT_DETAILS)
-        .load(connection)?;
-    Ok(rows.into_iter().map(AccountDetails::from).collect())
+        .select(AccountDetails::as_select())
+        .load(connection)
 }
 
 pub(super) fn find_details(
     connection: &mut AnyConnection,
     id: Id,
 ) -> QueryResult<Option<AccountDetails>> {
-    let open = users::table.find(id).filter(users::closed_at.is_null());
-    let row = open.select(ACCOUNT_DETAILS).get_result::<AccountDetailsColumns>(connection);
-    row.optional().map(|row| row.map(AccountDetails::from))
+    open_account(id).select(AccountDetails::as_select()).get_result(connection).optional()
 }
 
 pub(super) fn find_details_by_email_key(
     connection: &mut AnyConnection,
     email_key: &str,
 ) -> QueryResult<Option<AccountDetails>> {
-    let open =
-        users::table.filter(users::email_key.eq(email_key)).filter(users::closed_at.is_null());
-    let row = open.select(ACCOUNT_DETAILS).get_result::<AccountDetailsColumns>(connection);
-    row.optional().map(|row| row.map(AccountDetails::from))
+    users::table
+        .filter(users::email_key.eq(email_key))
+        .filter(users::closed_at.is_null())
+        .select(AccountDetails::as_select())
+        .get_result(connection)
+        .optional()
 }
 
 /// Whose address it is.
@@ -335,10 +278,7 @@ pub(super) fn find_id(connection: &mut AnyConnection, email: &Email) -> QueryRes
 }
 
 pub(super) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
-    let disabled = users::table
-        .filter(users::id.eq(id))
-        .filter(users::disabled_at.is_not_null())
-        .filter(users::closed_at.is_null());
+    let disabled = open_account(id).filter(users::disabled_at.is_not_null());
     let nothing = None::<i64>;
     diesel::update(disabled)
         .set((users::disabled_at.eq(nothing), incremented_version()))
@@ -353,8 +293,7 @@ pub(super) fn replace_password(
     hash: &PasswordHash,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    let open = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null());
-    diesel::update(open)
+    diesel::update(open_account(id))
         .set((
             users::password_hash.eq(hash.as_str()),
             users::password_changed_at.eq(now),
@@ -365,11 +304,7 @@ pub(super) fn replace_password(
 }
 
 pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) -> QueryResult<bool> {
-    let open = users::table
-        .filter(users::id.eq(id))
-        .filter(users::disabled_at.is_null())
-        .filter(users::closed_at.is_null());
-    diesel::update(open)
+    diesel::update(open_account(id).filter(users::disabled_at.is_null()))
         .set((users::disabled_at.eq(now), incremented_version()))
         .execute(connection)
         .map(|rows| rows == 1)
@@ -408,4 +343,9 @@ fn unchanged_since_read(verified: &Credentials) -> _ {
         .filter(users::credentials_version.eq(version))
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null())
+}
+
+#[diesel::dsl::auto_type]
+fn open_account(id: Id) -> _ {
+    users::table.filter(users::id.eq(id)).filter(users::closed_at.is_null())
 }
