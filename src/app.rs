@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
 use crate::http::middleware::cors::{self, ClientOrigins};
-use crate::http::middleware::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
+use crate::http::middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use crate::http::resources::feed_connections::FeedConnections;
 use crate::http::server::redirect;
 use crate::http::server::tls::{Tls, TlsError};
@@ -231,7 +231,7 @@ impl App {
             NonZeroUsize::new(config.limits.max_tracked_clients).unwrap_or(NonZeroUsize::MIN);
         let limits = limits_by_address(config, buckets, &settings);
         let refresh = settings::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
-        let refresh_limit = SessionLimiter::new(refresh, buckets);
+        let refresh_limit = KeyedLimiter::new(refresh, buckets);
         let failures = settings::rate(config.limits.login_per_minute, config.limits.login_burst);
         let client_failures = FailureLimiter::new(failures, buckets);
         let clients = Clients::new(db.clone(), clock.clone());

@@ -34,7 +34,7 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
-use middleware::limits::{AddressLimiter, FailureLimiter, SessionLimiter};
+use middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use request::client_ip::ForwardedForWarning;
 use request::cookies::CookiePolicy;
 use resources::feed_connections::FeedConnections;
@@ -58,7 +58,7 @@ pub struct Api {
     /// The store, for the readiness check.
     pub db: Database,
     /// The refreshes of each session.
-    pub refresh_limit: SessionLimiter,
+    pub refresh_limit: KeyedLimiter,
     /// The failed authentications of clients.
     pub client_failures: FailureLimiter,
     /// The feeds of each client.

@@ -239,33 +239,30 @@ impl MetricsSources {
     }
 
     fn limits(&self, page: &mut Page<'_>) -> fmt::Result {
-        let (Limits { register, password, .. }, api) = (&self.limits, &self.api);
-        let in_use = vec![
-            ("register", gauge(register.in_use())),
-            ("password", gauge(password.in_use())),
-            ("refresh", gauge(api.refresh_limit.in_use())),
-            ("client", gauge(api.client_failures.in_use())),
-            ("failed_logins", gauge(self.throttle.in_use())),
+        let api = &self.api;
+        let limiters = [
+            ("register", self.limits.register.limiter()),
+            ("password", self.limits.password.limiter()),
+            ("refresh", &api.refresh_limit),
+            ("client", api.client_failures.limiter()),
         ];
+        let in_use = limiters.map(|(limit, limiter)| (limit, gauge(limiter.in_use())));
+        let mut in_use = Vec::from(in_use);
+        in_use.push(("failed_logins", gauge(self.throttle.in_use())));
         put(
             page,
             "limiter_entries",
             "Clients that a limiter remembers",
             &ByLabel("limit", in_use),
         )?;
-        let refusals = vec![
-            ("register", register.refusals().clone()),
-            ("password", password.refusals().clone()),
-            ("refresh", api.refresh_limit.refusals().clone()),
-            ("client", api.client_failures.refusals().clone()),
-        ];
+        let refusals = limiters.map(|(limit, limiter)| (limit, limiter.refusals().clone()));
         let help = "Failures that the audit trail has no room for";
         put(page, "audit_events_dropped", help, &counter(api.audit.dropped()))?;
         put(
             page,
             "limiter_refusals",
             "Requests that a limiter refused",
-            &ByLabel("limit", refusals),
+            &ByLabel("limit", refusals.into()),
         )
     }
 }

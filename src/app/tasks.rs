@@ -97,8 +97,8 @@ impl Tasks {
                 tracing::error!(%error, "the signing keys could not be looked after");
             }
             self.throttle.sweep();
-            self.limits.register.sweep();
-            self.limits.password.sweep();
+            self.limits.register.limiter().sweep();
+            self.limits.password.limiter().sweep();
             self.api.refresh_limit.sweep();
             self.api.client_failures.sweep();
         }

@@ -4,7 +4,7 @@
 //! Memory is bounded by construction. A limiter knows a fixed number of buckets, and a client or a
 //! session falls into one of them by a hash that nobody outside can compute. When a flood from ever
 //! new addresses fills the buckets, honest clients share them with the flood in proportion to its
-//! size, instead of all being shut out at some limit of the table. [`AddressLimiter::sweep`] gives
+//! size, instead of all being shut out at some limit of the table. [`KeyedLimiter::sweep`] gives
 //! back what is not in use.
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +20,6 @@ use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtract
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
-use uuid::Uuid;
 
 use crate::http::HttpSettings;
 use crate::http::problem::{Code, Problem};
@@ -37,73 +36,19 @@ pub struct Rate {
     pub every: Duration,
 }
 
-/// Limits the POST requests of each client network to a resource.
+/// Limits how often each key comes: a session, a client network.
 #[derive(Clone)]
-pub struct AddressLimiter {
-    config: GovernorConfig<ByNetwork, NoOpMiddleware>,
-    refusals: Counter,
-}
-
-impl AddressLimiter {
-    /// A limiter with `buckets` places.
-    ///
-    /// # Panics
-    /// Never: neither the burst nor the period is zero.
-    #[must_use]
-    pub fn new(rate: Rate, buckets: NonZeroUsize, settings: web::Data<HttpSettings>) -> Self {
-        let refusals = Counter::default();
-        let (buckets, own) = (Buckets::new(buckets), refusals.clone());
-        let by_network = ByNetwork { buckets, settings, refusals: own };
-        #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
-        let config = GovernorConfigBuilder::default()
-            .period(rate.every.max(Duration::from_nanos(1)))
-            .burst_size(rate.burst.get())
-            .methods(vec![Method::POST])
-            .key_extractor(by_network)
-            .finish()
-            .expect("a limiter of something");
-        Self { config, refusals }
-    }
-
-    /// The middleware to wrap a resource with; all that come from one limiter count together.
-    #[must_use]
-    pub fn middleware(&self) -> Governor<ByNetwork, NoOpMiddleware> {
-        Governor::new(&self.config)
-    }
-
-    /// How often it has refused.
-    #[must_use]
-    pub const fn refusals(&self) -> &Counter {
-        &self.refusals
-    }
-
-    /// How many of its buckets are in use.
-    #[must_use]
-    pub fn in_use(&self) -> usize {
-        self.config.limiter().len()
-    }
-
-    /// Gives back the memory of the clients that have their whole burst again; to be called now and
-    /// then.
-    pub fn sweep(&self) {
-        self.config.limiter().retain_recent();
-        self.config.limiter().shrink_to_fit();
-    }
-}
-
-/// Limits the refreshes of each session.
-#[derive(Clone)]
-pub struct SessionLimiter {
+pub struct KeyedLimiter {
     limiter: Arc<DefaultKeyedRateLimiter<usize>>,
     buckets: Buckets,
     refusals: Counter,
 }
 
-impl SessionLimiter {
+impl KeyedLimiter {
     /// A limiter with `buckets` places.
     ///
     /// # Panics
-    /// Never: neither the burst nor the period is zero.
+    /// Never: the period is not zero.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
         #[expect(clippy::expect_used, reason = "the period is not zero")]
@@ -114,12 +59,13 @@ impl SessionLimiter {
         Self { limiter, buckets: Buckets::new(buckets), refusals: Counter::default() }
     }
 
-    /// Counts one request of a session.
+    /// Counts one request of a key.
     ///
     /// # Errors
     /// `rate_limited` when there were too many.
-    pub fn check(&self, session: Uuid) -> Result<(), Problem> {
-        self.limiter.check_key(&self.buckets.place(session)).map_err(|negative| {
+    pub fn check(&self, key: impl Hash) -> Result<(), Problem> {
+        let bucket = self.buckets.place(key);
+        self.limiter.check_key(&bucket).map_err(|negative| {
             self.refusals.inc();
             too_many(&negative)
         })
@@ -137,11 +83,52 @@ impl SessionLimiter {
         self.limiter.len()
     }
 
-    /// Gives back the memory of the sessions that have their whole burst again; to be called now
-    /// and then.
+    /// Gives back the memory of the keys that have their whole burst again; to be called now and
+    /// then.
     pub fn sweep(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
+    }
+}
+
+/// Limits the POST requests of each client network to a resource.
+#[derive(Clone)]
+pub struct AddressLimiter {
+    config: GovernorConfig<ByNetwork, NoOpMiddleware>,
+    limiter: KeyedLimiter,
+}
+
+impl AddressLimiter {
+    /// A limiter with `buckets` places.
+    ///
+    /// # Panics
+    /// Never: neither the burst nor the period is zero.
+    #[must_use]
+    pub fn new(rate: Rate, buckets: NonZeroUsize, settings: web::Data<HttpSettings>) -> Self {
+        let (buckets, refusals) = (Buckets::new(buckets), Counter::default());
+        let by_network =
+            ByNetwork { buckets: buckets.clone(), settings, refusals: refusals.clone() };
+        #[expect(clippy::expect_used, reason = "neither the burst nor the period is zero")]
+        let config = GovernorConfigBuilder::default()
+            .period(rate.every.max(Duration::from_nanos(1)))
+            .burst_size(rate.burst.get())
+            .methods(vec![Method::POST])
+            .key_extractor(by_network)
+            .finish()
+            .expect("a limiter of something");
+        Self { limiter: KeyedLimiter { limiter: config.limiter(), buckets, refusals }, config }
+    }
+
+    /// The middleware to wrap a resource with; all that come from one limiter count together.
+    #[must_use]
+    pub fn middleware(&self) -> Governor<ByNetwork, NoOpMiddleware> {
+        Governor::new(&self.config)
+    }
+
+    /// The limiter behind the middleware.
+    #[must_use]
+    pub const fn limiter(&self) -> &KeyedLimiter {
+        &self.limiter
     }
 }
 
@@ -151,7 +138,7 @@ const PROVEN: usize = 10_000;
 /// Limits the failures of each client network, and nothing else that it does.
 #[derive(Clone)]
 pub struct FailureLimiter {
-    limiter: SessionLimiter,
+    limiter: KeyedLimiter,
     known: Arc<Mutex<ProvenCredentials>>,
 }
 
@@ -168,7 +155,7 @@ impl FailureLimiter {
     /// A limiter with `buckets` places.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
-        Self { limiter: SessionLimiter::new(rate, buckets), known: Arc::default() }
+        Self { limiter: KeyedLimiter::new(rate, buckets), known: Arc::default() }
     }
 
     /// Whether these credentials may be compared now. While the network has failed too often only
@@ -217,16 +204,10 @@ impl FailureLimiter {
         locks::lock(&self.known)
     }
 
-    /// How often it has refused.
+    /// The limiter of the failures.
     #[must_use]
-    pub const fn refusals(&self) -> &Counter {
-        self.limiter.refusals()
-    }
-
-    /// How many of its buckets are in use.
-    #[must_use]
-    pub fn in_use(&self) -> usize {
-        self.limiter.in_use()
+    pub const fn limiter(&self) -> &KeyedLimiter {
+        &self.limiter
     }
 
     /// Gives back the memory of the networks that have their whole burst again; to be called now
@@ -291,12 +272,14 @@ impl KeyExtractor for ByNetwork {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
     fn a_rate_limited_session_gets_a_retry_after() {
         let rate = Rate { burst: NonZeroU32::new(2).unwrap(), every: Duration::from_secs(60) };
-        let limiter = SessionLimiter::new(rate, NonZeroUsize::new(1 << 16).unwrap());
+        let limiter = KeyedLimiter::new(rate, NonZeroUsize::new(1 << 16).unwrap());
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         assert!(limiter.check(one).is_ok());
         assert!(limiter.check(one).is_ok());
@@ -307,7 +290,7 @@ mod tests {
     #[test]
     fn a_flood_of_sessions_fills_no_more_than_the_buckets_and_a_sweep_empties_them() {
         let rate = Rate { burst: NonZeroU32::MIN, every: Duration::from_millis(1) };
-        let limiter = SessionLimiter::new(rate, NonZeroUsize::new(64).unwrap());
+        let limiter = KeyedLimiter::new(rate, NonZeroUsize::new(64).unwrap());
         for n in 0..10_000 {
             let _ = limiter.check(Uuid::from_u128(n));
         }
