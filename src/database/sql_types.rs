@@ -14,7 +14,7 @@ use diesel::sqlite::{Sqlite, SqliteValue};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AnyConnection, MultiBackend};
+use super::MultiBackend;
 use crate::clock::Timestamp;
 
 /// The key of a row: a `UUIDv7`, so that rows made together lie together.
@@ -126,14 +126,5 @@ impl FromSql<IdSql, Pg> for Id {
 impl FromSql<IdSql, MultiBackend> for Id {
     fn from_sql(value: <MultiBackend as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
         value.from_sql::<Self, IdSql>()
-    }
-}
-
-/// One backend's spelling of what diesel cannot say for both.
-impl AnyConnection {
-    /// Whether this is SQLite, for the few statements that differ.
-    #[must_use]
-    pub const fn is_sqlite(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
     }
 }

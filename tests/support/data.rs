@@ -88,7 +88,10 @@ pub fn fill(url: &str) {
         }
     };
     let (user, session) = (id("019aaaaa"), id("019bbbbb"));
-    let hash = if c.is_sqlite() { "zeroblob(32)" } else { "decode(repeat('00', 32), 'hex')" };
+    let hash = match c {
+        AnyConnection::Sqlite(_) => "zeroblob(32)",
+        AnyConnection::Postgres(_) => "decode(repeat('00', 32), 'hex')",
+    };
     let numbers =
         format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})");
     c.batch_execute(&format!(

@@ -387,6 +387,8 @@ fn refuse_same_server(source: &mut Endpoint, target: &mut Endpoint) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use diesel::sql_types::Text;
+
     use super::*;
 
     fn migrated() -> (tempfile::TempDir, AnyConnection) {

@@ -1,18 +1,14 @@
 //! The client address behind a request, and what a trusted proxy says of it.
 
 use std::fmt;
-use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::Payload;
+use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::{FromRequest, HttpRequest, web};
 use ipnet::IpNet;
 
-use crate::http::HttpSettings;
-use crate::http::problem::Problem;
 use crate::locks;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -129,17 +125,6 @@ fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
 impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl FromRequest for ClientAddress {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let settings = request.app_data::<web::Data<HttpSettings>>();
-        let trusted = settings.map_or(&[][..], |settings| &settings.trusted_proxies);
-        ready(Ok(Self::of(request, trusted)))
     }
 }
 

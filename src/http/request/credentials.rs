@@ -1,10 +1,7 @@
 //! The bearer token of a request (RFC 6750 2.1).
 
-use std::future::{Ready, ready};
-
-use actix_web::dev::Payload;
+use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{FromRequest, HttpRequest};
 
 use crate::http::problem::{Code, Problem};
 use crate::secret::Secret;
@@ -65,15 +62,6 @@ fn is_b64token(text: &str) -> bool {
     !body.is_empty()
         && text.len() <= TOKEN_BYTES
         && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
-}
-
-impl FromRequest for BearerToken {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request).and_then(|token| token.ok_or_else(|| Code::MissingToken.into())))
-    }
 }
 
 #[cfg(test)]

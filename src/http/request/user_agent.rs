@@ -1,12 +1,7 @@
 //! The `User-Agent` header.
 
-use std::future::{Ready, ready};
-
-use actix_web::dev::Payload;
+use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderValue, USER_AGENT};
-use actix_web::{FromRequest, HttpRequest};
-
-use crate::http::problem::Problem;
 
 /// The most characters of a user agent that are kept.
 const USER_AGENT_CHARS: usize = 256;
@@ -14,15 +9,6 @@ const USER_AGENT_CHARS: usize = 256;
 /// What the caller's program calls itself: trimmed, without control characters, not for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserAgent(pub Option<String>);
-
-impl FromRequest for UserAgent {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self::of(request)))
-    }
-}
 
 impl UserAgent {
     /// The user agent of a request.
