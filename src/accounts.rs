@@ -11,6 +11,7 @@ mod email;
 pub mod metrics;
 mod password_check;
 mod queries;
+mod stored_costs;
 pub mod throttle;
 
 use std::sync::Arc;
@@ -216,7 +217,7 @@ impl Accounts {
                 None => self.reserve_for(&attempt, found.as_ref(), known)?,
             };
             let right = self
-                .verify_password(found, password.clone(), reservation, &attempt.network)
+                .verify_password(found, &key, password.clone(), reservation, &attempt.network)
                 .await?;
             let VerifiedPassword { found, upgraded, reservation } = right;
             kept = Some(reservation);
@@ -306,7 +307,7 @@ impl Accounts {
         let present = Password::parse(present).ok();
         for _ in 0..MAX_COMPARISONS {
             let right =
-                self.verify_password(Some(found), present.clone(), reservation, &address).await?;
+                self.verify_own_password(found, present.clone(), reservation, &address).await?;
             let hash = self.hasher.hash(new.clone()).await.map_err(LogInError::from)?;
             if let Some(grant) =
                 self.store_new_password(access, right.found, hash, device.clone()).await?
@@ -368,7 +369,7 @@ impl Accounts {
         let password = Password::parse(password).ok();
         for _ in 0..MAX_COMPARISONS {
             let right =
-                self.verify_password(Some(found), password.clone(), reservation, address).await?;
+                self.verify_own_password(found, password.clone(), reservation, address).await?;
             if self.close_if_unchanged(right.found).await? {
                 return Ok(());
             }

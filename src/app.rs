@@ -216,10 +216,11 @@ impl App {
             settings::throttle_settings(config),
             clock.clone(),
         ));
+        let hasher = Hasher::start(settings::hasher_settings(config), clock.clone())?;
         let accounts = Accounts::new(
             db.clone(),
             clock.clone(),
-            Hasher::start(settings::hasher_settings(config), clock.clone())?,
+            hasher.with_dummy_key(secrets.current.derive(Purpose::DummyHashes)),
             settings::password_policy(config),
             Arc::clone(&throttle),
             sessions.clone(),

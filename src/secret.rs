@@ -80,6 +80,8 @@ pub enum Purpose {
     SigningKeySeal,
     /// Hashing the e-mail addresses that the table of failed logins counts.
     LoginThrottle,
+    /// Choosing the dummy hashes of e-mail addresses that have no account.
+    DummyHashes,
 }
 
 impl Purpose {
@@ -88,6 +90,7 @@ impl Purpose {
             Self::RefreshTokenTag => b"doorward refresh token tag v1",
             Self::SigningKeySeal => b"doorward signing key seal v1",
             Self::LoginThrottle => b"doorward login budget v1",
+            Self::DummyHashes => b"doorward dummy hashes v1",
         }
     }
 }

@@ -16,7 +16,7 @@ use super::throttle::{Reservation, ReserveOutcome, ThrottleKey};
 use super::{Accounts, LogInError};
 use crate::audit::EventKind;
 use crate::database::{Id, StoreError};
-use crate::passwords::{Overloaded, Password, PasswordHash, Verdict};
+use crate::passwords::{Candidate, Overloaded, Password, PasswordHash, Verdict};
 use crate::sessions::KnownSource;
 
 /// When to try again to log in while many are at it for the same account: a hash takes less.
@@ -116,20 +116,27 @@ impl Accounts {
     pub(super) async fn verify_password(
         &self,
         found: Option<Credentials>,
+        email_key: &str,
         password: Option<Password>,
         reservation: ReservedAttempt,
         address: &str,
     ) -> Result<VerifiedPassword, LogInError> {
         let ReservedAttempt { mut reservation, refusal, compares_password } = reservation;
         let user = found.as_ref().map(|found| found.id);
-        let found = found.filter(|found| compares_password && found.disabled_at.is_none());
-        let stored = found.as_ref().map(|found| found.hash.clone());
+        let candidate = match &found {
+            None => self.hasher.dummy(email_key),
+            // The account's own hash all the same: any other could cost more or less.
+            Some(found) if !compares_password || found.disabled_at.is_some() => {
+                Candidate::Uncompared(found.hash.clone())
+            }
+            Some(found) => Candidate::Stored(found.hash.clone()),
+        };
         let (hasher, audit, address) =
             (self.hasher.clone(), self.audit.clone(), address.to_owned());
         let comparison = async move {
             // Should this end halfway.
             reservation.release_on_drop(false);
-            let verdict = hasher.verify(password, stored).await;
+            let verdict = hasher.verify(password, candidate).await;
             let is_wrong = matches!(verdict, Ok(Verdict::Wrong));
             reservation.release_on_drop(!is_wrong);
             if is_wrong {
@@ -148,6 +155,20 @@ impl Accounts {
             }),
             _ => Err(refusal.map_or(LogInError::Wrong, LogInError::from)),
         }
+    }
+}
+
+impl Accounts {
+    /// The same for somebody who is logged in to the account.
+    pub(super) async fn verify_own_password(
+        &self,
+        found: Credentials,
+        password: Option<Password>,
+        reservation: ReservedAttempt,
+        address: &str,
+    ) -> Result<VerifiedPassword, LogInError> {
+        let key = found.email_key.clone();
+        self.verify_password(Some(found), &key, password, reservation, address).await
     }
 }
 

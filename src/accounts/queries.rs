@@ -252,6 +252,23 @@ pub(super) fn list_details(
         .load(connection)
 }
 
+/// The password hashes of some accounts that are not closed, by their ids.
+pub(super) fn password_hashes(
+    connection: &mut AnyConnection,
+    after: Option<Id>,
+    limit: u32,
+) -> QueryResult<Vec<(Id, PasswordHash)>> {
+    let after = after.unwrap_or_else(|| Uuid::nil().into());
+    let rows: Vec<(Id, String)> = users::table
+        .filter(users::closed_at.is_null())
+        .filter(users::id.gt(after))
+        .order(users::id)
+        .limit(limit.into())
+        .select((users::id, users::password_hash))
+        .load(connection)?;
+    Ok(rows.into_iter().map(|(id, hash)| (id, PasswordHash::from_stored(hash))).collect())
+}
+
 pub(super) fn find_details(
     connection: &mut AnyConnection,
     id: Id,

@@ -26,6 +26,9 @@ const SECRET_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired rows are purged, limiters swept and signing keys looked after.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often the costs of stored password hashes are counted.
+const STORED_COSTS_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often failed logins are stored, those of each account in one row.
 const FAILURE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -74,6 +77,7 @@ impl Tasks {
             self.write_failures(),
             self.probe_writes(),
             self.purge(),
+            self.count_stored_costs(),
             return_freed_memory()
         );
     }
@@ -178,6 +182,16 @@ impl Tasks {
     async fn count_rows(&self) {
         if let Some(row_counts) = &self.row_counts {
             row_counts.count_repeatedly(&self.api).await;
+        }
+    }
+
+    /// Counts what stored password hashes cost, at the start and once a day: they change when owners
+    /// log in after the configured cost was lowered.
+    async fn count_stored_costs(&self) {
+        loop {
+            let counted = self.api.accounts.count_stored_costs().await;
+            let pause = if counted.is_ok() { STORED_COSTS_INTERVAL } else { MAINTENANCE_INTERVAL };
+            tokio::time::sleep(pause).await;
         }
     }
 

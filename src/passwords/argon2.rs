@@ -9,6 +9,7 @@ use argon2::password_hash::phc::{self, Output, ParamsString, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use hugealloc::HugeAlloc;
 
+use super::dummy::{Candidate, DummyParams};
 use super::{Password, PasswordHash};
 use crate::secret::{equal, random_bytes};
 
@@ -91,13 +92,32 @@ impl Argon2Worker {
         PasswordHash::from_stored(recipe.write(&salt, &tag))
     }
 
+    /// Computes one hash of the password, and compares it where there is one to compare with.
+    pub(super) fn verify_candidate(
+        &mut self,
+        password: Option<&Password>,
+        candidate: &Candidate,
+    ) -> Verdict {
+        match candidate {
+            Candidate::Stored(hash) => self.verify(password, Some(hash)),
+            Candidate::Uncompared(hash) => {
+                let stored = Stored::read(hash).unwrap_or_else(|| Stored::dummy(&self.recipe));
+                self.compare(password, &stored, false)
+            }
+            Candidate::Dummy(DummyParams(params)) => {
+                let stored = Stored::dummy(params.as_ref().unwrap_or(&self.recipe));
+                self.compare(password, &stored, false)
+            }
+        }
+    }
+
     /// Compares a password with a stored hash, at the price of one hash: also when one of them is
     /// missing or the hash cannot be read. Whoever measures the time then learns nothing about who
     /// has an account.
     ///
     /// Where a hash from a time when they cost less does not match, as many more blocks are filled
     /// as the present cost asks for. One from a time when they cost more takes longer, until a good
-    /// login upgrades it.
+    /// login upgrades it: so do dummy hashes, in the same proportion ([`super::dummy`]).
     pub(super) fn verify(
         &mut self,
         password: Option<&Password>,
@@ -106,11 +126,14 @@ impl Argon2Worker {
         let stored = stored.and_then(Stored::read);
         let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| Stored::dummy(&self.recipe));
+        self.compare(password, &stored, exists)
+    }
 
+    fn compare(&mut self, password: Option<&Password>, stored: &Stored, compares: bool) -> Verdict {
         let typed = password.map_or("", Password::as_str).as_bytes();
         let tag = self.tag(&stored.recipe, typed, &stored.salt);
         match password {
-            Some(password) if equal(&tag, &stored.tag) && exists => Verdict::Right {
+            Some(password) if equal(&tag, &stored.tag) && compares => Verdict::Right {
                 upgraded: (stored.recipe != self.recipe).then(|| self.hash(password)),
             },
             _ => {
@@ -163,15 +186,15 @@ impl Argon2Worker {
 }
 
 /// All that makes two hashes of one password and one salt the same.
-#[derive(Clone, PartialEq)]
-struct HashParams {
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct HashParams {
     algorithm: Algorithm,
     version: Version,
     params: Params,
 }
 
 impl HashParams {
-    fn of(cost: HashCost) -> Option<Self> {
+    pub(super) fn of(cost: HashCost) -> Option<Self> {
         let HashCost { memory_kib, iterations, parallelism } = cost;
         let length = Some(Params::DEFAULT_OUTPUT_LEN);
         let params = Params::new(memory_kib, iterations, parallelism, length).ok()?;
@@ -182,6 +205,25 @@ impl HashParams {
     fn blocks(&self) -> usize {
         let passes = usize::try_from(self.params.t_cost()).unwrap_or(usize::MAX);
         self.params.block_count().saturating_mul(passes)
+    }
+
+    /// The parameters of a stored hash that can be read.
+    pub(super) fn of_stored(hash: &PasswordHash) -> Option<Self> {
+        Stored::parse(hash.as_str()).map(|stored| stored.recipe)
+    }
+
+    /// Whether a hash with these parameters takes longer than one with the configured ones: it fills
+    /// more blocks, or needs memory beyond that which a thread has.
+    pub(super) fn is_costlier_than(&self, configured: &Self) -> bool {
+        let [own, other] = [self, configured].map(|it| (it.blocks(), it.params.block_count()));
+        own.0 > other.0 || own.1 > other.1
+    }
+
+    /// The same order on every node.
+    pub(super) fn sort_key(&self) -> (usize, u32, u32, u32, &'static str, u32) {
+        let params = &self.params;
+        let (algorithm, version) = (self.algorithm.as_str(), self.version.into());
+        (self.blocks(), params.m_cost(), params.t_cost(), params.p_cost(), algorithm, version)
     }
 
     fn if_affordable(self) -> Option<Self> {

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::argon2::{Argon2Worker, HashCost, Verdict, Work};
+use super::dummy::{Candidate, Dummies, StoredCosts};
 use super::{Password, PasswordHash, PasswordPolicy, WeakPassword};
 use crate::clock::Clock;
 use crate::locks;
 use crate::metrics::{Counter, EncodeLabelSet, Family, Histogram, counters, durations};
 use crate::named::named;
+use crate::secret::DerivedKey;
 
 /// How the hasher is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct Hasher {
     refused: RejectionCounters,
     deadline: Duration,
     clock: Clock,
+    cost: HashCost,
+    dummies: Option<Dummies>,
 }
 
 named! {
@@ -81,6 +85,8 @@ impl Hasher {
             refused: counters(HashRejection::ALL.iter().map(|&reason| RejectionLabel { reason })),
             deadline: settings.deadline,
             clock: clock.clone(),
+            cost: settings.cost,
+            dummies: None,
         };
         let queue = Arc::new(Queue {
             jobs: Mutex::new(receiver),
@@ -100,6 +106,34 @@ impl Hasher {
         Ok(hasher)
     }
 
+    /// Chooses the dummy hashes of unknown addresses by this key, and by the stored hashes as far as
+    /// they have been counted.
+    #[must_use]
+    pub fn with_dummy_key(self, key: DerivedKey) -> Self {
+        let dummies = Some(Dummies::new(key, self.cost));
+        Self { dummies, ..self }
+    }
+
+    /// A count of stored hashes to be filled in, for [`Self::set_stored_costs`].
+    #[must_use]
+    pub fn stored_costs(&self) -> StoredCosts {
+        StoredCosts::none(self.cost)
+    }
+
+    /// Chooses dummy hashes by this count from now on.
+    pub fn set_stored_costs(&self, costs: StoredCosts) {
+        if let Some(dummies) = &self.dummies {
+            dummies.set(costs);
+        }
+    }
+
+    /// The dummy hash of an address that nobody has.
+    #[must_use]
+    pub fn dummy(&self, email_key: &str) -> Candidate {
+        let dummies = self.dummies.as_ref();
+        Candidate::Dummy(dummies.map(|it| it.choose(email_key)).unwrap_or_default())
+    }
+
     /// Hashes a new password.
     ///
     /// # Errors
@@ -109,7 +143,7 @@ impl Hasher {
     }
 
     /// Compares a password with a stored hash. A caller that has no password (it was too long) or
-    /// no hash (nobody has that e-mail address) asks all the same: it costs one hash, and never
+    /// nothing to compare it with ([`Self::dummy`]) asks all the same: it costs one hash, and never
     /// matches.
     ///
     /// # Errors
@@ -117,9 +151,9 @@ impl Hasher {
     pub async fn verify(
         &self,
         password: Option<Password>,
-        stored: Option<PasswordHash>,
+        candidate: Candidate,
     ) -> Result<Verdict, Overloaded> {
-        self.run(move |engine| engine.verify(password.as_ref(), stored.as_ref())).await
+        self.run(move |engine| engine.verify_candidate(password.as_ref(), &candidate)).await
     }
 
     /// Judges a new password on these threads: estimating it can cost as much as a hash, and would
@@ -330,11 +364,13 @@ mod tests {
     fn a_hash_can_be_verified() {
         let hasher = start(SETTINGS);
         let hash = block_on(hasher.hash(password())).unwrap();
-        let right = block_on(hasher.verify(Some(password()), Some(hash.clone()))).unwrap();
+        let right =
+            block_on(hasher.verify(Some(password()), Candidate::Stored(hash.clone()))).unwrap();
         assert!(matches!(right, Verdict::Right { upgraded: None }));
-        let nobody = block_on(hasher.verify(Some(password()), None)).unwrap();
+        let nobody =
+            block_on(hasher.verify(Some(password()), hasher.dummy("nobody@example.com"))).unwrap();
         assert!(matches!(nobody, Verdict::Wrong));
-        let too_long = block_on(hasher.verify(None, Some(hash))).unwrap();
+        let too_long = block_on(hasher.verify(None, Candidate::Stored(hash))).unwrap();
         assert!(matches!(too_long, Verdict::Wrong));
     }
 
@@ -449,6 +485,6 @@ mod tests {
         }
         let hasher = start(SETTINGS);
         assert!(block_on(send(hasher.hash(password()))).is_ok());
-        assert!(block_on(send(hasher.verify(None, None))).is_ok());
+        assert!(block_on(send(hasher.verify(None, hasher.dummy("")))).is_ok());
     }
 }

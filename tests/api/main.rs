@@ -15,6 +15,7 @@ mod commands;
 mod cookies;
 mod crash;
 mod data;
+mod dummy_hashes;
 mod feed;
 mod flood;
 mod gateway;
