@@ -326,9 +326,7 @@ impl Database {
                     fault.clone(),
                 )))
             }
-            Backend::Postgres(postgres) => {
-                Ok(ChangeSource::Server(Box::new(Listener::new(postgres))))
-            }
+            Backend::Postgres(postgres) => Ok(ChangeSource::Server(postgres.listener())),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection as _};
@@ -14,10 +16,13 @@ use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, R2D2Connection as _};
 use diesel::sql_types::{BigInt, Text};
 
-use super::connection_refusals;
+use super::connection_refusals::{self, UNANSWERED};
 use super::inspection;
 use super::url::{self, with_defaults, with_defaults_for_reading};
 use super::{DatabaseSettings, DatabaseUrl, OpenError};
+
+/// How long a start or a command waits for a connection.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub use multi::{AnyConnection, MultiBackend};
 
@@ -109,13 +114,30 @@ impl Manager {
         let unreachable = |error: &dyn fmt::Display| {
             OpenError::unreachable(&self.url, &without_the_url(&error.to_string()))
         };
-        let mut connection = self.connect().map_err(|error| unreachable(&error))?;
+        let mut connection = self.connect_in_time().map_err(|error| unreachable(&error))?;
         match encoding(&mut connection).map_err(|error| unreachable(&error))? {
             Some(encoding) if encoding != "UTF8" => {
                 Err(OpenError::Encoding { at: self.url.named(), encoding })
             }
             _ => Ok(connection),
         }
+    }
+
+    /// [`ManageConnection::connect`] that waits no longer than [`OPEN_TIMEOUT`] for a server that
+    /// accepts a connection and does not answer.
+    fn connect_in_time(&self) -> Result<AnyConnection, String> {
+        if matches!(self.url, DatabaseUrl::Sqlite(_)) {
+            return self.connect().map_err(|error| error.to_string());
+        }
+        let (made, waits) = mpsc::sync_channel(1);
+        let manager = self.clone();
+        let attempt = move || {
+            // With nobody waiting any more it is closed.
+            let _ = made.send(manager.connect().map_err(|error| error.to_string()));
+        };
+        let name = String::from("doorward-connect");
+        thread::Builder::new().name(name).spawn(attempt).map_err(|error| error.to_string())?;
+        waits.recv_timeout(OPEN_TIMEOUT).unwrap_or_else(|_| Err(UNANSWERED.to_owned()))
     }
 
     /// Refuses a pooler that would run one connection's statement for another.

@@ -1,7 +1,7 @@
 //! Connections that PostgreSQL, or a pooler in front of it, refuses: the reason, and when the pool
 //! asks again.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -18,14 +18,25 @@ use crate::locks;
 pub const CONNECTIONS_OUTSIDE_POOL: u32 = 3;
 
 /// The server's texts when it has no connection left, for diesel passes on no SQLSTATE (53300) of a
-/// connection that failed. The last is PgBouncer's.
-const FULL_MESSAGES: [&str; 5] = [
+/// connection that failed. The last three are PgBouncer's, and what its silence is called here.
+const FULL_MESSAGES: [&str; 7] = [
     "too many connections for",
     "too many clients already",
     "remaining connection slots are reserved",
     "sorry, too many clients",
     "no more connections allowed",
+    "query_wait_timeout",
+    UNANSWERED,
 ];
+
+/// A pooler in session mode accepts a connection that it has no place for, and lets its first
+/// statement wait.
+pub(super) const UNANSWERED: &str =
+    "a connection was accepted, and its first statement gets no answer";
+
+/// After so long an attempt at a connection waits for its first statement: libpq has given up by
+/// then what is not accepted (`connect_timeout`).
+const ACCEPTED_AFTER: Duration = Duration::from_secs(4);
 
 /// Diesel's name for what it has prepared; no other statement of Doorward's has one.
 const PREPARED_STATEMENT_PREFIX: &str = "__diesel_stmt_";
@@ -64,7 +75,8 @@ impl RefusalReason {
             Self::Full => {
                 "every connection that it allows is in use: a node needs database.pool_size and \
                  three more, so lower database.pool_size, or raise the CONNECTION LIMIT of the role \
-                 and of the database, max_connections, or the pooler's own limit"
+                 and of the database, max_connections, or the pooler's own limit \
+                 (default_pool_size of PgBouncer)"
             }
             Self::Pooler => {
                 "a connection pooler in front of PostgreSQL mixes up prepared statements: use \
@@ -113,32 +125,64 @@ pub(super) fn pool_size(connection: &mut AnyConnection, wanted: u32) -> u32 {
 /// Spares a server that has no connection left the attempts of a whole pool, and the log their
 /// lines.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionRefusals(Mutex<State>);
+pub(super) struct ConnectionRefusals {
+    state: Mutex<State>,
+    /// How many connections this node wants.
+    wanted: u32,
+}
 
 #[derive(Debug, Default)]
 struct State {
+    /// When the attempts began that have not ended.
+    attempts: Vec<Instant>,
     /// Until when nobody asks, the pause that this is, and what the server said.
     pause: Option<(Instant, Duration, String)>,
     logged: Option<(Instant, String)>,
 }
 
 impl ConnectionRefusals {
+    /// For a node with so many connections in its pool.
+    pub(super) fn beside_pool_of(size: u32) -> Self {
+        Self { wanted: size + CONNECTIONS_OUTSIDE_POOL, ..Self::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        locks::lock(&self.state)
+    }
+
+    /// An attempt at a connection, which ends with what is returned.
+    pub(super) fn attempt(&self, now: Instant) -> Attempt<'_> {
+        self.lock().attempts.push(now);
+        Attempt { refusals: self, began: now }
+    }
+
+    /// Whether a connection was accepted and gets no answer; it is then noted as a refusal.
+    pub(super) fn record_if_unanswered(&self, now: Instant) -> bool {
+        let is_unanswered = |began: &Instant| now >= *began + ACCEPTED_AFTER;
+        let any = self.lock().attempts.iter().any(is_unanswered);
+        if any {
+            self.record(now, UNANSWERED);
+        }
+        any
+    }
+
     /// What the server said, if it is not to be asked again yet.
     pub(super) fn paused_with(&self, now: Instant) -> Option<String> {
-        let state = locks::lock(&self.0);
+        let state = self.lock();
         let (until, _, said) = state.pause.as_ref()?;
         (now < *until).then(|| said.clone())
     }
 
     /// A connection was made, or one of those that were has ended.
     pub(super) fn clear(&self) {
-        locks::lock(&self.0).pause = None;
+        self.lock().pause = None;
     }
 
     pub(super) fn record(&self, now: Instant, said: &str) {
         let reason = RefusalReason::of(said);
-        let mut state = locks::lock(&self.0);
-        if reason == Some(RefusalReason::Full) {
+        let mut state = self.lock();
+        let pauses = state.pause.as_ref().is_some_and(|(until, ..)| now < *until);
+        if reason == Some(RefusalReason::Full) && !pauses {
             let [first, longest] = RETRY_DELAYS;
             let next = state.pause.as_ref().map_or(first, |(_, last, _)| (*last * 2).min(longest));
             state.pause = Some((now + next, next, said.to_owned()));
@@ -150,7 +194,23 @@ impl ConnectionRefusals {
         state.logged = Some((now, said.to_owned()));
         drop(state);
         let remedy = reason.map(RefusalReason::remedy);
-        tracing::error!(error = said, remedy, "no connection to the database");
+        let connections_wanted = self.wanted;
+        tracing::error!(error = said, connections_wanted, remedy, "no connection to the database");
+    }
+}
+
+/// An attempt at a connection that is under way.
+pub(super) struct Attempt<'a> {
+    refusals: &'a ConnectionRefusals,
+    began: Instant,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut state = self.refusals.lock();
+        if let Some(own) = state.attempts.iter().position(|began| *began == self.began) {
+            state.attempts.swap_remove(own);
+        }
     }
 }
 
@@ -179,5 +239,19 @@ mod tests {
         let (refusals, start) = (ConnectionRefusals::default(), Instant::now());
         refusals.record(start, "connection refused");
         assert_eq!(refusals.paused_with(start), None);
+    }
+
+    #[test]
+    fn a_connection_that_is_accepted_and_not_answered_is_a_refusal() {
+        let (refusals, start) = (ConnectionRefusals::beside_pool_of(8), Instant::now());
+        let attempt = refusals.attempt(start);
+        assert!(!refusals.record_if_unanswered(start + ACCEPTED_AFTER / 2));
+        assert_eq!(refusals.paused_with(start), None);
+        let later = start + ACCEPTED_AFTER;
+        assert!(refusals.record_if_unanswered(later));
+        assert_eq!(refusals.paused_with(later).as_deref(), Some(UNANSWERED));
+        drop(attempt);
+        refusals.clear();
+        assert!(!refusals.record_if_unanswered(later));
     }
 }

@@ -4,15 +4,15 @@
 //! Notifications make it fast and guarantee nothing: one may be lost, and a connection may be dead
 //! without anybody knowing. Whoever follows has to look by itself from time to time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{PgConnection, QueryResult};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connection_refusals::RefusalReason;
 use super::postgres::{PgManager, Postgres};
@@ -29,6 +29,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before a new listener takes the place of one that ended.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
+/// How long a start waits for these connections.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Listeners that may hang in a connection that never answers; no more are started then.
 const MAX_THREADS: usize = 4;
 
@@ -38,12 +41,32 @@ pub struct Listener {
     notifications: Postgres,
     pg_manager: PgManager,
     threads: Arc<AtomicUsize>,
+    /// The first connection that listens, opened at the start.
+    first: Mutex<Option<AnyConnection>>,
 }
 
 impl Listener {
-    pub(super) fn new(postgres: &Postgres) -> Self {
-        let (queries, notifications) = (postgres.another(1), postgres.another(1));
-        Self { queries, notifications, pg_manager: postgres.pg_manager(), threads: Arc::default() }
+    pub(super) fn new(
+        queries: Postgres,
+        notifications: Postgres,
+        pg_manager: PgManager,
+        first: Option<AnyConnection>,
+    ) -> Self {
+        let (threads, first) = (Arc::default(), Mutex::new(first));
+        Self { queries, notifications, pg_manager, threads, first }
+    }
+
+    /// The same with its connections opened, as far as the server accepts them in time.
+    pub(super) fn open(queries: Postgres, notifications: Postgres, pg_manager: PgManager) -> Self {
+        let deadline = Instant::now() + OPEN_TIMEOUT;
+        let first = pg_manager.another_by(deadline);
+        let _ = queries.has_connected_by(deadline) && notifications.has_connected_by(deadline);
+        Self::new(queries, notifications, pg_manager, first)
+    }
+
+    /// Closes the connection that was opened to listen, for a node that does not.
+    pub fn close_unused(&self) {
+        drop(locks::lock(&self.first).take());
     }
 
     /// Runs a unit that only reads, always on one and the same connection as long as that lives.
@@ -103,10 +126,11 @@ impl ListenThread {
         let (end, ended) = oneshot::channel();
         let (own, pg_manager, count) =
             (Arc::clone(&shared), listener.pg_manager.clone(), Arc::clone(&listener.threads));
+        let first = locks::lock(&listener.first).take();
         let statement = format!("LISTEN {channel}");
         count.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
-            let result = own.serve(&pg_manager, &statement, &*heard);
+            let result = own.serve(first, &pg_manager, &statement, &*heard);
             // Who makes connections has said it.
             let is_new = |error: &String| RefusalReason::of(error) != Some(RefusalReason::Full);
             if let Some(error) = result.err().filter(is_new) {
@@ -146,11 +170,15 @@ impl Drop for ListenThread {
 impl Shared {
     fn serve(
         &self,
+        first: Option<AnyConnection>,
         pg_manager: &PgManager,
         statement: &str,
         heard: &dyn Fn(),
     ) -> Result<(), String> {
-        let connection = pg_manager.another().map_err(|error| error.to_string())?;
+        let connection = match first {
+            Some(connection) => connection,
+            None => pg_manager.another().map_err(|error| error.to_string())?,
+        };
         let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
         connection.batch_execute(statement).map_err(|error| error.to_string())?;
         heard();

@@ -34,7 +34,8 @@ impl Database {
     /// # Errors
     /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
-        Self::connect(settings, Manager::new(settings, CONNECTION_TIMEOUT), |first| {
+        let manager = Manager::new(settings, CONNECTION_TIMEOUT);
+        Self::connect(settings, manager, true, |first| {
             migrations::migrate(first, settings.migrate).map(drop)
         })
     }
@@ -47,7 +48,8 @@ impl Database {
     pub fn open_existing(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         settings.url.must_not_be_empty()?;
         settings.url.refuse_other_log()?;
-        Self::connect(settings, Manager::new(settings, CONNECTION_TIMEOUT), |first| {
+        let manager = Manager::new(settings, CONNECTION_TIMEOUT);
+        Self::connect(settings, manager, false, |first| {
             if migrations::versions(first)?.is_empty() {
                 return Err(OpenError::Empty(settings.url.named()));
             }
@@ -64,7 +66,7 @@ impl Database {
         settings.url.must_not_be_empty()?;
         settings.url.refuse_other_log()?;
         let manager = Manager::new(settings, CONNECTION_TIMEOUT).for_inspection();
-        Self::connect(settings, manager, |first| {
+        Self::connect(settings, manager, false, |first| {
             let versions = migrations::versions(first)?;
             if versions.is_empty() {
                 return Err(OpenError::Empty(settings.url.named()));
@@ -79,6 +81,7 @@ impl Database {
     fn connect(
         settings: &DatabaseSettings,
         manager: Manager,
+        serves: bool,
         prepare: impl FnOnce(&mut AnyConnection) -> Result<(), OpenError>,
     ) -> Result<Self, OpenError> {
         settings.url.warn_if_exposed();
@@ -100,11 +103,13 @@ impl Database {
                     fault,
                 }
             }
-            DatabaseUrl::Postgres(_) => Backend::Postgres(Postgres::new(
-                manager.counted_by(&statements),
-                connection_refusals::pool_size(&mut first, settings.pool_size),
-                settings.statement_timeout,
-            )),
+            DatabaseUrl::Postgres(_) => {
+                let size = connection_refusals::pool_size(&mut first, settings.pool_size);
+                drop(first);
+                let manager = manager.counted_by(&statements);
+                let open = if serves { Postgres::serving } else { Postgres::new };
+                Backend::Postgres(open(manager, size, settings.statement_timeout))
+            }
         };
         Ok(Self {
             backend: Arc::new(backend),

@@ -9,7 +9,9 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
@@ -22,6 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connection::Manager;
 use super::connection_refusals::ConnectionRefusals;
+use super::listen::Listener;
 use super::open_error::one_line;
 use super::{
     AnyConnection, CONNECTION_TIMEOUT, Hook, StoreError, TIME_WAITED, Tx, TxState, classify,
@@ -50,6 +53,7 @@ pub(super) struct Postgres {
     pool: RwLock<Arc<Pool>>,
     abandoned: Arc<AtomicUsize>,
     refusals: Arc<ConnectionRefusals>,
+    listener: Mutex<Option<Box<Listener>>>,
 }
 
 /// As many connections as the settings allow, and as many units at a time: who waits for a place
@@ -57,13 +61,43 @@ pub(super) struct Postgres {
 struct Pool {
     connections: ::r2d2::Pool<PgManager>,
     permits: Arc<Semaphore>,
+    refusals: Arc<ConnectionRefusals>,
     is_abandoned: AtomicBool,
     abandoned: Arc<AtomicUsize>,
 }
 
 impl Postgres {
     pub(super) fn new(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
-        Self::sharing(Arc::default(), manager, size, statement_timeout + CALLER_SLACK)
+        let refusals = Arc::new(ConnectionRefusals::beside_pool_of(size));
+        Self::sharing(refusals, manager, size, statement_timeout + CALLER_SLACK)
+    }
+
+    /// The same for a node that serves. The connections beside its pool are opened first: where a
+    /// pooler has too few places the pool would take them all.
+    pub(super) fn serving(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
+        let refusals = Arc::new(ConnectionRefusals::beside_pool_of(size));
+        let deadline = statement_timeout + CALLER_SLACK;
+        let beside = || Self::sharing(Arc::clone(&refusals), manager.uncounted(), 1, deadline);
+        let pg_manager = PgManager::new(&manager.uncounted(), &refusals);
+        let listener = Listener::open(beside(), beside(), pg_manager);
+        refusals.record_if_unanswered(Instant::now());
+        let listener = Mutex::new(Some(Box::new(listener)));
+        Self { listener, ..Self::sharing(refusals, manager, size, deadline) }
+    }
+
+    /// The connections beside the pool: those that were opened at the start, or others.
+    pub(super) fn listener(&self) -> Box<Listener> {
+        let opened = locks::lock(&self.listener).take();
+        opened.unwrap_or_else(|| {
+            let (queries, notifications) = (self.another(1), self.another(1));
+            Box::new(Listener::new(queries, notifications, self.pg_manager(), None))
+        })
+    }
+
+    /// Waits until there is a connection; false when that takes too long.
+    pub(super) fn has_connected_by(&self, deadline: Instant) -> bool {
+        let pool = Arc::clone(&locks::read(&self.pool));
+        pool.connections.get_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
     }
 
     fn sharing(
@@ -74,7 +108,7 @@ impl Postgres {
     ) -> Self {
         let abandoned = Arc::default();
         let pool = RwLock::new(Pool::open(PgManager::new(&manager, &refusals), size, &abandoned));
-        Self { manager, size, deadline, pool, abandoned, refusals }
+        Self { manager, size, deadline, pool, abandoned, refusals, listener: Mutex::default() }
     }
 
     /// The same server with connections of its own.
@@ -166,6 +200,7 @@ impl Drop for Pool {
 
 impl Pool {
     fn open(pg_manager: PgManager, size: u32, abandoned: &Arc<AtomicUsize>) -> Arc<Self> {
+        let refusals = Arc::clone(&pg_manager.refusals);
         let connections = ::r2d2::Pool::builder()
             .max_size(size)
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -177,7 +212,8 @@ impl Pool {
         let permits =
             Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS)));
         let is_abandoned = AtomicBool::new(false);
-        Arc::new(Self { connections, permits, is_abandoned, abandoned: Arc::clone(abandoned) })
+        let abandoned = Arc::clone(abandoned);
+        Arc::new(Self { connections, permits, refusals, is_abandoned, abandoned })
     }
 
     fn read<T>(
@@ -229,7 +265,13 @@ impl Pool {
     }
 
     fn checkout(&self) -> Result<::r2d2::PooledConnection<PgManager>, StoreError> {
-        self.connections.get().map_err(|error| unavailable(&error))
+        self.connections.get().map_err(|error| {
+            // It has said so, and would for every request.
+            if self.refusals.record_if_unanswered(Instant::now()) {
+                return StoreError::Unavailable;
+            }
+            unavailable(&error)
+        })
     }
 
     /// All connections may have died since they were last used, and are found out one by one.
@@ -334,12 +376,29 @@ impl PgManager {
         if let Some(said) = self.refusals.paused_with(Instant::now()) {
             return Err(r2d2::Error::ConnectionError(ConnectionError::BadConnection(said)));
         }
-        let made = self.manager.connect();
+        let made = {
+            let _attempt = self.refusals.attempt(Instant::now());
+            self.manager.connect()
+        };
         match &made {
             Ok(_) => self.refusals.clear(),
             Err(error) => self.refusals.record(Instant::now(), &one_line(error)),
         }
         made
+    }
+}
+
+impl PgManager {
+    /// A connection, if there is one by then: an attempt may take as long as a pooler lets it wait.
+    pub(super) fn another_by(&self, deadline: Instant) -> Option<AnyConnection> {
+        let (made, waits) = mpsc::sync_channel(1);
+        let manager = self.clone();
+        let attempt = move || {
+            // With nobody waiting any more it is closed.
+            let _ = made.send(manager.another());
+        };
+        thread::Builder::new().name("doorward-connect".into()).spawn(attempt).ok()?;
+        waits.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?.ok()
     }
 }
 
@@ -356,7 +415,7 @@ impl ManageConnection for PgManager {
     }
 
     fn has_broken(&self, connection: &mut PgConnectionState) -> bool {
-        let has_broken = connection.is_broken || std::thread::panicking();
+        let has_broken = connection.is_broken || thread::panicking();
         if has_broken {
             self.refusals.clear();
         }

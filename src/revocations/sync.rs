@@ -81,7 +81,10 @@ impl Revocations {
         let heard = Arc::new(Notify::new());
         let tell = Arc::clone(&heard);
         match by {
-            SyncMode::Poll => self.poll_repeatedly(&listener, by, &heard).await,
+            SyncMode::Poll => {
+                listener.close_unused();
+                self.poll_repeatedly(&listener, by, &heard).await;
+            }
             SyncMode::Listen => {
                 tokio::join!(
                     self.poll_repeatedly(&listener, by, &heard),

@@ -9,6 +9,7 @@
 mod support;
 
 mod copy;
+mod crowded;
 mod degraded;
 mod deployment;
 mod doctor;

@@ -37,7 +37,7 @@ fn on_role(home: &Path, role: &str, limit: &str) -> (String, impl Fn(Command) ->
     (database, command)
 }
 
-async fn is_ready(service: &Doorward) -> bool {
+pub async fn is_ready(service: &Doorward) -> bool {
     service.get("/readyz").send().await.status == 200
 }
 
@@ -98,14 +98,14 @@ async fn a_server_without_a_connection_left_is_named_once_and_asked_ever_more_se
 }
 
 /// A PgBouncer in front of the tests' server. It ends when this is dropped.
-struct Pooler {
+pub struct Pooler {
     port: u16,
     _program: Program,
     _home: tempfile::TempDir,
 }
 
 impl Pooler {
-    async fn start(pgbouncer: &Path, mode: &str) -> Self {
+    pub async fn start(pgbouncer: &Path, mode: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         // It gives up root's rights, which it refuses to have.
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
@@ -126,7 +126,7 @@ impl Pooler {
     }
 
     /// The same URL through the pooler.
-    fn through(&self, url: &str) -> String {
+    pub fn through(&self, url: &str) -> String {
         let server = format!(":{}/", Cluster::shared().port);
         url.replace(&server, &format!(":{}/", self.port))
     }
