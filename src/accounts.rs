@@ -204,7 +204,9 @@ impl Accounts {
     }
 
     async fn log_in_uncounted(&self, attempt: Arc<LoginAttempt>) -> Result<Tokens, LogInError> {
+        self.sessions.ensure_clock().map_err(IssueError::from)?;
         let password = Password::parse(attempt.password.expose()).ok();
+        let key = Email::key_of(&attempt.email);
         // Whom an unknown address is taken for, so that it costs the same reads.
         let unknown_user = Id::new(self.clock.now());
         let mut kept = None;

@@ -66,6 +66,8 @@ pub struct RevocationPolicy {
     pub max_staleness: Duration,
     /// What happens then.
     pub when_stale: StalePolicy,
+    /// How far this node's clock may be from the database's.
+    pub max_clock_skew: Duration,
     /// From so many listed ids on no single access token is taken back, until the purge has found
     /// others that have expired. What ends whole sessions, and what is under way, comes on top.
     pub max_entries: usize,
@@ -280,6 +282,12 @@ impl Revocations {
     #[must_use]
     pub fn clock_skew(&self) -> Duration {
         locks::read(&self.cache).clock_skew
+    }
+
+    /// Whether this node's clock is near enough to the database's to verify and issue tokens by it.
+    #[must_use]
+    pub fn is_clock_trusted(&self) -> bool {
+        self.clock_skew() <= self.policy.max_clock_skew
     }
 
     /// Takes over rows that were read at `known_at` or later, after which the list is complete up to

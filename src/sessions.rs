@@ -16,6 +16,7 @@ mod queries;
 pub mod refresh;
 pub mod rotation;
 mod termination;
+mod trusted_clock;
 
 use std::mem;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use listing::{delete_batch_of, live_of};
 pub use termination::{
     EndCause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };
+pub use trusted_clock::ClockSkewed;
 
 use metrics::{RefreshCounters, refresh_counters};
 use queries::NewSession;
@@ -191,6 +193,9 @@ pub enum IssueError {
     /// The signing key failed.
     #[error("the access token cannot be signed")]
     Signing,
+    /// Its times would be wrong.
+    #[error(transparent)]
+    Clock(#[from] ClockSkewed),
 }
 
 /// The right to tokens that a unit of work granted: a session, at a generation, at a moment.

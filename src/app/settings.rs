@@ -33,6 +33,7 @@ pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
             config::WhenStale::FailClosed => StalePolicy::FailClosed,
             config::WhenStale::FailOpen => StalePolicy::FailOpen,
         },
+        max_clock_skew: config.revocations.max_clock_skew,
         max_entries: config.revocations.max_entries,
     }
 }

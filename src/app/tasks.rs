@@ -97,7 +97,10 @@ impl Tasks {
         let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             tick.tick().await;
-            if let Err(error) = self.api.keys.maintain().await {
+            // A clock that is ahead would rotate keys before verifiers know the new ones.
+            if self.api.revocations.is_clock_trusted()
+                && let Err(error) = self.api.keys.maintain().await
+            {
                 tracing::error!(%error, "the signing keys could not be looked after");
             }
             self.throttle.sweep();

@@ -362,6 +362,10 @@ pub struct RevocationsConfig {
     pub max_staleness: Duration,
     /// What a stale node does with access tokens: `fail_closed` (503) or `fail_open` (trust them).
     pub when_stale: WhenStale,
+    /// A node on PostgreSQL whose clock differs from the database's by more (5s, from where on
+    /// `/readyz` says no, to 5m) verifies and issues no tokens (503).
+    #[serde(with = "serde_formats::duration")]
+    pub max_clock_skew: Duration,
     /// How a node on PostgreSQL learns what the others revoke: `listen` (by LISTEN, and what is new
     /// once a second) or `poll` (the whole list once a second: for poolers in transaction mode,
     /// and databases that only speak PostgreSQL's protocol).
@@ -377,6 +381,7 @@ impl Default for RevocationsConfig {
         Self {
             max_staleness: Duration::from_secs(30),
             when_stale: WhenStale::FailClosed,
+            max_clock_skew: Duration::from_secs(30),
             sync: RevocationSync::Listen,
             max_entries: 500_000,
         }

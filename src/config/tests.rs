@@ -315,6 +315,7 @@ fn every_bound_holds() {
         ("limits.max_body_bytes", "4096,1048576", "4095,1048577"),
         ("limits.request_timeout", "3s,20s", "21s,2s,0s"),
         ("revocations.max_staleness", "5s,1h", "4s,61m"),
+        ("revocations.max_clock_skew", "5s,5m", "4s,301s"),
         ("revocations.max_entries", "1000,100000000", "999,100000001"),
         ("database.pool_size", "1,1000", "0,1001"),
         ("database.statement_timeout", "100ms,10s", "99ms,11s"),

@@ -60,6 +60,11 @@ impl Config {
             self.revocations.max_staleness,
             5 * SECOND..=HOUR,
         )?;
+        duration_in_range(
+            "revocations.max_clock_skew",
+            self.revocations.max_clock_skew,
+            5 * SECOND..=5 * MINUTE,
+        )?;
         in_range("revocations.max_entries", self.revocations.max_entries, 1000..=100_000_000)?;
         duration_in_range("audit.retention", self.audit.retention, DAY..=TEN_YEARS)?;
         self.cors.origins.iter().try_for_each(|text| origin(text))?;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::connection_refusals::RefusalReason;
 use super::postgres::{PgManager, Postgres};
 use super::{AnyConnection, StoreError};
+use crate::locks;
 
 /// How often a listening connection is looked at; libpq's wait for one is not within reach of safe
 /// code, and a look is one `recv` that does not block.

@@ -14,7 +14,7 @@ use crate::sessions::authenticate::AccessError;
 use crate::sessions::client_credentials::ClientGrantError;
 use crate::sessions::introspection::{IntrospectError, RevokeError};
 use crate::sessions::refresh::{RefreshError, Refusal};
-use crate::sessions::{IssueError, LogOutError};
+use crate::sessions::{ClockSkewed, IssueError, LogOutError};
 use crate::tokens::TokenError;
 
 impl From<StoreError> for Problem {
@@ -37,7 +37,15 @@ impl From<IssueError> for Problem {
         match error {
             IssueError::Store(error) => error.into(),
             IssueError::Signing => Self::new(Code::InternalError),
+            IssueError::Clock(error) => error.into(),
         }
+    }
+}
+
+impl From<ClockSkewed> for Problem {
+    fn from(_: ClockSkewed) -> Self {
+        Self::new(Code::Unavailable)
+            .detail("The clock of this node is wrong. Keep your tokens and try again.")
     }
 }
 
@@ -140,6 +148,7 @@ impl From<IntrospectError> for Problem {
     fn from(error: IntrospectError) -> Self {
         match error {
             IntrospectError::Stale => Self::new(Code::RevocationsStale),
+            IntrospectError::Clock(error) => error.into(),
             IntrospectError::Store(error) => error.into(),
         }
     }
@@ -184,6 +193,7 @@ impl From<AccessError> for Problem {
             AccessError::Revoked => Self::new(Code::TokenRevoked),
             AccessError::Stale => Self::new(Code::RevocationsStale),
             AccessError::KeysUnavailable => Self::new(Code::Unavailable),
+            AccessError::Clock(error) => error.into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Sessions;
+use super::{ClockSkewed, Sessions};
 use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
@@ -37,6 +37,9 @@ pub enum AccessError {
     /// Its key is not known here, and the database does not say whether there is one.
     #[error("the signing keys cannot be looked up")]
     KeysUnavailable,
+    /// Whether it has expired cannot be known here.
+    #[error(transparent)]
+    Clock(#[from] ClockSkewed),
 }
 
 impl Sessions {
@@ -105,14 +108,15 @@ impl Sessions {
         self.verified.verify_signature(token, key)
     }
 
-    fn check_claims(&self, token: &Signed) -> Result<(), TokenError> {
+    fn check_claims(&self, token: &Signed) -> Result<(), AccessError> {
+        self.ensure_clock()?;
         let now = self.clock.now();
         token.check_claims(&self.policy.expected, now)?;
         // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
         // longer one must not outlive it.
         let made = Timestamp::from_unix_seconds(token.claims.iat);
         if now >= made.plus(self.policy.token_lifetime) {
-            return Err(TokenError::Expired);
+            return Err(TokenError::Expired.into());
         }
         Ok(())
     }

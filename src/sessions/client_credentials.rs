@@ -46,6 +46,7 @@ impl Sessions {
         client: &AuthenticatedClient,
         scope: Option<&str>,
     ) -> Result<ClientToken, ClientGrantError> {
+        self.ensure_clock().map_err(IssueError::from)?;
         let scope = match scope {
             None => client.scopes.join(" "),
             Some(asked) if asked.split(' ').all(|one| client.scopes.iter().any(|s| s == one)) => {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::authenticate::AccessError;
 use super::rotation::{Decision, decide};
 use super::termination::EndCause;
-use super::{Sessions, find_session};
+use super::{ClockSkewed, Sessions, find_session};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::clock::Timestamp;
@@ -56,6 +56,9 @@ pub enum IntrospectError {
     /// Whether it was revoked cannot be known at the moment.
     #[error("the revocation list is out of date")]
     Stale,
+    /// Whether it has expired cannot be known here.
+    #[error(transparent)]
+    Clock(#[from] ClockSkewed),
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,14 +98,14 @@ impl Sessions {
     /// nothing else.
     ///
     /// # Errors
-    /// [`AccessError::KeysUnavailable`]: it may be a good one.
+    /// [`AccessError::KeysUnavailable`], [`AccessError::Clock`]: it may be a good one.
     pub async fn read_token(&self, text: &str) -> Result<PresentedToken, AccessError> {
         if let Ok(token) = self.parse_token(text) {
             return Ok(PresentedToken::Refresh(token));
         }
         match self.verify_claims(text).await {
             Ok(claims) => Ok(PresentedToken::Access(Box::new(Arc::unwrap_or_clone(claims)))),
-            Err(AccessError::KeysUnavailable) => Err(AccessError::KeysUnavailable),
+            Err(error @ (AccessError::KeysUnavailable | AccessError::Clock(_))) => Err(error),
             Err(_) => Ok(PresentedToken::Invalid),
         }
     }
@@ -122,7 +125,10 @@ impl Sessions {
                 Err(AccessError::Stale) => return Err(IntrospectError::Stale),
                 Err(_) => None,
             },
-            PresentedToken::Refresh(token) => self.introspect_refresh_token(token).await?,
+            PresentedToken::Refresh(token) => {
+                self.ensure_clock()?;
+                self.introspect_refresh_token(token).await?
+            }
         };
         Ok(Introspection { active: token.is_some(), token })
     }

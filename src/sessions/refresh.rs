@@ -80,11 +80,15 @@ impl Sessions {
     ) -> Result<Tokens, RefreshError> {
         let request = Request { token, requester, key: key.map(KeyHash::of), device };
         let this = self.clone();
-        let rotated = self.db.write_one(move |tx| this.rotate_in_tx(tx, &request)).await;
-        let result = rotated
-            .map_err(RefreshError::from)
-            .flatten()
-            .and_then(|(grant, outcome)| Ok((self.issue(&grant)?, outcome)));
+        let rotated = match self.ensure_clock() {
+            Ok(()) => {
+                let rotate = move |tx: &mut Tx<'_>| this.rotate_in_tx(tx, &request);
+                self.db.write_one(rotate).await.map_err(RefreshError::from)
+            }
+            Err(error) => Err(IssueError::from(error).into()),
+        };
+        let result =
+            rotated.flatten().and_then(|(grant, outcome)| Ok((self.issue(&grant)?, outcome)));
         self.count_refresh(match &result {
             Ok((_, outcome)) => *outcome,
             Err(error) => RefreshOutcome::of(error),

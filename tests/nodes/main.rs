@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clocks;
 mod copy;
 mod crowded;
 mod degraded;

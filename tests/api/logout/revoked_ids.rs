@@ -125,6 +125,7 @@ async fn another_process(app: &TestApp) -> (Database, Revocations) {
         max_token_age: Duration::from_secs(630),
         max_staleness: Duration::from_secs(30),
         when_stale: StalePolicy::FailClosed,
+        max_clock_skew: Duration::from_secs(30),
         max_entries: 1000,
     };
     let revocations = Revocations::load(db.clone(), app.clock.clone(), policy).await.unwrap();
