@@ -3,6 +3,7 @@
 use std::io;
 use std::process;
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
@@ -22,9 +23,12 @@ impl Signals {
     /// # Errors
     /// When the system refuses a handler.
     pub(super) fn receive() -> io::Result<Self> {
-        // A handler stays when its stream goes: these two are ignored.
+        // A handler stays when its stream goes: these are ignored. SIGXFSZ comes with a write beyond
+        // the limit on the size of a file (`ulimit -f`), which then fails with EFBIG and is answered
+        // like one to a full disk.
         drop(signal(SignalKind::user_defined1())?);
         drop(signal(SignalKind::user_defined2())?);
+        drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

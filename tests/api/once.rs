@@ -10,6 +10,7 @@ mod damaged;
 mod disk;
 mod doctor;
 mod faults;
+mod file_limit;
 mod files;
 mod folders;
 mod hash;
