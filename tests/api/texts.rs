@@ -15,6 +15,17 @@ async fn a_byte_order_mark_is_named() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_before_a_form_is_named_too() {
+    let app = TestApp::start().await;
+    let user = app.signed_up().await;
+    let form = format!("\u{feff}grant_type=refresh_token&refresh_token={}", user.tokens.refresh);
+    let marked = app.post("/token").body("application/x-www-form-urlencoded", form).send().await;
+    let marked = marked.assert_status(400);
+    assert_eq!(marked.body["error"], "invalid_request");
+    assert!(marked.text.contains("byte order mark"), "{}", marked.text);
+}
+
+#[tokio::test]
 async fn a_token_without_its_scheme_gets_the_reason() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;

@@ -35,6 +35,10 @@ impl Form {
     }
 
     fn parse(body: &[u8]) -> Result<Self, Problem> {
+        // It is part of no name: without it the first parameter would be missing without a word.
+        if body.starts_with(json::BOM) {
+            return Err(malformed(json::BOM_DETAIL));
+        }
         let mut parameters = HashMap::new();
         for (name, value) in url::form_urlencoded::parse(body) {
             match parameters.entry(name.into_owned()) {

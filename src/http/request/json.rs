@@ -131,6 +131,12 @@ pub(in crate::http) fn read(
     }
 }
 
+/// UTF-8's byte order mark.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+
+pub(super) const BOM_DETAIL: &str =
+    "The body begins with a byte order mark (BOM). Send it as UTF-8 without one.";
+
 fn too_large(most: usize) -> Problem {
     Problem::new(Code::PayloadTooLarge).detail(format!("The body may have {most} bytes at most."))
 }
@@ -143,11 +149,9 @@ fn broken(error: &PayloadError) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    if body.starts_with(b"\xef\xbb\xbf") {
+    if body.starts_with(BOM) {
         // RFC 8259 8.1: it must not be added.
-        return Err(malformed(
-            "The body begins with a byte order mark (BOM). Send it as UTF-8 without one.",
-        ));
+        return Err(malformed(BOM_DETAIL));
     }
     let text = str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
     let tree = strict_json::read(text, RULES)
