@@ -121,12 +121,22 @@ pub struct App {
 /// How many lines a log has lost so far.
 pub type DroppedLogLines = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// Runs the service until SIGTERM, SIGINT or SIGQUIT. `dropped_lines` counts the lines that its log
-/// has lost.
+/// Writes the lines that a log holds, before the process ends.
+pub type FlushLog = Arc<dyn Fn() + Send + Sync>;
+
+/// The log of the process, which writes on a thread of its own.
+pub struct LogWriter {
+    /// Counts the lines that it has lost.
+    pub dropped_lines: DroppedLogLines,
+    /// Writes those that it holds.
+    pub flush: FlushLog,
+}
+
+/// Runs the service until SIGTERM, SIGINT or SIGQUIT.
 ///
 /// # Errors
 /// [`RunError`] when it cannot start, or for what ended it.
-pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunError> {
+pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
     actix_web::rt::System::new().block_on(async {
         // Before anybody can know that it runs: a signal that comes during the start counts too.
         let signals = Signals::receive().map_err(StartError::System)?;
@@ -135,7 +145,7 @@ pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunErr
         // Only here: in a process with several services another may have the file open.
         let database = config.database().map_err(StartError::Config)?;
         database.refuse_other_log().map_err(StartError::Database)?;
-        let app = App::build_on(inherited, config, &clock, Some(dropped_lines)).await?;
+        let app = App::build_on(inherited, config, &clock, Some(log.dropped_lines)).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().to_canonical().is_unspecified() {
             tracing::warn!(
@@ -153,7 +163,7 @@ pub fn run(config: &Config, dropped_lines: DroppedLogLines) -> Result<(), RunErr
         if config.log.format == config::LogFormat::Text {
             banner::print(&app.api.issuer);
         }
-        let stop = signals.stop(app.tasks.tls.clone(), clock);
+        let stop = signals.stop(app.tasks.tls.clone(), clock, log.flush);
         app.run(stop).await.map_err(RunError::Ended)
     })
 }

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::{self, Path};
 use std::process::{self, ExitCode};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::error::ContextValue;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use doorward::app::{self, DroppedLogLines, RunError, StartError};
+use doorward::app::{self, LogWriter, RunError, StartError};
 use doorward::cli::audit::{self, AuditCommand};
 use doorward::cli::client::{self, ClientCommand};
 use doorward::cli::db::{self, DbCommand};
@@ -170,12 +170,12 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             let loaded = config::load(flags)?;
             let has_default_database = loaded.has_default_database();
             let config = loaded.private()?;
-            let (_log, lost) = start_log(&config.log)?;
+            let (_log, writer) = start_log(&config.log)?;
             if has_default_database {
                 let database = config.database()?.named();
                 tracing::info!(database, "database_url and data_dir are not set");
             }
-            app::run(&config, lost).map_err(|error| match error {
+            app::run(&config, writer).map_err(|error| match error {
                 RunError::Start(StartError::Config(error)) => error.into(),
                 error => error.into(),
             })
@@ -276,9 +276,12 @@ fn note(text: &str) {
     let _ = writeln!(io::stderr(), "doorward: {}", one_line(text));
 }
 
-/// The log, as long as the guard lives, and how many lines it has lost. It never holds up a request
-/// nor ends one: a reader that stalls, a pipe that breaks and a disk that is full cost lines.
-fn start_log(log: &LogConfig) -> Result<(WorkerGuard, DroppedLogLines), Box<dyn Error>> {
+/// What writes the log, as long as it is there; it writes the last lines when it goes.
+type LogGuard = Arc<Mutex<Option<WorkerGuard>>>;
+
+/// The log, as long as the guard lives. It never holds up a request nor ends one: a reader that
+/// stalls, a pipe that breaks and a disk that is full cost lines.
+fn start_log(log: &LogConfig) -> Result<(LogGuard, LogWriter), Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
@@ -299,7 +302,11 @@ fn start_log(log: &LogConfig) -> Result<(WorkerGuard, DroppedLogLines), Box<dyn 
         }
     }
     .map_err(|error| error as Box<dyn Error>)?;
-    Ok((guard, Arc::new(move || lost.dropped_lines())))
+    let guard = Arc::new(Mutex::new(Some(guard)));
+    let own = Arc::clone(&guard);
+    let flush = Arc::new(move || drop(own.lock().unwrap_or_else(PoisonError::into_inner).take()));
+    let dropped_lines = Arc::new(move || lost.dropped_lines());
+    Ok((guard, LogWriter { dropped_lines, flush }))
 }
 
 /// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither

@@ -6,6 +6,7 @@ use std::process;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::FlushLog;
 use crate::clock::Clock;
 use crate::http::server::tls::Tls;
 
@@ -38,8 +39,8 @@ impl Signals {
     }
 
     /// Done at the first SIGTERM, SIGINT or SIGQUIT; the second ends the process at once. SIGHUP
-    /// reloads the certificate.
-    pub(super) async fn stop(self, tls: Option<Tls>, clock: Clock) {
+    /// reloads the certificate. `flush_log` writes the lines that the log holds.
+    pub(super) async fn stop(self, tls: Option<Tls>, clock: Clock, flush_log: FlushLog) {
         let Self { mut terminate, mut interrupt, mut quit, hang_up } = self;
         // SIGHUP is received until the process ends, also during the drain.
         tokio::spawn(reload(hang_up, tls, clock));
@@ -54,6 +55,8 @@ impl Signals {
         tokio::spawn(async move {
             next().await;
             tracing::warn!("stopped by a second signal");
+            // It is written by a thread of its own, which ends with the process.
+            flush_log();
             process::exit(1);
         });
     }
