@@ -34,6 +34,7 @@ use crate::database::{Database, OpenError, StoreError};
 use crate::http::middleware::cors::{self, ClientOrigins};
 use crate::http::middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use crate::http::resources::feed_connections::FeedConnections;
+use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::redirect;
 use crate::http::server::tls::{Tls, TlsError};
 use crate::http::server::{self, HttpServer, ServerSettings};
@@ -280,7 +281,8 @@ impl App {
                     dropped_lines,
                 }
             });
-        let auxiliary = listen_auxiliary(config, &api.issuer, sources, may_share_port).await?;
+        let auxiliary =
+            listen_auxiliary(config, &api.issuer, sources, may_share_port, clock).await?;
         let (all, clock) = (api.clone(), clock.clone());
         let (max_token_age, sync_mode) =
             (settings::max_token_age(config), settings::sync_mode(config));
@@ -373,16 +375,18 @@ async fn listen_auxiliary(
     issuer: &str,
     sources: Option<MetricsSources>,
     may_share_port: bool,
+    clock: &Clock,
 ) -> Result<Vec<AuxiliaryListener>, StartError> {
     let mut auxiliary = Vec::new();
     if let Some(from) = config.tls.http_redirect_listen {
-        auxiliary.push(listen_for_http_redirect(from, issuer, may_share_port).await?);
+        auxiliary.push(listen_for_http_redirect(from, issuer, may_share_port, clock).await?);
     }
     if let Some(sources) = sources {
         let routes = metrics::routes(sources);
         let at = config.metrics.listen;
-        auxiliary
-            .push(AuxiliaryListener::listen("metrics.listen", at, may_share_port, routes).await?);
+        let listener =
+            AuxiliaryListener::listen("metrics.listen", at, may_share_port, clock, routes).await?;
+        auxiliary.push(listener);
     }
     Ok(auxiliary)
 }
@@ -392,6 +396,7 @@ async fn listen_for_http_redirect(
     from: SocketAddr,
     issuer: &str,
     may_share_port: bool,
+    clock: &Clock,
 ) -> Result<AuxiliaryListener, StartError> {
     let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
     let home =
@@ -400,7 +405,7 @@ async fn listen_for_http_redirect(
         config.app_data(home.clone());
         redirect::routes(config);
     };
-    AuxiliaryListener::listen("tls.http_redirect_listen", from, may_share_port, routes).await
+    AuxiliaryListener::listen("tls.http_redirect_listen", from, may_share_port, clock, routes).await
 }
 
 fn listen(
@@ -427,6 +432,7 @@ fn listen(
         shutdown_timeout: config.shutdown_timeout,
         is_shutting_down: Arc::clone(&settings.is_shutting_down),
         is_draining: Arc::clone(&settings.is_draining),
+        raw: Arc::new(RawErrors { hsts: settings.hsts.clone(), clock: settings.clock.clone() }),
         tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());

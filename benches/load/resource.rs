@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::{App, HttpResponse, web};
+use doorward::clock::Clock;
+use doorward::http::server::raw_errors::RawErrors;
 use doorward::http::server::{HttpServer, ServerSettings, serve};
 use doorward_verifier::Verifier;
 use doorward_verifier::actix::Access;
@@ -57,6 +59,7 @@ fn listening(address: SocketAddr) -> (TcpListener, ServerSettings) {
         shutdown_timeout: Duration::ZERO,
         is_shutting_down: Arc::default(),
         is_draining: Arc::new(AtomicBool::new(false)),
+        raw: Arc::new(RawErrors { hsts: None, clock: Clock::system() }),
     };
     (TcpListener::bind(address).unwrap(), settings)
 }

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use super::StartError;
 use super::socket::bind;
+use crate::clock::Clock;
+use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::{self, HttpServer, ServerSettings};
 
 /// Connections that such a listener holds at most.
@@ -30,6 +32,7 @@ impl AuxiliaryListener {
         setting: &'static str,
         address: SocketAddr,
         is_shared: bool,
+        clock: &Clock,
         routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::AuxiliaryListener(setting, address, error);
@@ -48,6 +51,7 @@ impl AuxiliaryListener {
             shutdown_timeout: Duration::ZERO,
             is_shutting_down: Arc::new(AtomicBool::new(false)),
             is_draining: Arc::new(AtomicBool::new(false)),
+            raw: Arc::new(RawErrors { hsts: None, clock: clock.clone() }),
             tls: None,
         };
         let app = move || actix_web::App::new().configure(routes.clone());

@@ -14,7 +14,7 @@
 //!   accepts no more: whoever has the socket, too, does.
 
 mod first_head;
-mod raw_errors;
+pub mod raw_errors;
 pub mod redirect;
 mod shutdown_connections;
 pub mod tls;
@@ -41,6 +41,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, ServerHandle, Service};
 use actix_web::rt::net::TcpStream;
 use first_head::FirstHead;
+use raw_errors::RawErrors;
 use shutdown_connections::ShutdownConnections;
 use socket2::SockRef;
 use tls::{Stream, Tls};
@@ -88,6 +89,8 @@ pub struct ServerSettings {
     pub is_shutting_down: Arc<AtomicBool>,
     /// Shared with the door: raised when the stop begins.
     pub is_draining: Arc<AtomicBool>,
+    /// Writes the answers to unparsable requests.
+    pub raw: Arc<RawErrors>,
     /// Speaks TLS, and nothing else.
     pub tls: Option<Tls>,
 }
@@ -265,18 +268,19 @@ where
             .keep_alive(limits.keep_alive)
             .h1_write_buffer_size(WRITE_BUFFER)
             .finish(map_config(app, |()| AppConfig::default()));
-        let tls = limits.tls.clone();
+        let (tls, raw) = (limits.tls.clone(), Arc::clone(&limits.raw));
         fn_service(move |io: TcpStream| {
             let peer: Option<SocketAddr> = io.peer_addr().ok();
             // Answers are small and whole; waiting for more of them would only delay.
             let _ = io.set_nodelay(true);
             let (tls, open) = (tls.clone(), OpenConnection::count(&count));
+            let raw = Arc::clone(&raw);
             async move {
                 let io = match tls {
                     Some(tls) => Stream::Tls(Box::new(tls.accept(io).await?)),
                     None => Stream::Plain(io),
                 };
-                let connection = Connection::new(io, response_timeout, open);
+                let connection = Connection::new(io, response_timeout, open, raw);
                 Ok::<_, DispatchError>((connection, Protocol::Http1, peer))
             }
         })
@@ -319,12 +323,18 @@ struct Connection {
     _open: OpenConnection,
     /// What is written in the place of a bare refusal, as far as it has not been.
     instead: Option<Vec<u8>>,
+    raw: Arc<RawErrors>,
 }
 
 impl Connection {
-    fn new(io: Stream, response_timeout: Duration, open: OpenConnection) -> Self {
-        let deadline = Box::pin(sleep(response_timeout));
-        Self { io, head: FirstHead::new(), response_timeout, deadline, _open: open, instead: None }
+    fn new(
+        io: Stream,
+        response_timeout: Duration,
+        open: OpenConnection,
+        raw: Arc<RawErrors>,
+    ) -> Self {
+        let (head, deadline) = (FirstHead::new(), Box::pin(sleep(response_timeout)));
+        Self { io, head, response_timeout, deadline, _open: open, instead: None, raw }
     }
 
     fn poll_some(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -364,7 +374,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         if self.instead.is_none() {
-            self.instead = raw_errors::in_full(data);
+            self.instead = self.raw.in_full(data);
         }
         while let Some(mut rest) = self.instead.take() {
             match self.poll_some(cx, &rest) {

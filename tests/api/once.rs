@@ -21,6 +21,7 @@ mod metrics;
 mod mutations;
 mod old_proxies;
 mod plain_secrets;
+mod raw_headers;
 mod read_only;
 mod readme;
 mod restart;
