@@ -33,6 +33,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, OpenError, StoreError};
 use crate::http::middleware::cors::{self, ClientOrigins};
 use crate::http::middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
+use crate::http::requests_under_way::RequestsUnderWay;
 use crate::http::resources::feed_connections::FeedConnections;
 use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::redirect;
@@ -348,6 +349,7 @@ fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<Http
         cookies: settings::cookie_policy(config, issuer),
         is_shutting_down: Arc::new(AtomicBool::new(false)),
         is_draining: Arc::new(AtomicBool::new(false)),
+        under_way: RequestsUnderWay::default(),
         clock: clock.clone(),
         refusals: Arc::default(),
         requests: config.metrics.enabled.then(Requests::default),
@@ -432,6 +434,7 @@ fn listen(
         shutdown_timeout: config.shutdown_timeout,
         is_shutting_down: Arc::clone(&settings.is_shutting_down),
         is_draining: Arc::clone(&settings.is_draining),
+        under_way: settings.under_way.clone(),
         raw: Arc::new(RawErrors { hsts: settings.hsts.clone(), clock: settings.clock.clone() }),
         tls,
     };

@@ -12,6 +12,7 @@ mod errors;
 pub mod middleware;
 pub mod problem;
 pub mod request;
+pub mod requests_under_way;
 pub mod resources;
 mod routes;
 pub mod server;
@@ -37,6 +38,7 @@ use crate::sessions::Sessions;
 use middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use request::client_ip::ForwardedForWarning;
 use request::cookies::CookiePolicy;
+use requests_under_way::RequestsUnderWay;
 use resources::feed_connections::FeedConnections;
 pub use routes::routes;
 
@@ -95,6 +97,8 @@ pub struct HttpSettings {
     pub is_shutting_down: Arc<AtomicBool>,
     /// Set when the server is about to stop: every answer then closes its connection.
     pub is_draining: Arc<AtomicBool>,
+    /// The requests that are being answered.
+    pub under_way: RequestsUnderWay,
     /// Measures how long requests take.
     pub clock: Clock,
     /// Lets a bounded number of lines about refused requests into the log.

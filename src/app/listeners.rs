@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::StartError;
 use super::socket::bind;
 use crate::clock::Clock;
+use crate::http::requests_under_way::RequestsUnderWay;
 use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::{self, HttpServer, ServerSettings};
 
@@ -51,6 +52,7 @@ impl AuxiliaryListener {
             shutdown_timeout: Duration::ZERO,
             is_shutting_down: Arc::new(AtomicBool::new(false)),
             is_draining: Arc::new(AtomicBool::new(false)),
+            under_way: RequestsUnderWay::default(),
             raw: Arc::new(RawErrors { hsts: None, clock: clock.clone() }),
             tls: None,
         };

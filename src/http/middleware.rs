@@ -88,6 +88,7 @@ pub async fn handle_request(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
     let started = settings.clock.monotonic();
+    let under_way = settings.under_way.begin();
     let id = Uuid::new_v4().to_string();
     let (method, version) = (request.method().clone(), request.version());
     let known = OAUTH_ERROR_PATHS.iter().find(|(path, _)| *path == request.path());
@@ -151,6 +152,7 @@ pub async fn handle_request(
     if let Some(left_out) = allowed {
         span.in_scope(|| line(left_out));
     }
+    under_way.answered();
     match request {
         Some(request) => Ok(ServiceResponse::new(request, response)),
         None => Err(InternalError::from_response("refused", response).into()),

@@ -25,12 +25,13 @@ use std::io;
 use std::net::{self, Shutdown, SocketAddr, TcpListener};
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU32;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::requests_under_way::RequestsUnderWay;
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
 use actix_service::{
@@ -46,7 +47,7 @@ use shutdown_connections::ShutdownConnections;
 use socket2::SockRef;
 use tls::{Stream, Tls};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 /// How long a handshake that had begun before the stop may still take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(300);
@@ -89,6 +90,8 @@ pub struct ServerSettings {
     pub is_shutting_down: Arc<AtomicBool>,
     /// Shared with the door: raised when the stop begins.
     pub is_draining: Arc<AtomicBool>,
+    /// Shared with the middleware: the requests that are being answered.
+    pub under_way: RequestsUnderWay,
     /// Writes the answers to unparsable requests.
     pub raw: Arc<RawErrors>,
     /// Speaks TLS, and nothing else.
@@ -121,9 +124,13 @@ impl HttpServer {
         settings.is_shutting_down.store(true, Ordering::Relaxed);
         sleep(settings.shutdown_delay).await;
         settings.is_draining.store(true, Ordering::Relaxed);
+        let requests = settings.under_way.clone();
         if settings.shutdown_timeout.is_zero() {
+            let before = requests.dropped();
             handle.stop(false).await;
-            return server.await.map_err(io::Error::other)?;
+            let ended = server.await;
+            warn_of_cut_requests(&requests, before);
+            return ended.map_err(io::Error::other)?;
         }
         let mut late = if settings.socket_is_inherited {
             handle.pause().await;
@@ -144,11 +151,40 @@ impl HttpServer {
         };
         let _ = timeout(settings.drain_timeout, async { tokio::join!(late_served, drained) }).await;
         let finished = Instant::now() + settings.shutdown_timeout;
-        handle.stop(true).await;
-        if let Some(served) = late.filter(|served| !served.is_terminated()) {
-            let _ = timeout_at(finished, served).await;
+        let stop = async {
+            handle.stop(true).await;
+            if let Some(served) = late.filter(|served| !served.is_terminated()) {
+                let _ = timeout_at(finished, served).await;
+            }
+            server.await
+        };
+        // What a client has given up itself before then was not cut off.
+        let given_up = async {
+            sleep_until(finished.checked_sub(POLL_INTERVAL).unwrap_or(finished)).await;
+            requests.dropped()
+        };
+        let mut stop = pin!(stop);
+        let (ended, before) = tokio::select! {
+            biased;
+            before = given_up => (stop.await, Some(before)),
+            ended = &mut stop => (ended, None),
+        };
+        if let Some(before) = before {
+            warn_of_cut_requests(&requests, before);
         }
-        server.await.map_err(io::Error::other)?
+        ended.map_err(io::Error::other)?
+    }
+}
+
+/// Says how many requests have not been answered: those that were dropped since there were `before`
+/// of them, and those that the end of the process cuts off.
+fn warn_of_cut_requests(requests: &RequestsUnderWay, before: usize) {
+    let count = requests.dropped().saturating_sub(before) + requests.under_way();
+    if count > 0 {
+        tracing::warn!(
+            requests = count,
+            "requests were cut off unanswered; a longer shutdown_timeout lets them end"
+        );
     }
 }
 

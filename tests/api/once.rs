@@ -29,6 +29,7 @@ mod sites;
 mod slow;
 mod start;
 mod stop;
+mod stop_lines;
 mod storm;
 mod tls;
 mod trace;

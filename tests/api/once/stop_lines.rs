@@ -1,0 +1,52 @@
+//! What the log says of a stop that does not wait.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+
+use crate::support::binary::{Doorward, unlimited};
+use crate::support::client::PASSWORD;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_leaves_its_line_also_when_it_comes_with_the_first() {
+    for _ in 0..5 {
+        let home = tempfile::tempdir().unwrap();
+        let service = Doorward::start(&mut unlimited(home.path()));
+        service.signal(Signal::TERM);
+        service.signal(Signal::INT);
+        let (status, _, log) = service.ended();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("stopped by a second signal"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_cuts_requests_off_says_how_many() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = unlimited(home.path());
+    command.envs([
+        ("DOORWARD_SHUTDOWN_TIMEOUT", "1s"),
+        ("DOORWARD_PASSWORDS__THREADS", "1"),
+        ("DOORWARD_PASSWORDS__MEMORY_KIB", "1048576"),
+        ("DOORWARD_PASSWORDS__ITERATIONS", "10"),
+    ]);
+    let service = Doorward::start(&mut command);
+    // One hash takes longer than the stop; the others wait for it.
+    let (http, url) = (service.http.clone(), service.url.clone());
+    let asked = join_all((0..3).map(|n| {
+        let body =
+            serde_json::json!({ "email": format!("n{n}@example.com"), "password": PASSWORD });
+        let request = http.post(format!("{url}/register")).json(&body);
+        async move { request.send().await.is_ok_and(|answer| answer.status() == 201) }
+    }));
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::task::spawn_blocking(move || service.stop()).await.unwrap()
+    };
+    let (answered, (status, _, log)) = tokio::join!(asked, stop);
+    assert!(answered.iter().all(|answered| !answered), "{log}");
+    assert!(status.success(), "{log}");
+    assert!(log.contains("requests were cut off unanswered"), "{log}");
+    assert!(log.contains("requests=3"), "{log}");
+}
