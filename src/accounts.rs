@@ -31,7 +31,7 @@ use crate::secret::Secret;
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{
-    Device, EndCause, Grant, IssueError, KnownSource, Sessions, Subject, Tokens,
+    Device, EndCause, Grant, IssueError, KnownSource, ReplacedSessions, Sessions, Subject, Tokens,
 };
 
 pub use email::{Email, InvalidEmail};
@@ -69,8 +69,8 @@ pub struct LoginAttempt {
     pub client_id: String,
     /// A refresh token of a session that this device had, spent or expired as it may be.
     pub known_device: Option<RefreshToken>,
-    /// Refresh tokens of the sessions that the new one replaces.
-    pub replaces: Vec<RefreshToken>,
+    /// The sessions that the new one replaces.
+    pub replaces: ReplacedSessions,
     /// Where the attempt comes from, as the budget counts: one address, or one IPv6 /64.
     pub network: String,
     /// What the new session remembers.

@@ -14,6 +14,7 @@ mod listing;
 pub mod metrics;
 mod queries;
 pub mod refresh;
+mod replacement;
 pub mod rotation;
 mod termination;
 mod trusted_clock;
@@ -38,6 +39,7 @@ use crate::tokens::{Claims, Expected, TokenId};
 
 pub use devices::{DeviceToken, KnownSource, record_password_set};
 pub use listing::{delete_batch_of, live_of};
+pub use replacement::ReplacedSessions;
 pub use termination::{
     EndCause, LogOutError, Scope, count_of, end_every_session, end_session, end_sessions_of,
 };

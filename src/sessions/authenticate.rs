@@ -92,7 +92,7 @@ impl Sessions {
         Ok(Arc::clone(&token.claims))
     }
 
-    async fn verify_signature(&self, token: &str) -> Result<Arc<Signed>, AccessError> {
+    pub(super) async fn verify_signature(&self, token: &str) -> Result<Arc<Signed>, AccessError> {
         match self.verify_with_known_keys(token) {
             Err(TokenError::UnknownKey(kid)) => match self.keys.look_up(&kid).await {
                 KeyLookup::Found => Ok(self.verify_with_known_keys(token)?),

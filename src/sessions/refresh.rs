@@ -112,7 +112,12 @@ impl Sessions {
                         return Ok(Ok(granted));
                     }
                 }
-                Err(Refusal::Reused) if !self.end_reused(tx, request, &loaded)? => {}
+                Err(Refusal::Reused) => {
+                    let (Loaded { row, now, .. }, address) = (&loaded, &request.device.address);
+                    if self.end_reused(tx, &request.token, row, address.as_deref(), *now)? {
+                        return Ok(Err(Refusal::Reused.into()));
+                    }
+                }
                 Err(refusal) => return Ok(Err(refusal.into())),
             }
         }
@@ -228,23 +233,31 @@ impl Sessions {
         Ok(Some((grant, outcome)))
     }
 
-    /// Records a reuse and ends the session; false when the row has changed since it was read:
-    /// another node may have opened the window again, or ended the session.
-    fn end_reused(&self, tx: &mut Tx<'_>, request: &Request, loaded: &Loaded) -> QueryResult<bool> {
-        let Loaded { id, row, state, now } = loaded;
+    /// Records a reuse of a token that came from `address`, and ends the session; false when the row
+    /// has changed since it was read: another node may have opened the window again, or ended the
+    /// session.
+    pub(super) fn end_reused(
+        &self,
+        tx: &mut Tx<'_>,
+        token: &RefreshToken,
+        row: &SessionRow,
+        address: Option<&str>,
+        now: Timestamp,
+    ) -> QueryResult<bool> {
+        let (id, state) = (Id::from(token.session), row.state());
         tx.begin()?;
         let unchanged = SessionUpdate::of_keys(&state.retry_keys);
-        if !queries::compare_and_set(tx.connection(), *id, row, &unchanged)? {
+        if !queries::compare_and_set(tx.connection(), id, row, &unchanged)? {
             return Ok(false);
         }
-        let (presented, reached) = (request.token.generation, state.generation);
+        let (presented, reached) = (token.generation, state.generation);
         let reused =
-            Event::new(EventKind::RefreshTokenReused).with_user(row.user_id).with_session(*id);
+            Event::new(EventKind::RefreshTokenReused).with_user(row.user_id).with_session(id);
         let reused = reused
-            .with_address(request.device.address.as_deref())
+            .with_address(address)
             .detail(format!("generation {presented}, after {reached} was issued"));
-        audit::record(tx, reused, *now)?;
-        self.end_one(tx, *id, EndReason::RefreshTokenReused.into(), *now)?;
+        audit::record(tx, reused, now)?;
+        self.end_one(tx, id, EndReason::RefreshTokenReused.into(), now)?;
         Ok(true)
     }
 

@@ -154,28 +154,6 @@ impl Sessions {
         end_some(&self.revocations, tx, &ids, cause, now).map(drop)
     }
 
-    /// Ends the sessions of these refresh tokens for a login from `address` in the same browser, in
-    /// the caller's unit of work. A token proves its session, whosever it is; one that belongs to no
-    /// session ends nothing.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub fn replace(
-        &self,
-        tx: &mut Tx<'_>,
-        tokens: &[RefreshToken],
-        address: &str,
-        now: Timestamp,
-    ) -> QueryResult<()> {
-        let cause = EndCause { reason: EndReason::Replaced, address: Some(address) };
-        for token in tokens {
-            if find_session(tx.connection(), token)?.is_some() {
-                self.end_one(tx, token.session.into(), cause, now)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Ends a live session and revokes its access tokens; false when it was not live.
     pub(super) fn end_one(
         &self,

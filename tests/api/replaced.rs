@@ -58,8 +58,77 @@ async fn a_login_that_fails_or_that_has_no_proof_ends_nothing() {
     let mut forged = jar.clone();
     let name = jar.refresh_names()[0].to_owned();
     forged.0.get_mut(&name).unwrap().push('x');
+    forged.0.retain(|name, _| name != "__Host-doorward-access");
     again(&app, &forged, &user.email).await;
     jar.me(&app).await.assert_status(200);
     app.advance(31);
     assert_eq!(jar.refresh(&app).await.assert_status(200).body["generation"], 1);
+}
+
+#[tokio::test]
+async fn the_access_cookie_alone_shows_the_session_that_is_replaced_expired_or_not() {
+    let app = start().await;
+    let user = app.signed_up().await;
+    for seconds in [0, 601] {
+        let whole = Jar::log_in(&app, &user.email).await;
+        app.advance(seconds);
+        let mut alone = whole.clone();
+        alone.0.retain(|name, _| !name.starts_with("__Host-doorward-refresh-"));
+        let after = again(&app, &alone, &user.email).await;
+        whole.refresh(&app).await.assert_ended("replaced");
+        after.me(&app).await.assert_status(200);
+    }
+    user.me().await.assert_status(401);
+    app.refresh(&user.tokens.refresh).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn an_access_cookie_that_was_not_issued_here_replaces_nothing() {
+    let (app, other) = (start().await, start().await);
+    let (user, stranger) = (app.signed_up().await, other.signed_up().await);
+    let own = Jar::log_in(&app, &user.email).await;
+    let foreign = Jar::log_in(&other, &stranger.email).await;
+    let mut forged = own.clone();
+    let changed = own.access().replace('.', "_");
+    for access in [foreign.access().to_owned(), changed, format!("{}A", own.access())] {
+        forged.0.retain(|name, _| !name.starts_with("__Host-doorward-refresh-"));
+        forged.0.insert("__Host-doorward-access".into(), access);
+        again(&app, &forged, &user.email).await;
+        own.me(&app).await.assert_status(200);
+    }
+    own.refresh(&app).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_spent_refresh_cookie_at_a_login_is_a_reuse() {
+    let app = start().await;
+    let user = app.signed_up().await;
+    let stolen = Jar::log_in(&app, &user.email).await;
+    let mut owner = stolen.clone();
+    for _ in 0..3 {
+        app.advance(31);
+        owner.keep(&owner.refresh(&app).await.assert_status(200));
+    }
+    app.advance(31);
+    let after = again(&app, &stolen, &user.email).await;
+    after.me(&app).await.assert_status(200);
+    owner.me(&app).await.assert_problem(401, "token_revoked");
+    owner.refresh(&app).await.assert_ended("refresh_token_reused");
+    let activity = app.get("/me/activity").header("cookie", &after.field()).send().await;
+    let events = activity.body["events"].as_array().unwrap().iter();
+    let reuses = events.filter(|event| event["event"] == "refresh_token_reused").count();
+    assert_eq!(reuses, 1, "{}", activity.text);
+}
+
+#[tokio::test]
+async fn a_refresh_cookie_whose_answer_was_lost_is_not_a_reuse_at_a_login() {
+    let app = start().await;
+    let user = app.signed_up().await;
+    let before = Jar::log_in(&app, &user.email).await;
+    app.advance(31);
+    // The answer is lost, and the window has closed.
+    before.refresh(&app).await.assert_status(200);
+    app.advance(31);
+    again(&app, &before, &user.email).await;
+    before.refresh(&app).await.assert_ended("replaced");
 }

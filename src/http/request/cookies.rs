@@ -217,6 +217,11 @@ impl Cookies {
         }
     }
 
+    /// The text of the access token's cookie.
+    pub fn access(&self) -> Option<&str> {
+        self.access.as_ref().map(|value| value.expose().as_str())
+    }
+
     /// The texts of the refresh tokens.
     pub(crate) fn refresh_tokens(&self) -> Vec<&str> {
         self.refresh.iter().map(|(_, value)| value.expose().as_str()).collect()

@@ -15,7 +15,7 @@ use crate::http::request::idempotency_key::IdempotencyKey;
 use crate::http::request::json::{Json, OptionalJson};
 use crate::http::request::requester::RequestSource;
 use crate::secret::Secret;
-use crate::sessions::{Scope, Tokens};
+use crate::sessions::{ReplacedSessions, Scope, Tokens};
 
 /// The longest label of a session, in characters.
 const LABEL_CHARS: usize = 100;
@@ -56,8 +56,11 @@ pub(in crate::http) async fn log_in(
         },
         // ASVS 7.2.4: the browser is about to drop these cookies.
         replaces: match transport {
-            Transport::Cookie => api.sessions.parse_all(&cookies.refresh_tokens()),
-            Transport::Body => Vec::new(),
+            Transport::Cookie => {
+                let (refresh, access) = (cookies.refresh_tokens(), cookies.access());
+                api.sessions.replaced_sessions(&refresh, access).await
+            }
+            Transport::Body => ReplacedSessions::default(),
         },
         network: origin.network().to_owned(),
         device: origin.device(label.map(check_label).transpose()?),

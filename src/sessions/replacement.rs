@@ -1,0 +1,91 @@
+//! The session that a browser has when somebody logs in there with cookies: it ends, because the
+//! browser drops its tokens (ASVS 7.2.4).
+
+use diesel::QueryResult;
+
+use super::rotation::{Decision, EndReason, decide};
+use super::termination::EndCause;
+use super::{Sessions, find_session};
+use crate::clock::Timestamp;
+use crate::database::{Id, Tx};
+use crate::refresh_token::RefreshToken;
+
+/// The sessions that a login replaces, as the cookies of its request show them.
+#[derive(Clone, Debug, Default)]
+pub struct ReplacedSessions {
+    refresh_tokens: Vec<RefreshToken>,
+    /// Of the access token, which may be all that the browser still has.
+    session: Option<Id>,
+}
+
+impl Sessions {
+    /// The sessions of these refresh tokens and of this access token. What was not issued here is
+    /// passed over.
+    pub async fn replaced_sessions(
+        &self,
+        refresh_tokens: &[&str],
+        access_token: Option<&str>,
+    ) -> ReplacedSessions {
+        let session = match access_token {
+            Some(token) => self.session_of(token).await,
+            None => None,
+        };
+        ReplacedSessions { refresh_tokens: self.parse_all(refresh_tokens), session }
+    }
+
+    /// The session of an access token that was issued here, expired as it may be.
+    async fn session_of(&self, token: &str) -> Option<Id> {
+        let token = self.verify_signature(token).await.ok()?;
+        // As at the moment when it was issued.
+        let issued_at = Timestamp::from_unix_seconds(token.claims.iat);
+        token.check_claims(&self.policy.expected, issued_at).ok()?;
+        token.claims.sid.map(Id::from)
+    }
+
+    /// Ends these sessions for a login from `address` in the same browser, in the caller's unit of
+    /// work. A token proves its session, whosever it is; one that belongs to no session ends
+    /// nothing. A spent refresh token is a reuse here as it is at a refresh without a key.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn replace(
+        &self,
+        tx: &mut Tx<'_>,
+        replaced: &ReplacedSessions,
+        address: &str,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        let cause = EndCause { reason: EndReason::Replaced, address: Some(address) };
+        for token in &replaced.refresh_tokens {
+            if self.ends_by_reuse(tx, token, address, now)? == Some(false) {
+                self.end_one(tx, token.session.into(), cause, now)?;
+            }
+        }
+        if let Some(session) = replaced.session {
+            self.end_one(tx, session, cause, now)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the session of a refresh token if this is a reuse of it, and says whether it was; nothing
+    /// when no session has it.
+    fn ends_by_reuse(
+        &self,
+        tx: &mut Tx<'_>,
+        token: &RefreshToken,
+        address: &str,
+        now: Timestamp,
+    ) -> QueryResult<Option<bool>> {
+        loop {
+            let Some(row) = find_session(tx.connection(), token)? else { return Ok(None) };
+            let window = self.policy.window(row.client_settings());
+            let step = decide(&row.state(), token.generation, None, now, window);
+            if step != Decision::Reuse {
+                return Ok(Some(false));
+            }
+            if self.end_reused(tx, token, &row, Some(address), now)? {
+                return Ok(Some(true));
+            }
+        }
+    }
+}
