@@ -65,16 +65,21 @@ impl Sessions {
         Ok(Arc::clone(&token.claims))
     }
 
-    /// Whether the session of a user's access token has ended; one that was revoked alone has a live
+    /// The session of a user's access token, if it has ended; one that was revoked alone has a live
     /// session.
     ///
     /// # Errors
     /// [`AccessError`]: it is not a token of this issuer, or not any more.
-    pub async fn has_ended(&self, token: &str) -> Result<bool, AccessError> {
+    pub async fn ended_session(
+        &self,
+        token: &str,
+    ) -> Result<Option<AuthenticatedSession>, AccessError> {
         let claims = self.verify_claims(token).await?;
+        let Some(session) = claims.sid.map(Id::from) else { return Ok(None) };
         let client = clients::canonical(&claims.client_id);
-        let ids = [claims.sid.map(Id::from), client].into_iter().flatten();
-        Ok(claims.sid.is_some() && ids.into_iter().any(|id| self.revocations.contains(id)))
+        let has_ended =
+            [Some(session), client].into_iter().flatten().any(|id| self.revocations.contains(id));
+        Ok(has_ended.then_some(AuthenticatedSession { user: claims.sub.into(), session }))
     }
 
     pub(super) fn check_revocation(&self, claims: &Claims) -> Result<(), AccessError> {

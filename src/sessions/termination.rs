@@ -137,6 +137,14 @@ impl Sessions {
         if known { Ok(()) } else { Err(LogOutError::Unknown) }
     }
 
+    /// Whether every session of the user has ended, expired ones included.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn have_all_ended(&self, user: Id) -> Result<bool, StoreError> {
+        self.db.read(move |c| Ok(queries::not_revoked(c, user)?.is_empty())).await
+    }
+
     /// Ends every live session of the user but `except`, in the caller's unit of work.
     ///
     /// # Errors

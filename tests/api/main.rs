@@ -24,6 +24,7 @@ mod jumps;
 mod keys;
 mod limits;
 mod lockout;
+mod logged_out_twice;
 mod login;
 mod logout;
 mod names;

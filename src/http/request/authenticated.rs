@@ -35,23 +35,23 @@ impl FromRequest for Caller {
 pub(crate) struct MaybeCaller {
     /// The holder, or why there is none.
     pub access: Result<AuthenticatedSession, Problem>,
-    /// Whether the access token is as it should be, but for its session, which has ended.
-    pub has_ended: bool,
+    /// The session of an access token that is as it should be, but that it has ended.
+    pub ended: Option<AuthenticatedSession>,
 }
 
 impl MaybeCaller {
     async fn of(request: HttpRequest) -> Self {
         let access = Caller::of(request.clone()).await;
         let is_revoked = access.as_ref().is_err_and(|problem| problem.code() == Code::TokenRevoked);
-        let has_ended = is_revoked && has_ended(&request).await.unwrap_or(false);
-        Self { access, has_ended }
+        let ended = if is_revoked { ended(&request).await.ok().flatten() } else { None };
+        Self { access, ended }
     }
 }
 
-async fn has_ended(request: &HttpRequest) -> Result<bool, Problem> {
+async fn ended(request: &HttpRequest) -> Result<Option<AuthenticatedSession>, Problem> {
     let token = Cookies::of(request)?.access_token(request.method().is_safe())?;
     let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
-    Ok(api.sessions.has_ended(token.as_str()).await?)
+    Ok(api.sessions.ended_session(token.as_str()).await?)
 }
 
 impl FromRequest for MaybeCaller {

@@ -221,7 +221,17 @@ async fn end_sessions(
             api.sessions.log_out_by_token(token, address).await?;
         }
         // It was logged out before: a client that has lost the answer asks again.
-        (Err(_), None) if scope == Scope::This && caller.has_ended => {}
+        (Err(_), None) if scope == Scope::This && caller.ended.is_some() => {}
+        // So were all of them. A session that has begun since would be left alive by a "success".
+        (Err(problem), token) if scope == Scope::All => {
+            let own = caller
+                .ended
+                .filter(|ended| token.is_none_or(|token| token.session == ended.session.uuid()));
+            let Some(ended) = own else { return Err(problem) };
+            if !api.sessions.have_all_ended(ended.user).await? {
+                return Err(problem);
+            }
+        }
         (Err(problem), _) => return Err(problem),
     }
     Ok(())
