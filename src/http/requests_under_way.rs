@@ -38,7 +38,7 @@ pub(super) struct RequestUnderWay {
 }
 
 impl RequestUnderWay {
-    pub fn answered(mut self) {
+    pub(super) fn answered(mut self) {
         self.is_answered = true;
     }
 }

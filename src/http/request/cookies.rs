@@ -218,7 +218,7 @@ impl Cookies {
     }
 
     /// The text of the access token's cookie.
-    pub fn access(&self) -> Option<&str> {
+    pub(crate) fn access(&self) -> Option<&str> {
         self.access.as_ref().map(|value| value.expose().as_str())
     }
 
