@@ -1,10 +1,11 @@
 //! Accounts: sign up, log in, change the password, close.
 //!
-//! Every door that takes a password goes the same way: a place in the budget of failures is taken,
-//! one hash is computed, and only then the database is changed, on condition that nobody has changed
-//! the account's credentials or state since they were read (`users.credentials_version`). So a burst
-//! of guesses counts as that many guesses, an unknown e-mail costs what a wrong password costs, and a
-//! login that checked a password while it was being changed leaves no session behind.
+//! Every operation that checks a password takes the same path: an attempt is reserved with login
+//! throttling, one hash is computed, and only then is the database changed, on condition that the
+//! account's credentials and state are unchanged since they were read
+//! (`users.credentials_version`). So a burst of guesses counts as that many guesses, an unknown
+//! e-mail costs as much as a wrong password, and a login that checked a password while it was being
+//! changed leaves no session behind.
 
 pub mod admin;
 mod email;
@@ -41,8 +42,8 @@ use queries::Credentials;
 pub use queries::{Account, AccountDetails};
 use throttle::{LoginThrottle, ThrottleKey};
 
-/// How often a password is compared because the account has changed since it was read: it may still
-/// be right.
+/// How often a password is compared when the account keeps changing after it was read: the password
+/// may still be right.
 const MAX_COMPARISONS: usize = 3;
 
 /// Accounts and their passwords. Clones share everything.
@@ -61,37 +62,38 @@ pub struct Accounts {
 /// A login attempt.
 #[derive(Debug)]
 pub struct LoginAttempt {
-    /// The e-mail address as it came.
+    /// The e-mail address as received.
     pub email: String,
-    /// The password as it came.
+    /// The password as received.
     pub password: Secret<String>,
     /// The public client that the session will belong to.
     pub client_id: String,
-    /// A refresh token of a session that this device had, spent or expired as it may be.
+    /// A refresh token of an earlier session on this device, even if it is already rotated or
+    /// expired.
     pub known_device: Option<RefreshToken>,
     /// The sessions that the new one replaces.
     pub replaces: ReplacedSessions,
-    /// Where the attempt comes from, as the budget counts: one address, or one IPv6 /64.
+    /// The client's network, as login throttling counts it: one IPv4 address or one IPv6 /64.
     pub network: String,
-    /// What the new session remembers.
+    /// The device data stored with the new session.
     pub device: Device,
 }
 
 type ClientLookup = Result<ClientSettings, UnknownClient>;
 
-/// Why nobody was signed up.
+/// Why a sign-up failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignUpError {
-    /// The address has no form that mail could reach.
+    /// The address is not a valid e-mail address.
     #[error(transparent)]
     Email(#[from] InvalidEmail),
     /// The password is not acceptable.
     #[error(transparent)]
     Password(#[from] UnacceptablePassword),
-    /// There is an account with this address.
+    /// An account with this address exists.
     #[error("the e-mail address is taken")]
     Taken,
-    /// Too many passwords are being hashed.
+    /// The hashing queue is full.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     /// The database did not answer.
@@ -99,25 +101,26 @@ pub enum SignUpError {
     Store(#[from] StoreError),
 }
 
-/// Why a password opened nothing.
+/// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogInError {
-    /// Unknown address, wrong or over-long password, disabled account: nobody is told which.
+    /// Unknown address, wrong or over-long password, or disabled account; the answer does not say
+    /// which.
     #[error("the e-mail address or the password is wrong")]
     Wrong,
-    /// Too many failures.
+    /// Too many failed logins.
     #[error("too many failed logins")]
     Throttled {
-        /// When one more attempt is free.
+        /// How long until another attempt is allowed.
         retry_after: Duration,
     },
-    /// The password was right each time, and each time the account had changed meanwhile.
+    /// The password was right each time, but the account changed each time before it could be used.
     #[error("the account is being changed")]
     Changing,
-    /// No app of this id logs users in.
+    /// No public client has this id.
     #[error(transparent)]
     Client(#[from] UnknownClient),
-    /// Too many passwords are being hashed.
+    /// The hashing queue is full.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     /// The database did not answer, or the tokens could not be signed.
@@ -131,19 +134,19 @@ impl From<StoreError> for LogInError {
     }
 }
 
-/// Why a password was not changed.
+/// Why a password change failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The new one is not acceptable.
     #[error(transparent)]
     New(#[from] UnacceptablePassword),
-    /// The present one was not accepted.
+    /// The current password was not accepted.
     #[error(transparent)]
     CurrentPassword(#[from] LogInError),
 }
 
 impl Accounts {
-    /// Puts the parts together.
+    /// Creates the service from its dependencies.
     #[must_use]
     pub fn new(
         db: Database,
@@ -157,16 +160,16 @@ impl Accounts {
         Self { db, clock, hasher, policy, throttle, sessions, audit, logins: login_counters() }
     }
 
-    /// The threads that hash.
+    /// The hashing pool.
     #[must_use]
     pub const fn hasher(&self) -> &Hasher {
         &self.hasher
     }
 
-    /// Makes an account for whoever asks at `address`.
+    /// Creates an account for a request from `address`.
     ///
     /// # Errors
-    /// [`SignUpError`]: nothing was made.
+    /// [`SignUpError`]: no account was created.
     pub async fn sign_up(
         &self,
         email: &str,
@@ -193,7 +196,7 @@ impl Accounts {
         })
     }
 
-    /// Starts a session for whoever knows the password.
+    /// Starts a session if the password is right.
     ///
     /// # Errors
     /// [`LogInError`]: no session was started.
@@ -207,12 +210,12 @@ impl Accounts {
         self.sessions.ensure_clock().map_err(IssueError::from)?;
         let password = Password::parse(attempt.password.expose()).ok();
         let key = Email::key_of(&attempt.email);
-        // Whom an unknown address is taken for, so that it costs the same reads.
+        // An unknown address gets a fresh id, so that it costs the same reads.
         let unknown_user = Id::new(self.clock.now());
         let mut kept = None;
         for _ in 0..MAX_COMPARISONS {
             let (client, found, known) = self.read_for_login(&attempt, unknown_user).await?;
-            // Before anything is compared: it says nothing about the account.
+            // Checked before any comparison: it says nothing about the account.
             let client = client?;
             let reservation = match kept {
                 Some(reservation) => reservation,
@@ -267,12 +270,13 @@ impl Accounts {
             .write(move |tx| {
                 let now = this.clock.now();
                 let LoginAttempt { client_id, replaces, network, device, .. } = &*attempt;
-                // First the user's row, by an UPDATE: a read would lock nothing.
+                // First the user's row, by an UPDATE: a read would not lock it.
                 let upgraded = upgraded.as_ref();
                 if !queries::record_login(tx.connection(), &found, client_id, upgraded, now)? {
                     return Ok(None);
                 }
-                // Before the start, which would make room by ending others.
+                // Before the new session starts: starting it may evict other sessions to stay
+                // within the limit.
                 this.sessions.replace(tx, replaces, network, now)?;
                 this.sessions.start(tx, &found.subject(), client_id, client, device, now).map(Some)
             })
@@ -291,7 +295,7 @@ impl Accounts {
     /// client.
     ///
     /// # Errors
-    /// [`ChangeError`]: the old password holds and no session has ended.
+    /// [`ChangeError`]: the old password stays valid and no session has ended.
     pub async fn change_password(
         &self,
         access: AuthenticatedSession,
@@ -322,7 +326,7 @@ impl Accounts {
         Err(LogInError::Changing.into())
     }
 
-    /// Stores a password, ends every session, and starts one; nothing when the account has changed
+    /// Stores a password, ends every session and starts one; `None` when the account has changed
     /// since it was read.
     async fn store_new_password(
         &self,
@@ -355,11 +359,11 @@ impl Accounts {
         Ok(granted.await?.transpose()?)
     }
 
-    /// Closes the account for its owner at `address`: its sessions end, and what identifies the
-    /// person is removed.
+    /// Closes the account at its owner's request from `address`: its sessions end, and personal
+    /// data is erased.
     ///
     /// # Errors
-    /// [`LogInError`]: the account is open still.
+    /// [`LogInError`]: the account stays open.
     pub async fn close(
         &self,
         access: AuthenticatedSession,
@@ -404,8 +408,8 @@ impl Accounts {
             .await
     }
 
-    /// Disables an account: its sessions end and nobody logs in. False when there is none, or it
-    /// was disabled before.
+    /// Disables an account: its sessions end and logins are rejected. False when there is no such
+    /// account or it was already disabled.
     ///
     /// # Errors
     /// [`StoreError`]: nothing has changed.
@@ -419,8 +423,8 @@ impl Accounts {
             .await
     }
 
-    /// Deletes a batch of closed accounts whose last session is forgotten; whether there may be
-    /// more.
+    /// Deletes a batch of closed accounts whose sessions are all deleted. Returns whether there may
+    /// be more.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
@@ -429,8 +433,8 @@ impl Accounts {
         Ok(deleted > 0)
     }
 
-    /// A place in the budget for a login: the device's own for those who show a refresh token of the
-    /// account, or else the network's.
+    /// Reserves a login attempt: under the device, if a refresh token of the account was shown, or
+    /// else under the network.
     fn reserve_for(
         &self,
         attempt: &LoginAttempt,
@@ -443,8 +447,8 @@ impl Accounts {
         self.reserve(&key, user, device, known, &attempt.network)
     }
 
-    /// A place in the budget for somebody who is logged in: the session's own, which nobody can use
-    /// up who has only refresh tokens of it, or else the network's.
+    /// Reserves an attempt by a logged-in user: under the session, with a limit that refresh tokens
+    /// of the session cannot use up, or else under the network.
     fn reserve_in_session(
         &self,
         access: AuthenticatedSession,
@@ -469,12 +473,12 @@ impl Accounts {
                 Ok((found, this.sessions.known_source(c, access.user, None, &network)?))
             })
             .await?;
-        // Its owner, or an operator, has closed it since the access token was checked.
+        // Its owner or an operator has closed it since the access token was verified.
         Ok((found.ok_or(LogInError::Changing)?, known))
     }
 }
 
-/// Inserts an account in the caller's unit of work; nothing when the address is taken.
+/// Inserts an account in the caller's unit of work; `None` when the address is taken.
 fn insert_account(
     tx: &mut Tx<'_>,
     email: &Email,

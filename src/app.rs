@@ -1,6 +1,6 @@
-//! Puts the parts together: start, background tasks, graceful stop.
+//! Assembles and runs the service: start, background tasks, graceful shutdown.
 //!
-//! The same [`App::build`] serves production and the tests, which bring a clock of their own and
+//! The same [`App::build`] serves production and the tests, which pass a clock of their own and
 //! listen on port 0.
 
 mod banner;
@@ -57,34 +57,34 @@ use tasks::Tasks;
 /// How long a connection may idle between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How long a connection may go on without being answered, whatever it sends.
+/// How long a connection may go unanswered, even if it keeps sending.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Connections that a worker holds at a time; further ones wait in the kernel.
+/// Connections that a worker holds at a time; more of them wait in the kernel.
 const CONNECTIONS_PER_WORKER: usize = 10_000;
 
-/// Why the service does not start: one line that says what, and how to mend it.
+/// Why the service does not start: one line with the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting is wrong.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The address is taken or not this machine's.
+    /// The address is in use or does not belong to this machine.
     #[error("cannot listen on {0}: {1}; {remedy} with --listen", remedy = remedy(.1))]
     Listen(SocketAddr, io::Error),
-    /// The socket that was handed over is none to listen on.
+    /// The inherited socket is not a listening socket.
     #[error(
         "the socket that was handed over (LISTEN_FDS) cannot be used: {0}; hand over one TCP socket \
          that listens (in a systemd .socket unit ListenStream= once, and Accept=no)"
     )]
     InheritedSocket(io::Error),
-    /// An address beside it is taken or not this machine's.
+    /// An auxiliary address is in use or does not belong to this machine.
     #[error("{0}: cannot listen on {1}: {2}; {remedy}", remedy = remedy(.2))]
     AuxiliaryListener(&'static str, SocketAddr, io::Error),
-    /// The certificate cannot be served.
+    /// The certificate or its key is unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The database cannot be used.
+    /// The database is unusable.
     #[error(transparent)]
     Database(#[from] OpenError),
     /// The database was opened and then did not answer.
@@ -92,26 +92,26 @@ pub enum StartError {
         "the database failed during start ({0}); the log has the cause, try again when it is mended"
     )]
     Store(#[from] StoreError),
-    /// The signing keys cannot be used.
+    /// The signing keys are unusable.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The system gave no thread or socket.
+    /// The system provided no thread or socket.
     #[error("cannot start: {0}; check the limits on threads, memory and open files")]
     System(#[from] io::Error),
 }
 
-/// Why the service does not serve: it did not start, or it ended without being told to stop.
+/// Why the service stopped: it did not start, or it ended without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// It did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// It ended.
+    /// It ended unexpectedly.
     #[error("the service ended by itself: {0}; the log has what came before, start it again")]
     Ended(io::Error),
 }
 
-/// A service that is ready and listens.
+/// A started service that listens.
 pub struct App {
     address: SocketAddr,
     api: Api,
@@ -120,7 +120,7 @@ pub struct App {
     tasks: Tasks,
 }
 
-/// How many lines a log has lost so far.
+/// The number of log lines dropped so far.
 pub type DroppedLogLines = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// Writes the lines that a log holds, before the process ends.
@@ -137,10 +137,10 @@ pub struct LogWriter {
 /// Runs the service until SIGTERM, SIGINT or SIGQUIT.
 ///
 /// # Errors
-/// [`RunError`] when it cannot start, or for what ended it.
+/// [`RunError`] when it cannot start, or the error that ended it.
 pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
     actix_web::rt::System::new().block_on(async {
-        // Before anybody can know that it runs: a signal that comes during the start counts too.
+        // Before the service is reachable: a signal during the start counts too.
         let signals = Signals::receive().map_err(StartError::System)?;
         let inherited = config::inherited_socket().map_err(StartError::InheritedSocket)?;
         let clock = Clock::system();
@@ -170,7 +170,7 @@ pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
     })
 }
 
-/// Whether plain http is spoken to more than this machine and a proxy in front.
+/// Whether plain HTTP is reachable from other machines without a proxy in front.
 pub(crate) fn is_exposed(config: &Config, address: SocketAddr) -> bool {
     !config.has_tls()
         && !address.ip().to_canonical().is_loopback()
@@ -178,7 +178,8 @@ pub(crate) fn is_exposed(config: &Config, address: SocketAddr) -> bool {
 }
 
 impl App {
-    /// Opens, loads and binds everything; from here on the socket accepts connections.
+    /// Opens the database, loads keys and revocations, and binds the sockets; from here on
+    /// connections are accepted.
     ///
     /// # Errors
     /// [`StartError`].
@@ -186,7 +187,7 @@ impl App {
         Self::build_on(None, config, clock, None).await
     }
 
-    /// The same, on a socket that somebody else keeps open, if there is one.
+    /// The same, on an inherited socket if there is one.
     async fn build_on(
         inherited: Option<TcpListener>,
         config: &Config,
@@ -198,7 +199,7 @@ impl App {
         let socket = Socket::open(inherited, config).await?;
         let address = socket.listener.local_addr()?;
         let database = settings::database_settings(config)?;
-        // Before anything is made that would then lie there without a database.
+        // Before any file is created that would be left without a database.
         database.refuse_missing()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
@@ -303,22 +304,22 @@ impl App {
         Ok(Self { address, api, running, auxiliary, tasks })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The parts, for whoever embeds the service.
+    /// The API's services, for code that embeds Doorward.
     #[must_use]
     pub const fn api(&self) -> &Api {
         &self.api
     }
 
-    /// Serves until `stop` is done and every request that was accepted is answered.
+    /// Serves until `stop` completes and every accepted request is answered.
     ///
     /// # Errors
-    /// Whatever ended the server before.
+    /// The error that ended the server.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { running, auxiliary, tasks, api, .. } = self;
         let watch = api.db.change_source().map_err(io::Error::other)?;
@@ -333,7 +334,7 @@ impl App {
             (result, _) = async { tokio::join!(serve, auxiliary) } => result,
             () = Box::pin(tasks.run(watch)) => Ok(()),
         };
-        // What has failed in the last second. A database that is away says so in the log.
+        // The failures of the last second. An unavailable database is reported in the log.
         let _ = api.audit.flush_failures().await;
         result
     }
@@ -371,7 +372,7 @@ fn limits_by_address(
     }
 }
 
-/// Listens wherever else the settings say.
+/// Starts the auxiliary listeners of the settings.
 async fn listen_auxiliary(
     config: &Config,
     issuer: &str,
@@ -393,7 +394,7 @@ async fn listen_auxiliary(
     Ok(auxiliary)
 }
 
-/// Listens for plain http, and shows the way to the issuer's origin.
+/// Starts the plain-HTTP listener that redirects to the issuer's origin.
 async fn listen_for_http_redirect(
     from: SocketAddr,
     issuer: &str,
@@ -419,7 +420,7 @@ fn listen(
     client_origins: &ClientOrigins,
     tls: Option<Tls>,
 ) -> io::Result<HttpServer> {
-    // Long enough for a body that comes at the last moment and the answer to it.
+    // Long enough for a body that arrives at the last moment and its response.
     let response_timeout = RESPONSE_TIMEOUT.min(2 * config.limits.request_timeout);
     let how = ServerSettings {
         workers: config.worker_threads(),

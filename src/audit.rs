@@ -1,15 +1,15 @@
-//! The trail of security events: what happened to accounts, sessions, clients and keys, and when.
+//! The audit trail: security events of accounts, sessions, clients and keys.
 //!
-//! [`record`] writes an event in the unit of work that brings it about, and logs it when that is on
-//! disk: what is stored has happened, what has happened is stored, and it costs no commit of its
-//! own. Refreshes are no events; they are counted.
+//! [`record`] writes an event in the unit of work that causes it, and logs it after the commit:
+//! stored events have happened, events that happened are stored, and no extra commit is needed.
+//! Refreshes are not events; they are counted.
 //!
-//! Failures have no unit of work, and anybody can bring them about. They are summed in memory by
+//! Failures have no unit of work, and anybody can cause them. They are aggregated in memory by
 //! account and minute ([`Audit::record_failure`]) and written together about once a second: a flood
-//! of them makes a bounded number of rows and holds no login up. What is unknown is summed like an
-//! account, so that an unknown address takes no other time than a wrong password. A node that dies
-//! loses what it has not written of the last second. Replays of a refresh token from elsewhere are
-//! summed likewise, by session ([`Audit::add_failure`]): most of them write nothing else.
+//! of them makes a bounded number of rows and delays no login. Unknown addresses are aggregated
+//! like an account, so that they take the same time as a wrong password. A node that crashes loses
+//! its unwritten events of the last second. Replays of a refresh token from another device are
+//! aggregated likewise, by session ([`Audit::add_failure`]): most of them write nothing else.
 
 mod failures;
 mod queries;
@@ -32,21 +32,21 @@ use crate::secret::random_bytes;
 use failures::FailureCounts;
 pub use queries::AuditEntry;
 
-/// Events that a purge deletes at once, so that no other unit waits long for it.
+/// Events deleted in one batch of a purge, so that no other unit waits long for it.
 const PURGE_BATCH: i64 = 500;
 
 named! {
-    /// What may happen.
+    /// The kinds of events.
     pub enum EventKind {
-        /// Somebody signed up, or was added.
+        /// An account was created, by sign-up or by an operator.
         AccountCreated = "account_created",
-        /// Somebody logged in, or changed the password and so got a new session.
+        /// A login, or a password change, which starts a new session.
         SessionStarted = "session_started",
         /// A password was wrong, or no account has the address.
         LoginFailed = "login_failed",
-        /// A password was refused because too many had been wrong.
+        /// A password was rejected because too many had been wrong.
         LoginThrottled = "login_throttled",
-        /// Somebody signed up with the address of the account.
+        /// A sign-up used the address of the account.
         RegistrationRefused = "registration_refused",
         /// The password was changed, by its owner or an operator.
         PasswordChanged = "password_changed",
@@ -58,45 +58,45 @@ named! {
         AccountClosed = "account_closed",
         /// An operator deleted the account.
         AccountDeleted = "account_deleted",
-        /// A session ended before its time; the detail is the reason.
+        /// A session was ended early; the detail is the reason.
         SessionEnded = "session_ended",
-        /// A spent refresh token was used.
+        /// An already rotated refresh token was used.
         RefreshTokenReused = "refresh_token_reused",
-        /// A refresh was answered once more, to another address and another program than before, and
-        /// without a key of that refresh.
+        /// A refresh was answered again, to another address and another user agent than before, and
+        /// without an idempotency key of that rotation.
         RefreshReplayedElsewhere = "refresh_replayed_elsewhere",
-        /// An access token was taken back by itself.
+        /// A single access token was revoked.
         AccessTokenRevoked = "access_token_revoked",
         /// A client was registered; the detail is its id.
         ClientAdded = "client_added",
         /// A client was removed; the detail is its id.
         ClientRemoved = "client_removed",
-        /// A client showed a wrong secret, or is unknown.
+        /// A client sent a wrong secret or an unknown id.
         ClientAuthenticationFailed = "client_authentication_failed",
-        /// A signing key is published and waits; the detail is its `kid`.
+        /// A signing key is published, but does not sign yet; the detail is its `kid`.
         KeyPublished = "key_published",
-        /// A signing key signs from now on.
+        /// A signing key became active.
         KeyRotated = "key_rotated",
-        /// A signing key signs no more.
+        /// A signing key no longer signs.
         KeyRetired = "key_retired",
-        /// A signing key is published no more.
+        /// A signing key is no longer published.
         KeyRemoved = "key_removed",
-        /// A signing key was given up: what it signed is refused.
+        /// A signing key was revoked: its tokens are rejected.
         KeyRevoked = "key_revoked",
-        /// A backup was restored: every session ended.
+        /// A backup was restored and every session ended.
         BackupRestored = "backup_restored",
     }
 }
 
 impl EventKind {
-    /// The kind of this name.
+    /// The kind with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Debug)]
 pub struct Event {
     kind: EventKind,
@@ -107,31 +107,31 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event that concerns nobody in particular yet.
+    /// An event without an account, session or address.
     #[must_use]
     pub const fn new(kind: EventKind) -> Self {
         Self { kind, user: None, session: None, address: None, detail: None }
     }
 
-    /// Whose account it concerns: who sees it at `/me/activity`.
+    /// Sets the account: its owner sees the event at `/me/activity`.
     #[must_use]
     pub fn with_user(self, user: Id) -> Self {
         Self { user: Some(user), ..self }
     }
 
-    /// The session that it concerns.
+    /// Sets the session.
     #[must_use]
     pub fn with_session(self, session: Id) -> Self {
         Self { session: Some(session), ..self }
     }
 
-    /// Where it was asked for: an address as sessions remember them. An operator has none.
+    /// Sets the client address, in the form that sessions store. Operators' events have none.
     #[must_use]
     pub fn with_address(self, address: Option<&str>) -> Self {
         Self { address: address.map(str::to_owned), ..self }
     }
 
-    /// A few words: a reason, an id. Never anything that a client has sent.
+    /// Sets the detail: a reason or an id. Never text that a client has sent.
     #[must_use]
     pub fn detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
@@ -149,7 +149,7 @@ impl Event {
     }
 }
 
-/// Stores an event with the unit of work that it belongs to, and logs it after the commit.
+/// Stores an event in the unit of work that causes it, and logs it after the commit.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -160,7 +160,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
     Ok(())
 }
 
-/// The same for several.
+/// The same for several events.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -172,27 +172,27 @@ pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryR
     Ok(())
 }
 
-/// Which events to list.
+/// The filter of a list of events.
 #[derive(Clone, Copy, Debug)]
 pub struct EventFilter {
-    /// Those of this account.
+    /// Events of this account.
     pub user: Option<Id>,
-    /// Those of this kind.
+    /// Events of this kind.
     pub kind: Option<EventKind>,
-    /// Those from then on.
+    /// Events from this time on.
     pub since: Option<Timestamp>,
-    /// Those before this one.
+    /// Events before this one.
     pub before: Option<Id>,
-    /// So many at most.
+    /// The maximum number of events.
     pub limit: u32,
 }
 
-/// Some of the events, the newest first.
+/// A page of events, the newest first.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventPage {
     /// The events.
     pub events: Vec<AuditEntry>,
-    /// What to ask for as [`EventFilter::before`] to see older ones; nothing when there are none.
+    /// The value of [`EventFilter::before`] for the next page; `None` on the last.
     pub next: Option<Id>,
 }
 
@@ -209,7 +209,7 @@ pub async fn list(db: &Database, wanted: EventFilter) -> Result<EventPage, Store
     Ok(EventPage { events, next: last.filter(|_| is_more) })
 }
 
-/// The trail as a running service keeps it. Clones share it.
+/// The audit trail of a running service. Clones share it.
 #[derive(Clone)]
 pub struct Audit {
     db: Database,
@@ -220,20 +220,20 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// A trail on which events stay for so long.
+    /// Creates a trail with this retention.
     #[must_use]
     pub fn new(db: Database, clock: Clock, retention: Duration) -> Self {
         Self { db, clock, retention, failures: Arc::default(), dropped: Arc::default() }
     }
 
-    /// Logs a failure, and adds it to those of the same account (or of nobody's) in this minute,
+    /// Logs a failure and adds it to those of the same account (or of no account) in this minute,
     /// which [`Audit::flush_failures`] writes.
     pub fn record_failure(&self, kind: EventKind, user: Option<Id>, address: &str) {
         self.add_failure(&Event { user, ..Event::new(kind).with_address(Some(address)) });
     }
 
-    /// Logs an event that has no unit of work to write it, and adds it to those of the same kind,
-    /// account and session in this minute, which [`Audit::flush_failures`] writes.
+    /// Logs an event that has no unit of work and adds it to those of the same kind, account and
+    /// session in this minute, which [`Audit::flush_failures`] writes.
     pub fn add_failure(&self, event: &Event) {
         event.log();
         if !self.failures().add(event, self.clock.now()) {
@@ -241,10 +241,10 @@ impl Audit {
         }
     }
 
-    /// Writes the sums that are not written yet; to be called about once a second.
+    /// Writes the aggregated events that are not written yet; to be called about once a second.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be stored; the next call will try again.
+    /// [`StoreError`] when they cannot be stored; the next call retries.
     pub async fn flush_failures(&self) -> Result<(), StoreError> {
         let due = self.failures().due();
         if !due.is_empty() {
@@ -255,13 +255,13 @@ impl Audit {
         Ok(())
     }
 
-    /// Events that were not stored because those of too many accounts came within a minute.
+    /// Events that were dropped because too many accounts had some within a minute.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// The events of an account that is no more keep its id and no address of the person's.
+    /// Erases addresses from the events of a deleted account; its id stays.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -273,7 +273,7 @@ impl Audit {
         erase_addresses(tx, user)
     }
 
-    /// Some events of an account, the newest first: `limit` at most, those before `before`.
+    /// At most `limit` events of an account before `before`, the newest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -287,11 +287,10 @@ impl Audit {
         list(&self.db, wanted).await
     }
 
-    /// Deletes a batch of events that at `now` are older than they are kept; whether there may be
-    /// more.
+    /// Deletes a batch of events that are past their retention at `now`.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be deleted; the next call will try again.
+    /// [`StoreError`] when they cannot be deleted; the next call retries.
     pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
         let before = first_id(now.minus(self.retention));
         let deleted = self
@@ -306,7 +305,7 @@ impl Audit {
     }
 }
 
-/// [`Audit::erase_addresses`], for an operator's process, which has no failures in memory.
+/// [`Audit::erase_addresses`] for an administrative process, which has no failures in memory.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -314,22 +313,22 @@ pub fn erase_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
     queries::erase_addresses(tx.connection(), user)
 }
 
-/// An id that stands behind all earlier ones of this process, within a unit of work too.
+/// An id that sorts after all earlier ones of this process, also within a unit of work.
 fn next_id(now: Timestamp) -> Id {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     ordered_id(now, COUNT.fetch_add(1, Ordering::Relaxed), random_bytes())
 }
 
-/// The first of the ids that this moment can have.
+/// The lowest id that this moment can have.
 fn first_id(moment: Timestamp) -> Id {
     ordered_id(moment, 0, [0; 4])
 }
 
-/// A `UUIDv7` whose bits behind the milliseconds are microseconds, then a count (RFC 9562 6.2,
+/// A `UUIDv7` whose bits after the milliseconds are microseconds, then a count (RFC 9562 6.2,
 /// methods 3 and 1).
 fn ordered_id(now: Timestamp, count: u32, random: [u8; 4]) -> Id {
     let micros = now.as_micros().max(0).cast_unsigned();
-    // Ten bits of microseconds and two of the count stand before the variant, thirty behind it.
+    // Ten bits of microseconds and two of the count precede the variant, thirty follow it.
     let [.., high, low] = ((micros % 1000) << 2 | u64::from(count >> 30)).to_be_bytes();
     let mut rest = [high, low, 0, 0, 0, 0, 0, 0, 0, 0];
     rest[2..6].copy_from_slice(&(count & (u32::MAX >> 2)).to_be_bytes());

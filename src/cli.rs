@@ -1,5 +1,5 @@
-//! The commands of an operator, run while the service is running or not: one module for
-//! each first word after `doorward`.
+//! Commands for operators, usable while the service runs or not: one module for each subcommand of
+//! `doorward`.
 
 pub mod audit;
 pub mod client;
@@ -24,83 +24,83 @@ use crate::keys::KeysError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
 
-/// Why a command did nothing, or not all of it.
+/// Why a command failed, wholly or partly.
 #[derive(Debug, thiserror::Error)]
 pub enum OperateError {
-    /// A setting or an argument is wrong.
+    /// A setting or an argument is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The client cannot be as it was described.
+    /// The client's description is invalid.
     #[error("{0}; describe the client otherwise")]
     Invalid(#[from] InvalidClient),
-    /// There is no such client.
+    /// No such client.
     #[error("there is no client `{0}`; `doorward client list` shows those that there are")]
     NoSuchClient(String),
-    /// There is no such key.
+    /// No such signing key.
     #[error("there is no signing key `{0}`; `doorward key list` shows those that there are")]
     NoSuchKey(String),
-    /// An option that is a command of its own now.
+    /// An option that has become a command.
     #[error("`doorward key retire --now` is called `doorward key revoke` now; nothing was changed")]
     RetireNow,
-    /// There is no such account.
+    /// No such account.
     #[error("there is no account `{0}`; `doorward user list` shows those that there are")]
     NoSuchUser(String),
-    /// There is no such session.
+    /// No such session.
     #[error(
         "there is no live session `{0}`; `doorward session list --user …` shows those of an account"
     )]
     NoSuchSession(String),
-    /// The address cannot be one.
+    /// The e-mail address is malformed.
     #[error("{0}; nothing was added")]
     Email(#[from] InvalidEmail),
-    /// There is an account with this address.
+    /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
     EmailTaken(String),
-    /// Nobody said that an account shall be deleted.
+    /// The deletion was not confirmed.
     #[error("nothing was deleted; answer `yes` in a terminal, or give --yes")]
     NotConfirmed,
-    /// A point in time is none.
+    /// The point in time is malformed.
     #[error(
         "--since: `{0}` is neither a duration nor a point in time; write it as in 7d, 90m, 2026-11-24 \
          or 2026-11-24T09:30:00Z"
     )]
     Since(String),
-    /// Nobody said what the password is to be.
+    /// No password was given.
     #[error(
         "no password was given; run this in a terminal, or name a file with --password-file (`-` is \
          standard input)"
     )]
     NoPassword,
-    /// The two that were typed differ.
+    /// The two passwords typed differ.
     #[error("the two passwords differ; nothing was changed, try again")]
     PasswordsDiffer,
-    /// The password's file cannot be read.
+    /// The password file cannot be read.
     #[error("{}: it cannot be read: {cause}; name a file that this user can read", path.display())]
     PasswordFile {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         cause: io::Error,
     },
-    /// The password cannot be one.
+    /// The password is too long.
     #[error("{0} Nothing was changed; choose another password")]
     TooLong(#[from] PasswordTooLong),
-    /// The password could be guessed.
+    /// The password is too easy to guess.
     #[error("{0} Nothing was changed; choose another password")]
     Weak(#[from] WeakPassword),
     /// The password was not hashed in time.
     #[error("{0}; nothing was changed, try again")]
     Overloaded(#[from] Overloaded),
-    /// The signing keys cannot be used.
+    /// The signing keys are unusable.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The database cannot be used.
+    /// The database is unusable.
     #[error(transparent)]
     Database(#[from] OpenError),
     /// The database was opened and then did not answer.
     #[error("{0}; try again, what was not done is done then")]
     Store(#[from] StoreError),
-    /// The system gave no thread.
+    /// The system provided no thread.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -114,7 +114,7 @@ impl From<AddError> for OperateError {
     }
 }
 
-/// The database of a command, and the time there.
+/// The database of a command, and its time.
 #[derive(Clone)]
 struct Opened {
     db: Database,
@@ -122,7 +122,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// For a command that changes something.
+    /// For a command that writes.
     async fn new(config: &Config) -> Result<Self, OperateError> {
         Self::at(Database::open_existing(&one_connection(config)?)?).await
     }
@@ -142,7 +142,7 @@ impl Opened {
         Clients::new(self.db, self.clocks.clock)
     }
 
-    /// How stale its own copy of the list may be does not matter to a command, which only adds to it.
+    /// A command only adds to the blocklist, so the staleness of its own copy does not matter.
     async fn revocations(&self, config: &Config) -> Result<Revocations, OperateError> {
         let CommandClocks { clock, expiry_clock, .. } = self.clocks.clone();
         let policy = revocation_policy(config);
@@ -151,10 +151,10 @@ impl Opened {
     }
 }
 
-/// Says on standard error that this machine's clock may be wrong.
+/// Warns on standard error that this machine's clock may be wrong.
 fn warn_if_behind(clocks: &CommandClocks) {
     if let Some(newest) = clocks.ahead {
-        // Nobody may be there to read it.
+        // Standard error may be closed.
         let _ = writeln!(
             io::stderr(),
             "doorward: the newest moment in the database is {newest}, ahead of this machine's clock \
@@ -170,7 +170,7 @@ fn warn_if_behind(clocks: &CommandClocks) {
 /// When it cannot be written; a reader that has closed the pipe is not an error.
 pub fn print(text: &str) -> Result<(), Box<dyn Error>> {
     let printed = io::stdout().write_all(text.as_bytes());
-    // A reader that has seen enough (`| head`) is no failure.
+    // A reader that has read enough (`| head`) is not an error.
     let printed = printed.or_else(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(error),

@@ -1,13 +1,13 @@
-//! Clients: the apps and services that use Doorward, each by the id that its tokens carry as
-//! `client_id`.
+//! OAuth clients: the apps and services that use Doorward, each identified by the `client_id` of
+//! its tokens.
 //!
-//! - A *public* client is an app in a browser or on a phone, which can keep no secret. Its id says
-//!   which sessions are its own, which web origins may call, and how long its tokens last.
-//! - A *confidential* client is a service with a secret: it introspects tokens, and is given tokens
+//! - A *public* client is an app in a browser or on a phone, which cannot keep a secret. Its id
+//!   determines its sessions, the web origins that may call, and the lifetime of its tokens.
+//! - A *confidential* client is a service with a secret: it introspects tokens and obtains tokens
 //!   of its own.
 //!
-//! Nothing is kept in memory: a client is read from the database when it is used, so one that is
-//! added or removed by the command line is so for every node at once.
+//! Nothing is cached in memory: a client is read from the database when it is used, so adding or
+//! removing one by the command line takes effect on every node at once.
 
 mod queries;
 
@@ -24,20 +24,19 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::secret::{Secret, equal, random_bytes, sha256};
 
-/// The public client that is always there, for requests that name none.
+/// The built-in public client, for requests that name none.
 pub const BUILT_IN: &str = "doorward";
 
-/// What every client secret begins with, so that people and secret scanners know it when they see
-/// it.
+/// The prefix of every client secret, so that people and secret scanners recognise it.
 const SECRET_PREFIX: &str = "dws_";
 
-/// Characters of base64url behind it: 256 bits.
+/// The base64url characters after it: 256 bits.
 const SECRET_CHARS: usize = 43;
 
 /// The longest name, in characters.
 const NAME_CHARS: usize = 100;
 
-/// The most bytes that a client's scopes may have together: they stand in its tokens.
+/// The maximum total length of a client's scopes, in bytes: its tokens carry them.
 const SCOPE_BYTES: usize = 1000;
 
 /// The clients. Clones share the database.
@@ -47,14 +46,14 @@ pub struct Clients {
     clock: Clock,
 }
 
-/// A client, as whoever runs Doorward sees it.
+/// A client, as operators see it.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its id.
     pub id: Id,
-    /// A name for people.
+    /// A display name.
     pub name: String,
-    /// What it is, and what it may do.
+    /// Public or confidential, with its settings.
     pub kind: ClientKind,
     /// When it was added.
     pub created_at: Timestamp,
@@ -63,26 +62,26 @@ pub struct Client {
 /// The two kinds of RFC 6749 2.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientKind {
-    /// An app, which can keep no secret.
+    /// An app, which cannot keep a secret.
     Public {
         /// The web origins from which it may call.
         origins: Vec<String>,
-        /// What is different in its sessions.
+        /// The client's settings for its sessions.
         client_settings: ClientSettings,
     },
-    /// A service, which proves who it is.
+    /// A service, which authenticates with a secret.
     Confidential {
         /// What its own tokens may be used for.
         scopes: Vec<String>,
     },
 }
 
-/// What a public client may have of its own; what it has not is as the settings say.
+/// Per-client settings of a public client; absent ones fall back to the global settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// How long its access tokens live.
+    /// The lifetime of its access tokens.
     pub token_lifetime: Option<Duration>,
-    /// How long after a rotation the predecessor is answered without question; zero for never.
+    /// How long after a rotation the previous token is accepted without proof; zero for never.
     pub retry_window: Option<Duration>,
 }
 
@@ -93,14 +92,14 @@ pub struct AuthenticatedClient {
     pub id: Id,
     /// What its own tokens may be used for.
     pub scopes: Vec<String>,
-    /// When its row was read: the tokens that it is given count their life from here.
+    /// When its row was read: the lifetime of its tokens starts here.
     pub seen_at: Timestamp,
 }
 
 /// The client that a request comes from.
 #[derive(Clone, Debug)]
 pub enum RequestingClient {
-    /// A public client, by the id that was sent; whether there is one was not looked up.
+    /// A public client, by the id as sent; its existence is not checked.
     Unauthenticated(String),
     /// A confidential client that has proved who it is.
     Authenticated(AuthenticatedClient),
@@ -113,7 +112,7 @@ impl RequestingClient {
         Self::Unauthenticated(id.unwrap_or_else(|| BUILT_IN.to_owned()))
     }
 
-    /// Its id, as tokens and sessions have it.
+    /// Its id, as in tokens and sessions.
     #[must_use]
     pub fn id(&self) -> Cow<'_, str> {
         match self {
@@ -123,16 +122,16 @@ impl RequestingClient {
     }
 }
 
-/// A client that was not added: what is wrong with it.
+/// Why a client's description is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidClient {
-    /// The name is empty, too long, or would garble a terminal.
+    /// The name is empty, too long, or has control characters.
     #[error("a name has 1 to 100 characters and no control characters")]
     Name,
-    /// A scope is not one of RFC 6749 3.3.
+    /// A scope does not match RFC 6749 3.3.
     #[error("`{0}` is no scope: it has visible ASCII characters but quotes and backslashes")]
     Scope(String),
-    /// The scopes would make every token long.
+    /// The scopes are too long together.
     #[error("the scopes have more than 1000 characters together")]
     Scopes,
 }
@@ -140,18 +139,18 @@ pub enum InvalidClient {
 /// Why a client was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    /// It cannot be a client.
+    /// Its description is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidClient),
-    /// The database did not take it.
+    /// The database did not store it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why nobody was authenticated.
+/// Why client authentication failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
-    /// Unknown id, wrong secret, or a client that has none: nobody is told which.
+    /// Unknown id, wrong secret, or a client without a secret; the answer does not say which.
     #[error("the client's id or secret is wrong")]
     Wrong,
     /// The database did not answer.
@@ -165,13 +164,13 @@ pub enum AuthenticationError {
 pub struct UnknownClient;
 
 impl Clients {
-    /// Puts the parts together.
+    /// Creates the service from its dependencies.
     #[must_use]
     pub const fn new(db: Database, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// Adds a client. A confidential one gets a secret, which is nowhere kept and so shown only
+    /// Adds a client. A confidential client gets a secret, which is not stored and is returned only
     /// here.
     ///
     /// # Errors
@@ -202,7 +201,7 @@ impl Clients {
         Ok((client, secret))
     }
 
-    /// Every client that was added, the first one first.
+    /// Every added client, the oldest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -222,13 +221,13 @@ impl Clients {
     /// Checks the id and secret of a confidential client.
     ///
     /// # Errors
-    /// [`AuthenticationError`]: who asks is not known.
+    /// [`AuthenticationError`]: the client is not authenticated.
     pub async fn authenticate(
         &self,
         id: &str,
         secret: &str,
     ) -> Result<AuthenticatedClient, AuthenticationError> {
-        // What cannot be one of ours needs no look, and its sender learns nothing by the time.
+        // A malformed id needs no lookup, and its sender learns nothing from the response time.
         let id = canonical(id).ok_or(AuthenticationError::Wrong)?;
         if !is_secret(secret) {
             return Err(AuthenticationError::Wrong);
@@ -241,7 +240,7 @@ impl Clients {
                 Ok((seen_at, queries::credentials(connection, id)?))
             })
             .await?;
-        // A public client has no hash: then, as for an unknown id, there is something to compare.
+        // A public client has no hash: for it, as for an unknown id, a dummy hash is compared.
         let (stored, scopes) = found.unwrap_or_default();
         let stored = stored.unwrap_or_else(|| vec![0; shown.len()]);
         if equal(&stored, &shown) {
@@ -252,7 +251,7 @@ impl Clients {
     }
 }
 
-/// What is different in the sessions of the public client with this id, read in the caller's unit.
+/// The session settings of the public client with this id, read in the caller's unit.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -269,7 +268,7 @@ pub fn settings_of(
     }
 }
 
-/// Whether the client that asks is one.
+/// Whether the requesting client exists.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -283,7 +282,7 @@ pub fn ensure_known(
     }
 }
 
-/// Removes a client in the caller's unit of work; false when there is none with this id.
+/// Removes a client in the caller's unit of work; false when no client has this id.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -291,7 +290,7 @@ pub fn remove(tx: &mut Tx<'_>, id: Id) -> QueryResult<bool> {
     queries::delete(tx.connection(), id)
 }
 
-/// The id in its one spelling; nothing for what no client can have.
+/// The id in its canonical form; `None` for malformed ids.
 #[must_use]
 pub fn canonical(text: &str) -> Option<Id> {
     Id::parse(text)
@@ -301,8 +300,8 @@ fn new_secret() -> Secret<String> {
     Secret::new(SECRET_PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode(random_bytes::<32>()))
 }
 
-/// What the database keeps of a secret: SHA-256. A slow hash protects what people think up; nobody
-/// tries 2^256 secrets, however fast the hash is.
+/// The stored form of a secret: its SHA-256. A slow hash protects human-chosen passwords; 2^256
+/// secrets cannot be tried, however fast the hash is.
 fn digest(secret: &str) -> [u8; 32] {
     sha256(secret.as_bytes())
 }
@@ -332,7 +331,7 @@ fn is_scope(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
 }
 
-/// Lists stand in one column, separated by spaces.
+/// Lists are stored in one column, separated by spaces.
 fn split(list: &str) -> impl Iterator<Item = String> {
     list.split(' ').filter(|item| !item.is_empty()).map(str::to_owned)
 }

@@ -1,20 +1,20 @@
-//! Every setting, once.
+//! The configuration: every setting is defined once.
 //!
-//! A value comes from the last of these that has it: the default in `settings`, the TOML file
-//! (`--config`, else `DOORWARD_CONFIG`, else `doorward.toml` in the working directory if there is
-//! one), a variable, a flag. The setting `lifetime` in the section `[tokens]` is the variable
+//! A value comes from the last of these that sets it: the default in `settings`, the TOML file
+//! (`--config`, else `DOORWARD_CONFIG`, else `doorward.toml` in the working directory if it
+//! exists), a variable, a flag. The setting `lifetime` in the section `[tokens]` is the variable
 //! `DOORWARD_TOKENS__LIFETIME` and the flag `--set tokens.lifetime=10m`; a list in a variable or a
-//! flag is separated by commas. Durations are text (`10m`, `30s`, `90d`) or plain seconds. Empty
-//! text for `public_url`, `database_url` or a secret says nothing: what stood before goes on to
-//! stand. A setting that holds a secret can be read from a file: `secret_file` names it, in the
-//! file, as a variable and as a flag.
+//! flag is separated by commas. Durations are text (`10m`, `30s`, `90d`) or plain seconds. An empty
+//! `public_url`, `database_url` or secret leaves the previous layer's value in place. A setting
+//! that holds a secret can be read from a file: `secret_file` names it, in the TOML file, as a
+//! variable and as a flag.
 //!
 //! Nothing is guessed: an unknown key, an unknown `DOORWARD_` variable and a value out of bounds
-//! are errors, each one line that names the setting, where it came from, what is wrong, and what to
-//! do. This is the only module that reads the environment.
+//! are errors, each one line that names the setting, its source, the problem and the remedy. This
+//! is the only module that reads the environment.
 //!
-//! `doorward config` prints the settings in force as TOML, with what each means above it and
-//! secrets hidden. What it prints on a fresh machine is the sample file.
+//! `doorward config` prints the effective settings as TOML, with their documentation and with
+//! secrets hidden. Its output on a fresh machine is the sample file.
 
 mod layers;
 mod master_secret;
@@ -52,24 +52,24 @@ use crate::database::DatabaseUrl;
 use crate::secret::Secret;
 use layers::Layers;
 
-/// The settings in force, and where they came from.
+/// The effective settings and their sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings, validated.
     pub config: Config,
-    /// What set each setting that is not at its default, by its dotted name.
+    /// The source of each setting that is not at its default, by its dotted name.
     origins: BTreeMap<String, String>,
     /// The files that hold a secret, each with its setting.
     secret_files: Vec<(String, PathBuf)>,
-    /// The files that a setting names to be read in its place.
+    /// The files from which a setting's value was read.
     named_files: BTreeMap<String, PathBuf>,
-    /// The file that they were read from.
+    /// The configuration file.
     file: Option<PathBuf>,
 }
 
 impl Loaded {
-    /// The settings, unless every user of the machine can read a file that holds a secret of theirs.
-    /// The owner's group may.
+    /// The settings, unless every user of the machine can read a file that holds one of their
+    /// secrets. The owner's group may read it.
     ///
     /// # Errors
     /// [`ConfigError`] for the first such file.
@@ -82,30 +82,30 @@ impl Loaded {
         Ok(self.config)
     }
 
-    /// The file with settings that was read, if there was one.
+    /// The configuration file that was read, if any.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// Whether no setting says where the database is, so that it depends on the working directory.
+    /// Whether no setting locates the database, so that it depends on the working directory.
     #[must_use]
     pub fn has_default_database(&self) -> bool {
         ["database_url", "data_dir"].iter().all(|name| !self.origins.contains_key(*name))
     }
 
-    /// The files that hold a secret, each with the setting that it gives.
+    /// The files that hold a secret, each with its setting.
     #[must_use]
     pub fn secret_files(&self) -> &[(String, PathBuf)] {
         &self.secret_files
     }
 }
 
-/// What the command line says about settings.
+/// The flags that concern settings.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Flags {
-    /// The TOML file with the settings [default: doorward.toml, if there is one]
+    /// The TOML file with the settings [default: doorward.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Address and port to listen on
@@ -114,16 +114,16 @@ pub struct Flags {
     /// The URL under which clients reach Doorward
     #[arg(long, global = true, value_name = "URL")]
     pub public_url: Option<String>,
-    /// The directory for what Doorward keeps
+    /// The directory for Doorward's data
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub data_dir: Option<String>,
-    /// `sqlite://PATH` or `postgres://…` (other users of this machine can read a command line)
+    /// `sqlite://PATH` or `postgres://…` (other users of this machine can read command lines)
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// What to log: off, error, warn, info, debug or trace
+    /// Log level: off, error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log: Option<String>,
-    /// Any setting; see `doorward config` for what there is
+    /// Any setting; `doorward config` lists them
     #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
 }
@@ -136,11 +136,11 @@ pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
     load_from(flags, std::env::vars_os(), Path::new(""))
 }
 
-/// The socket that whoever started this process has handed over, as systemd does (`LISTEN_FDS`),
-/// if any. To be asked once.
+/// The listening socket inherited from the parent process, such as systemd (`LISTEN_FDS`), if any.
+/// To be called once.
 ///
 /// # Errors
-/// When there are several, or it is no TCP socket.
+/// When there are several, or it is not a TCP socket.
 pub fn inherited_socket() -> io::Result<Option<TcpListener>> {
     let mut sockets = ListenFd::from_env();
     if sockets.len() > 1 {
@@ -152,7 +152,7 @@ pub fn inherited_socket() -> io::Result<Option<TcpListener>> {
 /// The database that a flag names.
 ///
 /// # Errors
-/// [`ConfigError`] when the URL is not one of SQLite's or PostgreSQL's.
+/// [`ConfigError`] when the URL is not a valid SQLite or PostgreSQL URL.
 pub fn database_of(flag: &str, url: &str) -> Result<DatabaseUrl, ConfigError> {
     DatabaseUrl::parse(&Secret::new(url.to_owned()))
         .map_err(|error| ConfigError::new(format!("flag {flag}"), error.problem, error.remedy))
@@ -178,8 +178,8 @@ fn load_from(
     Ok(loaded)
 }
 
-/// Refuses a file with a secret that every user of the machine can open; `subject` is what names it.
-/// The owner's group may. What is no file, such as a pipe, has no reader but this one.
+/// Rejects a file with a secret that every user of the machine can read; `subject` names its source
+/// in the error. The owner's group may read it. A pipe or another special file has no other reader.
 ///
 /// # Errors
 /// [`ConfigError`] when it is open to all.
@@ -196,18 +196,18 @@ pub fn refuse_open_to_all(subject: &str, path: &Path, about: &Metadata) -> Resul
     Err(ConfigError::new(subject, problem, privacy::close(path)))
 }
 
-/// Checks a web origin that stands elsewhere than in a setting; `subject` is where.
+/// Checks a web origin from outside the settings; `subject` names its source in the error.
 ///
 /// # Errors
-/// [`ConfigError`] when no browser would spell an origin so.
+/// [`ConfigError`] when it is not in the form that browsers send.
 pub fn check_origin(subject: &str, text: &str) -> Result<(), ConfigError> {
     validate::origin(text).map_err(|error| ConfigError { subject: subject.to_owned(), ..error })
 }
 
-/// Reads a duration that stands elsewhere than in a setting; `subject` is where.
+/// Parses a duration from outside the settings; `subject` names its source in the error.
 ///
 /// # Errors
-/// [`ConfigError`] when it is none, or out of bounds.
+/// [`ConfigError`] when it is malformed or out of bounds.
 pub fn parse_duration(
     subject: &str,
     text: &str,
@@ -222,8 +222,8 @@ pub fn parse_duration(
 }
 
 impl Config {
-    /// The issuer, without a slash at its end: `public_url`, or the address that the server is
-    /// bound to.
+    /// The issuer, without a trailing slash: `public_url`, or the address that the server is bound
+    /// to.
     #[must_use]
     pub fn issuer(&self, bound: SocketAddr) -> String {
         match self.public_url.trim_end_matches('/') {
@@ -232,7 +232,7 @@ impl Config {
         }
     }
 
-    /// Whether Doorward itself speaks https.
+    /// Whether Doorward itself terminates TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {
         !self.tls.cert.as_os_str().is_empty()
@@ -247,7 +247,7 @@ impl Config {
         }
     }
 
-    /// Threads that answer requests.
+    /// Threads that process requests.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
         or_cores(self.workers)
@@ -261,7 +261,7 @@ impl PasswordsConfig {
         or_cores(self.threads)
     }
 
-    /// Hashes that may wait for a thread.
+    /// The capacity of the hashing queue.
     #[must_use]
     pub fn queue_length(&self) -> usize {
         if self.queue_capacity == 0 { 16 * self.hashing_threads() } else { self.queue_capacity }
@@ -272,8 +272,8 @@ fn or_cores(count: usize) -> usize {
     if count == 0 { thread::available_parallelism().map_or(1, usize::from) } else { count }
 }
 
-/// Why the settings cannot be used: one line that names the setting, where it came from, what is
-/// wrong, and what to do.
+/// Why the settings are invalid: one line that names the setting, its source, the problem and the
+/// remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     subject: String,
@@ -292,7 +292,7 @@ impl ConfigError {
         Self { subject, origin: None, problem, remedy }
     }
 
-    /// The text without the setting's name, for what names it already.
+    /// The text without the setting's name, for callers that name it themselves.
     #[must_use]
     pub fn without_subject(&self) -> String {
         one_line(&format!("{}; {}", self.problem, self.remedy)).into_owned()
@@ -318,8 +318,8 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// The text with its control characters spelled out as JSON spells them, so that nobody's input can
-/// start a line or command a terminal.
+/// The text with its control characters escaped as in JSON, so that untrusted input can neither
+/// start a line nor control a terminal.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {

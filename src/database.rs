@@ -1,13 +1,13 @@
-//! The store: two calls, [`Database::read`] and [`Database::write`], each a unit of work over one
+//! The database: two calls, [`Database::read`] and [`Database::write`], each a unit of work on one
 //! connection.
 //!
 //! The closure *is* the transaction, and it is synchronous: nothing can await, or hash a password,
-//! while a connection is held. What a unit decides ("reuse", "e-mail taken") is its value; its
-//! error means that nothing of it happened.
+//! while a connection is held. A decision of a unit ("reuse", "e-mail taken") is its value; an
+//! error means that nothing of it was committed.
 //!
-//! - SQLite: one writer thread commits units in groups, and one more brings its log into the file; a
-//!   pool of readers.
-//! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, tried again on a deadlock.
+//! - SQLite: one writer thread commits units in groups, another checkpoints the WAL, and a pool of
+//!   connections reads.
+//! - PostgreSQL: a pool; a unit is a READ COMMITTED transaction, retried on a deadlock.
 
 mod checkpoint;
 mod connection;
@@ -69,53 +69,53 @@ use write_refusals::WriteRefusals;
 use writer::Writer;
 
 /// How long a request waits for a connection, or its group of units for SQLite's lock. A unit may
-/// wait for the group before its own, too, and all of it should take less than 3 s.
+/// also wait for the preceding group, and all of it should take less than 3 s.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a start waits for SQLite's connection: an error would end the process.
+/// How long a start waits for SQLite's connection, since an error would end the process.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long SQLite may take to read: it waits for a thread, then perhaps for a lock. Only a disk that
-/// does not answer takes longer.
+/// How long a read of SQLite may take: it waits for a thread, then perhaps for a lock. Only an
+/// unresponsive disk takes longer.
 const READ_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// Units that SQLite's readers have before them at most: behind a disk that hangs more would only
-/// take memory.
+/// The maximum number of units in SQLite's reader queue: behind an unresponsive disk, more would
+/// only use memory.
 const MAX_QUEUED_READS: usize = 4096;
 
 type Readers = r2d2::Pool<Manager>;
 
 tokio::task_local! {
-    /// How long the request that this task works on has waited for PostgreSQL.
+    /// How long the request of this task has waited for PostgreSQL.
     static TIME_WAITED: Cell<Duration>;
 }
 
-/// Works on one request: all its units of work together wait no longer for a database that does not
-/// answer than one alone may.
+/// Runs one request: all its units of work together wait for an unresponsive database no longer
+/// than a single one may.
 pub async fn with_database_deadline<F: Future>(request: F) -> F::Output {
     TIME_WAITED.scope(Cell::new(Duration::ZERO), request).await
 }
 
-/// Where the data is and how to reach it.
+/// The location of the data and the settings of its connections.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
     /// The database.
     pub url: DatabaseUrl,
-    /// Connections for reading (SQLite) or for everything (PostgreSQL).
+    /// Connections for reads (SQLite) or for everything (PostgreSQL).
     pub pool_size: u32,
-    /// The longest that PostgreSQL may work on one statement; half of it may be waiting for a lock.
+    /// The timeout of a PostgreSQL statement; waiting for a lock may take half of it.
     pub statement_timeout: Duration,
-    /// Whether to bring the schema up to date at start, rather than refuse an old one.
+    /// Whether to apply pending migrations at a start, rather than reject an outdated schema.
     pub migrate: bool,
 }
 
-/// Why a unit of work did not happen, as far as anybody knows ([`Database::write`]).
+/// Why a unit of work was not committed, as far as is known ([`Database::write`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot do it now: gone, locked, full, or too busy. Trying again is right.
+    /// The database is unavailable: unreachable, locked, full, or too busy. A retry is appropriate.
     #[error("the database is not available")]
     Unavailable,
-    /// The unit itself is at fault: a bug here.
+    /// The unit itself failed: a bug here.
     #[error("the unit of work failed")]
     Failed,
 }
@@ -124,7 +124,7 @@ pub enum StoreError {
 #[derive(Clone)]
 pub struct Database {
     backend: Arc<Backend>,
-    /// Run on the pool's connections.
+    /// Statements run on the pool's connections.
     statements: Arc<AtomicU64>,
     write_refusals: WriteRefusals,
 }
@@ -161,8 +161,8 @@ impl Database {
         }
     }
 
-    /// The same, however long SQLite takes: at the start, when there may be much to read and the
-    /// machine may be busy with other starts.
+    /// The same without a limit on SQLite's time: at the start, when it may have much to read and
+    /// other processes may start at the same time.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
@@ -177,7 +177,7 @@ impl Database {
         self.read_within(START_TIMEOUT, unit)
     }
 
-    /// Reads, and waits no longer than `limit` each for a thread and for SQLite's connection.
+    /// Reads, and waits at most `limit` each for a thread and for SQLite's connection.
     fn read_within<T, F>(
         &self,
         limit: Duration,
@@ -198,7 +198,7 @@ impl Database {
                     let (readers, asked_at) = (readers.clone(), Instant::now());
                     let fault = fault.clone();
                     let work = in_span(move || {
-                        // Given back when its turn has come, whether or not anybody still waits.
+                        // Released when its turn has come, even if the caller is gone.
                         let _permit = permit;
                         if asked_at.elapsed() >= limit {
                             return Err(unavailable(&"every reader is in use"));
@@ -215,13 +215,13 @@ impl Database {
         }
     }
 
-    /// Runs a unit that writes, and answers when it is on disk.
+    /// Runs a unit that writes, and returns when it is on disk.
     ///
     /// The closure may run more than once on PostgreSQL; only the last run counts.
     ///
     /// # Errors
-    /// [`StoreError`] when it is not known to be on disk. With SQLite nothing of it happened; with
-    /// PostgreSQL it may have, if the connection was lost in the very moment of the commit.
+    /// [`StoreError`] when it is not known to be on disk. With SQLite nothing of it was committed;
+    /// with PostgreSQL it may have been, if the connection failed during the commit.
     pub fn write<T, F>(&self, unit: F) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
     where
         T: Send + 'static,
@@ -237,10 +237,10 @@ impl Database {
         }
     }
 
-    /// [`Database::write`] for a unit that reads and then writes by one statement, which holds if
-    /// what was read still does (a compare-and-set). PostgreSQL is spared the two round trips that
-    /// begin and end a transaction. The statement runs on [`Tx::connection_to_write`]; where there
-    /// must be more than one, [`Tx::begin`] comes first.
+    /// [`Database::write`] for a unit that reads and then writes by one statement, which succeeds
+    /// only if the values read are unchanged (a compare-and-set). It saves PostgreSQL the two round
+    /// trips that begin and end a transaction. The statement runs on [`Tx::connection_to_write`];
+    /// more than one statement needs [`Tx::begin`] first.
     ///
     /// # Errors
     /// [`StoreError`], as for [`Database::write`].
@@ -262,7 +262,7 @@ impl Database {
         }
     }
 
-    /// Whether the database reads, and takes writes in time.
+    /// Whether the database answers reads and writes in time.
     ///
     /// # Errors
     /// [`StoreError`] when it does not.
@@ -272,7 +272,7 @@ impl Database {
         self.write(|tx| tx.connection().batch_execute("SELECT 1")).await
     }
 
-    /// Why nothing is written until a restart: SQLite's files were deleted, replaced, truncated or
+    /// Why writes are rejected until a restart: SQLite's files were deleted, replaced, truncated or
     /// overwritten while they were open.
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
@@ -282,8 +282,8 @@ impl Database {
         }
     }
 
-    /// How many threads each of so many workers needs to read; nothing where the database sees to
-    /// that itself. With more than there are connections most would be woken only to wait for one.
+    /// The reader threads that each worker needs; `None` where the database needs none. With more
+    /// threads than connections, most would wake up only to wait for one.
     #[must_use]
     pub fn reading_threads(&self, workers: usize) -> Option<usize> {
         match &*self.backend {
@@ -295,7 +295,7 @@ impl Database {
         }
     }
 
-    /// How busy it is.
+    /// The load of the database.
     #[must_use]
     pub fn load(&self) -> Load {
         let (pool, writer) = match &*self.backend {
@@ -312,7 +312,7 @@ impl Database {
         }
     }
 
-    /// The means to notice what other processes write.
+    /// The means to notice other processes' writes.
     ///
     /// # Errors
     /// [`StoreError`] when the file cannot be opened.
@@ -331,20 +331,20 @@ impl Database {
     }
 }
 
-/// How busy the database's connections are.
+/// The load of the database's connections.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Connections that are open in the pool.
+    /// Open connections in the pool.
     pub connections: u32,
-    /// Those of them that nobody uses.
+    /// Idle ones among them.
     pub idle: u32,
     /// Statements that they have run since the start.
     pub statements: u64,
-    /// SQLite's writer: units that wait, and how many its commits had.
+    /// SQLite's writer: its queue length, and the number of units in its commits.
     pub writer: Option<(usize, Histogram)>,
 }
 
-/// How to notice what others write: by looking at the file, or by asking the server.
+/// How to notice other processes' writes: by polling the file, or by asking the server.
 pub enum ChangeSource {
     /// SQLite's.
     File(DataVersionPoller),
@@ -352,7 +352,7 @@ pub enum ChangeSource {
     Server(Box<Listener>),
 }
 
-/// Work for another thread, which logs there under this request.
+/// Work for another thread, which logs within this request's span.
 fn in_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = tracing::Span::current();
     move || span.in_scope(work)
@@ -362,7 +362,7 @@ thread_local! {
     static IN_UNIT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a unit so that a panic in it is its own failure and nobody else's.
+/// Runs a unit so that a panic in it fails this unit only.
 fn guarded<T>(unit: impl FnOnce() -> QueryResult<T>) -> QueryResult<T> {
     IN_UNIT.set(true);
     let result = catch_unwind(AssertUnwindSafe(unit));
@@ -373,18 +373,18 @@ fn guarded<T>(unit: impl FnOnce() -> QueryResult<T>) -> QueryResult<T> {
     })
 }
 
-/// A unit that starts another would wait for itself.
+/// A unit that starts another would deadlock.
 fn refuse_nesting() {
     assert!(!IN_UNIT.get(), "a unit of work must not start another");
 }
 
-/// Background tasks and every request meet a database that does not answer, many times a second.
+/// Background tasks and every request encounter an unavailable database, many times a second.
 static UNAVAILABLE_LINES: LogRateLimit = LogRateLimit::new(2, Duration::from_secs(60));
 
 fn unavailable(error: &dyn fmt::Display) -> StoreError {
     let reason = RefusalReason::of(&error.to_string());
     if reason == Some(RefusalReason::Full) {
-        // The pool has said so, and would for every request.
+        // The pool has logged the reason; this line would repeat it for every request.
         tracing::debug!(%error, "no connection to the database");
     } else {
         let remedy = reason.map(RefusalReason::remedy);

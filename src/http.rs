@@ -1,12 +1,11 @@
-//! The HTTP surface: the route table on one screen (`routes.rs`), the handlers ([`resources`]), the
-//! parts of a request ([`request`]), the [`middleware`], and the [`server`] with its listeners, TLS and
-//! shutdown.
+//! The HTTP API: the route table on one screen (`routes.rs`), the handlers ([`resources`]), the
+//! parts of a request ([`request`]), the [`middleware`], and the [`server`] with its listeners, TLS
+//! and shutdown.
 //!
-//! A request passes the [`middleware`] (id, log line, problem documents), CORS, the refusals that
-//! concern every resource, the address limit of its resource, and arrives at a handler, which does
-//! four things in order: extract, parse into the domain's types, call one method, name the status.
-//! `errors.rs` has the one `match` that turns each of the domain's errors into a
-//! [`problem::Problem`].
+//! A request passes the middleware in [`middleware`] (id, log line, problem documents), CORS, the
+//! checks for every resource and the rate limit of its resource. Its handler does four things in
+//! order: extract, parse into domain types, call one method, name the status. `errors.rs` has the
+//! exhaustive `match` that turns each domain error into a [`problem::Problem`].
 
 mod errors;
 pub mod middleware;
@@ -42,14 +41,14 @@ use requests_under_way::RequestsUnderWay;
 use resources::feed_connections::FeedConnections;
 pub use routes::routes;
 
-/// What the handlers call.
+/// The services that handlers call.
 #[derive(Clone)]
 pub struct Api {
     /// Accounts and passwords.
     pub accounts: Accounts,
     /// Sessions and tokens.
     pub sessions: Sessions,
-    /// Clients.
+    /// OAuth clients.
     pub clients: Clients,
     /// Signing keys.
     pub keys: Keys,
@@ -57,52 +56,52 @@ pub struct Api {
     pub revocations: Revocations,
     /// Security events.
     pub audit: Audit,
-    /// The store, for the readiness check.
+    /// The database, for the readiness check.
     pub db: Database,
-    /// The refreshes of each session.
+    /// The rate limit of refreshes per session.
     pub refresh_limit: KeyedLimiter,
-    /// The failed authentications of clients.
+    /// The rate limit of failed client authentications.
     pub client_failures: FailureLimiter,
-    /// The feeds of each client.
+    /// The open feed connections of each client.
     pub feed_connections: FeedConnections,
-    /// `iss`, and what the metadata's URLs begin with.
+    /// `iss`, and the base of the metadata's URLs.
     pub issuer: String,
 }
 
-/// The limits by client address.
+/// The rate limits by client address.
 #[derive(Clone)]
 pub struct Limits {
-    /// Making accounts.
+    /// For `POST /register`.
     pub register: AddressLimiter,
-    /// Every door that takes a password.
+    /// For every resource that takes a password.
     pub password: AddressLimiter,
 }
 
-/// What the plumbing needs to know; handed to every request as `web::Data`.
+/// HTTP-layer settings, available to every request as `web::Data`.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// The proxies whose `X-Forwarded-For` counts.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Warns of others who send one.
+    /// Warns about untrusted peers that send the header.
     pub forwarded_for_warning: Arc<ForwardedForWarning>,
-    /// The most bytes that a request's body may have.
+    /// The maximum size of a request body, in bytes.
     pub max_body_bytes: usize,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
     /// `Strict-Transport-Security`, when the public URL is https.
     pub hsts: Option<HeaderValue>,
-    /// How cookies are set, and whose pages may use them.
+    /// The attributes of cookies, and the pages that may use them.
     pub cookies: CookiePolicy,
-    /// Set when the server was told to stop: it is not ready for more.
+    /// Set when the server was told to stop: it is no longer ready.
     pub is_shutting_down: Arc<AtomicBool>,
-    /// Set when the server is about to stop: every answer then closes its connection.
+    /// Set when the server begins to stop: every response then closes its connection.
     pub is_draining: Arc<AtomicBool>,
     /// The requests that are being answered.
     pub under_way: RequestsUnderWay,
-    /// Measures how long requests take.
+    /// Measures request durations.
     pub clock: Clock,
-    /// Lets a bounded number of lines about refused requests into the log.
+    /// Limits the log lines about rejected requests.
     pub refusals: Arc<LogRateLimit>,
-    /// Where they are counted, when somebody wants to know.
+    /// Counts requests, if metrics are enabled.
     pub requests: Option<Requests>,
 }

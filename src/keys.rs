@@ -1,12 +1,12 @@
-//! Signing keys: made, published, used, retired and removed; shared by all nodes through the
-//! database.
+//! Signing keys: generated, published, activated, retired and removed; shared by all nodes through
+//! the database.
 //!
-//! A key goes next → active → retired → removed ([`KeyState`]). It stands in the JWKS before it
-//! signs, so that a verifier that caches the JWKS has it in time, and until the last token that it
-//! signed has expired. `schedule` is the whole life cycle; [`Keys::maintain`] carries it out.
+//! A key goes next → active → retired → removed ([`KeyState`]). It is in the JWKS before it signs,
+//! so that a verifier that caches the JWKS has it in time, and until the last token that it signed
+//! has expired. `schedule` defines the life cycle; [`Keys::maintain`] applies it.
 //!
-//! Private keys are sealed under a key derived from the master secret: a stolen database signs
-//! nothing.
+//! Private keys are encrypted under a key derived from the master secret: a stolen database cannot
+//! sign.
 
 pub mod admin;
 mod generation;
@@ -40,42 +40,42 @@ use schedule::{Schedule, schedule};
 /// The settings of the life cycle.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyPolicy {
-    /// What new keys are for.
+    /// The algorithm of new keys.
     pub algorithm: Algorithm,
     /// How long a key signs.
     pub lifetime: Duration,
-    /// How long others may cache the JWKS.
+    /// How long clients may cache the JWKS.
     pub jwks_max_age: Duration,
-    /// The life of an access token plus the leeway that verifiers grant.
+    /// The lifetime of an access token plus the leeway of verifiers.
     pub max_token_age: Duration,
 }
 
-/// Why the keys cannot be used.
+/// Why the keys are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The database cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Neither the secret nor the previous one opens a stored key.
+    /// Neither the secret nor the previous one decrypts a stored key.
     #[error(
         "the secret does not open the signing keys in the database; give the secret that they were made with (or give it as previous_secret, beside the new one)"
     )]
     WrongSecret,
-    /// A stored key is damaged, or the system cannot make a new one.
+    /// A stored key is damaged, or the system cannot generate a new one.
     #[error("the signing key {0} cannot be used: {1}")]
     Unusable(String, String),
 }
 
-/// The published keys, as they are served.
+/// The published keys, as served.
 #[derive(Debug)]
 pub struct Jwks {
     /// The JWK Set (RFC 7517).
     pub body: String,
-    /// A strong entity tag of it, quotes included.
+    /// Its strong entity tag, quotes included.
     pub etag: String,
     /// How long it may be cached.
     pub max_age: Duration,
-    /// The names of the keys in it.
+    /// The `kid`s of its keys.
     pub kids: Vec<String>,
 }
 
@@ -88,8 +88,8 @@ pub struct Keys {
     policy: KeyPolicy,
     ring: Arc<RwLock<Arc<KeyRing>>>,
     lookups: refresh::RefreshThrottle,
-    /// Held from reading the stored keys until they are taken over, so that no older reading
-    /// replaces a newer one.
+    /// Held from reading the stored keys until they are in use, so that no older read replaces a
+    /// newer one.
     reload_lock: Arc<Mutex<()>>,
 }
 
@@ -100,10 +100,10 @@ struct KeyRing {
 }
 
 impl Keys {
-    /// Opens the stored keys, making the first one on an empty database.
+    /// Decrypts the stored keys; generates the first one in an empty database.
     ///
     /// # Errors
-    /// [`KeysError`]: above all, a secret that does not open them.
+    /// [`KeysError`]: above all, a secret that does not decrypt them.
     pub async fn load(
         db: Database,
         clock: Clock,
@@ -124,10 +124,10 @@ impl Keys {
         })
     }
 
-    /// Does what the life cycle wants done by now, and takes over what other nodes did.
+    /// Applies the state changes that are due, and loads those of other nodes.
     ///
     /// # Errors
-    /// [`KeysError`]; the keys stay as they were.
+    /// [`KeysError`]; the keys stay unchanged.
     pub async fn maintain(&self) -> Result<(), KeysError> {
         let _reload_lock = self.reload_lock.lock().await;
         let rows = apply_schedule(&self.db, &self.clock, &self.seal, &self.policy).await?;
@@ -136,13 +136,13 @@ impl Keys {
         Ok(())
     }
 
-    /// The key that signs now.
+    /// The active key.
     #[must_use]
     pub fn signing(&self) -> Arc<SigningKey> {
         Arc::clone(&self.ring().signing)
     }
 
-    /// The published key that `kid` names.
+    /// The published key with this `kid`.
     #[must_use]
     pub fn verifying(&self, kid: &str) -> Option<Arc<VerifyingKey>> {
         self.ring().verifying.get(kid).map(Arc::clone)
@@ -181,16 +181,17 @@ impl KeyRing {
     }
 }
 
-/// The key that seals, and the one before it, which still opens.
+/// The keys for the encryption of private keys: the current one, and the previous one for
+/// decryption.
 #[derive(Clone, Debug)]
 pub struct Seal {
-    /// Seals and opens.
+    /// Encrypts and decrypts.
     pub current: DerivedKey,
-    /// Opens only: set while the master secret is being changed.
+    /// Decrypts only: set while the master secret is being rotated.
     pub previous: Option<DerivedKey>,
 }
 
-/// Carries the schedule out and answers the rows as they are then.
+/// Applies the schedule and returns the resulting rows.
 async fn apply_schedule(
     db: &Database,
     clock: &Clock,
@@ -202,7 +203,7 @@ async fn apply_schedule(
     if wanted == Schedule::default() {
         return Ok(rows);
     }
-    // Made outside the unit of work: an RSA key takes a good part of a second.
+    // Generated outside the unit of work: an RSA key takes a large part of a second.
     let spare = match wanted.create {
         Some(_) => Some(generate(policy.algorithm, seal).await?),
         None => None,
@@ -241,7 +242,7 @@ fn create(tx: &mut Tx<'_>, new: &NewKey, state: KeyState, now: Timestamp) -> Que
     record(tx, kind, &new.kid, rows, now)
 }
 
-/// Records what was done to a key, if it was: another node may have been first.
+/// Records the event of a state change, if it took place: another node may have been first.
 fn record(
     tx: &mut Tx<'_>,
     event: EventKind,
@@ -252,8 +253,8 @@ fn record(
     if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(event).detail(kid), now) }
 }
 
-/// Seals under the present secret what only the previous one opens, so that the previous one can be
-/// dropped.
+/// Re-encrypts under the current secret the keys that only the previous one decrypts, so that the
+/// previous one can be dropped.
 async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     let mut changed = Vec::new();
     for row in db.read(queries::load).await? {

@@ -1,18 +1,17 @@
-//! Log lines that anybody outside can cause, or that repeat while something is broken, at a bounded
-//! rate.
+//! Rate-limited log lines, for events that outsiders can cause or that repeat during a failure.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::locks;
 
-/// Lines about requests that may be written within one [`PERIOD`].
+/// The maximum number of lines about requests within one [`PERIOD`].
 const LINES_PER_PERIOD: u32 = 10;
 
-/// What they are counted over.
+/// The period in which lines are counted.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Lets a number of lines a period pass, ten a second by default, and counts the others.
+/// Allows a number of lines per period, ten per second by default, and counts the others.
 #[derive(Debug)]
 pub struct LogRateLimit {
     lines: u32,
@@ -34,14 +33,14 @@ struct State {
 }
 
 impl LogRateLimit {
-    /// Lets so many lines pass within each `period`.
+    /// Allows this number of lines within each `period`.
     #[must_use]
     pub const fn new(lines: u32, period: Duration) -> Self {
         let state = State { began: None, written: 0, left_out: 0 };
         Self { lines, period, state: Mutex::new(state) }
     }
 
-    /// Whether a line may be written now; if so, how many were left out since the one before.
+    /// Whether a line may be written now; if so, how many were omitted since the last one.
     pub fn allow_line(&self, now: Instant) -> Option<u64> {
         let mut state = locks::lock(&self.state);
         if state.began.is_none_or(|began| now.duration_since(began) >= self.period) {

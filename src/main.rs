@@ -25,15 +25,15 @@ use mimalloc::MiMalloc;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Gives memory that was freed back to the system, other than glibc's allocator: after 5,000
-/// connections with a request under way that one kept all of it.
+/// Unlike glibc's allocator it returns freed memory to the system: after 5,000 connections with
+/// unfinished requests glibc kept all of it.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Log lines that may wait to be written; further ones are dropped.
+/// The number of log lines that may wait to be written; more of them are dropped.
 const LOG_LINES: usize = 10_000;
 
-/// One screen: what all commands have in common is said in a few lines, and each has its own help.
+/// One screen: the common options are described in a few lines, and each command has its own help.
 const HELP: &str = "\
 Doorward, a self-hosted login service
 
@@ -62,16 +62,15 @@ enum Command {
     #[command(aliases = ["start", "run"], after_help = "Example: doorward serve --listen 0.0.0.0:8080 --public-url \
                       https://login.example.com")]
     Serve,
-    /// Print the settings in force, each explained
+    /// Print the effective settings, each documented
     #[command(
         after_help = "Example, a file to start with:\n  doorward config > /etc/doorward.toml\n\
                       Secrets are hidden."
     )]
     Config,
-    /// Look for what is wrong, and change nothing
+    /// Check the configuration, files, database and machine
     ///
-    /// It looks at the settings, the files, the database and the machine, and says for each fault
-    /// how to mend it.
+    /// It changes nothing, and names a remedy for each problem.
     #[command(
         after_help = "Example: doorward doctor --config /etc/doorward.toml\nThe exit status is \
                             1 when something is wrong."
@@ -83,22 +82,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The database: its schema, copies, backups
+    /// The database: schema, copies, backups
     #[command(subcommand)]
     Db(DbCommand),
     /// The master secret
     #[command(subcommand)]
     Secret(SecretCommand),
-    /// The apps and services that use this one
+    /// OAuth clients: the apps and services that use this one
     #[command(subcommand)]
     Client(ClientCommand),
-    /// The accounts
+    /// User accounts
     #[command(subcommand)]
     User(UserCommand),
-    /// The sessions
+    /// Sessions
     #[command(subcommand)]
     Session(SessionCommand),
-    /// The security events, the newest first
+    /// Security events, the newest first
     #[command(
         after_help = "Example, the failed logins of a week:\n  doorward audit --event login_failed \
                       --since 7d"
@@ -107,10 +106,10 @@ enum Command {
     /// The keys that sign access tokens
     #[command(subcommand)]
     Key(KeyCommand),
-    /// The cost of hashing passwords
+    /// The cost of password hashing
     #[command(subcommand)]
     Hash(HashCommand),
-    /// Print a script that completes commands in a shell
+    /// Print a completion script for a shell
     #[command(after_help = "Example, for bash:\n  doorward completions bash > \
                       ~/.local/share/bash-completion/completions/doorward")]
     Completions {
@@ -121,7 +120,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum SecretCommand {
-    /// Draw a new one and print it
+    /// Generate a new secret and print it
     #[command(after_help = "Example: umask 077; doorward secret new > /etc/doorward.secret")]
     New,
 }
@@ -132,7 +131,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note(&error.to_string());
-            // 2 says that a restart cannot help.
+            // 2 means that a restart cannot help.
             let is_final = error.is::<ConfigError>()
                 || matches!(error.downcast_ref(), Some(RunError::Start(StartError::Tls(_))));
             ExitCode::from(if is_final { 2 } else { 1 })
@@ -140,8 +139,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what clap says of a command line, and ends the process. A URL that was given in a wrong
-/// place may hold a password, so no more than its scheme is shown.
+/// Prints clap's message about a command line, and ends the process. A URL in a wrong place may
+/// hold a password, so only its scheme is shown.
 fn exit_with(error: &clap::Error) -> ! {
     let urls: Vec<&str> = error
         .context()
@@ -247,8 +246,8 @@ fn finish(done: Result<String, OperateError>) -> Result<(), Box<dyn Error>> {
     print(&done)
 }
 
-/// Says on standard error which database a command uses that no setting names. A command that finds
-/// none says itself which one it looked at.
+/// Names on standard error the database that a command uses by default. A command that does not
+/// find one names it itself.
 fn name_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
     if loaded.has_default_database() {
         let database = loaded.config.database()?.named();
@@ -259,7 +258,7 @@ fn name_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What an examination is about: the wrong folder is the most common fault.
+/// The objects of the check: a wrong directory is the most common mistake.
 fn name_everything(loaded: &Loaded) -> Result<(), ConfigError> {
     let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match loaded.file() {
@@ -285,19 +284,19 @@ fn start_log(log: &LogConfig) -> Result<(LogGuard, LogWriter), Box<dyn Error>> {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
-        // What waits is written together: the writer flushes when nothing does.
+        // Queued lines are written together: the writer flushes when the queue is empty.
         .finish(OneLineEach(BufWriter::new(io::stderr())));
     let lost = writer.error_counter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&log.level)?)
         .with_ansi(false)
-        // What it says of its own failures it says by `eprintln!`, which panics where they matter.
+        // It reports its own failures by `eprintln!`, which panics exactly when they matter.
         .log_internal_errors(false)
         .with_writer(writer);
     match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => {
-            // There is one span, the request's; the list of all would repeat it.
+            // There is one span, the request's; the list of all spans would repeat it.
             builder.json().flatten_event(true).with_span_list(false).try_init()
         }
     }
@@ -310,7 +309,7 @@ fn start_log(log: &LogConfig) -> Result<(LogGuard, LogWriter), Box<dyn Error>> {
 }
 
 /// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither
-/// line ends nor, in JSON, the C1 controls.
+/// line breaks nor, in JSON, the C1 controls.
 struct OneLineEach<W>(W);
 
 impl<W: Write> Write for OneLineEach<W> {

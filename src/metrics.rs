@@ -12,7 +12,7 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::histogram::Histogram;
 
-/// In seconds: from an answer out of memory to the longest that a request may take.
+/// In seconds: from a response out of memory to the longest that a request may take.
 const DURATIONS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
@@ -34,7 +34,7 @@ where
     family
 }
 
-/// The requests and how long they took. Clones share the numbers.
+/// Counts and durations of requests. Clones share the numbers.
 #[derive(Clone, Debug)]
 pub struct Requests {
     /// How many, by route, method and class of status.
@@ -64,8 +64,8 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Counts an answer. The route is a pattern of the table of routes; requests for what is not
-    /// there have none.
+    /// Counts a response. The route is a pattern of the route table; requests for unknown resources
+    /// have none.
     pub fn record(&self, route: Option<&str>, method: &str, status: u16, took: Duration) {
         const METHODS: [&str; 5] = ["GET", "POST", "DELETE", "HEAD", "OPTIONS"];
         const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -1,7 +1,7 @@
-//! Passwords: what one is, which are good enough, and the threads that hash them.
+//! Passwords: parsing, policy and hashing.
 //!
-//! Everything about Argon2 and about guessing stays below this module. Above it there are a
-//! [`Password`], which has been read and normalised, a [`PasswordHash`], which may be stored, and
+//! Everything about Argon2 and password strength is internal to this module. Its interface is a
+//! [`Password`], which has been parsed and normalised, a [`PasswordHash`], which may be stored, and
 //! the [`Hasher`] between the two.
 
 mod argon2;
@@ -20,29 +20,29 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::secret::Secret;
 
-/// A password as somebody typed it, in Unicode's composed form (NFC).
+/// A password in Unicode's composed form (NFC).
 ///
-/// Keyboards differ in how they send an accented letter; composed, the same password has the same
-/// bytes everywhere (RFC 8265 4.2.2 asks for NFC). Nothing else is changed: no trimming, no
+/// Keyboards differ in the encoding of accented letters; composed, the same password has the same
+/// bytes everywhere (RFC 8265 4.2.2 requires NFC). Nothing else is changed: no trimming, no
 /// folding, no truncation.
 #[derive(Clone, Debug)]
 pub struct Password(Secret<String>);
 
 impl Password {
-    /// The longest password, in bytes of UTF-8, as typed and as composed.
+    /// The maximum length in bytes of UTF-8, as typed and as composed.
     pub const MAX_BYTES: usize = 1024;
 
-    /// Takes a password as it was sent.
+    /// Parses a password as it was sent.
     ///
     /// # Errors
     /// [`PasswordTooLong`] when it has more than [`Password::MAX_BYTES`]. A login must then still
-    /// do the work of a hash: see [`Hasher::verify`].
+    /// cost one hash: see [`Hasher::verify`].
     pub fn parse(raw: &str) -> Result<Self, PasswordTooLong> {
         if raw.len() > Self::MAX_BYTES {
             return Err(PasswordTooLong);
         }
-        // NFC makes a text at most three times as long (UAX 15). With room for that from the start,
-        // no piece of the password is left behind in memory by a string that grew.
+        // NFC makes a text at most three times as long (UAX 15). With enough capacity from the
+        // start, no reallocation leaves a part of the password in memory.
         let mut composed = String::with_capacity(3 * raw.len());
         composed.extend(raw.nfc());
         let password = Self(Secret::new(composed));
@@ -57,7 +57,7 @@ impl Password {
     }
 }
 
-/// A text that is too long to be a password.
+/// A text that exceeds the maximum length of a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Use a password of at most {} bytes.", Password::MAX_BYTES)]
 pub struct PasswordTooLong;
@@ -78,8 +78,8 @@ pub enum UnacceptablePassword {
 pub struct PasswordHash(Secret<String>);
 
 impl PasswordHash {
-    /// Takes what was stored. It is not looked at before it is needed; the empty text belongs to an
-    /// account that has no password, and no password matches it.
+    /// Wraps a stored hash. It is parsed only when needed; the empty text belongs to an account
+    /// without a password, and matches none.
     #[must_use]
     pub const fn from_stored(phc: String) -> Self {
         Self(Secret::new(phc))
@@ -117,7 +117,7 @@ mod tests {
     fn the_cap_counts_bytes_before_and_after_composition() {
         assert!(Password::parse(&"a".repeat(1024)).is_ok());
         assert_eq!(Password::parse(&"a".repeat(1025)).unwrap_err(), PasswordTooLong);
-        // Two bytes that NFC turns into four; three bytes that it turns into two.
+        // Two bytes that NFC turns into four, and three that it turns into two.
         assert!(Password::parse(&"\u{344}".repeat(256)).is_ok());
         assert_eq!(Password::parse(&"\u{344}".repeat(257)).unwrap_err(), PasswordTooLong);
         assert_eq!(Password::parse(&"e\u{301}".repeat(342)).unwrap_err(), PasswordTooLong);

@@ -1,10 +1,10 @@
-//! The refresh token's bytes: `dwr_` and base64url of version ‖ session id ‖ generation ‖ family
+//! The format of refresh tokens: `dwr_` and base64url of version ‖ session id ‖ generation ‖ family
 //! secret ‖ tag.
 //!
-//! The tag, under a key derived from the master secret, tells a forgery before the database is
-//! asked. The family secret, of which the database holds only the hash, is what a stolen master
-//! secret alone cannot make up. Nothing in a token is random but the family secret, so the
-//! successor of a token is computed and not stored: whoever asks again gets the same one.
+//! The tag, under a key derived from the master secret, exposes a forgery before the database is
+//! asked. The family secret, of which the database holds only the hash, cannot be derived from a
+//! stolen master secret. Only the family secret is random, so the successor of a token is computed
+//! and not stored: every repeated request gets the same one.
 
 use std::fmt;
 
@@ -15,39 +15,39 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::secret::{DerivedKey, equal, random_bytes, sha256};
 
-/// What every token begins with, so that people and secret scanners know it when they see it.
+/// The prefix of every token, so that people and secret scanners recognise it.
 const PREFIX: &str = "dwr_";
 
 const VERSION: u8 = 1;
 const ID: usize = 16;
 const GENERATION: usize = 4;
 const FAMILY: usize = 16;
-/// 128 bits: nobody tries 2^128 tags against a service that answers each.
+/// 128 bits: 2^128 tags cannot be tried against an online service.
 const TAG: usize = 16;
 const BODY: usize = 1 + ID + GENERATION + FAMILY;
 
-/// A refresh token that was issued here: its tag was right.
+/// A refresh token issued by this service: its tag is valid.
 #[derive(Clone)]
 pub struct RefreshToken {
-    /// The session that it continues.
+    /// The session that it belongs to.
     pub session: Uuid,
-    /// Which of the session's tokens it is, counted from zero.
+    /// Its number among the session's tokens, counted from zero.
     pub generation: u32,
     family: FamilySecret,
 }
 
-/// What all tokens of a session have in common and nobody else knows.
+/// The secret shared by all tokens of a session.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct FamilySecret([u8; FAMILY]);
 
 impl FamilySecret {
-    /// Draws a new one.
+    /// Generates a new one.
     #[must_use]
     pub fn generate() -> Self {
         Self(random_bytes())
     }
 
-    /// What the database keeps of it: SHA-256, which is enough for 128 random bits.
+    /// The stored form: its SHA-256, which is enough for 128 random bits.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         sha256(&self.0)
@@ -61,13 +61,13 @@ impl RefreshToken {
         Self { session, generation: 0, family }
     }
 
-    /// The token of the same session at another generation.
+    /// The token of the same session with another generation.
     #[must_use]
     pub fn at_generation(&self, generation: u32) -> Self {
         Self { generation, ..self.clone() }
     }
 
-    /// What the database must hold for the token to be its session's.
+    /// The digest that the database must hold for the token's session.
     #[must_use]
     pub fn family_digest(&self) -> [u8; 32] {
         self.family.digest()
@@ -81,13 +81,13 @@ impl fmt::Debug for RefreshToken {
     }
 }
 
-/// A text that is no refresh token, or not one of this service's.
+/// A text that is not a refresh token of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a refresh token of this service")]
 pub struct Malformed;
 
-/// The keys of the tags: the present one, and while the master secret is being changed the one
-/// before.
+/// The keys of the tags: the current one and, while the master secret is being rotated, the
+/// previous one.
 #[derive(Clone, Debug)]
 pub struct TagKeys {
     current: DerivedKey,
@@ -95,7 +95,7 @@ pub struct TagKeys {
 }
 
 impl TagKeys {
-    /// Tags with `current`, and accepts the tags of both.
+    /// Creates tags with `current`, and accepts the tags of both.
     #[must_use]
     pub const fn new(current: DerivedKey, previous: Option<DerivedKey>) -> Self {
         Self { current, previous }
@@ -116,13 +116,13 @@ impl TagKeys {
         text
     }
 
-    /// Reads a token back.
+    /// Parses a token.
     ///
     /// # Errors
-    /// [`Malformed`] when this text was not issued here: a single bit that differs is enough.
+    /// [`Malformed`] when this text was not issued here: a single changed bit is enough.
     pub fn decode(&self, text: &str) -> Result<RefreshToken, Malformed> {
         let encoded = text.strip_prefix(PREFIX).ok_or(Malformed)?;
-        // The exact length first: nobody has us decode megabytes.
+        // The exact length first, so that megabytes are never decoded.
         let mut bytes = [0; BODY + TAG];
         if encoded.len() != (BODY + TAG) * 4 / 3 + 1 {
             return Err(Malformed);
@@ -155,10 +155,10 @@ mod tests {
     use super::*;
     use crate::secret::{MasterSecret, Purpose};
 
-    /// The bytes in base64url's alphabet, by their values.
+    /// The alphabet of base64url, by value.
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-    /// Made by an independent program from the text of the format.
+    /// Generated by an independent program from the specification of the format.
     const SAMPLE: &str =
         "dwr_AQGPPC56W3zejwEjRWeJq80BAgMEoKGio6SlpqeoqaqrrK2ur1d-Bc7VDc1CA2mOdEqDZjU";
 
@@ -181,7 +181,7 @@ mod tests {
         RefreshToken::first(Uuid::from_u128(7), FamilySecret::generate())
     }
 
-    /// A text with these bytes and the right tag under the sample's key.
+    /// A text with these bytes and the correct tag under the sample's key.
     fn tagged(body: &[u8]) -> String {
         let mac = sample_keys().current.mac(body);
         PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode([body, &mac[..TAG]].concat())

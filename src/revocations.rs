@@ -1,14 +1,14 @@
-//! The blocklist: what was taken back before it expired.
+//! The token blocklist: tokens, sessions, clients and keys revoked before they expire.
 //!
 //! One keyspace of ids: a row names a token (its `jti`), a session (its `sid`) or a client, and a
-//! token is refused when one of its ids is there. Every node mirrors the table in memory, so that a check
-//! costs no I/O. A row lives until the last token that it can concern has expired, so the table
-//! stays as small as the access lifetime is short.
+//! token is rejected when one of its ids is on it. Every node holds a copy of the table in memory,
+//! so that a check costs no I/O. A row lives until the last token that it can concern has expired,
+//! so short access token lifetimes keep the table small.
 //!
-//! A revocation takes effect here after its commit and before its answer, by a hook on the unit
-//! that stores it ([`Revocations::revoke`]): there is no way to store one and forget to apply it.
-//! What other processes store is found by [`sync`]; [`feed`] tells those outside who verify tokens
-//! by themselves.
+//! A revocation takes effect on this node after its commit and before its response, by a hook on
+//! the unit that stores it ([`Revocations::revoke`]): it is not possible to store one and forget to
+//! apply it. [`sync`] syncs the revocations of other processes; [`feed`] publishes them to services
+//! that verify tokens themselves.
 
 pub mod feed;
 pub mod sync;
@@ -29,58 +29,61 @@ use crate::database::time::{self, greatest};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::locks;
 
-/// How long a revocation stays listed beyond the longest life of an access token and a verifier's
-/// leeway: time for a request that was past its check when the revocation came to sign a token yet.
+/// How long a revocation stays listed beyond the longest lifetime of an access token and a
+/// verifier's leeway: a request that was past its check at the time of the revocation may still
+/// sign a token.
 const SAFETY_MARGIN: Duration = Duration::from_secs(60);
 
 /// How far the clocks of a node and of the database may differ: a node whose clock is further off
 /// makes tokens that others reject, and is not ready.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
-/// How much longer what is issued without a trace in the database stays listed: nobody knows when and
-/// by which clock the last token was signed, and the clock of whoever revokes may be a month behind.
+/// The additional time that revocations of tokens without a row in the database stay listed: the
+/// time and the clock of the last signature are unknown, and the revoking node's clock may be a
+/// month behind.
 const CLIENT_MARGIN: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 
-/// Rows that a purge deletes at once, so that no other unit waits long for it: they lie all over the
-/// table, and each costs a page.
+/// The number of rows that a purge deletes at once, so that no other unit waits long for it: they
+/// are scattered over the table, and each costs a page.
 const PURGE_BATCH: i64 = 100;
 
-/// Ids that are forgotten while nobody can look at the list.
+/// The number of ids removed during one write lock of the list.
 const EXPIRED_PER_LOCK: usize = 1000;
 
-/// What to do with a token while the list may be out of date.
+/// The treatment of tokens while the list may be out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StalePolicy {
-    /// Refuse every token for the time being.
+    /// Reject every token temporarily.
     FailClosed,
-    /// Go on with the list as it was.
+    /// Continue with the list as it is.
     FailOpen,
 }
 
 /// The settings of revocation.
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationPolicy {
-    /// The life of an access token plus the leeway that verifiers grant.
+    /// The lifetime of an access token plus the leeway of verifiers.
     pub max_token_age: Duration,
-    /// The age from which on the mirror may not be trusted.
+    /// The staleness beyond which the list is not trusted.
     pub max_staleness: Duration,
-    /// What happens then.
+    /// The treatment of tokens then.
     pub when_stale: StalePolicy,
     /// How far this node's clock may be from the database's.
     pub max_clock_skew: Duration,
-    /// From so many listed ids on no single access token is taken back, until the purge has found
-    /// others that have expired. What ends whole sessions, and what is under way, comes on top.
+    /// The number of listed ids from which revocations of single access tokens are rejected, until
+    /// the purge has removed expired ones. The ends of sessions, and revocations in progress, may
+    /// exceed it.
     pub max_entries: usize,
 }
 
-/// The answer for one token.
+/// The revocation status of one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationStatus {
-    /// Nothing was revoked.
+    /// It was not revoked.
     NotRevoked,
     /// The token, its session or its client was revoked.
     Revoked,
-    /// The list is too old to know, and the policy is to refuse.
+    /// The list is too stale to know, and the policy is to reject.
     Unknown,
 }
 
@@ -89,30 +92,30 @@ pub enum RevocationStatus {
 pub struct Revocations {
     db: Database,
     clock: Clock,
-    /// What is revoked expires no earlier than by this clock.
+    /// Revocations expire no earlier than by this clock.
     expiry_clock: Option<Clock>,
     policy: RevocationPolicy,
     cache: Arc<RwLock<RevocationCache>>,
-    /// Names this start of this node in the places of the feed.
+    /// Identifies this run of the node in feed cursors.
     boot: u64,
-    /// Told when this node has stored a revocation, for whoever tells the others.
+    /// Notified when this node has stored a revocation, for the task that notifies other nodes.
     stored: Arc<Notify>,
-    /// What all that follow the feed are told.
+    /// The batches for all subscribers of the feed.
     batches: watch::Sender<Arc<feed::FeedBatch>>,
 }
 
 struct RevocationCache {
-    /// When each listed id may be forgotten.
+    /// When each listed id may be dropped.
     listed: HashMap<Id, Timestamp>,
     /// When the list was last known to be complete.
     known_at: Instant,
-    /// How far this node's clock is from the database's.
+    /// The clock difference between this node and the database.
     clock_skew: Duration,
     log: feed::RevocationLog,
 }
 
 impl RevocationCache {
-    /// Lists what is not listed yet, or shall be for longer.
+    /// Adds an entry that is not listed yet, or not for as long.
     fn list(&mut self, entry: feed::RevocationEntry) {
         if self.listed.get(&entry.id).is_none_or(|listed| *listed < entry.expires_at) {
             self.listed.insert(entry.id, entry.expires_at);
@@ -122,7 +125,7 @@ impl RevocationCache {
 }
 
 impl Revocations {
-    /// Loads the list; nothing may be answered before.
+    /// Loads the list; no request may be answered before.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -147,14 +150,14 @@ impl Revocations {
         Ok(Self { db, clock, expiry_clock, policy, cache, boot, stored: Arc::default(), batches })
     }
 
-    /// Has what is revoked from now on expire no earlier than by `clock`: for a process whose own
-    /// may be behind.
+    /// Makes later revocations expire no earlier than by `clock`, for a process whose own clock may
+    /// be behind.
     #[must_use]
     pub fn with_expiry_clock(self, clock: Clock) -> Self {
         Self { expiry_clock: Some(clock), ..self }
     }
 
-    /// How a token with these ids stands.
+    /// The revocation status of a token with these ids.
     #[must_use]
     pub fn status_of(&self, mut ids: impl Iterator<Item = Id>) -> RevocationStatus {
         let cache = locks::read(&self.cache);
@@ -175,20 +178,20 @@ impl Revocations {
         locks::read(&self.cache).listed.contains_key(&id)
     }
 
-    /// How many ids are on the list, as far as this node knows.
+    /// The number of ids on the list, as far as this node knows.
     #[must_use]
     pub fn entry_count(&self) -> usize {
         locks::read(&self.cache).listed.len()
     }
 
-    /// Whether no more single tokens are listed: it is for whoever takes one back to ask. A session
-    /// has a new token with each refresh; it ends once, and that is always listed.
+    /// Whether no more single tokens are listed; the caller has to check this before it revokes
+    /// one. A session has a new token with each refresh; it ends once, and that is always listed.
     #[must_use]
     pub fn is_at_capacity(&self) -> bool {
         self.entry_count() >= self.policy.max_entries
     }
 
-    /// How many rows the stored list has.
+    /// The number of rows of the stored list.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be read.
@@ -197,15 +200,16 @@ impl Revocations {
         Ok(u64::try_from(rows).unwrap_or(0))
     }
 
-    /// How long ago the list was last known to be complete.
+    /// The staleness: how long ago the list was last known to be complete.
     #[must_use]
     pub fn staleness(&self) -> Duration {
         self.age(&locks::read(&self.cache))
     }
 
-    /// Revokes a token, a session or a client as part of a unit of work: stored with it, and in force
-    /// here from its commit on, before its answer leaves. It is listed for the life of a token from
-    /// now on, by the caller's clock and by the database's: whichever takes longer.
+    /// Revokes a token, a session or a client as part of a unit of work: stored with it, and
+    /// effective on this node from its commit on, before its response. It is listed for the
+    /// lifetime of a token from now on, by the caller's clock or the database's, whichever ends
+    /// later.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -213,7 +217,7 @@ impl Revocations {
         self.revoke_for(tx, id, self.policy.max_token_age, now)
     }
 
-    /// The same for a client, whose own tokens leave no trace in the database.
+    /// The same for a client, whose own tokens have no row in the database.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -221,7 +225,7 @@ impl Revocations {
         self.revoke_for(tx, id, self.policy.max_token_age + CLIENT_MARGIN, now)
     }
 
-    /// The same for something that could be believed for longer than an access token lives.
+    /// The same with a lifetime longer than an access token's.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -240,8 +244,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// The same for several tokens, sessions or clients, each with the moment from which on nothing
-    /// of it is issued.
+    /// The same for several tokens, sessions or clients, each with the time from which on nothing
+    /// is issued for it.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -277,8 +281,8 @@ impl Revocations {
         });
     }
 
-    /// How far this node's clock is from the database's, as it was at the last look; zero with
-    /// SQLite, which has none of its own.
+    /// The clock difference between this node and the database at the last poll; zero with SQLite,
+    /// which has no clock.
     #[must_use]
     pub fn clock_skew(&self) -> Duration {
         locks::read(&self.cache).clock_skew
@@ -290,40 +294,42 @@ impl Revocations {
         self.clock_skew() <= self.policy.max_clock_skew
     }
 
-    /// Takes over rows that were read at `known_at` or later, after which the list is complete up to
+    /// Adds rows that were read at `known_at` or later, after which the list is complete up to
     /// then.
     fn add(&self, mut news: Vec<(Id, Timestamp)>, known_at: Instant) {
         {
-            // Looked up beside the requests that do the same; most is known, being this node's own.
+            // Looked up under a read lock, concurrently with requests; most are known, because they
+            // are this node's own.
             let cache = locks::read(&self.cache);
             news.retain(|(id, expires_at)| cache.listed.get(id) != Some(expires_at));
         }
         let mut cache = locks::write(&self.cache);
-        // Added to, never replaced: what this node revoked after the reading is not in it.
+        // Entries are added, never replaced: this node's revocations after the read are not in it.
         for (id, expires_at) in news {
             cache.list(feed::RevocationEntry { id, expires_at });
         }
         cache.known_at = cache.known_at.max(known_at);
     }
 
-    /// Forgets what can no longer concern any token: a batch of rows, and whether there may be
-    /// more. `now` is the caller's, who knows that the clock was right then: between two batches it
-    /// may be set.
+    /// Deletes a batch of expired rows. Returns whether there may be more. The caller passes `now`,
+    /// having checked that the clock was right then: between two batches it may be set.
     ///
     /// # Errors
-    /// [`StoreError`] when the rows cannot be deleted; the next call will try again.
+    /// [`StoreError`] when the rows cannot be deleted; the next call retries.
     pub async fn purge(&self, now: Timestamp) -> Result<bool, StoreError> {
         let deleted = self.db.write(move |tx| delete_expired(tx.connection(), now)).await?;
         let is_more = i64::try_from(deleted) == Ok(PURGE_BATCH);
         if !is_more {
-            // Only now: what is stored yet would be read again, and told to every subscriber as new.
+            // Only now: a row still stored would be read again, and sent to every subscriber as
+            // new.
             self.drop_expired(now);
         }
         Ok(is_more)
     }
 
-    /// Looks beside those who verify, and takes away in pieces. A revocation that comes in the meantime
-    /// waits for the look, and whoever verifies then waits for that: milliseconds with a million.
+    /// Searches under a read lock, concurrently with requests, and removes in small batches. A
+    /// revocation meanwhile waits for the search, and verification then waits for the revocation:
+    /// milliseconds with a million entries.
     fn drop_expired(&self, now: Timestamp) {
         let is_over = |expires_at: &Timestamp| *expires_at <= now;
         let over: Vec<Id> = {
@@ -334,7 +340,7 @@ impl Revocations {
         for piece in over.chunks(EXPIRED_PER_LOCK) {
             let mut cache = locks::write(&self.cache);
             for id in piece {
-                // It may have been listed again in the meantime.
+                // It may have been listed again meanwhile.
                 if cache.listed.get(id).is_some_and(is_over) {
                     cache.listed.remove(id);
                 }
@@ -350,14 +356,15 @@ impl Revocations {
     }
 }
 
-/// All of the list: what is over is for the purge to say, which knows whether the clock is right.
+/// The whole list, expired rows included: only the purge, which knows whether the clock is right,
+/// drops those.
 fn stored_entries(connection: &mut AnyConnection) -> QueryResult<Vec<(Id, Timestamp)>> {
     blocklist::table.select((blocklist::id, blocklist::expires_at)).load(connection)
 }
 
-/// Revoking twice is a success. The row is made anew rather than changed, so that the other nodes
-/// see that it is. With PostgreSQL it expires `life` from the server's time at the earliest: the clock
-/// that the entry was made by may be wrong, and other nodes sign by theirs.
+/// Revoking twice succeeds. The row is created anew rather than updated, so that other nodes see
+/// it. With PostgreSQL it expires `life` after the server's time or later: the clock that the entry
+/// was made by may be wrong, and other nodes sign by theirs.
 fn insert(
     connection: &mut AnyConnection,
     entry: &mut feed::RevocationEntry,
@@ -384,7 +391,7 @@ fn insert(
     Ok(())
 }
 
-/// The same for several: on PostgreSQL, which may be far away, at once.
+/// The same for several entries; on PostgreSQL, which may be far away, in one statement.
 fn insert_all(
     connection: &mut AnyConnection,
     entries: &mut [feed::RevocationEntry],
@@ -408,7 +415,7 @@ fn insert_all(
     entries.iter_mut().try_for_each(|entry| insert(connection, entry, life, now))
 }
 
-/// A row that expires `life` from PostgreSQL's time on at the earliest.
+/// A row that expires `life` after PostgreSQL's time or later.
 #[diesel::dsl::auto_type]
 fn row_with_server_expiry(entry: feed::RevocationEntry, life: Duration, now: Timestamp) -> _ {
     let (id, expires_at): (Id, Timestamp) = (entry.id, entry.expires_at);

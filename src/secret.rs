@@ -1,8 +1,8 @@
-//! Secrets: the operating system's randomness, comparison in constant time, key derivation, and
-//! text that cannot be printed by accident.
+//! Secrets: randomness of the operating system, constant-time comparison, key derivation, and
+//! values that cannot be printed by accident.
 //!
-//! One master secret stands behind everything; from it one key is derived for each [`Purpose`], so
-//! that a key that leaks opens one door only.
+//! One key per [`Purpose`] is derived from the master secret, so that a leaked key compromises one
+//! purpose only.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub const KEY_LENGTH: usize = 32;
 /// `N` bytes from the operating system's generator.
 ///
 /// # Panics
-/// When the operating system has no randomness to give; nothing here can be safe then.
+/// When the operating system provides no randomness; then nothing here can be secure.
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -28,7 +28,7 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Whether two byte strings are equal, in a time that depends on their lengths alone.
+/// Whether two byte strings are equal, in a time that depends only on their lengths.
 #[must_use]
 pub fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
@@ -42,17 +42,17 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     out
 }
 
-/// Text or bytes that must not be seen: wiped when dropped, and dull in every `Debug`.
+/// A secret value: zeroized on drop, redacted in `Debug`.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Takes a value into custody.
+    /// Wraps a value.
     pub const fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The value, for the one place that needs it.
+    /// The value itself, for the code that needs it.
     pub const fn expose(&self) -> &T {
         &self.0
     }
@@ -70,15 +70,15 @@ impl<'de, T: Zeroize + serde::Deserialize<'de>> serde::Deserialize<'de> for Secr
     }
 }
 
-/// What a derived key is for. The names are part of the derivation: changing one makes what it
-/// protected unreadable.
+/// The purpose of a derived key. The names are part of the derivation: changing one makes the data
+/// that it protected unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The tag on refresh tokens.
     RefreshTokenTag,
-    /// Sealing the private signing keys in the database.
+    /// Encryption of the private signing keys in the database.
     SigningKeySeal,
-    /// Hashing the e-mail addresses that the table of failed logins counts.
+    /// Hashing of e-mail addresses in the table of failed logins.
     LoginThrottle,
     /// Choosing the dummy hashes of e-mail addresses that have no account.
     DummyHashes,
@@ -99,7 +99,7 @@ impl Purpose {
 #[derive(Clone, Debug)]
 pub struct MasterSecret(Secret<[u8; KEY_LENGTH]>);
 
-/// Why a text is no master secret.
+/// Why a text is not a valid master secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Not base64 of exactly 32 bytes.
@@ -107,23 +107,23 @@ pub enum SecretError {
         "it must be 32 random bytes in base64 (43 or 44 characters) or hexadecimal (64 characters)"
     )]
     Malformed,
-    /// The right length, but nobody drew it at random.
+    /// The right length, but evidently not random.
     #[error("it is too regular to be random")]
     LowEntropy,
 }
 
 impl MasterSecret {
-    /// Draws a new one.
+    /// Generates a new one.
     #[must_use]
     pub fn generate() -> Self {
         Self(Secret::new(random_bytes()))
     }
 
-    /// Reads one from base64 (either alphabet, padded or not) or hexadecimal; white space around it
-    /// does not count.
+    /// Parses one from base64 (either alphabet, padded or not) or hexadecimal; surrounding white
+    /// space is ignored.
     ///
     /// # Errors
-    /// [`SecretError`] when the text has another shape or is visibly not random.
+    /// [`SecretError`] when the text is malformed or evidently not random.
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
         let bytes = Zeroizing::new(decode(text).ok_or(SecretError::Malformed)?);
@@ -135,7 +135,7 @@ impl MasterSecret {
         Ok(Self(Secret::new(key)))
     }
 
-    /// The text that [`MasterSecret::parse`] reads back.
+    /// The text that [`MasterSecret::parse`] accepts.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.expose()))
@@ -144,7 +144,7 @@ impl MasterSecret {
     /// The key for one purpose (HKDF-SHA-256, RFC 5869, without salt).
     ///
     /// # Panics
-    /// When HKDF refuses to give 32 bytes, which it does not.
+    /// When HKDF does not return 32 bytes, which cannot happen.
     #[must_use]
     pub fn derive(&self, purpose: Purpose) -> DerivedKey {
         let mut key = [0; KEY_LENGTH];
@@ -167,8 +167,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(unpadded).ok()
 }
 
-/// 32 random bytes have 14 different values or more, and so has their base64, but for fewer than
-/// one draw in 2^40; typed, padded and documented "secrets" have fewer, or are text.
+/// 32 random bytes, and their base64, have 14 different values or more, except with a probability
+/// below 2^-40; typed, padded and documented "secrets" have fewer, or are text.
 fn is_regular(bytes: &[u8]) -> bool {
     let mut seen = [false; 256];
     for &byte in bytes {
@@ -186,7 +186,7 @@ fn is_regular(bytes: &[u8]) -> bool {
 #[derive(Clone, Debug)]
 pub struct DerivedKey(Secret<[u8; KEY_LENGTH]>);
 
-/// A sealed text that this key does not open.
+/// A ciphertext that this key does not decrypt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret does not open it")]
 pub struct DecryptError;
@@ -201,11 +201,11 @@ impl DerivedKey {
         out
     }
 
-    /// Seals `plain` with AES-256-GCM under a random nonce, bound to `context`: nonce ‖ ciphertext
-    /// ‖ tag.
+    /// Encrypts `plain` with AES-256-GCM under a random nonce, bound to `context`: nonce ‖
+    /// ciphertext ‖ tag.
     ///
     /// # Panics
-    /// When AES-GCM refuses a short message, which it does not.
+    /// When AES-GCM rejects a short message, which cannot happen.
     #[must_use]
     pub fn seal(&self, plain: &[u8], context: &[u8]) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_LEN>();
@@ -221,10 +221,10 @@ impl DerivedKey {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    /// Opens what [`DerivedKey::seal`] made.
+    /// Decrypts the output of [`DerivedKey::seal`].
     ///
     /// # Errors
-    /// [`DecryptError`] when another key or context sealed it, or it was changed.
+    /// [`DecryptError`] when it was encrypted with another key or context, or changed.
     pub fn open(&self, sealed: &[u8], context: &[u8]) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_LEN).ok_or(DecryptError)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DecryptError)?;

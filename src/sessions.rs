@@ -1,10 +1,10 @@
-//! Sessions: started by a login, carried on by refreshes, ended by a logout, a theft, a change of
-//! password or time.
+//! Sessions: started by a login, continued by refreshes, ended by a logout, a token theft, a
+//! password change or a timeout.
 //!
-//! A session is one row, and a refresh changes that row and adds none. What a refresh token at hand
-//! means is decided by one pure function, [`rotation::decide`]; [`refresh`] carries it out.
-//! Whatever ends a session also puts its id on the blocklist, in the same unit of work, so its
-//! access tokens end with it.
+//! A session is one row; a refresh updates it and adds none. One pure function,
+//! [`rotation::decide`], decides the meaning of a refresh token; [`refresh`] applies the decision.
+//! Ending a session also puts its id on the blocklist, in the same unit of work, so its access
+//! tokens are revoked with it.
 
 pub mod authenticate;
 pub mod client_credentials;
@@ -50,46 +50,47 @@ use queries::NewSession;
 use rotation::EndReason;
 use termination::end_some;
 
-/// Sessions and past sessions that a purge looks at in one unit of work.
+/// The number of live and ended sessions that a purge checks in one unit of work.
 const PURGE_BATCH: i64 = 200;
 
-/// Sessions that one login replaces at most: a browser has one, and leftovers of late answers.
+/// The maximum number of sessions that one login replaces: a browser has one, and leftovers of late
+/// responses.
 const MAX_REPLACED: usize = 16;
 
 /// Access tokens in [`VerifiedTokenCache`]: 2.4 MB of the 64 MiB that the service may take.
 const VERIFIED_TOKENS: usize = 4_000;
 
-/// How long things last. Each is a setting of `[sessions]` or `[tokens]`.
+/// The lifetimes of sessions and tokens. Each is a setting of `[sessions]` or `[tokens]`.
 #[derive(Clone, Debug)]
 pub struct SessionPolicy {
-    /// How long a session lives without being refreshed.
+    /// The idle timeout of a session.
     pub idle_timeout: Duration,
-    /// How long a session lives at all.
+    /// The absolute timeout of a session.
     pub absolute_timeout: Duration,
-    /// How long after a rotation its predecessor is answered without question; zero for never.
+    /// How long after a rotation the previous token is accepted without proof; zero for never.
     pub retry_window: Duration,
-    /// Live sessions that a user may have.
+    /// The maximum number of a user's live sessions.
     pub max_per_user: u32,
-    /// How long an ended session is remembered.
+    /// How long an ended session is stored.
     pub ended_retention: Duration,
     /// How long an address counts as known after a session was used from it.
     pub known_address_lifetime: Duration,
-    /// `iss` and `aud` of access tokens, and the leeway of their check here.
+    /// `iss` and `aud` of access tokens, and the leeway of their verification here.
     pub expected: Expected,
-    /// The life of an access token.
+    /// The lifetime of an access token.
     pub token_lifetime: Duration,
 }
 
 impl SessionPolicy {
-    /// The life of a client's access tokens. It may shorten the setting and not more: a row of the
-    /// blocklist is kept for the longest.
+    /// The lifetime of a client's access tokens. It may shorten the setting, but not extend it: a
+    /// blocklist row is kept for the setting's lifetime.
     fn lifetime(&self, client_settings: ClientSettings) -> Duration {
         client_settings
             .token_lifetime
             .map_or(self.token_lifetime, |own| own.min(self.token_lifetime))
     }
 
-    /// The retry window of a client's sessions, never more than the life of its access tokens.
+    /// The retry window of a client's sessions, at most the lifetime of its access tokens.
     fn window(&self, client_settings: ClientSettings) -> Duration {
         client_settings
             .retry_window
@@ -112,7 +113,7 @@ pub struct Sessions {
     verified: Arc<VerifiedTokenCache>,
 }
 
-/// Whose session it is, as far as its tokens say.
+/// The subject and roles that a session's tokens carry.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The account.
@@ -121,18 +122,18 @@ pub struct Subject {
     pub roles: Vec<String>,
 }
 
-/// What a session remembers of the other end, for its owner to recognise it by.
+/// Data about the device, by which the owner recognises a session.
 #[derive(Clone, Debug, Default)]
 pub struct Device {
-    /// A name that the client chose.
+    /// A label that the client chose.
     pub label: Option<String>,
     /// The `User-Agent` header.
     pub user_agent: Option<String>,
-    /// The client's address, or its network where addresses are handed out by the network.
+    /// The client's address, or its network where single addresses are not significant (IPv6).
     pub address: Option<String>,
 }
 
-/// What a login and a refresh answer (RFC 6749 5.1, and what a client needs beside it).
+/// The response to a login and a refresh (RFC 6749 5.1, with additional members for clients).
 #[derive(Serialize)]
 pub struct Tokens {
     token_type: &'static str,
@@ -146,7 +147,7 @@ pub struct Tokens {
     session_id: Id,
 }
 
-/// The two tokens themselves, for a client that gets them another way than in the answer's body.
+/// The two tokens themselves, for a client that gets them outside the response's body.
 pub struct TokenTexts {
     /// The access token.
     pub access: Secret<String>,
@@ -154,7 +155,7 @@ pub struct TokenTexts {
     pub expires_in: u64,
     /// The refresh token.
     pub refresh: Secret<String>,
-    /// Seconds until the session ends if it is not refreshed.
+    /// Seconds until the session reaches its idle timeout.
     pub refresh_expires_in: u64,
     /// The session that both belong to.
     pub session: Id,
@@ -162,31 +163,31 @@ pub struct TokenTexts {
     pub generation: u32,
 }
 
-/// A session as its owner sees it in the list.
+/// A session in its owner's list.
 #[derive(Clone, Debug, Serialize)]
 pub struct Session {
-    /// Its id: `sid` of its tokens.
+    /// Its id, the `sid` of its tokens.
     pub id: Id,
-    /// The name that was given at login.
+    /// The label given at login.
     pub label: Option<String>,
-    /// What the client's program calls itself.
+    /// The client's user agent.
     pub user_agent: Option<String>,
-    /// Where it was last seen.
+    /// The address that it was last used from.
     pub address: Option<String>,
-    /// When somebody logged in.
+    /// When the login took place.
     pub created_at: Timestamp,
     /// When it was last refreshed.
     pub last_seen_at: Timestamp,
-    /// When it ends if it is not refreshed.
+    /// When it reaches its idle timeout.
     pub expires_at: Timestamp,
-    /// When it ends in any case.
+    /// When it reaches its absolute timeout.
     #[serde(skip)]
     pub ends_at: Timestamp,
-    /// Whether it is the session that asks.
+    /// Whether it is the caller's own session.
     pub current: bool,
 }
 
-/// Why tokens cannot be issued, though the session is good.
+/// Why tokens cannot be issued, although the session is live.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The database did not answer.
@@ -200,7 +201,7 @@ pub enum IssueError {
     Clock(#[from] ClockSkewed),
 }
 
-/// The right to tokens that a unit of work granted: a session, at a generation, at a moment.
+/// Tokens that a unit of work has granted: a session, a generation and a time.
 #[derive(Debug)]
 pub struct Grant {
     subject: Subject,
@@ -208,12 +209,12 @@ pub struct Grant {
     client_id: String,
     granted_at: Timestamp,
     expires_at: Timestamp,
-    /// The life of the access token, if the session lasts.
+    /// The lifetime of the access token, unless the session ends earlier.
     lifetime: Duration,
 }
 
 impl Tokens {
-    /// Takes the tokens out: what is left, and serialised, tells neither.
+    /// Moves the tokens out; the rest, also when serialised, contains neither.
     pub fn take_texts(&mut self) -> TokenTexts {
         TokenTexts {
             access: Secret::new(mem::take(&mut self.access_token)),
@@ -227,7 +228,7 @@ impl Tokens {
 }
 
 impl Sessions {
-    /// Puts the parts together.
+    /// Creates the service from its dependencies.
     #[must_use]
     pub fn new(
         db: Database,
@@ -289,17 +290,17 @@ impl Sessions {
     /// The client that a session belongs to.
     ///
     /// # Errors
-    /// Whatever the database says; not found, when there is no such session.
+    /// The database error; "not found" when there is no such session.
     pub fn client_of(&self, tx: &mut Tx<'_>, session: Id) -> QueryResult<String> {
         queries::client_of(tx.connection(), session)
     }
 
-    /// The list that its endings go on.
+    /// The blocklist used when sessions end.
     pub(crate) const fn revocations(&self) -> &Revocations {
         &self.revocations
     }
 
-    /// Signs and encodes what a unit of work granted.
+    /// Signs and encodes the tokens that a unit of work has granted.
     ///
     /// # Errors
     /// [`IssueError::Signing`].
@@ -346,7 +347,7 @@ impl Sessions {
         })
     }
 
-    /// Reads a refresh token whose tag shows that it was issued here; the database is not asked.
+    /// Parses a refresh token and verifies its tag; the database is not asked.
     ///
     /// # Errors
     /// [`Malformed`] for everything else.
@@ -354,19 +355,19 @@ impl Sessions {
         self.tags.decode(text)
     }
 
-    /// Reads the newest of several refresh tokens: the one of the session that began last, and of
-    /// that the highest generation. What is none is passed over.
+    /// Parses the newest of several refresh tokens: of the session that began last, the one with
+    /// the highest generation. Malformed ones are ignored.
     ///
     /// # Errors
-    /// [`Malformed`] when none of them is one.
+    /// [`Malformed`] when none of them is valid.
     pub fn parse_newest(&self, texts: &[&str]) -> Result<RefreshToken, Malformed> {
         let tokens = texts.iter().filter_map(|text| self.parse_token(text).ok());
-        // A session's id begins with the time at which it was made.
+        // A session's id begins with the time of its creation.
         tokens.max_by_key(|token| (token.session, token.generation)).ok_or(Malformed)
     }
 
-    /// Reads those of several refresh tokens whose tags are right, one of each session, the newest
-    /// first, as many as a login may replace.
+    /// Parses several refresh tokens and returns those with valid tags, one per session, the newest
+    /// first, at most as many as a login may replace.
     #[must_use]
     pub fn parse_all(&self, texts: &[&str]) -> Vec<RefreshToken> {
         let mut tokens: Vec<_> =
@@ -377,7 +378,7 @@ impl Sessions {
         tokens
     }
 
-    /// Removes what identifies a person from the user's sessions, for an account that is closed.
+    /// Erases personal data from the user's sessions, for a closed account.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -385,8 +386,7 @@ impl Sessions {
         queries::erase_devices(tx.connection(), user)
     }
 
-    /// Deletes a batch of sessions that ended longer before `now` than they are kept; whether there
-    /// may be more.
+    /// Deletes a batch of ended sessions that are past their retention at `now`.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be deleted.
@@ -399,7 +399,7 @@ impl Sessions {
         Ok(deleted > 0)
     }
 
-    /// Ends as many sessions as must give way to one more: never refreshed ones first, then the
+    /// Ends sessions so that one more stays within the limit: never refreshed ones first, then the
     /// least recently used.
     fn evict_least_used_sessions(
         &self,
@@ -417,7 +417,7 @@ impl Sessions {
     }
 }
 
-/// The row that this token belongs to by its id and its family secret.
+/// The row of this token, found by its session id and family secret.
 fn find_session(
     connection: &mut AnyConnection,
     token: &RefreshToken,

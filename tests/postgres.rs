@@ -1,8 +1,8 @@
-//! The tests of `api` on PostgreSQL: runs that test program again, with the variable that chooses
-//! the database, so that nothing is compiled twice. Arguments go to it as to any test program.
+//! The tests of `api` on PostgreSQL: runs that test program again, with a variable that selects the
+//! database, so that nothing is compiled twice. Arguments are passed on to it.
 //!
-//! It leaves out `once`, where the kind of database makes no difference, and the tests of `support`
-//! itself. Tests that only PostgreSQL or several nodes can have are in `tests/nodes`.
+//! It omits `once`, which does not depend on the kind of database, and the tests of `support`
+//! itself. Tests that need PostgreSQL or several nodes are in `tests/nodes`.
 
 use std::env;
 use std::io;

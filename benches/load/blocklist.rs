@@ -1,4 +1,4 @@
-//! A long list of revocations: what it takes, and what it slows down.
+//! A long revocation list: its size and its effect on latency.
 
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::report::{Figure, Report};
 use super::requests::next_of;
 use super::service::{STRICT, Service, Tokens};
 
-/// More than log out in all.
+/// More than log out in total.
 const USERS: u32 = 200_000;
 
 /// Clients that verify, and as many that log out.
 const CLIENTS: u32 = 16;
 
-/// So many revocations, beside none.
+/// Compares with this many revocations and with none.
 pub fn long_list(rows: u32, effort: Effort, report: &mut Report) {
     let (without, with) = (Data::of(USERS), Data::of(USERS));
     let (_, bytes_without) = with.size();
@@ -27,10 +27,10 @@ pub fn long_list(rows: u32, effort: Effort, report: &mut Report) {
     report.add(Figure::new("a revocation in the database", each(bytes), "bytes"));
 
     let services = [&without, &with].map(|data| {
-        // The first start makes the signing key.
+        // The first start generates the signing key.
         drop(Service::start(data, &[]));
         let service = Service::start(data, &[STRICT]);
-        // Whoever logs out has a session that nobody else uses.
+        // Each logout uses a session that nothing else uses.
         (data, service.tokens(data, CLIENTS), AtomicU32::new(CLIENTS), service)
     });
     let [(.., small), (.., large)] = &services;

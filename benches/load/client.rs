@@ -1,5 +1,5 @@
-//! An HTTP client that costs little beside what it measures: one kept connection, one request at a
-//! time, answers with a `Content-Length`. It blocks: each client is a thread.
+//! An HTTP client with little overhead: one persistent connection, one request at a time, responses
+//! with a `Content-Length`. It blocks: each client is a thread.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -11,7 +11,7 @@ pub struct Client {
     answer: Vec<u8>,
 }
 
-/// The answer to the request before, until the next.
+/// The last response, valid until the next.
 #[derive(Clone, Copy)]
 pub struct Answer<'a> {
     pub status: u16,
@@ -24,7 +24,7 @@ impl<'a> Answer<'a> {
         self
     }
 
-    /// A member of the JSON whose value is a text without escapes, which tokens and ids are.
+    /// A member of the JSON whose value is a text without escapes, such as a token or an id.
     pub fn text(self, member: &str) -> &'a str {
         let start = format!("\"{member}\":\"");
         let rest = self.body.split_once(&start).map(|(_, rest)| rest);
@@ -43,7 +43,7 @@ impl Client {
         Ok(Self { stream, request: String::new(), answer: Vec::new() })
     }
 
-    /// Whether somebody listens there and answers this path with 200.
+    /// Whether a server listens there and answers this path with 200.
     pub fn finds(address: SocketAddr, path: &str) -> bool {
         let look = || {
             let mut client = Self::try_connect(address)?;

@@ -1,4 +1,5 @@
-//! Many clients at once: as fast as they are answered, or at times that were set before.
+//! Many concurrent clients: closed loop (as fast as they are answered) or open loop (on a
+//! schedule).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +14,8 @@ pub fn now() -> Instant {
     Clock::system().monotonic()
 }
 
-/// How often a second `work` is done when each client asks again as soon as it was answered. Each
-/// has one of the `states`.
+/// The rate per second of `work` when each client repeats it as soon as it is answered. Each has
+/// one of the `states`.
 pub fn rate<S: Send>(
     address: SocketAddr,
     states: &mut [S],
@@ -28,8 +29,8 @@ pub fn rate<S: Send>(
     })
 }
 
-/// How often a second the pieces of work are done, which `prepare` makes of the states, each on a
-/// thread of its own.
+/// The rate per second of the work that `prepare` creates from each state, each on a thread of its
+/// own.
 pub fn repeated<'a, S: Send, W: FnMut()>(
     states: &'a mut [S],
     time: Duration,
@@ -53,9 +54,8 @@ pub fn repeated<'a, S: Send, W: FnMut()>(
     f64::from(count) / (now() - began).as_secs_f64()
 }
 
-/// Has `work` done so many times a second, whether or not what came before is answered, and says
-/// how long each took from when it was due. The states are the clients; there must be enough of
-/// them.
+/// Runs `work` at this rate, whether or not earlier calls have returned, and returns how long each
+/// took from when it was due. The states are the clients; there must be enough of them.
 pub fn on_schedule<S: Send>(
     address: SocketAddr,
     states: &mut [S],
@@ -87,7 +87,7 @@ pub fn on_schedule<S: Send>(
     Latencies::of(all)
 }
 
-/// How long requests took, the quickest first.
+/// Request durations, sorted.
 #[derive(Clone, Default)]
 pub struct Latencies(Vec<Duration>);
 
@@ -101,14 +101,14 @@ impl Latencies {
         Self::of([self.0, other.0].concat())
     }
 
-    /// In milliseconds, what so many in a thousand stay under.
+    /// A quantile in milliseconds, per mille.
     pub fn millis(&self, per_mille: usize) -> f64 {
         let place = (self.0.len() * per_mille / 1000).min(self.0.len() - 1);
         self.0[place].as_secs_f64() * 1e3
     }
 }
 
-/// The one in the middle.
+/// The median.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]

@@ -1,4 +1,4 @@
-//! The memory of connections that let the body of a request wait, beside idle ones.
+//! The memory of connections with an unfinished request body, compared with idle ones.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,14 +14,15 @@ use super::service::Service;
 
 const CONNECTIONS: u16 = 5_000;
 
-/// From the last connection on: its request has been read by then, and no body has timed out.
+/// After the last connection was made: its request has been read by then, and no body has timed
+/// out.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// MiB that may stay after the connections: each worker keeps 256 requests for the next ones, with
-/// the buffers that they were read from.
+/// MiB that may stay after the connections: each worker keeps 256 requests for reuse, with their
+/// read buffers.
 const KEPT: f64 = 20.0;
 
-/// How long memory is waited for, in seconds.
+/// How long to wait for memory to be returned, in seconds.
 const GIVEN_BACK: f64 = 60.0;
 
 const LOOK: Duration = Duration::from_millis(100);
@@ -35,7 +36,7 @@ const FORM: &str = "POST /token HTTP/1.1\r\nhost: bench\r\n\
     content-type: application/x-www-form-urlencoded\r\ncontent-length: 65536\r\n\r\na";
 
 /// The memory of a connection that has announced 64 KiB and sent one byte, and how long the service
-/// keeps that of all of them when they have ended.
+/// keeps it after all of them have ended.
 pub fn unfinished(report: &mut Report) {
     raise_descriptors();
     let data = Data::of(0);
@@ -52,17 +53,17 @@ pub fn unfinished(report: &mut Report) {
     report.add(Figure::new(what, form.seconds_until_given_back(), "s").at_most(GIVEN_BACK));
 }
 
-/// The memory that connections have taken of a service that had none before.
+/// The memory that connections took from a service that had none before.
 struct Taken {
     service: Service,
-    /// MiB before the first.
+    /// MiB before the first connection.
     start: f64,
     /// KiB.
     each: f64,
 }
 
 impl Taken {
-    /// By so many connections with this request, which have been closed.
+    /// Measured with this number of connections with this request, which have been closed.
     fn by(data: &Data, request: &str) -> Self {
         let service = Service::start(data, &[]);
         let start = service.memory();
@@ -108,7 +109,7 @@ fn has_answer(mut stream: &TcpStream) -> bool {
     }
 }
 
-/// As far as the system lets it; the service inherits the limit.
+/// As far as the system permits; the service inherits the limit.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

@@ -1,9 +1,9 @@
 //! A SQLite database with as many users as a measurement needs, each with a session, written by one
-//! statement a table. All have one password and one family secret, so the token of any session can
-//! be computed.
+//! statement per table. All have one password and one family secret, so the token of any session
+//! can be computed.
 //!
-//! It is as a service leaves it that has run for a while: on disk, and every session refreshed once,
-//! for the first refresh of one makes its row longer.
+//! It is in the state of a service that has run for a while: on disk, and every session refreshed
+//! once, because the first refresh makes its row longer.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -40,7 +40,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// With so many users and sessions.
+    /// A database with this many users and sessions.
     pub fn of(users: u32) -> Self {
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let secret = MasterSecret::generate();
@@ -55,7 +55,7 @@ impl Data {
         data
     }
 
-    /// Ids begin with a time, as all do.
+    /// Ids begin with a time, like real ones.
     fn fill(&self) {
         let Self { users, family, .. } = self;
         let now = Clock::system().now();
@@ -91,7 +91,7 @@ impl Data {
         File::open(self.database()).unwrap().sync_all().unwrap();
     }
 
-    /// Lists so many revocations, of ids in no order, which expire after `life`.
+    /// Adds this many revocations, with unordered ids, which expire after `life`.
     pub fn revoke(&self, count: u32, life: Duration) {
         let (now, numbers) = (Clock::system().now(), numbers(count));
         let (expires_at, now) = (now.plus(life).as_micros(), now.as_micros());
@@ -104,7 +104,7 @@ impl Data {
         self.connect().batch_execute(&rows).unwrap();
     }
 
-    /// How many revocations are listed.
+    /// The number of revocations.
     pub fn revocations(&self) -> i64 {
         number(&mut self.connect(), "SELECT count(*) AS n FROM blocklist")
     }
@@ -134,7 +134,7 @@ impl Data {
         self.refresh_token_after(number, 0)
     }
 
-    /// Its token when it has been refreshed so many times more.
+    /// Its token after this many more refreshes.
     pub fn refresh_token_after(&self, number: u32, refreshes: u32) -> String {
         let n = number % self.users;
         let id = format!("0190{:04x}-{:04x}-7000-9000-{n:012x}", n >> 16, n & 0xffff);
@@ -143,7 +143,7 @@ impl Data {
         self.tags.encode(&first.at_generation(REFRESHED + refreshes))
     }
 
-    /// Rows in all tables, and bytes of the file, of a service that has stopped.
+    /// Rows in all tables, and bytes of the file, of a stopped service.
     pub fn size(&self) -> (i64, i64) {
         let mut c = self.connect();
         c.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
@@ -173,7 +173,7 @@ fn number(c: &mut SqliteConnection, query: &str) -> i64 {
     diesel::sql_query(query).get_result::<Number>(c).unwrap().n
 }
 
-/// The password's hash, at the cost that is the default.
+/// The password's hash, at the default cost.
 fn hash() -> String {
     let (cost, deadline) = (HashCost::default(), Duration::from_secs(10));
     let settings = HasherSettings { cost, threads: 1, queue: 1, deadline };

@@ -1,4 +1,4 @@
-//! Many that follow the feed of revocations, while many log out.
+//! Many subscribers of the revocation feed during many logouts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ const SUBSCRIBERS: usize = 1_000;
 /// Logouts a second.
 const LOGOUTS: u32 = 200;
 
-/// Clients of each kind that find out how fast the service still is.
+/// Clients of each kind that measure how fast the service still is.
 const CLIENTS: u32 = 8;
 
-/// What so many subscribers cost, and whether others feel them: logins and refreshes beside the
+/// The cost of the subscribers, and their effect on others: logins and refreshes during the
 /// logouts, without subscribers and with them.
 pub fn subscribers(effort: Effort, report: &mut Report) {
     let data = Data::of(USERS);
@@ -119,7 +119,7 @@ impl Following {
         Self { is_over, thread }
     }
 
-    /// How many bytes they were sent.
+    /// The number of bytes that they received.
     fn stop(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()

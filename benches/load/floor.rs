@@ -1,4 +1,4 @@
-//! What the machine can do at most: the floors.
+//! The floors: the most that the machine can do.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().unwrap().get()
 }
 
-/// Hashes a second: with the service's parameters, as many threads, at their priority, each with
-/// memory that is made once, by this allocator.
+/// Hashes a second: with the service's parameters, number of threads and priority, each with memory
+/// that is allocated once, by this allocator.
 pub fn hashes(allocator: impl Allocator + Copy + Send, time: Duration) -> f64 {
     let HashCost { memory_kib, iterations, parallelism } = HashCost::default();
     let params = Params::new(memory_kib, iterations, parallelism, Some(32)).unwrap();
@@ -34,7 +34,7 @@ pub fn hashes(allocator: impl Allocator + Copy + Send, time: Duration) -> f64 {
     })
 }
 
-/// Durable transactions a second, one after the other, each with an fsync of its own.
+/// Durable transactions a second, sequential, each with an fsync of its own.
 pub fn transactions(data: &Data, time: Duration) -> f64 {
     let path = data.directory().join("floor.db");
     let mut connection = SqliteConnection::establish(&path.to_string_lossy()).unwrap();

@@ -1,11 +1,11 @@
-//! What Doorward does in a second, beside floors measured in the same run on the same machine.
+//! Doorward's throughput and latency, beside floors measured in the same run on the same machine.
 //!
-//! `cargo bench` takes the median of seven short runs of each figure, in about a quarter of an hour;
-//! `cargo bench -- --quick` takes one, in about a minute. Where there is a floor the ratio is the
-//! figure: machines differ, and the same machine differs from hour to hour.
+//! `cargo bench` takes the median of seven short runs of each figure, in about a quarter of an
+//! hour; `cargo bench -- --quick` takes one, in about a minute. If there is a floor, the ratio is
+//! the figure: machines differ, and the same machine differs from hour to hour.
 //!
-//! The service is the release binary as a process of its own, with its default settings but for the
-//! limits by address and session, on SQLite in the target directory where nothing else is said; its
+//! The service is the release binary as a process of its own, with its default settings except the
+//! limits by address and session, on SQLite in the target directory unless stated otherwise; its
 //! log goes to a file. The clients are threads of this process, on the same cores.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that fails is none")]
@@ -41,12 +41,12 @@ use clap::{Parser, ValueEnum};
 
 use report::Report;
 
-/// How long and how often each thing is measured.
+/// Duration and number of the runs.
 #[derive(Clone, Copy)]
 struct Effort {
-    /// Of one run.
+    /// Duration of one run.
     time: Duration,
-    /// Of which the median counts.
+    /// Number of runs, of which the median counts.
     runs: usize,
 }
 
@@ -58,9 +58,9 @@ impl Effort {
 
 #[derive(Parser)]
 struct Cli {
-    /// Only these groups
+    /// Run only these groups
     groups: Vec<Group>,
-    /// One short run of each
+    /// One short run of each figure
     #[arg(long)]
     quick: bool,
     /// Write the figures as JSON to this file (`-`: to standard output)
@@ -69,16 +69,16 @@ struct Cli {
     /// Draw storm.svg and throughput.svg into this directory
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
-    /// How long the soak takes
+    /// Duration of the soak
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     soak: Duration,
-    /// Be a server whose handler answers nothing
+    /// Run as a server with an empty handler
     #[arg(long, hide = true)]
     serve: Option<SocketAddr>,
-    /// To holders of this issuer's tokens only, which it follows as this client
+    /// The same for holders of this issuer's tokens only, with this client for the feed
     #[arg(long, hide = true, num_args = 3, value_names = ["URL", "CLIENT", "SECRET"])]
     guard: Vec<String>,
-    /// What cargo says to every benchmark
+    /// Passed by cargo to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -97,19 +97,19 @@ enum Group {
     Storm,
     /// Start-up, sizes, and costs with many users
     Size,
-    /// A long list of revocations
+    /// A long revocation list
     Blocklist,
-    /// Subscribers of the feed
+    /// Subscribers of the revocation feed
     Feed,
-    /// The memory of connections that let a body wait
+    /// The memory of connections with an unfinished body
     Connections,
-    /// The mixed load for an hour (only when asked for)
+    /// The mixed load for an hour (only on request)
     Soak,
-    /// The purge of a long list of revocations (only when asked for: it begins after two minutes)
+    /// The purge of a long revocation list (only on request: it begins after two minutes)
     Purge,
 }
 
-/// Without those that take long.
+/// Without the long ones.
 const ALL: [Group; 9] = [
     Group::Requests,
     Group::Writes,
@@ -130,8 +130,8 @@ fn main() {
             _ => resource::serve_bare(address),
         };
     }
-    // What stands beside each other is measured in turns: they have to be short, for a machine's speed
-    // changes within seconds.
+    // Figures that are compared are measured in turns, which must be short, because a machine's
+    // speed changes within seconds.
     let (seconds, runs) = if cli.quick { (1, 1) } else { (2, 7) };
     let (effort, many) = (
         Effort { time: Duration::from_secs(seconds), runs },

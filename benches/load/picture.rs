@@ -15,13 +15,14 @@ const MARGINS: [f64; 4] = [60.0, 20.0, 40.0, 44.0];
 
 const COLOURS: [&str; 2] = ["#1668b8", "#c2410c"];
 
-/// Rotations a second by the number of clients, and how many transactions an fsync alone allows.
+/// Rotations a second by the number of clients, and the number of transactions that fsync alone
+/// allows.
 pub struct Throughput {
     pub points: Vec<(u32, f64)>,
     pub floor: f64,
 }
 
-/// Writes `storm.svg`: how long requests took in the storm, by the share that was faster.
+/// Writes `storm.svg`: request durations during the storm, by quantile.
 pub fn latencies(felt: &Felt, directory: &Path) -> io::Result<()> {
     let shares = [500, 750, 900, 950, 990, 995, 999];
     let names = ["50 %", "75 %", "90 %", "95 %", "99 %", "99.5 %", "99.9 %"];
@@ -43,7 +44,7 @@ pub fn throughput(throughput: &Throughput, directory: &Path) -> io::Result<()> {
     fs::write(directory.join("throughput.svg"), plot(title, &names, &lines))
 }
 
-/// Lines over named places, from zero up.
+/// Lines over labelled positions, from zero up.
 fn plot(title: &str, names: &[&str], lines: &[(&str, Vec<f64>)]) -> String {
     let [left, right, top, bottom] = MARGINS;
     let most = lines.iter().flat_map(|(_, values)| values).fold(0.0, |a: f64, b| a.max(*b));

@@ -17,7 +17,7 @@ use super::service::{STRICT, Service};
 
 const CLIENTS: u32 = 64;
 
-/// Connections, of the service as of the floor.
+/// Connections, of the service and of the floor.
 const POOL: u32 = 8;
 
 /// Rotations by HTTP clients, beside the statement that stores one, run by as many threads on as

@@ -1,4 +1,4 @@
-//! The purge of a long list of revocations: what others feel of it.
+//! The purge of a long revocation list: its effect on other requests.
 
 use std::thread;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use super::data::Data;
 use super::report::{Figure, Report};
 use super::service::{STRICT, Service, Tokens};
 
-/// A purge begins when the clock has gone evenly for the life of an access token: as short as may
-/// be.
+/// A purge begins when the clock has run steadily for the lifetime of an access token: as short as
+/// possible.
 const SHORT: (&str, &str) = ("TOKENS__LIFETIME", "1m");
 
 /// Each has a session of its own.
@@ -21,13 +21,13 @@ const CLIENTS: u32 = 16;
 /// Requests a second of either kind.
 const PER_SECOND: u32 = 200;
 
-/// Between two looks at how many are left.
+/// Between two counts of the remaining rows.
 const STRETCH: Duration = Duration::from_secs(5);
 
-/// Far longer than it takes to begin and to end.
+/// Far longer than it takes to begin and to complete.
 const PURGE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// So many revocations that are over, while others verify and refresh.
+/// Purges this many expired revocations while others verify and refresh.
 pub fn purge(rows: u32, report: &mut Report) {
     let data = Data::of(USERS);
     data.revoke(rows, Duration::ZERO);
@@ -60,7 +60,7 @@ pub fn purge(rows: u32, report: &mut Report) {
     }
 }
 
-/// How long requests took from when they were due.
+/// Request durations, from when they were due.
 #[derive(Default)]
 struct Felt {
     verify: Latencies,
@@ -68,7 +68,7 @@ struct Felt {
 }
 
 impl Felt {
-    /// In one stretch. The tokens of those who verify would not last for more.
+    /// Durations in one stretch. The access tokens would expire in a longer one.
     fn of(service: &Service, tokens: &mut [Tokens]) -> Self {
         let (address, half) = (service.address, tokens.len() / 2);
         let (verifying, refreshing) = tokens.split_at_mut(half);
@@ -83,7 +83,7 @@ impl Felt {
             });
             Self { verify: verify.join().unwrap(), refresh }
         });
-        // They change places.
+        // They swap roles.
         tokens.rotate_left(half);
         felt
     }

@@ -1,4 +1,4 @@
-//! Figures, as they are printed and written.
+//! Figures, printed and written.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// What was measured so far.
+/// The measurements so far.
 pub struct Report {
     is_quick: bool,
     figures: Vec<Figure>,
 }
 
-/// One thing that was measured, beside a floor if it has one, with what is wanted of it.
+/// One measurement, with its floor, if any, and its bound.
 pub struct Figure {
     what: String,
     value: f64,
@@ -21,7 +21,7 @@ pub struct Figure {
     wanted: Option<Wanted>,
 }
 
-/// A bound: of the ratio to the floor where there is a floor, else of the value.
+/// A bound: of the ratio to the floor if there is one, else of the value.
 #[derive(Clone, Copy)]
 enum Wanted {
     AtLeast(f64),
@@ -83,7 +83,7 @@ impl Report {
         Self { is_quick, figures: Vec::new() }
     }
 
-    /// Adds a figure, and shows it at once.
+    /// Adds a figure and prints it.
     pub fn add(&mut self, figure: Figure) {
         eprintln!("{}", row(&figure));
         self.figures.push(figure);
@@ -122,7 +122,7 @@ fn row(figure: &Figure) -> String {
     format!("| {what} | {value} | {unit} | {floor} | {floor_value} | {ratio} | {wanted} |")
 }
 
-/// Three digits that count, more where there are more before the point.
+/// Three significant digits, more if there are more before the point.
 fn number(value: f64) -> String {
     let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.decimals$}")

@@ -1,4 +1,4 @@
-//! Requests of one kind, from as many clients as get the most out of it.
+//! Requests of one kind, from as many clients as maximise the rate.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -21,13 +21,13 @@ const USERS: u32 = 50_000;
 /// Clients that read: enough to keep every core busy.
 const READERS: usize = 32;
 
-/// Access tokens of each of them, which take turns.
+/// Access tokens of each of them, used in turn.
 const TOKENS_EACH: usize = 32;
 
 /// Clients that log in: some wait while as many hash as there are cores.
 const LOGGING_IN: usize = 8;
 
-/// Between a login that was refused and the next try.
+/// The pause between a rejected login and the retry.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Clients that refresh or log out.
@@ -41,7 +41,7 @@ pub fn of_one_kind(effort: Effort, report: &mut Report) {
     let tokens = service.tokens(&data, u32::try_from(READERS * TOKENS_EACH).unwrap());
     reads(&data, &service, &tokens, effort, report);
     let mut tokens: Vec<Tokens> = tokens.into_iter().take(64).collect();
-    // Inside the window: the first rotates, and then everybody who asks gets the same.
+    // Inside the window: the first one rotates, and all others get the same response.
     let answered = effort.each(|| {
         rate(service.address, &mut tokens, effort.time, |client, own| {
             client.post("/refresh", &[("refresh_token", &own.refresh)]).expect(200);
@@ -51,7 +51,7 @@ pub fn of_one_kind(effort: Effort, report: &mut Report) {
     report.add(Figure::new(what, median(answered), "/s"));
 }
 
-/// Starts where the last one stopped, for who needs a user of their own each time.
+/// Continues where the last one stopped, for work that needs a new user each time.
 pub fn next_of(counter: &AtomicU32) -> u32 {
     counter.fetch_add(1, Ordering::Relaxed)
 }
@@ -69,14 +69,13 @@ fn logins(data: &Data, service: &Service, effort: Effort, report: &mut Report) {
     let alone = format!("Argon2 alone, {} threads", floor::cores());
     let what = format!("login, {LOGGING_IN} clients");
     let figure = || Figure::new(&*what, median(logins.clone()), "/s");
-    // The service asks for huge pages, which nobody else would who has Argon2 alone.
+    // The service requests huge pages, which a bare Argon2 program would not.
     let same_memory = format!("{alone}, huge pages");
     report.add(figure().over(same_memory, median(in_huge_pages)));
     report.add(figure().over(alone, median(hashes)).at_least(0.95));
 }
 
-/// Logs in, sooner or later: what is too much at the moment is tried again. Returns how often it
-/// was too much.
+/// Logs in, with retries while the service is overloaded. Returns the number of retries.
 pub fn log_in(client: &mut Client, data: &Data, user: u32) -> u32 {
     let email = data.email(user);
     let credentials = [("email", &*email), ("password", PASSWORD)];
@@ -88,7 +87,7 @@ pub fn log_in(client: &mut Client, data: &Data, user: u32) -> u32 {
             return refused;
         }
         refused += 1;
-        // The answer says how many seconds; a storm does not listen.
+        // The response says how many seconds; a storm ignores it.
         thread::sleep(PAUSE);
     }
 }

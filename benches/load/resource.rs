@@ -1,5 +1,5 @@
-//! This program as a server of its own, by Doorward's HTTP server and with its settings: a handler
-//! that answers nothing, to everybody or to whoever has a good access token.
+//! This program as a server with Doorward's HTTP server and settings: an empty handler, for
+//! everybody or only with a valid access token.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub fn serve_bare(address: SocketAddr) {
     });
 }
 
-/// Serves the same to whoever has an access token of this issuer, until it is killed: a service
-/// that verifies by itself. It follows the issuer's revocations as this client.
+/// Serves the same to holders of this issuer's access tokens, until it is killed: a service that
+/// verifies tokens itself. It subscribes to the issuer's revocation feed as this client.
 pub fn serve_guarded(address: SocketAddr, issuer: &str, [client, secret]: [&str; 2]) {
     System::new().block_on(async {
         let builder = Verifier::builder(issuer).audience("doorward").client(client, secret);

@@ -17,12 +17,12 @@ use super::data::{Data, PASSWORD};
 /// Far longer than a start takes, on any machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a service that starts is asked whether it is ready.
+/// How often a starting service is polled for readiness.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 const MEBIBYTE: f64 = 1024.0;
 
-/// Limits by address and session are against exactly what is done here.
+/// The limits by address and session would prevent the measurements.
 const UNLIMITED: [&str; 3] = ["LOGIN", "REGISTER", "REFRESH"];
 
 /// Every refresh rotates, and so is written.
@@ -31,19 +31,19 @@ pub const STRICT: (&str, &str) = ("SESSIONS__RETRY_WINDOW", "0s");
 /// A running service, with its log in a file. It is killed when this is dropped.
 pub struct Service {
     pub address: SocketAddr,
-    /// From the start of the process to the first answer that it is ready.
+    /// From the start of the process to the first successful readiness check.
     pub ready_after: Duration,
     child: Child,
 }
 
-/// Libraries that take the place of the system's, such as one whose syncs take longer.
+/// Preloaded libraries that replace the system's, such as one with slower syncs.
 const PRELOAD: &str = "LD_PRELOAD";
 
-/// `doorward` with this data, without any setting of the surroundings but these.
+/// `doorward` with this data and these settings, and no other environment.
 pub fn doorward(data: &Data, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.env_clear().current_dir(data.directory()).stdin(Stdio::null());
-    // What slows down the floor slows down the service.
+    // A library that slows down the floor must also slow down the service.
     command.envs(env::vars_os().filter(|(name, _)| name == PRELOAD));
     command.env("DOORWARD_DATA_DIR", data.directory()).env("DOORWARD_SECRET", data.secret());
     for limit in UNLIMITED {
@@ -57,7 +57,7 @@ pub fn doorward(data: &Data, settings: &[(&str, &str)]) -> Command {
 }
 
 impl Service {
-    /// Starts it with its default settings but for these, and waits until it is ready.
+    /// Starts it with its default settings except these, and waits until it is ready.
     pub fn start(data: &Data, settings: &[(&str, &str)]) -> Self {
         let address = free_address();
         let mut command = doorward(data, settings);
@@ -66,7 +66,7 @@ impl Service {
         Self::ready(&mut command, address, &data.directory().join("log"), "/readyz")
     }
 
-    /// The floor: this program as a server whose only handler answers nothing.
+    /// The floor: this program as a server with an empty handler.
     pub fn bare(data: &Data) -> Self {
         Self::this_program(data, "log-bare", &[])
     }
@@ -101,17 +101,17 @@ impl Service {
         service
     }
 
-    /// The most memory that was ever resident, in MiB.
+    /// The peak resident memory, in MiB.
     pub fn peak_memory(&self) -> f64 {
         self.status("VmHWM:") / MEBIBYTE
     }
 
-    /// The memory that is resident, in MiB.
+    /// The resident memory, in MiB.
     pub fn memory(&self) -> f64 {
         self.status("VmRSS:") / MEBIBYTE
     }
 
-    /// How many files and connections it has open.
+    /// The number of open files and connections.
     pub fn open_files(&self) -> f64 {
         let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count();
         f64::from(u32::try_from(files).unwrap())
@@ -123,7 +123,7 @@ impl Service {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Tokens of so many sessions, from the first one on: access and refresh token.
+    /// Tokens of this many sessions, from the first one on: access and refresh token.
     pub fn tokens(&self, data: &Data, count: u32) -> Vec<Tokens> {
         let mut client = Client::connect(self.address);
         let refresh = |number| {
@@ -133,7 +133,7 @@ impl Service {
         (0..count).map(refresh).collect()
     }
 
-    /// The same by logging in, to an account that is made here.
+    /// The same by logging in, to an account that is created here.
     pub fn sessions(&self, count: u32) -> Vec<Tokens> {
         let mut client = Client::connect(self.address);
         let credentials = [("email", "bench@example.com"), ("password", PASSWORD)];
@@ -150,7 +150,7 @@ impl Drop for Service {
     }
 }
 
-/// A service that asks Doorward, and may follow its feed.
+/// A confidential client: it introspects tokens and may subscribe to the feed.
 pub struct Confidential {
     pub id: String,
     pub secret: String,
@@ -166,7 +166,7 @@ pub fn client(data: &Data) -> Confidential {
     Confidential { id: text("client_id"), secret: text("client_secret") }
 }
 
-/// What a client keeps of its session.
+/// A client's tokens.
 pub struct Tokens {
     pub access: String,
     pub refresh: String,

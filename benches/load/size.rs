@@ -1,4 +1,4 @@
-//! What grows with the number of users, and what does not.
+//! Quantities that grow with the number of users, and others that do not.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
@@ -13,7 +13,7 @@ use super::service::{STRICT, Service};
 
 const FEW: u32 = 1_000;
 
-/// Starts of which the median counts.
+/// The number of starts, of which the median counts.
 const STARTS: usize = 5;
 
 /// Refreshes after which the database is measured.
@@ -22,10 +22,11 @@ const REFRESHES: u32 = 2_000;
 /// Clients that refresh; the numbers of users are multiples of it.
 const CLIENTS: u32 = 8;
 
-/// A step through the users that is prime to their number: no two that follow are neighbours.
+/// A step through the users that is prime to their number, so that consecutive ones are not
+/// neighbours.
 const STEP: u32 = 7_919;
 
-/// Start-up, sizes, and costs with `many` users and sessions beside those with a thousand.
+/// Start-up, sizes and costs with `many` users and sessions, beside those with a thousand.
 pub fn growth(many: u32, effort: Effort, report: &mut Report) {
     eprintln!("(a database with {many} users and sessions is being made)");
     let (empty, few, many) = (Data::of(0), Data::of(FEW), Data::of(many));
@@ -36,16 +37,16 @@ pub fn growth(many: u32, effort: Effort, report: &mut Report) {
 }
 
 fn start_up(data: &Data, bound: f64, report: &mut Report) {
-    // The first one makes the signing key.
+    // The first start generates the signing key.
     drop(Service::start(data, &[]));
     let starts = (0..STARTS).map(|_| Service::start(data, &[]).ready_after.as_secs_f64() * 1e3);
     let what = format!("start-up until ready, {} users", data.users);
     report.add(Figure::new(what, median(starts.collect()), "ms").at_most(bound));
 }
 
-/// What a token has, and what a refresh leaves in the database.
+/// The size of a token, and the growth of the database per refresh.
 fn per_refresh(data: &Data, report: &mut Report) {
-    // The first start makes the signing key.
+    // The first start generates the signing key.
     drop(Service::start(data, &[]));
     let (rows_before, bytes_before) = data.size();
     let service = Service::start(data, &[STRICT]);
@@ -91,12 +92,12 @@ fn costs(few: &Data, many: &Data, effort: Effort, report: &mut Report) {
     }
 }
 
-/// A walk through all users and their sessions, from one far away to the next.
+/// A walk through all users and their sessions, in large steps.
 struct Walk {
     service: Service,
     user: AtomicU32,
-    /// Of each client: its turn, and how often it has refreshed each session. What is one client's
-    /// is never another's, for the number of users is a multiple of theirs.
+    /// For each client: its turn, and how often it has refreshed each session. Clients never share
+    /// a session, because the number of users is a multiple of theirs.
     clients: Vec<(u32, HashMap<u32, u32>)>,
     /// How often each session was refreshed before.
     before: u32,

@@ -1,4 +1,4 @@
-//! A mixed load for a long time: what grows shows itself.
+//! A mixed load for a long time, to find resources that grow.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,17 +10,17 @@ use super::report::{Figure, Report};
 use super::service::{STRICT, Service};
 use super::storm::{Mix, USERS};
 
-/// Clients that send: enough that none is ever waited for.
+/// Enough clients that requests are sent on schedule.
 const CLIENTS: u32 = 64;
 
-/// Requests a second: what leaves a core of two to others.
+/// Requests a second: they leave one core of two free.
 const PER_SECOND: u32 = 500;
 
-/// How often the service's memory and files are looked at, in the whole time.
+/// How often the service's memory and files are sampled, in total.
 const LOOKS: u32 = 360;
 
-/// Sends so many requests a second for this time, and compares what the service has taken in the
-/// last third of it with the third before. An answer that is not the expected one ends it.
+/// Sends this many requests a second for this time, and compares the service's resources in the
+/// last third with those in the third before. An unexpected response ends it.
 pub fn soak(time: Duration, report: &mut Report) {
     let data = Data::of(USERS);
     let service = Service::start(&data, &[STRICT]);

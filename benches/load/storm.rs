@@ -1,4 +1,4 @@
-//! Many things at once: a mixed load, and a storm of logins.
+//! Mixed loads: requests of all kinds, and a storm of logins.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -20,21 +20,20 @@ const MIXED: u32 = 32;
 /// Clients that log in without a pause.
 const STORMING: usize = 50;
 
-/// Requests a second that are sent meanwhile, whatever becomes of them.
+/// Requests a second that are sent meanwhile, regardless of the responses.
 const ME: u32 = 200;
 const REFRESH: u32 = 100;
 
-/// Clients that send them: enough that none is ever waited for, unless it takes a third of a
-/// second.
+/// Enough clients that these are sent on schedule, unless each takes a third of a second.
 const SENDERS: u32 = 64;
 
-/// Seven in ten requests ask for the profile, one in four refreshes, 4 % log in, 1 % log out.
+/// Seven in ten requests read the profile, one in four refreshes, 4 % log in, 1 % log out.
 pub struct Mix<'a> {
     data: &'a Data,
-    /// The next user that logs in, and the next session that was not used.
+    /// The next user to log in, and the next unused session.
     next_user: AtomicU32,
     next_session: AtomicU32,
-    /// How many logins were put off.
+    /// The number of login retries.
     pub put_off: AtomicU32,
 }
 
@@ -42,7 +41,7 @@ pub struct Mix<'a> {
 pub type Mixed = (u32, Tokens);
 
 impl<'a> Mix<'a> {
-    /// With so many clients.
+    /// With this many clients.
     pub fn of(data: &'a Data, service: &Service, clients: u32) -> (Self, Vec<Mixed>) {
         let put_off = AtomicU32::new(0);
         let (next_user, next_session) = (AtomicU32::new(0), AtomicU32::new(clients));
@@ -58,7 +57,7 @@ impl<'a> Mix<'a> {
             0..70 => drop(client.get("/me", &own.access).expect(200)),
             70..95 => own.renew(client),
             95..99 => {
-                // A device more for the account; this client goes on with its own session.
+                // Another device of the account; this client continues with its own session.
                 let put_off = log_in(client, self.data, next_of(&self.next_user));
                 self.put_off.fetch_add(put_off, Ordering::Relaxed);
             }
@@ -87,14 +86,14 @@ pub fn mixed(effort: Effort, report: &mut Report) {
     report.add(Figure::new("peak memory after the mixed load", peak, "MiB").at_most(64.0));
 }
 
-/// What others feel of a storm, from when their requests were due.
+/// Latencies of other requests in a storm, from when they were due.
 pub struct Felt {
     pub me: Latencies,
     pub refresh: Latencies,
 }
 
-/// So many clients log in without a pause, while others refresh and ask for their profile as they
-/// always do.
+/// This many clients log in without a pause, while others refresh and read their profile at their
+/// usual rate.
 pub fn storm(effort: Effort, report: &mut Report) -> Felt {
     let data = Data::of(USERS);
     let service = Service::start(&data, &[STRICT]);

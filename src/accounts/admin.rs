@@ -1,8 +1,8 @@
-//! What whoever runs the service does to accounts: add, look at, disable, enable and delete them,
-//! end their sessions, and set another password.
+//! Account administration for operators: add, list, show, disable, enable and delete accounts, end
+//! their sessions and set passwords.
 //!
-//! It works on the database, also while servers run: they hear of what is revoked as they hear of
-//! what another node revokes.
+//! It works on the database, also while servers run: they learn of revocations as they do of
+//! another node's.
 
 use diesel::QueryResult;
 
@@ -16,7 +16,7 @@ use crate::revocations::sync::SyncMode;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
 
-/// The accounts as an operator has them.
+/// Account administration.
 #[derive(Clone)]
 pub struct AccountAdmin {
     db: Database,
@@ -25,17 +25,17 @@ pub struct AccountAdmin {
     sync_mode: SyncMode,
 }
 
-/// What was done to an account.
+/// The result of an administrative operation on an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdminOutcome {
-    /// Whether the account is another now; false when it was so before.
+    /// Whether the account was changed; false when it already was in that state.
     pub changed: bool,
     /// Sessions that ended.
     pub sessions_ended: usize,
 }
 
 impl AccountAdmin {
-    /// Puts the parts together.
+    /// Creates the service from its dependencies.
     #[must_use]
     pub const fn new(
         db: Database,
@@ -46,8 +46,7 @@ impl AccountAdmin {
         Self { db, clock, revocations, sync_mode }
     }
 
-    /// Up to `limit` accounts that are not closed, in the order in which they were made, from the
-    /// one after `after` on.
+    /// At most `limit` accounts that are not closed, by creation time, starting after `after`.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -73,7 +72,7 @@ impl AccountAdmin {
             .await
     }
 
-    /// How many live sessions an account has.
+    /// The number of an account's live sessions.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -82,7 +81,7 @@ impl AccountAdmin {
         self.db.read(move |c| sessions::count_of(c, user, now)).await
     }
 
-    /// Disables an account: its sessions end and nobody logs in.
+    /// Disables an account: its sessions end and logins are rejected.
     ///
     /// # Errors
     /// [`StoreError`]: nothing has changed.
@@ -90,7 +89,7 @@ impl AccountAdmin {
         self.write(move |this, tx, now| disable(&this.revocations, tx, user, now)).await
     }
 
-    /// Lets an account log in again. What ended with its being disabled stays ended.
+    /// Lets an account log in again. Sessions that ended when it was disabled stay ended.
     ///
     /// # Errors
     /// [`StoreError`]: nothing has changed.
@@ -105,10 +104,10 @@ impl AccountAdmin {
         .await
     }
 
-    /// Makes an account; nothing when the address is taken.
+    /// Creates an account; `None` when the address is taken.
     ///
     /// # Errors
-    /// [`StoreError`]: nothing was made.
+    /// [`StoreError`]: no account was created.
     pub async fn add(
         &self,
         email: Email,
@@ -118,7 +117,7 @@ impl AccountAdmin {
         self.db.write(move |tx| insert_account(tx, &email, &hash, None, clock.now())).await
     }
 
-    /// The live sessions of an account, the one used last first.
+    /// The live sessions of an account, the most recently used first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -127,7 +126,7 @@ impl AccountAdmin {
         self.db.read(move |c| sessions::live_of(c, user, now)).await
     }
 
-    /// Ends one session of whomever, and its tokens.
+    /// Ends any session by id and revokes its tokens.
     ///
     /// # Errors
     /// [`StoreError`]: it has not ended.
@@ -139,12 +138,13 @@ impl AccountAdmin {
         .await
     }
 
-    /// Deletes an account, or what is left of one that is closed. First it is closed, with which its
-    /// sessions and tokens end; then the rows go, some at a time. When that is cut short, another
-    /// call by the account's id goes on, and the service does in the end.
+    /// Deletes an account, or the remains of a closed one. First it is closed, which ends its
+    /// sessions and revokes its tokens; then its rows are deleted in batches. If that is
+    /// interrupted, another call with the account's id continues, and the service completes it
+    /// eventually.
     ///
     /// # Errors
-    /// [`StoreError`] when not all of it could be stored.
+    /// [`StoreError`] when not all of it was deleted.
     pub async fn delete(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         let closed = self
             .write(move |this, tx, now| {
@@ -179,7 +179,7 @@ impl AccountAdmin {
     /// Ends every session of an account.
     ///
     /// # Errors
-    /// [`StoreError`]: none has ended.
+    /// [`StoreError`]: no session has ended.
     pub async fn end_sessions(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| {
             let ended = end_sessions_of(&this.revocations, tx, user, EndReason::EndedByUser, now)?;
@@ -188,10 +188,10 @@ impl AccountAdmin {
         .await
     }
 
-    /// Sets another password, and ends every session. A disabled account stays disabled.
+    /// Sets a new password and ends every session. A disabled account stays disabled.
     ///
     /// # Errors
-    /// [`StoreError`]: the old password holds.
+    /// [`StoreError`]: the old password stays valid.
     pub async fn set_password(
         &self,
         user: Id,
@@ -211,7 +211,7 @@ impl AccountAdmin {
         .await
     }
 
-    /// One unit of work, after which other nodes are told at once.
+    /// One unit of work, after which other nodes are notified.
     async fn write(
         &self,
         mut work: impl FnMut(&Self, &mut Tx<'_>, Timestamp) -> QueryResult<AdminOutcome>
@@ -232,10 +232,10 @@ impl AccountAdmin {
 }
 
 /// Disables an account in the caller's unit of work: first the user's row, then the sessions, so
-/// that a login under way leaves none behind.
+/// that a concurrent login leaves no session behind.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub(super) fn disable(
     revocations: &Revocations,
     tx: &mut Tx<'_>,

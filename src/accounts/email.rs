@@ -14,7 +14,7 @@ const MAX_LOCAL_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email(String);
 
-/// An address that no mail could reach.
+/// A malformed e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEmail {
     /// Not `somebody@somewhere`.
@@ -29,7 +29,7 @@ impl Email {
     /// Reads an address.
     ///
     /// # Errors
-    /// [`InvalidEmail`] says what an address looks like.
+    /// [`InvalidEmail`] says what a valid address looks like.
     pub fn parse(raw: &str) -> Result<Self, InvalidEmail> {
         let text = raw.trim();
         let (local, domain) = text.rsplit_once('@').ok_or(InvalidEmail::Shape)?;
@@ -58,22 +58,22 @@ impl Email {
         &self.0
     }
 
-    /// What makes it the same address as another.
+    /// The key that is compared: two addresses with the same key are the same address.
     #[must_use]
     pub fn key(&self) -> String {
         Self::key_of(&self.0)
     }
 
-    /// The key of any text, an address or not: trimmed, ASCII letters in lower case, and nothing
-    /// more, so that look-alike letters make different accounts, never the same.
+    /// The key of any text, a valid address or not: trimmed, ASCII letters in lower case, and
+    /// otherwise unchanged, so that look-alike letters make different accounts, never the same.
     #[must_use]
     pub fn key_of(raw: &str) -> String {
         raw.trim().to_ascii_lowercase()
     }
 }
 
-/// Characters that show nothing, or turn the text around: two addresses that look the same would
-/// not be.
+/// Characters that are invisible or change the writing direction: they would make two different
+/// addresses look the same.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,4 +1,4 @@
-//! What becomes of logins, counted.
+//! Outcomes of logins, counted.
 
 use super::{Accounts, LogInError, queries};
 use crate::database::StoreError;
@@ -6,17 +6,17 @@ use crate::metrics::{Counter, EncodeLabelSet, Family, counters};
 use crate::named::named;
 
 named! {
-    /// What became of a login.
+    /// The outcome of a login.
     pub enum LoginOutcome {
         /// A session was started.
         Succeeded = "succeeded",
         /// Unknown address, wrong password, disabled account.
         InvalidCredentials = "invalid_credentials",
-        /// Too many failures for this account.
+        /// Too many failed logins for this account.
         Throttled = "throttled",
-        /// No app of this id logs users in.
+        /// No public client has this id.
         UnknownClient = "unknown_client",
-        /// Too many passwords were waiting to be hashed.
+        /// The hashing queue was full.
         Overloaded = "overloaded",
         /// The database did not answer, the tokens could not be signed, or the account was being changed.
         Failed = "failed",
@@ -62,7 +62,7 @@ impl Accounts {
         self.logins.get_or_create(&LoginLabel { outcome }).inc();
     }
 
-    /// How many accounts are open, those that are disabled among them.
+    /// The number of open accounts, disabled ones included.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.

@@ -1,11 +1,11 @@
-//! One attempt at a password: a place in the budget of failures, and then one hash.
+//! One password attempt: a reservation with login throttling, then one hash.
 //!
-//! Every path of a login does the same work, and gives the same answers, whether or not there is such
-//! an account. Where strangers have spent the account's budget, only known devices and known networks
-//! get in. A stranger can be in a known network, too, and must not learn there that the account exists.
-//! So the answer is the refusal, after a hash, whatever the account and the network are, unless the
-//! network is known and the password right. Elsewhere the hash is compared with nothing: a stranger
-//! cannot guess on.
+//! Every path of a login does the same work and gives the same answers, whether or not the account
+//! exists. When unknown sources have reached the account's limit, only known devices and known
+//! networks can log in. An attacker can be in a known network, too, and must not learn there that
+//! the account exists. So the answer is the refusal, after a hash, for every account and network,
+//! unless the network is known and the password right. Otherwise the hash is compared with nothing:
+//! an attacker gets no further guesses.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ use crate::database::{Id, StoreError};
 use crate::passwords::{Candidate, Overloaded, Password, PasswordHash, Verdict};
 use crate::sessions::KnownSource;
 
-/// When to try again to log in while many are at it for the same account: a hash takes less.
+/// Retry-After while other attempts on the same account are in progress: a hash takes less.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A place in the budget of failures, and what it is good for.
+/// A reserved attempt and its effect.
 pub(super) struct ReservedAttempt {
     reservation: Reservation,
-    /// What a wrong password is answered with when strangers have spent the account's budget.
+    /// The answer to a wrong password when unknown sources have reached the account's limit.
     refusal: Option<Refusal>,
-    /// Whether the password is compared at all.
+    /// Whether the password is compared.
     compares_password: bool,
 }
 
-/// Why the budget has no place.
+/// Why an attempt was not reserved.
 #[derive(Clone, Copy)]
 enum Refusal {
     Busy,
@@ -47,17 +47,18 @@ impl From<Refusal> for LogInError {
     }
 }
 
-/// A password that was compared and right.
+/// A password that was compared and is right.
 pub(super) struct VerifiedPassword {
     pub found: Credentials,
-    /// A better hash of it, where there is to be one.
+    /// The upgraded hash, if its parameters are outdated.
     pub upgraded: Option<PasswordHash>,
     pub reservation: ReservedAttempt,
 }
 
 impl Accounts {
-    /// A place in the budget: that of what the attempt shows, a device or a session, or else the
-    /// network's. That there is none is an event of the account, or of nobody's.
+    /// Reserves an attempt: under the device or session that it shows, or else under the network. A
+    /// refusal is recorded as an event of the account, or without an account for an unknown
+    /// address.
     pub(super) fn reserve(
         &self,
         key: &str,
@@ -109,10 +110,10 @@ impl Accounts {
         }
     }
 
-    /// One hash, whatever there is to compare. The place is then given back at its end, unless a
-    /// password was compared and wrong, or could not be compared: a disabled account is spent like
-    /// any other. Both happen whether or not the client hangs up meanwhile, and so does the event of
-    /// a failure.
+    /// Verifies the password at the cost of exactly one hash, known account or not. The reservation
+    /// is then released, unless a password was compared and wrong, or could not be compared:
+    /// attempts on a disabled account count like those on any other. Both happen whether or not the
+    /// client disconnects, and so does the event of a failure.
     pub(super) async fn verify_password(
         &self,
         found: Option<Credentials>,
@@ -134,7 +135,7 @@ impl Accounts {
         let (hasher, audit, address) =
             (self.hasher.clone(), self.audit.clone(), address.to_owned());
         let comparison = async move {
-            // Should this end halfway.
+            // In case this future is dropped halfway.
             reservation.release_on_drop(false);
             let verdict = hasher.verify(password, candidate).await;
             let is_wrong = matches!(verdict, Ok(Verdict::Wrong));

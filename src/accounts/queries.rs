@@ -15,21 +15,21 @@ use crate::database::schema::{clients, sessions, users};
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
 
-/// Closed accounts that a purge deletes in one unit of work.
+/// Closed accounts that one unit of work of a purge deletes.
 const PURGE_BATCH: i64 = 200;
 
 /// An account as its owner sees it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize)]
 #[diesel(table_name = users)]
 pub struct Account {
-    /// Its id: `sub` of its tokens.
+    /// Its id, the `sub` of its tokens.
     pub id: Id,
-    /// The address as it was given.
+    /// The address as entered.
     pub email: String,
-    /// What the account may do, for services to interpret.
+    /// The account's roles, for services to interpret.
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When its password was last set.
     pub password_changed_at: Timestamp,
@@ -41,22 +41,22 @@ pub struct Account {
 pub struct AccountDetails {
     /// Its id.
     pub id: Id,
-    /// The address as it was given.
+    /// The address as entered.
     pub email: String,
-    /// What the account may do.
+    /// The account's roles.
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When its password was last set.
     pub password_changed_at: Timestamp,
-    /// When somebody last logged in with its password.
+    /// The last login with the password.
     pub last_login_at: Option<Timestamp>,
-    /// Since when nobody may.
+    /// Since when logins are rejected.
     pub disabled_at: Option<Timestamp>,
 }
 
-/// What a password is compared with, and what follows when it is right.
+/// The credentials of an account and the state that a login depends on.
 #[derive(Clone, Debug, Queryable, Selectable)]
 #[diesel(table_name = users)]
 pub(super) struct Credentials {
@@ -68,12 +68,12 @@ pub(super) struct Credentials {
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
     pub disabled_at: Option<Timestamp>,
-    /// By it a unit of work knows that all of this is as it was read.
+    /// A unit of work compares it to know that the rest is unchanged since it was read.
     #[diesel(column_name = credentials_version)]
     pub version: i64,
 }
 
-/// Roles stand in one column, separated by spaces.
+/// Roles are stored in one column, separated by spaces.
 #[derive(Debug)]
 pub struct Roles(String);
 
@@ -176,7 +176,7 @@ pub(super) fn record_login(
         .map(|rows| rows == 1)
 }
 
-/// Sets another password, on the same condition.
+/// Sets a new password, on the same condition.
 pub(super) fn set_password(
     connection: &mut AnyConnection,
     verified: &Credentials,
@@ -193,8 +193,8 @@ pub(super) fn set_password(
         .map(|rows| rows == 1)
 }
 
-/// Empties the row of an account that is closed, on the same condition. The row itself stays as
-/// long as its sessions are remembered; its address is free at once.
+/// Clears the row of a closed account, on the same condition. The row itself stays as long as its
+/// sessions are stored; its address is free at once.
 pub(super) fn close(
     connection: &mut AnyConnection,
     verified: &Credentials,
@@ -206,7 +206,7 @@ pub(super) fn close(
         .map(|rows| rows == 1)
 }
 
-/// The same whatever the password is, for an account that is deleted.
+/// The same unconditionally, to delete an account.
 pub(super) fn close_any_version(
     connection: &mut AnyConnection,
     id: Id,
@@ -217,7 +217,7 @@ pub(super) fn close_any_version(
 
 #[diesel::dsl::auto_type]
 fn erased(id: Id, now: Timestamp) -> _ {
-    // No address has a space in it.
+    // No address contains a space.
     let key: String = format!("closed {id}");
     let at: i64 = now.as_micros();
     (
@@ -230,13 +230,13 @@ fn erased(id: Id, now: Timestamp) -> _ {
     )
 }
 
-/// Deletes the row of an account that is closed and has no sessions any more.
+/// Deletes the row of a closed account without sessions.
 pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
     let closed = users::table.filter(users::id.eq(id)).filter(users::closed_at.is_not_null());
     diesel::delete(closed).execute(connection).map(|rows| rows == 1)
 }
 
-/// Some of the accounts that are not closed, by their ids, which begin with the time.
+/// A page of the accounts that are not closed, ordered by id, which begins with the time.
 pub(super) fn list_details(
     connection: &mut AnyConnection,
     after: Option<Id>,
@@ -288,7 +288,7 @@ pub(super) fn find_details_by_email_key(
         .optional()
 }
 
-/// Whose address it is.
+/// The id of the account with this address.
 pub(super) fn find_id(connection: &mut AnyConnection, email: &Email) -> QueryResult<Option<Id>> {
     let own = users::table.filter(users::email_key.eq(email.key()));
     own.select(users::id).get_result(connection).optional()
@@ -303,7 +303,7 @@ pub(super) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool
         .map(|rows| rows == 1)
 }
 
-/// Sets another password, whatever the one before was.
+/// Sets a new password unconditionally.
 pub(super) fn replace_password(
     connection: &mut AnyConnection,
     id: Id,
@@ -327,12 +327,12 @@ pub(super) fn disable(connection: &mut AnyConnection, id: Id, now: Timestamp) ->
         .map(|rows| rows == 1)
 }
 
-/// How many accounts are open.
+/// The number of open accounts.
 pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
     users::table.filter(users::closed_at.is_null()).count().get_result(connection)
 }
 
-/// Deletes closed accounts that no session points to any more.
+/// Deletes closed accounts without sessions.
 pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize> {
     let remembered = sessions::table.filter(sessions::user_id.eq(users::id));
     let forgotten: Vec<Id> = users::table
@@ -345,7 +345,7 @@ pub(super) fn delete_closed(connection: &mut AnyConnection) -> QueryResult<usize
     Ok(forgotten.len())
 }
 
-/// Every statement that changes credentials or the state of an account raises its version, and comes
+/// Every statement that changes credentials or the state of an account raises its version and comes
 /// first in its unit of work: it locks the row, which a read does not.
 #[diesel::dsl::auto_type]
 fn incremented_version() -> _ {

@@ -1,17 +1,16 @@
-//! The budget of failed logins: how many wrong passwords an account takes, from one place and from
-//! all of them.
+//! Login throttling: how many wrong passwords an account accepts, per request source and in total.
 //!
-//! A client network is a place. So is a session, for those who show its tokens: those who hold its
-//! newest refresh tokens have another budget there than those who hold spent ones, and than those
-//! who hold an access token. A thief with a spent token can use up only the budget of spent tokens.
+//! A client network is a request source. So is a session, for requests that show its tokens:
+//! holders of its newest refresh tokens, of its older ones and of an access token each have a limit
+//! of their own. A thief with an already rotated token can use up only the limit for such tokens.
 //!
-//! A place in the budget is taken before the password is hashed, so that a hundred guesses at once
-//! count as a hundred, and it is given back unless a password was compared and wrong. A budget
+//! An attempt is reserved before the password is hashed, so that a hundred parallel guesses count
+//! as a hundred. The reservation is released unless a password was compared and wrong. A limit
 //! refills evenly over its window.
 //!
-//! A counter is one moment: when its budget will be whole again. Taking a place moves it by a share
-//! of the window, and there is a place as long as it is not a whole window ahead (the generic cell
-//! rate algorithm, ITU-T I.371).
+//! A counter is a single timestamp: when its limit is full again. A reservation moves it forward by
+//! a share of the window, and is granted as long as it is less than a whole window ahead (the
+//! generic cell rate algorithm, ITU-T I.371).
 
 #[cfg(test)]
 mod tests;
@@ -27,34 +26,34 @@ use crate::locks::lock;
 use crate::secret::DerivedKey;
 use crate::sessions::DeviceToken;
 
-/// Wrong passwords that an account takes within the window from all who show a refresh token of it,
-/// and from all who show an access token. It bounds what somebody can guess who has the tokens of
-/// many sessions; the number is NIST's for an account (SP 800-63B-4 3.2.2).
+/// Wrong passwords that an account accepts within the window from all requests that show a refresh
+/// token of it, and from all that show an access token. It limits the guesses of an attacker who
+/// has the tokens of many sessions; the number is NIST's for an account (SP 800-63B-4 3.2.2).
 const FAILURES_PER_TOKEN_KIND: u32 = 100;
 
-/// The settings of the budget. It is this node's own: with n nodes, guesses spread over them count
-/// n times.
+/// The settings of login throttling. They apply to this node alone: guesses spread over n nodes
+/// have n times the limit.
 #[derive(Clone, Copy, Debug)]
 pub struct ThrottleSettings {
-    /// Wrong passwords for one account from one place.
+    /// Wrong passwords for one account from one request source.
     pub per_source: u32,
-    /// Wrong passwords for one account from everywhere.
+    /// Wrong passwords for one account from all request sources.
     pub per_account: u32,
-    /// The time over which a spent budget is whole again.
+    /// The time in which a used-up limit refills completely.
     pub window: Duration,
-    /// Counters that are kept; beyond it the lowest are forgotten.
+    /// The maximum number of counters; above it the ones with the lowest counts are dropped.
     pub max_counters: usize,
 }
 
-/// Where an attempt comes from.
+/// The source of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ThrottleKey {
     /// A client's network.
     Network(String),
-    /// A device that has shown a refresh token of the account: by its session, and by whether that is
-    /// one of the session's newest.
+    /// A device that has shown a refresh token of the account, identified by its session and by
+    /// whether the token is one of the session's newest.
     Device(Uuid, DeviceToken),
-    /// A user who is logged in, and has shown an access token of this session.
+    /// A logged-in user who has shown an access token of this session.
     Session(Uuid),
 }
 
@@ -69,37 +68,37 @@ pub struct LoginThrottle {
 
 type Counters = Arc<Mutex<HashMap<CounterId, Counter>>>;
 
-/// A keyed hash: the table tells nobody whose accounts are under attack.
+/// A keyed hash, so that a memory dump does not reveal which accounts are under attack.
 type CounterId = [u8; 16];
 
 #[derive(Clone, Copy, Debug)]
 struct Counter {
-    /// When the budget will be whole again.
+    /// When the limit is full again.
     full_at: Timestamp,
-    /// Places of it that are taken by attempts still being made.
+    /// Reservations held by attempts in progress.
     in_flight: u32,
 }
 
-/// What came of asking for a place.
+/// The result of a reservation request.
 #[derive(Debug)]
 pub enum ReserveOutcome {
-    /// There was one.
+    /// The attempt was reserved.
     Granted(Reservation),
-    /// There is none as long as other attempts are being made, which may give theirs back.
+    /// Refused while other attempts are in progress that may release their reservations.
     Busy {
-        /// Whether it is the account's budget that they hold, and not the origin's.
+        /// Whether the account's limit is reached, rather than the source's.
         account: bool,
     },
-    /// There was none.
+    /// Refused: the limit is reached.
     Throttled {
-        /// How long until there is one: whole seconds, one at least.
+        /// Until the next attempt is allowed, in whole seconds, at least one.
         retry_after: Duration,
-        /// Whether it was the account's budget that was spent, and not the origin's.
+        /// Whether the account's limit is reached, rather than the source's.
         account: bool,
     },
 }
 
-/// A place in the budget. It stays taken unless it is given back.
+/// A reserved attempt. It counts as a failure unless it is released.
 #[derive(Debug)]
 pub struct Reservation {
     counters: Counters,
@@ -107,7 +106,7 @@ pub struct Reservation {
     is_released: bool,
 }
 
-/// What an attempt takes of one counter.
+/// The share of one counter that an attempt takes.
 #[derive(Clone, Copy, Debug)]
 struct Share {
     id: CounterId,
@@ -118,32 +117,32 @@ struct Share {
 }
 
 impl LoginThrottle {
-    /// An unspent budget.
+    /// Creates throttling state without any failures.
     #[must_use]
     pub fn new(key: DerivedKey, settings: ThrottleSettings, clock: Clock) -> Self {
         Self { key, settings, clock, counters: Arc::default() }
     }
 
-    /// Takes a place for an attempt by a stranger.
+    /// Reserves an attempt from an unknown source.
     #[must_use]
     pub fn reserve(&self, email_key: &str, source: &ThrottleKey) -> ReserveOutcome {
         self.reserve_shares(email_key, source, true)
     }
 
-    /// Takes a place for an attempt by somebody who is known: it counts for the account as long as
-    /// that has something left, and is not refused when strangers have spent it.
+    /// Reserves an attempt from a known source: it counts towards the account's limit while that
+    /// has something left, and is not refused when unknown sources have reached it.
     #[must_use]
     pub fn reserve_known(&self, email_key: &str, source: &ThrottleKey) -> ReserveOutcome {
         self.reserve_shares(email_key, source, false)
     }
 
-    /// How many counters there are.
+    /// The number of counters.
     #[must_use]
     pub fn in_use(&self) -> usize {
         lock(&self.counters).len()
     }
 
-    /// Forgets the counters whose budgets are whole again; to be called now and then.
+    /// Deletes the counters that are full again; to be called periodically.
     pub fn sweep(&self) {
         let now = self.clock.steady();
         let mut counters = lock(&self.counters);
@@ -173,7 +172,7 @@ impl LoginThrottle {
             if missing.is_zero() {
                 moved.push((*id, Counter { full_at, in_flight: before.in_flight + 1 }));
             } else if is_stranger || !*is_account_wide {
-                // Of the account's counter the known take nothing once it is used up.
+                // Known sources take nothing from the account's counter once its limit is reached.
                 return refusal(missing, *cost * before.in_flight, *is_account_wide);
             }
         }
@@ -183,7 +182,7 @@ impl LoginThrottle {
         ReserveOutcome::Granted(Reservation { counters, shares, is_released: false })
     }
 
-    /// What an attempt takes, the account's share last.
+    /// The shares that an attempt takes, the account's last.
     fn shares(&self, email_key: &str, source: &ThrottleKey) -> Vec<Share> {
         let (source, of_all) = match source {
             ThrottleKey::Network(network) => (format!("address {network}"), None),
@@ -196,7 +195,8 @@ impl LoginThrottle {
             ThrottleKey::Session(session) => (format!("session {session}"), Some("sessions")),
         };
         let share = |counter: &str, attempts: u32, is_account_wide| {
-            // An e-mail may hold anything, an origin no NUL: no two pairs read the same.
+            // An e-mail address may hold any character and a source no NUL, so two pairs never
+            // collide.
             let mac = self.key.mac(format!("{counter}\0{email_key}").as_bytes());
             let id = std::array::from_fn(|i| mac[i]);
             Share { id, cost: self.settings.window / attempts.max(1), is_account_wide }
@@ -214,8 +214,8 @@ impl Counter {
     }
 }
 
-/// The refusal of an attempt for which `missing` is not there, of which attempts that are still being
-/// made may give back `in_flight`.
+/// The refusal of an attempt that lacks `missing`, of which attempts in progress may release
+/// `in_flight`.
 fn refusal(missing: Duration, in_flight: Duration, account: bool) -> ReserveOutcome {
     if missing <= in_flight {
         return ReserveOutcome::Busy { account };
@@ -228,13 +228,13 @@ fn refusal(missing: Duration, in_flight: Duration, account: bool) -> ReserveOutc
 }
 
 impl Reservation {
-    /// Returns the place: no password was compared, or it was right.
+    /// Releases the reservation: no password was compared, or it was right.
     pub fn release(mut self) {
         self.is_released = true;
     }
 
-    /// Whether the place is returned when it is dropped. It stays taken until then, for an attempt
-    /// that may have to compare the password again.
+    /// Sets whether the reservation is released on drop. Until then it stays, for an attempt that
+    /// may have to compare the password again.
     pub const fn release_on_drop(&mut self, is_released: bool) {
         self.is_released = is_released;
     }
@@ -254,13 +254,13 @@ impl Drop for Reservation {
     }
 }
 
-/// Forgets what is whole again and, when that is not a quarter, the lower half of the rest: a flood
-/// of one guess each on ever new accounts must not push out an account that is under attack.
+/// Deletes full counters and, when these are less than a quarter, the lower half of the rest: a
+/// flood of one guess each on ever new accounts must not evict an account under attack.
 fn evict_counters(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
     let before = counters.len();
     counters.retain(|_, counter| counter.is_active(now));
     if counters.len() > before / 4 * 3 {
-        // The id decides between equals: a flood within one moment must not empty the table.
+        // Ties are broken by id: a flood at one instant must not empty the table.
         let mut all: Vec<_> = counters.iter().map(|(id, at)| (at.full_at, *id)).collect();
         let middle = all.len() / 2;
         let (lower, ..) = all.select_nth_unstable(middle);

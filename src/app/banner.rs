@@ -1,15 +1,15 @@
-//! What a person who has just started it sees: a whole session in curl lines.
+//! The start-up banner: a sample curl session.
 
 use std::io::{self, Write as _};
 
-/// The session, with `{url}` where the service is. The README has the same lines, and a test runs
-/// them.
+/// The session, with `{url}` in place of the service's URL. The README has the same lines, and a
+/// test runs them.
 pub(super) const SESSION: &str = include_str!("session.sh");
 
-/// Prints it to the terminal, or whatever standard output is.
+/// Prints it to standard output.
 pub(super) fn print(url: &str) {
     let lines = SESSION.replace("http://127.0.0.1:8080", url);
-    // Nobody may be reading, and that is no reason to stop.
+    // A closed standard output is not a reason to stop.
     let _ = write!(
         io::stdout(),
         "Doorward listens on {url}. A whole session, to paste into another terminal:\n\n{lines}\n"

@@ -1,14 +1,14 @@
-//! Whether the clock has gone evenly for as long as what is deleted by it could be missed.
+//! Detects jumps of the wall clock, so that a purge deletes nothing by a wrong time.
 
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 
-/// The clock may gain or lose so much and still be believed. It is less than revocations are kept
-/// beyond the last token that they concern.
+/// How far the wall clock may drift from the steady clock and still be trusted. Less than the
+/// margin that revocations are kept beyond the last token that they concern.
 pub(super) const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
 
-/// A clock under watch: from which moment on it has gone evenly.
+/// A clock that is compared with the steady clock: from which moment on it has run evenly.
 pub(super) struct JumpDetector {
     clock: Clock,
     wall: Timestamp,
@@ -20,11 +20,11 @@ impl JumpDetector {
         Self { wall: clock.now(), steady: clock.steady(), clock }
     }
 
-    /// The present moment, if the clock has gone evenly for longer than that. It is to be used for
-    /// everything that is deleted until the next one: the clock may be set at any time.
+    /// The present moment, if the clock has run evenly for longer than `after`. All deletions until
+    /// the next call use it: the clock may be set at any time.
     pub(super) fn now_if_steady(&mut self, after: Duration) -> Option<Timestamp> {
         let (wall, steady) = (self.clock.now(), self.clock.steady());
-        // Compared with where it began, so that many small steps are one jump.
+        // Compared with the first reading, so that many small steps count as one jump.
         let wall_passed = wall.as_micros().saturating_sub(self.wall.as_micros());
         let steady_passed = steady.as_micros().saturating_sub(self.steady.as_micros());
         if Duration::from_micros(wall_passed.abs_diff(steady_passed)) > MAX_CLOCK_JUMP {

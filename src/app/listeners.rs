@@ -1,4 +1,4 @@
-//! Listeners beside the API's: the one that shows the way to https, and the one for metrics.
+//! Auxiliary listeners: the redirect to https and the metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,20 +15,21 @@ use crate::http::requests_under_way::RequestsUnderWay;
 use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::{self, HttpServer, ServerSettings};
 
-/// Connections that such a listener holds at most.
+/// The most connections of such a listener.
 const MAX_CONNECTIONS: usize = 1000;
 
-/// How long one of its requests may take to arrive, and a connection may idle.
+/// How long a request may take to arrive, and how long a connection may be idle.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A listener that ends with the API's.
+/// A listener that stops with the API's.
 pub(super) struct AuxiliaryListener {
     setting: &'static str,
     running: HttpServer,
 }
 
 impl AuxiliaryListener {
-    /// Listens on the address that the setting names, beside another process if that may be.
+    /// Listens on the address that the setting names, shared with another process if that is
+    /// allowed.
     pub(super) async fn listen(
         setting: &'static str,
         address: SocketAddr,
@@ -60,7 +61,7 @@ impl AuxiliaryListener {
         Ok(Self { setting, running: server::serve(listener, how, app)? })
     }
 
-    /// Serves until the sender of `gone` is.
+    /// Serves until the sender of `gone` is dropped.
     pub(super) async fn run_until(self, mut gone: watch::Receiver<()>) {
         let gone = async { while gone.changed().await.is_ok() {} };
         if let Err(error) = self.running.run_until(gone).await {

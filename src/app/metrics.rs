@@ -1,6 +1,6 @@
-//! What is watched: every metric, by name, and where its number comes from.
+//! The metrics endpoint: every metric and its source.
 //!
-//! The README has a table of them; a test compares the two.
+//! The README documents them in a table; a test compares the two.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ use crate::keys::{KeyState, KeysError};
 use crate::locks;
 use crate::metrics::Requests;
 
-/// How often rows are counted: that is work for the database, and not for each look at the page.
+/// How often rows are counted: that costs the database work, so not at each scrape.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Prometheus' text format.
@@ -41,12 +41,12 @@ struct Rows {
     users: u64,
     sessions: u64,
     blocklist: u64,
-    /// When the oldest key in each state was made.
+    /// When the oldest key in each state was created.
     keys: Vec<(&'static str, Timestamp)>,
 }
 
 impl RowCounts {
-    /// Counts again and again, until it is dropped.
+    /// Counts periodically, until it is dropped.
     pub(super) async fn count_repeatedly(&self, api: &Api) {
         let mut tick = tokio::time::interval(COUNT_INTERVAL);
         loop {
@@ -75,7 +75,7 @@ impl Rows {
     }
 }
 
-/// The parts whose numbers are shown.
+/// The components whose numbers are shown.
 pub(super) struct MetricsSources {
     pub api: Api,
     pub limits: Limits,
@@ -84,11 +84,11 @@ pub(super) struct MetricsSources {
     pub row_counts: Arc<RowCounts>,
     pub tls: Option<Tls>,
     pub secret_file_missing: Arc<AtomicBool>,
-    /// Of the log that is the service's own.
+    /// Of the service's own log.
     pub dropped_lines: Option<DroppedLogLines>,
 }
 
-/// The route of the listener for metrics.
+/// The route of the metrics listener.
 pub(super) fn routes(
     sources: MetricsSources,
 ) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
@@ -224,7 +224,7 @@ impl MetricsSources {
         put(page, "revocation_feed_subscribers", help, &gauge(revocations.subscribers()))
     }
 
-    /// What was counted in the database. Before the first time nothing is said.
+    /// The numbers counted in the database. Omitted before the first count.
     fn rows(&self, page: &mut Page<'_>) -> fmt::Result {
         let rows = locks::lock(&self.row_counts.0).clone();
         let Some(Rows { users, sessions, blocklist, keys }) = rows else {

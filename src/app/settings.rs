@@ -1,4 +1,4 @@
-//! From the settings to the small structs that the parts are built with.
+//! Conversion of the configuration to the settings structs of the components.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::secret::Purpose;
 use crate::sessions::SessionPolicy;
 use crate::tokens::Expected;
 
-/// The longest that any access token may be believed: its life, and the leeway of verifiers.
+/// The longest time that any access token may be accepted: its lifetime plus the leeway of
+/// verifiers.
 pub(crate) fn max_token_age(config: &Config) -> Duration {
     config.tokens.lifetime + config.tokens.verifier_leeway
 }
@@ -78,7 +79,7 @@ pub(crate) const fn password_policy(config: &Config) -> PasswordPolicy {
     }
 }
 
-/// For a command, which does one thing after the other: the service may need the role's other
+/// For a command, which runs one statement at a time: the service may need the role's other
 /// connections.
 pub(crate) fn one_connection(config: &Config) -> Result<DatabaseSettings, ConfigError> {
     Ok(DatabaseSettings { pool_size: 1, ..database_settings(config)? })

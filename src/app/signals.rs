@@ -1,4 +1,4 @@
-//! Signals: which ones stop the service, and which ones it survives.
+//! Signals: those that stop the service, and those that it ignores.
 
 use std::io;
 use std::process;
@@ -10,7 +10,7 @@ use super::FlushLog;
 use crate::clock::Clock;
 use crate::http::server::tls::Tls;
 
-/// The signals that would end the process at once if nobody received them.
+/// The signals that would otherwise terminate the process at once.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -19,10 +19,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Receives them from now on.
+    /// Handles them from now on.
     ///
     /// # Errors
-    /// When the system refuses a handler.
+    /// When the system rejects a handler.
     pub(super) fn receive() -> io::Result<Self> {
         // A handler stays when its stream goes: these are ignored. SIGXFSZ comes with a write beyond
         // the limit on the size of a file (`ulimit -f`), which then fails with EFBIG and is answered
@@ -42,7 +42,7 @@ impl Signals {
     /// reloads the certificate. `flush_log` writes the lines that the log holds.
     pub(super) async fn stop(self, tls: Option<Tls>, clock: Clock, flush_log: FlushLog) {
         let Self { mut terminate, mut interrupt, mut quit, hang_up } = self;
-        // SIGHUP is received until the process ends, also during the drain.
+        // SIGHUP is handled until the process ends, also during the drain.
         tokio::spawn(reload(hang_up, tls, clock));
         let mut next = async move || {
             tokio::select! {
@@ -62,8 +62,7 @@ impl Signals {
     }
 }
 
-/// Reads the certificate's files at each SIGHUP. They are the only ones that are read again without
-/// a restart.
+/// Reads the certificate files at each SIGHUP. No other file is read again without a restart.
 async fn reload(mut hang_up: Signal, tls: Option<Tls>, clock: Clock) {
     while hang_up.recv().await.is_some() {
         let Some(tls) = tls.clone() else {

@@ -1,4 +1,4 @@
-//! The socket that the API listens on: its own, or one that whoever started it keeps open.
+//! The API's socket: a new one, or one inherited from the process that started this one.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,19 +13,18 @@ use crate::config::Config;
 const BIND_ATTEMPTS: u32 = 10;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that may wait to be accepted; the kernel has a bound of its own
-/// (`net.core.somaxconn`).
+/// Connections that may wait to be accepted; the kernel has its own maximum (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// A socket that listens.
+/// A listening socket.
 pub(super) struct Socket {
     pub listener: TcpListener,
-    /// Whoever handed it over has it, too, and goes on accepting when this process does not.
+    /// The parent process has it, too, and keeps accepting when this process does not.
     pub is_inherited: bool,
 }
 
 impl Socket {
-    /// The one that was handed over, or else a new one.
+    /// The inherited socket, or else a new one.
     pub(super) async fn open(
         inherited: Option<TcpListener>,
         config: &Config,
@@ -40,7 +39,7 @@ impl Socket {
     }
 }
 
-/// How to mend an address that cannot be bound.
+/// The remedy for an address that cannot be bound.
 pub(super) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -55,7 +54,7 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Refuses a connection, which systemd hands over with `Accept=yes`.
+/// Rejects a connected socket, which systemd passes with `Accept=yes`.
 fn listens(listener: &TcpListener) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     if !SockRef::from(listener).is_listener()? {
@@ -64,8 +63,8 @@ fn listens(listener: &TcpListener) -> io::Result<()> {
     listener.local_addr().map(drop)
 }
 
-/// Binds the port, beside another process if that may be; a predecessor that has just been told to
-/// stop holds it for a moment yet.
+/// Binds the port, shared with another process if that is allowed. A predecessor that was just told
+/// to stop may hold it for another moment.
 pub(super) async fn bind(address: SocketAddr, may_share_port: bool) -> io::Result<TcpListener> {
     let bind = || bind_once(address, may_share_port);
     for _ in 0..BIND_ATTEMPTS {
@@ -79,8 +78,8 @@ pub(super) async fn bind(address: SocketAddr, may_share_port: bool) -> io::Resul
     bind()
 }
 
-/// As the standard library does, but for others and with a longer queue: of hundreds that come at
-/// once, those beyond its 128 would have to come again a second later.
+/// As the standard library does, but with optional sharing and a longer queue: of hundreds of
+/// simultaneous connections, those beyond its 128 would have to retry a second later.
 fn bind_once(address: SocketAddr, may_share_port: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

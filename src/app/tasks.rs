@@ -1,4 +1,4 @@
-//! What runs beside the requests, for as long as the service does.
+//! Background tasks.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -17,34 +17,34 @@ use crate::http::{Api, Limits};
 use crate::revocations::sync::SyncMode;
 use crate::tokens;
 
-/// How often the certificate's files are looked at.
+/// How often the certificate files are checked.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the file with the master secret is looked at.
+/// How often the file with the master secret is checked.
 const SECRET_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often expired rows are purged, limiters swept and signing keys looked after.
+/// How often expired rows are purged, limiters swept and signing keys maintained.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the costs of stored password hashes are counted.
 const STORED_COSTS_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often failed logins are stored, those of each account in one row.
+/// How often failed logins are stored, one row per account.
 const FAILURE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How soon what failed and cannot wait is tried again.
+/// The delay before an urgent task is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often memory that was freed is given back to the system.
+/// How often freed memory is returned to the system.
 const MEMORY_RETURN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Bytes that are far too many for the allocator's pages of small blocks.
+/// In bytes: more than the allocator serves from its pages of small blocks.
 const HUGE_ALLOCATION: usize = 4 * 1024 * 1024;
 
-/// The pause between two batches of a purge, in which other units of work have their turn.
+/// The pause between two batches of a purge, for other units of work.
 const PURGE_PAUSE: Duration = Duration::from_millis(20);
 
-/// What runs beside the requests.
+/// The background tasks.
 #[derive(Clone)]
 pub(super) struct Tasks {
     pub api: Api,
@@ -52,18 +52,18 @@ pub(super) struct Tasks {
     pub limits: Limits,
     pub origins: ClientOrigins,
     pub clock: Clock,
-    /// The life of an access token, with the leeway that verifiers grant.
+    /// The lifetime of an access token plus the leeway of verifiers.
     pub max_token_age: Duration,
     pub sync_mode: SyncMode,
     pub tls: Option<Tls>,
     pub row_counts: Option<Arc<RowCounts>>,
     pub secret_file: Option<SecretFile>,
-    /// Set while that is missing or holds another secret.
+    /// Set while that file is missing or holds another secret.
     pub secret_file_missing: Arc<AtomicBool>,
 }
 
 impl Tasks {
-    /// Goes on until it is dropped.
+    /// Runs until it is dropped.
     pub(super) async fn run(&self, watch: ChangeSource) {
         tokio::join!(
             self.sync_revocations(watch),
@@ -82,7 +82,7 @@ impl Tasks {
         );
     }
 
-    /// Learns what other processes revoke.
+    /// Syncs the revocations of other processes.
     async fn sync_revocations(&self, watch: ChangeSource) {
         match watch {
             ChangeSource::File(watch) => self.api.revocations.sync_with_file(watch).await,
@@ -92,7 +92,7 @@ impl Tasks {
         }
     }
 
-    /// Looks after keys and gives back memory. What fails is tried again next time.
+    /// Maintains the signing keys and frees memory. A failure is retried the next time.
     async fn maintain(&self) {
         let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
@@ -111,7 +111,7 @@ impl Tasks {
         }
     }
 
-    /// Takes over another signing key as soon as the one in use is given up, on whichever node.
+    /// Switches to another signing key as soon as the active one is revoked, on any node.
     async fn replace_revoked_key(&self) {
         let Api { keys, revocations, .. } = &self.api;
         let mut changes = revocations.changes();
@@ -131,7 +131,7 @@ impl Tasks {
         }
     }
 
-    /// Serves a renewed certificate as soon as it is there.
+    /// Serves a renewed certificate as soon as it is in place.
     async fn reload_certificate(&self) {
         let mut tick = tokio::time::interval(CERTIFICATE_POLL_INTERVAL);
         while let Some(tls) = self.tls.clone() {
@@ -141,8 +141,8 @@ impl Tasks {
         }
     }
 
-    /// Notices when the file with the master secret is deleted or changed. The service has the secret
-    /// in memory and goes on, but no start would succeed.
+    /// Notices when the file with the master secret is deleted or changed. The service has the
+    /// secret in memory and continues, but no start would succeed.
     async fn watch_secret_file(&self) {
         let mut tick = tokio::time::interval(SECRET_POLL_INTERVAL);
         while let Some(file) = self.secret_file.clone() {
@@ -163,7 +163,7 @@ impl Tasks {
         }
     }
 
-    /// Stores the failures of logins that have been summed. What fails is tried again next time.
+    /// Stores the aggregated login failures. A failure is retried the next time.
     async fn write_failures(&self) {
         let mut tick = tokio::time::interval(FAILURE_FLUSH_INTERVAL);
         loop {
@@ -172,7 +172,7 @@ impl Tasks {
         }
     }
 
-    /// Notices when a database that refused writes takes them again.
+    /// Notices when a database that rejected writes accepts them again.
     async fn probe_writes(&self) {
         let mut tick = tokio::time::interval(RETRY_INTERVAL);
         loop {
@@ -181,7 +181,7 @@ impl Tasks {
         }
     }
 
-    /// Counts rows for whoever watches.
+    /// Counts rows for the metrics.
     async fn count_rows(&self) {
         if let Some(row_counts) = &self.row_counts {
             row_counts.count_repeatedly(&self.api).await;
@@ -198,11 +198,12 @@ impl Tasks {
         }
     }
 
-    /// Deletes what is no longer needed.
+    /// Deletes expired data.
     ///
-    /// A clock that is wrong for a while must not make it forget what was revoked. So nothing is
-    /// deleted until the clock has gone evenly for as long as an access token lives: then no token
-    /// from before is alive, whatever the clock said. Nor while it is far from the database's.
+    /// A clock that is temporarily wrong must not make it delete live revocations. So nothing is
+    /// deleted until the clock has run steadily for the lifetime of an access token: then no older
+    /// token is valid, even if the clock was wrong before. Nothing is deleted either while the
+    /// clock differs too much from the database's.
     async fn purge(&self) {
         let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         let mut clock = JumpDetector::new(self.clock.clone());
@@ -210,7 +211,7 @@ impl Tasks {
             tick.tick().await;
             let agrees = self.api.revocations.clock_skew() < MAX_CLOCK_JUMP;
             let moment = clock.now_if_steady(self.max_token_age).filter(|_| agrees);
-            // A database that does not answer is asked again next time.
+            // A database that does not answer is tried again at the next interval.
             if let Some(now) = moment
                 && let Ok(now) = self.api.db.not_later(now).await
             {
@@ -219,8 +220,8 @@ impl Tasks {
         }
     }
 
-    /// Small batches, between which other units of work have their turn. All of them go by the one
-    /// moment that was found to be right.
+    /// Small batches, with pauses for other units of work. All of them use the one moment that was
+    /// checked.
     async fn purge_by(&self, now: Timestamp) {
         let Api { revocations, sessions, accounts, audit, .. } = &self.api;
         while let Ok(true) = revocations.purge(now).await {
@@ -238,8 +239,8 @@ impl Tasks {
     }
 }
 
-/// The allocator gives memory back a second after it was freed, when any large block is freed next:
-/// an idle service frees none. This one is never touched, so it takes no memory.
+/// The allocator returns memory a second after it was freed, and only when a large block is freed:
+/// an idle service frees none. This block is never written, so it takes no memory.
 async fn return_freed_memory() {
     let mut tick = tokio::time::interval(MEMORY_RETURN_INTERVAL);
     loop {

@@ -1,5 +1,5 @@
-//! Failures and replays, summed by account, session and minute until they are written: pure, but for
-//! ids.
+//! Failures and replays, aggregated by account, session and minute until they are written. Pure,
+//! except for the ids.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::database::Id;
 /// How long events are added to the same row.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Sums of one kind that there are at a time: so many rows a minute at most, for each node, and a
-/// flood of one kind leaves room for the others. A service where the passwords of so many accounts
+/// The maximum number of aggregates of one kind: it limits the rows a minute of each node, and a
+/// flood of one kind leaves room for the others. A service where passwords of that many accounts
 /// are mistyped within a minute has some five thousand logins in it.
 const MAX_PER_KIND: usize = 200;
 
-/// What an address is replaced by when there are several.
+/// Replaces the address when there are several.
 const SEVERAL_ADDRESSES: &str = "several addresses";
 
 /// The failures and replays of the last minute, by kind, account and session.
@@ -26,7 +26,7 @@ pub(super) struct FailureCounts(HashMap<(EventKind, Option<Id>, Option<Id>), Fai
 
 struct FailureCount {
     row: AuditEntry,
-    /// How many of them are in the database.
+    /// The count that is in the database.
     written: i64,
 }
 
@@ -36,7 +36,7 @@ impl FailureCounts {
         let key = (event.kind, event.user, event.session);
         let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MAX_PER_KIND;
         match self.0.get_mut(&key) {
-            // What is not written is not given up for a new minute.
+            // An unwritten row is not dropped for a new minute.
             Some(FailureCount { row, written })
                 if now.since(row.at) < WINDOW || row.times != *written =>
             {
@@ -54,16 +54,16 @@ impl FailureCounts {
         true
     }
 
-    /// The rows that are not in the database as they are here.
+    /// The rows whose counts differ from the database.
     pub(super) fn due(&self) -> Vec<AuditEntry> {
         let due = self.0.values().filter(|sum| sum.row.times != sum.written);
         let mut rows: Vec<AuditEntry> = due.map(|sum| sum.row.clone()).collect();
-        // One order, in which two that write them wait for each other.
+        // One order, so that two writers of the same rows cannot deadlock.
         rows.sort_unstable_by_key(|row| row.id);
         rows
     }
 
-    /// Notes that these have been written, and lets go what is written and a minute old.
+    /// Records that these have been written, and drops written ones older than a minute.
     pub(super) fn written(&mut self, rows: &[AuditEntry], now: Timestamp) {
         for sum in self.0.values_mut() {
             if let Some(row) = rows.iter().find(|row| row.id == sum.row.id) {
@@ -75,7 +75,7 @@ impl FailureCounts {
         });
     }
 
-    /// Lets the sums of an account go.
+    /// Drops the aggregates of an account.
     pub(super) fn forget(&mut self, user: Id) {
         self.0.retain(|(_, of, _), _| *of != Some(user));
     }
@@ -135,7 +135,7 @@ mod tests {
         failures.add(&failure(1, "192.0.2.1"), at(1));
         failures.written(&due, at(100));
         assert_eq!(times(&failures.due()), [2]);
-        // Nor is it lost when the database is away for long.
+        // Nor is it lost when the database is unavailable for long.
         failures.add(&failure(1, "192.0.2.1"), at(200));
         assert_eq!(times(&failures.due()), [3]);
     }

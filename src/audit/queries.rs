@@ -1,4 +1,4 @@
-//! The table of events: every statement that touches it.
+//! The table of events: every statement on it.
 
 use diesel::dsl::case_when;
 use diesel::prelude::*;
@@ -16,17 +16,17 @@ use crate::database::{AnyConnection, Id};
 pub struct AuditEntry {
     /// Its id, which begins with the time.
     pub id: Id,
-    /// When it happened; of several, the first.
+    /// When it happened; for aggregated events, the first time.
     pub at: Timestamp,
-    /// The name of its kind; one that a later version wrote may be unknown here.
+    /// The name of its kind; this version may not know one that a later version wrote.
     pub event: String,
-    /// Whose account it concerns.
+    /// The account that it concerns.
     pub user_id: Option<Id>,
     /// The session that it concerns.
     pub session_id: Option<Id>,
-    /// Where it was asked for: an IPv4 address, or the first one of an IPv6 /64.
+    /// The client address: an IPv4 address, or the first one of an IPv6 /64.
     pub address: Option<String>,
-    /// A few words more.
+    /// The detail.
     pub detail: Option<String>,
     /// How often it happened within a minute.
     pub times: i64,
@@ -51,7 +51,7 @@ pub(super) fn insert(connection: &mut AnyConnection, entry: &AuditEntry) -> Quer
     diesel::insert_into(audit_events::table).values(entry).execute(connection).map(drop)
 }
 
-/// Inserts the events: on PostgreSQL, which may be far away, at once.
+/// Inserts the events; on PostgreSQL, which may be far away, in one statement.
 pub(super) fn insert_all(
     connection: &mut AnyConnection,
     entries: &[AuditEntry],
@@ -62,8 +62,8 @@ pub(super) fn insert_all(
     entries.iter().try_for_each(|entry| insert(connection, entry))
 }
 
-/// Inserts the events, or brings them up to date. Doing it twice does no harm. An address that is
-/// gone stays gone: there were several, or the account was closed meanwhile.
+/// Inserts the events or updates them. Running it twice is harmless. An erased address stays
+/// erased: there were several, or the account was closed meanwhile.
 pub(super) fn put(connection: &mut AnyConnection, entries: &[AuditEntry]) -> QueryResult<()> {
     let address = case_when(audit_events::address.is_not_null(), excluded(audit_events::address));
     let changed = (
@@ -83,7 +83,7 @@ pub(super) fn put(connection: &mut AnyConnection, entries: &[AuditEntry]) -> Que
     }
 }
 
-/// The newest first, and one more than is wanted when there are older ones.
+/// The newest first, and one more than requested if there are older ones.
 pub(super) fn list(
     connection: &mut AnyConnection,
     wanted: &EventFilter,

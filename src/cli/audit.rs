@@ -1,4 +1,4 @@
-//! `doorward audit`: the stored security events, for whoever runs Doorward.
+//! `doorward audit`: prints stored security events.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
 use crate::database::Id;
 
-/// The longest that `--since` may look back: as long as events can be kept.
+/// The longest period for `--since`: as long as events can be kept.
 const MAX_SINCE: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// Which events to print.
+/// Filters of `doorward audit`.
 #[derive(Args)]
 pub struct AuditCommand {
-    /// Those of this account, by e-mail address or id
+    /// Events of this account, by e-mail address or id
     #[arg(long, value_name = "EMAIL|ID")]
     user: Option<String>,
-    /// Those of this name
+    /// Events of this name
     #[arg(long, value_name = "NAME", value_parser = kinds())]
     event: Option<EventKind>,
-    /// Those since then: 7d, 90m, 2026-11-24 or 2026-11-24T09:30:00Z
+    /// Events since then: 7d, 90m, 2026-11-24 or 2026-11-24T09:30:00Z
     #[arg(long, value_name = "DURATION|TIME")]
     since: Option<String>,
-    /// So many at most
+    /// Maximum number of events to print
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
     /// Print JSON
@@ -40,13 +40,13 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = EventKind> {
         .try_map(|name| EventKind::parse(&name).ok_or("it is no event"))
 }
 
-/// Answers the events, the newest first.
+/// Returns the events, the newest first.
 ///
 /// # Errors
 /// [`OperateError`].
 pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateError> {
     actix_web::rt::System::new().block_on(async {
-        // What is no point in time is refused before the database is opened.
+        // A malformed point in time is rejected before the database is opened.
         let since = command.since.as_deref().map(Since::parse).transpose()?;
         let opened = Opened::read_only(config).await?;
         let Opened { db, clocks } = opened.clone();
@@ -56,7 +56,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
             None => None,
         };
         let user = match &command.user {
-            // Who is deleted has events yet.
+            // A deleted account still has events.
             Some(name) => Some(match Id::parse(name) {
                 Some(id) => id,
                 None => user::find(&user::accounts(config, opened).await?, name).await?.id,
@@ -74,7 +74,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateE
     })
 }
 
-/// A point in time, or how long before the present one it is.
+/// A point in time, absolute or relative to now.
 enum Since {
     Moment(Timestamp),
     Ago(Duration),

@@ -12,10 +12,10 @@ use crate::sessions::client_credentials;
 
 use super::{Opened, OperateError};
 
-/// The shortest life of a client's access tokens: that of the setting.
+/// The shortest lifetime of a client's access tokens, as for the setting.
 const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What to do.
+/// The subcommands of `doorward client`.
 #[derive(Subcommand)]
 pub enum ClientCommand {
     /// Register an app (--public) or a service, whose secret is shown once
@@ -32,7 +32,7 @@ pub enum ClientCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Remove a client; its sessions and tokens end
+    /// Remove a client: its sessions end and its tokens are revoked
     #[command(after_help = "Example: doorward client remove 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     Remove {
         /// The client's id
@@ -43,27 +43,27 @@ pub enum ClientCommand {
     },
 }
 
-/// The client to add.
+/// The arguments of `doorward client add`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("of_an_app").args(["origin", "token_lifetime", "retry_window"])
     .multiple(true).requires("public"))]
 pub struct AddClient {
-    /// A name for people
+    /// A display name
     #[arg(long)]
     name: String,
-    /// It is an app in a browser or on a phone, which can keep no secret
+    /// The client is an app in a browser or on a phone, which cannot keep a secret
     #[arg(long, conflicts_with = "scope")]
     public: bool,
-    /// A web origin from which the app may call, as in `https://app.example.com`
+    /// A web origin that may call, as in `https://app.example.com`
     #[arg(long, value_name = "URL")]
     origin: Vec<String>,
-    /// How long the app's access tokens live, as in 5m: never longer than `tokens.lifetime`
+    /// Lifetime of the app's access tokens, as in 5m; at most `tokens.lifetime`
     #[arg(long, value_name = "DURATION")]
     token_lifetime: Option<String>,
-    /// The app's `sessions.retry_window`; 0s: a retry needs its Idempotency-Key
+    /// The app's `sessions.retry_window`; with 0s a retry needs its Idempotency-Key
     #[arg(long, value_name = "DURATION")]
     retry_window: Option<String>,
-    /// A scope that the service may have in tokens of its own
+    /// A scope that the service may request for its own tokens
     #[arg(long)]
     scope: Vec<String>,
     /// Print JSON
@@ -71,7 +71,7 @@ pub struct AddClient {
     json: bool,
 }
 
-/// Carries out a command, and answers what there is to print.
+/// Runs a command and returns the text to print.
 ///
 /// # Errors
 /// [`OperateError`].

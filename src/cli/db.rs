@@ -1,4 +1,4 @@
-//! `doorward db`: the data's schema, copies and backups.
+//! `doorward db`: the schema, copies and backups.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -38,23 +38,23 @@ others when the keys that they cached have expired (tokens.jwks_max_age).
 /// `doorward db …`.
 #[derive(Subcommand)]
 pub enum DbCommand {
-    /// Bring the database's schema up to date, also when database.migrate = false
+    /// Apply the pending migrations, also when database.migrate = false
     #[command(
         after_help = "Example: doorward db migrate --database-url postgres://doorward@db/doorward"
     )]
     Migrate,
-    /// Say what is wrong with the database's schema, and change nothing
+    /// Check the database's schema without changing anything
     ///
     /// Reports migrations that are pending or unknown, and tables, columns, indexes and constraints
-    /// that are not as the migrations make them: a line each, and exit status 1 if there is any.
+    /// that differ from the migrations: one line each, and exit status 1 if there are any.
     #[command(
         after_help = "Example: doorward db check --database-url postgres://doorward@db/doorward"
     )]
     Check,
-    /// Copy everything into an empty database, or compare two
+    /// Copy all data into an empty database, or compare two databases
     ///
-    /// Stop Doorward first. Nothing is written to the source meanwhile, and the target is filled in
-    /// one transaction: a copy that is interrupted leaves it empty, and can be made again.
+    /// Stop Doorward first. The source is locked against writes, and the target is filled in one
+    /// transaction: an interrupted copy leaves it empty and can be repeated.
     #[command(
         after_help = "Example: doorward db copy --from sqlite://doorward-data/doorward.db --to \
                       postgres://doorward@db/doorward\n\nOther users of this machine can read a \
@@ -64,12 +64,12 @@ pub enum DbCommand {
     Copy(CopyArgs),
     /// Back up the SQLite database into a new file, also while Doorward runs
     ///
-    /// The file is the database of one moment. It is checked before it gets its name, and only this
-    /// user can read it. PostgreSQL is backed up with `pg_dump`.
+    /// The file is a consistent snapshot. It is checked before it gets its final name, and only
+    /// this user can read it. Back up PostgreSQL with `pg_dump`.
     #[command(after_help = "Example: doorward db backup /var/backups/doorward-2026-11-25.db\n\n\
                             The master secret is not in it: keep that, too.")]
     Backup {
-        /// The file to make, which must not be there
+        /// The file to create, which must not exist
         file: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -77,19 +77,19 @@ pub enum DbCommand {
     },
     /// After restoring an older backup: end every session and remove the signing keys
     ///
-    /// Run it before Doorward is started again. Sessions that were logged out after the backup was
-    /// made would live again otherwise, and access tokens be accepted whose sessions it does not
-    /// know. It logs everybody out.
+    /// Run it before Doorward is started again. Otherwise sessions that were logged out after the
+    /// backup would be live again, and access tokens of sessions that it does not know would be
+    /// accepted. It logs out every user.
     #[command(after_help = "Example: doorward db after-restore --yes")]
     AfterRestore {
-        /// Do not ask
+        /// Skip the prompt
         #[arg(long)]
         yes: bool,
     },
-    /// The name of `after-restore` before
+    /// The former name of `after-restore`
     #[command(hide = true)]
     Restored {
-        /// Do not ask
+        /// Skip the prompt
         #[arg(long)]
         yes: bool,
     },
@@ -104,12 +104,12 @@ pub struct CopyArgs {
     /// The database to fill, which must be empty
     #[arg(long, value_name = "URL")]
     to: String,
-    /// Copy nothing, only compare counts and checksums of every table
+    /// Only compare row counts and checksums of every table
     #[arg(long)]
     verify: bool,
 }
 
-/// Something is wrong with the data, and what it is has been printed.
+/// A problem with the data, which has been printed.
 #[derive(Debug, thiserror::Error)]
 enum Found {
     #[error("the schema is not as it should be; see the lines above")]
@@ -126,10 +126,10 @@ enum Found {
     Renamed,
 }
 
-/// Carries out a command, and prints what it has done.
+/// Runs a command and prints its result.
 ///
 /// # Errors
-/// A [`ConfigError`](config::ConfigError), or what the database answered.
+/// A [`ConfigError`](config::ConfigError), or the database error.
 pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
     match command {
         DbCommand::Migrate => print(&migrated(&operations::migrate(config).map_err(boxed)?)),
@@ -157,7 +157,7 @@ pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// `main` tells an error of the configuration by its type.
+/// `main` recognises a configuration error by its type.
 fn boxed(error: DataError) -> Box<dyn Error> {
     match error {
         DataError::Config(error) => error.into(),
@@ -250,7 +250,7 @@ fn table(compared: &[Compared]) -> String {
     text
 }
 
-/// How far a copy is: a bar for a person, a line a table for a log.
+/// The progress of a copy: a bar for a terminal, one line per table for a log.
 struct Bar {
     bar: ProgressBar,
     shown: Option<(&'static str, CopyStep)>,
@@ -260,7 +260,7 @@ impl Bar {
     fn new() -> Self {
         let style = ProgressStyle::with_template("{msg:<28} {bar:32} {pos}/{len}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        // It draws on standard error, and nothing when that is no terminal.
+        // It draws on standard error, and nothing if that is not a terminal.
         Self { bar: ProgressBar::new(0).with_style(style), shown: None }
     }
 
@@ -287,7 +287,7 @@ impl Bar {
     }
 }
 
-/// Whether somebody at the terminal says yes.
+/// Whether the user confirms at the terminal.
 fn confirmed() -> io::Result<bool> {
     if !io::stdin().is_terminal() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! `doorward doctor`: looks for what is wrong around the service, explains it, and changes nothing.
+//! `doorward doctor`: checks the service's environment, explains problems and changes nothing.
 
 mod database;
 mod probe;
@@ -19,40 +19,41 @@ use crate::config::{Config, Loaded, SameSite};
 use crate::http::request::cookies;
 use crate::passwords::time_of_a_hash;
 
-/// The least space that is to be left beside the SQLite file, in bytes: its write-ahead log alone
-/// may take a quarter of that.
+/// The least free space beside the SQLite file, in bytes: its write-ahead log alone may take a
+/// quarter of that.
 const MIN_FREE_SPACE: u64 = 256 * 1024 * 1024;
 
-/// The fewest files that may be open at a time. Each connection is one.
+/// The lowest acceptable limit on open files. Each connection takes one.
 const MIN_OPEN_FILES: u64 = 1024;
 
-/// What the settings do not say.
+/// The arguments of the command.
 #[derive(Clone, Debug, Args)]
 pub struct Questions {
-    /// The service as clients reach it: look at its certificate and its clock there, too
+    /// The service's public URL: also check its certificate and clock there
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
     /// How many nodes use the PostgreSQL database
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     nodes: u32,
-    /// An address that requests come from, as your proxy's: say as whose they count
+    /// An address that requests come from, such as your proxy's: show which client address they
+    /// count under
     #[arg(long, value_name = "ADDRESS")]
     peer: Option<IpAddr>,
-    /// What such a request has in its `X-Forwarded-For`
+    /// The `X-Forwarded-For` header of such a request
     #[arg(long, value_name = "TEXT", requires = "peer")]
     forwarded_for: Option<String>,
 }
 
-/// Something that is wrong.
+/// A problem that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The name of the check.
     pub check: &'static str,
-    /// What is wrong with it, and what to do.
+    /// The problem and the remedy.
     pub problem: String,
 }
 
-/// Looks at everything that these settings concern.
+/// Runs every check that these settings concern.
 #[must_use]
 pub fn examine(loaded: &Loaded, questions: &Questions) -> Vec<Finding> {
     let config = &loaded.config;
@@ -117,7 +118,7 @@ impl Doctor<'_> {
         self.forwarded();
     }
 
-    /// A page of plain http is of another site than an https service, also on the same host.
+    /// A page served over plain http is cross-site to an https service, also on the same host.
     fn pages(&mut self) {
         let is_plain = |origin: &&String| origin.starts_with("http://") && !is_local(origin);
         let plain = self.config.cors.origins.iter().find(is_plain).cloned();
@@ -155,7 +156,7 @@ impl Doctor<'_> {
     fn data_directory(&mut self) {
         let directory = &self.config.data_dir;
         if !directory.is_dir() {
-            // The first start makes it.
+            // The first start creates it.
             return;
         }
         match self.config.refuse_writable_data_dir() {
@@ -181,7 +182,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// The group may open it: a Kubernetes volume with an `fsGroup` lets it.
+    /// The group may read it: a Kubernetes volume with an `fsGroup` sets its bits.
     fn privacy(&mut self, check: &'static str, path: &Path, right: &str) {
         let mode = fs::metadata(path).map_or(0, |about| about.permissions().mode());
         if mode & 0o007 != 0 {
@@ -233,8 +234,8 @@ fn is_local(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| cookies::is_local(&url))
 }
 
-/// Whether a directory is another machine's, by the number that Linux has for its file system
-/// (statfs(2): NFS, SMB, CIFS, SMB2).
+/// Whether a directory is on a network file system, by the magic number of Linux (statfs(2): NFS,
+/// SMB, CIFS, SMB2).
 fn is_network_file_system(directory: &Path) -> bool {
     #[cfg(target_os = "linux")]
     const NETWORK_FILE_SYSTEMS: [u32; 4] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
@@ -246,7 +247,7 @@ fn is_network_file_system(directory: &Path) -> bool {
     false
 }
 
-/// How much memory this machine has, where Linux says so.
+/// The memory of this machine, where Linux reports it.
 fn memory_kib() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -1,4 +1,4 @@
-//! `doorward hash …`: what hashing passwords may cost on this machine.
+//! `doorward hash …`: the cost of password hashing on this machine.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::passwords::{Calibrated, HashCost, calibrate};
 
-/// What to do.
+/// The subcommands of `doorward hash`.
 #[derive(Subcommand)]
 pub enum HashCommand {
-    /// Find Argon2id's parameters for a wanted time and memory on this machine
+    /// Find Argon2id parameters for a given time and memory on this machine
     ///
     /// It measures, prints the lines for the settings, and changes nothing. It never goes below
-    /// OWASP's minimum. Existing hashes are brought up to date, each at its owner's next login.
+    /// OWASP's minimum. Existing hashes are upgraded at each owner's next login.
     #[command(
         after_help = "Example: doorward hash calibrate --seconds 0.25 --memory-kib 65536\nRun it \
                       where the service will run, while the machine is quiet."
@@ -47,7 +47,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| String::from("write a number of seconds from 0.001 to 10, as in 0.25"))
 }
 
-/// Carries out a command, and answers what there is to print.
+/// Runs a command and returns the text to print.
 ///
 /// # Errors
 /// [`OperateError`].

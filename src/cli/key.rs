@@ -1,4 +1,4 @@
-//! `doorward key …`: what whoever runs Doorward does with signing keys, while the service runs or not.
+//! `doorward key …`: administers signing keys, while the service runs or not.
 
 use std::fmt::Write as _;
 
@@ -15,44 +15,44 @@ use crate::keys::admin::{KeyAdmin, KeyStatus};
 use crate::revocations::Revocations;
 use crate::tokens::revocation_id_of_kid;
 
-/// What to do.
+/// The subcommands of `doorward key`.
 #[derive(Subcommand)]
 pub enum KeyCommand {
-    /// List the signing keys, and what comes next for each
+    /// List the signing keys and their next state changes
     #[command(after_help = "Example: doorward key list --json")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Publish the next key now; it signs as soon as no cache can be without it
+    /// Publish the next key now; it signs as soon as every cached JWKS must contain it
     ///
-    /// Without this command a key signs for `tokens.key_lifetime`, and its successor is published in
-    /// time by itself.
+    /// Without this command a key signs for `tokens.key_lifetime`, and its successor is published
+    /// in time automatically.
     #[command(after_help = "Example: doorward key rotate")]
     Rotate {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take a key out of use in order
+    /// Retire a signing key in order
     ///
-    /// A key that signs gets a successor, and goes when its last token has expired; the next key
-    /// goes at once, for it has signed nothing.
+    /// An active key gets a successor and is removed when its last token has expired; the next key
+    /// is removed at once, because it has signed nothing.
     #[command(after_help = "Example: doorward key retire wX5a0uZkq3B")]
     Retire {
         /// The key's `kid`
         // One in 64 begins with a hyphen.
         #[arg(allow_hyphen_values = true)]
         kid: String,
-        /// What `doorward key revoke` does
+        /// Replaced by `doorward key revoke`
         #[arg(long, hide = true)]
         now: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key and every token that it signed, at once
+    /// Revoke a key and all its tokens at once
     ///
     /// Another key signs from then on.
     #[command(
@@ -73,7 +73,7 @@ pub enum KeyCommand {
     },
 }
 
-/// Carries out a command, and answers what there is to print.
+/// Runs a command and returns the text to print.
 ///
 /// # Errors
 /// [`OperateError`].
@@ -141,7 +141,7 @@ impl Signing {
         Ok(if json { line(&shown) } else { done })
     }
 
-    /// Removes a key, and in the same unit of work puts it on the list.
+    /// Removes a key and, in the same unit of work, puts it on the blocklist.
     async fn revoke(&self, kid: &str, json: bool) -> Result<String, OperateError> {
         let unknown = || OperateError::NoSuchKey(kid.to_owned());
         self.find(kid).await?;

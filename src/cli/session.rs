@@ -1,4 +1,4 @@
-//! `doorward session …`: what whoever runs Doorward does with sessions, while the service runs or not.
+//! `doorward session …`: administers sessions, while the service runs or not.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::config::{Config, one_line};
 use crate::database::Id;
 use crate::sessions::Session;
 
-/// What to do.
+/// The subcommands of `doorward session`.
 #[derive(Subcommand)]
 pub enum SessionCommand {
-    /// List the live sessions of an account, the one used last first
+    /// List the live sessions of an account, the most recently used first
     #[command(after_help = "Example: doorward session list --user ada@example.com")]
     List {
         /// The account's e-mail address or id
@@ -23,7 +23,7 @@ pub enum SessionCommand {
         #[arg(long)]
         json: bool,
     },
-    /// End a session: its tokens are refused at once, on every node
+    /// End a session: its tokens are rejected at once, on every node
     #[command(after_help = "Example: doorward session end 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     End {
         /// The session's id
@@ -34,7 +34,7 @@ pub enum SessionCommand {
     },
 }
 
-/// Carries out a command, and answers what there is to print.
+/// Runs a command and returns the text to print.
 ///
 /// # Errors
 /// [`OperateError`].

@@ -1,4 +1,4 @@
-//! `doorward user …`: what whoever runs Doorward does with accounts, while the service runs or not.
+//! `doorward user …`: administers accounts, while the service runs or not.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,20 +18,20 @@ use crate::config::{self, Config};
 use crate::database::Id;
 use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
 
-/// The longest password file that is read, in bytes: more than any password may have.
+/// The largest password file that is read, in bytes: more than the longest password.
 const MAX_PASSWORD_FILE: u64 = 4096;
 
-/// What to do.
+/// The subcommands of `doorward user`.
 #[derive(Subcommand)]
 pub enum UserCommand {
     /// List accounts, the oldest first
     #[command(after_help = "Example, the hundred after those that were printed last:\n  doorward \
                             user list --after 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     List {
-        /// Begin after this account, by its id
+        /// List accounts after this one, by its id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
-        /// Print so many at most
+        /// Maximum number of accounts to print
         #[arg(long, default_value_t = 100)]
         limit: u32,
         /// Print JSON
@@ -43,59 +43,60 @@ pub enum UserCommand {
     Show(User),
     /// Add an account
     ///
-    /// The password is asked for at the terminal, or read from the first line of a file; never from
-    /// an argument, which other users of this machine could read.
+    /// The password is typed at the terminal, or read from the first line of a file; never from an
+    /// argument, which other users of this machine could read.
     #[command(after_help = "Example: doorward user add ada@example.com \
                             --password-file /run/secrets/ada")]
     Add {
         /// The e-mail address
         email: String,
-        /// The file with the password in its first line; `-` is standard input
+        /// The file with the password in its first line; `-` for standard input
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Delete an account for good: its sessions and tokens end at once, on every node
+    /// Delete an account permanently: its sessions and tokens end at once, on every node
     ///
-    /// What is left are its events (`doorward audit`), without addresses, for as long as events are
-    /// kept. Of an account that its owner has closed, by its id, the rest is removed.
+    /// Its events (`doorward audit`) stay without addresses, for as long as events are kept. For an
+    /// account that its owner has closed, give the id: the remains are deleted.
     #[command(after_help = "Example: doorward user delete ada@example.com --yes")]
     Delete {
-        /// Whose.
+        /// The account.
         #[command(flatten)]
         user: User,
-        /// Do not ask
+        /// Skip the prompt
         #[arg(long)]
         yes: bool,
     },
-    /// Disable an account: its sessions and tokens end at once, on every node, and nobody logs in
+    /// Disable an account: its sessions and tokens end at once, on every node, and logins are
+    /// rejected
     #[command(after_help = "Example: doorward user disable ada@example.com")]
     Disable(User),
     /// Let a disabled account log in again
     #[command(after_help = "Example: doorward user enable ada@example.com")]
     Enable(User),
-    /// End every session of an account, and its tokens
+    /// End every session of an account and revoke its tokens
     #[command(after_help = "Example: doorward user end-sessions ada@example.com")]
     EndSessions(User),
-    /// Set another password, and end every session
+    /// Set a new password and end every session
     ///
-    /// It is asked for at the terminal, or read from the first line of a file; never from an
-    /// argument, which other users of this machine could read.
+    /// It is typed at the terminal, or read from the first line of a file; never from an argument,
+    /// which other users of this machine could read.
     #[command(after_help = "Example: doorward user set-password ada@example.com \
                             --password-file /run/secrets/ada")]
     SetPassword {
-        /// Whose.
+        /// The account.
         #[command(flatten)]
         user: User,
-        /// The file with the password in its first line; `-` is standard input
+        /// The file with the password in its first line; `-` for standard input
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
 }
 
-/// Whose account.
+/// The account that a command concerns.
 #[derive(Args)]
 pub struct User {
     /// The account's e-mail address or id
@@ -105,7 +106,7 @@ pub struct User {
     json: bool,
 }
 
-/// Carries out a command, and answers what there is to print.
+/// Runs a command and returns the text to print.
 ///
 /// # Errors
 /// [`OperateError`].
@@ -229,7 +230,7 @@ async fn add(
     let email = Email::parse(email)?;
     let operator = open(config).await?;
     let taken = || OperateError::EmailTaken(email.to_string());
-    // Before anybody types a password.
+    // Before the password is typed.
     if operator.find(email.as_str()).await?.is_some() {
         return Err(taken());
     }
@@ -247,7 +248,7 @@ async fn add(
 async fn delete(config: &Config, user: &User, yes: bool) -> Result<String, OperateError> {
     let operator = open(config).await?;
     let unknown = || OperateError::NoSuchUser(user.user.clone());
-    // A closed account has no address any more, and is found by nobody.
+    // A closed account has no address any more and is found only by id.
     let (id, name) = match operator.find(&user.user).await? {
         Some(AccountDetails { id, email, .. }) => (id, email),
         None => (Id::parse(&user.user).ok_or_else(unknown)?, user.user.clone()),
@@ -266,7 +267,7 @@ async fn delete(config: &Config, user: &User, yes: bool) -> Result<String, Opera
     })
 }
 
-/// Asks at the terminal, if there is one.
+/// Asks for confirmation at the terminal, if there is one.
 fn is_confirmed(name: &str) -> Result<bool, OperateError> {
     if !io::stdin().is_terminal() {
         return Ok(false);
@@ -310,7 +311,7 @@ fn as_json(person: &AccountDetails) -> Value {
     })
 }
 
-/// The first line of the file, or what is typed twice at the terminal.
+/// The first line of the file, or a password typed twice at the terminal.
 fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError> {
     let Some(file) = file else {
         if !io::stdin().is_terminal() {
@@ -332,12 +333,13 @@ fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError>
         config::refuse_open_to_all("--password-file", file, &opened.metadata().map_err(failed)?)?;
         opened.take(MAX_PASSWORD_FILE).read_to_string(&mut text).map_err(failed)?;
     }
-    // Some editors begin a file with a byte order mark. Blanks at its ends are the password's own.
+    // Some editors put a byte order mark at the start of a file. Leading and trailing blanks are
+    // part of the password.
     let line = text.trim_start_matches('\u{feff}').lines().next();
     Ok(Zeroizing::new(line.unwrap_or_default().to_owned()))
 }
 
-/// What the policy allows, hashed as the service hashes.
+/// Checks the password against the policy and hashes it as the service does.
 async fn hash(config: &Config, email: &str, password: &str) -> Result<PasswordHash, OperateError> {
     let password = Password::parse(password)?;
     let settings = HasherSettings { threads: 1, queue: 1, ..settings::hasher_settings(config) };

@@ -1,5 +1,4 @@
-//! The clients table: every statement that touches it, but for the join that a session's row is
-//! read with.
+//! The clients table: every statement on it, except the join in the query for a session's row.
 
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ pub(super) fn insert(
 
 type Columns = (String, String, String, String, String, Option<i64>, Option<i64>, Timestamp);
 
-/// Ids begin with their time, so this is the order in which they were added.
+/// Ids begin with the time, so this is the order of creation.
 pub(super) fn all(connection: &mut AnyConnection) -> QueryResult<Vec<Client>> {
     let rows: Vec<Columns> = clients::table
         .order(clients::id)
@@ -116,7 +115,7 @@ fn micros(duration: Duration) -> i64 {
 }
 
 impl ClientSettings {
-    /// From the two columns, which hold microseconds.
+    /// From the two columns, in microseconds.
     #[must_use]
     pub fn from_micros((token_lifetime, retry_window): (Option<i64>, Option<i64>)) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! File, variables and flags, laid over the defaults.
+//! The layers: file, variables and flags over the defaults.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,13 +13,13 @@ use zeroize::Zeroizing;
 
 use super::{Config, ConfigError, Flags, Loaded, renamed};
 
-/// Settings that hold a secret: `<name>_file` gives them too.
+/// Settings that hold a secret; `<name>_file` sets them too.
 const SECRETS: [&str; 3] = ["database_url", "secret", "previous_secret"];
 
 const PREFIX: &str = "DOORWARD_";
 
-/// What was given so far. The defaults, as TOML, are the guide: they say which settings there are,
-/// and which TOML type the text of a variable becomes.
+/// The values given so far. The defaults, as TOML, define which settings exist and into which TOML
+/// type a variable's text is converted.
 pub(super) struct Layers {
     guide: BTreeMap<String, Value>,
     given: BTreeMap<String, Given>,
@@ -28,7 +28,7 @@ pub(super) struct Layers {
 struct Given {
     value: Value,
     origin: Origin,
-    /// The value is the path of a file that holds it.
+    /// The value is the path of a file that holds the setting.
     in_file: bool,
 }
 
@@ -59,8 +59,8 @@ impl Layers {
             .and_then(|text| self.read_toml(path, &text))
     }
 
-    /// Reads a file that nobody named: whether it is there. Somebody else may have put it into the
-    /// working directory, so it must be this user's own or the system's.
+    /// Reads the default file and returns whether it exists. Another user may have put it into the
+    /// working directory, so it must belong to this user or to the system.
     pub(super) fn read_file_if_there(&mut self, path: &Path) -> Result<bool, ConfigError> {
         let opened = fs::symlink_metadata(path).and_then(|link| Ok((link, File::open(path)?)));
         let (link, file) = match opened {
@@ -79,7 +79,7 @@ impl Layers {
 
     fn read_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table = text.parse::<Table>().map_err(|error| {
-            // The error's own Display would show the line, and a secret that stands in it.
+            // The error's own Display would show the line, and with it a secret.
             let start = error.span().map_or(0, |span| span.start);
             let line = 1 + text.bytes().take(start).filter(|&byte| byte == b'\n').count();
             let problem = format!("line {line} is not TOML: {}", error.message());
@@ -88,7 +88,7 @@ impl Layers {
         let mut settings = BTreeMap::new();
         flatten("", table, &mut settings);
         for (name, value) in settings {
-            // An empty section says nothing.
+            // An empty section sets nothing.
             if !(value.as_table().is_some_and(Table::is_empty) && self.is_section(&name)) {
                 self.set(&name, value, Origin::File(path.to_owned()))?;
             }
@@ -137,7 +137,7 @@ impl Layers {
         for setting in &flags.set {
             let (name, text) = setting.split_once('=').ok_or_else(|| {
                 let remedy = "write it as in `--set tokens.lifetime=10m`";
-                // Without its `=` all of it may be a secret.
+                // Without its `=`, all of it may be a secret.
                 ConfigError::new("flag --set", "there is no `=` in what follows it", remedy)
             })?;
             let value = self.value_of(name, text.to_owned());
@@ -146,7 +146,7 @@ impl Layers {
         Ok(())
     }
 
-    /// The settings, what set each, and the files that hold a secret.
+    /// The settings, the source of each, and the files that hold a secret.
     pub(super) fn merge(self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
         let (mut origins, mut secret_files) = (BTreeMap::new(), Vec::new());
@@ -167,7 +167,7 @@ impl Layers {
             nest(&mut table, &name, value);
             origins.insert(name, origin);
         }
-        // Each setting was tried as it was set, so this does not fail.
+        // Each setting was checked when it was set, so this does not fail.
         let config = Config::deserialize(table)
             .map_err(|error| ConfigError::new("settings", error.message(), "correct them"))?;
         Ok(Loaded { config, origins, secret_files, named_files, file: None })
@@ -186,7 +186,7 @@ impl Layers {
             return Err(ConfigError::new(name, problem, remedy).with_origin(origin.to_string()));
         };
         check_type(setting, &value).map_err(|problem| {
-            // The text of serde's error has the value in it.
+            // serde's error text includes the value.
             let is_secret = SECRETS.contains(&setting) && !in_file;
             let problem = if is_secret { "it is not text".to_owned() } else { problem };
             let example = if in_file {
@@ -197,7 +197,7 @@ impl Layers {
             let remedy = format!("write it as in `{} = {example}`", last_part(name));
             ConfigError::new(name, problem, remedy).with_origin(origin.to_string())
         })?;
-        // `X=${X:-}` in a compose file sets what nobody gave: what stood before goes on to stand.
+        // `X=${X:-}` in a compose file sets an empty variable: the previous layer's value stays.
         if is_empty(&value) && is_empty(&self.guide[setting]) {
             return Ok(());
         }
@@ -213,7 +213,7 @@ impl Layers {
         Ok(())
     }
 
-    /// The setting that a name means, and whether the name is that of its `_file` twin.
+    /// The setting that a name refers to, and whether the name is its `_file` twin.
     fn setting_of<'a>(&self, name: &'a str) -> Option<(&'a str, bool)> {
         if self.guide.contains_key(name) {
             return Some((name, false));
@@ -229,9 +229,9 @@ impl Layers {
             .any(|known| known.split_once('.').is_some_and(|(section, _)| section == name))
     }
 
-    /// The text of a variable or a flag as the TOML type that the setting has.
+    /// The text of a variable or flag, converted to the setting's TOML type.
     fn value_of(&self, name: &str, text: String) -> Value {
-        // What does not parse stays text, and is refused as the wrong type.
+        // Text that does not parse stays text and is rejected as the wrong type.
         match self.guide.get(name) {
             Some(Value::Integer(_)) => {
                 text.trim().parse().map_or(Value::String(text), Value::Integer)
@@ -247,8 +247,8 @@ impl Layers {
         }
     }
 
-    /// The known name most like this one, as a whole or, when the section is wrong or missing, in
-    /// its last part.
+    /// The most similar known name, as a whole or, when the section is wrong or missing, in its
+    /// last part.
     fn nearest(&self, name: &str) -> String {
         let likeness = |known: &str| {
             let whole = strsim::normalized_damerau_levenshtein(
@@ -265,13 +265,13 @@ impl Layers {
     }
 }
 
-/// Why others than this user and root decide what is in a file.
+/// Why users other than this one and root control a file's contents.
 fn ownership_fault(about: &Metadata) -> Option<String> {
     let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
     let owner = about.uid();
-    // The mode of a symbolic link says nothing.
+    // The mode of a symbolic link is meaningless.
     let mode = if about.is_symlink() { 0 } else { about.mode() };
-    // The group of many a user has nobody else in it.
+    // The primary group of many users has no other member.
     let by_group = mode & 0o020 != 0 && about.gid() != group.as_raw();
     if owner != 0 && owner != user.as_raw() {
         Some(format!("it belongs to another user (uid {owner})"))
@@ -286,7 +286,7 @@ fn last_part(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(_, last)| last)
 }
 
-/// The variables that are meant for Doorward.
+/// The variables with Doorward's prefix.
 pub(super) fn own_variables(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -311,8 +311,8 @@ pub(super) fn own_variables(
 }
 
 /// Kubernetes sets these in every pod beside a Service whose name begins with "doorward":
-/// `DOORWARD_SERVICE_HOST`, `DOORWARD_PORT=tcp://10.0.0.1:80`, `DOORWARD_PORT_80_TCP_ADDR`. Nobody
-/// wrote them, and nobody can mend them.
+/// `DOORWARD_SERVICE_HOST`, `DOORWARD_PORT=tcp://10.0.0.1:80`, `DOORWARD_PORT_80_TCP_ADDR`. No
+/// operator set them, and none can correct them.
 fn is_service_link(name: &str, value: &str) -> bool {
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
@@ -357,8 +357,8 @@ fn nest(table: &mut Table, name: &str, value: Value) {
     }
 }
 
-/// Whether the setting can take this value. Alone over the defaults, it is the only one that an
-/// error can mean.
+/// Whether the setting accepts this value. Set alone over the defaults, it is the only one that an
+/// error can refer to.
 fn check_type(setting: &str, value: &Value) -> Result<(), String> {
     let mut table = Table::new();
     nest(&mut table, setting, value.clone());
@@ -367,7 +367,7 @@ fn check_type(setting: &str, value: &Value) -> Result<(), String> {
 
 fn read_secret(path: &Path) -> Result<Value, ConfigError> {
     let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
-    // Some editors begin a file with a byte order mark.
+    // Some editors put a byte order mark at the start of a file.
     match text.trim_start_matches('\u{feff}').trim() {
         "" => Err(ConfigError::new(
             path.display().to_string(),
@@ -380,7 +380,7 @@ fn read_secret(path: &Path) -> Result<Value, ConfigError> {
 
 fn holds_secret(setting: &str, value: &Value) -> bool {
     let text = value.as_str().unwrap_or_default();
-    // A database's URL may have no password.
+    // A database URL may have no password.
     SECRETS.contains(&setting) && (setting != "database_url" || text.contains('@'))
 }
 

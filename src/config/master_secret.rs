@@ -1,4 +1,4 @@
-//! The master secret: given, or kept beside the SQLite file.
+//! The master secret: given, or stored beside the SQLite file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -18,15 +18,15 @@ const GENERATE_HINT: &str = "draw one with `openssl rand -base64 32` or `doorwar
 /// The secrets from which every key is derived.
 #[derive(Clone, Debug)]
 pub struct MasterSecrets {
-    /// The one that protects what is written.
+    /// The secret that protects new data.
     pub current: MasterSecret,
-    /// The one before it, which still opens what it protected.
+    /// The one before it, which still decrypts older data.
     pub previous: Option<MasterSecret>,
-    /// The file in the data directory that keeps the current one, unless it was given.
+    /// The file in the data directory that holds the current secret, unless it was given.
     pub file: Option<SecretFile>,
 }
 
-/// The file that keeps the master secret. The next start needs it.
+/// The file that holds the master secret. The next start needs it.
 #[derive(Clone, Debug)]
 pub struct SecretFile {
     path: PathBuf,
@@ -34,7 +34,7 @@ pub struct SecretFile {
 }
 
 impl SecretFile {
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -54,9 +54,9 @@ impl SecretFile {
 }
 
 impl Config {
-    /// The master secret that was given; else, with SQLite, the one in the data directory, which
-    /// the first start draws. A secret is never made anew beside a database: it would not open the
-    /// keys there, and would end every session.
+    /// The given master secret; otherwise, with SQLite, the one in the data directory, which the
+    /// first start generates. A secret is never generated beside an existing database: it could not
+    /// decrypt the keys there and would end every session.
     ///
     /// # Errors
     /// [`ConfigError`] when the secret is missing, malformed or weak, when every user can read
@@ -82,11 +82,11 @@ impl Config {
         Ok(MasterSecrets { current, previous, file })
     }
 
-    /// Makes the data directory, for this user alone, unless it is there or the database is kept
+    /// Creates the data directory, for this user alone, unless it exists or the database is
     /// elsewhere.
     ///
     /// # Errors
-    /// [`ConfigError`] when it cannot be made.
+    /// [`ConfigError`] when it cannot be created.
     pub fn create_data_dir(&self) -> Result<(), ConfigError> {
         if self.database_url.is_some() { Ok(()) } else { self.make_data_dir() }
     }
@@ -108,7 +108,7 @@ impl Config {
         })
     }
 
-    /// `secret` and `previous_secret`, as far as they were given.
+    /// `secret` and `previous_secret`, if given.
     pub(super) fn given_secrets(
         &self,
     ) -> Result<(Option<MasterSecret>, Option<MasterSecret>), ConfigError> {
@@ -119,7 +119,7 @@ impl Config {
         Ok((parse("secret", &self.secret)?, parse("previous_secret", &self.previous_secret)?))
     }
 
-    /// Refuses a data directory in which every user of the machine can replace the secret or the
+    /// Rejects a data directory in which every user of the machine can replace the secret or the
     /// database.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ impl Config {
     }
 }
 
-/// Writes a new secret so that the file is whole and on disk as soon as it can be seen. When
+/// Writes a new secret so that the file is complete and on disk as soon as it is visible. If
 /// another process was faster, its secret stays.
 fn generate(directory: &Path, path: &Path) -> io::Result<()> {
     let unfinished = directory.join(format!("secret.{}", Uuid::new_v4()));
@@ -164,7 +164,7 @@ fn generate(directory: &Path, path: &Path) -> io::Result<()> {
     file.write_all(MasterSecret::generate().to_text().as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    // Unlike a rename, a link never replaces.
+    // Unlike a rename, a link never replaces a file.
     let linked = fs::hard_link(&unfinished, path);
     fs::remove_file(&unfinished)?;
     linked.or_else(|error| match error.kind() {

@@ -1,17 +1,17 @@
-//! Files that hold a secret: its owner and the owner's group may open them, nobody else. The group
-//! may, because a volume of Kubernetes with an `fsGroup` always sets its bits.
+//! The mode of files that hold a secret: readable by the owner and the owner's group only. The
+//! group is allowed because a Kubernetes volume with an `fsGroup` always sets its bits.
 
 use std::path::Path;
 
 use super::ConfigError;
 use crate::database::DatabaseUrl;
 
-/// Whether every user of the machine can open a file with this mode.
+/// Whether every user of the machine can read a file with this mode.
 pub(super) const fn is_open_to_all(mode: u32) -> bool {
     mode & 0o007 != 0
 }
 
-/// How such a file is closed.
+/// How to restrict the mode of such a file.
 pub(super) fn close(path: &Path) -> String {
     format!(
         "chmod 600 {}, or 640 for a service's group (for a Kubernetes volume set defaultMode: 0440 \
@@ -20,7 +20,7 @@ pub(super) fn close(path: &Path) -> String {
     )
 }
 
-/// Refuses a folder in which every user of the machine can replace files.
+/// Rejects a directory in which every user of the machine can replace files.
 pub(super) fn refuse_writable_folder(setting: &str, folder: &Path) -> Result<(), ConfigError> {
     let Some(mode) = DatabaseUrl::mode_if_writable_by_all(folder) else { return Ok(()) };
     let folder = folder.display();

@@ -1,6 +1,6 @@
-//! Settings under the names that they had before.
+//! Former names of settings.
 
-/// The old names, and the present ones.
+/// The old and the new names.
 const RENAMED: [(&str, &str); 12] = [
     ("audit.keep", "audit.retention"),
     ("limits.body_bytes", "limits.max_body_bytes"),
@@ -16,7 +16,7 @@ const RENAMED: [(&str, &str); 12] = [
     ("tls.redirect_from", "tls.http_redirect_listen"),
 ];
 
-/// The present name of a setting that had this one.
+/// The new name of the setting with this old name.
 pub(super) fn present_name(old: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(name, _)| *name == old).map(|(_, new)| *new)
 }

@@ -1,4 +1,4 @@
-//! The settings in force, as a TOML file that explains itself.
+//! Renders the effective settings as a documented TOML file.
 
 use std::mem;
 
@@ -6,8 +6,8 @@ use toml::Value;
 
 use super::{Loaded, layers, one_line, serde_formats};
 
-/// The doc comments there are what stands above each setting here, so that a setting is described
-/// once.
+/// The doc comments there become the comments above each setting here, so that a setting is
+/// documented once.
 const SETTINGS: &str = include_str!("settings.rs");
 
 const HEAD: &str = "\
@@ -18,9 +18,9 @@ const HEAD: &str = "\
 ";
 
 impl Loaded {
-    /// The settings as TOML that can be read again: what each means, its value, and what set it
-    /// unless that is the default. Defaults and secrets, which are hidden, are commented out. Each
-    /// name is written in full, so that a line stands for itself.
+    /// The settings as TOML that can be read again: documentation and value of each, and the source
+    /// if it is not the default. Defaults and secrets, which are hidden, are commented out. Each
+    /// name is written in full, so that a line can be copied by itself.
     ///
     /// # Errors
     /// When a setting cannot be written as TOML.
@@ -28,7 +28,7 @@ impl Loaded {
         let values = layers::flat(&self.config)?;
         let mut out = String::from(HEAD);
         for (name, comment) in described() {
-            // What has no value is a section.
+            // A name without a value is a section.
             let Some(value) = values.get(&name) else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! How settings that are no plain TOML values are spelled.
+//! Serde formats of settings that are not plain TOML values.
 
 /// Durations: humantime text, or a plain number of seconds.
 pub(super) mod duration {
@@ -38,7 +38,7 @@ pub(super) mod duration {
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
             let text = text.trim();
-            // A variable has no other way to say a plain number.
+            // A variable cannot hold a TOML number.
             text.parse()
                 .map(Duration::from_secs)
                 .or_else(|_| humantime::parse_duration(text))
@@ -46,7 +46,8 @@ pub(super) mod duration {
         }
     }
 
-    /// The shortest text in one unit. (humantime would write 90 days as months and a remainder.)
+    /// The shortest form in a single unit. (humantime would write 90 days as months and a
+    /// remainder.)
     pub(crate) fn spell(duration: Duration) -> String {
         let millis = duration.as_millis();
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
@@ -61,7 +62,7 @@ pub(super) mod duration {
     }
 }
 
-/// A secret: empty text is none, and what is serialised does not show it.
+/// A secret: empty text means none, and it is hidden when serialised.
 pub(super) mod hidden {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -88,7 +89,7 @@ pub(super) mod hidden {
     }
 }
 
-/// A database's URL: a secret, but worth seeing when there is no place in it where one could be.
+/// A database URL: a secret, but shown when it has no part that could hold one.
 pub(super) mod database_url {
     use serde::Serializer;
 
@@ -107,7 +108,7 @@ pub(super) mod database_url {
     }
 }
 
-/// An address and port; empty text is none.
+/// An address and port; empty text means none.
 pub(super) mod address {
     use std::net::SocketAddr;
 
@@ -134,7 +135,7 @@ pub(super) mod address {
     }
 }
 
-/// Networks, of which a bare address is the smallest.
+/// Networks; a bare address is a network of one.
 pub(super) mod networks {
     use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
-//! The tree of settings: what there is, what each means, and what it is when nobody says otherwise.
+//! All settings: meaning and default.
 //!
-//! A setting stands here and nowhere else. Its type says what a value may look like, its default
-//! which spelling a variable's text takes in TOML, and its doc comment is what `doorward config`
-//! prints above it; so these comments are written for the person who runs Doorward. Bounds are
-//! checked in `validate`.
+//! Each setting is defined here only. Its type defines the form of a value, its default the TOML
+//! type into which a variable's text is converted, and its doc comment is printed above it by
+//! `doorward config`; so these comments are written for operators. Bounds are checked in
+//! `validate`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,48 +19,48 @@ use crate::tokens::Algorithm;
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
 
-/// Every setting. Serialising it never gives a secret away.
+/// Every setting. Serialising it never reveals a secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address and port to listen on. Port 0 lets the system choose one. A socket that is handed
-    /// over (systemd's socket activation, `LISTEN_FDS`) is used instead.
+    /// Address and port to listen on. Port 0 lets the system choose one. A socket inherited from
+    /// the parent process (systemd's socket activation, `LISTEN_FDS`) is used instead.
     pub listen: SocketAddr,
     /// Whether further processes of the same user may listen on the same addresses, so that the
-    /// next version can start before this one ends (`SO_REUSEPORT`).
+    /// next version can start before this one stops (`SO_REUSEPORT`).
     pub reuse_port: bool,
-    /// The URL under which clients reach Doorward: the issuer in every token, and the root of every
-    /// URL that it publishes. http or https, without query or fragment. Empty: `http://<listen>`, or
+    /// The URL under which clients reach Doorward: the issuer in every token, and the base of every
+    /// published URL. http or https, without query or fragment. Empty: `http://<listen>`, or
     /// `https://<listen>` with `tls.cert`.
     pub public_url: String,
-    /// The proxies in front of Doorward: addresses or networks (`10.0.0.0/8`). Only what they say
-    /// in `X-Forwarded-For` counts as a client's address.
+    /// The proxies in front of Doorward: addresses or networks (`10.0.0.0/8`). Only their
+    /// `X-Forwarded-For` determines a client's address.
     #[serde(with = "serde_formats::networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// The directory for what Doorward keeps: the SQLite database and its secret.
+    /// The directory for Doorward's data: the SQLite database and its secret.
     pub data_dir: PathBuf,
     /// `sqlite://<path>` or `postgres://<user>:<password>@<host>/<database>`. Empty: `doorward.db`
-    /// in `data_dir`. It can be read from the file that `database_url_file` names.
+    /// in `data_dir`. It can be read from a file named by `database_url_file`.
     #[serde(with = "serde_formats::database_url")]
     pub database_url: Option<Secret<String>>,
     /// The master secret, from which every other key is derived: 32 random bytes in base64
-    /// (`doorward secret new`). It can be read from the file that `secret_file` names. Empty: with
-    /// SQLite it is the file `secret` in `data_dir`, written at the first start.
+    /// (`doorward secret new`). It can be read from a file named by `secret_file`. Empty: with
+    /// SQLite, the file `secret` in `data_dir`, created at the first start.
     #[serde(with = "serde_formats::hidden")]
     pub secret: Option<Secret<String>>,
-    /// The master secret before the present one, while what it protected is being replaced. It can
-    /// be read from the file that `previous_secret_file` names.
+    /// The previous master secret, while the data that it protects is re-encrypted. It can be read
+    /// from a file named by `previous_secret_file`.
     #[serde(with = "serde_formats::hidden")]
     pub previous_secret: Option<Secret<String>>,
-    /// Whom access tokens are for, the claim `aud`: 1 to 100 visible ASCII characters.
+    /// The audience of access tokens, claim `aud`: 1 to 100 visible ASCII characters.
     pub audience: String,
-    /// Threads that answer requests: 0 (one for each core) to 1024.
+    /// Threads that process requests: 0 (one for each core) to 1024.
     pub workers: usize,
-    /// How long a server that was told to stop goes on as before, and only says no to `/readyz`,
-    /// so that load balancers look elsewhere in time: 0s to 10m.
+    /// How long a stopping server continues to accept requests while `/readyz` already answers 503,
+    /// so that load balancers stop sending to it: 0s to 10m.
     #[serde(with = "serde_formats::duration")]
     pub shutdown_delay: Duration,
-    /// How long a stopping server waits for requests under way: 0s (it cuts them off) to 10m.
+    /// How long a stopping server waits for requests in progress: 0s (it cuts them off) to 10m.
     #[serde(with = "serde_formats::duration")]
     pub shutdown_timeout: Duration,
     /// The log.
@@ -73,7 +73,7 @@ pub struct Config {
     pub sessions: SessionsConfig,
     /// Passwords and their hashes.
     pub passwords: PasswordsConfig,
-    /// What one client may ask for.
+    /// Limits for each client.
     pub limits: LimitsConfig,
     /// The list of revoked tokens in each node's memory.
     pub revocations: RevocationsConfig,
@@ -126,7 +126,7 @@ impl Default for Config {
 pub struct LogConfig {
     /// `text` or `json`: one event is one line in both.
     pub format: LogFormat,
-    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; also for one part:
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`; also for one module:
     /// `info,doorward::sessions=debug`.
     pub level: String,
 }
@@ -140,13 +140,13 @@ impl Default for LogConfig {
     }
 }
 
-/// How a line of the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people.
+    /// For human readers.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -154,18 +154,18 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// The certificate in PEM, and after it those that lead to its authority. With it Doorward
-    /// speaks https and nothing else on `listen`. It is read again when it changes.
+    /// The certificate in PEM, followed by its chain of intermediate certificates. With it Doorward
+    /// serves https only on `listen`. The file is read again when it changes.
     pub cert: PathBuf,
     /// The certificate's private key in PEM.
     pub key: PathBuf,
-    /// An address and port where plain http is answered with the way to `public_url`:
-    /// `0.0.0.0:80`. Empty: none.
+    /// An address and port where plain http is redirected to `public_url`: `0.0.0.0:80`. Empty:
+    /// none.
     #[serde(with = "serde_formats::address")]
     pub http_redirect_listen: Option<SocketAddr>,
-    /// `Strict-Transport-Security` of every answer while `public_url` is https (RFC 6797):
+    /// `Strict-Transport-Security` of every response while `public_url` is https (RFC 6797):
     /// `max-age` in seconds, then `includeSubDomains` and `preload` if every host below this one
-    /// speaks https. Empty: not sent, for a proxy that sends its own.
+    /// serves https. Empty: not sent, for a proxy that sends its own.
     pub hsts: String,
 }
 
@@ -184,20 +184,20 @@ impl Default for TlsConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokensConfig {
-    /// `ES256` (every verifier knows it), `EdDSA` or `RS256`.
+    /// `ES256` (every verifier supports it), `EdDSA` or `RS256`.
     pub algorithm: Algorithm,
-    /// How long an access token lives: 1m to 1d. The revocation list keeps what was revoked about
-    /// as long, and a verifier that hears of no revocations trusts a token that long.
+    /// The lifetime of an access token: 1m to 1d. Revocations are kept about as long, and a
+    /// verifier without the revocation feed trusts a token that long.
     #[serde(with = "serde_formats::duration")]
     pub lifetime: Duration,
     /// How long a key signs before the next one takes over: 1d to 3650d.
     #[serde(with = "serde_formats::duration")]
     pub key_lifetime: Duration,
-    /// How long a client may keep the published keys, and so how long before it signs a new key is
-    /// published: 1m to 1d.
+    /// How long clients may cache the published keys, and so how long a new key is published before
+    /// it signs: 1m to 1d.
     #[serde(with = "serde_formats::duration")]
     pub jwks_max_age: Duration,
-    /// The clock difference that other services may forgive: 0s to 5m. Doorward itself forgives
+    /// The clock difference that other services may tolerate: 0s to 5m. Doorward itself tolerates
     /// none.
     #[serde(with = "serde_formats::duration")]
     pub verifier_leeway: Duration,
@@ -219,21 +219,22 @@ impl Default for TokensConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SessionsConfig {
-    /// A session ends when it was not refreshed for so long: `tokens.lifetime` to
+    /// The idle timeout of a session, since its last refresh: `tokens.lifetime` to
     /// `sessions.absolute_timeout`.
     #[serde(with = "serde_formats::duration")]
     pub idle_timeout: Duration,
-    /// A session ends when it is so old: `sessions.idle_timeout` to 400d, the longest that browsers
-    /// keep a cookie (RFC 6265bis). NIST SP 800-63B-4 2.1.3 advises 30d at most.
+    /// The absolute timeout of a session, since its login: `sessions.idle_timeout` to 400d, the
+    /// longest that browsers keep a cookie (RFC 6265bis). NIST SP 800-63B-4 2.1.3 advises 30d at
+    /// most.
     #[serde(with = "serde_formats::duration")]
     pub absolute_timeout: Duration,
-    /// After a rotation the token before it is answered so long without a proof: 0s (strict) to
-    /// `tokens.lifetime`. It must be longer than a request and its answer are under way.
+    /// How long after a rotation the previous token is accepted without proof: 0s (strict) to
+    /// `tokens.lifetime`. It must be longer than a request and its response take.
     #[serde(with = "serde_formats::duration")]
     pub retry_window: Duration,
-    /// Live sessions of one user: 1 to 10000. One more ends the one that was used least.
+    /// Live sessions of one user: 1 to 10000. One more ends the least recently used.
     pub max_per_user: u32,
-    /// How long ended sessions are kept, for their reasons and addresses: 1d to 3650d.
+    /// How long ended sessions are kept, for their end reasons and addresses: 1d to 3650d.
     #[serde(with = "serde_formats::duration")]
     pub ended_retention: Duration,
 }
@@ -257,21 +258,20 @@ pub struct PasswordsConfig {
     /// The shortest new password, in characters: 8 to 64 (NIST SP 800-63B-4 3.1.1.2: 15 for a
     /// password that stands alone, and never under 8).
     pub min_length: usize,
-    /// How hard a new password must be to guess, by zxcvbn's measure: 0 (anything) to 4.
+    /// How hard a new password must be to guess, by zxcvbn's score: 0 (anything) to 4.
     pub min_score: u8,
-    /// Argon2id's memory in KiB, taken once by each thread: 7168 to 1048576. Its product with
-    /// `iterations` must be 35840 or more, the least that OWASP's Password Storage Cheat Sheet
-    /// lists.
+    /// Argon2id's memory in KiB, allocated once by each thread: 7168 to 1048576. Its product with
+    /// `iterations` must be 35840 or more, the minimum of OWASP's Password Storage Cheat Sheet.
     pub memory_kib: u32,
     /// Argon2id's passes over that memory: 1 to 100.
     pub iterations: u32,
-    /// Argon2id's lanes: 1 to 16. They are computed one after the other.
+    /// Argon2id's lanes: 1 to 16. They are computed sequentially.
     pub parallelism: u32,
     /// Threads that hash: 0 (one for each core) to 1024.
     pub threads: usize,
     /// Hashes that may wait for a thread: 0 (16 for each thread) to 100000.
     pub queue_capacity: usize,
-    /// A hash that waited so long is given up and answered 503: 100ms to 10s.
+    /// A hash that has waited this long is dropped and answered 503: 100ms to 10s.
     #[serde(with = "serde_formats::duration")]
     pub queue_deadline: Duration,
 }
@@ -291,43 +291,43 @@ impl Default for PasswordsConfig {
     }
 }
 
-/// What one client may ask for. Counts are kept by each node for itself.
+/// Limits for each client. Each node counts for itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Requests a minute that take a password, for one address (IPv6: one /64): 1 to 60000. Clients
-    /// that show a wrong secret count by themselves, by the same numbers.
+    /// Requests with a password per minute from one address (IPv6: one /64): 1 to 60000. Wrong
+    /// client secrets are counted separately, with the same numbers.
     pub login_per_minute: u32,
-    /// So many of them may come at once: 1 to 100000.
+    /// The burst of these: 1 to 100000.
     pub login_burst: u32,
-    /// Registrations a minute, for one address: 1 to 60000.
+    /// Registrations per minute from one address: 1 to 60000.
     pub register_per_minute: u32,
-    /// So many of them may come at once: 1 to 100000.
+    /// The burst of these: 1 to 100000.
     pub register_burst: u32,
-    /// Refreshes a minute, for one session, never for an address: 1 to 60000.
+    /// Refreshes per minute of one session, regardless of the address: 1 to 60000.
     pub refresh_per_minute: u32,
-    /// So many of them may come at once: 1 to 100000.
+    /// The burst of these: 1 to 100000.
     pub refresh_burst: u32,
-    /// Wrong passwords for one account within the window from one address, from the holders of a
-    /// session's newest refresh tokens, of its spent ones, or of its access tokens: 1 to
+    /// Wrong passwords for one account within the window from one address, or from the holders of a
+    /// session's newest refresh tokens, of its older ones, or of its access tokens: 1 to
     /// `failed_logins_per_account`.
     pub failed_logins_per_address: u32,
-    /// Wrong passwords for one account from everywhere within the window: 1 to 100 (NIST SP
-    /// 800-63B-4 3.2.2). Then only addresses and devices that were logged in before get in.
+    /// Wrong passwords for one account from all sources within the window: 1 to 100 (NIST SP
+    /// 800-63B-4 3.2.2). Beyond it, only previously used addresses and devices can log in.
     pub failed_logins_per_account: u32,
-    /// The window over which wrong passwords count: 1m to 1d.
+    /// The time in which wrong passwords are counted: 1m to 1d.
     #[serde(with = "serde_formats::duration")]
     pub failed_login_window: Duration,
-    /// For how long the address of an earlier session counts as known: 0s to
+    /// How long the address of an earlier session counts as known: 0s to
     /// `sessions.ended_retention`.
     #[serde(with = "serde_formats::duration")]
     pub known_address_lifetime: Duration,
-    /// Clients that each limiter remembers at most: 1000 to 10000000. About 100 bytes each.
+    /// The most clients that each limiter tracks: 1000 to 10000000. About 100 bytes each.
     pub max_tracked_clients: usize,
     /// The longest request body in bytes: 4096 (two of the longest passwords fit) to 1048576.
     pub max_body_bytes: usize,
-    /// The time within which a request must have arrived and been answered: 1s to 20s, and longer
-    /// than `passwords.queue_deadline`.
+    /// The time in which a request must arrive and be answered: 1s to 20s, and longer than
+    /// `passwords.queue_deadline`.
     #[serde(with = "serde_formats::duration")]
     pub request_timeout: Duration,
 }
@@ -356,23 +356,24 @@ impl Default for LimitsConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RevocationsConfig {
-    /// A node that for so long could not ask the database for revocations is stale: 5s (from then
-    /// on `/readyz` says no) to 1h.
+    /// A node that has not read the database's revocations for this long is stale: 5s (from then on
+    /// `/readyz` answers 503) to 1h.
     #[serde(with = "serde_formats::duration")]
     pub max_staleness: Duration,
-    /// What a stale node does with access tokens: `fail_closed` (503) or `fail_open` (trust them).
+    /// The treatment of access tokens by a stale node: `fail_closed` (503) or `fail_open` (trust
+    /// them).
     pub when_stale: WhenStale,
     /// A node on PostgreSQL whose clock differs from the database's by more (5s, from where on
     /// `/readyz` says no, to 5m) verifies and issues no tokens (503).
     #[serde(with = "serde_formats::duration")]
     pub max_clock_skew: Duration,
-    /// How a node on PostgreSQL learns what the others revoke: `listen` (by LISTEN, and what is new
-    /// once a second) or `poll` (the whole list once a second: for poolers in transaction mode,
-    /// and databases that only speak PostgreSQL's protocol).
+    /// How a node on PostgreSQL learns of other nodes' revocations: `listen` (LISTEN, and new ones
+    /// once a second) or `poll` (the whole list once a second: for poolers in transaction mode, and
+    /// databases that only implement PostgreSQL's protocol).
     pub sync: RevocationSync,
-    /// From so many revocations on (1000 to 100000000, each some 63 bytes of memory) `/revoke` of
-    /// single access tokens is refused (503) until others have expired. Whole sessions end always.
-    /// A verifier's `max_revocations` has to be larger.
+    /// With this many revocations (1000 to 100000000, about 63 bytes of memory each) `/revoke` of
+    /// single access tokens is rejected (503) until others have expired. Sessions can always be
+    /// ended. A verifier's `max_revocations` must be larger.
     pub max_entries: usize,
 }
 
@@ -388,21 +389,21 @@ impl Default for RevocationsConfig {
     }
 }
 
-/// How a node on PostgreSQL learns what the others revoke.
+/// How a node on PostgreSQL learns of other nodes' revocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationSync {
-    /// By notifications, and a look once a second for what is new.
+    /// By notifications, and by polling for new ones once a second.
     Listen,
     /// By reading the whole list once a second.
     Poll,
 }
 
-/// What to do with an access token while revocations may have been missed.
+/// The treatment of access tokens while revocations may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenStale {
-    /// Refuse it for now.
+    /// Reject it temporarily.
     FailClosed,
     /// Accept it, although it may have been revoked.
     FailOpen,
@@ -412,7 +413,7 @@ pub enum WhenStale {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditConfig {
-    /// How long they are kept, for `doorward audit` and for each user at `/me/activity`: 1d to
+    /// The retention of events, for `doorward audit` and for each user at `/me/activity`: 1d to
     /// 3650d.
     #[serde(with = "serde_formats::duration")]
     pub retention: Duration,
@@ -428,11 +429,11 @@ impl Default for AuditConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsConfig {
-    /// The origins of pages that may call from a browser, each spelled as the browser spells it:
+    /// The origins of pages that may call from a browser, in the form that browsers send:
     /// `https://app.example.com`.
     pub origins: Vec<String>,
-    /// Headers that these pages may send beside those that Doorward knows, `traceparent`,
-    /// `tracestate` and `baggage`: `x-requested-with`, `sentry-trace`. At most 20.
+    /// Headers that these pages may send in addition to Doorward's own, `traceparent`, `tracestate`
+    /// and `baggage`: `x-requested-with`, `sentry-trace`. At most 20.
     pub headers: Vec<String>,
 }
 
@@ -440,9 +441,10 @@ pub struct CorsConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CookiesConfig {
-    /// From which sites' pages a browser sends them: `lax` (this site's, and whoever follows a link
-    /// to it), `strict` (this site's only) or `none` (every site's; needs an https `public_url`).
-    /// With each of them only pages of the same origin and of `cors.origins` change anything.
+    /// The pages whose requests carry the cookies: `lax` (this site's, and navigations by links
+    /// from elsewhere), `strict` (this site's only) or `none` (every site's; needs an https
+    /// `public_url`). In every mode only pages of the same origin and of `cors.origins` can change
+    /// anything.
     pub same_site: SameSite,
 }
 
@@ -456,7 +458,7 @@ impl Default for CookiesConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SameSite {
-    /// With navigations from everywhere, else from the same site.
+    /// On top-level navigations from everywhere, otherwise from the same site.
     Lax,
     /// From the same site.
     Strict,
@@ -470,7 +472,8 @@ pub enum SameSite {
 pub struct MetricsConfig {
     /// Whether `/metrics` is served, over plain http on an address of its own.
     pub enabled: bool,
-    /// That address and port. Whoever can reach it can read how busy this node is, and no more.
+    /// The address and port for `/metrics`. It needs no authentication, and reveals the load of
+    /// this node but no user data.
     pub listen: SocketAddr,
 }
 
@@ -484,13 +487,14 @@ impl Default for MetricsConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
-    /// Connections that a node keeps: 1 to 1000. (SQLite: for reading; one more writes.)
+    /// The size of a node's connection pool: 1 to 1000. (SQLite: for reads; one more connection
+    /// writes.)
     pub pool_size: u32,
-    /// The longest that a statement may run, and twice what it may wait for another's lock: 100ms to
-    /// 10s. Above 2s clients wait longer than 3s for the 503 of a database that is gone.
+    /// The statement timeout, and twice the lock timeout: 100ms to 10s. Above 2s, clients wait
+    /// longer than 3s for the 503 of an unavailable database.
     #[serde(with = "serde_formats::duration")]
     pub statement_timeout: Duration,
-    /// Whether a start brings the database's schema up to date.
+    /// Whether pending migrations are applied at a start.
     pub migrate: bool,
 }
 

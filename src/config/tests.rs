@@ -13,7 +13,7 @@ use super::*;
 use crate::database::DatabaseUrl;
 use crate::secret::{MasterSecret, Purpose, Secret};
 
-/// One machine: a working directory, an environment and a command line.
+/// A fixture: a working directory, an environment and a command line.
 struct ConfigFixture {
     directory: TempDir,
     variables: Vec<(OsString, OsString)>,
@@ -322,8 +322,8 @@ fn every_bound_holds() {
     ]);
 }
 
-/// Tries each setting with values that are good and values that are not, separated by commas; a
-/// semicolon is a comma within a value.
+/// Checks each setting with valid and invalid values, separated by commas; a semicolon is a comma
+/// within a value.
 fn assert_bounds(settings: &[(&str, &str, &str)]) {
     for (setting, good, bad) in settings {
         let with = |value: &str| {
@@ -336,7 +336,7 @@ fn assert_bounds(settings: &[(&str, &str, &str)]) {
         for value in bad.split(',') {
             let error = with(value).error();
             assert!(error.contains(": ") && error.contains("; "), "{setting}={value}: {error}");
-            // A bound between two settings may blame the other.
+            // The error of a bound between two settings may name the other.
             let blamed = error.starts_with(setting) || error.contains(" (default): ");
             assert!(blamed, "{setting}={value}: {error}");
         }
@@ -457,7 +457,7 @@ fn every_setting_is_printed_with_its_documentation() {
     assert_eq!(settings.len(), layers::flat(&Config::default()).unwrap().len());
     for at in settings {
         assert!(lines[at - 1].starts_with("# "), "{}", lines[at]);
-        // Nothing is set, so all of it is comments; without the # each line is a setting.
+        // Nothing is set, so every line is a comment; without the # each is a setting.
         let set = lines[at].strip_prefix('#').unwrap();
         ConfigFixture::new().file(set).config();
     }

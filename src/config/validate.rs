@@ -1,5 +1,5 @@
-//! What a value must be beyond its type. The bounds stand in the settings' own comments too, for
-//! those who set them.
+//! Range and cross-field validation. The bounds are also documented in the settings' comments, for
+//! operators.
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,18 +24,18 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
-/// The least product of memory and passes in OWASP's list for Argon2id (7168 KiB, 5 passes), and
-/// the least memory.
+/// The minimum product of memory and passes in OWASP's list for Argon2id (7168 KiB, 5 passes), and
+/// the minimum memory.
 const MIN_WORK: u64 = 5 * 7168;
 const MIN_MEMORY_KIB: u32 = 7168;
 
 type Checked = Result<(), ConfigError>;
 
 impl Config {
-    /// Checks every value against its bounds and its neighbours.
+    /// Checks every value against its bounds and against related settings.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first that is wrong.
+    /// [`ConfigError`] for the first invalid value.
     pub fn validate(&self) -> Result<(), ConfigError> {
         public_url(&self.public_url)?;
         audience(&self.audience)?;
@@ -75,10 +75,10 @@ impl Config {
         duration_in_range("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
     }
 
-    /// Where the data is, by `database_url` and `data_dir`.
+    /// The location of the data, by `database_url` and `data_dir`.
     ///
     /// # Errors
-    /// [`ConfigError`] when the URL is not one of SQLite's or PostgreSQL's.
+    /// [`ConfigError`] when the URL is not a valid SQLite or PostgreSQL URL.
     pub fn database(&self) -> Result<DatabaseUrl, ConfigError> {
         let Some(url) = &self.database_url else {
             return Ok(DatabaseUrl::Sqlite(self.data_dir.join("doorward.db")));
@@ -181,7 +181,7 @@ fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
 }
 
 fn log(log: &LogConfig) -> Checked {
-    // EnvFilter takes a lone unknown word as the name of a module, and then logs nothing else.
+    // EnvFilter takes a single unknown word as the name of a module, and then logs nothing else.
     let lone = |part: &&str| {
         let part = part.trim();
         part.is_empty() || !part.contains(['=', '[', ']']) && part.parse::<LevelFilter>().is_err()
@@ -213,7 +213,7 @@ fn public_url(text: &str) -> Checked {
     if url.query().is_some() || url.fragment().is_some() {
         return error(format!("`{text}` has a query or a fragment"));
     }
-    // The issuer is compared as text, so there is one spelling.
+    // The issuer is compared as text, so only one form is allowed.
     let canonical = url.as_str().trim_end_matches('/');
     if text.trim_end_matches('/') != canonical {
         return error(format!("`{text}` is spelled {canonical}"));
@@ -221,8 +221,8 @@ fn public_url(text: &str) -> Checked {
     Ok(())
 }
 
-/// The largest private networks are 10.0.0.0/8 (RFC 1918) and `fc00::/7` (RFC 4193). Two halves of the
-/// address space are as much as all of it, and so is a network with all of IPv4 in it.
+/// The largest private networks are 10.0.0.0/8 (RFC 1918) and `fc00::/7` (RFC 4193). Two halves of
+/// the address space would be all of it, and so would a network that includes all of IPv4.
 fn trusted_proxies(config: &Config) -> Checked {
     let is_too_wide = |net: &&IpNet| match net {
         IpNet::V4(net) => net.prefix_len() < 8,
@@ -263,7 +263,7 @@ fn tls(config: &Config) -> Checked {
     hsts(&config.tls.hsts)
 }
 
-/// RFC 6797 6.1, in the one spelling that every browser reads.
+/// RFC 6797 6.1, in the one form that every browser parses.
 fn hsts(text: &str) -> Checked {
     let mut directives = text.split("; ");
     let age = directives.next().and_then(|first| first.strip_prefix("max-age="));
@@ -280,8 +280,8 @@ fn hsts(text: &str) -> Checked {
     ))
 }
 
-/// With `reuse_port` two listeners of one process could share a port, and each request would meet
-/// one of them by chance.
+/// With `reuse_port` two listeners of one process could share a port, and each request would reach
+/// one of them at random.
 fn listeners(config: &Config) -> Checked {
     let metrics = config.metrics.enabled.then_some(("metrics.listen", config.metrics.listen));
     let redirect = config.tls.http_redirect_listen.map(|from| ("tls.http_redirect_listen", from));
@@ -317,7 +317,7 @@ fn audience(text: &str) -> Checked {
 }
 
 pub(super) fn origin(text: &str) -> Checked {
-    // A host of `*` parses, and no browser sends it.
+    // A host of `*` parses, but no browser sends it.
     let url = Url::parse(text).ok().filter(|_| !text.contains('*'));
     let canonical = url.as_ref().and_then(|url| {
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
@@ -338,7 +338,7 @@ pub(super) fn origin(text: &str) -> Checked {
     }
 }
 
-/// Names of header fields (RFC 9110 5.6.2), `*` not among them.
+/// Names of header fields (RFC 9110 5.6.2), except `*`.
 fn headers(names: &[String]) -> Checked {
     let is_name = |name: &String| {
         let of_a_name =

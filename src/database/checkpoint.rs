@@ -1,10 +1,10 @@
-//! Checkpoints of SQLite's log beside its writer.
+//! WAL checkpoints on a thread beside the writer.
 //!
-//! A checkpoint brings what the log has into the database's own pages and syncs them. Those of a
-//! large database are scattered, and the fewer there are at a time, the longer each takes. SQLite
-//! would have the writer do it after a commit, and everybody wait. Here a thread with a connection
-//! of its own does it while commits go on. A log begins anew only when nothing of it is left to do,
-//! so the writer does the last of it between two commits: the few pages that came meanwhile.
+//! A checkpoint copies the log's pages into the database file and syncs them. The pages of a large
+//! database are scattered, and the fewer a checkpoint handles, the longer each takes. By default
+//! SQLite's writer does it after a commit, and everybody waits. Here a thread with a connection of
+//! its own does it while commits continue. A log restarts only when all of it is checkpointed, so
+//! the writer finishes the checkpoint between two commits: the few pages that were added meanwhile.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -18,27 +18,27 @@ use diesel::sql_types::BigInt;
 use super::AnyConnection;
 use super::fault::StorageFault;
 
-/// Pages that the log has before it is worth going through: 16 MiB.
+/// The log length from which a checkpoint is worthwhile, in pages: 16 MiB.
 const MIN_PAGES: i64 = 4_096;
 
-/// Units of work after which the thread looks how long the log is. A login writes some 17 pages.
+/// Units of work after which the thread checks the length of the log. A login writes some 17 pages.
 const UNITS_PER_CHECK: usize = 128;
 
-/// Units of work that the writer adds at most while the thread is at it: on a disk that is too slow
-/// for both the log would grow without end.
+/// The most units of work that the writer adds during a checkpoint: on a disk too slow for both,
+/// the log would grow without limit.
 const MAX_UNITS_AHEAD: usize = 1_024;
 
-/// Pages in the log from which on SQLite has the writer do it all, after each commit, for a thread
-/// that has ended: 64 MiB.
+/// The log length, in pages, from which SQLite checkpoints after each commit, should the thread
+/// have ended: 64 MiB.
 const AUTO_CHECKPOINT_PAGES: usize = 16_384;
 
-/// The log grows while it is gone through: this often at most, until nothing has come meanwhile.
+/// The log grows during a checkpoint: the most passes until nothing was added meanwhile.
 const MAX_PASSES: usize = 16;
 
-/// The writer's side of it. The thread ends when this is dropped.
+/// The writer's side. The thread ends when this is dropped.
 pub(super) struct Checkpoints {
     requests: Option<SyncSender<()>>,
-    /// Whether the log was long, so that the writer has to do the last of it.
+    /// Whether the log was long, so that the writer has to finish the checkpoint.
     done: Receiver<bool>,
     thread: Option<JoinHandle<()>>,
     fault: StorageFault,
@@ -47,7 +47,7 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// `writer` leaves its log to `own` from now on.
+    /// From now on `own` checkpoints the log of `writer`.
     #[expect(clippy::expect_used, reason = "without its threads the service must not start")]
     pub(super) fn start(
         writer: &mut AnyConnection,
@@ -67,7 +67,7 @@ impl Checkpoints {
         Self { requests: Some(requests), done, thread, fault, is_under_way: false, units: 0 }
     }
 
-    /// To be called after each commit, with how many units it had.
+    /// To be called after each commit, with its number of units.
     pub(super) fn committed(&mut self, units: usize, writer: &mut AnyConnection) {
         if self.fault.keeps_log_out() {
             return;
@@ -120,11 +120,11 @@ fn warn_on_error<T>(outcome: QueryResult<T>, fault: &StorageFault) -> Option<T> 
     outcome.inspect_err(warn).ok()
 }
 
-/// Goes through a log that is long; false when it is short, or has begun anew meanwhile.
+/// Checkpoints a long log; false when it is short or has restarted meanwhile.
 ///
-/// SQLite syncs the database when a pass comes to the end of the log and nobody has added to it. The
-/// passes get shorter, so one of them does; then the next has nothing to do. It has nothing to do
-/// either where a reader still needs the database as it was.
+/// SQLite syncs the database when a pass reaches the end of the log and nothing was added
+/// meanwhile. The passes get shorter, so one of them does; then the next has nothing to do. It has
+/// nothing to do either while a reader still needs an older snapshot.
 fn checkpoint(connection: &mut AnyConnection) -> QueryResult<bool> {
     let mut before = wal_state(connection)?;
     if before.log < MIN_PAGES {
@@ -148,7 +148,7 @@ fn checkpoint(connection: &mut AnyConnection) -> QueryResult<bool> {
 struct WalState {
     #[diesel(sql_type = BigInt)]
     log: i64,
-    /// How many of them are in the database.
+    /// The number of its pages that are in the database file.
     #[diesel(sql_type = BigInt)]
     checkpointed: i64,
 }
@@ -157,12 +157,12 @@ fn wal_state(connection: &mut AnyConnection) -> QueryResult<WalState> {
     diesel::sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(connection)
 }
 
-/// How many pages the log has.
+/// The log length in pages.
 pub(super) fn pages(connection: &mut AnyConnection) -> QueryResult<i64> {
     Ok(wal_state(connection)?.log)
 }
 
-/// Brings over as much as can be without waiting for anybody.
+/// Checkpoints as much as possible without waiting.
 fn passive_checkpoint(connection: &mut AnyConnection) -> QueryResult<WalState> {
     diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)").get_result(connection)
 }
@@ -183,7 +183,7 @@ mod tests {
 
     const SHORT: &str = "INSERT INTO pages VALUES (zeroblob(1))";
 
-    /// Two connections to one file, neither of which makes checkpoints of its own accord.
+    /// Two connections to one file, with automatic checkpoints off.
     struct File {
         writer: AnyConnection,
         home: tempfile::TempDir,
@@ -206,7 +206,7 @@ mod tests {
             (Self { writer, home }, own)
         }
 
-        /// What the log is after that.
+        /// The state of the log afterwards.
         fn write(&mut self, rows: &str) -> WalState {
             self.writer.batch_execute("PRAGMA wal_autocheckpoint = 0").unwrap();
             self.writer.batch_execute(rows).unwrap();

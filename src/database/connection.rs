@@ -1,4 +1,4 @@
-//! One connection to either database, and how it is set up.
+//! A connection to either database, and its setup.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -26,13 +26,13 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub use multi::{AnyConnection, MultiBackend};
 
-/// A file that nothing is written to needs no other settings.
+/// A file that is only read needs no other settings.
 const INSPECTION_SETUP: &str = "PRAGMA busy_timeout = 10000;";
 
 mod multi {
     #![expect(missing_docs, reason = "the derive makes public items of its own")]
 
-    /// A connection to whichever database the configuration names.
+    /// A connection to the configured database.
     #[derive(diesel::MultiConnection)]
     pub enum AnyConnection {
         Sqlite(diesel::SqliteConnection),
@@ -40,13 +40,13 @@ mod multi {
     }
 }
 
-/// Makes connections for the pools, by the URL's scheme: the derived `establish` would hide why one
-/// failed.
+/// Opens connections for the pools, by the URL's scheme: the derived `establish` would hide the
+/// cause of an error.
 #[derive(Clone, Debug)]
 pub(super) struct Manager {
     url: DatabaseUrl,
     setup: String,
-    /// Leaves a SQLite file and those beside it as they are.
+    /// Leaves a SQLite file and those beside it unchanged.
     changes_no_file: bool,
     /// Counts the statements that run on its connections.
     statements: Option<Arc<AtomicU64>>,
@@ -56,7 +56,7 @@ impl Manager {
     pub(super) fn new(settings: &DatabaseSettings, busy_timeout: Duration) -> Self {
         let busy_timeout = busy_timeout.as_millis();
         let setup = match &settings.url {
-            // WAL lets readers go on beside the writer; FULL makes a commit survive a power cut.
+            // WAL lets readers continue during writes; FULL makes a commit survive a power cut.
             DatabaseUrl::Sqlite(_) => format!(
                 "PRAGMA busy_timeout = {busy_timeout};
                  PRAGMA journal_mode = WAL;
@@ -64,10 +64,10 @@ impl Manager {
                  PRAGMA foreign_keys = ON;
                  PRAGMA journal_size_limit = 67108864;"
             ),
-            // Every statement finds its rows by keys, so one plan is as good as another, and to plan
-            // a refresh's anew would cost more than to run it. A server that only speaks
-            // PostgreSQL's protocol may have no such setting. A statement that waits for another's
-            // lock is ended in time to say so.
+            // Every statement finds its rows by keys, so one plan is as good as another, and
+            // planning a refresh each time would cost more than running it. A server that only
+            // implements PostgreSQL's protocol may not have this setting. A statement that waits
+            // for a lock times out early enough to report it.
             DatabaseUrl::Postgres(_) => format!(
                 "SELECT set_config(name, 'force_generic_plan', false)
                  FROM pg_settings WHERE name = 'plan_cache_mode';
@@ -82,8 +82,8 @@ impl Manager {
         Self { url: settings.url.clone(), setup, changes_no_file: false, statements: None }
     }
 
-    /// For the command line, where a statement may take as long as it takes. The journal stays as
-    /// it is: a service sets it when it opens the file.
+    /// For the command line, without a statement timeout. The journal mode stays as it is: the
+    /// service sets it when it opens the file.
     pub(super) fn without_timeouts(url: &DatabaseUrl) -> Self {
         url.warn_if_exposed();
         let setup = match url {
@@ -102,13 +102,13 @@ impl Manager {
         Self { url: url.clone(), setup, changes_no_file: false, statements: None }
     }
 
-    /// Connects to a database that is there: a SQLite file is not made.
+    /// Connects to an existing database: a SQLite file is not created.
     pub(super) fn connect_existing(&self) -> Result<AnyConnection, OpenError> {
         self.url.must_exist()?;
         self.open()
     }
 
-    /// [`ManageConnection::connect`], with an error that says what to do.
+    /// [`ManageConnection::connect`], with an error that names the remedy.
     pub(super) fn open(&self) -> Result<AnyConnection, OpenError> {
         self.url.loses_nothing()?;
         let unreachable = |error: &dyn fmt::Display| {
@@ -140,7 +140,7 @@ impl Manager {
         waits.recv_timeout(OPEN_TIMEOUT).unwrap_or_else(|_| Err(UNANSWERED.to_owned()))
     }
 
-    /// Refuses a pooler that would run one connection's statement for another.
+    /// Rejects a pooler that would run one connection's statement for another.
     pub(super) fn keeps_statements_apart(
         &self,
         first: &mut AnyConnection,
@@ -153,7 +153,7 @@ impl Manager {
             .map_err(|error| OpenError::unreachable(&self.url, &error))
     }
 
-    /// The same for a command that only reads: SQLite's files stay as they are.
+    /// The same for a command that only reads: SQLite's files stay unchanged.
     pub(super) fn for_inspection(self) -> Self {
         match self.url {
             DatabaseUrl::Sqlite(_) => {
@@ -174,7 +174,7 @@ impl Manager {
         Self { statements: Some(Arc::clone(statements)), ..self.clone() }
     }
 
-    /// The same, counting nothing.
+    /// The same, without counting.
     pub(super) fn uncounted(&self) -> Self {
         Self { statements: None, ..self.clone() }
     }
@@ -210,7 +210,7 @@ impl ManageConnection for Manager {
         Ok(connection)
     }
 
-    /// A file does not go away; looking would cost every request a query.
+    /// A local file stays reachable; a check would cost every request a query.
     fn is_valid(&self, _: &mut AnyConnection) -> Result<(), Self::Error> {
         Ok(())
     }
@@ -223,7 +223,7 @@ impl ManageConnection for Manager {
     }
 }
 
-/// To a server that takes writes; where none does, to a primary that can be read.
+/// Connects to a server that accepts writes, or else to a primary that accepts only reads.
 fn to_postgres(url: &str) -> ConnectionResult<PgConnection> {
     PgConnection::establish(&with_defaults(url)).or_else(|error| {
         if !error.to_string().contains("session is read-only") {
@@ -234,8 +234,8 @@ fn to_postgres(url: &str) -> ConnectionResult<PgConnection> {
     })
 }
 
-/// The file holds password hashes; SQLite would make it readable by everybody. Its WAL takes over
-/// the mode. A file that exists is not opened: closing it again would drop every lock that this
+/// The file holds password hashes; SQLite would make it readable for everybody. Its WAL inherits
+/// the mode. An existing file is not opened: closing it again would release every lock that this
 /// process holds on it (POSIX, fcntl), and another process could remove the WAL under it.
 fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -248,7 +248,7 @@ fn make_private_file(path: &std::path::Path) -> Result<(), diesel::r2d2::Error> 
         .map_err(diesel::r2d2::Error::ConnectionError)
 }
 
-/// libpq quotes the part of a URL that it cannot read, which may be a password's.
+/// libpq quotes the part of a URL that it cannot parse, which may contain a password.
 fn without_the_url(cause: &str) -> String {
     const QUOTING: [&str; 6] = [
         "URI",
@@ -275,8 +275,8 @@ fn encoding(connection: &mut AnyConnection) -> QueryResult<Option<String>> {
     }
 }
 
-/// SQLite's counter of other connections' commits; constant for PostgreSQL, which tells by other
-/// means.
+/// SQLite's counter of other connections' commits; constant for PostgreSQL, which uses
+/// notifications.
 pub(super) fn data_version(connection: &mut AnyConnection) -> QueryResult<i64> {
     match connection {
         AnyConnection::Sqlite(connection) => {

@@ -1,5 +1,5 @@
 //! Connections that PostgreSQL, or a pooler in front of it, refuses: the reason, and when the pool
-//! asks again.
+//! tries again.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::AnyConnection;
 use crate::locks;
 
-/// Connections of a node beside its pool: two that look for revocations and tell of them, and one
-/// that listens.
+/// A node's connections outside its pool: two that poll and notify about revocations, and one that
+/// listens.
 pub const CONNECTIONS_OUTSIDE_POOL: u32 = 3;
 
 /// The server's texts when it has no connection left, for diesel passes on no SQLSTATE (53300) of a
@@ -38,7 +38,7 @@ pub(super) const UNANSWERED: &str =
 /// then what is not accepted (`connect_timeout`).
 const ACCEPTED_AFTER: Duration = Duration::from_secs(4);
 
-/// Diesel's name for what it has prepared; no other statement of Doorward's has one.
+/// The prefix of diesel's prepared statements; no other statement of Doorward's has it.
 const PREPARED_STATEMENT_PREFIX: &str = "__diesel_stmt_";
 
 /// The first and the longest pause between two attempts at a server that has no connection left.
@@ -47,7 +47,7 @@ const RETRY_DELAYS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs
 /// How often the log repeats that connections are refused.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The lower of the role's and the database's limit. An administrator has none.
+/// The lower one of the role's and the database's limit. A superuser has none.
 const CONNECTION_LIMIT: &str = "
     SELECT least(nullif(role.rolconnlimit, -1), nullif(base.datconnlimit, -1)) AS most
     FROM pg_roles AS role, pg_database AS base
@@ -58,7 +58,7 @@ const CONNECTION_LIMIT: &str = "
 pub(super) enum RefusalReason {
     /// A connection limit is reached.
     Full,
-    /// A pooler gives a connection's prepared statements to another connection.
+    /// A pooler runs a connection's prepared statements on another connection.
     Pooler,
 }
 
@@ -87,9 +87,9 @@ impl RefusalReason {
     }
 }
 
-/// Whether two connections keep their prepared statements apart; a pooler in transaction mode that
-/// does not would run one connection's statement for another. To be called before either has
-/// prepared anything.
+/// Checks that two connections keep their prepared statements apart; a pooler in transaction mode
+/// that does not would run one connection's statement for another. Call it before either of them
+/// has prepared a statement.
 pub(super) fn prepare_separately(connections: [&mut AnyConnection; 2]) -> QueryResult<()> {
     for connection in connections {
         diesel::select(1.into_sql::<Integer>()).get_result::<i32>(connection)?;
@@ -97,15 +97,15 @@ pub(super) fn prepare_separately(connections: [&mut AnyConnection; 2]) -> QueryR
     Ok(())
 }
 
-/// How many connections this role may have here at a time, over all nodes, if that is limited. What
-/// only speaks PostgreSQL's protocol may not say.
+/// The maximum number of connections of this role over all nodes, if there is one. A server that
+/// only speaks PostgreSQL's protocol may not report it.
 pub(super) fn connection_limit(connection: &mut AnyConnection) -> Option<u32> {
     let limit: Option<i32> =
         sql::<Nullable<Integer>>(CONNECTION_LIMIT).get_result(connection).ok()?;
     limit?.try_into().ok()
 }
 
-/// How many connections the pool may have, so that those beside it are left.
+/// The largest pool size that leaves the connections outside the pool available.
 pub(super) fn pool_size(connection: &mut AnyConnection, wanted: u32) -> u32 {
     let Some(limit) =
         connection_limit(connection).filter(|limit| wanted + CONNECTIONS_OUTSIDE_POOL > *limit)
@@ -122,8 +122,8 @@ pub(super) fn pool_size(connection: &mut AnyConnection, wanted: u32) -> u32 {
     size
 }
 
-/// Spares a server that has no connection left the attempts of a whole pool, and the log their
-/// lines.
+/// Limits connection attempts to a server that has no connection left, and the log lines about
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionRefusals {
     state: Mutex<State>,
@@ -135,7 +135,7 @@ pub(super) struct ConnectionRefusals {
 struct State {
     /// When the attempts began that have not ended.
     attempts: Vec<Instant>,
-    /// Until when nobody asks, the pause that this is, and what the server said.
+    /// The end of the pause, its length, and the server's message.
     pause: Option<(Instant, Duration, String)>,
     logged: Option<(Instant, String)>,
 }
@@ -166,14 +166,14 @@ impl ConnectionRefusals {
         any
     }
 
-    /// What the server said, if it is not to be asked again yet.
+    /// The server's message, while the pause lasts.
     pub(super) fn paused_with(&self, now: Instant) -> Option<String> {
         let state = self.lock();
         let (until, _, said) = state.pause.as_ref()?;
         (now < *until).then(|| said.clone())
     }
 
-    /// A connection was made, or one of those that were has ended.
+    /// A connection was made, or an open one was closed.
     pub(super) fn clear(&self) {
         self.lock().pause = None;
     }

@@ -1,4 +1,4 @@
-//! What other processes write to SQLite's file, noticed.
+//! Detection of other processes' writes to the SQLite file.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,15 +10,15 @@ use super::fault::StorageFault;
 use super::{AnyConnection, CONNECTION_TIMEOUT, Database, StoreError, guarded};
 use crate::locks;
 
-/// Notices what other processes commit to the SQLite file by `PRAGMA data_version`, which changes
-/// whenever another connection commits. On a connection that only reads that may have been this
-/// process's own writer, ten times a second under load; so the writer's connection is asked as well.
+/// Detects commits of other processes to the SQLite file by `PRAGMA data_version`, which changes
+/// whenever another connection commits. On a reading connection that may have been this process's
+/// own writer, ten times a second under load; so the writer's connection is asked as well.
 pub struct DataVersionPoller {
     database: Database,
     connection: Arc<Mutex<AnyConnection>>,
     fault: StorageFault,
     version: Option<i64>,
-    /// What the writer's connection said.
+    /// The version that the writer's connection reported.
     writers_version: Option<i64>,
 }
 
@@ -28,11 +28,11 @@ impl DataVersionPoller {
         Self { database, connection, fault, version: None, writers_version: None }
     }
 
-    /// What `unit` reads, when another process has committed since the last call, and at the first;
-    /// nothing when none has. Whatever this process had committed before is settled then.
+    /// The result of `unit`, if another process has committed since the last call, and at the
+    /// first; otherwise `None`. Everything that this process committed before is visible to it.
     ///
     /// # Errors
-    /// [`StoreError`] when the file cannot be read; the next call then reads again.
+    /// [`StoreError`] when the file cannot be read; then the next call reads again.
     pub async fn poll_changes<T: Send + 'static>(
         &mut self,
         unit: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
@@ -53,7 +53,7 @@ impl DataVersionPoller {
         Ok(news)
     }
 
-    /// Whether others have, or the writer does not say in time.
+    /// Whether other processes have committed, or the writer does not respond in time.
     async fn others_have_written(&mut self) -> bool {
         let asked = self.database.write(|tx| data_version(tx.connection()));
         let version = timeout(CONNECTION_TIMEOUT, asked).await.ok().and_then(Result::ok);

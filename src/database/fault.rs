@@ -1,5 +1,5 @@
-//! What ends all writes to SQLite's files until a restart: they are no longer those that were opened,
-//! or what is in them makes no sense.
+//! Reasons to reject all writes to SQLite's files until a restart: the files are no longer the ones
+//! that were opened, or their content is damaged.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::{StoreError, classify, unavailable};
 
-/// SQLite's texts for what makes no sense (`SQLITE_NOTADB` and `SQLITE_CORRUPT`), for diesel passes
-/// on no code of it. The last is followed by the name of a table.
+/// SQLite's texts for damaged content (`SQLITE_NOTADB` and `SQLITE_CORRUPT`): diesel does not pass
+/// on their codes. The last one is followed by a table name.
 const DAMAGE_MESSAGES: [&str; 3] =
     ["file is not a database", "database disk image is malformed", "malformed database schema ("];
 
 const OVERWRITTEN: &str = "the database or its log (-wal) was overwritten or damaged";
 
-/// Why nothing can be written until a restart; set once. Clones share it.
+/// Why writes are rejected until a restart; set once. Clones share it.
 #[derive(Clone)]
 pub(super) struct StorageFault(Arc<Shared>);
 
@@ -26,7 +26,7 @@ struct Shared {
 }
 
 impl StorageFault {
-    /// None yet.
+    /// No fault.
     pub(super) fn new(database: &Path) -> Self {
         Self(Arc::new(Shared { database: database.to_owned(), found: OnceLock::new() }))
     }
@@ -35,12 +35,12 @@ impl StorageFault {
         self.0.found.get().copied()
     }
 
-    /// Whether the log may be damaged, so that none of it may get into the database any more.
+    /// Whether the log may be damaged, so that no checkpoint may copy it into the database.
     pub(super) fn keeps_log_out(&self) -> bool {
         self.get() == Some(OVERWRITTEN)
     }
 
-    /// Sets it, and tells of it once.
+    /// Sets the fault, and logs it once.
     pub(super) fn set(&self, found: &'static str) {
         if self.0.found.set(found).is_ok() {
             tracing::error!(
@@ -51,7 +51,7 @@ impl StorageFault {
         }
     }
 
-    /// Sets it if SQLite says so; whether it does.
+    /// Sets the fault if this error of SQLite reports damage.
     pub(super) fn set_if_damaged(&self, error: &impl fmt::Display) -> bool {
         let text = error.to_string();
         let is_damaged = DAMAGE_MESSAGES.iter().any(|words| text.contains(words));
@@ -61,8 +61,7 @@ impl StorageFault {
         is_damaged
     }
 
-    /// The same as [`classify`], without a line for each unit that comes upon it once the fault is
-    /// set.
+    /// The same as [`classify`], without a log line for each unit that fails once the fault is set.
     pub(super) fn classify(&self, error: &DieselError) -> StoreError {
         match error {
             DieselError::DatabaseError(DatabaseErrorKind::Unknown, about) if self.is_known() => {

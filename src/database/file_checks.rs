@@ -1,5 +1,5 @@
-//! What is looked at before a SQLite file is opened: that opening destroys nothing, and that other
-//! users of the machine cannot read it.
+//! Checks before a SQLite file is opened: that opening it destroys nothing, and that other users of
+//! the machine cannot read it.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -9,14 +9,15 @@ use std::path::Path;
 use super::file_identity::with;
 use super::{DatabaseUrl, OpenError};
 
-/// Everybody but the owner and the group.
+/// Every user but the owner and the group.
 const OTHERS_MODE: u32 = 0o007;
 
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 impl DatabaseUrl {
-    /// Refuses a SQLite file whose opening would lose data, or make it where nobody expects it.
+    /// Rejects a SQLite file whose opening would lose data or create a database in an unexpected
+    /// place.
     ///
     /// # Errors
     /// [`OpenError::LogAlone`], [`OpenError::Dangling`].
@@ -31,14 +32,14 @@ impl DatabaseUrl {
         }
     }
 
-    /// The log that lies beside a missing SQLite file, or the write-ahead log beside an empty one,
-    /// which a new database would overwrite. A rollback journal beside an empty file is of a first
-    /// transaction that was interrupted, and holds nothing.
+    /// The log beside a missing SQLite file, or the write-ahead log beside an empty one, which a
+    /// new database would overwrite. A rollback journal beside an empty file belongs to an
+    /// interrupted first transaction, and holds no data.
     #[must_use]
     pub fn log_alone(&self) -> Option<String> {
         let Self::Sqlite(path) = self else { return None };
         let size = |path: &Path| fs::metadata(path).map_or(0, |about| about.len());
-        // SQLite keeps the log beside the file that a link leads to.
+        // SQLite keeps the log beside the target of a link.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let logs = match fs::metadata(path) {
             Ok(about) if about.len() > 0 => return None,
@@ -49,11 +50,11 @@ impl DatabaseUrl {
         logs.find(|log| size(log) > 0).map(|log| log.display().to_string())
     }
 
-    /// Refuses a SQLite file with the log of another database beside it, as when a backup was put in
-    /// the place of a database and the log of that was left. SQLite would apply it.
+    /// Rejects a SQLite file with the log of another database beside it, as when a backup replaced
+    /// a database whose log was left behind. SQLite would apply it.
     ///
-    /// To be called before this process has the file open: closing it again drops every lock on it
-    /// (POSIX, fcntl).
+    /// Call it before this process has the file open: closing it again would release every lock on
+    /// it (POSIX, fcntl).
     ///
     /// # Errors
     /// [`OpenError::OtherLog`].
@@ -69,21 +70,21 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// The mode of a folder in which every user of the machine can replace files. With the sticky bit
-    /// (as `/tmp` has it) each user can replace their own only.
+    /// The mode of a directory in which every user of the machine can replace files. With the
+    /// sticky bit (as `/tmp` has it) each user can replace their own only.
     #[must_use]
     pub fn mode_if_writable_by_all(folder: &Path) -> Option<u32> {
         let mode = fs::metadata(folder).ok()?.permissions().mode();
         (mode & (OTHERS_WRITE | STICKY) == OTHERS_WRITE).then_some(mode & 0o777)
     }
 
-    /// Refuses a SQLite file in a folder where every user of the machine can replace it.
+    /// Rejects a SQLite file in a directory where every user of the machine can replace it.
     ///
     /// # Errors
     /// [`OpenError::WritableFolder`].
     pub fn cannot_be_replaced(&self) -> Result<(), OpenError> {
         let Self::Sqlite(path) = self else { return Ok(()) };
-        // A link can be replaced, and so can what it leads to.
+        // A link can be replaced, and so can its target.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         for folder in [path, &real].into_iter().filter_map(|file| file.parent()) {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -94,8 +95,8 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// The same, and a SQLite file that every user of the machine can read, in a folder that lets
-    /// them.
+    /// The same, and also a SQLite file that every user of the machine can read, in a directory
+    /// that lets them.
     ///
     /// # Errors
     /// [`OpenError::WritableFolder`], [`OpenError::Exposed`].
@@ -116,7 +117,7 @@ impl DatabaseUrl {
 }
 
 /// Whether the header says that the database is read without a write-ahead log (the file format,
-/// 1.3.3). It says otherwise before there is one.
+/// 1.3.3). The header does not say so before the first log exists.
 fn keeps_no_log(database: &Path) -> bool {
     const READ_VERSION: usize = 19;
     let mut header = [0; READ_VERSION + 1];

@@ -1,8 +1,8 @@
-//! The identity of SQLite's files: whether the names still lead to the files that are open.
+//! The identity of SQLite's files: whether their names still refer to the open files.
 //!
-//! SQLite goes on with a file that was deleted or replaced, and a restart would lose all that was
-//! committed since. So the writer compares device and inode around every commit, which costs a few
-//! microseconds, and the sizes too. Nothing here opens a file: closing it again would drop every
+//! SQLite keeps working on a file that was deleted or replaced, and a restart would lose all later
+//! commits. So the writer compares device and inode around every commit, which costs a few
+//! microseconds, and the sizes too. Nothing here opens a file: closing it again would release every
 //! lock that this process holds on it (POSIX, fcntl).
 
 use std::ffi::OsString;
@@ -22,18 +22,17 @@ use super::AnyConnection;
 use super::checkpoint;
 use super::fault::StorageFault;
 
-/// How often the length of the log is compared, and everything while nobody writes.
+/// How often the length of the log is compared, and, while writes are rejected, the files too.
 pub(super) const COMPARE_INTERVAL: Duration = Duration::from_millis(400);
 
-/// SQLite's log begins with a header of so many bytes, and so has each of its pages (the file
-/// format, 4.1 and 4.2).
+/// The header size of SQLite's log and of each of its frames (the file format, 4.1 and 4.2).
 const LOG_HEADER: u64 = 32;
 const PAGE_HEADER: u64 = 24;
 
 /// The files that the writer's connection has open.
 pub(super) struct FileIdentity {
     database: ExpectedFile,
-    /// The write-ahead log and its index, which stay as long as a connection is open.
+    /// The write-ahead log and its index, which exist as long as a connection is open.
     log_files: Vec<ExpectedFile>,
     size: u64,
     schema_version: i64,
@@ -51,7 +50,7 @@ struct ExpectedFile {
 }
 
 impl FileIdentity {
-    /// Remembers the files of `path`, which `connection` has read from.
+    /// Records the files of `path`, which `connection` has read from.
     pub(super) fn of(
         path: &Path,
         connection: &mut AnyConnection,
@@ -75,7 +74,7 @@ impl FileIdentity {
         })
     }
 
-    /// Whether the files are still those that were opened. Once they are not, never again.
+    /// Whether the files are still those that were opened. Once they are not, it stays false.
     pub(super) fn holds(&mut self, connection: &mut AnyConnection) -> bool {
         if self.fault.get().is_some() {
             return false;
@@ -88,7 +87,7 @@ impl FileIdentity {
         if let Some(found) = found {
             self.fault.set(found);
         }
-        // Another thread may have set it meanwhile.
+        // Another thread may have set it in the meantime.
         self.fault.get().is_none()
     }
 
@@ -109,7 +108,7 @@ impl FileIdentity {
             }
         }
         if size < self.size && !self.shrinks {
-            // Only VACUUM makes it shorter, and counts the version up before.
+            // Only VACUUM shortens it, and increments the schema version before.
             match pragma(connection, "schema_version") {
                 Ok(version) if version != self.schema_version => self.schema_version = version,
                 _ => return Some("the database file was truncated"),
@@ -119,8 +118,8 @@ impl FileIdentity {
         None
     }
 
-    /// The log must be as long as what it is said to hold. Another process may begin it anew between
-    /// two statements, so only what is found three times counts.
+    /// The log must be at least as long as its index says. Another process may restart it between
+    /// two statements, so a difference must be found three times.
     fn compare_log(&self, connection: &mut AnyConnection) -> Option<&'static str> {
         let log = self.log_files.first()?;
         for _ in 0..3 {
@@ -141,7 +140,7 @@ enum Found {
     Same(u64),
     Missing,
     Other,
-    /// The system does not say; SQLite has its files open all the same.
+    /// The metadata is unavailable; SQLite still has its files open.
     Unknown,
 }
 

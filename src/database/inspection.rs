@@ -1,7 +1,7 @@
-//! Opening a SQLite file to read it, and leaving it and the files beside it as they are.
+//! Opens a SQLite file for reading, and leaves it and the files beside it unchanged.
 //!
-//! An ordinary connection makes the log (`-wal`) and its index (`-shm`) where they are missing,
-//! rebuilds the index after a crash, and brings the log into the database when it is closed last.
+//! An ordinary connection creates the log (`-wal`) and its index (`-shm`) if they are missing,
+//! rebuilds the index after a crash, and checkpoints the log when it is the last to close.
 
 use std::fs;
 use std::path::{Path, absolute};
@@ -12,16 +12,16 @@ use diesel::r2d2::Error;
 
 use super::file_identity::with;
 
-/// SQLite reads the log without an index of its own making.
+/// SQLite reads the log without creating an index.
 const LOG: &str = "mode=ro&readonly_shm=1";
 
-/// For a log whose index is missing, or not as another process needs it yet: SQLite makes the index.
+/// For a log whose index is missing or not complete yet: SQLite creates the index.
 const LOG_AND_INDEX: &str = "mode=ro";
 
 /// SQLite looks for neither a log nor locks: without a log no service has the file open.
 const ALONE: &str = "mode=ro&immutable=1";
 
-/// Opens a file that is there, runs `setup`, and reads from it once.
+/// Opens an existing file, runs `setup`, and reads from it once.
 pub(super) fn open(path: &Path, setup: &str) -> Result<SqliteConnection, Error> {
     let real = fs::canonicalize(path).or_else(|_| absolute(path)).unwrap_or_else(|_| path.into());
     let (first, otherwise) = parameters(&real);
@@ -32,12 +32,12 @@ pub(super) fn open(path: &Path, setup: &str) -> Result<SqliteConnection, Error> 
     }
 }
 
-/// How SQLite is to open the file, and how if it cannot.
+/// How SQLite opens the file, and the alternative if it cannot.
 fn parameters(database: &Path) -> (&'static str, Option<&'static str>) {
     let size = |ending| fs::metadata(with(database, ending)).map(|about| about.len()).ok();
     match (size("-wal"), size("-shm"), size("-journal")) {
         (Some(1..), _, _) | (Some(0), Some(_), _) => (LOG, Some(LOG_AND_INDEX)),
-        // A transaction is under way or was interrupted, and the locks count.
+        // A transaction is in progress or was interrupted, so the locks matter.
         (_, _, Some(_)) => (LOG_AND_INDEX, None),
         _ => (ALONE, None),
     }
@@ -53,7 +53,7 @@ fn open_with(path: &Path, parameters: &str, setup: &str) -> Result<SqliteConnect
     Ok(connection)
 }
 
-/// The path as SQLite's URIs have it.
+/// The path in the form of SQLite's URIs.
 fn escaped(path: &str) -> String {
     path.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }

@@ -1,8 +1,8 @@
-//! A node's own line to PostgreSQL for following what the other nodes write, apart from the
-//! connections of the requests: neither waits for the other.
+//! Dedicated PostgreSQL connections for LISTEN/NOTIFY and polling, apart from those of the
+//! requests: neither waits for the other.
 //!
-//! Notifications make it fast and guarantee nothing: one may be lost, and a connection may be dead
-//! without anybody knowing. Whoever follows has to look by itself from time to time.
+//! Notifications are fast but guarantee nothing: one may be lost, and a connection may be dead
+//! without notice. So the user of a [`Link`] has to poll as well.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,24 +19,25 @@ use super::postgres::{PgManager, Postgres};
 use super::{AnyConnection, StoreError};
 use crate::locks;
 
-/// How often a listening connection is looked at; libpq's wait for one is not within reach of safe
-/// code, and a look is one `recv` that does not block.
+/// How often a listening connection is polled. Safe code cannot use libpq's blocking wait, and a
+/// poll is one non-blocking `recv`.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A listener that hears nothing for so long, not even its own node, is deaf: its connection is dead
-/// and does not know it. Whoever uses a [`Listener`] notifies more often than that.
+/// A listener that receives nothing for this long, not even from its own node, is considered dead.
+/// The user of a [`Listener`] notifies more often than that.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait before a new listener takes the place of one that ended.
+/// The delay before an ended listener is replaced.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// How long a start waits for these connections.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Listeners that may hang in a connection that never answers; no more are started then.
+/// The maximum number of listeners stuck in a connection that never responds; then no more are
+/// started.
 const MAX_THREADS: usize = 4;
 
-/// Two connections for queries and one that listens, each remade when it breaks.
+/// Two connections for queries and one that listens, each replaced when it fails.
 pub struct Listener {
     queries: Postgres,
     notifications: Postgres,
@@ -70,7 +71,7 @@ impl Listener {
         drop(locks::lock(&self.first).take());
     }
 
-    /// Runs a unit that only reads, always on one and the same connection as long as that lives.
+    /// Runs a unit that only reads, always on the same connection while that lives.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer in time.
@@ -82,18 +83,18 @@ impl Listener {
         self.queries.read(unit).await
     }
 
-    /// Tells every listener of this channel, this node's too, that there is news.
+    /// Notifies every listener of this channel, this node's own included.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody may have been told.
+    /// [`StoreError`] when the notification may not have been sent.
     pub async fn notify(&self, channel: &'static str) -> Result<(), StoreError> {
-        // Nothing is lost with a notification, so it waits for no disk.
+        // A lost notification loses no data, so it does not wait for a disk.
         let statement = format!("SET synchronous_commit = off; NOTIFY {channel}");
         self.notifications.read(move |connection| connection.batch_execute(&statement)).await
     }
 
-    /// Calls `heard` after every notification on this channel, and whenever it begins to listen
-    /// again after one may have been missed. Goes on until it is dropped.
+    /// Calls `heard` after every notification on this channel, and after every reconnection, since
+    /// one may have been missed. Runs until it is dropped.
     pub async fn listen(&self, channel: &'static str, heard: impl Fn() + Send + Sync + 'static) {
         let heard = Arc::new(heard);
         loop {
@@ -105,7 +106,7 @@ impl Listener {
     }
 }
 
-/// A thread that listens. It ends when this is dropped, as soon as its connection lets it.
+/// A listening thread. It ends when this is dropped, as soon as its connection allows it.
 struct ListenThread {
     shared: Arc<Shared>,
     ended: oneshot::Receiver<()>,
@@ -132,7 +133,7 @@ impl ListenThread {
         count.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
             let result = own.serve(first, &pg_manager, &statement, &*heard);
-            // Who makes connections has said it.
+            // The connection manager has logged it.
             let is_new = |error: &String| RefusalReason::of(error) != Some(RefusalReason::Full);
             if let Some(error) = result.err().filter(is_new) {
                 tracing::warn!(error, "not listening for revocations; looking for them goes on");
@@ -146,7 +147,7 @@ impl ListenThread {
         Self { shared, ended }
     }
 
-    /// Done when the thread has ended, or hears nothing any more.
+    /// Completes when the thread has ended or receives nothing any more.
     async fn until_unresponsive(mut self) {
         let mut known = 0;
         while timeout(SILENCE_TIMEOUT, &mut self.ended).await.is_err() {
@@ -196,7 +197,7 @@ impl Shared {
     }
 }
 
-/// How many notifications have come.
+/// The number of pending notifications.
 fn pending(connection: &mut PgConnection) -> QueryResult<u64> {
     connection.notifications_iter().try_fold(0, |count, next| next.map(|_| count + 1))
 }

@@ -1,11 +1,11 @@
-//! Why a database cannot be opened, and what to do.
+//! Why a database cannot be opened, with the remedy.
 
 use std::fmt;
 
 use super::DatabaseUrl;
 use super::connection_refusals::RefusalReason;
 
-/// Why the database cannot be used at all: each says what to do.
+/// Why the database is unusable; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// It cannot be reached or read.
@@ -16,23 +16,24 @@ pub enum OpenError {
     Unreachable {
         /// The database, without its password.
         at: String,
-        /// What the system said.
+        /// The cause, from the database library.
         cause: String,
     },
-    /// It, or a pooler in front of it, refuses a connection for a reason that has its own remedy.
+    /// The server, or a pooler in front of it, refuses a connection for a reason that has its own
+    /// remedy.
     #[error("cannot use the database {at}: {cause}; {remedy}")]
     Refused {
         /// The database, without its password.
         at: String,
-        /// What the server said.
+        /// The server's message.
         cause: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// There is no such SQLite file, and none was to be made.
+    /// The SQLite file does not exist, and was not to be created.
     #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
     Missing(String),
-    /// There is no database, and a write-ahead log beside its name.
+    /// The database is missing, but there is a write-ahead log beside its name.
     #[error(
         "the database {at} is missing or empty, and {log} holds what was last written to it; put the \
          database back beside it, or, if a backup or a new database is to take its place, move that \
@@ -44,7 +45,7 @@ pub enum OpenError {
         /// The log.
         log: String,
     },
-    /// A log that is not its own lies beside it.
+    /// The log of another database is beside it.
     #[error(
         "{log} is the log of another database than {at}, as when a backup takes the place of a \
          database; SQLite would apply it: move it away, with the -shm beside it"
@@ -55,7 +56,7 @@ pub enum OpenError {
         /// The log.
         log: String,
     },
-    /// Its name is a link to nothing.
+    /// Its name is a dangling symbolic link.
     #[error(
         "the database {0} is a symbolic link to a file that is not there; correct the link, mount \
          what it leads to, or remove it"
@@ -80,18 +81,18 @@ pub enum OpenError {
          which Doorward makes for its user alone (data_dir)"
     )]
     WritableFolder {
-        /// The folder.
+        /// The directory.
         at: String,
         /// Its mode.
         mode: u32,
     },
-    /// Nothing of Doorward's is in it, and nothing was to be made.
+    /// The database has no Doorward tables, and they were not to be created.
     #[error(
         "the database {0} is empty; check that it is the right one (`doorward db migrate` makes \
          Doorward's tables in it)"
     )]
     Empty(String),
-    /// It stores text in another encoding than UTF-8.
+    /// Its text encoding is not UTF-8.
     #[error(
         "the database {at} has the encoding {encoding}, which cannot hold every name; make one with \
          `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0` and name that"
@@ -108,12 +109,12 @@ pub enum OpenError {
          __diesel_schema_migrations to this role"
     )]
     Versions(String),
-    /// Its schema is of a later version.
+    /// Its schema is newer than this version.
     #[error(
         "the database has migration {0}, which this version does not know; run the version that made it, or a newer one"
     )]
     Newer(String),
-    /// Its schema is of an earlier version and migrations at start are off.
+    /// Its schema is outdated and migration at start is off.
     #[error(
         "the database lacks migration {0} and migrating at start is off; run `doorward db migrate`, or set database.migrate = true"
     )]
@@ -141,7 +142,7 @@ impl OpenError {
     }
 }
 
-/// libpq writes several lines.
+/// libpq's messages have several lines.
 pub(super) fn one_line(text: &dyn fmt::Display) -> String {
     text.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -19,7 +19,7 @@ use super::{
 };
 
 impl DatabaseSettings {
-    /// Refuses a SQLite database that is missing or empty when no migration may be applied to it.
+    /// Rejects a SQLite database that is missing or empty when no migration may be applied to it.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -29,10 +29,10 @@ impl DatabaseSettings {
 }
 
 impl Database {
-    /// Connects, migrates, and starts the writer.
+    /// Connects, applies migrations, and starts the writer.
     ///
     /// # Errors
-    /// [`OpenError`]: the database cannot be reached, or has a schema that does not fit.
+    /// [`OpenError`]: the database cannot be reached, or its schema is incompatible.
     pub fn open(settings: &DatabaseSettings) -> Result<Self, OpenError> {
         let manager = Manager::new(settings, CONNECTION_TIMEOUT);
         Self::connect(settings, manager, true, |first| {
@@ -40,8 +40,8 @@ impl Database {
         })
     }
 
-    /// The same, for a database that must be there: neither a SQLite file nor, in an empty
-    /// database, the tables are made.
+    /// The same for an existing database: neither a SQLite file nor, in an empty database, the
+    /// tables are created.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -57,8 +57,8 @@ impl Database {
         })
     }
 
-    /// The same for a command that only reads: no migration is applied, and SQLite's files stay as
-    /// they are.
+    /// The same for a command that only reads: no migration is applied, and SQLite's files stay
+    /// unchanged.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -119,11 +119,11 @@ impl Database {
     }
 }
 
-/// Applies the migrations that are pending and answers their names.
+/// Applies the pending migrations and returns their names.
 ///
 /// # Errors
-/// [`OpenError`] when the database cannot be reached, or a migration fails; nothing has changed
-/// then.
+/// [`OpenError`] when the database cannot be reached, or a migration fails; then nothing has
+/// changed.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
     url.is_private()?;
     url.refuse_other_log()?;

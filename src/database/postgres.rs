@@ -1,10 +1,10 @@
-//! PostgreSQL: a pool of connections that goes on whatever becomes of the server.
+//! PostgreSQL: a connection pool that survives server failures and hung connections.
 //!
-//! Diesel's calls have no deadline of their own. The kernel ends a connection whose peer is gone
-//! ([`url`](super::url) sets how soon), but not one whose peer takes what is sent and never answers. So a unit
-//! runs on a thread of its own, and whoever waits for it gives up in time; the pool that it came
-//! from is then left to itself, and a new one takes its place. The unit may be answered yet, much
-//! later: it then begins no transaction, and commits none.
+//! Diesel's calls have no deadline. The kernel ends a connection whose peer is gone
+//! ([`url`](super::url) sets how soon), but not one whose peer acknowledges data and never
+//! responds. So a unit runs on a thread of its own, and its caller stops waiting at a deadline;
+//! then the pool that it came from is abandoned and a new one replaces it. The unit may still be
+//! answered much later: it then begins no transaction and commits none.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
@@ -32,17 +32,17 @@ use super::{
 };
 use crate::locks;
 
-/// What begins a unit that writes.
+/// The statement that begins a unit that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// How often a unit that PostgreSQL asked to try again is tried.
+/// How often a unit is attempted when PostgreSQL asks for a retry.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// What a unit may take beyond one statement's limit until its caller gives up.
+/// How much longer than one statement's timeout a unit may take before its caller stops waiting.
 const CALLER_SLACK: Duration = Duration::from_millis(800);
 
-/// Pools that may have been given up and still have a thread that waits. With more, no new one is
-/// made until one of those threads comes back.
+/// The maximum number of abandoned pools that still have a blocked thread. Beyond it, no new pool
+/// is created until one of those threads returns.
 const MAX_ABANDONED_POOLS: usize = 4;
 
 /// Connections to PostgreSQL.
@@ -56,8 +56,8 @@ pub(super) struct Postgres {
     listener: Mutex<Option<Box<Listener>>>,
 }
 
-/// As many connections as the settings allow, and as many units at a time: who waits for a place
-/// waits without a thread.
+/// It runs as many units at a time as the settings allow connections; further callers wait without
+/// a thread.
 struct Pool {
     connections: ::r2d2::Pool<PgManager>,
     permits: Arc<Semaphore>,
@@ -111,18 +111,18 @@ impl Postgres {
         Self { manager, size, deadline, pool, abandoned, refusals, listener: Mutex::default() }
     }
 
-    /// The same server with connections of its own.
+    /// A second pool to the same server.
     pub(super) fn another(&self, size: u32) -> Self {
         let refusals = Arc::clone(&self.refusals);
         Self::sharing(refusals, self.manager.uncounted(), size, self.deadline)
     }
 
-    /// Makes connections that are in no pool.
+    /// Creates connections outside the pools.
     pub(super) fn pg_manager(&self) -> PgManager {
         PgManager::new(&self.manager.uncounted(), &self.refusals)
     }
 
-    /// What the pool in use holds.
+    /// The state of the current pool.
     pub(super) fn state(&self) -> ::r2d2::State {
         locks::read(&self.pool).connections.state()
     }
@@ -142,7 +142,7 @@ impl Postgres {
         self.run(move |pool, caller| pool.write(&mut unit, start, caller)).await
     }
 
-    /// Runs `work` on a thread that may block, and answers in time even if it does not come back.
+    /// Runs `work` on a thread that may block, and returns in time even if the thread does not.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Pool, &CallerAlive) -> Result<T, StoreError> + Send + 'static,
@@ -168,7 +168,7 @@ impl Postgres {
         let _ = TIME_WAITED.try_with(|total| total.set(spent + began.elapsed()));
         result.unwrap_or_else(|_| {
             caller.mark_gone();
-            // One that had little time left says nothing about the connections.
+            // A unit that had little time left says nothing about the connections.
             if began.elapsed() >= self.deadline {
                 self.abandon(&pool);
             }
@@ -176,7 +176,7 @@ impl Postgres {
         })
     }
 
-    /// Puts a new pool in the place of one that has a thread that does not come back.
+    /// Replaces a pool that has a blocked thread.
     fn abandon(&self, stuck: &Arc<Pool>) {
         let mut current = locks::write(&self.pool);
         let is_current = Arc::ptr_eq(&current, stuck);
@@ -204,9 +204,9 @@ impl Pool {
         let connections = ::r2d2::Pool::builder()
             .max_size(size)
             .connection_timeout(CONNECTION_TIMEOUT)
-            // The unit's own first statement shows whether a connection is alive.
+            // The unit's own first statement shows whether a connection works.
             .test_on_check_out(false)
-            // The supplier says it, and not for every attempt.
+            // The manager logs errors itself, and not one for each attempt.
             .error_handler(Box::new(::r2d2::NopErrorHandler))
             .build_unchecked(pg_manager);
         let permits =
@@ -231,7 +231,7 @@ impl Pool {
         Err(unavailable(&"every connection breaks"))
     }
 
-    /// Runs a unit that begins within a transaction, or without one.
+    /// Runs a unit, within a transaction or without one.
     fn write<T>(
         &self,
         unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
@@ -253,7 +253,7 @@ impl Pool {
                     }
                     return Ok(value);
                 }
-                // Nothing was written, and the next connection may be a good one.
+                // Nothing was written, and the next connection may work.
                 Err(_) if state == TxState::Reading && connection.is_broken => attempt -= 1,
                 Err(error) if attempt < MAX_ATTEMPTS && is_retryable(&error) => {
                     tracing::debug!(attempt, "a unit of work is tried again");
@@ -274,14 +274,14 @@ impl Pool {
         })
     }
 
-    /// All connections may have died since they were last used, and are found out one by one.
+    /// All connections may have failed since they were last used; each attempt discovers one.
     fn tries(&self) -> Range<u32> {
         0..self.connections.max_size() + MAX_ATTEMPTS
     }
 }
 
-/// Whether somebody still waits for a unit. Who was told that it was not done has tried again since,
-/// and gone on: what the unit finds then is no reuse of a token, but its own past.
+/// Whether the caller of a unit is still waiting. A caller that was answered with an error has
+/// retried since and continued: the unit would then mistake that retry for a reuse of the token.
 #[derive(Clone, Default)]
 pub(super) struct CallerAlive(Arc<AtomicBool>);
 
@@ -299,7 +299,7 @@ impl CallerAlive {
     }
 }
 
-/// A connection, and whether it is still good.
+/// A connection, and whether it is still usable.
 pub(super) struct PgConnectionState {
     connection: AnyConnection,
     is_broken: bool,
@@ -320,13 +320,13 @@ impl DerefMut for PgConnectionState {
 }
 
 impl PgConnectionState {
-    /// Whether the connection cannot even do this; it is not used again then.
+    /// Runs a statement; on failure the connection is broken and not used again.
     fn execute_or_mark_broken(&mut self, statement: &str) -> bool {
         self.is_broken |= self.connection.batch_execute(statement).is_err();
         self.is_broken
     }
 
-    /// Runs the unit, and ends the transaction if one has begun.
+    /// Runs the unit, and ends the transaction if one was begun.
     fn transact<T>(
         &mut self,
         hooks: &mut Vec<Hook>,
@@ -337,14 +337,14 @@ impl PgConnectionState {
         let connection = &mut self.connection;
         let mut result = guarded(|| unit(&mut Tx { connection, hooks, state, caller }));
         if *state == TxState::InTransaction {
-            // When its answer is lost, nobody knows whether the commit was made.
+            // If the response is lost, it is unknown whether the commit was made.
             result = result.and_then(|value| {
                 caller.ensure_alive()?;
                 self.connection.batch_execute("COMMIT").map(|()| value)
             });
         }
         if let Err(error) = &result {
-            // A server that takes no writes is no longer the one to talk to.
+            // A server that rejects writes is not the primary any more.
             self.is_broken |= matches!(
                 error,
                 DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
@@ -359,7 +359,7 @@ impl PgConnectionState {
     }
 }
 
-/// Makes connections for r2d2, and takes back those that are good.
+/// Opens connections for r2d2, and returns usable ones to the pool.
 #[derive(Clone)]
 pub(super) struct PgManager {
     manager: Manager,
@@ -371,7 +371,7 @@ impl PgManager {
         Self { manager: manager.clone(), refusals: Arc::clone(refusals) }
     }
 
-    /// A connection, unless the server has said a moment ago that it has none left.
+    /// A new connection, unless the server refused one a moment ago because it has none left.
     pub(super) fn another(&self) -> Result<AnyConnection, r2d2::Error> {
         if let Some(said) = self.refusals.paused_with(Instant::now()) {
             return Err(r2d2::Error::ConnectionError(ConnectionError::BadConnection(said)));
@@ -424,7 +424,7 @@ impl ManageConnection for PgManager {
 }
 
 fn is_retryable(error: &DieselError) -> bool {
-    // SQLSTATE 40001; diesel has no kind of its own for 40P01 and leaves only its text.
+    // SQLSTATE 40001; for 40P01 diesel has no error kind and leaves only the text.
     match error {
         DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
         DieselError::DatabaseError(_, information) => {

@@ -1,4 +1,4 @@
-//! Statements that a connection keeps prepared although diesel would not.
+//! Prepared statements that diesel would not cache.
 
 use diesel::QueryResult;
 use diesel::prelude::*;
@@ -6,12 +6,12 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 
 use super::{AnyConnection, MultiBackend};
 
-/// An `UPDATE` that is prepared once a connection. Diesel prepares every one anew, for its text
-/// depends on which columns are set, and there might be any number of texts. This is for those that
-/// set one of a few groups of columns. It saves both databases the parser and the planner.
+/// An `UPDATE` that is prepared once per connection. Diesel prepares each one anew, because its
+/// text depends on which columns are set, and there might be any number of texts. This is for
+/// updates that set one of a few groups of columns. It saves both databases parsing and planning.
 ///
-/// Only with what the statement returns (`get_result`): `execute` hands diesel a reference, which
-/// forgets what this says.
+/// It works only with a returned row (`get_result`): `execute` passes diesel a reference, which
+/// loses this type.
 pub struct PreparedUpdate<Q>(pub Q);
 
 impl<Q: QueryFragment<MultiBackend>> QueryFragment<MultiBackend> for PreparedUpdate<Q> {
@@ -24,7 +24,7 @@ impl<Q: QueryFragment<MultiBackend>> QueryFragment<MultiBackend> for PreparedUpd
     }
 }
 
-/// Known by its text.
+/// Identified by its text.
 impl<Q> QueryId for PreparedUpdate<Q> {
     type QueryId = ();
 

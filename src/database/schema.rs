@@ -1,4 +1,4 @@
-//! The tables, once for both databases: what `migrations` makes.
+//! The tables, once for both databases: the result of `migrations`.
 
 #![expect(missing_docs, reason = "the macro makes public items of its own")]
 

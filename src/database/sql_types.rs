@@ -1,4 +1,4 @@
-//! How Doorward's own types stand in a column, the same on both databases.
+//! SQL types for Doorward's own types, shared by both databases.
 
 use std::fmt;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::MultiBackend;
 use crate::clock::Timestamp;
 
-/// The key of a row: a `UUIDv7`, so that rows made together lie together.
+/// The key of a row: a `UUIDv7`, so that rows created together are stored together.
 #[derive(
     Clone,
     Copy,
@@ -36,7 +36,7 @@ use crate::clock::Timestamp;
 pub struct Id(Uuid);
 
 impl Id {
-    /// Reads an id as it is printed; nothing for anything else.
+    /// Parses an id in its printed form; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let id = Uuid::parse_str(text).ok()?;

@@ -1,4 +1,4 @@
-//! The database's own time: for whatever must not depend on the clock of one process.
+//! The database's own time, for decisions that must not depend on one process's clock.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::clock::{Clock, Timestamp};
 pub(crate) const POSTGRES_MICROS: &str =
     "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// How far a SQLite database may be ahead of this machine's clock before a command says so.
+/// How far a SQLite database may be ahead of this machine's clock before a command warns.
 const MAX_AHEAD: Duration = Duration::from_secs(60);
 
-/// The newest moment that a SQLite database holds.
+/// The latest time stored in a SQLite database.
 const NEWEST: &str = "SELECT max(at) AS micros FROM (
     SELECT max(created_at) AS at FROM users UNION ALL
     SELECT max(password_changed_at) FROM users UNION ALL
@@ -39,8 +39,9 @@ impl Database {
         self.read_without_timeout(|c| CommandClocks::read(c, Clock::system())).await
     }
 
-    /// This moment, or the database's time if that is earlier: what expires in the database has
-    /// expired by then, whatever the clock of this process says. SQLite has no clock of its own.
+    /// The present moment, or the database's time if that is earlier: a row that has expired by it
+    /// has also expired by the database's clock, even if this process's clock is wrong. SQLite has
+    /// no clock of its own.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
@@ -78,19 +79,19 @@ impl CommandClocks {
 
 #[diesel::declare_sql_function]
 extern "SQL" {
-    /// The larger one, on PostgreSQL.
+    /// The larger value, on PostgreSQL.
     fn greatest(one: BigInt, other: BigInt) -> BigInt;
 }
 
-/// The moment `life` after PostgreSQL's present, as SQL.
+/// The time `life` after PostgreSQL's current time, as SQL.
 pub fn server_time_after(life: Duration) -> SqlLiteral<BigInt> {
     sql(&format!("{POSTGRES_MICROS} + {}", life.as_micros()))
 }
 
-/// What PostgreSQL's clock says; nothing for SQLite, which has none.
+/// PostgreSQL's current time; `None` for SQLite, which has no clock.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn server_time(connection: &mut AnyConnection) -> QueryResult<Option<Timestamp>> {
     let AnyConnection::Postgres(c) = connection else { return Ok(None) };
     let now = sql::<BigInt>(&format!("SELECT {POSTGRES_MICROS}"));

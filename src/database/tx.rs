@@ -6,10 +6,10 @@ use diesel::connection::SimpleConnection as _;
 use super::AnyConnection;
 use super::postgres::{self, CallerAlive};
 
-/// What runs once a unit is on disk, before anybody is told.
+/// A callback that runs once a unit is on disk, before its caller gets the result.
 pub(super) type Hook = Box<dyn FnOnce() + Send>;
 
-/// A unit of work that is being written.
+/// A unit of work in progress.
 pub struct Tx<'a> {
     pub(super) connection: &'a mut AnyConnection,
     pub(super) hooks: &'a mut Vec<Hook>,
@@ -17,24 +17,24 @@ pub struct Tx<'a> {
     pub(super) caller: &'a CallerAlive,
 }
 
-/// How far a unit of work has come.
+/// The stage of a unit of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TxState {
-    /// It has only read, each statement for itself.
+    /// It has only read, each statement on its own.
     Reading,
-    /// Its one statement that writes may have been sent.
+    /// Its only write statement may have been sent.
     Writing,
     /// It is in a transaction.
     InTransaction,
 }
 
 impl Tx<'_> {
-    /// The connection to run queries on; in [`super::Database::write_one`], to read.
+    /// The connection to run queries on; in [`super::Database::write_one`], only reads.
     pub const fn connection(&mut self) -> &mut AnyConnection {
         self.connection
     }
 
-    /// The connection for the one statement by which a unit of [`super::Database::write_one`] writes.
+    /// The connection for the only write statement of a unit of [`super::Database::write_one`].
     pub fn connection_to_write(&mut self) -> &mut AnyConnection {
         if *self.state == TxState::Reading {
             *self.state = TxState::Writing;
@@ -42,12 +42,13 @@ impl Tx<'_> {
         self.connection
     }
 
-    /// Begins the transaction that a unit of [`super::Database::write_one`] needs to write by more than
-    /// one statement; a statement that wrote before, and changed nothing, stays outside. Anywhere
-    /// else there is a transaction already.
+    /// Begins the transaction that a unit of [`super::Database::write_one`] needs for more than one
+    /// write statement; an earlier write statement, which changed nothing, stays outside. In every
+    /// other unit the transaction exists already.
     ///
     /// # Errors
-    /// When the connection is gone, or whoever waited for the unit; it should end with that.
+    /// When the connection failed or the unit's caller is gone; the unit should then return this
+    /// error.
     pub fn begin(&mut self) -> QueryResult<()> {
         if *self.state != TxState::InTransaction {
             self.caller.ensure_alive()?;
@@ -57,8 +58,9 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Runs `hook` when this unit is on disk and before its answer leaves; never when it is not.
-    /// Unlike code behind the `.await`, it runs even if the client has hung up meanwhile.
+    /// Runs `hook` when this unit is on disk and before its answer leaves; never if it is not
+    /// committed. Unlike code after the `.await`, it runs even if the client has disconnected
+    /// meanwhile.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.hooks.push(Box::new(hook));
     }

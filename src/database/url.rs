@@ -1,4 +1,4 @@
-//! Where a database is: reading its URL, and what Doorward adds to PostgreSQL's.
+//! Database URLs: parsing, and the parameters that Doorward adds to PostgreSQL's.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use crate::secret::Secret;
 /// Whether this build can encrypt its connections to PostgreSQL.
 const TLS: bool = cfg!(feature = "postgres-tls");
 
-/// What goes on every PostgreSQL URL that does not say otherwise. libpq waits for ever by default,
-/// for a connection and for an answer; and with several hosts, or after a failover, it takes the
-/// first server that answers, be it a replica that may lag behind.
+/// Parameters added to every PostgreSQL URL that does not set them. libpq by default waits for
+/// ever, for a connection and for a response; and with several hosts, or after a failover, it takes
+/// the first server that responds, even a replica that may lag behind.
 const DEFAULTS: [(&str, &str); 7] = [
     ("connect_timeout", "2"),
     ("tcp_user_timeout", "3000"),
@@ -23,26 +23,26 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("application_name", "doorward"),
 ];
 
-/// One of the two kinds of database.
+/// The location of a database of either kind.
 #[derive(Clone)]
 pub enum DatabaseUrl {
     /// A SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL URL, as libpq reads it. It may hold a password.
+    /// A PostgreSQL URL, in libpq's format. It may hold a password.
     Postgres(Secret<String>),
 }
 
-/// What is wrong with a URL, and what to do.
+/// Why a URL is invalid, and the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {remedy}")]
 pub struct UrlError {
-    /// What is wrong.
+    /// The problem.
     pub problem: &'static str,
-    /// What to do.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
-/// Its text is never quoted: a password with a `/` or an `@` in it reads as a host or a port.
+/// Its text is never quoted: a password with a `/` or an `@` in it parses as a host or a port.
 pub(super) const MALFORMED: UrlError = UrlError {
     problem: "it is not a valid PostgreSQL URL",
     remedy: "percent-encode the user and the password (`/` is %2F, `@` is %40, `#` is %23, `?` is \
@@ -59,10 +59,10 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Reads `sqlite://path` or `postgres://…`.
+    /// Parses `sqlite://path` or `postgres://…`.
     ///
     /// # Errors
-    /// [`UrlError`] when it is neither, or asks for what this build cannot do.
+    /// [`UrlError`] when it is neither, or needs a feature that this build lacks.
     pub fn parse(url: &Secret<String>) -> Result<Self, UrlError> {
         match url.expose().split_once("://") {
             Some(("sqlite", path))
@@ -94,8 +94,8 @@ impl DatabaseUrl {
         }
     }
 
-    /// The database as messages name it: the absolute path of a file, or the server and the name
-    /// there, without user, password and parameters.
+    /// The database's name in messages: the absolute path of a file, or the server and database
+    /// name, without user, password and parameters.
     #[must_use]
     pub fn named(&self) -> String {
         match self {
@@ -109,7 +109,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// Refuses a SQLite file that is not there, which connecting would make.
+    /// Rejects a missing SQLite file, which connecting would create.
     pub(super) fn must_exist(&self) -> Result<(), OpenError> {
         self.loses_nothing()?;
         match self {
@@ -118,7 +118,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// The same, and an empty one, which connecting would fill.
+    /// The same, and also an empty one, which connecting would fill.
     pub(super) fn must_not_be_empty(&self) -> Result<(), OpenError> {
         self.must_exist()?;
         match self {
@@ -137,8 +137,8 @@ impl DatabaseUrl {
         }
     }
 
-    /// Whether what is said to the database may be read on the way: it is on another machine, and
-    /// the URL does not insist on encryption.
+    /// Whether traffic to the database is exposed: it is on another machine, and the URL does not
+    /// require encryption.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         match self {
@@ -151,7 +151,7 @@ impl DatabaseUrl {
     }
 }
 
-/// A PostgreSQL URL with [`DEFAULTS`] for what it leaves open.
+/// A PostgreSQL URL, completed with [`DEFAULTS`].
 pub(super) fn with_defaults(url: &str) -> String {
     let missing = DEFAULTS.iter().filter(|(name, _)| parameter(url, name).is_none());
     let added: Vec<String> = missing.map(|(name, value)| format!("{name}={value}")).collect();
@@ -163,9 +163,9 @@ pub(super) fn with_defaults(url: &str) -> String {
     if added.is_empty() { url.to_owned() } else { format!("{url}{separator}{}", added.join("&")) }
 }
 
-/// The same for a primary that refuses writes for now (by `default_transaction_read_only`, as some
-/// hosters set it when a disk fills up). A replica is not one: it may lag behind. None if the URL
-/// says itself which servers are good.
+/// The same for a primary that rejects writes for now (by `default_transaction_read_only`, as some
+/// hosting providers set it when a disk fills up). A replica does not qualify: it may lag behind.
+/// None if the URL itself restricts which servers qualify.
 pub(super) fn with_defaults_for_reading(url: &str) -> Option<String> {
     let [wanted, instead] =
         ["read-write", "primary"].map(|it| format!("target_session_attrs={it}"));
@@ -173,8 +173,8 @@ pub(super) fn with_defaults_for_reading(url: &str) -> Option<String> {
     is_free.then(|| with_defaults(url).replace(&wanted, &instead))
 }
 
-/// Whether libpq reads every part of a URL, without its scheme, as what it was meant to be. It
-/// quotes what it cannot read, and looks up as a host what follows an `@` in a password.
+/// Whether libpq parses every part of a URL, without its scheme, as intended. libpq quotes text
+/// that it cannot parse in errors, and resolves text after an `@` in a password as a host.
 fn is_well_formed(url: &str) -> bool {
     let end = url.find(['/', '?']).unwrap_or(url.len());
     let (authority, rest) = url.split_at(end);
@@ -227,7 +227,7 @@ fn wants_tls(url: &str) -> bool {
     parameter(url, "sslmode").is_some_and(|mode| mode == "require" || mode.starts_with("verify-"))
 }
 
-/// The hosts, each without its port; a URL that names none means a socket of this machine.
+/// The hosts, without ports; a URL that names none means a Unix socket of this machine.
 fn hosts(url: &str) -> impl Iterator<Item = &str> {
     let authority = url.split(['/', '?']).next().unwrap_or_default();
     let named = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
@@ -241,8 +241,8 @@ fn hosts(url: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The hosts with their ports, and the database's name; nothing when a part of a password that was
-/// not percent-encoded could be among them.
+/// The hosts with their ports, and the database's name; `None` when they could include part of a
+/// password that was not percent-encoded.
 fn server_and_name(url: &str) -> Option<String> {
     let authority = url.split(['/', '?']).next().unwrap_or_default();
     let (user, servers) = authority.rsplit_once('@').unwrap_or(("", authority));

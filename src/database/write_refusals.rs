@@ -1,4 +1,4 @@
-//! Whether the database refuses writes while it may still be read: on a full disk, for one.
+//! Tracks whether the database rejects writes while reads may succeed, as on a full disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,17 +7,16 @@ use diesel::connection::SimpleConnection as _;
 
 use super::{Database, StoreError};
 
-/// Writes to the disk and changes nothing. There always is a key.
+/// A write to the disk that changes nothing. There is always a key.
 const PROBE: &str = "UPDATE signing_keys SET state = state \
                      WHERE kid = (SELECT min(kid) FROM signing_keys)";
 
-/// Whether a write was refused, and none is known to have succeeded since. Clones share it.
+/// Whether a write was rejected, without a known success since. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct WriteRefusals(Arc<AtomicBool>);
 
 impl WriteRefusals {
-    /// Remembers that a write was refused. One that succeeded says little: it may have changed
-    /// nothing.
+    /// Records a rejected write. A success is not recorded: the unit may have changed nothing.
     pub(super) fn record<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if matches!(result, Err(StoreError::Unavailable)) {
             self.0.store(true, Ordering::Relaxed);
@@ -27,14 +26,14 @@ impl WriteRefusals {
 }
 
 impl Database {
-    /// Whether a write was refused (the disk is full, the database is locked or away), and none has
-    /// succeeded since. Reading may go on.
+    /// Whether a write was rejected (the disk is full, the database is locked or unavailable) and
+    /// none has succeeded since. Reads may succeed.
     #[must_use]
     pub fn refuses_writes(&self) -> bool {
         self.write_refusals.0.load(Ordering::Relaxed)
     }
 
-    /// Tries to write, if a write was refused; to be called about once a second.
+    /// Tries to write, if a write was rejected; to be called about once a second.
     pub async fn probe_writes(&self) {
         if self.refuses_writes() {
             let written = self.write(|tx| tx.connection().batch_execute(PROBE)).await;

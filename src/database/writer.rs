@@ -1,9 +1,9 @@
-//! SQLite's one writer: a thread that owns the write connection and commits units in groups.
+//! SQLite's writer: a thread that owns the write connection and commits units in groups.
 //!
-//! A commit costs an fsync, and an fsync costs milliseconds. While one is under way other units
-//! queue up; the next commit takes them all. Each runs in a savepoint of its own, so that one which
-//! fails takes nobody along, and no answer leaves, not even a refusal, before the commit that it
-//! rests on.
+//! A commit costs an fsync, and an fsync costs milliseconds. During a commit further units queue
+//! up; the next commit takes them all. Each runs in its own savepoint, so that a failed one does
+//! not affect the others, and no answer leaves, not even a rejection, before the commit that it
+//! depends on.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,16 +25,17 @@ use super::postgres::CallerAlive;
 use super::{AnyConnection, Hook, StoreError, Tx, TxState, guarded, unavailable};
 use crate::metrics::Histogram;
 
-/// Units in one commit at most: a bound on how long the first of them waits for the last.
+/// The maximum number of units in one commit: it limits how long the first of them waits for the
+/// last.
 const UNITS_PER_COMMIT: usize = 256;
 
 /// The buckets of the metric of groups: powers of two up to [`UNITS_PER_COMMIT`].
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Units that may wait; past it the answer is "unavailable" at once.
+/// The capacity of the queue; beyond it the answer is "unavailable" at once.
 const MAX_QUEUED_UNITS: usize = 4096;
 
-/// The way to the writer thread, which ends when this is dropped and the queue is done.
+/// A handle to the writer thread, which ends when this is dropped and the queue is empty.
 pub(super) struct Writer {
     queue: Option<SyncSender<Box<dyn WriteUnit>>>,
     thread: Option<JoinHandle<()>>,
@@ -61,17 +62,17 @@ impl Writer {
         Self { queue: Some(queue), thread: Some(thread), waiting, groups }
     }
 
-    /// How many units wait for their commit to begin.
+    /// The number of units waiting for their commit to begin.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many units the commits had.
+    /// The numbers of units per commit.
     pub(super) const fn groups(&self) -> &Histogram {
         &self.groups
     }
 
-    /// Runs a unit in the next group and answers when it is on disk.
+    /// Runs a unit in the next group and returns when it is on disk.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -105,7 +106,7 @@ impl Drop for Writer {
     }
 }
 
-/// A unit on its way: run in its turn, settled after the commit.
+/// A queued unit: run in its turn, answered after the commit.
 trait WriteUnit: Send {
     fn run(&mut self, connection: &mut AnyConnection, fault: &StorageFault) -> QueryResult<()>;
     fn settle(self: Box<Self>, commit: Result<(), StoreError>);
@@ -113,7 +114,7 @@ trait WriteUnit: Send {
 
 struct QueuedUnit<T, F> {
     work: F,
-    /// The request's, for what is logged on its behalf here.
+    /// The request's span, for log lines on its behalf.
     span: Span,
     hooks: Vec<Hook>,
     value: Option<Result<T, StoreError>>,
@@ -152,7 +153,7 @@ where
                 hook();
             }
         }
-        // Whoever asked may have hung up; what was committed stays committed.
+        // The caller may be gone; a commit stays committed.
         let _ = answer.send(value);
     }
 }
@@ -194,14 +195,14 @@ fn serve(
         group.extend(work.units.try_iter().take(UNITS_PER_COMMIT - 1));
         work.taken(group.len());
         work.groups.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
-        // A unit's own panic is caught with the unit. Any other must not end this thread: nobody
-        // would write again.
+        // A unit's own panic is caught with the unit. Any other must not end this thread: no write
+        // would ever succeed again.
         let commit = catch_unwind(AssertUnwindSafe(|| {
             if !hold(&mut connection) {
                 return Err(StoreError::Unavailable);
             }
             commit(&mut connection, &mut group, work)?;
-            // A file that vanished during the commit may have taken it along.
+            // The commit may have been lost with a file that vanished during it.
             if hold(&mut connection) { Ok(()) } else { Err(StoreError::Unavailable) }
         }))
         .unwrap_or_else(|_| {
@@ -215,8 +216,8 @@ fn serve(
         let _ = catch_unwind(AssertUnwindSafe(|| checkpoints.committed(units, &mut connection)));
     }
     if work.fault.keeps_log_out() {
-        // SQLite's last connection would bring the log into the database as it is closed. This one
-        // stays open until the process has ended.
+        // Closing SQLite's last connection would copy the log into the database. This one stays
+        // open until the process has ended.
         mem::forget(connection);
     }
 }
@@ -227,8 +228,8 @@ fn commit(
     work: &WriterQueue,
 ) -> Result<(), StoreError> {
     if let Err(error) = connection.batch_execute("BEGIN IMMEDIATE") {
-        // Another process holds the lock. Those who have queued up meanwhile are told so too: as a
-        // group of their own they would wait as long once more.
+        // Another process holds the lock. Units that have queued up meanwhile fail too: as a group
+        // of their own they would wait just as long again.
         let before = group.len();
         group.extend(work.units.try_iter());
         work.taken(group.len() - before);
@@ -238,8 +239,8 @@ fn commit(
         .map_err(|error| roll_back(connection, &error, &work.fault))
 }
 
-/// SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a commit
-/// that was refused); either way none of it stays.
+/// SQLite may have ended the transaction itself (disk full, I/O error) or left it open (a rejected
+/// commit); in both cases nothing of it stays.
 fn roll_back(
     connection: &mut AnyConnection,
     cause: &DieselError,
@@ -256,7 +257,7 @@ fn transaction(
 ) -> QueryResult<()> {
     for unit in group {
         connection.batch_execute("SAVEPOINT unit")?;
-        // Where SQLite ended the whole transaction in the unit, the savepoint is gone and this
+        // If SQLite ended the whole transaction during the unit, the savepoint is gone and this
         // fails: the units before have lost their work, and one after would be committed alone, by
         // its own savepoint.
         match unit.run(connection, fault) {

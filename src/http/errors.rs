@@ -1,4 +1,4 @@
-//! From the domain's errors to problems: an exhaustive `match` for each group of operations.
+//! Conversion of domain errors to problems: an exhaustive `match` for each group of operations.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl From<ChangeError> for Problem {
 }
 
 impl Problem {
-    /// For somebody who is logged in already: a 401 would make a client throw a good token away.
+    /// For a caller who is already logged in: a 401 would make a client discard a valid token.
     pub(super) fn from_reauthentication(error: LogInError, pointer: &'static str) -> Self {
         match error {
             LogInError::Wrong => {
@@ -160,7 +160,7 @@ impl From<RevokeError> for Problem {
             RevokeError::WrongClient => Self::from(Refusal::WrongClient)
                 .detail("The token was issued to another client, and stays as it is."),
             RevokeError::Client(unknown) => unknown.into(),
-            // A purge makes room, once a minute.
+            // A purge frees space, once a minute.
             RevokeError::Full => Self::new(Code::Overloaded).retry_after(Duration::from_secs(60)),
             RevokeError::Store(error) => error.into(),
         }

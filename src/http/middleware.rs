@@ -1,9 +1,8 @@
-//! The one door: the outermost middleware, through which every request comes in and every answer
-//! goes out.
+//! The outermost middleware: request id, access log, error format, common headers.
 //!
-//! On the way in it gives the request an id; [`reject_invalid`], a step further in, refuses what no
-//! resource should have to think of. On the way out it makes a problem of every bare error, whoever
-//! made it, adds the headers that every answer has, and writes one line to the log.
+//! On the way in it assigns the request an id; [`reject_invalid`], one layer further in, rejects
+//! requests that are invalid for every resource. On the way out it turns every bare error into a
+//! problem document, adds the headers that every response has, and writes one line to the log.
 
 pub mod cors;
 pub mod limits;
@@ -34,16 +33,16 @@ use crate::database::with_database_deadline;
 use crate::http::request::client_ip::ClientAddress;
 use crate::http::request::traceparent::TraceParent;
 
-/// The header that names a request in answers and in the log.
+/// The header with a request's id, which is also in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest path and query that is looked at, in bytes.
+/// The maximum length of path and query, in bytes.
 const MAX_URI: usize = 8 * 1024;
 
-/// The most that all header fields together may have, in bytes.
+/// The maximum total size of the header fields, in bytes.
 const MAX_HEADERS: usize = 32 * 1024;
 
-/// Query parameters that a token could be sent in.
+/// Query parameters that a token might be sent in.
 const TOKEN_PARAMETERS: &[&str] = &[
     "access_token",
     "authorization",
@@ -58,17 +57,17 @@ const TOKEN_PARAMETERS: &[&str] = &[
     "token",
 ];
 
-/// What every answer says (OWASP ASVS 3.4): it is data, and no page.
+/// Security headers of every response (OWASP ASVS 3.4): it is data, not a page.
 pub(super) const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (REFERRER_POLICY, "no-referrer"),
 ];
 
-/// Left in the extensions of a request that asks for the head of an answer only.
+/// Marks a HEAD request in its extensions.
 pub(super) struct HeadRequest;
 
-/// How errors are written there; everywhere else they are problems and nothing more.
+/// The paths with errors in an OAuth format; everywhere else errors are plain problems.
 const OAUTH_ERROR_PATHS: &[(&str, ErrorFormat)] = &[
     ("/login", ErrorFormat::ProblemWithOAuth),
     ("/refresh", ErrorFormat::ProblemWithOAuth),
@@ -80,8 +79,8 @@ const OAUTH_ERROR_PATHS: &[(&str, ErrorFormat)] = &[
 /// Wrap the app with `from_fn(handle_request)`, last, so that it is outermost.
 ///
 /// # Errors
-/// An error that already has its final answer inside, when a middleware failed or a handler
-/// panicked: the request is gone by then.
+/// An error that already contains its final response, when a middleware failed or a handler
+/// panicked: the request is consumed by then.
 pub async fn handle_request(
     settings: web::Data<HttpSettings>,
     mut request: ServiceRequest,
@@ -104,12 +103,12 @@ pub async fn handle_request(
     settings.forwarded_for_warning.check(request.request(), &settings.trusted_proxies, started);
 
     if method == Method::HEAD {
-        // RFC 9110 9.3.2: as GET, without the body, which is left out where it would be written.
+        // RFC 9110 9.3.2: handled as GET; the body is omitted when the response is written.
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadRequest);
     }
     if !matches!(request.parts_mut().1, Payload::None) {
-        // The rest of the request may be long in coming.
+        // The rest of the request may take long to arrive.
         fit(request.head_mut().headers_mut());
     }
     let outcome = with_database_deadline(catch_panic(request, next)).instrument(span.clone()).await;
@@ -122,7 +121,7 @@ pub async fn handle_request(
     };
     let mut response = finish_response(response, &id, form, &settings);
     if version < Version::HTTP_11 {
-        // RFC 9112 6.1: no chunks for HTTP/1.0, so the end of the connection is that of the answer.
+        // RFC 9112 6.1: no chunks for HTTP/1.0, so the end of the connection ends the response.
         response.head_mut().no_chunking(true);
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -133,16 +132,17 @@ pub async fn handle_request(
         let status = response.status().as_u16();
         requests.record(pattern.as_deref(), method.as_str(), status, took);
     }
-    // A flood must not fill the log: what a limiter refuses is counted, and some of it is logged.
+    // A flood must not fill the log: requests rejected by a limiter are counted, and some of them
+    // are logged.
     let is_refused = response.status() == StatusCode::TOO_MANY_REQUESTS;
     let allowed = if is_refused { settings.refusals.allow_line(started) } else { Some(0) };
     let line = |left_out: u64| {
         tracing::info!(
             %method,
-            // Never the path or the query themselves: people put secrets there.
+            // Never the path or the query themselves: they may contain secrets.
             route = pattern.as_deref().unwrap_or("-"),
             status = response.status().as_u16(),
-            // What is wider, JSON's writer makes text of.
+            // JSON's writer turns wider integers into text.
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             client = %address,
             left_out = (left_out > 0).then_some(left_out),
@@ -159,7 +159,8 @@ pub async fn handle_request(
     }
 }
 
-/// Moves the header fields of a request to a map of their size: actix reserves 6.5 KiB for them.
+/// Moves the header fields of a request to a map of the right size: actix reserves 6.5 KiB for
+/// them.
 fn fit(headers: &mut HeaderMap) {
     let mut fitting = HeaderMap::with_capacity(headers.len_keys());
     for (name, value) in mem::take(headers) {
@@ -168,8 +169,8 @@ fn fit(headers: &mut HeaderMap) {
     *headers = fitting;
 }
 
-/// Lets the request in. A panic inside costs its own request and nobody else's: without
-/// this, actix drops the connection without an answer.
+/// Passes the request on. A panic inside fails only its own request: without this, actix drops the
+/// connection without a response.
 async fn catch_panic(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -183,10 +184,10 @@ async fn catch_panic(
 }
 
 /// Wrap the app with `from_fn(reject_invalid)` inside CORS, so that a page of a listed origin can
-/// read why it was refused.
+/// read why it was rejected.
 ///
 /// # Errors
-/// What is inside fails with.
+/// The error of the inner service.
 pub async fn reject_invalid(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -221,7 +222,7 @@ fn names_a_token(query: &str) -> bool {
     })
 }
 
-/// What every answer looks like.
+/// Adds the headers of every response and formats errors.
 fn finish_response(
     response: HttpResponse,
     id: &str,
@@ -248,15 +249,15 @@ fn finish_response(
     }
     let origin = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).map(HeaderValue::as_bytes);
     if !origin.is_some_and(|origin| settings.cookies.allows_origin(origin)) {
-        // actix-cors tells it to every origin; cookies are for the pages of the configured ones, and
-        // not for those that a client was registered with.
+        // actix-cors sends it to every allowed origin; cookies are for the pages of the configured
+        // ones, and not for those of a client's registration.
         headers.remove(ACCESS_CONTROL_ALLOW_CREDENTIALS);
     }
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if form == ErrorFormat::OAuth {
-        // RFC 6749 5.1 wants both.
+        // RFC 6749 5.1 requires both.
         headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
     }
     if let Ok(id) = HeaderValue::from_str(id) {
@@ -265,14 +266,13 @@ fn finish_response(
     response
 }
 
-/// Writes an error anew, with the id of its request and with the headers that whoever made it has
-/// set.
+/// Rewrites an error with the id of its request, and keeps the headers that were set on it.
 fn to_problem(response: HttpResponse, id: &str, form: ErrorFormat) -> HttpResponse {
     let known = response.extensions().get::<Problem>().cloned();
     if known.is_none() && is_document(&response) {
         return response;
     }
-    // It was written as a problem at first, which has a challenge where this form may have none.
+    // It was first written as a problem, with a challenge that this format may not have.
     let challenged_anew = known.is_some();
     let problem = known.unwrap_or_else(|| {
         if let Some(error) = response.error()

@@ -1,7 +1,7 @@
-//! What an error looks like to the caller: `application/problem+json` (RFC 9457).
+//! Error responses: `application/problem+json` (RFC 9457).
 //!
-//! Every refusal has a [`Code`], which never changes once it is published; the text beside it may.
-//! The door adds the request's id to the document.
+//! Every error has a [`Code`], which never changes once it is published; the text beside it may.
+//! The outermost middleware adds the request's id to the document.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code there is.
+            /// All codes.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
             /// The code as the caller sees it.
@@ -33,13 +33,13 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)+ }
             }
 
-            /// The status that it is answered with.
+            /// The status of the response.
             #[must_use]
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$status,)+ }
             }
 
-            /// The detail of a problem that has no better one.
+            /// The default detail of a problem with this code.
             #[must_use]
             pub const fn detail(self) -> &'static str {
                 match self { $(Self::$name => $detail,)+ }
@@ -128,8 +128,7 @@ codes! {
 }
 
 impl Code {
-    /// The code for a status that came without one: from actix itself, a middleware or an
-    /// extractor.
+    /// The code for a bare status: from actix itself, a middleware or an extractor.
     #[must_use]
     pub fn for_status(status: StatusCode) -> Self {
         match status {
@@ -145,14 +144,14 @@ impl Code {
         }
     }
 
-    /// Whether the caller should keep its tokens and retry the same request by itself. A login that
-    /// is refused for wrong passwords is its user's business.
+    /// Whether the caller should keep its tokens and retry the same request automatically. A login
+    /// rejected for too many wrong passwords is for its user to retry.
     #[must_use]
     pub fn is_transient(self) -> bool {
         self.has_retry_after() && self != Self::TooManyFailedLogins
     }
 
-    /// Whether the answer says when to try again.
+    /// Whether the response has a Retry-After.
     fn has_retry_after(self) -> bool {
         matches!(
             self.status(),
@@ -162,7 +161,7 @@ impl Code {
         )
     }
 
-    /// The same in the words of RFC 6749 (5.2; 4.1.2.1 for what is the server's fault).
+    /// The RFC 6749 error code (5.2; 4.1.2.1 for the server's errors).
     fn oauth_error(self) -> &'static str {
         match self {
             Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
@@ -175,7 +174,7 @@ impl Code {
         }
     }
 
-    /// The status of an error in this form.
+    /// The status of an error in this format.
     fn status_in(self, form: ErrorFormat) -> StatusCode {
         match self {
             // RFC 6749 5.2: 401 is for the client's own authentication.
@@ -184,8 +183,8 @@ impl Code {
         }
     }
 
-    /// The challenge that goes with it (RFC 6750 3): every 401 has one, and says `invalid_token`
-    /// only to a caller who showed a token.
+    /// Its challenge (RFC 6750 3): every 401 has one, with `invalid_token` only if the request had
+    /// a token.
     fn challenge(self) -> Option<String> {
         let error = match self {
             Self::InvalidToken | Self::TokenExpired | Self::TokenRevoked => "invalid_token",
@@ -204,18 +203,18 @@ impl Code {
     }
 }
 
-/// How an error is written; the door knows it by the resource.
+/// The format of an error; the middleware chooses it by the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorFormat {
     /// A problem document.
     Problem,
-    /// One that says in the words of RFC 6749, too, what is wrong: OAuth clients may be listening.
+    /// A problem document with the members of RFC 6749 as well, for OAuth clients.
     ProblemWithOAuth,
-    /// The plain JSON of RFC 6749 5.2, which OAuth clients insist on.
+    /// The plain JSON of RFC 6749 5.2, which OAuth clients require.
     OAuth,
 }
 
-/// A refusal on its way to the caller.
+/// An error to be sent to the caller.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Content>);
 
@@ -235,7 +234,7 @@ struct FieldError {
 }
 
 impl Problem {
-    /// A problem with its code's own detail.
+    /// A problem with its code's default detail.
     #[must_use]
     pub fn new(code: Code) -> Self {
         Self(Box::new(Content {
@@ -247,14 +246,14 @@ impl Problem {
         }))
     }
 
-    /// Says what is wrong in one sentence, without repeating anything secret.
+    /// Sets the detail: one sentence that quotes nothing secret.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.0.detail = detail.into();
         self
     }
 
-    /// Adds what is wrong with one member of the body; `pointer` is its JSON pointer (RFC 6901).
+    /// Adds an error about one member of the body; `pointer` is its JSON pointer (RFC 6901).
     #[must_use]
     pub fn field(
         mut self,
@@ -265,7 +264,7 @@ impl Problem {
         self
     }
 
-    /// Adds why a session is no more.
+    /// Sets why a session has ended.
     #[must_use]
     pub fn reason(mut self, reason: &'static str) -> Self {
         self.0.reason = Some(reason);
@@ -278,7 +277,7 @@ impl Problem {
         self.0.reason == Some(reason)
     }
 
-    /// When a retry makes sense, rounded up to whole seconds; only 408, 429 and 503 say so.
+    /// Sets when to retry, rounded up to whole seconds; only 408, 429 and 503 send it.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = wait;
@@ -291,7 +290,7 @@ impl Problem {
         self.0.code
     }
 
-    /// The answer, with the id of the request when there is one.
+    /// The response, with the id of the request if it is known.
     #[must_use]
     pub fn response(&self, request_id: Option<&str>, form: ErrorFormat) -> HttpResponse {
         let mut response = HttpResponse::build(self.0.code.status_in(form));
@@ -303,18 +302,18 @@ impl Problem {
         } else {
             response.content_type(MEDIA_TYPE).body(self.document(request_id, form))
         };
-        // For the door, which writes it again with the request's id. An error that travels inside a
-        // response does not survive every middleware; what is in the extensions does.
+        // For the middleware, which rewrites it with the request's id. An error inside a response
+        // does not survive every middleware; extensions do.
         response.extensions_mut().insert(self.clone());
         response
     }
 
-    /// The headers that belong to it.
+    /// The headers of its response.
     pub(super) fn headers(&self, form: ErrorFormat) -> impl Iterator<Item = (HeaderName, String)> {
         let code = self.0.code;
         let retry_after = whole_seconds(self.0.retry_after).to_string();
         let retry_after = code.has_retry_after().then_some((RETRY_AFTER, retry_after));
-        // A bearer token is of no use at an OAuth endpoint.
+        // An OAuth endpoint does not accept bearer tokens.
         let challenged = form != ErrorFormat::OAuth || code == Code::InvalidClient;
         let challenge = code.challenge().filter(|_| challenged);
         let challenge = challenge.map(|challenge| (WWW_AUTHENTICATE, challenge));
@@ -337,7 +336,7 @@ impl Problem {
             error: (form == ErrorFormat::ProblemWithOAuth).then(|| code.oauth_error()),
             transient: code.is_transient(),
         };
-        // Text, numbers and lists of them always have a JSON form.
+        // Text, numbers and lists of them can always be written as JSON.
         serde_json::to_string(&document).unwrap_or_default()
     }
 
@@ -350,7 +349,7 @@ impl Problem {
     }
 }
 
-/// `Retry-After` knows whole seconds only, and none of them would be an invitation to hammer.
+/// `Retry-After` has whole seconds only, and zero would invite an immediate retry.
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
@@ -407,7 +406,7 @@ mod tests {
         for code in Code::ALL {
             assert!(code.as_str().bytes().all(|b| b == b'_' || b.is_ascii_lowercase()));
             assert!(code.status().as_u16() >= 400);
-            // Quoted as it is in WWW-Authenticate.
+            // It is quoted in WWW-Authenticate.
             assert!(code.detail().bytes().all(|b| b.is_ascii() && b != b'"' && b != b'\\'));
         }
     }

@@ -1,4 +1,4 @@
-//! The parts of a request: who sends it and from where, its credentials, its body.
+//! The parts of a request: its client, its source, its credentials, its body.
 //!
 //! Each is an extractor of actix-web, or a function that one uses; a value that is malformed becomes
 //! a problem document before the handler runs.

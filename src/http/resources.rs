@@ -1,4 +1,4 @@
-//! The handlers, by resource. The route table names each of them.
+//! The handlers, grouped by resource. The route table lists each of them.
 
 pub(super) mod accounts;
 pub(super) mod deferred;

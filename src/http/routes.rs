@@ -7,7 +7,8 @@ use super::problem::{Code, Problem};
 use super::resources::deferred::deferred;
 use super::resources::{accounts, health, metadata, oauth, revocation_feed, sessions, verify};
 
-/// The API, all of it. `openapi.yaml` describes the same operations, and a test compares the two.
+/// All routes of the API. `openapi.yaml` describes the same operations, and a test compares the
+/// two.
 pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
     config
         .service(
@@ -45,7 +46,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/openapi.yaml").get(metadata::openapi))
         .service(web::resource("/healthz").get(health::healthz))
         .service(web::resource("/readyz").get(health::readyz))
-        // Last: the router asks one after the other, and this one by a regular expression.
+        // Last: the router tries them in order, and this one by a regular expression.
         .service(web::resource("/sessions/{id}").delete(sessions::end))
         .default_service(web::to(not_found));
 }

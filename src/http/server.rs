@@ -1,17 +1,16 @@
-//! The listening socket, its connections, and a stop that answers whatever was accepted.
+//! The listening socket, its connections, and a shutdown that answers every accepted request.
 //!
-//! Two things are missing in actix's own `HttpServer`, and both are here:
+//! Actix's own `HttpServer` lacks two things, which are implemented here:
 //!
-//! - **Nothing waits for ever.** Actix has a time limit for the head of a connection's first
-//!   request and for an idle connection, but none for the head of a second request, nor for a
-//!   chunked body that nobody reads. Here a connection has one rule instead: it lives on by being
-//!   answered. When nothing could be written to it for [`ServerSettings::response_timeout`], it is
-//!   cut.
-//! - **A stop loses nothing.** Actix closes connections whose first request has not been read yet,
-//!   and forgets those that wait to be accepted. [`HttpServer::run_until`] first lets no new
-//!   connection begin, where the kernel permits that, accepts those that wait, closes the port,
-//!   answers all of them, and only then stops actix. On a socket that was handed over it just
-//!   accepts no more: whoever has the socket, too, does.
+//! - **Every wait has a timeout.** Actix has one for the head of a connection's first request and
+//!   for an idle connection, but none for the head of a second request, nor for a chunked body that
+//!   is not read. Here one rule covers a connection: it stays open as long as it is answered. When
+//!   nothing could be written to it for [`ServerSettings::response_timeout`], it is closed.
+//! - **A shutdown loses no request.** Actix closes connections whose first request has not been
+//!   read yet, and drops those that wait to be accepted. [`HttpServer::run_until`] first prevents
+//!   new connections, where the kernel permits that, accepts the waiting ones, closes the port,
+//!   answers all of them, and only then stops actix. On an inherited socket it only stops
+//!   accepting: the process that shares the socket continues.
 
 mod first_head;
 pub mod raw_errors;
@@ -49,52 +48,53 @@ use tls::{Stream, Tls};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout, timeout_at};
 
-/// How long a handshake that had begun before the stop may still take.
+/// How long a handshake that began before the shutdown may still take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Bytes of a body that a connection collects before it writes them: what is sent without end (the
-/// feed) would otherwise make the buffers of a thousand connections large, and they stay so.
+/// The write buffer of a connection, in bytes: endless responses (the feed) would otherwise make
+/// the buffers of a thousand connections large, and they never shrink.
 const WRITE_BUFFER: usize = 8192;
 
-/// How long accepting may go on after it was asked to pause, and what it accepted may be on its way
-/// to a worker, where it is counted.
+/// How long accepting may continue after it was asked to pause, until accepted connections have
+/// reached a worker, where they are counted.
 const ACCEPT_SETTLE_TIME: Duration = Duration::from_millis(100);
 
-/// How often the stop looks whether the last connection has gone.
+/// How often the shutdown checks whether the last connection is closed.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How connections are treated.
+/// Timeouts and limits of connections.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// Threads that serve connections.
     pub workers: usize,
-    /// Threads that each of them has for what may block; nothing: as many as actix thinks fit.
+    /// Threads that each of them has for blocking work; `None`: actix's default.
     pub blocking_threads: Option<usize>,
-    /// Connections that each of them holds at most; further ones wait in the kernel.
+    /// The maximum number of connections of each worker; more of them wait in the kernel.
     pub connections_per_worker: usize,
     /// How long the head of a connection's first request may take.
     pub head_timeout: Duration,
-    /// How long a connection may idle between requests.
+    /// How long a connection may be idle between requests.
     pub keep_alive: Duration,
-    /// How long a connection may be without an answer, whatever it does.
+    /// How long a connection may go without a response, whether or not it sends.
     pub response_timeout: Duration,
-    /// The socket is another's, too, and stays open when this server stops.
+    /// Whether another process shares the socket, which then stays open when this server stops.
     pub socket_is_inherited: bool,
-    /// How long it goes on as before after it was told to stop, and only says so.
+    /// How long the server continues normally after it was told to stop, only reporting that it is
+    /// not ready.
     pub shutdown_delay: Duration,
-    /// How long, once the stop has begun, idle connections may still bring one more request.
+    /// How long, once the shutdown has begun, idle connections may still send one more request.
     pub drain_timeout: Duration,
-    /// How long after that the requests under way may take. Zero: nothing is waited for at all.
+    /// How long after that the requests in progress may take. Zero: no waiting.
     pub shutdown_timeout: Duration,
-    /// Raised when it is told to stop.
+    /// Set when the server is told to stop.
     pub is_shutting_down: Arc<AtomicBool>,
-    /// Shared with the door: raised when the stop begins.
+    /// Shared with the middleware: set when the shutdown begins.
     pub is_draining: Arc<AtomicBool>,
     /// Shared with the middleware: the requests that are being answered.
     pub under_way: RequestsUnderWay,
     /// Writes the answers to unparsable requests.
     pub raw: Arc<RawErrors>,
-    /// Speaks TLS, and nothing else.
+    /// Serves TLS only.
     pub tls: Option<Tls>,
 }
 
@@ -108,10 +108,10 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Serves until `stop` is done, and then until what was accepted is answered.
+    /// Serves until `stop` completes, and then until every accepted request is answered.
     ///
     /// # Errors
-    /// When the server ends by itself.
+    /// When the server ends unexpectedly.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { server, listener, late, open, settings } = self;
         let handle = server.handle();
@@ -188,10 +188,10 @@ fn warn_of_cut_requests(requests: &RequestsUnderWay, before: usize) {
     }
 }
 
-/// Closes the listening socket without losing who waits in it, and returns the connections that
-/// actix had not accepted.
+/// Closes the listening socket without losing waiting connections, and returns those that actix had
+/// not accepted.
 ///
-/// No step of it may fail the stop: the requests under way are still to be answered.
+/// No error here may abort the shutdown: the requests in progress are still to be answered.
 async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStream> {
     let socket = SockRef::from(&listener);
     #[cfg(target_os = "linux")]
@@ -199,11 +199,12 @@ async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStre
         Ok(()) => sleep(HANDSHAKE_TIMEOUT.saturating_sub(ACCEPT_SETTLE_TIME)).await,
         Err(error) => tracing::debug!(%error, "new connections may begin until the port closes"),
     }
-    // Pausing first, or actix would try to accept from the closed socket over and over. It says
-    // that it was asked to, not that it has.
+    // Pauses first, or actix would try to accept from the closed socket over and over. It returns
+    // when the request to pause is sent, not when it has taken effect.
     handle.pause().await;
     sleep(ACCEPT_SETTLE_TIME).await;
-    // Nothing may come between the last accept and the shutdown, which resets what still waits.
+    // No step may separate the last accept and the shutdown, which resets connections that still
+    // wait.
     let waiting = accept_all(&listener);
     if let Err(error) = socket.shutdown(Shutdown::Both)
         && error.kind() != io::ErrorKind::NotConnected
@@ -213,14 +214,14 @@ async fn close(listener: TcpListener, handle: &ServerHandle) -> Vec<net::TcpStre
     waiting
 }
 
-/// Accepts whatever waits in a listening socket, which is not a blocking one.
+/// Accepts every waiting connection of a non-blocking socket.
 fn accept_all(listener: &TcpListener) -> Vec<net::TcpStream> {
     let mut waiting = Vec::new();
     loop {
         match listener.accept() {
             Ok((stream, _)) if stream.set_nonblocking(true).is_ok() => waiting.push(stream),
             Ok(_) => {}
-            // This connection alone has failed, or a signal came between.
+            // Only this connection failed, or a signal interrupted the call.
             Err(error) if is_transient(&error) => {}
             Err(_) => return waiting,
         }
@@ -232,12 +233,12 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// Lets handshakes end that are under way, and none begin.
+/// Lets handshakes in progress complete, and prevents new ones.
 ///
-/// A client whose SYN is dropped sends it again a second later, and then meets the successor. Linux
-/// may demand `CAP_NET_ADMIN` for the filter that does so. Listening on an interface that does not
-/// exist needs nothing (since Linux 5.7). It refuses at once, which leaves no successor the time; but
-/// with `reuse_port` it drops the SYN, too.
+/// A client whose SYN is dropped sends it again a second later, and then reaches the successor.
+/// Linux may require `CAP_NET_ADMIN` for the filter that drops it. Binding to a nonexistent
+/// interface needs no privilege (since Linux 5.7). It rejects connections at once, which leaves the
+/// successor no time; but with `reuse_port` it drops the SYN, too.
 #[cfg(target_os = "linux")]
 fn refuse_new_connections(socket: &SockRef<'_>) -> io::Result<()> {
     const NO_INTERFACE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX.cast_unsigned());
@@ -245,7 +246,7 @@ fn refuse_new_connections(socket: &SockRef<'_>) -> io::Result<()> {
     filtered.or_else(|_| socket.bind_device_by_index_v4(NO_INTERFACE))
 }
 
-/// A filter over the TCP header that drops what begins a connection: byte 13 holds the flags, 2 is
+/// A filter over the TCP header that drops the start of a connection: byte 13 holds the flags, 2 is
 /// SYN.
 #[cfg(target_os = "linux")]
 fn without_syn() -> [socket2::SockFilter; 4] {
@@ -261,8 +262,8 @@ fn without_syn() -> [socket2::SockFilter; 4] {
     ]
 }
 
-/// Serves an app on a listening socket. Must be called within a tokio runtime; signals are the
-/// caller's business.
+/// Serves an app on a listening socket. Must be called within a tokio runtime; the caller handles
+/// signals.
 ///
 /// # Errors
 /// When the socket cannot be used.
@@ -307,7 +308,7 @@ where
         let (tls, raw) = (limits.tls.clone(), Arc::clone(&limits.raw));
         fn_service(move |io: TcpStream| {
             let peer: Option<SocketAddr> = io.peer_addr().ok();
-            // Answers are small and whole; waiting for more of them would only delay.
+            // Responses are small and complete; waiting for more of them would only add latency.
             let _ = io.set_nodelay(true);
             let (tls, open) = (tls.clone(), OpenConnection::count(&count));
             let raw = Arc::clone(&raw);
@@ -333,7 +334,7 @@ where
     Ok(HttpServer { server, listener, late, open, settings })
 }
 
-/// One of the connections that a stop waits for, from its first byte on.
+/// A connection that the shutdown waits for, from its first byte on.
 struct OpenConnection(Arc<AtomicUsize>);
 
 impl OpenConnection {
@@ -349,15 +350,15 @@ impl Drop for OpenConnection {
     }
 }
 
-/// A connection that is cut when nothing could be written to it for too long. What counts is what
-/// is written within TLS: a client can have TLS itself write for ever.
+/// A connection that is closed when nothing could be written to it for too long. Only bytes written
+/// within TLS count: a client can make TLS itself write for ever.
 struct Connection {
     io: Stream,
     head: FirstHead,
     response_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
     _open: OpenConnection,
-    /// What is written in the place of a bare refusal, as far as it has not been.
+    /// The rest of the response that replaces a bare rejection.
     instead: Option<Vec<u8>>,
     raw: Arc<RawErrors>,
 }
@@ -419,7 +420,7 @@ impl AsyncWrite for Connection {
                 }
                 Poll::Ready(result) => return Poll::Ready(result.map(|_| data.len())),
                 Poll::Pending => {
-                    // The caller comes again with the same data.
+                    // The caller will retry with the same data.
                     self.instead = Some(rest);
                     return Poll::Pending;
                 }

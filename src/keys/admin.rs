@@ -1,5 +1,5 @@
-//! What an operator does to signing keys: look at them, bring the next rotation forward, and give up
-//! a key that others may know.
+//! Administrative operations on signing keys: list them, rotate early, and revoke a compromised
+//! one.
 
 use std::time::Duration;
 
@@ -12,38 +12,38 @@ use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
 
-/// How long verifiers go on with keys that they cannot fetch again, beyond the age up to which those
-/// may be cached: as the library for services does.
+/// How long verifiers keep using keys that they cannot fetch again, beyond the JWKS's cache
+/// lifetime; the verifier library does the same.
 const VERIFIER_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A signing key, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyStatus {
-    /// Its name in tokens and in the JWKS.
+    /// Its `kid`.
     pub kid: String,
-    /// What it signs with.
+    /// Its algorithm.
     pub alg: String,
-    /// Where it stands in its life: `next`, `active` or `retired`.
+    /// Its state: `next`, `active` or `retired`.
     pub state: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it goes on to its next state: a next key signs, an active one gets a published
+    /// The time of its next state change: a next key signs, an active one gets a published
     /// successor, a retired one is removed.
     pub until: Option<Timestamp>,
 }
 
-/// A key that is ready to take the place of one that is given up.
+/// A generated key that can replace a revoked one.
 pub struct Spare(NewKey);
 
-/// What became of a key that was given up.
+/// The result of revoking a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// The key that signs now.
+    /// The `kid` of the active key.
     pub signing: String,
 }
 
-/// Deletes every signing key, in the caller's unit of work, and answers their names. No token that
-/// they signed is accepted by a node that starts afterwards: it makes a new key.
+/// Deletes every signing key in the caller's unit of work, and returns their `kid`s. Nodes started
+/// afterwards accept none of their tokens: they generate a new key.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -53,25 +53,25 @@ pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<Vec<String>> {
     Ok(kids)
 }
 
-/// Whether every stored key can be opened; changes nothing.
+/// Checks that every stored key can be decrypted; changes nothing.
 ///
 /// # Errors
-/// [`KeysError`]: above all, a secret that does not open them.
+/// [`KeysError`]: above all, a secret that does not decrypt them.
 pub async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     db.read(queries::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
 }
 
 impl KeyPolicy {
-    /// How long a key that was given up has to be refused: tokens can be forged with it for as long
-    /// as anybody believes it.
+    /// How long a revoked key must stay on the blocklist: as long as any verifier may accept tokens
+    /// forged with it.
     #[must_use]
     pub fn trusted_for(&self) -> Duration {
         self.max_token_age.max(self.jwks_max_age + VERIFIER_GRACE)
     }
 }
 
-/// The stored keys as an operator's hand reaches them. Unlike [`Keys`] it looks after nothing by
-/// itself: what runs the service decides when a key is due, and of which algorithm.
+/// Administration of the stored keys. Unlike [`Keys`] it does no maintenance: the running service
+/// decides when a key is due, and its algorithm.
 #[derive(Clone)]
 pub struct KeyAdmin {
     db: Database,
@@ -81,7 +81,7 @@ pub struct KeyAdmin {
 }
 
 impl Keys {
-    /// The operator's hand on these keys.
+    /// The administration of these keys.
     #[must_use]
     pub fn admin(&self) -> KeyAdmin {
         let (db, clock) = (self.db.clone(), self.clock.clone());
@@ -90,11 +90,11 @@ impl Keys {
 }
 
 impl KeyAdmin {
-    /// The operator's hand on the keys of a database; changes nothing.
+    /// Opens the administration of a database's keys; changes nothing.
     ///
     /// # Errors
-    /// [`KeysError`]: above all, a secret that does not open them, under which no other key must be
-    /// made.
+    /// [`KeysError`]: above all, a secret that does not decrypt them, with which no other key may
+    /// be created.
     pub async fn open(
         db: Database,
         clock: Clock,
@@ -114,11 +114,11 @@ impl KeyAdmin {
         Ok(rows.iter().map(|row| self.status(row)).collect())
     }
 
-    /// Publishes the next key now, unless there is one already; it signs when every cache of the
-    /// JWKS has it. The next key.
+    /// Publishes the next key now, unless there is one already; it signs when every cached JWKS
+    /// must contain it. Returns the next key.
     ///
     /// # Errors
-    /// [`KeysError`]; the keys stay as they were.
+    /// [`KeysError`]; the keys stay unchanged.
     pub async fn rotate(&self) -> Result<KeyStatus, KeysError> {
         let new = self.generate().await?;
         let clock = self.clock.clone();
@@ -134,7 +134,8 @@ impl KeyAdmin {
         next.map(|row| self.status(row)).ok_or_else(missing)
     }
 
-    /// Takes back the next key, which has signed nothing; false when it is not (any more) that.
+    /// Removes the next key, which has signed nothing; false when it is not the next key (any
+    /// more).
     ///
     /// # Errors
     /// [`KeysError::Store`].
@@ -151,10 +152,10 @@ impl KeyAdmin {
         Ok(deleted > 0)
     }
 
-    /// Makes a key that can take the place of one that is given up ([`KeyAdmin::revoke`]).
+    /// Generates a key that can replace a revoked one ([`KeyAdmin::revoke`]).
     ///
     /// # Errors
-    /// [`KeysError::Unusable`] when the system cannot make one.
+    /// [`KeysError::Unusable`] when the system cannot generate one.
     pub async fn generate_spare(&self) -> Result<Spare, KeysError> {
         self.generate().await.map(Spare)
     }
@@ -165,8 +166,8 @@ impl KeyAdmin {
         self.policy.trusted_for()
     }
 
-    /// Removes a key in the caller's unit of work, and lets another sign at once if it was the one
-    /// that did: the next key, or else the spare one. Nothing when there is no such key.
+    /// Removes a key in the caller's unit of work. If it was active, another one becomes active at
+    /// once: the next key, or else the spare one. `None` when there is no such key.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -198,8 +199,8 @@ impl KeyAdmin {
         Ok(Some(Removed { signing }))
     }
 
-    /// A key of the same algorithm as the one that signs: an operator's shell may know other
-    /// settings than the service.
+    /// A key with the algorithm of the active one: the operator's shell may have other settings
+    /// than the service.
     async fn generate(&self) -> Result<NewKey, KeysError> {
         let rows = self.db.read(queries::load).await?;
         let active = rows.iter().find(|row| row.is(KeyState::Active));

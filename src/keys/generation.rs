@@ -19,7 +19,7 @@ pub(super) struct NewKey {
     pub jwk: String,
 }
 
-/// Makes a key and seals it.
+/// Generates a key and encrypts it.
 pub(super) async fn generate(algorithm: Algorithm, seal: &Seal) -> Result<NewKey, KeysError> {
     let failed =
         |cause: &dyn std::fmt::Display| KeysError::Unusable("(new)".into(), cause.to_string());
@@ -42,7 +42,7 @@ fn pkcs8(algorithm: Algorithm) -> Result<Zeroizing<Vec<u8>>, aws_lc_rs::error::U
                 .to_vec()
         }
         Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())?.as_ref().to_vec(),
-        // 3072 bits are good beyond 2030 (NIST SP 800-57 part 1, table 2).
+        // 3072 bits are considered secure beyond 2030 (NIST SP 800-57 part 1, table 2).
         Algorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa3072)?.as_der()?.as_ref().to_vec(),
     };
     Ok(Zeroizing::new(der))

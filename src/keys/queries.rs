@@ -1,4 +1,4 @@
-//! The table of signing keys: every statement that touches it.
+//! The table of signing keys: every statement on it.
 
 use diesel::prelude::*;
 
@@ -46,7 +46,7 @@ pub(super) fn delete(connection: &mut AnyConnection, kid: &str) -> QueryResult<u
     diesel::delete(signing_keys::table.find(kid)).execute(connection)
 }
 
-/// Deletes the key if it stands there in its life.
+/// Deletes the key if it is in this state.
 pub(super) fn delete_in(
     connection: &mut AnyConnection,
     kid: &str,
@@ -72,7 +72,7 @@ pub(super) fn retire(
         .execute(connection)
 }
 
-/// Lets the key sign if it is the next one.
+/// Activates the key if it is the next one.
 pub(super) fn activate(
     connection: &mut AnyConnection,
     kid: &str,
@@ -97,7 +97,7 @@ pub(super) fn reseal(
         .execute(connection)
 }
 
-/// Inserts the key unless another node was first: one key at most is active, and one is next.
+/// Inserts the key unless another node was first: at most one key is active, and one is next.
 pub(super) fn insert(
     connection: &mut AnyConnection,
     new: &NewKey,

@@ -1,5 +1,5 @@
-//! A second look at the stored keys when a token names one that this node does not know: another
-//! node may have made it since.
+//! Reloads the stored keys when a token names an unknown one: another node may have created it
+//! since.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use tokio::sync::Mutex;
 use super::{KeyRing, Keys, queries};
 use crate::locks;
 
-/// How often the database is asked for keys that are not known, at most: a forger names as many as
-/// he likes.
+/// The minimum interval between reloads for unknown keys: a forger can name any number of them.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// When unknown keys were last looked for, and whether there was an answer. Clones share it; only
-/// one looks at a time.
+/// When the keys were last reloaded for an unknown one, and whether that succeeded. Clones share
+/// it; only one reload runs at a time.
 #[derive(Clone, Default)]
 pub(super) struct RefreshThrottle(Arc<Mutex<Option<(Instant, bool)>>>);
 
-/// What a look for an unknown key came to.
+/// The result of looking up an unknown key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyLookup {
     /// The key is known now.
     Found,
-    /// There is no such key, or nobody looked because somebody just has.
+    /// There is no such key, or the last reload is too recent.
     Unknown,
-    /// The database did not say.
+    /// The database did not answer.
     Unanswered,
 }
 
 impl Keys {
-    /// Looks once more for the key that `kid` names, at most every 5 s for all keys together.
+    /// Looks up the key with this `kid` by reloading the keys, at most every 5 s for all keys
+    /// together.
     pub async fn look_up(&self, kid: &str) -> KeyLookup {
         let mut last = self.lookups.0.lock().await;
         if self.verifying(kid).is_some() {
@@ -52,7 +52,7 @@ impl Keys {
         }
     }
 
-    /// Takes over the keys as they are stored; false when they could not be read.
+    /// Loads the stored keys; false when they could not be read.
     async fn reload(&self) -> bool {
         let _reload_lock = self.reload_lock.lock().await;
         let Ok(rows) = self.db.read(queries::load).await else { return false };
@@ -60,7 +60,7 @@ impl Keys {
             Ok(ring) => {
                 *locks::write(&self.ring) = Arc::new(ring);
             }
-            // The next maintenance says the same, and keeps the keys as they are.
+            // The next maintenance reports the same, and keeps the keys unchanged.
             Err(error) => tracing::error!(%error, "the stored signing keys cannot be used"),
         }
         true

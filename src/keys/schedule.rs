@@ -7,23 +7,23 @@ use super::queries::KeyRow;
 use crate::clock::Timestamp;
 use crate::named::named;
 
-/// Time beyond the JWKS cache's and the tokens' own: for clocks that differ, caches that refresh
-/// late, and nodes that look after their keys once a minute.
+/// A margin beyond the lifetimes of cached JWKS and tokens: for clock differences, late cache
+/// refreshes, and nodes that maintain their keys once a minute.
 pub(super) const MARGIN: Duration = Duration::from_secs(180);
 
 named! {
-    /// Where a key stands in its life.
+    /// The state of a key.
     pub enum KeyState {
-        /// Published, waiting until every cache has it.
+        /// Published, but not signing until every cache has it.
         Next = "next",
         /// Signs.
         Active = "active",
-        /// Verifies what it signed.
+        /// Only verifies earlier tokens.
         Retired = "retired",
     }
 }
 
-/// What is to be done now, in this order.
+/// The state changes that are due, in this order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Schedule {
     pub remove: Vec<String>,
@@ -32,7 +32,7 @@ pub(super) struct Schedule {
     pub create: Option<KeyState>,
 }
 
-/// The life cycle: what the rows, at this moment, call for.
+/// The life cycle: the changes that are due for these rows at this time.
 pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> Schedule {
     let find = |state: KeyState| rows.iter().find(|row| row.is(state));
     let mut schedule = Schedule {
@@ -44,7 +44,7 @@ pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> S
         ..Schedule::default()
     };
     match (find(KeyState::Active), find(KeyState::Next)) {
-        // Nobody can have cached a JWKS without it.
+        // No client can have cached a JWKS without it.
         (None, None) => schedule.create = Some(KeyState::Active),
         (None, Some(next)) => schedule.activate = Some(next.kid.clone()),
         (Some(active), Some(next)) if policy.signs_from(next) <= now => {
@@ -62,12 +62,12 @@ pub(super) fn schedule(rows: &[KeyRow], policy: &KeyPolicy, now: Timestamp) -> S
 }
 
 impl KeyPolicy {
-    /// How long a key is published before it signs: until no cache is without it.
+    /// How long a key is published before it signs: until every cache must have it.
     fn publish(&self) -> Duration {
         self.jwks_max_age + MARGIN
     }
 
-    /// When a next key begins to sign.
+    /// When a next key is activated.
     pub(super) fn signs_from(&self, next: &KeyRow) -> Timestamp {
         next.created_at.plus(self.publish())
     }
@@ -78,7 +78,7 @@ impl KeyPolicy {
         since.plus(self.lifetime).minus(self.publish())
     }
 
-    /// When a retired key is removed: after the last token that it signed.
+    /// When a retired key is removed: after its last token has expired.
     pub(super) fn removed_at(&self, row: &KeyRow) -> Option<Timestamp> {
         row.retired_at.map(|at| at.plus(self.max_token_age + MARGIN))
     }

@@ -1,4 +1,4 @@
-//! Argon2id, worked out by one thread in one piece of memory.
+//! Argon2id, computed by one thread in one reused block of memory.
 
 use std::io;
 use std::sync::Arc;
@@ -13,66 +13,66 @@ use super::dummy::{Candidate, DummyParams};
 use super::{Password, PasswordHash};
 use crate::secret::{equal, random_bytes};
 
-/// What one hash costs.
+/// The cost parameters of a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashCost {
     /// Memory in KiB, at most [`HashCost::MAX_MEMORY_KIB`].
     pub memory_kib: u32,
     /// Passes over that memory, at most [`HashCost::MAX_ITERATIONS`].
     pub iterations: u32,
-    /// Lanes. They are worked out one after the other: the threads are for other people's
-    /// passwords.
+    /// Lanes. They are computed sequentially: the threads serve other requests.
     pub parallelism: u32,
 }
 
 impl HashCost {
-    /// 1 GiB. What asks for more is a mistake, or an attempt on the server's memory by way of the
+    /// 1 GiB. A larger value is a mistake, or an attack on the server's memory by way of the
     /// database.
     pub const MAX_MEMORY_KIB: u32 = 1 << 20;
-    /// The most passes over the memory.
+    /// The maximum number of passes.
     pub const MAX_ITERATIONS: u32 = 100;
 }
 
 impl Default for HashCost {
-    /// The first choice of OWASP's password storage cheat sheet.
+    /// The first choice of OWASP's Password Storage Cheat Sheet.
     fn default() -> Self {
         Self { memory_kib: 19_456, iterations: 2, parallelism: 1 }
     }
 }
 
-/// What came of comparing a password with a stored hash.
+/// The result of comparing a password with a stored hash.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// They do not match, or there was nothing to compare.
     Wrong,
     /// They match.
     Right {
-        /// The same password under the present cost, to be stored instead, when the stored hash had
-        /// another.
+        /// The same password hashed with the current parameters, to be stored instead, if the
+        /// stored hash has others.
         upgraded: Option<PasswordHash>,
     },
 }
 
-/// One thread's Argon2, with memory that is made once: fresh pages cost a third of the speed. It is
-/// in huge pages where Linux gives them to those who ask: Argon2 reads all over it, and to find its
-/// places among 5,000 small pages takes time.
+/// One thread's Argon2, with memory that is allocated once: fresh pages would cost a third of the
+/// speed. It uses huge pages where Linux provides them on request: Argon2 accesses memory at
+/// random, and address translation over 5,000 small pages takes time.
 pub(super) struct Argon2Worker {
     recipe: HashParams,
     memory: VecIn<Block, HugeAlloc>,
     work: Arc<Work>,
 }
 
-/// What the engines of all threads have done.
+/// Counters shared by all threads.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// Hashes that were begun.
+    /// Hashes started.
     pub hashed: AtomicU64,
-    /// Blocks that they, and what makes a cheaper one as dear, have filled: memory times passes.
+    /// Blocks filled by them and by the work that equalises a cheaper hash's cost: memory times
+    /// passes.
     pub filled: AtomicU64,
 }
 
 impl Argon2Worker {
-    /// Everything is counted in `work`, when it begins.
+    /// Everything is counted in `work`, when it starts.
     pub(super) fn counted(cost: HashCost, work: Arc<Work>) -> io::Result<Self> {
         let recipe = HashParams::of(cost).ok_or_else(|| {
             io::Error::new(
@@ -111,9 +111,9 @@ impl Argon2Worker {
         }
     }
 
-    /// Compares a password with a stored hash, at the price of one hash: also when one of them is
-    /// missing or the hash cannot be read. Whoever measures the time then learns nothing about who
-    /// has an account.
+    /// Compares a password with a stored hash, at the cost of one hash: also when one of them is
+    /// missing or the hash is malformed. So the response time does not reveal whether an account
+    /// exists.
     ///
     /// Where a hash from a time when they cost less does not match, as many more blocks are filled
     /// as the present cost asks for. One from a time when they cost more takes longer, until a good
@@ -143,12 +143,12 @@ impl Argon2Worker {
         }
     }
 
-    /// Fills the blocks that a hash of the present cost would have filled beyond this recipe's.
+    /// Fills the blocks that a hash at the current cost would have filled beyond this one.
     fn fill_missing_blocks(&mut self, recipe: &HashParams, typed: &[u8]) {
         let pass = self.recipe.params.block_count();
         let missing = self.recipe.blocks().saturating_sub(recipe.blocks());
         let whole = (pass, missing / pass);
-        // Argon2 works with 8 blocks at least.
+        // Argon2 needs at least 8 blocks.
         let rest = (missing % pass / 4 * 4, usize::from(missing % pass >= 8));
         for (blocks, passes) in [whole, rest].into_iter().filter(|(_, passes)| *passes > 0) {
             let cost = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -157,7 +157,7 @@ impl Argon2Worker {
                 let argon2 = Argon2::new(self.recipe.algorithm, self.recipe.version, params);
                 let salt = [0; Salt::RECOMMENDED_LENGTH];
                 let mut tag = [0; Params::DEFAULT_OUTPUT_LEN];
-                // The memory is large enough, and what comes out is nobody's.
+                // The memory is large enough, and the result is discarded.
                 let _ =
                     argon2.hash_password_into_with_memory(typed, &salt, &mut tag, &mut self.memory);
             }
@@ -177,7 +177,7 @@ impl Argon2Worker {
         if recipe.params.block_count() <= self.memory.len() {
             argon2.hash_password_into_with_memory(password, salt, &mut tag, &mut self.memory)
         } else {
-            // A hash from a time when they cost more; its upgrade will fit.
+            // A hash with more expensive parameters; its upgrade will fit.
             argon2.hash_password_into(password, salt, &mut tag)
         }
         .expect("Argon2 takes what was checked");
@@ -185,7 +185,7 @@ impl Argon2Worker {
     }
 }
 
-/// All that makes two hashes of one password and one salt the same.
+/// All parameters that make two hashes of the same password and salt equal.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct HashParams {
     algorithm: Algorithm,
@@ -201,7 +201,7 @@ impl HashParams {
         Self { algorithm: Algorithm::Argon2id, version: Version::V0x13, params }.if_affordable()
     }
 
-    /// The blocks that a hash fills, one after the other.
+    /// The number of blocks that a hash fills.
     fn blocks(&self) -> usize {
         let passes = usize::try_from(self.params.t_cost()).unwrap_or(usize::MAX);
         self.params.block_count().saturating_mul(passes)
@@ -248,7 +248,7 @@ impl HashParams {
     }
 }
 
-/// A stored hash, taken apart.
+/// A parsed stored hash.
 struct Stored {
     recipe: HashParams,
     salt: Vec<u8>,
@@ -269,7 +269,7 @@ impl Stored {
         let phc = phc::PasswordHash::new(text).ok()?;
         let version = match phc.version {
             Some(version) => Version::try_from(version).ok()?,
-            // Argon2's own encoding wrote no version before there was a second one.
+            // Argon2's encoding had no version before the second one.
             None => Version::V0x10,
         };
         let recipe = HashParams {

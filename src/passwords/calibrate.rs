@@ -1,4 +1,4 @@
-//! How much hashing a machine can do in a given time.
+//! Measures which hash parameters fit a given time on this machine.
 
 use std::io;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use super::argon2::Argon2Worker;
 use super::{HashCost, Password};
 use crate::clock::Clock;
 
-/// What OWASP's Password Storage Cheat Sheet lists for Argon2id: memory in KiB, and the passes that
-/// it asks for with it.
+/// Argon2id's parameters in OWASP's Password Storage Cheat Sheet: memory in KiB, and the passes
+/// required with it.
 const OWASP: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9216, 4), (7168, 5)];
 
-/// A measurement is the shortest of so many: whatever else the machine does only adds to it.
+/// A measurement is the shortest of this many runs: other load on the machine only adds time.
 const MEASUREMENTS: usize = 3;
 
-/// What was found.
+/// The result of a calibration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calibrated {
     /// The cost.
     pub cost: HashCost,
-    /// How long a hash of that cost takes here, on one thread. It is longer than was wanted only
-    /// when less would be below OWASP's minimum.
+    /// The time of a hash with that cost on this machine, on one thread. It exceeds the requested
+    /// time only when a lower cost would be below OWASP's minimum.
     pub took: Duration,
 }
 
 impl HashCost {
-    /// The least memory that OWASP lists, in KiB.
+    /// The minimum memory that OWASP lists, in KiB.
     pub const OWASP_MEMORY_KIB: u32 = OWASP[OWASP.len() - 1].0;
 
-    /// The fewest passes that OWASP asks for with so much memory.
+    /// The minimum number of passes that OWASP requires with this much memory.
     #[must_use]
     pub fn fewest_iterations(memory_kib: u32) -> u32 {
         let fits = OWASP.iter().find(|(memory, _)| *memory <= memory_kib);
@@ -37,11 +37,11 @@ impl HashCost {
     }
 }
 
-/// Finds the most passes over so much memory that take no longer than `wanted`, though never fewer
-/// than OWASP asks for.
+/// Finds the most passes over this much memory that take no longer than `wanted`, but never fewer
+/// than OWASP requires.
 ///
 /// # Errors
-/// When Argon2 cannot work with so much memory.
+/// When Argon2 does not support this much memory.
 pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result<Calibrated> {
     let fewest = HashCost::fewest_iterations(memory_kib);
     let with = |iterations| HashCost { memory_kib, iterations, parallelism: 1 };
@@ -49,7 +49,7 @@ pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result
     let mut took = time_of_a_hash(with(iterations), clock)?;
     if took < wanted {
         let affordable = wanted.div_duration_f64(took / fewest);
-        // As an integer it is cut off at its type's bounds.
+        // The conversion to an integer saturates.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

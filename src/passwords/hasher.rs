@@ -1,8 +1,8 @@
-//! The threads that hash, and the queue before them.
+//! The hashing pool: threads and their queue.
 //!
 //! A hash takes tens of milliseconds of a core and megabytes of memory. A fixed number of threads
-//! does them all, so that a storm of logins leaves memory and the rest of the server alone; what
-//! they cannot do in time is refused.
+//! computes all hashes, so that a storm of logins does not affect memory and the rest of the
+//! server; excess hashes are rejected.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,20 +23,20 @@ use crate::metrics::{Counter, EncodeLabelSet, Family, Histogram, counters, durat
 use crate::named::named;
 use crate::secret::DerivedKey;
 
-/// How the hasher is built.
+/// The settings of the hashing pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HasherSettings {
-    /// What a new hash costs.
+    /// The cost of a new hash.
     pub cost: HashCost,
-    /// How many threads hash; each keeps the memory of one hash. At least one.
+    /// The number of threads; each keeps the memory of one hash. At least one.
     pub threads: usize,
-    /// How many jobs may wait for a thread. At least one.
+    /// The capacity of the queue. At least one.
     pub queue: usize,
-    /// How long a job may wait.
+    /// How long a job may wait in the queue.
     pub deadline: Duration,
 }
 
-/// A handle on the hashing threads. They end with the last handle.
+/// A handle to the hashing pool. The threads end when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Hasher {
     jobs: SyncSender<Job>,
@@ -53,9 +53,9 @@ pub struct Hasher {
 named! {
     /// Why a job was not done.
     pub enum HashRejection {
-        /// Too many others were waiting.
+        /// The queue was full.
         QueueFull = "queue_full",
-        /// It waited for too long.
+        /// It exceeded the deadline.
         Deadline = "deadline",
     }
 }
@@ -74,7 +74,7 @@ impl Hasher {
     /// Starts the threads.
     ///
     /// # Errors
-    /// When Argon2 does not take the cost, or the system gives no thread.
+    /// When Argon2 does not support the cost, or the system provides no thread.
     pub fn start(settings: HasherSettings, clock: Clock) -> io::Result<Self> {
         let (jobs, receiver) = sync_channel(settings.queue.max(1));
         let hasher = Self {
@@ -137,7 +137,7 @@ impl Hasher {
     /// Hashes a new password.
     ///
     /// # Errors
-    /// [`Overloaded`] when too many others are waiting.
+    /// [`Overloaded`] when the queue is full.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, Overloaded> {
         self.run(move |engine| engine.hash(&password)).await
     }
@@ -147,7 +147,7 @@ impl Hasher {
     /// matches.
     ///
     /// # Errors
-    /// [`Overloaded`] when too many others are waiting.
+    /// [`Overloaded`] when the queue is full.
     pub async fn verify(
         &self,
         password: Option<Password>,
@@ -156,11 +156,11 @@ impl Hasher {
         self.run(move |engine| engine.verify_candidate(password.as_ref(), &candidate)).await
     }
 
-    /// Judges a new password on these threads: estimating it can cost as much as a hash, and would
-    /// hold up whatever else the caller's thread has to do.
+    /// Checks a new password on these threads: estimating its strength can cost as much as a hash,
+    /// and would delay everything else on the caller's thread.
     ///
     /// # Errors
-    /// [`Overloaded`] when too many others are waiting.
+    /// [`Overloaded`] when the queue is full.
     pub async fn check(
         &self,
         policy: PasswordPolicy,
@@ -174,31 +174,31 @@ impl Hasher {
         .await
     }
 
-    /// How many jobs wait for a thread.
+    /// The number of jobs in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// How many hashes have been begun since the start.
+    /// The number of hashes started since the start.
     #[must_use]
     pub fn hashed(&self) -> u64 {
         self.work.hashed.load(Ordering::Relaxed)
     }
 
-    /// How many blocks of memory hashes have filled since the start.
+    /// The number of blocks that hashes have filled since the start.
     #[must_use]
     pub fn filled(&self) -> u64 {
         self.work.filled.load(Ordering::Relaxed)
     }
 
-    /// How long jobs have waited for a thread.
+    /// How long jobs have waited in the queue.
     #[must_use]
     pub const fn waited(&self) -> &Histogram {
         &self.waited
     }
 
-    /// How many jobs were refused since the start.
+    /// The number of jobs rejected since the start.
     #[must_use]
     pub const fn refused(&self) -> &RejectionCounters {
         &self.refused
@@ -211,8 +211,8 @@ impl Hasher {
         self.submit(work)?.await.map_err(|_| self.overloaded())
     }
 
-    /// Queues a job. The job owns its place: a caller that hangs up frees neither the place nor the
-    /// thread. Only, if nobody waits for the answer any more when its turn comes, it is not begun.
+    /// Queues a job. The job owns its slot: a client that disconnects frees neither the slot nor
+    /// the thread. But if its caller is gone when its turn comes, it is not started.
     fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Argon2Worker) -> T + Send + 'static,
@@ -232,7 +232,7 @@ impl Hasher {
         Ok(answered)
     }
 
-    /// By the deadline all that waits now is done or refused.
+    /// By the deadline all queued jobs are done or rejected.
     fn overloaded(&self) -> Overloaded {
         let whole = Duration::from_secs(self.deadline.as_secs());
         let rounded_up = if whole < self.deadline { whole + Duration::from_secs(1) } else { whole };
@@ -240,17 +240,17 @@ impl Hasher {
     }
 }
 
-/// More passwords are waiting than can be hashed in time. (Or the job panicked: the caller can do
-/// no more about it.)
+/// The queue holds more passwords than can be hashed in time. (Or the job panicked: the caller can
+/// do nothing else about it.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords are waiting to be hashed")]
 pub struct Overloaded {
-    /// When to try again: whole seconds, at least one.
+    /// When to retry: whole seconds, at least one.
     pub retry_after: Duration,
 }
 
-/// Work for a thread. It holds the sender of its answer, so a job that is dropped without being
-/// done tells its caller.
+/// A job for a thread. It holds the sender of its result, so dropping it undone notifies its
+/// caller.
 struct Job {
     queued_at: Instant,
     work: Box<dyn FnOnce(&mut Argon2Worker) + Send>,
@@ -278,15 +278,15 @@ impl Queue {
                     .inc();
                 continue;
             }
-            // The next hash writes over whatever a panic leaves in the memory.
+            // The next hash overwrites the memory after a panic.
             if catch_unwind(AssertUnwindSafe(|| (job.work)(&mut engine))).is_err() {
                 tracing::error!("a hashing job panicked");
             }
         }
     }
 
-    /// The next job, or none when the last handle is gone. One idle thread waits inside the lock,
-    /// the others before it.
+    /// The next job, or `None` when the last handle is gone. One idle thread waits while holding
+    /// the lock, the others wait for the lock.
     fn next(&self) -> Option<Job> {
         let job = locks::lock(&self.jobs).recv().ok()?;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -294,8 +294,8 @@ impl Queue {
     }
 }
 
-/// Lets the server's other threads go first. Only Linux knows priorities of single threads;
-/// elsewhere it would be the whole process that gives way.
+/// Lowers the thread's priority below the server's other threads. Only Linux has priorities of
+/// single threads; elsewhere this would affect the whole process.
 fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(10) {
@@ -332,7 +332,7 @@ mod tests {
     fn occupy(hasher: &Hasher) -> mpsc::Sender<()> {
         let (begun, has_begun) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
-        // Nobody waits for the answer, but the job must not be skipped.
+        // The result is not needed, but the job must not be skipped.
         let answer = hasher.submit(move |_| {
             begun.send(()).unwrap();
             let _ = released.recv();
@@ -342,7 +342,7 @@ mod tests {
         release
     }
 
-    /// The plainest executor there is: if the futures run here, they run under any other.
+    /// A minimal executor: futures that run here run under any other.
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         struct Unpark(thread::Thread);
         impl Wake for Unpark {
@@ -451,7 +451,7 @@ mod tests {
 
     #[test]
     fn the_threads_end_with_the_last_handle() {
-        // What a thread keeps to itself is dropped when it ends.
+        // Thread-local values are dropped when a thread ends.
         thread_local!(static ALIVE: RefCell<Option<mpsc::Sender<()>>> = RefCell::default());
         let hasher = start(SETTINGS);
         let (alive, ended) = mpsc::channel();

@@ -1,45 +1,46 @@
-//! Which passwords are good enough (NIST SP 800-63B-4, 3.1.1.2): long, and not among those that are
-//! guessed first. There are no rules about digits and symbols; they make passwords worse.
+//! Password policy (NIST SP 800-63B-4, 3.1.1.2): long, and not among the first guesses. There are
+//! no composition rules (digits, symbols): they make passwords worse.
 
 use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
 use super::Password;
 
-/// The word that every guesser of a Doorward password tries.
+/// Every guesser of a Doorward password tries this word.
 const OWN_NAME: &str = "doorward";
 
-/// Parts of an address that are shorter say nothing about the password they occur in.
+/// Shorter parts of an address are too common to be forbidden.
 const SHORTEST_FORBIDDEN: usize = 3;
 
-/// How much of a password is estimated, in code points: a password whose beginning is strong is
+/// How much of a password is estimated, in code points: a password with a strong beginning is
 /// strong.
 ///
-/// zxcvbn looks up every stretch of the text once for each meaning that symbols like `4`, `|` and
-/// `$` may have in it together, up to 800 of them. The worst text of this length takes it some 80
-/// ms, and one of the 100 code points that it would look at by itself more than a second.
+/// zxcvbn looks up every substring once for each combination of meanings of symbols like `4`, `|`
+/// and `$`, up to 800 of them. The worst text of this length takes it some 80 ms, and one of the
+/// 100 code points that it would read by default more than a second.
 const ESTIMATED_CHARS: usize = 32;
 
-/// What a new password must satisfy.
+/// The settings of the password policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordPolicy {
-    /// The least number of code points, after composition.
+    /// The minimum number of code points, after composition.
     pub min_length: usize,
-    /// The least of zxcvbn's scores, from 0 (anything goes) to 4.
+    /// The minimum of zxcvbn's score, from 0 (anything) to 4.
     pub min_score: u8,
 }
 
 impl Default for PasswordPolicy {
-    /// 15 characters, NIST's least for a password that stands alone, and more than 10^8 guesses.
+    /// 15 characters, NIST's minimum for a password without a second factor, and more than 10^8
+    /// guesses.
     fn default() -> Self {
         Self { min_length: 15, min_score: 3 }
     }
 }
 
 impl PasswordPolicy {
-    /// Judges a new password. The `forbidden` texts, such as the user's e-mail address, the words
-    /// in them, and the product's own name add nothing to it. This can take as long as a hash: see
-    /// [`Hasher::check`].
+    /// Checks a new password. The `forbidden` texts, such as the user's e-mail address, the words
+    /// in them, and the product's own name add nothing to its strength. This can take as long as a
+    /// hash: see [`Hasher::check`].
     ///
     /// [`Hasher::check`]: super::Hasher::check
     ///
@@ -70,10 +71,11 @@ impl PasswordPolicy {
     }
 }
 
-/// Why a password is refused, as a sentence for the person who chose it.
+/// Why a password is rejected, as a sentence for the person who chose it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
-    /// It has line ends, tabs or the like in it: a slip, and hard to type again.
+    /// It has control characters, such as line breaks or tabs: probably a mistake, and hard to type
+    /// again.
     #[error("Leave out line ends, tabs and other control characters.")]
     Control,
     /// It has too few characters.
@@ -81,13 +83,13 @@ pub enum WeakPassword {
         "Use at least {least} characters, such as four or five words that do not belong together."
     )]
     TooShort {
-        /// How many it must have.
+        /// The required number.
         least: usize,
     },
-    /// It would do for somebody else.
+    /// It is strong only with the forbidden words.
     #[error("Use words that are neither in your e-mail address nor the name of this service.")]
     Personal,
-    /// It is among the first that a guesser tries.
+    /// It is among the first guesses.
     #[error(
         "Use four or five words that do not belong together: repetitions, rows of keys, dates, \
          names and common phrases are guessed first."
@@ -106,9 +108,9 @@ fn words<'a>(forbidden: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// What is left when the words are taken out, in lower case. zxcvbn is told of them as well, for it
-/// finds them reversed or in symbols; but it takes every word more for a multiplied effort, and a
-/// long address for a strength.
+/// The text in lower case without these words. zxcvbn gets them as well, because it finds them
+/// reversed or in symbols; but it treats every extra word as multiplied effort, and a long address
+/// as strength.
 fn without(text: &str, words: &[&str]) -> Zeroizing<String> {
     words.iter().fold(Zeroizing::new(text.to_lowercase()), |rest, word| {
         Zeroizing::new(rest.replace(&word.to_lowercase(), " "))

@@ -1,14 +1,14 @@
-//! What this node's list learns, in order, for whoever follows it from outside.
+//! The revocation feed: this node's additions to the list, in order, for subscribers.
 //!
-//! A subscriber gets the whole list, and then whatever is added; the list never takes anything back,
-//! so adding it all up is right in any order and however often. What is new stands in a log of
-//! bounded length. Each subscriber is a place in it and nothing more: one that reads too slowly is
-//! overtaken by the log's beginning and told to come back, and nobody waits for it.
+//! A subscriber gets the whole list, then every addition. The feed never removes an entry, so
+//! entries may be applied in any order and repeatedly. Additions are kept in a log of bounded
+//! length. Each subscriber is only a cursor into it: one that reads too slowly falls off the log's
+//! beginning and is told to reconnect; it delays nobody else.
 //!
-//! What many are told alike is made once. [`Revocations::publish`] puts what came together into an
-//! [`FeedBatch`], which everybody gets who had the one before; whoever had not reads the log by
-//! itself until it has caught up. The whole list, for those who begin, is copied once for many of
-//! them: an older copy and the log since then say the same as a new one.
+//! Events that are the same for many subscribers are created once. [`Revocations::publish`]
+//! combines simultaneous additions into an [`FeedBatch`], which every subscriber gets that had the
+//! previous one; others read the log themselves until they have caught up. A copy of the whole list
+//! serves many new subscribers: an older copy plus the log since then is equivalent to a new one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -22,84 +22,85 @@ use crate::clock::Timestamp;
 use crate::database::Id;
 use crate::locks;
 
-/// Entries of the log. At 200 revocations a second, 50 s: longer than a subscriber takes to come
-/// back, and than a connection is kept that takes nothing.
+/// The capacity of the log, in entries. At 200 revocations a second, 50 s: longer than a subscriber
+/// takes to reconnect, and than a stalled connection stays open.
 const LOG_CAPACITY: usize = 10_000;
 
-/// Subscribers of one node at most. Each holds a connection, of which a node has ten thousand for a
-/// worker, and wakes for every piece of news; further ones follow another node.
+/// The maximum number of subscribers of one node. Each holds a connection, of which a node has ten
+/// thousand per worker, and wakes up for every batch; more of them connect to another node.
 pub const MAX_SUBSCRIBERS: usize = 5_000;
 
-/// A copy of the whole list serves until it is so many entries old.
+/// A copy of the whole list is used until it is this many entries old.
 const MAX_COPY_AGE: u64 = 5_000;
 
-/// Entries in one piece of news at most.
+/// The maximum number of entries in one event.
 const ENTRIES_PER_BATCH: usize = 500;
 
-/// How often a subscriber is told that it knows everything. It may take silence of twice that for a
-/// broken connection.
+/// How often a subscriber is told that it is up to date. A subscriber may treat silence of twice
+/// that as a broken connection.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// The least time between two editions: what is revoked meanwhile goes out together.
+/// The minimum interval between two batches: revocations in between are sent together.
 const MIN_PAUSE: Duration = Duration::from_millis(80);
 
-/// The least time for each who gets them. To write to one takes some 20 us, so telling takes a
-/// twentieth of a core, however many there are. From 200 on it makes the pause longer.
+/// The share of the interval for each subscriber. A write to one takes some 20 us, so sending takes
+/// a twentieth of a core, however many there are. From 200 subscribers on it lengthens the
+/// interval.
 const PAUSE_PER_SUBSCRIBER: Duration = Duration::from_micros(400);
 
-/// The most it makes of it: what is revoked is told within a second, however many follow.
+/// The maximum interval: revocations are sent within a second, however many subscribers there are.
 const MAX_PAUSE: Duration = Duration::from_millis(800);
 
-/// One line of the list.
+/// An entry of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevocationEntry {
     /// The token, session, client or key that was revoked.
     pub id: Id,
-    /// When it may be forgotten: no token that it concerns is alive then.
+    /// When it may be dropped: every token that it concerns has expired.
     pub expires_at: Timestamp,
 }
 
-/// Something to tell a subscriber.
+/// An event for a subscriber.
 #[derive(Clone, Debug)]
 pub enum FeedEvent {
     /// A part of the whole list.
     Listed(Vec<RevocationEntry>),
-    /// What has been added.
+    /// Additions.
     Revoked(Vec<RevocationEntry>),
-    /// Everything that was revoked up to this long ago, on every node, has been told.
+    /// Everything that was revoked up to this long ago, on every node, has been sent.
     Current(Duration),
-    /// What everybody is told at this time.
+    /// The current batch for all subscribers.
     Batch(Arc<FeedBatch>),
 }
 
-/// What has been added since the edition before, and now and then how current that is.
+/// Additions since the previous batch and, periodically, the staleness.
 #[derive(Debug)]
 pub struct FeedBatch {
     from: u64,
     to: u64,
-    /// What has been added; often nothing.
+    /// The additions; may be empty.
     pub entries: Vec<RevocationEntry>,
-    /// The age that is told with it, if one is.
+    /// The staleness sent with it, if any.
     pub age: Option<Duration>,
-    /// Everything that was revoked until then is told up to here.
+    /// Everything that was revoked until then is included up to here.
     known_at: Instant,
-    /// How often an age has been told.
+    /// The number of staleness reports so far.
     beat: u64,
-    /// Its text, written by the first who sends it.
+    /// Its text, written by the first subscriber that sends it.
     pub text: OnceLock<String>,
 }
 
-/// What the list learnt, in order.
+/// The additions to the list, in order.
 pub(super) struct RevocationLog {
     /// The number of the first entry.
     first: u64,
     entries: VecDeque<RevocationEntry>,
-    /// The whole list as it was when the log ended at this number, for all that want it. Behind a
-    /// lock of its own, so that it is made beside those who verify, unless a revocation comes in the
-    /// meantime: they wait for that, and that for the copy.
+    /// A copy of the whole list as of this log number, shared by its readers. It has its own lock,
+    /// so that copying does not block verification, unless a revocation comes meanwhile:
+    /// verification waits for the revocation, and that for the copy.
     copy: Mutex<Option<(u64, Arc<[RevocationEntry]>)>>,
     end: watch::Sender<u64>,
-    /// Held by each subscription, too.
+    /// Also held by each subscription.
     subscribers: Arc<()>,
 }
 
@@ -123,12 +124,12 @@ impl RevocationLog {
         self.first + length(&self.entries)
     }
 
-    /// What was copied has expired: whoever comes now is not to be told of it.
+    /// Entries of the copy have expired: new subscribers must not get them.
     pub(super) fn drop_copy(&self) {
         drop(locks::lock(&self.copy).take());
     }
 
-    /// Some of the entries from this number on; nothing when they are not there any more.
+    /// Some of the entries from this number on; `None` when the log no longer has them.
     fn since(&self, number: u64) -> Option<Vec<RevocationEntry>> {
         self.between(number, u64::MAX)
     }
@@ -143,21 +144,21 @@ impl RevocationLog {
             .then(|| self.entries.iter().skip(skipped).take(count).copied().collect())
     }
 
-    /// How many of the entries are older than this number; nothing when it is older than the log.
+    /// The number of entries older than this number; `None` when it is older than the log.
     fn skipped(&self, number: u64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 }
 
 impl FeedBatch {
-    /// Before anything was added.
+    /// The state before any addition.
     pub(super) fn first(known_at: Instant) -> Self {
         let (from, to, entries, age, beat) = (0, 0, Vec::new(), None, 0);
         Self { from, to, entries, age, known_at, beat, text: OnceLock::new() }
     }
 }
 
-/// The time between two editions that so many get.
+/// The interval between two batches with this many subscribers.
 fn pause(subscribers: usize) -> Duration {
     let subscribers = u32::try_from(subscribers).unwrap_or(u32::MAX);
     PAUSE_PER_SUBSCRIBER.saturating_mul(subscribers).clamp(MIN_PAUSE, MAX_PAUSE)
@@ -167,7 +168,7 @@ fn length(entries: &VecDeque<RevocationEntry>) -> u64 {
     entries.len().try_into().unwrap_or(u64::MAX)
 }
 
-/// A place in the feed. What it names it names for this start of this node only.
+/// A cursor into the feed. It is valid only for this run of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedCursor {
     boot: u64,
@@ -175,7 +176,7 @@ pub struct FeedCursor {
 }
 
 impl FeedCursor {
-    /// Reads what [`FeedCursor`]'s `Display` wrote; nothing for anything else.
+    /// Parses the output of [`FeedCursor`]'s `Display`; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (boot, number) = text.split_once('.')?;
@@ -190,30 +191,30 @@ impl std::fmt::Display for FeedCursor {
     }
 }
 
-/// The whole list at one moment: a copy that many share, and what came since.
+/// The whole list at one time: a shared copy, and the additions since.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The place that it goes up to.
+    /// The cursor after it.
     pub cursor: FeedCursor,
     copy: Arc<[RevocationEntry]>,
     since: Vec<RevocationEntry>,
 }
 
 impl Snapshot {
-    /// So many entries from this number on; none when that is the end. What was listed again, for
-    /// longer, comes a second time.
+    /// This many entries from this index on; empty at the end. An entry that was listed again, for
+    /// longer, appears a second time.
     pub fn piece(&self, from: usize, count: usize) -> impl Iterator<Item = RevocationEntry> + '_ {
         self.copy.iter().chain(&self.since).skip(from).take(count).copied()
     }
 }
 
-/// Somebody who follows the feed.
+/// A subscriber's position in the feed.
 pub struct Subscription {
     revocations: Revocations,
     number: u64,
-    /// What has still to be told of the whole list.
+    /// The part of the whole list that is still to be sent.
     copy: Option<(Arc<[RevocationEntry]>, usize)>,
-    /// The age that was told last; none yet at first.
+    /// The last staleness report that was sent; `None` at first.
     beat: Option<u64>,
     batches: watch::Receiver<Arc<FeedBatch>>,
     _subscriber: Arc<()>,
@@ -225,13 +226,14 @@ impl Revocations {
     pub fn snapshot(&self) -> Snapshot {
         let cache = locks::read(&self.cache);
         let (number, copy) = cache.copy();
-        // All of the log would be right, too: it is longer than a copy grows old.
+        // The whole log would be correct, too: it is longer than a copy's maximum age.
         let known = cache.log.skipped(number).unwrap_or(0);
         let since = cache.log.entries.iter().skip(known).copied().collect();
         Snapshot { cursor: self.cursor(cache.log.end()), copy, since }
     }
 
-    /// Follows the feed: from `after` on if that place is still known, else from the beginning.
+    /// Subscribes to the feed: from `after` on if that cursor is still valid, else from the
+    /// beginning.
     #[must_use]
     pub fn subscribe(&self, after: Option<&FeedCursor>) -> Subscription {
         let cache = locks::read(&self.cache);
@@ -248,7 +250,7 @@ impl Revocations {
         Subscription { revocations, number, copy, beat, batches, _subscriber: subscriber }
     }
 
-    /// Makes the editions, for as long as it is polled.
+    /// Issues the batches, as long as it is polled.
     pub async fn publish(&self) {
         let mut end = self.changes();
         let mut beat_at = time::Instant::now();
@@ -260,7 +262,7 @@ impl Revocations {
                 beat_at = time::Instant::now() + HEARTBEAT;
             }
             if is_more {
-                // What waits is told first: until then nobody can be told how current that is.
+                // Waiting entries are sent first: until then no staleness can be reported.
                 end.mark_changed();
                 sleep(MIN_PAUSE).await;
                 continue;
@@ -269,18 +271,19 @@ impl Revocations {
         }
     }
 
-    /// Makes an edition, and says whether an age is told in it, and whether there is more for
-    /// another.
+    /// Issues a batch; returns whether it reports a staleness, and whether there is more for
+    /// another batch.
     fn publish_batch(&self, is_beat: bool) -> (bool, bool) {
         let last = Arc::clone(&self.batches.borrow());
         let (end, batch) = {
             let cache = locks::read(&self.cache);
             let end = cache.log.end();
-            // Who is so far behind is cut; the editions go on from here.
+            // Subscribers that are this far behind are disconnected; the batches continue from
+            // here.
             let (from, entries) =
                 cache.log.since(last.to).map_or((end, Vec::new()), |new| (last.to, new));
             let to = from + u64::try_from(entries.len()).unwrap_or(u64::MAX);
-            // With more to come it would not be true yet.
+            // With more entries to come it would not be true yet.
             let age = (is_beat && to == end).then(|| self.age(&cache));
             let known_at = if to == end { cache.known_at } else { last.known_at };
             let beat = last.beat + u64::from(age.is_some());
@@ -291,14 +294,14 @@ impl Revocations {
         said
     }
 
-    /// How many follow the feed now.
+    /// The number of current subscribers.
     #[must_use]
     pub fn subscribers(&self) -> usize {
         let cache = locks::read(&self.cache);
         Arc::strong_count(&cache.log.subscribers) - 1
     }
 
-    /// Changes whenever something is listed.
+    /// Changes whenever an entry is added.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         locks::read(&self.cache).log.end.subscribe()
@@ -314,7 +317,7 @@ impl RevocationCache {
         self.listed.iter().map(|(&id, &expires_at)| RevocationEntry { id, expires_at })
     }
 
-    /// A copy of the list that is not too old, and the number at which its log goes on.
+    /// A recent copy of the list, and the log number at which it ends.
     fn copy(&self) -> (u64, Arc<[RevocationEntry]>) {
         let end = self.log.end();
         let mut kept = locks::lock(&self.log.copy);
@@ -324,14 +327,14 @@ impl RevocationCache {
 }
 
 impl Subscription {
-    /// The place up to which everything has been told.
+    /// The cursor after everything that has been sent.
     #[must_use]
     pub const fn cursor(&self) -> FeedCursor {
         self.revocations.cursor(self.number)
     }
 
-    /// Waits for the next thing to tell. Nothing when the subscriber was too slow: it has to come
-    /// back and begin anew.
+    /// Waits for the next event. `None` when the subscriber was too slow: it has to reconnect and
+    /// start from the beginning.
     pub async fn next(&mut self) -> Option<FeedEvent> {
         if let Some(piece) = self.next_of_copy() {
             return Some(FeedEvent::Listed(piece));
@@ -339,7 +342,8 @@ impl Subscription {
         loop {
             let batch = Arc::clone(&self.batches.borrow_and_update());
             let Some(beat) = self.beat else {
-                // Whoever begins, or comes back, believes no token before it knows everything.
+                // A subscriber that starts or reconnects accepts no token before it knows
+                // everything.
                 let (missed, age) = self.missed(u64::MAX)?;
                 if missed.is_empty() {
                     self.beat = Some(batch.beat);
@@ -349,7 +353,8 @@ impl Subscription {
             };
             let is_beat = batch.beat != beat;
             let says_something = batch.to > self.number || is_beat;
-            // One that comes after another with an age, which was missed, leaves that out.
+            // A batch without a staleness is insufficient if the previous one, which had one, was
+            // missed.
             let says_all = batch.from == self.number && (batch.age.is_some() || !is_beat);
             if says_something && says_all {
                 (self.number, self.beat) = (batch.to, Some(batch.beat));
@@ -373,7 +378,7 @@ impl Subscription {
         FeedEvent::Revoked(missed)
     }
 
-    /// Some of what the log says from here on, and how current it is as a whole.
+    /// Some of the entries from here on, and the staleness of the whole.
     fn missed(&self, up_to: u64) -> Option<(Vec<RevocationEntry>, Duration)> {
         let cache = locks::read(&self.revocations.cache);
         Some((cache.log.between(self.number, up_to)?, self.revocations.age(&cache)))

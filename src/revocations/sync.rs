@@ -1,12 +1,12 @@
-//! What other processes revoke, taken over into this node's list.
+//! Syncs the revocations of other processes into this node's list.
 //!
-//! With SQLite the file says when it has changed. With PostgreSQL a notification says that there is
-//! news, usually within milliseconds; the guarantee is a look once a second that misses no row. Rows
-//! become visible in another order than they were made in, so neither an id nor a time can be the
-//! place to go on from. Each row carries the id of the transaction that listed it, and a look goes on
-//! from the oldest transaction that was still under way at the look before: everything older was
-//! visible then. Transaction ids count for one server only, so a look over a connection that is not
-//! the last look's reads everything; the connection itself remembers whether it is.
+//! With SQLite the file tells when it has changed. With PostgreSQL a notification usually arrives
+//! within milliseconds; the guarantee is a poll once a second that misses no row. Rows become
+//! visible in another order than they were created in, so neither an id nor a time can serve as the
+//! cursor. Each row carries the id of the transaction that inserted it, and a poll starts from the
+//! oldest transaction that was still in progress at the previous poll: everything older was visible
+//! then. Transaction ids are specific to one server, so a poll over another connection than the
+//! previous one reads everything; the connection itself stores its identity.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,33 +25,33 @@ use crate::database::time::{POSTGRES_MICROS, server_time};
 use crate::database::{AnyConnection, DataVersionPoller, Id, Listener, StoreError, Tx};
 use crate::locks;
 
-/// How often the file is looked at for what other processes revoked.
+/// How often the file is polled for revocations of other processes.
 const FILE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often the database is looked at, notification or not.
+/// How often the database is polled, even without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the nodes hear from each other that they can be heard. Less than a [`Listener`] waits
-/// before it takes a listener for deaf.
+/// How often the nodes notify each other to show that notifications arrive. It is shorter than the
+/// time after which a [`Listener`] considers a listener dead.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 
-/// What revocations are told of by, and nothing else.
+/// The channel for notifications of revocations only.
 const CHANNEL: &str = "doorward_revocations";
 
-/// How to learn what other nodes of a PostgreSQL database revoke.
+/// How to learn of other nodes' revocations with PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
-    /// Notifications, and transaction ids to go on from.
+    /// Notifications, and polling from a transaction id.
     Listen,
-    /// The whole list, read again every second: for what speaks PostgreSQL's protocol and has
-    /// neither, such as a pooler in transaction mode.
+    /// The whole list, read again every second: for systems that implement PostgreSQL's protocol
+    /// without these, such as a pooler in transaction mode.
     Poll,
 }
 
 impl Revocations {
-    /// Goes on taking over what other processes write to the file (the command line, or a second
-    /// instance that starts while this one drains), until it is dropped. While the file cannot be
-    /// read the list grows stale.
+    /// Syncs other processes' writes to the file (the command line, or a second instance that
+    /// starts while this one drains), until it is dropped. While the file cannot be read the list
+    /// becomes stale.
     pub async fn sync_with_file(&self, mut poller: DataVersionPoller) {
         let mut tick = interval(FILE_POLL_INTERVAL);
         loop {
@@ -63,11 +63,11 @@ impl Revocations {
         }
     }
 
-    /// Tells the nodes on PostgreSQL, at the commit of the caller's unit of work, that there is
-    /// news: for a process that does not follow itself. Without it they see it at their next look.
+    /// Notifies the nodes on PostgreSQL at the commit of the caller's unit of work: for a process
+    /// that does not run the sync itself. Without it they find the revocations at their next poll.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn announce(&self, tx: &mut Tx<'_>) -> QueryResult<()> {
         if let AnyConnection::Postgres(c) = tx.connection() {
             diesel::sql_query("SELECT pg_notify($1, '')").bind::<Text, _>(CHANNEL).execute(c)?;
@@ -75,8 +75,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// Goes on taking over what other nodes revoke, and telling them what this one does, until it is
-    /// dropped. While the database does not answer the list grows stale.
+    /// Syncs other nodes' revocations and notifies them of this one's, until it is dropped. While
+    /// the database does not respond the list becomes stale.
     pub async fn sync_with_server(&self, listener: Listener, by: SyncMode) {
         let heard = Arc::new(Notify::new());
         let tell = Arc::clone(&heard);
@@ -98,7 +98,7 @@ impl Revocations {
     async fn poll_repeatedly(&self, listener: &Listener, by: SyncMode, heard: &Notify) {
         let mut cursor = SyncCursor::start();
         loop {
-            // What fails makes the list stale, which is seen by whoever asks it; the log has why.
+            // A failure makes the list stale, which its users see; the log has the cause.
             if let Ok(next) = self.poll(listener, by, cursor.clone()).await {
                 cursor = next;
             }
@@ -106,7 +106,7 @@ impl Revocations {
         }
     }
 
-    /// Reads what is new since `cursor`, and answers the place to go on from.
+    /// Reads the rows since `cursor` and returns the next cursor.
     async fn poll(
         &self,
         listener: &Listener,
@@ -125,37 +125,37 @@ impl Revocations {
         Ok(seen.cursor)
     }
 
-    /// Tells the other nodes when this one has revoked something: after the commit, and once for
-    /// all that came meanwhile. A notification within the transaction would make commits wait for
-    /// each other, one fsync after the other.
+    /// Notifies the other nodes of this one's revocations: after the commit, and once for all of
+    /// them meanwhile. A notification within the transaction would serialise commits, one fsync
+    /// after the other.
     async fn notify_other_nodes(&self, listener: &Listener) {
         loop {
             let _ = timeout(HEARTBEAT, self.stored.notified()).await;
             if listener.notify(CHANNEL).await.is_err() {
-                // Nobody was told, so they find it by looking.
+                // The notification failed, so other nodes rely on polling.
                 sleep(POLL_INTERVAL).await;
             }
         }
     }
 }
 
-/// Where a look goes on.
+/// The position from which a poll continues.
 #[derive(Clone)]
 struct SyncCursor {
-    /// What the connection of the last look knows itself by.
+    /// The identity of the last poll's connection.
     connection: String,
-    /// The oldest transaction that was under way then.
+    /// The oldest transaction that was in progress then.
     transaction: String,
 }
 
 impl SyncCursor {
-    /// Before everything, on no connection that there is.
+    /// Before everything, on no existing connection.
     fn start() -> Self {
         Self { connection: Uuid::new_v4().to_string(), transaction: String::from("0") }
     }
 }
 
-/// What one look has seen.
+/// The result of one poll.
 struct PolledChanges {
     rows: Vec<(Id, Timestamp)>,
     cursor: SyncCursor,
@@ -188,7 +188,7 @@ impl PolledChanges {
                 .execute(c)?;
         }
         let (known_at, before) = (clock.monotonic(), clock.now());
-        // One statement sees one snapshot: its oldest transaction and the rows belong together.
+        // One statement sees one snapshot: its oldest transaction and its rows are consistent.
         let rows: Vec<ChangeRow> = diesel::sql_query(format!(
             "SELECT pg_snapshot_xmin(snapshot)::text AS oldest, {POSTGRES_MICROS} AS micros,
                     id, expires_at
@@ -220,7 +220,7 @@ pub(super) fn clock_skew(c: &mut AnyConnection, clock: &Clock) -> QueryResult<Du
     Ok(now.map_or(Duration::ZERO, |now| difference(before, clock.now(), now.as_micros())))
 }
 
-/// How far a clock that said `micros` at some moment between these two is from theirs.
+/// The clock difference, if the other clock showed `micros` at some time between these two.
 fn difference(before: Timestamp, after: Timestamp, micros: i64) -> Duration {
     let between = i64::midpoint(before.as_micros(), after.as_micros());
     Duration::from_micros(between.abs_diff(micros))

@@ -1,4 +1,4 @@
-//! Who asks: an access token, checked without I/O.
+//! Authentication of a request: an access token, verified without I/O.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::keys::{Jwks, KeyLookup};
 use crate::revocations::RevocationStatus;
 use crate::tokens::{self, Claims, Signed, TokenError};
 
-/// The holder of a good access token.
+/// The holder of a valid access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthenticatedSession {
     /// The account (`sub`).
@@ -19,22 +19,22 @@ pub struct AuthenticatedSession {
     pub session: Id,
 }
 
-/// Why an access token is not accepted.
+/// Why an access token is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// It is none of this issuer's, or not any more.
+    /// It is not valid for this issuer, or has expired.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// It speaks for a client, and a user is asked for.
+    /// It belongs to a client, where a user's is required.
     #[error("the access token belongs to a client and to no user")]
     NoUser,
     /// It, its session or its client was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// Whether it was revoked cannot be known at the moment.
+    /// The revocation status is temporarily unavailable.
     #[error("the revocation list is out of date")]
     Stale,
-    /// Its key is not known here, and the database does not say whether there is one.
+    /// Its key is unknown here, and the database cannot be asked for it.
     #[error("the signing keys cannot be looked up")]
     KeysUnavailable,
     /// Whether it has expired cannot be known here.
@@ -43,21 +43,21 @@ pub enum AccessError {
 }
 
 impl Sessions {
-    /// Checks a user's access token: signature, claims, time and revocation. One that names an
-    /// unknown key waits for a look at the database; there is no I/O else.
+    /// Verifies a user's access token: signature, claims, time and revocation. One with an unknown
+    /// key waits for a database lookup; otherwise there is no I/O.
     ///
     /// # Errors
-    /// [`AccessError`] names what is wrong with it.
+    /// [`AccessError`] says why it is rejected.
     pub async fn authenticate(&self, token: &str) -> Result<AuthenticatedSession, AccessError> {
         let claims = self.verify_access_token(token).await?;
         let session = claims.sid.ok_or(AccessError::NoUser)?;
         Ok(AuthenticatedSession { user: claims.sub.into(), session: session.into() })
     }
 
-    /// Checks any access token, a user's or a client's, and says what it claims.
+    /// Verifies any access token, a user's or a client's, and returns its claims.
     ///
     /// # Errors
-    /// [`AccessError`] names what is wrong with it.
+    /// [`AccessError`] says why it is rejected.
     pub async fn verify_access_token(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
         let token = self.verify_signature(token).await?;
         self.check_claims(&token)?;
@@ -69,7 +69,7 @@ impl Sessions {
     /// session.
     ///
     /// # Errors
-    /// [`AccessError`]: it is not a token of this issuer, or not any more.
+    /// [`AccessError`]: it is not a valid token of this issuer, or has expired.
     pub async fn ended_session(
         &self,
         token: &str,
@@ -117,7 +117,7 @@ impl Sessions {
         self.ensure_clock()?;
         let now = self.clock.now();
         token.check_claims(&self.policy.expected, now)?;
-        // A row of the blocklist is kept for the lifetime of today's configuration, so a token of a
+        // A blocklist row is kept for the current configuration's lifetime, so a token with a
         // longer one must not outlive it.
         let made = Timestamp::from_unix_seconds(token.claims.iat);
         if now >= made.plus(self.policy.token_lifetime) {
@@ -126,26 +126,25 @@ impl Sessions {
         Ok(())
     }
 
-    /// The published keys. When one of them has just been given up, they are read again first: who
-    /// hears of that asks at once for the key in its place.
+    /// The published keys. When one of them has just been revoked, they are reloaded first: a
+    /// service that learns of it asks for its replacement at once.
     pub async fn key_set(&self) -> Arc<Jwks> {
         let jwks = self.keys.jwks();
         if jwks.kids.iter().any(|kid| self.is_key_revoked(kid)) {
-            // What fails is in the log; the keys stay as they were, and are tried again.
+            // A failure is logged; the keys stay unchanged, and the next maintenance retries.
             let _ = self.keys.maintain().await;
             return self.keys.jwks();
         }
         jwks
     }
 
-    /// Whether a key was taken out of use with all that it signed. It may be in the ring for a
-    /// moment yet.
+    /// Whether a key was revoked together with its tokens. It may still be loaded for a moment.
     fn is_key_revoked(&self, kid: &str) -> bool {
         tokens::revocation_id_of_kid(kid).is_some_and(|id| self.revocations.contains(id.into()))
     }
 }
 
-/// The ids by which a token can be taken back: its own, its session's, its client's.
+/// The ids by which a token can be revoked: its own, its session's, its client's.
 fn revocable(claims: &Claims) -> impl Iterator<Item = Id> {
     let own = Id::from(claims.jti.uuid());
     let session = claims.sid.map(Id::from);

@@ -1,4 +1,4 @@
-//! Clients that act in their own name, and what becomes of the sessions of a client that is removed.
+//! The client credentials grant, and the end of a removed client's sessions.
 
 use serde::Serialize;
 
@@ -14,7 +14,8 @@ use crate::tokens::Claims;
 /// Sessions that end in one unit of work when their client is removed.
 const SESSIONS_PER_UNIT: usize = 200;
 
-/// What a client is given for itself (RFC 6749 4.4.3): no refresh token, for it can ask again.
+/// The response to a client credentials grant (RFC 6749 4.4.3): without a refresh token, because
+/// the client can repeat the request.
 #[derive(Serialize)]
 pub struct ClientToken {
     token_type: &'static str,
@@ -24,10 +25,10 @@ pub struct ClientToken {
     scope: Option<String>,
 }
 
-/// Why a client was given no token.
+/// Why a client got no token.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientGrantError {
-    /// It asked for more than it may have.
+    /// The requested scope exceeds the client's.
     #[error("the client may not have this scope")]
     Scope,
     /// The token could not be signed.
@@ -36,8 +37,8 @@ pub enum ClientGrantError {
 }
 
 impl Sessions {
-    /// Issues an access token in the client's own name, for what it asks or else for all that it
-    /// may have.
+    /// Issues an access token for the client itself, with the requested scope or else all of its
+    /// scopes.
     ///
     /// # Errors
     /// [`ClientGrantError`].
@@ -52,7 +53,7 @@ impl Sessions {
             Some(asked) if asked.split(' ').all(|one| client.scopes.iter().any(|s| s == one)) => {
                 let mut granted: Vec<&str> = Vec::new();
                 for one in asked.split(' ') {
-                    // Each once, however often it was asked for.
+                    // Each scope once, even if it was requested several times.
                     if !granted.contains(&one) {
                         granted.push(one);
                     }
@@ -78,12 +79,12 @@ impl Sessions {
     }
 }
 
-/// Removes a client: from the first unit of work on nobody refreshes a session of it or is let in
-/// with a token of it. Then its sessions end, one batch after the other; when that is cut short,
-/// another call goes on. Says how many have ended, or nothing when there was nothing to remove.
+/// Removes a client: after the first unit of work its sessions cannot be refreshed and its tokens
+/// are rejected. Then its sessions end, batch by batch; if that is interrupted, another call
+/// continues. Returns the number of ended sessions, or `None` when there was nothing to remove.
 ///
 /// # Errors
-/// [`StoreError`] when not all of it could be stored.
+/// [`StoreError`] when not all of it was stored.
 pub async fn remove_client(
     db: &Database,
     clock: &Clock,

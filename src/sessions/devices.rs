@@ -1,10 +1,10 @@
-//! Which devices and networks an account knows: those that had a session of it. They get in while
-//! strangers guess at its password.
+//! Known devices and networks of an account: those of its sessions. They can log in while an
+//! attacker is guessing the password.
 //!
-//! Sessions vouch for a device after they have ended or expired, as long as they are remembered, but
-//! not after a reuse: somebody has stolen a token, and nobody can tell which of the two shows it. When
-//! the password changes, of the sessions that it ends only the one that changed it vouches on, until
-//! the next change; of those that an operator's change ends none does.
+//! A device stays known after its session has ended or expired, as long as the session is stored,
+//! but not after a reuse: a token was stolen, and it is unknown which of the two holders shows it.
+//! Of the sessions that a password change ends, only the one that changed it still counts, until
+//! the next change; after an operator's change none does.
 
 use diesel::QueryResult;
 
@@ -14,29 +14,29 @@ use crate::database::{AnyConnection, Id, Tx};
 use crate::refresh_token::RefreshToken;
 use crate::secret::equal;
 
-/// What an account knows about a request.
+/// Whether a request's device and network are known to an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownSource {
-    /// The kind of refresh token that it shows, if that belongs to a session that the user has, or
-    /// had within the time that ended sessions are kept, and that still vouches for its devices.
+    /// The kind of refresh token that it shows, if that belongs to a session of the user that is
+    /// stored and still counts for known devices.
     pub device: Option<DeviceToken>,
-    /// Whether the user has, or had within that time, a session at its address that was not ended
-    /// for suspicion.
+    /// Whether the user has a stored session from its address that was not ended for suspicion.
     pub network: bool,
 }
 
-/// A refresh token that shows that a device has logged in before.
+/// A refresh token as evidence that a device has logged in before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceToken {
-    /// The session's present one, or its parent, whose answer may have been lost.
+    /// The session's current one, or its predecessor, whose successor may have been lost in
+    /// transit.
     Newest,
-    /// An older one. Its holder may be somebody who found a backup.
+    /// An older one. Its holder may be an attacker who found a backup.
     Spent,
 }
 
 impl Sessions {
-    /// What the account of `user` knows about a request. For an id that no account has, nothing is
-    /// known after the same statements.
+    /// Whether the device and network of a request are known to the account of `user`. For an id
+    /// without an account, the same statements run and nothing is known.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -56,8 +56,8 @@ impl Sessions {
         Ok(KnownSource { device, network })
     }
 
-    /// Notes that this session of the user changes the password, so that it alone vouches for its
-    /// device on; before it ends by that, in the same unit of work.
+    /// Records that this session of the user changes the password, so that only its device stays
+    /// known; before it ends by that change, in the same unit of work.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -73,8 +73,8 @@ impl Sessions {
     }
 }
 
-/// Notes, in the caller's unit of work, that an operator changes the user's password: the session that
-/// changed it before vouches no longer.
+/// Records, in the caller's unit of work, that an operator changes the user's password: the session
+/// that changed it before no longer counts.
 ///
 /// # Errors
 /// Whatever the database says.

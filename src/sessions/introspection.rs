@@ -1,4 +1,4 @@
-//! A token that somebody shows to ask about it (RFC 7662) or to take it back (RFC 7009).
+//! Token introspection (RFC 7662) and revocation (RFC 7009).
 
 use std::sync::Arc;
 
@@ -17,19 +17,20 @@ use crate::database::{StoreError, Tx};
 use crate::refresh_token::RefreshToken;
 use crate::tokens::Claims;
 
-/// A token of either kind, as far as it can be judged without I/O. What its sender takes it for
-/// does not matter: the two kinds have nothing in common.
+/// A token of either kind, checked as far as possible without I/O. The sender's token type hint
+/// does not matter: the two kinds cannot be confused.
 #[derive(Debug)]
 pub enum PresentedToken {
-    /// Its tag is right.
+    /// Its tag is valid.
     Refresh(RefreshToken),
-    /// Its signature and its claims are good. It may have been revoked.
+    /// Its signature and claims are valid. It may have been revoked.
     Access(Box<Claims>),
-    /// Neither, or no longer.
+    /// It is neither, or has expired.
     Invalid,
 }
 
-/// What is known of a token that is active (RFC 7662 2.2). Of one that is not, nothing is said.
+/// The introspection of an active token (RFC 7662 2.2). For an inactive one nothing else is
+/// returned.
 #[derive(Debug, Default, Serialize)]
 pub struct Introspection {
     active: bool,
@@ -45,15 +46,15 @@ enum Active {
         #[serde(flatten)]
         claims: Box<Claims>,
     },
-    /// RFC 7662 2.2 means the types of RFC 6749 5.1, which are those of access tokens: without one,
-    /// and without an audience, nobody takes it for an access token.
+    /// RFC 7662 2.2 means the types of RFC 6749 5.1, which are those of access tokens: without a
+    /// type and an audience, a refresh token cannot be mistaken for one.
     Refresh { iss: String, sub: Uuid, client_id: String, sid: Uuid, iat: i64, exp: i64 },
 }
 
-/// Why nothing can be said about a token.
+/// Why the status of a token is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum IntrospectError {
-    /// Whether it was revoked cannot be known at the moment.
+    /// The revocation status is temporarily unavailable.
     #[error("the revocation list is out of date")]
     Stale,
     /// Whether it has expired cannot be known here.
@@ -64,16 +65,16 @@ pub enum IntrospectError {
     Store(#[from] StoreError),
 }
 
-/// Why a token was not taken back.
+/// Why a token was not revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// It was issued to another client, and is as good as before.
+    /// It was issued to another client, and stays valid.
     #[error("the token was issued to another client")]
     WrongClient,
-    /// The client that asks is not known.
+    /// The requesting client is unknown.
     #[error(transparent)]
     Client(#[from] UnknownClient),
-    /// So many revocations are listed that no more single tokens are.
+    /// The list has too many revocations for further single tokens.
     #[error("the list of revocations is full")]
     Full,
     /// The database did not answer.
@@ -82,7 +83,7 @@ pub enum RevokeError {
 }
 
 impl PresentedToken {
-    /// What a limit counts requests about this token by: its session, or its client.
+    /// The key of the rate limit for requests about this token: its session or its client.
     #[must_use]
     pub fn rate_limit_key(&self) -> Option<Uuid> {
         match self {
@@ -94,8 +95,7 @@ impl PresentedToken {
 }
 
 impl Sessions {
-    /// Reads a token of either kind; the database is asked for a key that is not known, and for
-    /// nothing else.
+    /// Parses a token of either kind; the database is asked only for an unknown signing key.
     ///
     /// # Errors
     /// [`AccessError::KeysUnavailable`], [`AccessError::Clock`]: it may be a good one.
@@ -110,10 +110,10 @@ impl Sessions {
         }
     }
 
-    /// Says whether a token is good now, and what it stands for.
+    /// Returns whether a token is active, with its claims.
     ///
     /// # Errors
-    /// [`IntrospectError`]: it may or may not be good.
+    /// [`IntrospectError`]: it may or may not be active.
     pub async fn introspect(
         &self,
         token: PresentedToken,
@@ -133,7 +133,7 @@ impl Sessions {
         Ok(Introspection { active: token.is_some(), token })
     }
 
-    /// Active is what a refresh without a key would answer with tokens.
+    /// A refresh token is active if a refresh without a key would return tokens for it.
     async fn introspect_refresh_token(
         &self,
         token: RefreshToken,
@@ -164,12 +164,12 @@ impl Sessions {
             .await
     }
 
-    /// Takes a token back for the client that it was issued to: a refresh token with its session
-    /// and all access tokens of it, an access token alone. What is no good token is a success
-    /// (RFC 7009 2.2).
+    /// Revokes a token for the client that it was issued to: a refresh token with its session and
+    /// all access tokens of it, an access token alone. For an invalid token it succeeds without
+    /// effect (RFC 7009 2.2).
     ///
     /// # Errors
-    /// [`RevokeError`]: the token is as good as before.
+    /// [`RevokeError`]: the token stays valid.
     pub async fn revoke(
         &self,
         token: PresentedToken,
@@ -191,7 +191,7 @@ impl Sessions {
         requester: &RequestingClient,
         address: &str,
     ) -> QueryResult<Result<(), RevokeError>> {
-        // The id of a confidential client is no proof, though the token may be its own.
+        // The id of a confidential client is not a proof, though the token may be its own.
         if let Err(unknown) = clients::ensure_known(tx.connection(), requester)? {
             return Ok(Err(unknown.into()));
         }
@@ -203,7 +203,8 @@ impl Sessions {
             PresentedToken::Invalid => None,
         };
         if issued_to.as_deref() != Some(&*requester.id()) {
-            // RFC 7009 2.1: refused, and the client is told. A success would be taken for one.
+            // RFC 7009 2.1: rejected, and the client is told. It would mistake a success for a
+            // revocation.
             return Ok(issued_to.map_or(Ok(()), |_| Err(RevokeError::WrongClient)));
         }
         let now = self.clock.now();
@@ -212,7 +213,7 @@ impl Sessions {
                 self.end_one(tx, token.session.into(), EndCause::logout(address), now)?;
             }
             PresentedToken::Access(claims) => {
-                // It was issued then, by a clock that may have been set back since.
+                // The time of issue, by a clock that may have been set back since.
                 let issued_at = Timestamp::from_unix_seconds(claims.iat);
                 let jti = claims.jti.uuid().into();
                 let is_known = self.revocations.contains(jti);
@@ -223,7 +224,7 @@ impl Sessions {
                 if is_known {
                     return Ok(Ok(()));
                 }
-                // A client's own token concerns no account.
+                // A client's own token belongs to no account.
                 let revoked = Event::new(EventKind::AccessTokenRevoked).with_address(Some(address));
                 let revoked = match claims.sid {
                     Some(session) => {

@@ -1,4 +1,4 @@
-//! The sessions of a user, for their owner and for whoever runs the service.
+//! Lists of a user's sessions, for the owner and for operators.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{PURGE_BATCH, Session, Sessions, queries};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 
-/// Times in lists over HTTP are multiples of it.
+/// Times in lists over HTTP are rounded to a multiple of it.
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Sessions {
-    /// The user's live sessions, the one used last first, with times rounded to the hour.
+    /// The user's live sessions, the most recently used first, with times rounded to the hour.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -25,30 +25,30 @@ impl Sessions {
             session.current = session.id == current;
             round(session, now, idle_timeout);
         }
-        // By the rounded time, or the order would tell what the times do not.
+        // By the rounded time, because the order would otherwise reveal the exact times.
         sessions.sort_unstable_by_key(|session| Reverse((session.last_seen_at, session.id)));
         Ok(sessions)
     }
 }
 
 /// Rounds the times of a session so that a refresh does not change them while the session is
-/// refreshed at least once an hour. A thief who holds an access token could otherwise poll the list,
-/// see when the owner refreshes, and use his refresh token within the retry window, where it is not
-/// reuse.
+/// refreshed at least once an hour. Otherwise a thief who holds an access token could poll the
+/// list, see when the owner refreshes, and use his refresh token within the retry window, where it
+/// is not detected as reuse.
 fn round(session: &mut Session, now: Timestamp, idle_timeout: Duration) {
     let refreshed = idle_expiry((session.expires_at, session.ends_at), now, idle_timeout);
     session.last_seen_at = hourly(session.last_seen_at, now);
     session.expires_at = hourly(session.expires_at, refreshed);
 }
 
-/// Rounds a time that a refresh at this moment would set to `refreshed`. Of an active session the
+/// Rounds a time that a refresh at this time would set to `refreshed`. For an active session the
 /// second term is the smaller one, before and after a refresh, and it changes with the hour.
 fn hourly(time: Timestamp, refreshed: Timestamp) -> Timestamp {
     time.ceil(HOUR).min(refreshed.floor(HOUR))
 }
 
-/// The live sessions of a user with their exact times, the one used last first; none of them is the
-/// one that asks.
+/// The live sessions of a user with their exact times, the most recently used first; none of them
+/// is marked as current.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -60,8 +60,8 @@ pub fn live_of(
     queries::live(connection, user, now)
 }
 
-/// Deletes some of the sessions of a user who is deleted, in the caller's unit of work; whether
-/// there may be more.
+/// Deletes a batch of the sessions of a user being deleted, in the caller's unit of work. Returns
+/// whether there may be more.
 ///
 /// # Errors
 /// Whatever the database says.

@@ -1,4 +1,4 @@
-//! What becomes of refreshes, counted; and how many sessions there are.
+//! Outcomes of refreshes, counted, and the number of sessions.
 
 use super::refresh::{RefreshError, Refusal};
 use super::{Sessions, queries};
@@ -7,25 +7,25 @@ use crate::metrics::{Counter, EncodeLabelSet, Family, counters};
 use crate::named::named;
 
 named! {
-    /// What became of a refresh.
+    /// The outcome of a refresh.
     pub enum RefreshOutcome {
-        /// The next refresh token was answered.
+        /// A new refresh token was issued.
         Rotated = "rotated",
-        /// Another request had rotated within the retry window: the same answer again.
+        /// Another request had rotated within the retry window: the same response again.
         ConcurrentReplay = "concurrent_replay",
-        /// A client that proved by its key that it asks again got the answer again.
+        /// A client that proved its retry by the key got the response again.
         ProvenRetry = "proven_retry",
-        /// A client without a key got a lost answer again, for once.
+        /// A client without a key got a lost response again, once.
         Forgiven = "forgiven",
-        /// A spent token was used again, and its session ended.
+        /// An already rotated token was used again, and its session ended.
         ReuseEnded = "reuse_ended",
         /// The session had been ended.
         Ended = "ended",
         /// The session had expired.
         Expired = "expired",
-        /// It was no refresh token of a session here.
+        /// It was not a refresh token of a session here.
         Unknown = "unknown",
-        /// It was another client's, or the client is not known.
+        /// It was issued to another client, or the client is unknown.
         WrongClient = "wrong_client",
         /// The database did not answer, or the tokens could not be signed.
         Failed = "failed",
@@ -62,7 +62,7 @@ impl RefreshOutcome {
 }
 
 impl Sessions {
-    /// How many access tokens are remembered whose signatures were found right.
+    /// The number of access tokens in the cache of verified signatures.
     #[must_use]
     pub fn token_cache_entries(&self) -> usize {
         self.verified.len()
@@ -78,12 +78,12 @@ impl Sessions {
         self.refreshes.get_or_create(&RefreshLabel { outcome }).inc();
     }
 
-    /// Counts a refresh whose token could not even be read.
+    /// Counts a refresh whose token was malformed.
     pub fn record_malformed_token(&self) {
         self.count_refresh(RefreshOutcome::Unknown);
     }
 
-    /// How many sessions are live.
+    /// The number of live sessions.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.

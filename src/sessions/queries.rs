@@ -1,4 +1,4 @@
-//! The sessions table: every statement that touches it.
+//! The sessions table: every statement on it.
 
 use diesel::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::database::schema::{clients as registered, sessions, users};
 use crate::database::{AnyConnection, Id, PreparedUpdate};
 
-/// A session about to begin.
+/// A session to be inserted.
 pub(super) struct NewSession<'a> {
     pub id: Id,
     pub user_id: Id,
@@ -21,7 +21,7 @@ pub(super) struct NewSession<'a> {
     pub device: &'a Device,
 }
 
-/// A session as a refresh needs it.
+/// The columns of a session that a refresh needs.
 #[derive(Debug, Queryable)]
 pub(super) struct SessionRow {
     pub user_id: Id,
@@ -46,14 +46,14 @@ pub(super) struct SessionRow {
 }
 
 impl SessionRow {
-    /// What the rotation rule goes by.
+    /// The input of the rotation rule.
     pub(super) fn state(&self) -> SessionState {
         let ended = match (self.end_reason.as_deref(), self.disabled_at) {
-            // A name that a later version wrote ends the session all the same.
+            // A name that a later version wrote ends the session as well.
             (Some(name), _) => Some(EndReason::parse(name).unwrap_or(EndReason::EndedByUser)),
             (None, Some(_)) => Some(EndReason::AccountDisabled),
-            // The sessions of a removed client are ended one after the other; until then it counts
-            // that the client is gone.
+            // The sessions of a removed client end batch by batch; until then the missing client
+            // counts.
             (None, None) if self.registered.is_none() && self.client_id != clients::BUILT_IN => {
                 Some(EndReason::ClientRemoved)
             }
@@ -78,7 +78,7 @@ impl SessionRow {
         Subject { user: self.user_id, roles }
     }
 
-    /// What the session's client has of its own.
+    /// The settings of the session's client.
     pub(super) fn client_settings(&self) -> ClientSettings {
         ClientSettings::from_micros((self.token_lifetime, self.retry_window))
     }
@@ -88,8 +88,8 @@ impl SessionRow {
         self.address.as_deref() == Some(address)
     }
 
-    /// Whether a request comes from another address and another program than the last rotation. One
-    /// of the two is not enough: phones change networks, and programs are updated.
+    /// Whether a request comes from another address and another user agent than the last rotation.
+    /// One difference is not enough: phones change networks, and programs are updated.
     pub(super) fn came_from_other_device(&self, device: &Device) -> bool {
         self.address != device.address && self.user_agent != device.user_agent
     }
@@ -136,7 +136,7 @@ pub(super) fn live_of_client(
         .load(connection)
 }
 
-/// A session with what its owner's account and its client say about it.
+/// A session, joined with its owner's account and its client.
 pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<SessionRow>> {
     sessions::table
         .inner_join(users::table)
@@ -167,7 +167,7 @@ pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
         .optional()
 }
 
-/// What a refresh changes. `None` leaves a column as it is.
+/// The changes of a refresh. `None` leaves a column unchanged.
 #[derive(Debug, Default, AsChangeset)]
 #[diesel(table_name = sessions)]
 pub(super) struct SessionUpdate {
@@ -189,8 +189,8 @@ impl SessionUpdate {
     }
 }
 
-/// Changes a live session that is still as it was read: the compare-and-set that makes one lineage
-/// of all refreshes. False when somebody was faster.
+/// Updates a live session that is unchanged since it was read: the compare-and-set that makes all
+/// refreshes one lineage. False when another request was faster.
 pub(super) fn compare_and_set(
     connection: &mut AnyConnection,
     id: Id,
@@ -202,7 +202,7 @@ pub(super) fn compare_and_set(
         sessions::table
             .filter(sessions::id.eq(id))
             .filter(sessions::generation.eq(seen.generation))
-            // Only a session that never rotated has none, and it is at generation 0 then.
+            // Only a session that was never rotated has none, and it is at generation 0 then.
             .filter(sessions::rotated_at.eq(rotated_at).or(sessions::rotated_at.is_null()))
             .filter(sessions::retry_keys.eq(seen.retry_keys.as_slice()))
             .filter(sessions::revoked_at.is_null()),
@@ -221,7 +221,8 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// When its last token was issued: at the latest now, or by a clock that has been set back since.
+    /// When its last token was issued: now at the latest, or by a clock that has been set back
+    /// since.
     pub(super) fn last_issued(&self, now: Timestamp) -> Timestamp {
         now.max(self.last_seen_at)
     }
@@ -230,7 +231,7 @@ impl Ended {
 const ENDED: (sessions::id, sessions::user_id, sessions::last_seen_at, sessions::expires_at) =
     (sessions::id, sessions::user_id, sessions::last_seen_at, sessions::expires_at);
 
-/// Ends a session; nothing when it has ended before.
+/// Ends a session; `None` when it has ended before.
 pub(super) fn end(
     connection: &mut AnyConnection,
     id: Id,
@@ -243,7 +244,7 @@ pub(super) fn end(
     PreparedUpdate(update).get_result(connection).optional()
 }
 
-/// Ends those of these sessions that have not ended before.
+/// Ends the ones of these sessions that have not ended before.
 pub(super) fn end_some(
     connection: &mut AnyConnection,
     ids: &[Id],
@@ -257,7 +258,7 @@ pub(super) fn end_some(
         .get_results(connection)
 }
 
-/// Ends every session that has not ended, and says how many those were.
+/// Ends every session that has not ended, and returns their number.
 pub(super) fn end_every(
     connection: &mut AnyConnection,
     reason: EndReason,
@@ -287,7 +288,7 @@ fn live_of(user: Id, now: Timestamp) -> _ {
         .filter(sessions::expires_at.gt(now))
 }
 
-/// The user's live sessions, the one used last first.
+/// The user's live sessions, the most recently used first.
 pub(super) fn live(
     connection: &mut AnyConnection,
     user: Id,
@@ -321,8 +322,8 @@ pub(super) fn live(
     Ok(rows.into_iter().map(session).collect())
 }
 
-/// The ids of the user's sessions that have not been ended, expired or not: whether a session has
-/// expired is for a clock to say, and the clock of whoever ends them may be wrong.
+/// The ids of the user's sessions that have not been ended, expired or not: a clock would decide
+/// whether they have expired, and the clock of the process that ends them may be wrong.
 pub(super) fn not_revoked(connection: &mut AnyConnection, user: Id) -> QueryResult<Vec<Id>> {
     sessions::table
         .filter(sessions::user_id.eq(user))
@@ -348,7 +349,7 @@ pub(super) fn count_all_live(connection: &mut AnyConnection, now: Timestamp) -> 
         .get_result(connection)
 }
 
-/// The sessions that give way first.
+/// The sessions to end first.
 pub(super) fn least_used(
     connection: &mut AnyConnection,
     user: Id,
@@ -362,7 +363,7 @@ pub(super) fn least_used(
         .load(connection)
 }
 
-/// Whether a session of the user was at this address since then and did not end for suspicion.
+/// Whether a session of the user used this address since then and was not ended for suspicion.
 pub(super) fn has_address(
     connection: &mut AnyConnection,
     user: Id,
@@ -379,7 +380,7 @@ pub(super) fn has_address(
     Ok(found > 0)
 }
 
-/// A session that did not end for suspicion, as far as it concerns the devices that had tokens of it.
+/// A session that was not ended for suspicion, with the columns that matter for known devices.
 #[derive(Queryable)]
 pub(super) struct TrustedSession {
     pub user_id: Id,
@@ -393,7 +394,7 @@ impl TrustedSession {
     }
 }
 
-/// The session, if it vouches for its devices: it did not end for suspicion, or is the one that
+/// The session, if its devices count as known: it was not ended for suspicion, or is the one that
 /// changed the password last.
 pub(super) fn find_trusted(
     connection: &mut AnyConnection,
@@ -416,7 +417,7 @@ fn unsuspicious() -> _ {
         .or(sessions::end_reason.ne(reused).and(sessions::end_reason.ne(changed)))
 }
 
-/// Forgets which session of the user changed the password, before the next change.
+/// Clears the record of the user's session that changed the password, before the next change.
 pub(super) fn forget_password_change(connection: &mut AnyConnection, user: Id) -> QueryResult<()> {
     let nothing = None::<i64>;
     let noted = sessions::table
@@ -428,7 +429,7 @@ pub(super) fn forget_password_change(connection: &mut AnyConnection, user: Id) -
         .map(drop)
 }
 
-/// Notes that a live session changes the password. One that ended before vouches no more than it did.
+/// Records that a live session changes the password. For one that has ended before nothing changes.
 pub(super) fn record_password_change(
     connection: &mut AnyConnection,
     id: Id,
@@ -450,7 +451,7 @@ pub(super) fn erase_devices(connection: &mut AnyConnection, user: Id) -> QueryRe
         .map(drop)
 }
 
-/// Deletes sessions that were revoked, or came to their absolute end, before then.
+/// Deletes sessions that were revoked, or reached their absolute timeout, before then.
 pub(super) fn delete_old(
     connection: &mut AnyConnection,
     before: Timestamp,
@@ -471,7 +472,7 @@ pub(super) fn delete_old(
     Ok(revoked.len() + over.len())
 }
 
-/// Deletes sessions of a user, whatever their state.
+/// Deletes sessions of a user in any state.
 pub(super) fn delete_of(
     connection: &mut AnyConnection,
     user: Id,

@@ -20,16 +20,16 @@ pub use refusal::Refusal;
 /// How often a refresh that lost a race reads the row again; each loss means that another one won.
 const MAX_ATTEMPTS: usize = 20;
 
-/// Why a refresh answered no tokens.
+/// Why a refresh returned no tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// The session is over, or never was. Terminal: the client has to log in again.
+    /// The session has ended, or never existed. Terminal: the client has to log in again.
     #[error("the refresh token is refused")]
     Refused(#[from] Refusal),
-    /// The client that asks is not known; the token may be good.
+    /// The requesting client is unknown; the token may be valid.
     #[error(transparent)]
     Client(#[from] UnknownClient),
-    /// The token may still be good; the database did not answer.
+    /// The database did not answer; the token may still be valid.
     #[error(transparent)]
     Issue(#[from] IssueError),
 }
@@ -69,7 +69,7 @@ impl Sessions {
     /// where it asks from.
     ///
     /// # Errors
-    /// [`RefreshError`]: a refusal is final, anything else is worth a retry with the same token and
+    /// [`RefreshError`]: a refusal is final; for every other error, retry with the same token and
     /// key.
     pub async fn refresh(
         &self,
@@ -190,7 +190,7 @@ impl Sessions {
                         generation: Some(to.into()),
                         retry_keys: Some(KeyHash::join(&keys)),
                         user_agent,
-                        // It is indexed: only a new one is written.
+                        // It is indexed: only a changed one is written.
                         address: address.filter(|new| !row.is_at(new)),
                         ..used
                     };
@@ -261,9 +261,9 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Puts a replay from elsewhere on record once it is answered: it may be a tab behind another
-    /// proxy, or a thief beside the owner. Summed, because an answer inside the window writes
-    /// nothing, and as many as the rate limit of the session allows may come.
+    /// Records a replay from another device once it is answered: it may be a tab behind another
+    /// proxy, or a thief beside the owner. Aggregated, because a response inside the window writes
+    /// nothing, and as many as the session's rate limit allows may come.
     fn record_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
         let replayed =
             Event::new(EventKind::RefreshReplayedElsewhere).with_user(user).with_session(session);

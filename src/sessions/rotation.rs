@@ -1,12 +1,12 @@
-//! What a refresh token means to its session: the whole rule, as one function without I/O.
+//! The rotation rule: the meaning of a refresh token for its session, as one function without I/O.
 //!
-//! A session stands at a generation c. Of its tokens, c is the one that counts and c − 1 is its
-//! parent, whose answer may have been lost on the way. The table that [`decide`] goes through, from
-//! the top:
+//! A session is at a generation c. Of its tokens, c is the current one and c − 1 is its
+//! predecessor, whose successor may have been lost in transit. The decision table of [`decide`],
+//! from the top:
 //!
-//! | the session | the token | the answer |
+//! | the session | the token | the decision |
 //! | --- | --- | --- |
-//! | ended, expired, account disabled | any | refused, with the reason |
+//! | ended, expired, account disabled | any | rejected, with the reason |
 //! | rotated within the retry window | c or c − 1 | token c again |
 //! | else | c | a rotation: token c + 1 |
 //! | else | c − 1 with an `Idempotency-Key` of this rotation | token c again; the window opens again, once for each generation |
@@ -14,9 +14,10 @@
 //! | any live one | above c | the database is older than the token: a rotation from there |
 //! | any live one | any other | reuse: the session ends |
 //!
-//! So an honest client that retries is never logged out, and a stolen token is seen at the next use
-//! by whoever was left behind. A thief who holds token and key cannot keep the window open: within a
-//! generation it opens again once, by a proven retry or by forgiveness. The tests explore every interleaving of a few requests to show it.
+//! So an honest client that retries is never logged out, and a stolen token is detected when either
+//! holder next uses an outdated one. A thief who holds token and key cannot keep the window open:
+//! within a generation it reopens once, by a proven retry or by forgiveness. The tests explore
+//! every interleaving of a few requests.
 
 #[cfg(test)]
 mod model;
@@ -29,45 +30,45 @@ use crate::clock::Timestamp;
 use crate::named::named;
 use crate::secret::sha256;
 
-/// Keys of one rotation that are remembered: a client with more retries under way at once uses one
-/// key for them.
+/// The maximum number of keys stored for one rotation: a client with more concurrent retries should
+/// use one key for them.
 pub const MAX_KEYS: usize = 4;
 
-/// The part of a session's row that the rule goes by.
+/// The part of a session's row that the rule depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionState {
-    /// The generation of the token that counts.
+    /// The generation of the current token.
     pub generation: u32,
-    /// When it came to be, or was last answered to a proven retry; never for the first.
+    /// When it was created, or last returned to a proven retry; `None` for the first.
     pub rotated_at: Option<Timestamp>,
     /// The keys of the requests that led to it.
     pub retry_keys: Vec<KeyHash>,
-    /// The generation whose parent was last answered without proof.
+    /// The generation whose predecessor was last accepted without proof.
     pub forgiven_generation: Option<u32>,
-    /// The generation whose window a proven retry has opened again.
+    /// The generation whose window was reopened by a proven retry.
     pub reopened_generation: Option<u32>,
     /// Why the session has ended, if it has.
     pub ended: Option<EndReason>,
-    /// When it ends for want of a refresh.
+    /// When it reaches its idle timeout.
     pub expires_at: Timestamp,
-    /// When it ends in any case.
+    /// When it reaches its absolute timeout.
     pub ends_at: Timestamp,
 }
 
-/// What is to be done about a refresh token.
+/// The decision about a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Answer the present token; nothing changes.
+    /// Return the current token; nothing changes.
     RepeatAnswer,
-    /// The same, and remember one more key of this rotation.
+    /// The same, and store one more key of this rotation.
     RepeatAnswerAndRemember(Vec<KeyHash>),
-    /// Answer the present token and open the window again: a retry that proved itself.
+    /// Return the current token and reopen the window: a proven retry.
     ProvenRetry,
-    /// Answer the present token to a later proven retry of this generation; nothing changes.
+    /// Return the current token to a later proven retry of this generation; nothing changes.
     RepeatProvenRetry,
-    /// The same without proof, for this generation only.
+    /// The same without proof, once for this generation.
     ForgiveLostAnswer,
-    /// Answer the token of the generation `to`, reached by a request with these keys.
+    /// Return the token of the generation `to`, reached by a request with these keys.
     Rotate {
         /// The new generation.
         to: u32,
@@ -76,16 +77,16 @@ pub enum Decision {
         /// Whether the token was newer than the row: commits were lost.
         fast_forward: bool,
     },
-    /// A spent token: end the session.
+    /// An already rotated token: end the session.
     Reuse,
-    /// Nothing: it has ended.
+    /// Reject: the session has ended.
     Ended(EndReason),
-    /// Nothing: it has expired.
+    /// Reject: the session has expired.
     Expired,
 }
 
-/// What to do when a token of generation `presented` comes in at `now`, with an `Idempotency-Key`
-/// or without.
+/// The decision for a token of generation `presented` used at `now`, with or without an
+/// `Idempotency-Key`.
 ///
 /// A `window` of zero is strict mode: every use rotates, nothing is forgiven, and every replay
 /// needs its key.
@@ -115,7 +116,7 @@ pub fn decide(
         };
     }
     if is_current || presented > current {
-        // A key of the rotation before would later "prove" a retry of a request that was never
+        // A key of the previous rotation would later "prove" a retry of a request that was never
         // made.
         let keys = key.into_iter().filter(|key| !state.retry_keys.contains(key)).collect();
         return Decision::Rotate { to: presented + 1, keys, fast_forward: !is_current };
@@ -133,14 +134,14 @@ pub fn decide(
     Decision::Reuse
 }
 
-/// When a session that is used at `now` expires: never past its absolute end, and never earlier
-/// than before.
+/// When a session used at `now` expires: never after its absolute timeout, and never earlier than
+/// before.
 #[must_use]
 pub fn next_expiry(state: &SessionState, now: Timestamp, idle_timeout: Duration) -> Timestamp {
     idle_expiry((state.expires_at, state.ends_at), now, idle_timeout)
 }
 
-/// The same by the two ends alone: when the session expires now, and when it ends in any case.
+/// The same from the two timeouts alone: the current expiry and the absolute timeout.
 pub(super) fn idle_expiry(
     (expires_at, ends_at): (Timestamp, Timestamp),
     now: Timestamp,
@@ -150,12 +151,12 @@ pub(super) fn idle_expiry(
 }
 
 impl SessionState {
-    /// Half open: at its end it is over. A window of zero is never open, not even to a node whose
-    /// clock is behind that of the one which rotated.
+    /// The interval is half open. A window of zero is never open, not even for a node whose clock
+    /// is behind that of the rotating one.
     fn in_window(&self, now: Timestamp, window: Duration) -> bool {
         !window.is_zero()
             && self.rotated_at.is_some_and(|rotated_at| {
-                // A rotation that lies further ahead was made before this clock was set back.
+                // A rotation further in the future was recorded before this clock was set back.
                 now < rotated_at.plus(window) && rotated_at <= now.plus(window)
             })
     }
@@ -164,14 +165,14 @@ impl SessionState {
         self.retry_keys.len() < MAX_KEYS && !self.retry_keys.contains(&key)
     }
 
-    /// Once for each generation, by proof or by forgiveness: a thief who has the key too could
-    /// otherwise keep the window open, and so the generation where it is.
+    /// Once per generation, by proof or by forgiveness: otherwise a thief who has the key could
+    /// keep the window open, and so the generation unchanged.
     fn may_reopen(&self) -> bool {
         let current = Some(self.generation);
         self.reopened_generation != current && self.forgiven_generation != current
     }
 
-    /// Two in a row would let a thief and the owner take turns without end.
+    /// Two in a row would let a thief and the owner alternate for ever.
     fn was_forgiven(&self) -> bool {
         self.forgiven_generation.is_some_and(|forgiven| {
             forgiven == self.generation || forgiven.checked_add(1) == Some(self.generation)
@@ -179,7 +180,7 @@ impl SessionState {
     }
 }
 
-/// An `Idempotency-Key`, hashed: the row must not let its reader retry for the client.
+/// A hashed `Idempotency-Key`: reading the row must not be enough to retry for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyHash([u8; Self::LENGTH]);
 
@@ -193,7 +194,7 @@ impl KeyHash {
         Self(std::array::from_fn(|i| digest[i]))
     }
 
-    /// Hashes as they stand in a column, one behind the other.
+    /// Concatenated hashes, the format of the column.
     #[must_use]
     pub fn join(keys: &[Self]) -> Vec<u8> {
         keys.iter().flat_map(|key| key.0).collect()
@@ -207,7 +208,7 @@ impl KeyHash {
 }
 
 named! {
-    /// Why a session has ended, for its holder to read.
+    /// Why a session has ended, for its owner to read.
     pub enum EndReason {
         /// Its holder logged out.
         Logout = "logout",
@@ -233,7 +234,7 @@ named! {
 }
 
 impl EndReason {
-    /// The reason of this name, if there is one.
+    /// The reason with this name, if there is one.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == name)

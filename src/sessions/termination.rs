@@ -1,5 +1,5 @@
-//! How sessions end: by a logout, by their owner from another session, with all others of an account,
-//! or because a backup was restored.
+//! Session termination: by a logout, by the owner from another session, together with all others of
+//! an account, or after a restored backup.
 
 use std::slice;
 use std::time::Duration;
@@ -16,31 +16,31 @@ use crate::database::{AnyConnection, Id, StoreError, Tx, time};
 use crate::refresh_token::RefreshToken;
 use crate::revocations::Revocations;
 
-/// Sessions that one statement of each kind ends. An event has eight values, and PostgreSQL takes
-/// 65,535 at once.
+/// The number of sessions that one statement of each kind ends. An event has eight values, and
+/// PostgreSQL accepts 65,535 in one statement.
 const SESSIONS_PER_STATEMENT: usize = 1000;
 
-/// How long ago a session must have expired to be ended without a row of the blocklist: far longer
-/// than a token lives, and than the clocks of nodes that serve differ.
+/// How long ago a session must have expired to be ended without a blocklist row: far longer than a
+/// token's lifetime, and than the clock differences of serving nodes.
 const LONG_EXPIRED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Which of a user's sessions a logout ends.
+/// The sessions of a user that a logout ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The one that asks.
+    /// The caller's own.
     This,
-    /// All but the one that asks.
+    /// All but the caller's own.
     Others,
-    /// Every one.
+    /// All kinds.
     All,
 }
 
-/// What ends a session.
+/// The cause of a session's end.
 #[derive(Clone, Copy, Debug)]
 pub struct EndCause<'a> {
-    /// Why it ends.
+    /// The end reason.
     pub reason: EndReason,
-    /// Where that was asked for, unless the service ends it by itself or an operator does.
+    /// The address of the request, unless the service itself or an operator ends it.
     pub address: Option<&'a str>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> EndCause<'a> {
     }
 }
 
-/// Why a logout by refresh token did nothing.
+/// Why a logout by refresh token failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogOutError {
     /// The database did not answer.
@@ -68,11 +68,11 @@ pub enum LogOutError {
 }
 
 impl Sessions {
-    /// Ends one live session of the user by its id, at the wish of whoever is at `address`; false
-    /// when the user has none of that id.
+    /// Ends one live session of the user by its id, for a request from `address`; false when the
+    /// user has no such live session.
     ///
     /// # Errors
-    /// [`StoreError`] when it could not be stored: the session is still live.
+    /// [`StoreError`]: the session is still live.
     pub async fn end(&self, user: Id, session: Id, address: &str) -> Result<bool, StoreError> {
         let (this, address) = (self.clone(), address.to_owned());
         self.db
@@ -85,10 +85,10 @@ impl Sessions {
             .await
     }
 
-    /// Logs out: ends the sessions of the user that `scope` names, as it was asked for at `address`.
+    /// Logs out: ends the sessions of the user in `scope`, for a request from `address`.
     ///
     /// # Errors
-    /// [`StoreError`] when it could not be stored: none of them has ended.
+    /// [`StoreError`]: none of them has ended.
     pub async fn log_out(
         &self,
         access: AuthenticatedSession,
@@ -112,11 +112,11 @@ impl Sessions {
             .await
     }
 
-    /// Logs out the session of a refresh token, whatever its generation. A session that has ended
-    /// already is a success.
+    /// Logs out the session of a refresh token of any generation. A session that has ended already
+    /// is a success.
     ///
     /// # Errors
-    /// [`LogOutError`]: nothing has ended.
+    /// [`LogOutError`]: no session has ended.
     pub async fn log_out_by_token(
         &self,
         token: RefreshToken,
@@ -145,7 +145,7 @@ impl Sessions {
         self.db.read(move |c| Ok(queries::not_revoked(c, user)?.is_empty())).await
     }
 
-    /// Ends every live session of the user but `except`, in the caller's unit of work.
+    /// Ends every live session of the user except `except`, in the caller's unit of work.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -174,8 +174,8 @@ impl Sessions {
     }
 }
 
-/// Ends every live session of a user, in the caller's unit of work, which has locked the user's row
-/// by updating it where no login may slip through; how many.
+/// Ends every live session of a user, in the caller's unit of work. To exclude concurrent logins,
+/// the caller has locked the user's row by updating it. Returns their number.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -190,8 +190,7 @@ pub fn end_sessions_of(
     end_some(revocations, tx, &ids, reason.into(), now)
 }
 
-/// Ends one live session at the wish of an operator, in the caller's unit of work; false when it
-/// was not live.
+/// Ends one live session for an operator, in the caller's unit of work; false when it was not live.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -204,7 +203,7 @@ pub fn end_session(
     end_one(revocations, tx, session, EndReason::EndedByUser.into(), now)
 }
 
-/// How many live sessions a user has.
+/// The number of a user's live sessions.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -212,9 +211,10 @@ pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> Que
     queries::count_live(connection, user, now)
 }
 
-/// Ends every session of everybody, in the caller's unit of work, after a backup was restored; how
-/// many. The trail gets one event for all of them. What their access tokens are still good for is for the caller to end: a list of so many
-/// ids would be too long for every node and verifier.
+/// Ends all sessions of all users, in the caller's unit of work, after a backup was restored.
+/// Returns their number. The audit trail gets one event for all of them. The caller has to
+/// invalidate their access tokens: a list of so many ids would be too long for every node and
+/// verifier.
 ///
 /// # Errors
 /// Whatever the database says.
@@ -244,7 +244,7 @@ pub(super) fn end_one(
     Ok(true)
 }
 
-/// Ends those of these sessions that are live, and revokes their access tokens; how many.
+/// Ends the live ones of these sessions and revokes their access tokens. Returns their number.
 pub(super) fn end_some(
     revocations: &Revocations,
     tx: &mut Tx<'_>,
@@ -253,7 +253,7 @@ pub(super) fn end_some(
     now: Timestamp,
 ) -> QueryResult<usize> {
     if let [session] = sessions {
-        // By statements that the connection knows.
+        // By statements that the connection has prepared.
         return end_one(revocations, tx, *session, cause, now).map(usize::from);
     }
     let mut count = 0;
@@ -271,9 +271,9 @@ pub(super) fn end_some(
     Ok(count)
 }
 
-/// A session that expired before this moment has no token left to revoke. PostgreSQL's clock says so,
-/// and is asked only if one looks like that. SQLite has no clock that could be asked, and the own one
-/// may be ahead: there every session is listed.
+/// A session that expired before this time has no valid token left to revoke. PostgreSQL's clock
+/// decides, and is asked only if a session seems to have expired. SQLite has no clock to ask, and
+/// this process's may be ahead: there every session is listed.
 fn long_expired(
     tx: &mut Tx<'_>,
     ended: &[Ended],

@@ -1,4 +1,4 @@
-//! `doorward user …`, as whoever runs the service calls it while the service runs.
+//! `doorward user …`, as operators use it while the service runs.
 
 mod accounts;
 mod disable;
@@ -32,13 +32,13 @@ fn done(app: &TestApp, arguments: &[&str]) -> Value {
     serde_json::from_str(&printed(user(app, arguments).arg("--json"))).unwrap()
 }
 
-/// The node has heard of it, and refuses the token.
+/// The node has learnt of it, and rejects the token.
 async fn refuses(node: &TestApp, token: &str) {
     until(async || node.me(token).await.status == 401).await;
     node.me(token).await.assert_problem(401, "token_revoked");
 }
 
-/// A file for --password-file, in a directory that goes with it.
+/// A file for --password-file, in a temporary directory.
 fn password_file(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");

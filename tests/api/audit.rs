@@ -1,4 +1,4 @@
-//! The trail of security events: what is stored, who sees it, and what a flood of failures costs.
+//! The audit trail: stored events, who sees them, and the cost of a flood of failures.
 
 mod events;
 mod failures;

@@ -1,4 +1,4 @@
-//! What there is at most of, and what happens then.
+//! Capacity limits, and the behaviour beyond them.
 
 use crate::logout::of_server;
 use crate::support::feed::looked_again;
@@ -16,7 +16,7 @@ async fn a_full_list_of_revocations_takes_no_more_single_tokens_and_ends_every_s
     let refused = refused.assert_oauth(503, "temporarily_unavailable");
     assert_eq!(refused.header("retry-after"), Some("60"));
     user.me().await.assert_status(200);
-    // What is listed already needs no room.
+    // An entry that is listed already needs no space.
     revoke(&app, &others[0].tokens.access).await.assert_status(200);
     let (logged_out, revoked) = (app.signed_up().await, app.signed_up().await);
     logged_out.log_out().await.assert_status(204);
@@ -25,10 +25,10 @@ async fn a_full_list_of_revocations_takes_no_more_single_tokens_and_ends_every_s
         ended.me().await.assert_problem(401, "token_revoked");
     }
 
-    // Until others have expired: the token's life, the verifiers' leeway and the margin.
+    // Until others have expired: the token's lifetime, the verifiers' leeway and the margin.
     app.advance(600 + 30 + 60 + 1 + of_server(&app));
     while app.api.revocations.purge(app.clock.now()).await.unwrap() {}
-    // A look at the database that was under way may have listed them once more.
+    // A poll of the database that was in progress may have listed them once more.
     looked_again(&app).await;
     while app.api.revocations.purge(app.clock.now()).await.unwrap() {}
     user.refresh().await.assert_status(200);

@@ -1,4 +1,4 @@
-//! The README's lines for Caddy, run by Caddy.
+//! The README's Caddy configuration, run by Caddy.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_header_form()
     caddy.strips_every_spelling(&app.http, &user.tokens.access, &user.id).await;
 }
 
-/// Caddy with the README's lines, in front of an application. It ends when this is dropped.
+/// Caddy with the README's configuration, in front of an application. It ends when this is dropped.
 pub struct Caddy {
     address: SocketAddr,
     // Ends before its directory goes.
@@ -51,7 +51,7 @@ impl Caddy {
         Self { address, _program: program, _home: home }
     }
 
-    /// Asks as clients do that would like to be somebody else; the token is this user's.
+    /// Sends identity headers of another user, as an attacker would; the token is this user's.
     pub async fn strips_every_spelling(&self, http: &reqwest::Client, access: &str, user: &str) {
         let address = self.address;
         let bearer = format!("Bearer {access}");

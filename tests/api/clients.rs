@@ -1,4 +1,4 @@
-//! Clients: what belongs to whom, what an app may have of its own, and what the command line does.
+//! OAuth clients: ownership of sessions and tokens, client settings, and the command line.
 
 mod commands;
 mod removal;
@@ -9,7 +9,7 @@ use doorward::sessions::client_credentials::remove_client;
 
 use crate::support::{Client, TestApp, id};
 
-/// As `doorward client remove` does it.
+/// Like `doorward client remove`.
 pub async fn remove(app: &TestApp, client: &Client) -> Option<usize> {
     let revocations = &app.api.revocations;
     remove_client(app.db(), &app.clock, revocations, id(&client.id)).await.unwrap()

@@ -1,4 +1,4 @@
-//! Every command of the command line: which database it means, and what it leaves behind.
+//! Every command of the command line: the database that it uses, and the files that it creates.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -127,7 +127,7 @@ fn a_default_file_controlled_by_another_user_is_rejected() {
     assert!(config(&named).status.success());
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
 
-    // Only root can give a file away.
+    // Only root can change a file's owner.
     if rustix::process::geteuid().is_root() {
         chown(&file, Some(12345), None).unwrap();
         refused(&mut bare(folder.path(), &["config"]), &["doorward.toml", "(uid 12345)"]);

@@ -1,5 +1,5 @@
-//! Tokens in cookies: what a browser is told to keep, what other pages can do with it (nothing),
-//! and that answers which overtake each other log nobody out.
+//! Cookie transport: the browser's cookies, requests of other pages (none succeeds), and late
+//! responses, which log nobody out.
 
 mod clients;
 mod conflicts;
@@ -25,7 +25,7 @@ async fn start() -> TestApp {
     .await
 }
 
-/// The fields `Set-Cookie`, sorted.
+/// The `Set-Cookie` fields, sorted.
 fn set(answer: &Answer) -> Vec<String> {
     let fields = answer.headers.get_all("set-cookie").iter();
     let mut fields: Vec<String> = fields.map(|it| it.to_str().unwrap().to_owned()).collect();

@@ -1,4 +1,4 @@
-//! `kill -9` under load, and what is there after the restart.
+//! `kill -9` under load, and the data after the restart.
 
 mod acknowledged;
 mod first_start;

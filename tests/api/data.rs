@@ -1,5 +1,5 @@
 //! `doorward db`, through the real binary: the schema, copies between two databases of one kind,
-//! and a backup that was restored. Copies between kinds are in `tests/nodes/copy.rs`.
+//! and a restored backup. Copies between kinds are in `tests/nodes/copy.rs`.
 
 mod copy;
 mod restored;
@@ -25,7 +25,7 @@ fn every_command_has_an_example() {
     assert!(complaint.contains("--from") && complaint.contains("sqlite://"), "{complaint}");
 }
 
-/// Another database of the same kind, in which nothing is.
+/// Another, empty database of the same kind.
 fn second(home: &Path) -> String {
     if on_postgres() {
         Cluster::shared().empty_database()
@@ -34,7 +34,7 @@ fn second(home: &Path) -> String {
     }
 }
 
-/// How many tables there are.
+/// The number of tables.
 fn tables() -> &'static str {
     if on_postgres() {
         "SELECT count(*) AS value FROM pg_tables WHERE schemaname = 'public'"

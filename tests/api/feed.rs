@@ -1,4 +1,4 @@
-//! The feed of revocations, as a service that verifies tokens by itself follows it.
+//! The revocation feed, as a service that verifies tokens itself uses it.
 
 mod list;
 mod queue;
@@ -10,7 +10,7 @@ use doorward::revocations::feed::{FeedEvent, RevocationEntry};
 
 use crate::support::TestApp;
 
-/// So many revocations, a thousand in a unit of work.
+/// Adds this many revocations, a thousand in a unit of work.
 async fn revoke_many(app: &TestApp, first: u128, count: u128) {
     let id = |number| Id::from(uuid::Uuid::from_u128((0x7000 << 64) | (1 << 100) | number));
     let now = app.clock.now();

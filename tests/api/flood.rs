@@ -1,4 +1,4 @@
-//! Floods by clients that show wrong secrets, and by one that opens feeds: what they cost others.
+//! Floods of wrong client secrets, and of feed connections by one client: their effect on others.
 
 use doorward::audit::{self, EventFilter, EventKind};
 use doorward::clock::Clock;
@@ -27,7 +27,7 @@ async fn after_too_many_wrong_secrets_no_other_is_compared_and_no_known_service_
         let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");
     }
-    // Those that were compared are in the trail: five, and the one that was over the limit.
+    // The compared ones are in the audit trail: five, and the one over the limit.
     app.api.audit.flush_failures().await.unwrap();
     let kind = Some(EventKind::ClientAuthenticationFailed);
     let wanted = EventFilter { user: None, kind, since: None, before: None, limit: 10 };
@@ -35,12 +35,12 @@ async fn after_too_many_wrong_secrets_no_other_is_compared_and_no_known_service_
     let events: Vec<Value> = events.iter().map(|it| serde_json::to_value(it).unwrap()).collect();
     let times: u64 = events.iter().map(|event| event["times"].as_u64().unwrap()).sum();
     assert_eq!(times, 6, "{events:?}");
-    // One that has never shown its secret to this node waits with the strangers at its address.
+    // One that has never authenticated at this node waits like strangers at its address.
     app.introspect(&known, "x").await.assert_status(200);
     app.introspect(&fresh, "x").await.assert_oauth(429, "temporarily_unavailable");
 }
 
-/// A secret of the right form.
+/// A well-formed wrong secret.
 fn wrong(secret: &str) -> String {
     let (start, last) = secret.split_at(secret.len() - 8);
     let other = if last == "AAAAAAAA" { "BBBBBBBA" } else { "AAAAAAAA" };
@@ -87,7 +87,7 @@ async fn one_client_leaves_feed_connections_for_others() {
     assert_eq!(refused.header("retry-after"), Some("10"));
     assert!(refused.text.contains("1000 feeds"), "{}", refused.text);
     assert_eq!(feed(&other).await.unwrap().status(), 200);
-    // The list itself needs no place.
+    // Reading the list itself needs no feed connection.
     app.get("/revocations").client(&greedy).send().await.assert_status(200);
     held.pop();
     let last = feed(&greedy).await.unwrap();

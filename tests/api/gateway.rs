@@ -11,11 +11,11 @@ use tokio::net::TcpListener;
 
 const README: &str = include_str!("../../README.md");
 
-/// The headers that tell the application who asks.
+/// The identity headers for the application.
 pub const IDENTITY: [&str; 5] =
     ["x-auth-user", "x-auth-session", "x-auth-client", "x-auth-roles", "x-auth-scope"];
 
-/// An application that answers with the request that it got.
+/// An application that responds with the request it received.
 pub async fn application() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -46,8 +46,8 @@ pub async fn application() -> SocketAddr {
     address
 }
 
-/// The headers of one who would like to be somebody else. WSGI and PHP take an underscore for a
-/// hyphen.
+/// The headers of a client that tries to impersonate another user. WSGI and PHP treat an underscore
+/// as a hyphen.
 pub const FORGED: [(&str, &str); 9] = [
     ("X_Auth_User", "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75"),
     ("X-Auth_User", "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75"),
@@ -60,8 +60,8 @@ pub const FORGED: [(&str, &str); 9] = [
     ("X-Auth-Scope", "everything"),
 ];
 
-/// As an application sees it that reads headers as variables: no name of an identity header comes
-/// in another spelling.
+/// As seen by an application that reads headers as variables: no identity header's name appears in
+/// another form.
 #[track_caller]
 pub fn assert_one_spelling(seen: &Value) {
     let odd = |name: &String| name.contains('_') && IDENTITY.contains(&&*name.replace('_', "-"));

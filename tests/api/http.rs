@@ -1,5 +1,5 @@
-//! What the network can bring: odd bodies, odd requests, requests that never end; and what every
-//! answer has in common.
+//! HTTP input: malformed bodies, malformed requests, requests that never end; and the common
+//! properties of all responses.
 
 mod bodies;
 mod connections;
@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 use crate::support::client::PASSWORD;
 use crate::support::{Answer, User};
 
-/// A service that waits for nobody longer than it must.
+/// A service with the shortest timeouts.
 fn impatient(config: &mut Config) {
     config.limits.request_timeout = Duration::from_secs(1);
     config.passwords.queue_deadline = Duration::from_millis(500);
 }
 
-/// The routes that take a body, each with one that it could understand.
+/// The routes with a body, each with a valid one.
 fn doors() -> [(&'static str, Value); 6] {
     [
         ("/register", json!({ "email": "door@example.com", "password": "short" })),
@@ -38,7 +38,7 @@ fn doors() -> [(&'static str, Value); 6] {
     ]
 }
 
-/// Nothing of what was refused had an effect.
+/// No rejected request had an effect.
 async fn unharmed(mut user: User<'_>) {
     user.me().await.assert_status(200);
     user.refresh().await.assert_status(200);
@@ -60,7 +60,7 @@ fn assert_guarded(answer: &Answer) {
     assert!(!is_kept || answer.status < 400, "{:?}", answer.headers);
 }
 
-/// The elements of a header that is a list, in lower case.
+/// The elements of a list header, in lower case.
 fn list(answer: &Answer, name: &str) -> BTreeSet<String> {
     let fields = answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
     fields.flat_map(|it| it.split(',')).map(|it| it.trim().to_ascii_lowercase()).collect()

@@ -1,5 +1,5 @@
-//! A node whose clock is set to a wrong time and back accepts nothing that was revoked before or
-//! meanwhile, and has deleted nothing that was still needed, although a purge was under way.
+//! A node whose clock is set to a wrong time and back accepts no token that was revoked before or
+//! in the meantime, and has deleted nothing that was still needed, although a purge was running.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{TestApp, id};
 
 const DAY: Duration = Duration::from_secs(86400);
 
-/// An hour, and longer than a session lives and than anything is kept.
+/// An hour, and more than any session lifetime or retention.
 const JUMPS: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(500 * 86400)];
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn revoke(app: &TestApp, count: usize) {
     revoked.await.unwrap();
 }
 
-/// By an operator, on a machine whose clock is the node's.
+/// By an operator, on a machine whose clock is the same as the node's.
 async fn end_sessions(app: &TestApp, user: &str) {
     let operator = app.admin();
     assert_eq!(operator.end_sessions(id(user)).await.unwrap().sessions_ended, 1);

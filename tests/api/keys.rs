@@ -1,5 +1,5 @@
-//! Signing keys on their way: published before they sign, kept until their last token has expired,
-//! and given up at once when somebody else may know them.
+//! The life cycle of signing keys: published before they sign, kept until their last token has
+//! expired, and revoked at once when compromised.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
         if step == 100 {
             let next = app.api.keys.admin().rotate().await.unwrap();
             assert_eq!(next.state, "next");
-            // Asking again changes nothing.
+            // A second call changes nothing.
             assert_eq!(app.api.keys.admin().rotate().await.unwrap().kid, next.kid);
         }
         if caches.len() < 12 && step % 25 == 0 {
@@ -54,12 +54,12 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
 async fn a_revoked_key_is_rejected_at_once_and_another_signs() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
-    // From here on its signature is remembered, which must not help.
+    // From here on its signature is cached, which must not help.
     user.me().await.assert_status(200);
     let kid = kid_of(&user.tokens.access);
     assert_eq!(revoke_key(&app, &kid).await.as_deref(), Some(app.api.keys.signing().kid()));
     user.me().await.assert_problem(401, "invalid_token");
-    // The session goes on, and so do new ones.
+    // The session continues, and new ones work.
     user.refresh().await.assert_status(200);
     assert_ne!(kid_of(&user.tokens.access), kid);
     user.me().await.assert_status(200);
@@ -96,12 +96,12 @@ async fn the_commands_work_while_the_service_runs() {
     let kid = kid_of(&tokens.access);
     assert_eq!(states(), [("active".into(), kid.clone())]);
 
-    // Looking changes nothing, whatever this shell would set.
+    // Listing changes nothing, even with other settings in this shell.
     let other = [("DOORWARD_TOKENS__ALGORITHM", "EdDSA")];
     printed(unlimited(home.path()).envs(other).args(["key", "list"]));
     assert_eq!(states(), [("active".into(), kid.clone())]);
 
-    // In order: a successor is published, and the key goes on to sign meanwhile.
+    // In order: a successor is published, and the key continues to sign meanwhile.
     let next = json(&["retire", &kid])["kid"].as_str().unwrap().to_owned();
     assert_eq!(states(), [("next".into(), next.clone()), ("active".into(), kid.clone())]);
     assert_eq!(json(&["rotate"])["kid"], *next);
@@ -122,7 +122,7 @@ async fn the_commands_work_while_the_service_runs() {
     let again = service.refresh(&again.refresh, "another-key-of-theirs").await.unwrap().tokens();
     service.me(&again.access).await.unwrap().assert_status(200);
 
-    // A `kid` may well begin like an option.
+    // A `kid` may begin like an option.
     for unknown in ["no-such-key", "-u5X0a0uZkq", "-_5X0a0uZkq", "--5X0a0uZkq"] {
         let refused = run(unlimited(home.path()).args(["key", "revoke", unknown]));
         assert_eq!(refused.status.code(), Some(1), "{unknown}: {}", refused.stderr);
@@ -144,7 +144,7 @@ impl Cache {
         Self { set, until: app.clock.now().plus(max_age) }
     }
 
-    /// Verifies a token as a library does, and says which key signed it.
+    /// Verifies a token as a library does, and returns the key that signed it.
     async fn verify(&mut self, app: &TestApp, token: &str) -> String {
         if app.clock.now() >= self.until {
             *self = Self::fetch(app).await;

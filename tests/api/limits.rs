@@ -1,4 +1,4 @@
-//! Limits, by going over them: requests by address, wrong passwords by account, hashes by time.
+//! Limits, by exceeding them: requests by address, wrong passwords by account, hashes by time.
 
 mod addresses;
 mod guesses;
@@ -16,22 +16,22 @@ use crate::support::{Answer, PASSWORD, TestApp, Tokens};
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
 const WRONG: &str = "not my password at all";
 
-/// Where the owner of an account is at home.
+/// The home network of an account's owner.
 const HOME: &str = "203.0.113.7";
-/// Where nobody of interest is.
+/// A network without known users.
 const ELSEWHERE: &str = "192.0.2.1";
 
-/// A queue in which everybody finds room and nobody waits in vain.
+/// A queue with room for every hash, without timeouts.
 fn patient(config: &mut Config) {
     config.passwords.queue_capacity = 1000;
     config.database.pool_size = CROWD;
 }
 
-/// Twenty wrong passwords for an account, and ten for each of its origins.
+/// Twenty wrong passwords for an account, and ten for each of its sources.
 fn under_attack(config: &mut Config) {
     behind_a_proxy(config);
     config.limits.failed_logins_per_account = 20;
-    // Many hashes; their price is not what these tests are about.
+    // Many hashes, whose cost does not matter in these tests.
     config.passwords.iterations = 1;
 }
 
@@ -59,7 +59,7 @@ async fn post_login(app: &TestApp, address: &str, body: &Value) -> Answer {
     app.post("/login").header("x-forwarded-for", address).json(body).send().await
 }
 
-/// Somebody with a session at [`HOME`] and nowhere else.
+/// A user with a session at [`HOME`] only.
 async fn signed_up_at_home(app: &TestApp) -> (String, Tokens) {
     let email = format!("{}@example.com", uuid::Uuid::new_v4());
     app.register(&email, PASSWORD).await.assert_status(201);
@@ -67,7 +67,8 @@ async fn signed_up_at_home(app: &TestApp) -> (String, Tokens) {
     (email, tokens)
 }
 
-/// What strangers do: a wrong password from each of many addresses, until there is no budget.
+/// An attack by strangers: a wrong password from each of many addresses, until the account's limit
+/// is reached.
 async fn spend_the_budget(app: &TestApp, email: &str) {
     for n in 0..20 {
         let address = format!("198.51.100.{n}");

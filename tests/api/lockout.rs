@@ -1,5 +1,5 @@
-//! Whether a stranger can lock an account's owner out: by guesses from everywhere, by a spent refresh
-//! token, by an access token.
+//! An attacker cannot lock an account's owner out: by guesses from everywhere, by an already
+//! rotated refresh token, by an access token.
 
 mod guesses;
 mod trust;
@@ -17,13 +17,13 @@ const WRONG: &str = "not my password at all";
 
 /// The owner's network, from which she has logged in.
 const HOME: &str = "203.0.113.7";
-/// A network that nobody has logged in from: the owner on the way, or a thief.
+/// A network without earlier logins: the owner while travelling, or a thief.
 const AWAY: &str = "192.0.2.1";
 
 /// Past the retry window, which is 30 s by default.
 const LATER: u64 = 31;
 
-/// Somebody with a session at [`HOME`] and nowhere else.
+/// A user with a session at [`HOME`] only.
 struct Owner {
     app: TestApp,
     email: String,
@@ -36,7 +36,7 @@ impl Owner {
         let app = TestApp::with(|config: &mut Config| {
             behind_a_proxy(config);
             config.limits.failed_logins_per_account = 20;
-            // Many hashes; their price is not what these tests are about.
+            // Many hashes, whose cost does not matter in these tests.
             config.passwords.iterations = 1;
         })
         .await;
@@ -54,7 +54,7 @@ impl Owner {
         self.app.post("/login").header("x-forwarded-for", network).json(&body).send().await
     }
 
-    /// From a network that nobody has logged in from: each time another one.
+    /// From a network without earlier logins: each time another one.
     async fn log_in_away(&self, device: &Tokens, password: &str) -> Answer {
         let n = self.journeys.fetch_add(1, Ordering::Relaxed);
         self.log_in(&format!("198.19.0.{n}"), Some(device), password).await
@@ -68,7 +68,7 @@ impl Owner {
     }
 
     /// Wrong passwords with this device's token, each from another network, until one is refused;
-    /// how many were compared.
+    /// returns how many were compared.
     async fn guesses_with(&self, device: &Tokens) -> usize {
         for n in 0..200 {
             let thief = format!("198.18.0.{n}");
@@ -81,7 +81,7 @@ impl Owner {
         200
     }
 
-    /// A wrong password from each of many networks, until strangers get in no more.
+    /// A wrong password from each of many networks, until strangers are refused.
     async fn guess_from_everywhere(&self) {
         for n in 0..20 {
             self.log_in(&format!("198.51.100.{n}"), None, WRONG).await.assert_status(401);

@@ -1,4 +1,4 @@
-//! Logging in: who gets a session, what a refusal tells, and the races that must leave no session
+//! Login: who gets a session, the content of rejections, and races that must leave no session
 //! behind.
 
 mod answers;
@@ -18,11 +18,11 @@ use crate::support::feed::looked_again;
 use crate::support::postgres::waiting;
 use crate::support::{TestApp, until};
 
-/// Whoever changes an account, held back until it is released: in the order in which they came.
+/// Changes of an account, held back until they are released, in the order of arrival.
 pub enum Held {
-    /// SQLite's writer, which stores nothing.
+    /// SQLite's writer, blocked.
     Writer(mpsc::Sender<()>),
-    /// A transaction of PostgreSQL's that has locked the account's row.
+    /// A PostgreSQL transaction that has locked the account's row.
     Row(PgConnection),
 }
 
@@ -34,7 +34,7 @@ impl Held {
             connection.batch_execute(&lock).unwrap();
             return Self::Row(connection);
         }
-        // What was written before is no news any more, after which a look would stand in line, too.
+        // Earlier writes have been read; otherwise a poll would queue up, too.
         looked_again(app).await;
         let (release, released) = mpsc::channel::<()>();
         let (begun, has_begun) = oneshot::channel();
@@ -56,8 +56,8 @@ impl Held {
     }
 }
 
-/// Waits until so many of those held back stand in line. (PostgreSQL gives a row that is let go of to
-/// whoever asks for it just then.)
+/// Waits until this many of those held back are queued. (PostgreSQL gives a released row to any
+/// transaction that asks for it at that time.)
 pub async fn stand_in_line(app: &TestApp, number: usize) {
     until(async || match app.db().load().writer {
         Some((units, _)) => units >= number,
@@ -66,13 +66,13 @@ pub async fn stand_in_line(app: &TestApp, number: usize) {
     .await;
 }
 
-/// For tests that are about many logins and not about their price.
+/// For tests about many logins and not about their cost.
 fn cheap_hashes(config: &mut Config) {
     config.passwords.memory_kib = 256;
     config.passwords.iterations = 1;
 }
 
-/// No limit but the one that a test is about.
+/// No limit except the tested one.
 fn generous(config: &mut Config) {
     config.passwords.queue_capacity = 1000;
     config.database.pool_size = CROWD;

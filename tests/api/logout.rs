@@ -1,5 +1,5 @@
-//! What ends a session, and that it has ended: at once, everywhere, and after a restart. And what
-//! may be forgotten, and when.
+//! Session termination: immediate, on every node, and after a restart. And purging: when data is
+//! deleted.
 
 mod ended;
 mod keys;
@@ -17,7 +17,7 @@ use crate::support::{Answer, PASSWORD, TestApp, Tokens, User, id};
 const DAY: u64 = 86400;
 
 /// Seconds that PostgreSQL's clock, which does not stand still, may be ahead of the test's: a
-/// revocation is listed by whichever is later.
+/// revocation is listed by the later one.
 pub fn of_server(app: &TestApp) -> u64 {
     if app.is_on_postgres() { 60 } else { 0 }
 }
@@ -29,7 +29,7 @@ async fn with_few_sessions() -> TestApp {
     TestApp::with(|config| config.sessions.max_per_user = MAX_SESSIONS).await
 }
 
-/// A session for each way in which one can end, ended.
+/// A session for each end reason, ended.
 async fn ended_sessions(app: &TestApp) -> Vec<(&'static str, Tokens)> {
     let mut ended = Vec::new();
 

@@ -1,4 +1,4 @@
-//! A database from before stored names changed.
+//! A database that was written before stored names changed.
 
 use diesel::connection::SimpleConnection as _;
 use doorward::audit::EventKind;
@@ -7,7 +7,7 @@ use doorward::database::AnyConnection;
 use crate::audit::stored;
 use crate::support::TestApp;
 
-/// The names of before, as the migration's `down.sql` restores them.
+/// The old names, as the migration's `down.sql` restores them.
 const BEFORE: &str = concat!(
     include_str!("../../migrations/sqlite/2026-11-29-000400_names/down.sql"),
     "DELETE FROM __diesel_schema_migrations WHERE version = '20261129000400'"

@@ -1,4 +1,4 @@
-//! The endpoints that OAuth libraries know: `/token`, `/introspect`, `/revoke` and the metadata.
+//! The standard OAuth endpoints: `/token`, `/introspect`, `/revoke` and the metadata.
 
 mod authentication;
 mod endpoints;

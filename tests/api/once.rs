@@ -1,5 +1,5 @@
-//! Tests for which the kind of database makes no difference, and tests of the SQLite file itself.
-//! The run on PostgreSQL leaves this module out.
+//! Tests that do not depend on the kind of database, and tests of the SQLite file itself. The run
+//! on PostgreSQL leaves this module out.
 
 mod arguments;
 mod backup;

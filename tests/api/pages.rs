@@ -1,4 +1,4 @@
-//! Pages of other origins that send headers of their own, and those that read what anybody may.
+//! Pages of other origins that send custom headers, and pages that read public resources.
 
 use doorward::clients::{ClientKind, ClientSettings};
 
@@ -30,7 +30,7 @@ async fn a_refused_header_is_named_and_a_listed_one_is_allowed() {
     let expected = "Pages may not send x-requested-with, x-other: list it in cors.headers, or leave \
                     it out.";
     assert_eq!(detail, expected);
-    // What cannot be the name of a header is not repeated.
+    // A name that is not a valid header name is not quoted.
     let odd = preflight(&app, ORIGIN, "<script>").await.assert_problem(400, "malformed_request");
     assert!(!odd.text.contains("script"), "{}", odd.text);
 }

@@ -1,5 +1,5 @@
-//! `doorward config`: a file that starts the service with the same settings, however its secrets
-//! were given.
+//! `doorward config`: its output is a file that starts the service with the same settings, for each
+//! way to provide secrets.
 
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
@@ -19,7 +19,7 @@ const SECRETS: [&str; 3] = ["secret", "previous_secret", "database_url"];
 /// The issuer does not change with the port.
 const LINES: &str = "tokens.lifetime = \"7m\"\npublic_url = \"http://login.example.com\"\n";
 
-/// How a secret may be given.
+/// The ways to provide a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Variable,
@@ -33,7 +33,7 @@ enum Way {
 const WAYS: [Way; 6] =
     [Way::Variable, Way::VariableOfFile, Way::Line, Way::LineOfFile, Way::Flag, Way::FlagOfFile];
 
-/// Nothing is set but what a test needs.
+/// Only the settings that a test needs.
 fn bare(home: &Path) -> Command {
     let mut command = Command::new(program());
     command.env_clear().current_dir(home).stdin(std::process::Stdio::null());
@@ -46,7 +46,7 @@ fn private(file: &Path, text: &str) {
     fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Gives each of the secrets in this way.
+/// Provides each of the secrets in this way.
 fn given(home: &Path, way: Way, secrets: &[(&str, String)]) -> Command {
     let mut command = bare(home);
     let mut lines = String::from(LINES);
@@ -74,7 +74,7 @@ fn given(home: &Path, way: Way, secrets: &[(&str, String)]) -> Command {
     command
 }
 
-/// How long an access token is good for, in seconds.
+/// The lifetime of an access token, in seconds.
 fn lifetime(access: &str) -> i64 {
     let claims = claims(access);
     claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap()
@@ -103,7 +103,7 @@ async fn a_printed_file_starts_the_service_with_secrets_from_every_source() {
         assert_eq!(lifetime(&tokens.access), 420, "{way:?}");
         assert!(service.stop().0.success());
 
-        // What it hides is given again, and nothing else.
+        // The hidden values are provided again, and nothing else.
         fs::remove_file(home.join("doorward.toml")).unwrap();
         private(&home.join("printed.toml"), &file);
         let again = || {
@@ -134,7 +134,7 @@ fn with_nothing_set_all_that_is_printed_is_comments() {
     let file = printed(command.env_clear().current_dir(home.path()).arg("config"));
     let is_comment = |line: &str| line.is_empty() || line.starts_with('#');
     assert!(file.lines().all(is_comment), "{file}");
-    // Without the `#` each default can be read.
+    // Without the `#` each default value parses.
     let is_setting = |line: &&str| line.starts_with('#') && !line.starts_with("# ");
     let lines = file.lines().filter(is_setting).map(|line| &line[1..]);
     let settings = lines.collect::<Vec<_>>().join("\n");

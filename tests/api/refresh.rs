@@ -1,4 +1,4 @@
-//! The table of refresh tokens, row by row, and the races between its rows.
+//! The decision table of refresh tokens, row by row, and the races between its rows.
 
 mod lifetime;
 mod requests;

@@ -9,7 +9,7 @@ async fn start() -> TestApp {
     TestApp::with(|config| config.public_url = HTTPS.into()).await
 }
 
-/// A login in the browser that has these cookies.
+/// A login in the browser with these cookies.
 async fn again(app: &TestApp, jar: &Jar, email: &str) -> Jar {
     let mut after = jar.clone();
     after.keep(&jar.own(log_in(app, email)).send().await.assert_status(200));
@@ -28,7 +28,7 @@ async fn a_new_login_ends_the_session_of_that_browser_and_no_other() {
     second.me(&app).await.assert_status(200);
     assert_eq!((second.0.len(), second.refresh_names().len()), (2, 1));
 
-    // By another account, too, and with a spent token: the browser holds no other.
+    // By another account, too, and with a rotated token: the browser holds no other.
     app.advance(31);
     second.refresh(&app).await.assert_status(200);
     let third = again(&app, &second, &other.email).await;
@@ -52,7 +52,7 @@ async fn a_login_that_fails_or_that_has_no_proof_ends_nothing() {
     });
     let refused = jar.own(app.post("/login")).json(&wrong).send().await;
     refused.assert_problem(401, "invalid_credentials");
-    // Without cookies nothing is replaced: an app may hold several sessions.
+    // Without cookies no session is replaced: an app may hold several.
     let body = json!({ "email": user.email, "password": PASSWORD });
     jar.own(app.post("/login")).json(&body).send().await.assert_status(200);
     let mut forged = jar.clone();

@@ -1,6 +1,5 @@
-//! What a login answers and costs, path by path: the same for every account, so that nobody learns
-//! which addresses have one. Statements, hashes and blocks of memory are counted; time is what they
-//! take.
+//! The response and cost of each login path: the same for every account, so that existing addresses
+//! are not revealed. Statements, hashes and blocks of memory are counted; they determine the time.
 
 use doorward::config::Config;
 use serde_json::{Value, json};
@@ -10,34 +9,34 @@ use crate::support::{Answer, PASSWORD, TestApp, Tokens};
 
 const WRONG: &str = "not my password at all";
 
-/// A network that every account has logged in from, the stranger's too: an office, a campus.
+/// A network that every account has logged in from, the attacker's too: an office, a campus.
 const OFFICE: &str = "203.0.113.7";
 
-/// Wrong passwords that one network has for an account, and all have together.
+/// Wrong passwords that one network, and all together, have for an account.
 const BY_NETWORK: usize = 10;
 const BY_ACCOUNT: usize = 20;
 
-/// What else the service does only adds to a count; each one is the lowest of so many.
+/// Other work of the service only adds to a count; each is the lowest of this many tries.
 const TRIES: usize = 4;
 
-/// Accounts and what has become of them.
+/// States of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Account {
     Unknown,
-    /// No address at all.
+    /// A malformed address.
     Malformed,
     Active,
-    /// Somebody who has been there often.
+    /// An account with many logins.
     Busy,
-    /// The password is longer than any.
+    /// The password is longer than the maximum.
     OverLong,
     /// The password is right.
     Disabled,
     /// The password was right.
     Closed,
-    /// Its hash is from a time when they cost less.
+    /// Its hash has cheaper parameters.
     Dormant,
-    /// Disabled, dormant, and the password is right.
+    /// Disabled, with such a hash, and the password is right.
     DisabledDormant,
 }
 
@@ -79,7 +78,7 @@ impl Account {
     }
 }
 
-/// What came before a login, and where it comes from.
+/// The history before a login, and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Situation {
     Nothing,
@@ -100,17 +99,17 @@ impl Situation {
         Self::BothSpentAtTheOffice,
     ];
 
-    /// The status and the hashes.
+    /// The expected status and number of hashes.
     const fn expected(self) -> (u16, u64) {
         match self {
             Self::Nothing | Self::AtTheOffice => (401, 1),
-            // For the owner's sake, who may be in this network.
+            // Because the owner may be in this network.
             Self::AccountSpent | Self::AccountSpentAtTheOffice => (429, 1),
             Self::NetworkSpent | Self::BothSpentAtTheOffice => (429, 0),
         }
     }
 
-    /// Where the nth try comes from.
+    /// The source of the nth try.
     fn network(self, n: usize) -> String {
         match self {
             Self::Nothing | Self::AccountSpent => format!("192.0.2.{n}"),
@@ -122,7 +121,7 @@ impl Situation {
     }
 }
 
-/// An answer and what it cost.
+/// A response and its cost.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     status: u16,
@@ -182,7 +181,8 @@ async fn a_throttled_account_admits_its_owner_from_a_known_network_and_reveals_n
     log_in(&app, OFFICE, &owner, PASSWORD, None).await.assert_status(429);
 }
 
-/// A service with the accounts of every situation, and the tokens of a stranger who has one as well.
+/// A service with the accounts of every situation, and the tokens of an attacker who has one as
+/// well.
 async fn town() -> (TestApp, Tokens) {
     let app = TestApp::with(|config: &mut Config| {
         behind_a_proxy(config);

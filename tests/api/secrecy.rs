@@ -1,5 +1,5 @@
-//! Nothing secret is logged, at any level: a wide range of requests against the real program that
-//! logs all that it and its libraries can say.
+//! No secret is logged, at any level: a wide range of requests against the real program, with full
+//! logging of it and its libraries.
 
 mod logs;
 mod program;
@@ -12,7 +12,7 @@ use crate::support::Client;
 use crate::support::binary::Doorward;
 use crate::support::client::{Answer, Call};
 
-// Not the one that the welcome shows as an example.
+// Not the example of the start-up banner.
 const PASSWORD: &str = "twelve geese inspect the ferry";
 const NEW_PASSWORD: &str = "eight walnuts paint the harbour";
 const WRONG_PASSWORD: &str = "nine badgers polish trombones";
@@ -20,7 +20,7 @@ const OPERATORS: &str = "ten herons varnish the piano";
 const STRAY: &str = "eleven moles dust the chandelier";
 const KEY: &str = "an-idempotency-key-of-the-tests-own";
 
-/// The requests that were sent: each has its line in the log.
+/// The number of sent requests: each has its line in the log.
 struct Requests<'a> {
     service: &'a Doorward,
     sent: usize,

@@ -1,6 +1,6 @@
-//! Ending sessions from a process whose clock is wrong: nothing of what was ended works again, now or
-//! after a purge, on any node or at a verifier. And an account that is being changed while somebody
-//! logs in.
+//! Ending sessions from a process whose clock is wrong: no ended session or revoked token works
+//! again, now or after a purge, on any node or at a verifier. And an account that is changed during
+//! a login.
 
 mod commands;
 mod requests;
@@ -30,7 +30,7 @@ fn moved(now: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_micros(now.as_micros() + seconds * 1_000_000)
 }
 
-/// Every node and the verifier have heard of it, and refuse every access token and every refresh
+/// Every node and the verifier have learnt of it, and reject every access token and every refresh
 /// token.
 async fn all_refuse(what: &str, nodes: &[&TestApp], verifier: &Verifier, ended: &[Tokens]) {
     for tokens in ended {

@@ -1,6 +1,6 @@
-//! A deployment as a strict administrator makes it: a user of its own, a root file system that is
-//! read-only, a database role that may only read and write rows in as few connections as it needs,
-//! no migrations at start, secrets in files, and proxies in front.
+//! A deployment by a strict administrator: a user of its own, a read-only root file system, a
+//! database role that may only read and write rows over as few connections as it needs, no
+//! migrations at start, secrets in files, and proxies in front.
 
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";
 
-/// Makes the file system read-only, but for the folder of a SQLite database, and drops every right.
+/// Makes the file system read-only, except for the directory of a SQLite database, and drops every
+/// privilege.
 const ENTER: &str = r#"
     set -e
     home=$1; data=$2; user=$3; shift 3
@@ -60,7 +61,7 @@ async fn a_strict_administrators_deployment_serves_behind_every_proxy() {
     let user = me.body["id"].as_str().unwrap();
     caddy.strips_every_spelling(&service.http, &tokens.access, user).await;
 
-    // A supervisor asks for a new look at the files, and the command line beside it works.
+    // A supervisor requests a reload of the files, and the commands work at the same time.
     service.signal(Signal::HUP);
     for arguments in [&["user", "list"][..], &["db", "check"], &["client", "list"]] {
         let said = site.within(&unshare, arguments).output().unwrap();
@@ -70,7 +71,7 @@ async fn a_strict_administrators_deployment_serves_behind_every_proxy() {
 
     let (status, _, log) = service.stop();
     assert!(status.success() && !log.contains("ERROR"), "{log}");
-    // Nothing was made, and the sessions are there after a restart.
+    // No file was created, and the sessions still exist after a restart.
     assert_eq!(site.entries(), site.before);
     let service = Doorward::start(&mut site.within(&unshare, &["serve"]));
     service.me(&tokens.access).await.unwrap().assert_status(200);
@@ -82,7 +83,7 @@ fn can_unshare(unshare: &Path) -> bool {
     tried.is_ok_and(|status| status.success())
 }
 
-/// The root of this process is mounted read-only for it.
+/// The root of this process is mounted read-only.
 #[track_caller]
 fn assert_is_read_only(process: u32) {
     let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap();
@@ -101,10 +102,10 @@ fn address(service: &Doorward) -> SocketAddr {
     service.url.split_once("://").unwrap().1.parse().unwrap()
 }
 
-/// What the administrator prepares.
+/// The files and settings that the administrator prepares.
 struct Site {
     home: tempfile::TempDir,
-    /// The folder of the SQLite file: the only one that can be written.
+    /// The directory of the SQLite file: the only writable one.
     data: Option<String>,
     before: Vec<String>,
 }
@@ -170,7 +171,7 @@ impl Site {
         command
     }
 
-    /// nginx as it comes: HTTP/1.0 to Doorward, and no headers of its own.
+    /// nginx with its defaults: HTTP/1.0 to Doorward, and no headers of its own.
     async fn answers_behind_nginx(&self, nginx: &Path, service: &Doorward) {
         let front = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let lines =
@@ -192,8 +193,8 @@ impl Site {
     }
 }
 
-/// The URL for a role that owns nothing, may create nothing, and has no connection to spare: 8 of
-/// the pool, 3 beside it, and one for a command.
+/// The URL of a role that owns nothing, may create nothing, and has exactly the connections that it
+/// needs: 8 for the pool, 3 outside it, and one for a command.
 fn as_a_role_of_its_own(url: &str) -> String {
     let database = url.rsplit('/').next().unwrap();
     Cluster::shared().query(

@@ -1,4 +1,4 @@
-//! Texts that tell the author of a client what is wrong.
+//! Texts that explain errors to the authors of clients.
 
 use serde_json::json;
 

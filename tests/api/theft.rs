@@ -1,5 +1,5 @@
-//! A thief who holds the refresh token, and a key too: reuse detection cannot be held open, lists do
-//! not tell him when the owner refreshes, and a replay from elsewhere is on record.
+//! A thief who holds the refresh token, and a key too: he cannot delay reuse detection, lists do
+//! not tell him when the owner refreshes, and a replay from another device is recorded.
 
 mod elsewhere;
 mod lists;

@@ -1,5 +1,5 @@
-//! Access tokens from outside: what a real one says, that a stranger can verify it with the published
-//! keys alone, and that nothing else is taken for one.
+//! Access tokens as others see them: the claims of a real one, verification with only the published
+//! keys, and the rejection of everything else.
 
 mod claims;
 mod issued;
@@ -16,7 +16,7 @@ use crate::support::{Answer, TestApp};
 
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
 
-/// Every door for holders of an access token refuses this one, and says so as RFC 6750 3 asks.
+/// Every resource that needs an access token rejects this one, with the challenge of RFC 6750 3.
 #[track_caller]
 fn assert_challenged(answer: &Answer, what: &str) {
     let challenge = answer.header("www-authenticate").unwrap_or_default();
@@ -32,7 +32,7 @@ async fn refused(app: &TestApp, what: &str, token: &str) {
     assert!(!answer.text.contains("eyJ"), "{what}: the token is not repeated");
 }
 
-/// A point uncompressed (SEC 1 2.3.3), or the one number that makes the key.
+/// An uncompressed point (SEC 1 2.3.3), or the single number of the key.
 fn public_numbers(jwk: &Value) -> Vec<u8> {
     match jwk["kty"].as_str().unwrap() {
         "EC" => [&[4][..], &number(jwk, "x"), &number(jwk, "y")].concat(),

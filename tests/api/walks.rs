@@ -1,17 +1,17 @@
-//! Random walks: whatever tabs, a slow network, a thief and restarts do to a session, the service
-//! answers what the table of refresh tokens says.
+//! Random walks: with tabs, a slow network, a thief and restarts, every response of the service
+//! follows the decision table of refresh tokens.
 //!
-//! The table stands here once more, written from its text and not from its code
-//! (`sessions/rotation.rs`). A walk takes one session through the steps that the model of the
-//! rotation explores, over HTTP, and compares each answer with it: kind, generation, reason. Two
-//! requests at once may come in either order; what both orders allow is remembered until an answer
-//! tells them apart.
+//! The table is implemented here once more, from its text and not from its code
+//! (`sessions/rotation.rs`). A walk takes one session through the steps that the rotation model
+//! explores, over HTTP, and compares each response with it: kind, generation, reason. Two
+//! concurrent requests may be processed in either order; both results stay possible until a
+//! response distinguishes them.
 //!
-//! Every other walk is that of a careful client: a key beside each token, no older token stored
-//! over a newer, nothing under way for longer than the window, and without one a single request at
-//! a time. It meets every fault but thieves, and no reuse is ever seen.
+//! Every other walk is that of a careful client: a key for each token, no older token stored over a
+//! newer, no request in transit for longer than the window, and without a window a single request
+//! at a time. It has every fault except thieves, and no reuse is ever detected.
 //!
-//! `DOORWARD_TEST_WALKS` says how many; `DOORWARD_TEST_SEED` repeats what a failure has printed.
+//! `DOORWARD_TEST_WALKS` sets the number; `DOORWARD_TEST_SEED` repeats a failed one.
 
 mod dice;
 mod events;
@@ -87,7 +87,7 @@ async fn walk(window: Duration) {
     assert!(!seen.contains_key("failed"));
 }
 
-/// Says which walk it was when it fails.
+/// Prints the walk's seed when it fails.
 struct Told(u64);
 
 impl Drop for Told {
@@ -98,7 +98,7 @@ impl Drop for Told {
     }
 }
 
-/// A request that is under way.
+/// A request in transit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Message {
     generation: u64,
@@ -106,19 +106,19 @@ struct Message {
     by_thief: bool,
 }
 
-/// One session, and all who use it.
+/// One session, and all its users.
 struct Walk {
     nodes: Vec<TestApp>,
     window: Duration,
     dice: Dice,
     is_careful: bool,
     has_no_keys: bool,
-    /// What may be the case: more than one thing after two requests at once.
+    /// The possible states: more than one after two concurrent requests.
     may_be: Vec<Session>,
-    /// Every token that there was, by generation: whoever has one may send it.
+    /// All tokens, by generation: their holders may send them.
     tokens: Vec<String>,
     access: String,
-    /// What the tabs have stored, and what the thief has: the token and the key beside it.
+    /// The tokens and keys of the tabs and of the thief.
     held: [(u64, Option<u64>); 2],
     requests: Vec<Message>,
     answers: Vec<(u64, bool)>,
@@ -165,13 +165,13 @@ impl Walk {
         match self.dice.below(100) {
             0..25 | 84..95 => self.send(),
             25..50 => self.deliver(false).await,
-            // Nothing was lost but the answer, or the network has sent it twice.
+            // Only the response was lost, or the network has sent the request twice.
             50..55 => self.deliver(true).await,
             55..60 => self.deliver_two().await,
             60..72 => self.store(),
             72..84 => self.wait(),
             95 if !self.is_careful => {
-                // The thief copies what the tabs have.
+                // The thief copies the tokens of the tabs.
                 self.held[1] = (self.held[0].0, None);
                 self.log.push("theft".into());
             }
@@ -181,7 +181,7 @@ impl Walk {
         }
     }
 
-    /// Whether nothing but refusals can come.
+    /// Whether only rejections are possible.
     fn is_over(&self) -> bool {
         let now = self.now();
         self.may_be.iter().all(|it| it.ended.is_some() || now >= it.expires_at)
@@ -191,7 +191,7 @@ impl Walk {
         self.nodes[0].clock.now()
     }
 
-    /// What all nodes have counted of refreshes.
+    /// The refreshes counted by all nodes.
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
         for (kind, count) in self.nodes.iter().flat_map(crate::support::refresh_counts) {

@@ -1,4 +1,5 @@
-//! A service moved from SQLite to PostgreSQL and back, and what only PostgreSQL's `doorward db` has.
+//! A service moved from SQLite to PostgreSQL and back, and the parts of `doorward db` that only
+//! PostgreSQL has.
 
 use std::fs;
 use std::path::Path;
@@ -47,7 +48,7 @@ async fn sessions_go_on_after_a_move_to_sqlite() {
     let home = tempfile::tempdir().unwrap();
     let ada = log_in_and_stop(Doorward::start(&mut unlimited(home.path()))).await;
     let from = database_of(home.path()).unwrap();
-    // A service on PostgreSQL makes no folder for a database.
+    // A service on PostgreSQL creates no directory for a database.
     fs::create_dir(data_of(home.path())).unwrap();
     let (status, said, complaint) = copy(home.path(), &from, &sqlite(home.path()), &[]);
     assert_eq!(status, 0, "{said} {complaint}");
@@ -73,7 +74,7 @@ fn a_killed_move_leaves_postgresql_empty_and_can_be_repeated() {
     }
     let (status, said, complaint) = copy(home.path(), &from, &to, &[]);
     assert_eq!(status, 0, "{said} {complaint}");
-    // And back, where a text key is in another order.
+    // And back, to another order of text keys.
     let back = format!("sqlite://{}", home.path().join("back.db").display());
     assert_eq!(copy(home.path(), &to, &back, &[]).0, 0);
     let (status, said, _) = copy(home.path(), &from, &back, &["--verify"]);
@@ -91,7 +92,7 @@ async fn the_source_takes_no_writes_while_it_is_copied() {
     for (mut command, from) in sources {
         let service = Doorward::start(&mut command);
         service.register("ada@example.com", PASSWORD).await.unwrap().assert_status(201);
-        // A target that lets the copy wait once it holds the source.
+        // A target in which the copy blocks once it has locked the source.
         let to = Cluster::shared().database();
         let mut blocker = connect(&to);
         blocker.batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE").unwrap();
@@ -117,7 +118,7 @@ fn a_backup_of_postgresql_is_left_to_its_own_tool() {
     assert!(!home.path().join("backup.db").exists());
 }
 
-/// Whether somebody waits for a lock in this database.
+/// Whether a transaction waits for a lock in this database.
 const WAITING: &str = "SELECT count(*) AS value FROM pg_stat_activity \
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
 

@@ -1,4 +1,4 @@
-//! A server that is there and refuses writes.
+//! A server that is reachable and rejects writes.
 
 use diesel::prelude::*;
 
@@ -20,7 +20,8 @@ fn assert_transient(answer: Answer) {
     assert_eq!(answer.body["transient"], true, "{}", answer.text);
 }
 
-/// Until `mend` is called the service reads and is degraded; then it writes again.
+/// Until `mend` is called, the service only reads and reports itself as degraded; then it writes
+/// again.
 async fn reads_while_writes_are_refused(
     url: &str,
     break_it: impl FnOnce(&mut PgConnection),
@@ -38,7 +39,7 @@ async fn reads_while_writes_are_refused(
     break_it(&mut administrator);
     let is_refused = async || service.log_in(EMAIL, PASSWORD).await.unwrap().status == 503;
     until(is_refused).await;
-    // More writes than there are connections: each of them has met a refusal.
+    // More writes than there are connections: each connection has seen a rejection.
     for _ in 0..20 {
         assert_transient(service.log_in(EMAIL, PASSWORD).await.unwrap());
         assert_transient(service.log_out(&tokens.access).await.unwrap());
@@ -80,7 +81,7 @@ async fn a_server_that_is_set_read_only_is_read_until_it_takes_writes_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_table_that_takes_no_rows_is_read_until_it_does() {
-    // As a full tablespace does it: each statement that writes fails, and no other.
+    // As with a full tablespace: each writing statement fails, and no other.
     let full = "CREATE FUNCTION fills_up() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE disk_full USING MESSAGE = 'could not extend file'; END $$";
     let tables = ["users", "sessions", "blocklist", "signing_keys", "audit_events"];

@@ -1,6 +1,6 @@
-//! The README's lines for whoever deploys it, word for word but for names and ports: two nodes on
-//! PostgreSQL behind nginx with TLS, their metrics, another key, a disabled user, a backup, and the
-//! service that goes on from it.
+//! The README's deployment instructions, word for word except names and ports: two nodes on
+//! PostgreSQL behind nginx with TLS, their metrics, a key rotation, a disabled user, a backup, and
+//! a service restored from it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::support::{Answer, Tokens, fenced, until};
 
 const README: &str = include_str!("../../README.md");
 const HOST: &str = "login.example.com";
-// Those of the README's session.
+// The values of the README's session.
 const EMAIL: &str = "ada@example.com";
 const PASSWORD: &str = "seven otters juggle lanterns";
 
@@ -35,7 +35,7 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     let nodes = [0, 1].map(|node| place.start(node, ""));
     let _nginx = Nginx::start(&nginx, &place.block("# /etc/nginx/conf.d/"), place.front).await;
 
-    // The last line may reach the other node before the notification does; not for long.
+    // The last line may reach the other node before the notification does, but not for long.
     let session = place.block("URL=");
     let (session, last) = session.trim_end().rsplit_once('\n').unwrap();
     let again =
@@ -79,7 +79,7 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     assert!(events.contains("account_disabled") && events.contains(EMAIL), "{events}");
     let tokens = place.log_in().await.tokens();
 
-    // The line for SQLite is not for this database.
+    // The line for SQLite does not apply to this database.
     let backup = place.block("umask 077\n");
     let of_sqlite = |line: &&str| line.starts_with("doorward db backup ");
     assert_eq!(backup.lines().filter(of_sqlite).count(), 1, "{backup}");
@@ -92,7 +92,7 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
 
     let restore = place.block("createdb --owner=doorward restored");
     let restored = place.block("doorward db after-restore");
-    // It is not asked: nobody is at a terminal.
+    // Without the prompt: there is no terminal.
     place.run(&format!("{restore}{} --yes", restored.trim_end()));
     let url = restore.lines().find(|line| line.starts_with("export ")).unwrap();
     let nodes = [0, 1].map(|node| place.start(node, url));
@@ -107,14 +107,14 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     stop(nodes);
 }
 
-/// A machine to deploy it on.
+/// A machine for the deployment.
 struct Place {
     home: TempDir,
-    /// Where nginx listens, the nodes, and their metrics.
+    /// The addresses of nginx, the nodes, and their metrics.
     front: SocketAddr,
     nodes: [SocketAddr; 2],
     pages: [SocketAddr; 2],
-    /// Trusts nginx's certificate only.
+    /// Trusts only nginx's certificate.
     http: reqwest::Client,
 }
 
@@ -140,7 +140,7 @@ impl Place {
         Self { home, front, nodes, pages, http }
     }
 
-    /// The README's block that begins so, with the names and ports of this machine.
+    /// The README's block that begins with this, with the names and ports of this machine.
     fn block(&self, start: &str) -> String {
         let database = Cluster::shared().port;
         let home = self.home.path().display();
@@ -156,7 +156,7 @@ impl Place {
             ("=10.0.0.1\n", "=127.0.0.1\n".into()),
             ("127.0.0.1:9464", self.pages[0].to_string()),
             ("db.example.com", format!("127.0.0.1:{database}")),
-            // The tests' server knows `doorward` as its administrator.
+            // The tests' server has `doorward` as its administrator.
             ("--pwprompt doorward", "keeper".into()),
             ("--owner=doorward", "--owner=keeper".into()),
             ("postgres://doorward", "postgres://keeper".into()),
@@ -185,7 +185,7 @@ impl Place {
         bash
     }
 
-    /// What these lines print, in a shell with the settings of the service.
+    /// The output of these lines, in a shell with the settings of the service.
     #[track_caller]
     fn run(&self, lines: &str) -> String {
         let (settings, _) = self.settings();
@@ -197,7 +197,7 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Starts a node, with one more line for its settings. The first draws the secret.
+    /// Starts a node, with one more line in its settings. The first generates the secret.
     fn start(&self, node: usize, line: &str) -> Doorward {
         let (mut settings, start) = self.settings();
         if self.home.path().join("secret").exists() {
@@ -237,7 +237,7 @@ fn stop(nodes: [Doorward; 2]) {
     for node in nodes {
         let (status, _, log) = node.ended();
         assert!(status.success() && !log.contains("ERROR"), "{log}");
-        // It heeds what nginx says of its clients.
+        // It trusts nginx's forwarded addresses.
         assert!(log.contains("answered") && !log.contains("forwarded_for_ignored"), "{log}");
     }
 }

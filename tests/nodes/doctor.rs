@@ -1,4 +1,4 @@
-//! `doorward doctor` about a PostgreSQL server.
+//! `doorward doctor` with a PostgreSQL server.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn doctor_finds_settings_of_the_server_that_lose_data_or_turn_nodes_away() {
         let lines = found.iter().map(|it| format!("{}: {}", it["check"], it["problem"]));
         lines.collect::<Vec<_>>()
     };
-    // The tests' own server is fast, and forgets.
+    // The tests' own server is fast, but not durable.
     let [fsync, pages] = &found(&[])[..] else { panic!("{:?}", found(&[])) };
     assert!(fsync.contains("postgresql") && fsync.contains("fsync is off"), "{fsync}");
     assert!(pages.contains("postgresql") && pages.contains("full_page_writes is off"), "{pages}");

@@ -1,7 +1,7 @@
-//! Tests that only PostgreSQL or several nodes can have: what one node revokes the others refuse, and
-//! what happens while the database is away.
+//! Tests that need PostgreSQL or several nodes: revocations of one node are enforced by the others,
+//! and behaviour while the database is unreachable.
 //!
-//! Without a PostgreSQL server the whole program says so and ends.
+//! Without a PostgreSQL server the whole program prints so and ends.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
 

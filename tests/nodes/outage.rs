@@ -1,8 +1,8 @@
-//! The database refused, frozen, cut off, slow, restarted and failed over, under load.
+//! The database unreachable, frozen, disconnected, slow, restarted and failed over, under load.
 //!
-//! Whatever happens to it: every request is answered, with its result or with a 503 that says to
-//! try again; nothing that was acknowledged is lost, nothing that was revoked is accepted; and soon
-//! after the database is back, so is the service.
+//! In every case each request is answered, with its result or with a 503 that asks for a retry;
+//! nothing acknowledged is lost, nothing revoked is accepted; and soon after the database is back,
+//! so is the service.
 
 mod frozen;
 mod recovery;

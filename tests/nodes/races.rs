@@ -1,4 +1,4 @@
-//! Two nodes, one database, and clients that use one refresh token on both at the same time.
+//! Two nodes, one database, and clients that use one refresh token on both concurrently.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{TestApp, Tokens, id, until};
 /// Races, unless `DOORWARD_TEST_RACES` says otherwise.
 const RACES: u64 = 400;
 
-/// Sessions that race side by side.
+/// Sessions that race concurrently.
 const SESSIONS: u64 = 8;
 
 /// Past the retry window, which is 30 s by default.
@@ -42,7 +42,7 @@ async fn a_reuse_detected_by_losing_a_race_is_stored_completely_or_not_at_all() 
     let user = app.signed_up().await;
     let (session, refresh) = (&user.tokens.session, &user.tokens.refresh);
     let mut other = PgConnection::establish(app.database()).unwrap();
-    // The last statement of an end fails.
+    // The last statement of ending a session fails.
     other
         .batch_execute(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
@@ -50,7 +50,7 @@ async fn a_reuse_detected_by_losing_a_race_is_stored_completely_or_not_at_all() 
              CREATE TRIGGER refuse BEFORE INSERT ON blocklist EXECUTE FUNCTION refuse()",
         )
         .unwrap();
-    // Both have read the row when the first of them may change it.
+    // Both have read the row before the first of them may change it.
     hold(&mut other, session);
     let (first, second, ()) = tokio::join!(app.refresh(refresh), app.refresh(refresh), async {
         until(async || waiting(app.database()) == 2).await;
@@ -76,7 +76,7 @@ async fn a_spent_token_during_its_proven_retry_on_another_node_ends_nothing() {
     let refresh = &user.tokens.refresh;
     let next = one.refresh_with_key(refresh, KEY).await.tokens();
     one.advance(LATER);
-    // The retry stands first in line for the row, and the other has read it as it was before.
+    // The retry is first in the queue for the row, and the other has read the row as it was before.
     let mut holding = PgConnection::establish(one.database()).unwrap();
     hold(&mut holding, &user.tokens.session);
     let waiting = || waiting(one.database());
@@ -107,8 +107,8 @@ fn hold(connection: &mut PgConnection, session: &str) {
         .unwrap();
 }
 
-/// Uses each token two to four times at once, on both nodes in turn, and goes on with what they
-/// were answered.
+/// Uses each token two to four times at once, on both nodes in turn, and continues with the
+/// responses.
 async fn race(one: &TestApp, key: impl Fn(u64) -> Option<String>) {
     let other = one.another_node().await;
     let nodes = [one, &other];

@@ -1,4 +1,4 @@
-//! Connections that are refused: the limit of a role, and poolers that mix up prepared statements.
+//! Refused connections: the limit of a role, and poolers that mix up prepared statements.
 
 use std::fs::{self, Permissions};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use crate::support::program::{Program, find, free_port};
 use crate::support::{until, until_within};
 use doorward::clock::Clock;
 
-/// A migrated database, and another role than its owner's in the environment of a command.
+/// A migrated database, and in the environment of a command a role other than its owner's.
 fn on_role(home: &Path, role: &str, limit: &str) -> (String, impl Fn(Command) -> Command) {
     printed(doorward(home).args(["db", "migrate"]));
     let url = database_of(home).unwrap();
@@ -76,7 +76,7 @@ async fn a_server_without_a_connection_left_is_named_once_and_asked_ever_more_se
     let cluster = Cluster::shared();
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'spent'";
     cluster.query(&database, &format!("ALTER ROLE spent CONNECTION LIMIT 0; {end}"));
-    // A command says what it means, too.
+    // A command names the reason, too.
     let refusal = run(on_role(doorward(home.path())).args(["user", "list"]));
     assert_eq!(refusal.status.code(), Some(1));
     for word in ["postgres://127.0.0.1", "too many connections", "CONNECTION LIMIT"] {
@@ -107,7 +107,7 @@ pub struct Pooler {
 impl Pooler {
     pub async fn start(pgbouncer: &Path, mode: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        // It gives up root's rights, which it refuses to have.
+        // It drops root's privileges, because it refuses to run with them.
         fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
         let is_root = rustix::process::geteuid().is_root();
         let (port, server) = (free_port(), Cluster::shared().port);

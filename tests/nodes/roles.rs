@@ -1,11 +1,11 @@
-//! Roles and databases as a strict administrator makes them.
+//! Roles and databases of a strict administrator.
 
 use std::process::Command;
 
 use crate::support::binary::{Doorward, PATIENT, SLOWLY, database_of, doorward, printed, run};
 use crate::support::postgres::Cluster;
 
-/// A migrated database, and `doorward` there as a role that may only read and write rows.
+/// A migrated database, and `doorward` with a role that may only read and write rows.
 fn as_role(name: &str, temporary: bool) -> (tempfile::TempDir, impl Fn() -> Command) {
     let home = tempfile::tempdir().unwrap();
     printed(doorward(home.path()).args(["db", "migrate"]));

@@ -1,4 +1,4 @@
-//! Every command against a server that was there and is stopped.
+//! Every command against a server that was running and is stopped.
 
 use std::fs;
 

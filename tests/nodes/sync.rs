@@ -1,4 +1,4 @@
-//! Several nodes over one database: what one of them revokes, the others refuse.
+//! Several nodes with one database: every node rejects tokens that another one revokes.
 
 mod keys;
 mod revocations;
@@ -7,7 +7,7 @@ use crate::support::TestApp;
 use crate::support::postgres::Cluster;
 use crate::support::proxy::Proxy;
 
-/// Two nodes, of which the second speaks to the database through a proxy.
+/// Two nodes, of which the second reaches the database through a proxy.
 async fn one_beside_a_proxy() -> (Proxy, TestApp, TestApp) {
     let cluster = Cluster::shared();
     let direct = cluster.database();

@@ -1,4 +1,4 @@
-//! The real service on a port of its own, with data of its own and a clock that the test holds: on
+//! The real service on a port of its own, with its own data and a clock that the test controls: on
 //! SQLite, and in the test program `postgres` on PostgreSQL.
 
 use std::net::SocketAddr;
@@ -23,18 +23,18 @@ use tokio::sync::oneshot;
 use super::binary::PATIENT;
 use super::postgres::{Cluster, on_postgres};
 
-/// The public URL of every test's service: fixed, so that tokens stay good across a restart on
+/// The public URL of every test's service: fixed, so that tokens stay valid across a restart on
 /// another port.
 pub const ISSUER: &str = "http://doorward.test";
 
-/// Argon2's memory in the tests, in KiB; its passes are as by default.
+/// Argon2's memory in the tests, in KiB; its passes are the default.
 pub const CHEAP_KIB: u32 = 256;
 
-/// As much as by default, for tests in which hashes have to take their time.
+/// The default memory, for tests in which hashes must take their time.
 pub const COSTLY_KIB: u32 = 19_456;
 
-/// Connections to PostgreSQL where much is asked for at once: whoever has waited for one for a second
-/// is sent away.
+/// The PostgreSQL pool size for many concurrent requests: a request that has waited for a
+/// connection for a second is rejected.
 pub const CROWD: u32 = 32;
 
 /// The master secret of the services on PostgreSQL, whose nodes share it.
@@ -47,14 +47,14 @@ pub struct TestApp {
     pub config: Config,
     pub api: Api,
     pub http: reqwest::Client,
-    /// What the clock said at the first start.
+    /// The clock's time at the first start.
     began_at: Timestamp,
-    // Before the directory, so that the service has stopped when its data goes.
+    // Before the directory, so that the service has stopped when its data is removed.
     server: Server,
     place: Arc<Place>,
 }
 
-/// Where a service keeps its data; several nodes may share it. It goes with the last of them.
+/// The data of a service; several nodes may share it. It is removed with the last of them.
 struct Place {
     directory: TempDir,
     /// PostgreSQL's URL.
@@ -95,7 +95,8 @@ impl Drop for Server {
 }
 
 impl TestApp {
-    /// A service as it comes, but for limits by address, which would mistake a test for a flood.
+    /// A service with default settings except the limits by address, which would mistake a test for
+    /// a flood.
     pub async fn start() -> Self {
         Self::with(|_| {}).await
     }
@@ -110,7 +111,7 @@ impl TestApp {
         Self::at(Place::new(), change).await
     }
 
-    /// A service on this PostgreSQL database, which may take no longer than by default.
+    /// A service on this PostgreSQL database, with the default statement timeout.
     pub async fn on_database(url: String, change: impl FnOnce(&mut Config)) -> Self {
         Self::at(Place::of(Some(url)), change).await
     }
@@ -123,14 +124,14 @@ impl TestApp {
             database_url: place.database.clone().map(Secret::new),
             secret: place.database.as_ref().map(|_| Secret::new(SECRET.to_owned())),
             workers: 2,
-            // A test that ends keeps its idle connections, which a stop would wait for.
+            // The test's own client keeps idle connections, which a stop would wait for.
             shutdown_timeout: Duration::ZERO,
             ..Config::default()
         };
-        // A hash that costs next to nothing: half of the tests' time would be theirs. Tests about
-        // hashing set what they are about.
+        // A hash that costs next to nothing: hashes would otherwise take half of the tests' time.
+        // Tests about hashing set the parameters that they need.
         config.passwords.memory_kib = CHEAP_KIB;
-        // Hashing gives way to everything else on a machine that is busy with other tests.
+        // Hashing has a low priority on a machine that is busy with other tests.
         config.passwords.queue_deadline = Duration::from_secs(60);
         // PostgreSQL's clock does not follow the test's; tests about that set it.
         config.revocations.max_clock_skew = Duration::MAX;
@@ -154,7 +155,7 @@ impl TestApp {
         Self::start_at(Arc::clone(&self.place), config, self.clock.clone(), self.began_at).await
     }
 
-    /// One more node on the same database, whose clock is another one.
+    /// One more node on the same database, with another clock.
     pub async fn another_node_by(&self, clock: Clock) -> Self {
         let began_at = clock.now();
         Self::start_at(Arc::clone(&self.place), self.config.clone(), clock, began_at).await
@@ -192,10 +193,10 @@ impl TestApp {
         let (address, api) = started.await.expect("the service starts");
         let server = Server { stop: Some(stop), thread: Some(thread) };
         if place.database.is_some() {
-            // They are opened beside what is asked for first.
+            // Connections are opened in the background.
             super::until(async || api.db.load().connections == config.database.pool_size).await;
         }
-        // A pooled connection that the server has just closed for being idle would fail a request.
+        // A pooled connection that the server has just closed as idle would fail a request.
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { address, clock, config, api, http, began_at, server, place }
     }
@@ -213,7 +214,7 @@ impl TestApp {
         Self::start_at(place, config, clock, began_at).await
     }
 
-    /// `doorward` on the data of this service, as whoever runs it calls it.
+    /// `doorward` on the data of this service, as an operator runs it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
         command.env_clear().current_dir(self.place.directory.path()).stdin(Stdio::null());
@@ -233,7 +234,7 @@ impl TestApp {
         &self.api.db
     }
 
-    /// The ids of the user's sessions that nobody has ended.
+    /// The ids of the user's sessions that have not been ended.
     pub async fn live_sessions(&self, user: &str) -> Vec<String> {
         let user = super::id(user);
         let live = self.db().read(move |c| {
@@ -246,23 +247,23 @@ impl TestApp {
         live.await.unwrap().iter().map(Id::to_string).collect()
     }
 
-    /// What an administrator does to accounts, on a machine whose clock is this node's.
+    /// Account administration, on a machine whose clock is this node's.
     pub fn admin(&self) -> AccountAdmin {
         let revocations = self.api.revocations.clone();
         AccountAdmin::new(self.db().clone(), self.clock.clone(), revocations, SyncMode::Listen)
     }
 
-    /// How many passwords have been hashed since the start.
+    /// The number of passwords hashed since the start.
     pub fn hashed(&self) -> u64 {
         self.api.accounts.hasher().hashed()
     }
 
-    /// A moment so many seconds after the first start, as an answer spells it.
+    /// The time this many seconds after the first start, in the format of a response.
     pub fn moment(&self, seconds: u64) -> String {
         self.began_at.plus(Duration::from_secs(seconds)).to_string()
     }
 
-    /// Sets the clock to the present, which PostgreSQL's shows: a node is ready only when the two
+    /// Sets the clock to the current time, like PostgreSQL's: a node is ready only when the two
     /// agree.
     pub fn catch_up(&self) {
         self.clock.advance(Clock::system().now().since(self.clock.now()));
@@ -273,13 +274,12 @@ impl TestApp {
     }
 }
 
-/// Takes a client's address from `X-Forwarded-For`, as behind a proxy on this machine.
+/// Uses the client address in `X-Forwarded-For`, as behind a proxy on this machine.
 pub fn behind_a_proxy(config: &mut Config) {
     config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
 }
 
-/// Starts a service, and again where PostgreSQL, busy with other tests, did not answer in time, as
-/// whoever runs it would.
+/// Starts a service, with a retry if PostgreSQL, busy with other tests, did not respond in time.
 async fn built(config: &Config, clock: &Clock) -> App {
     for _ in 0..10 {
         match App::build(config, clock).await {

@@ -19,12 +19,12 @@ use super::app::{ISSUER, SECRET};
 use super::client::{Answer, Call};
 use super::postgres::{Cluster, number_of, on_postgres};
 
-/// Far longer than anything here takes, on any machine.
+/// Far longer than any operation here takes, on any machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running `doorward`. It is killed when this is dropped.
 pub struct Doorward {
-    /// Where it listens, as a URL.
+    /// Its URL.
     pub url: String,
     pub http: reqwest::Client,
     child: Child,
@@ -32,22 +32,22 @@ pub struct Doorward {
     log: Receiver<String>,
 }
 
-/// How a start ended that was not to succeed.
+/// The outcome of a run that ends by itself.
 #[derive(Debug)]
 pub struct Refusal {
     pub status: ExitStatus,
     pub stderr: String,
 }
 
-/// As long as hashing may keep somebody waiting: it gives way to everything else on a machine that is
-/// busy with other tests.
+/// A hashing deadline long enough for low-priority threads on a machine that is busy with other
+/// tests.
 pub const PATIENT: (&str, &str) = ("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "10s");
 
-/// The same for a statement of PostgreSQL's.
+/// The same for a PostgreSQL statement.
 pub const SLOWLY: (&str, &str) = ("DOORWARD_DATABASE__STATEMENT_TIMEOUT", "10s");
 
 /// `doorward` in the directory `home`, with its data in `home/data`, on a port that the system
-/// chooses, and without any setting of the surroundings.
+/// chooses, and without settings from the environment.
 pub fn doorward(home: &Path) -> Command {
     let mut command = Command::new(program());
     as_owner_of(home, &mut command);
@@ -62,8 +62,8 @@ pub fn doorward(home: &Path) -> Command {
 /// An unprivileged user that no machine has.
 pub const STRANGER: u32 = 12345;
 
-/// A directory for the program to live in. It runs as the user of `DOORWARD_TEST_USER`, if there is
-/// one, which only root can bring about.
+/// A directory for the program to run in. It runs as the user of `DOORWARD_TEST_USER`, if that is
+/// set, which requires root.
 pub fn home() -> TempDir {
     chosen_user().map_or_else(|| tempfile::tempdir().unwrap(), home_of)
 }
@@ -79,7 +79,7 @@ pub fn home_of(user: u32) -> TempDir {
     home
 }
 
-/// Gives a file that a test has made to the user that the program runs as.
+/// Gives a file that a test has created to the user that the program runs as.
 pub fn give(file: &Path, home: &Path) {
     let owner = fs::metadata(home).unwrap();
     chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
@@ -96,16 +96,16 @@ pub fn users() -> Vec<u32> {
     }
 }
 
-/// Has a command run as the user that the directory belongs to, in no other group.
+/// Runs a command as the owner of the directory, in no other group.
 pub fn as_owner_of(home: &Path, command: &mut Command) {
-    // Some tests name a directory that is not there yet.
+    // Some tests name a directory that does not exist yet.
     let owner = fs::metadata(home).map_or(geteuid().as_raw(), |about| about.uid());
     if owner != geteuid().as_raw() {
         command.uid(owner).gid(owner);
     }
 }
 
-/// The program, where every user can run it: the build's folder may be in a closed one.
+/// The program, at a path where every user can run it: the build directory may be private.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -122,7 +122,7 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// The URL of the PostgreSQL database that goes with `home`, in the test program that uses one.
+/// The URL of the PostgreSQL database for `home`, in the test program that uses one.
 pub fn database_of(home: &Path) -> Option<String> {
     if !on_postgres() {
         return None;
@@ -134,7 +134,7 @@ pub fn database_of(home: &Path) -> Option<String> {
     Some(fs::read_to_string(note).unwrap())
 }
 
-/// What a command printed that must succeed.
+/// The output of a command that must succeed.
 #[track_caller]
 pub fn printed(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -158,7 +158,7 @@ pub fn data_of(home: &Path) -> PathBuf {
     home.join("data")
 }
 
-/// Runs a command to its end, which it must reach soon.
+/// Runs a command to its end, which must come soon.
 pub fn run(command: &mut Command) -> Refusal {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
@@ -182,7 +182,7 @@ impl Doorward {
         Self::start_and_said(command).0
     }
 
-    /// The same, with what it logged up to then.
+    /// The same, with its log up to then.
     pub fn start_and_said(command: &mut Command) -> (Self, String) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();
@@ -226,7 +226,7 @@ impl Doorward {
         self.call("GET", path)
     }
 
-    /// A `POST` of JSON; an error when no answer came.
+    /// A `POST` of JSON; an error when no response came.
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Result<Answer> {
         self.call("POST", path).json(body).try_send().await
     }
@@ -261,8 +261,8 @@ impl Doorward {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end of a service that was told to stop, and answers what it said on standard
-    /// output, and on standard error since it listened.
+    /// Waits for the end of a service that was told to stop, and returns its standard output, and
+    /// its standard error since it listened.
     pub fn ended(mut self) -> (ExitStatus, String, String) {
         let stdout = self.stdout.take().unwrap().join().unwrap();
         let status = self.child.wait().unwrap();

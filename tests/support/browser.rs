@@ -1,4 +1,4 @@
-//! A real browser: Chromium, driven by `WebDriver` (W3C). Just what the tests ask of it.
+//! A real browser: Chromium, driven by `WebDriver` (W3C). Only the commands that the tests need.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::program::{Program, find, free_port};
 use super::until;
 
-/// What Chromium is to leave alone, and that it may run as root and without a screen.
+/// Disables features of Chromium, and lets it run as root and without a screen.
 const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -22,7 +22,7 @@ const FLAGS: [&str; 10] = [
     "--host-resolver-rules=MAP foreign.test 127.0.0.1",
 ];
 
-/// A browser with a profile of its own. `foreign.test` is this machine to it.
+/// A browser with a profile of its own. For it, `foreign.test` is this machine.
 pub struct Browser {
     http: reqwest::Client,
     session: String,
@@ -31,7 +31,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one, where there is one; without, the test is left out, aloud.
+    /// Starts one, if it is installed; otherwise the test is skipped with a notice.
     pub async fn start() -> Option<Self> {
         let [driver, chromium] = find(["chromedriver", "chromium"], "chromium chromium-driver")?;
         Some(Self::with(driver, chromium).await)
@@ -46,7 +46,7 @@ impl Browser {
         until(async || http.get(&status).send().await.is_ok()).await;
         let profile = format!("--user-data-dir={}", home.path().join("profile").display());
         let flags: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
-        // Some distributions block every cookie of a third party.
+        // Some distributions block every third-party cookie.
         let prefs = json!({ "profile.cookie_controls_mode": 0 });
         let options = json!({ "binary": chromium, "args": flags, "prefs": prefs });
         let wanted = json!({ "goog:chromeOptions": options });
@@ -65,17 +65,17 @@ impl Browser {
         answer["value"].take()
     }
 
-    /// Goes to a page and waits until it is there.
+    /// Navigates to a page and waits until it is loaded.
     pub async fn open(&self, url: &str) {
         self.command("url", &json!({ "url": url })).await;
     }
 
-    /// Waits until the page has gone on to this address.
+    /// Waits until the page has navigated to this address.
     pub async fn arrived(&self, url: &str) {
         until(async || self.ask("url").await == url).await;
     }
 
-    /// What the page is made of.
+    /// The page's source.
     pub async fn source(&self) -> String {
         self.ask("source").await.as_str().unwrap().to_owned()
     }
@@ -85,7 +85,7 @@ impl Browser {
         answer.json::<Value>().await.unwrap()["value"].take()
     }
 
-    /// Runs the body of an async function in the page, and answers what it returns.
+    /// Runs the body of an async function in the page, and returns its result.
     pub async fn run(&self, script: &str) -> Value {
         let script = format!(
             "const done = arguments[arguments.length - 1];
@@ -94,7 +94,7 @@ impl Browser {
         self.command("execute/async", &json!({ "script": script, "args": [] })).await
     }
 
-    /// Ends it in good order.
+    /// Ends it in an orderly way.
     pub async fn quit(self) {
         let _ = self.http.delete(&self.session).send().await;
     }

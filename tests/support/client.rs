@@ -1,4 +1,4 @@
-//! A small fluent client. Every answer is held against `openapi.yaml` before a test sees it.
+//! A small fluent client. Every response is checked against `openapi.yaml` before a test sees it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::TestApp;
 use super::contract;
 
-/// A password that the policy likes.
+/// A password that satisfies the policy.
 pub const PASSWORD: &str = "seven otters juggle lanterns";
 
-/// An answer that agrees with the contract.
+/// A response that conforms to the contract.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -40,7 +40,7 @@ impl Answer {
         self
     }
 
-    /// A refusal in the plain form of RFC 6749 5.2.
+    /// An error in the plain form of RFC 6749 5.2.
     #[track_caller]
     pub fn assert_oauth(self, status: u16, error: &str) -> Self {
         assert_eq!(
@@ -53,7 +53,7 @@ impl Answer {
         self
     }
 
-    /// A refusal of a refresh token, with the reason why the session is over.
+    /// A rejected refresh token, with the end reason of its session.
     #[track_caller]
     pub fn assert_ended(self, reason: &str) -> Self {
         let answer = self.assert_problem(401, "invalid_grant");
@@ -71,7 +71,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Status, headers and body, without the parts that belong to this request alone.
+    /// Status, headers and body, without the parts that are unique to this request.
     pub fn without_its_request(&self) -> (u16, Vec<(String, String)>, Value) {
         let mut headers: Vec<(String, String)> = self
             .headers
@@ -86,7 +86,7 @@ impl Answer {
     }
 }
 
-/// What a login or a refresh answered.
+/// The response to a login or a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     pub access: String,
@@ -108,7 +108,7 @@ impl Tokens {
     }
 }
 
-/// A client that is registered; a public one has an empty secret.
+/// A registered client; a public one has an empty secret.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub id: String,
@@ -123,7 +123,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// A request to the service at `base`, without a slash at its end.
+    /// A request to the service at `base`, without a trailing slash.
     pub fn to(http: &reqwest::Client, base: &str, method: &str, path: &str) -> Self {
         let method: Method = method.parse().unwrap();
         let request = http.request(method.clone(), format!("{base}{path}"));
@@ -167,7 +167,7 @@ impl Call {
         self.try_send().await.expect("the service answers")
     }
 
-    /// For a test that pulls the service down under its requests.
+    /// For a test that stops the service during its requests.
     pub async fn try_send(self) -> reqwest::Result<Answer> {
         let response = self.request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -220,14 +220,14 @@ impl TestApp {
         self.get("/me").bearer(access).send().await
     }
 
-    /// A client as `doorward client add` makes it.
+    /// A client created like by `doorward client add`.
     pub async fn client(&self, kind: ClientKind) -> Client {
         let (client, secret) = self.api.clients.add("a test's client", kind).await.unwrap();
         let secret = secret.map(|secret| secret.expose().clone()).unwrap_or_default();
         Client { id: client.id.to_string(), secret }
     }
 
-    /// A service that may have these scopes.
+    /// A confidential client with these scopes.
     pub async fn service(&self, scopes: &[&str]) -> Client {
         let scopes = scopes.iter().map(|&scope| scope.to_owned()).collect();
         self.client(ClientKind::Confidential { scopes }).await
@@ -254,12 +254,12 @@ impl TestApp {
         self.post("/refresh").json(&body).send().await
     }
 
-    /// What a service is told about a token.
+    /// The introspection of a token by a service.
     pub async fn introspect(&self, service: &Client, token: &str) -> Answer {
         self.post("/introspect").client(service).form(&[("token", token)]).send().await
     }
 
-    /// Somebody who has an account and is logged in.
+    /// A user with an account and a session.
     pub async fn signed_up(&self) -> User<'_> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let email = format!("user{}@example.com", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -270,7 +270,7 @@ impl TestApp {
     }
 }
 
-/// Somebody with an account.
+/// A user with an account.
 pub struct User<'a> {
     pub app: &'a TestApp,
     pub id: String,
@@ -288,7 +288,7 @@ impl User<'_> {
         self.app.me(&self.tokens.access).await
     }
 
-    /// Refreshes with the token at hand, and keeps the new ones when there are any.
+    /// Refreshes with the stored token, and stores the new ones, if any.
     pub async fn refresh(&mut self) -> Answer {
         let answer = self.app.refresh(&self.tokens.refresh).await;
         if answer.status == 200 {

@@ -1,10 +1,10 @@
-//! Commands in a folder of their own.
+//! Commands in a directory of their own.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Every command that uses a database that must be there.
+/// Every command that needs an existing database.
 pub const COMMANDS: [&[&str]; 21] = [
     &["user", "list"],
     &["user", "show", "ada@example.com"],
@@ -29,12 +29,12 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["doctor"],
 ];
 
-/// The same with those that make a database.
+/// The same with those that create a database.
 pub fn with_makers() -> impl Iterator<Item = &'static [&'static str]> {
     COMMANDS.into_iter().chain([&["serve"][..], &["db", "migrate"]])
 }
 
-/// Nothing is set, and no file is named: all is as in the folder.
+/// Without settings and files: only the working directory counts.
 pub fn bare(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
     command.env_clear().current_dir(folder).args(arguments).stdin(std::process::Stdio::null());
@@ -50,7 +50,7 @@ pub fn refused(command: &mut Command, says: &[&str]) {
     let all = format!("{stdout}{stderr}");
     let is_line = |line: &&str| says.iter().all(|part| line.contains(part)) && line.contains("; ");
     assert!(all.lines().any(|line| is_line(&line)), "{command:?}: {all}");
-    // The doctor says more.
+    // The doctor prints more.
     let is_doctor = command.get_args().any(|argument| argument == "doctor");
     assert!(is_doctor || all.lines().count() == 1, "{command:?}: {all}");
 }

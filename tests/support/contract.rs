@@ -1,9 +1,9 @@
-//! `openapi.yaml` as a contract: every answer that a test receives is held against it.
+//! `openapi.yaml` as a contract: every response in a test is checked against it.
 //!
-//! An answer must belong to a declared operation and a declared status, have the declared media
-//! type, every required header and a body that its schema allows. What belongs to no operation may
-//! only be a refusal: 404 for an unknown path, 405 for an unknown method, or one of those that any
-//! request can meet.
+//! A response must belong to a declared operation and a declared status, have the declared media
+//! type, every required header and a body that its schema allows. Without an operation it may only
+//! be an error: 404 for an unknown path, 405 for an unknown method, or one that any request can
+//! get.
 
 mod tests;
 
@@ -18,10 +18,10 @@ const OPENAPI: &str = include_str!("../../openapi.yaml");
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/// Where errors have the form of RFC 6749 5.2, whatever the method.
+/// Paths whose errors have the form of RFC 6749 5.2, for every method.
 const OAUTH: [&str; 3] = ["/token", "/introspect", "/revoke"];
 
-/// Checks an answer against `openapi.yaml`, and notes that it was seen.
+/// Checks a response against `openapi.yaml`, and records it as seen.
 ///
 /// # Panics
 /// When the contract does not allow it.
@@ -30,20 +30,20 @@ pub fn check(method: &str, path: &str, status: u16, headers: &HeaderMap, body: &
     Contract::load().check(method, path, status, headers, body);
 }
 
-/// A description of an API, and what has been seen of it.
+/// A description of an API, and the responses seen so far.
 pub struct Contract {
     document: Value,
-    /// By the pointer of their schema: most answers share a few.
+    /// By the pointer of their schema: most responses share a few.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
     exercised: Mutex<BTreeSet<String>>,
 }
 
-/// What is wrong with an answer.
+/// A violation of the contract.
 type Violation = String;
 
 impl Contract {
-    /// The one of `openapi.yaml`. There is one in the process, so that all tests together exercise
-    /// it.
+    /// The contract in `openapi.yaml`. There is one in the process, so that all tests together
+    /// exercise it.
     pub fn load() -> &'static Self {
         static CONTRACT: OnceLock<Contract> = OnceLock::new();
         CONTRACT.get_or_init(|| Self::parse(OPENAPI))
@@ -56,7 +56,7 @@ impl Contract {
         Self { document, validators: Mutex::default(), exercised: Mutex::default() }
     }
 
-    /// Checks an answer, and notes that it was seen.
+    /// Checks a response, and records it as seen.
     ///
     /// # Panics
     /// When the contract does not allow it.
@@ -78,7 +78,7 @@ impl Contract {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<(), Violation> {
-        // HEAD is answered as GET would be (RFC 9110 9.3.2), and exercises nothing.
+        // HEAD is answered like GET (RFC 9110 9.3.2), and exercises nothing.
         let asked = if method == "HEAD" { "GET" } else { method };
         let response = match self.find(asked, path) {
             Found::Operation(name, operation) => {
@@ -88,7 +88,7 @@ impl Contract {
                 }
                 response
             }
-            // A preflight is CORS's own (Fetch 3.2.2), and no operation.
+            // A preflight belongs to CORS (Fetch 3.2.2), and is not an operation.
             Found::UnknownMethod | Found::UnknownPath
                 if method == "OPTIONS" && status < 300 && body.is_empty() =>
             {
@@ -105,7 +105,7 @@ impl Contract {
             Found::UnknownPath => return Err("no operation has this path".into()),
         };
         self.check_headers(&response, headers)?;
-        // An answer to HEAD has the headers of one with a body, and no body (RFC 9110 9.3.2).
+        // A response to HEAD has the headers of one with a body, and no body (RFC 9110 9.3.2).
         if method == "HEAD" { Ok(()) } else { self.check_body(&response, status, headers, body) }
     }
 
@@ -120,7 +120,7 @@ impl Contract {
         codes.as_array().into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect()
     }
 
-    /// The declared answers that no check has seen, as `GET /path 200`. `default` does not count.
+    /// The declared responses that no check has seen, as `GET /path 200`. `default` does not count.
     pub fn unexercised(&self) -> Vec<String> {
         let exercised = lock(&self.exercised);
         self.each_operation()
@@ -143,7 +143,7 @@ impl Contract {
 
     fn find(&self, method: &str, path: &str) -> Found<'_> {
         let path = without_query(path);
-        // A literal path goes before one with parameters (OpenAPI 3.1, 4.8.8.2).
+        // A literal path takes precedence over one with parameters (OpenAPI 3.1, 4.8.8.2).
         let matching: Option<&String> = members(self.document.get("paths"))
             .map(|(template, _)| template)
             .filter(|template| matches(template, path))
@@ -224,7 +224,7 @@ impl Contract {
     fn validator(&self, pointer: &str) -> Arc<Validator> {
         let mut validators = lock(&self.validators);
         let made = validators.entry(pointer.to_owned()).or_insert_with(|| {
-            // The schema in the midst of its document, so that its references find what they name.
+            // The schema inside its document, so that its references can be resolved.
             let mut schema = self.document.clone();
             schema["$ref"] = json!(format!("#{}", pointer.replace('{', "%7B").replace('}', "%7D")));
             let validator = jsonschema::draft202012::options()
@@ -251,7 +251,7 @@ enum Found<'a> {
     UnknownPath,
 }
 
-/// A place in the document, with references followed.
+/// A node of the document, with references resolved.
 #[derive(Clone)]
 struct Node<'a> {
     document: &'a Value,
@@ -314,13 +314,13 @@ fn parse_body(media_type: &str, body: &[u8]) -> Result<Value, Violation> {
     }
 }
 
-/// A field is text; where its schema says `integer`, the digits are meant.
+/// A header is text; if its schema says `integer`, it is parsed.
 fn header_value(schema: &Node<'_>, text: &str) -> Value {
     let number = if schema.value["type"] == "integer" { text.parse::<i64>().ok() } else { None };
     number.map_or_else(|| text.into(), Value::from)
 }
 
-/// What a problem says twice it says alike.
+/// Redundant members of a problem must agree.
 fn check_problem(status: u16, headers: &HeaderMap, problem: &Value) -> Result<(), Violation> {
     if problem["status"] != status {
         return Err(format!("the problem says status {}", problem["status"]));
@@ -339,7 +339,7 @@ fn members(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
-/// A test that failed a check has left nothing half done.
+/// A failed check leaves no partial state.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! `doorward db`, and databases to use it on.
+//! `doorward db`, and databases for it.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -36,7 +36,7 @@ pub fn copy(home: &Path, from: &str, to: &str, options: &[&str]) -> Outcome {
     db(home, &[&["copy", "--from", from, "--to", to], options].concat())
 }
 
-/// The home of a database with the tables, and nothing in them.
+/// The home of a database with empty tables.
 pub fn migrated() -> TempDir {
     let home = tempfile::tempdir().unwrap();
     let (status, _, complaint) = db(home.path(), &["migrate"]);
@@ -44,7 +44,7 @@ pub fn migrated() -> TempDir {
     home
 }
 
-/// Somebody who is logged in at a service that has been stopped since.
+/// A user who is logged in at a service that was stopped afterwards.
 pub async fn used(home: &Path) -> Tokens {
     log_in_and_stop(Doorward::start(&mut unlimited(home))).await
 }
@@ -106,7 +106,7 @@ pub fn fill(url: &str) {
     .unwrap();
 }
 
-/// Starts a copy and kills it when it says that it has come so far.
+/// Starts a copy and kills it when it reports this progress.
 pub fn kill_copy(home: &Path, from: &str, to: &str, moment: &str) {
     let mut command = doorward(home);
     command.args(["db", "copy", "--from", from, "--to", to]);

@@ -1,4 +1,4 @@
-//! What X.509 writes, by hand.
+//! X.509 structures, encoded by hand.
 
 /// An element of DER.
 pub fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -24,7 +24,7 @@ pub fn certificate(public_key: &[u8]) -> Vec<u8> {
     element(0x30, &[&element(0x30, &parts), &algorithm, &element(0x03, &[&[0; 65]])])
 }
 
-/// A signature of P-256 as X.509 writes it, and JWS does not (RFC 7518 3.4).
+/// A P-256 signature in X.509's encoding, which JWS does not use (RFC 7518 3.4).
 pub fn signature(fixed: &[u8]) -> Vec<u8> {
     let (r, s) = fixed.split_at(32);
     let integer = |number: &[u8]| {

@@ -1,4 +1,4 @@
-//! The feed of revocations, and a verifier that follows it.
+//! The revocation feed, and a verifier that subscribes to it.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use doorward_verifier::{Verifier, VerifyError};
 use crate::support::postgres::number_of;
 use crate::support::{TestApp, until};
 
-/// Within which a subscriber knows of a logout, on a machine that is busy with other tests.
+/// The time in which a subscriber learns of a logout, on a machine that is busy with other tests.
 pub const HEARD: Duration = Duration::from_secs(4);
 
-/// Logs out again and again, 40 times or as often as `DOORWARD_TEST_LOGOUTS` says. A verifier must
-/// refuse in time, and go on refusing.
+/// Logs out repeatedly, 40 times or as often as `DOORWARD_TEST_LOGOUTS` says. A verifier must
+/// reject in time, and keep rejecting.
 pub async fn log_out_and_be_heard(whose: &str, app: &TestApp, verifier: &Verifier) {
     let clock = Clock::system();
     let user = app.signed_up().await;
@@ -39,7 +39,7 @@ pub async fn log_out_and_be_heard(whose: &str, app: &TestApp, verifier: &Verifie
     assert!(most < HEARD, "{most:?}");
 }
 
-/// A verifier that follows this node, and knows all that there is.
+/// A verifier that subscribes to this node, and is up to date.
 pub async fn verifier(app: &TestApp) -> Verifier {
     let service = app.service(&[]).await;
     let verifier = Verifier::builder(&app.api.issuer)
@@ -53,7 +53,7 @@ pub async fn verifier(app: &TestApp) -> Verifier {
     verifier
 }
 
-/// When the list has been read by a look that began after this did.
+/// Returns when the list has been read by a poll that began after this call.
 pub async fn looked_again(app: &TestApp) {
     let now = app.clock.monotonic();
     until(async || app.api.revocations.staleness() < app.clock.monotonic() - now).await;

@@ -1,5 +1,5 @@
-//! A forger who has the service's own private key, and signs with it tokens that the service would
-//! not issue. So each token is refused for its own fault.
+//! A forger who has the service's own private key, and uses it to sign tokens that the service
+//! would not issue. So each token is rejected for its own defect.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{TestApp, User};
 #[derive(Clone)]
 pub struct Forger {
     pub key: PrivateKey,
-    /// A token of the user.
+    /// A valid token of the user.
     pub good: Jwt,
 }
 
@@ -65,7 +65,7 @@ pub enum PrivateKey {
 }
 
 impl PrivateKey {
-    /// The key that signs, opened with the service's secret.
+    /// The active key, decrypted with the service's secret.
     async fn of(app: &TestApp) -> Self {
         let active = app.db().read(|c| {
             signing_keys::table
@@ -92,7 +92,7 @@ impl PrivateKey {
     pub fn sign(&self, message: &str) -> Vec<u8> {
         let (random, message) = (SystemRandom::new(), message.as_bytes());
         match self {
-            // Of the two spellings of a signature only the one with the smaller s is taken.
+            // Of the two forms of a signature only the one with the smaller s is accepted.
             Self::Ec(key) => loop {
                 let signature = key.sign(&random, message).unwrap().as_ref().to_vec();
                 if signature[32] < 0x7f {

@@ -1,4 +1,4 @@
-//! A browser's cookies, as far as these tests need them: what was set last under a name counts.
+//! A minimal cookie jar: the value set last for a name counts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::Call;
 use super::{Answer, PASSWORD, TestApp};
 
-/// The public URL of services whose cookies browsers keep.
+/// The public URL of services whose cookies browsers store.
 pub const HTTPS: &str = "https://login.example.com";
 
 /// The cookies of one browser.
@@ -23,13 +23,14 @@ impl Jar {
         jar
     }
 
-    /// Does what an answer says.
+    /// Applies the cookies of a response.
     #[track_caller]
     pub fn keep(&mut self, answer: &Answer) {
         for field in answer.headers.get_all("set-cookie") {
             let (pair, attributes) = field.to_str().unwrap().split_once("; ").unwrap();
             let (name, value) = pair.split_once('=').unwrap();
-            // A browser takes a name with this prefix on these terms only (RFC 6265bis 5.7).
+            // A browser accepts a name with this prefix only under these conditions (RFC 6265bis
+            // 5.7).
             for wanted in ["Secure", "HttpOnly", "Path=/"] {
                 assert!(attributes.split("; ").any(|it| it == wanted), "{field:?}");
             }
@@ -42,7 +43,7 @@ impl Jar {
         }
     }
 
-    /// The field `Cookie`.
+    /// The `Cookie` header.
     pub fn field(&self) -> String {
         let pairs: Vec<String> =
             self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -73,7 +74,7 @@ impl Jar {
     }
 }
 
-/// A login that asks for cookies, from nowhere.
+/// A login that asks for cookies, without browser headers.
 pub fn log_in(app: &TestApp, email: &str) -> Call {
     let body = json!({ "email": email, "password": PASSWORD, "transport": "cookie" });
     app.post("/login").json(&body)

@@ -1,4 +1,4 @@
-//! JWTs taken apart, changed and put together again.
+//! Decodes, modifies and encodes JWTs.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// The three parts of a token. A change makes another token, which keeps every other part to the
-/// letter: also the signature, which then belongs to another text.
+/// The three parts of a token. A modified token keeps every other part byte for byte, also the
+/// signature, which then does not match.
 #[derive(Clone, Debug)]
 pub struct Jwt {
     header: String,
@@ -31,7 +31,7 @@ impl Jwt {
         json_of(&self.claims)
     }
 
-    /// The text that the signature is over.
+    /// The signed text.
     pub fn message(&self) -> String {
         format!("{}.{}", self.header, self.claims)
     }
@@ -68,7 +68,7 @@ impl Jwt {
         Self { signature: encode(signature), ..self.clone() }
     }
 
-    /// The token with the signature that this function makes of its message.
+    /// The token with the signature that this function computes over its message.
     pub fn signed(&self, sign: impl FnOnce(&str) -> Vec<u8>) -> Self {
         self.with_signature(sign(&self.message()))
     }
@@ -89,7 +89,7 @@ pub fn decode(text: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
-/// Another spelling of the same bytes: the last letter has bits that decode to nothing.
+/// Another encoding of the same bytes: the last letter has bits that decode to nothing.
 pub fn with_spare_bits(part: &str) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut letters = part.as_bytes().to_vec();

@@ -1,10 +1,10 @@
-//! Signing keys of a service that runs.
+//! The signing keys of a running service.
 
 use doorward::keys::admin::KeyAdmin;
 
 use crate::support::{TestApp, until};
 
-/// Gives a key up as the command does, and answers the one that signs then.
+/// Revokes a key like the command, and returns the one that signs afterwards.
 pub async fn revoke_key(app: &TestApp, kid: &str) -> Option<String> {
     let (keys, revocations) = (app.api.keys.clone(), app.api.revocations.clone());
     let operator = keys.admin();

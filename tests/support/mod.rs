@@ -1,5 +1,5 @@
-//! What every test stands on: a real server on a database of its own, and a client that checks each
-//! answer against `openapi.yaml`.
+//! The test toolkit: a real server with its own database, and a client that checks each response
+//! against `openapi.yaml`.
 
 #![allow(dead_code, unused_imports, reason = "each test program leaves some of it unused")]
 
@@ -30,7 +30,7 @@ use std::time::Duration;
 use doorward::database::Id;
 use doorward::sessions::metrics::{RefreshLabel, RefreshOutcome};
 
-/// An id as an answer spells it.
+/// An id from a response.
 #[track_caller]
 pub fn id(text: &str) -> Id {
     Id::from(uuid::Uuid::parse_str(text).unwrap())
@@ -50,13 +50,13 @@ pub fn claims(token: &str) -> serde_json::Value {
     jwt::Jwt::read(token).claims()
 }
 
-/// Waits for what other threads are about to bring about, as long as anybody would.
+/// Waits for the effect of other threads, up to a generous limit.
 #[track_caller]
 pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     until_within(Duration::from_secs(20), condition)
 }
 
-/// The same for what takes its time on a quiet machine, too.
+/// The same for effects that are slow even on a quiet machine.
 #[track_caller]
 pub fn until_within(
     patience: Duration,

@@ -1,4 +1,4 @@
-//! nginx, with the README's lines.
+//! nginx, with the README's configuration.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -12,14 +12,14 @@ use super::until;
 
 /// A running nginx. It ends when this is dropped.
 pub struct Nginx {
-    // Ends before its directory goes.
+    // Ends before its directory is removed.
     _program: Program,
     _home: TempDir,
 }
 
 impl Nginx {
-    /// Starts it with these lines inside `http`, which it must find good, and waits until it
-    /// listens at this address.
+    /// Starts it with these lines inside `http`, which it must accept, and waits until it listens
+    /// at this address.
     pub async fn start(nginx: &Path, lines: &str, address: SocketAddr) -> Self {
         let home = tempfile::tempdir().unwrap();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

@@ -1,5 +1,5 @@
-//! A PostgreSQL of the tests' own: started from the server's binaries when the first test asks for
-//! it, stopped and removed when the tests' process ends, however it ends.
+//! A PostgreSQL server for the tests: started from the server's binaries when the first test needs
+//! it, stopped and removed when the tests' process ends in any way.
 
 #![expect(clippy::disallowed_methods, reason = "none of these is a setting of Doorward's")]
 
@@ -20,8 +20,8 @@ use doorward::database::{Database, DatabaseSettings, DatabaseUrl};
 use doorward::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Whether the services of this run use PostgreSQL: always in `tests/nodes`, and in `tests/api` when
-/// `tests/postgres.rs` says so.
+/// Whether the services of this run use PostgreSQL: always in `tests/nodes`, and in `tests/api` if
+/// `tests/postgres.rs` selects it.
 pub fn on_postgres() -> bool {
     static CHOSEN: OnceLock<bool> = OnceLock::new();
     *CHOSEN.get_or_init(|| match env::var("DOORWARD_TEST_DATABASE").as_deref() {
@@ -35,7 +35,7 @@ pub fn on_postgres() -> bool {
 const STARTS: usize = 600;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The database that every other is a copy of: migrated, and empty.
+/// The template of all other databases: migrated and empty.
 const TEMPLATE: &str = "doorward_template";
 
 /// A running server.
@@ -67,7 +67,7 @@ impl Cluster {
         })
     }
 
-    /// A server with these settings, each spelled `name=value`. It stops when this is dropped.
+    /// A server with these settings, each in the form `name=value`. It stops when this is dropped.
     pub fn start(settings: &[&str]) -> Self {
         let cluster = Self::new();
         let initdb = ["-D", "data", "-U", "doorward", "-A", "trust", "-E", "UTF8", "--no-sync"];
@@ -75,7 +75,7 @@ impl Cluster {
         cluster.serving(settings)
     }
 
-    /// A server that follows this one, and can be promoted.
+    /// A standby of this server, which can be promoted.
     pub fn standby(&self) -> Self {
         let standby = Self::new();
         let source = format!("host=127.0.0.1 port={} user=doorward", self.port);
@@ -94,7 +94,7 @@ impl Cluster {
                      kill -INT $server; while kill -0 $server; do sleep 0.05; done; rm -rf \"$PWD\"";
         let mut shell = as_server(Command::new("sh"), &directory);
         shell.args(["-c", guard]).stdin(Stdio::piped()).stderr(Stdio::null());
-        // A Ctrl-C at the terminal is for the tests; the server outlives them by a moment.
+        // A Ctrl-C at the terminal is for the tests; the server outlives them briefly.
         let guard = shell.process_group(0).spawn().unwrap();
         Self { port: free_port(), directory, settings: Vec::new(), server: None, guard }
     }
@@ -117,7 +117,7 @@ impl Cluster {
         self
     }
 
-    /// Starts the server, which is not running, where it was.
+    /// Starts the stopped server on the same port.
     pub fn start_again(&mut self) {
         let log = self.directory.join("log");
         let log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
@@ -135,7 +135,7 @@ impl Cluster {
         assert!(started, "PostgreSQL does not start: {}", fs::read_to_string(log).unwrap());
     }
 
-    /// Ends the server as a crash does.
+    /// Kills the server like a crash.
     pub fn crash(&mut self) {
         self.end(Signal::QUIT);
     }
@@ -157,12 +157,12 @@ impl Cluster {
         format!("postgres://doorward@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// A new database with Doorward's tables, and nothing in them.
+    /// A new database with empty Doorward tables.
     pub fn database(&self) -> String {
         self.copy_of(TEMPLATE)
     }
 
-    /// A new database with nothing in it.
+    /// A new, empty database.
     pub fn empty_database(&self) -> String {
         self.copy_of("template1")
     }
@@ -190,13 +190,13 @@ impl Drop for Cluster {
     }
 }
 
-/// A number that a variable may set: how often, or for how many seconds, something is done.
+/// A number that a variable may set: a count or a duration in seconds.
 pub fn number_of(variable: &str) -> Option<u64> {
     Some(env::var(variable).ok()?.parse().expect("a number"))
 }
 
-/// Where the server's programs are. Without them the tests that need them are left out, aloud, and
-/// where that must not be (`CI` is set) they fail.
+/// The directory of the server's programs. Without them the tests that need them are skipped with a
+/// notice, or, if that is not allowed (`CI` is set), fail.
 pub fn binaries() -> &'static Path {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -219,7 +219,7 @@ pub fn binaries() -> &'static Path {
             b"\n*** No PostgreSQL server was found (initdb): HALF OF THE SUITE IS LEFT OUT.\n\
               *** Debian's package `postgresql` has it; it need not be running.\n\n",
         );
-        // Nothing may look as if it had passed.
+        // It must not look as if it had passed.
         std::process::exit(i32::from(env::var_os("CI").is_some()))
     })
 }
@@ -251,7 +251,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// How many statements in this database wait for a lock.
+/// The number of statements in this database that wait for a lock.
 pub fn waiting(url: &str) -> i64 {
     let mut connection = PgConnection::establish(url).unwrap();
     diesel::sql_query(

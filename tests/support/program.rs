@@ -1,4 +1,4 @@
-//! Programs of the system's that a test needs beside Doorward.
+//! Other programs that tests need.
 
 #![expect(clippy::disallowed_methods, reason = "none of these is a setting of Doorward's")]
 
@@ -9,14 +9,14 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A running program, with whatever it has started. All of it ends when this is dropped, or this
-/// process ends, however that comes.
+/// A running program, with its child processes. All of them end when this is dropped, or when this
+/// process ends in any way.
 pub struct Program {
     guard: Child,
 }
 
 impl Program {
-    /// Starts it with this directory to work in. What it says goes into the file `log` there.
+    /// Starts it in this working directory. Its output goes to the file `log` there.
     pub fn start(program: &Path, arguments: &[&str], directory: &Path) -> Self {
         // The shell waits for the end of its input, which is this process's end, and then ends its
         // own process group.
@@ -35,11 +35,11 @@ impl Drop for Program {
     }
 }
 
-/// Where programs are. Without one of them a test is left out, aloud, and where that must not be
-/// (`CI` is set) it fails.
+/// The paths of programs. If one of them is missing, a test is skipped with a notice or, if that is
+/// not allowed (`CI` is set), fails.
 ///
 /// # Panics
-/// When `CI` is set, and one is missing.
+/// When `CI` is set and one is missing.
 pub fn find<const N: usize>(names: [&str; N], packages: &str) -> Option<[PathBuf; N]> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let folders = || env::split_paths(&on_path).chain([PathBuf::from("/usr/sbin")]);
@@ -52,11 +52,11 @@ pub fn find<const N: usize>(names: [&str; N], packages: &str) -> Option<[PathBuf
     None
 }
 
-/// Where libfaketime is, which tells a process that it loads another time. Without it a test is left
-/// out in the same way.
+/// The path of libfaketime, which shows another time to a process that loads it. Without it a test
+/// is skipped in the same way.
 ///
 /// # Panics
-/// When `CI` is set, and it is missing.
+/// When `CI` is set and it is missing.
 pub fn libfaketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let library = |folder: PathBuf| folder.join("faketime/libfaketime.so.1");
@@ -72,14 +72,14 @@ fn left_out(missing: &str) {
     say_left_out(missing);
 }
 
-/// The same where a test may be left out: not every user can run it.
+/// The same for a test that may be skipped: not every user can run it.
 pub fn say_left_out(missing: &str) {
-    // Past the harness, which keeps what a test that passes has printed.
+    // Bypasses the harness, which hides the output of passing tests.
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     let _ = writeln!(io::stderr(), "\n*** {missing}: {name} IS LEFT OUT.\n");
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// An unused port of 127.0.0.1.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

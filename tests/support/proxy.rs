@@ -1,26 +1,26 @@
-//! A network between a node and its database, with the faults that networks have.
+//! A network between a node and its database, with typical network faults.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What becomes of what is sent.
+/// The state of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It arrives.
+    /// Bytes arrive.
     Up,
-    /// It arrives so much later.
+    /// They arrive with this delay.
     Far(Duration),
     /// Connections break, and new ones are refused.
     Refused,
-    /// Everything is taken and nothing arrives; nobody is told.
+    /// Bytes are accepted but do not arrive, without an error.
     Frozen,
-    /// As `Frozen`, but for those connections only that listen for notifications, and for good.
+    /// Like `Frozen`, but only for connections that listen for notifications, and permanently.
     ListenersFrozen,
 }
 
-/// Stands before a server on 127.0.0.1. It ends when this is dropped.
+/// A proxy for a server on 127.0.0.1. It ends when this is dropped.
 pub struct Proxy {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -52,7 +52,7 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// The URL of a server, spoken to through this.
+    /// The URL of a server through this proxy.
     pub fn url(&self, direct: &str) -> String {
         let (before, rest) = direct.split_once("127.0.0.1:").unwrap();
         let (_, after) = rest.split_once('/').unwrap();
@@ -68,7 +68,7 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Breaks every connection; new ones are as before.
+    /// Breaks every connection; new ones work.
     pub fn cut(&self) {
         self.shared.state.lock().unwrap().cut();
     }
@@ -81,7 +81,7 @@ impl Drop for Proxy {
         state.cut();
         drop(state);
         self.shared.changed.notify_all();
-        // Wakes up whoever accepts.
+        // Wakes up the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP by hand, for requests that no client would send.
+//! Raw HTTP, for requests that no client library would send.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ pub async fn exchange(app: &TestApp, request: &[u8], patience: Duration) -> Stri
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends one request on a connection of its own and holds the answer against `openapi.yaml`.
+/// Sends one request on its own connection and checks the response against `openapi.yaml`.
 ///
 /// # Panics
-/// When there is no whole answer.
+/// When the response is incomplete.
 pub async fn send(app: &TestApp, request: impl AsRef<[u8]>) -> Answer {
     let request = request.as_ref();
     let text = exchange(app, request, Duration::from_secs(2)).await;
@@ -35,10 +35,10 @@ pub async fn send(app: &TestApp, request: impl AsRef<[u8]>) -> Answer {
     read(&method, &path, &text)
 }
 
-/// What an answer's text says, held against `openapi.yaml`.
+/// Parses a response's text, and checks it against `openapi.yaml`.
 ///
 /// # Panics
-/// When it is no whole answer.
+/// When it is incomplete.
 #[track_caller]
 pub fn read(method: &str, path: &str, text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("cut off: {text:?}"));
@@ -53,11 +53,11 @@ pub fn read(method: &str, path: &str, text: &str) -> Answer {
     Answer { status, headers, body, text }
 }
 
-/// Reads what still comes until the server closes the connection; `None` when it does not do so in
-/// time.
+/// Reads the remaining bytes until the server closes the connection; `None` when it does not do so
+/// in time.
 pub async fn until_closed(stream: &mut TcpStream, within: Duration) -> Option<String> {
     let mut answer = Vec::new();
     let end = tokio::time::timeout(within, stream.read_to_end(&mut answer)).await;
-    // A reset is an end too: the server has closed with something unread.
+    // A reset is an end too: the server has closed with unread data.
     end.is_ok().then(|| String::from_utf8_lossy(&answer).into_owned())
 }

@@ -11,8 +11,8 @@ use crate::{MAX_LENGTH, Signed, TokenError, VerifyingKey, verify_signature};
 /// A bounded cache of tokens by their SHA-256, because a token in full would be a password kept in
 /// memory. The hash is over the whole text, signature included.
 ///
-/// Only tokens with a right signature get in, so a stranger cannot push others out. When it is
-/// full, the entries that were not used lately go first (S3-FIFO).
+/// Only tokens with a valid signature are stored, so an attacker cannot evict others. When it is
+/// full, the entries that were not used lately are evicted first (S3-FIFO).
 ///
 /// `T` is kept for each token: [`Signed`], or a type that adds values derived from it.
 pub struct VerifiedTokenCache<T = Signed>(Cache<[u8; 32], Arc<T>>);
@@ -30,7 +30,7 @@ impl<T: AsRef<Signed> + From<Signed>> VerifiedTokenCache<T> {
         self.0.len()
     }
 
-    /// Whether it has no token.
+    /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

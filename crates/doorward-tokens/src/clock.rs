@@ -1,9 +1,8 @@
 //! The only source of time.
 //!
-//! Everything that asks for the time is handed a [`Clock`], so that a test can hold one and move
-//! it. A moment is a
-//! [`Timestamp`]: whole microseconds since 1970, the same in memory, in both databases and, as RFC
-//! 3339, in JSON.
+//! All code that needs the time is passed a [`Clock`], so that a test can control it. A point in
+//! time is a [`Timestamp`]: whole microseconds since 1970, the same in memory, in both databases
+//! and, as RFC 3339, in JSON.
 
 #[cfg(feature = "diesel")]
 mod column;
@@ -16,23 +15,23 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
-/// Where the time comes from: the system, or, in a test, a hand that moves it.
+/// The source of time: the system or, in a test, a manual clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    /// The system's, corrected by so many microseconds.
+    /// The system's, corrected by this many microseconds.
     Corrected(i64),
     Manual(Arc<Hands>),
 }
 
-/// What a test moves, in microseconds.
+/// The time of a manual clock, in microseconds.
 #[derive(Debug)]
 struct Hands {
     steady: AtomicI64,
-    /// How far the time of day is ahead of it.
+    /// How far the wall clock is ahead of it.
     ahead: AtomicI64,
 }
 
@@ -43,8 +42,8 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that says `now` now and goes on as the system's does: for a process that asks another
-    /// one for the time.
+    /// A clock that starts at `now` and runs as the system's does: for a process that takes its
+    /// time from another one.
     #[must_use]
     pub fn system_from(now: Timestamp) -> Self {
         Self(Source::Corrected(now.0.saturating_sub(system_now().timestamp_micros())))
@@ -58,7 +57,7 @@ impl Clock {
         Self(Source::Manual(Arc::new(hands)))
     }
 
-    /// The present moment.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -71,23 +70,23 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the system's clock does not listen.
+    /// Moves a manual clock forward; has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(hands) = &self.0 {
             hands.steady.fetch_add(micros(by), Ordering::SeqCst);
         }
     }
 
-    /// Sets the time of a manual clock as an administrator or NTP sets a machine's: [`Clock::now`]
-    /// is `ahead` of [`Clock::steady`] from now on, which does not notice.
+    /// Sets the time of a manual clock as an administrator or NTP sets a machine's: from now on
+    /// [`Clock::now`] is `ahead` of [`Clock::steady`], which is not affected.
     pub fn set_ahead(&self, ahead: Duration) {
         if let Source::Manual(hands) = &self.0 {
             hands.ahead.store(micros(ahead), Ordering::SeqCst);
         }
     }
 
-    /// The time of a clock that nobody sets: for what must not jump with the system's, such as how
-    /// fast a budget refills. Only the difference between two of these means anything.
+    /// A time that is never set: for durations that must not jump with the system's clock, such as
+    /// how fast a limit refills. Only the difference between two of these is meaningful.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn steady(&self) -> Timestamp {
@@ -101,8 +100,7 @@ impl Clock {
         }
     }
 
-    /// A reading that only ever grows, for measuring how long something took. It does not follow a
-    /// manual clock.
+    /// A reading that never decreases, to measure elapsed time. It does not follow a manual clock.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn monotonic(&self) -> Instant {
@@ -115,25 +113,24 @@ fn system_now() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// A moment: microseconds since 1970-01-01T00:00:00Z, without leap seconds.
+/// A point in time: microseconds since 1970-01-01T00:00:00Z, without leap seconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The moment that lies `micros` microseconds after 1970.
+    /// The time `micros` microseconds after 1970.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// The moment that lies `seconds` after 1970: JWT's `NumericDate` (RFC 7519 2).
+    /// The time `seconds` after 1970: JWT's `NumericDate` (RFC 7519 2).
     #[must_use]
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// Reads a moment in RFC 3339, or a day, which begins at midnight in UTC; nothing for anything
-    /// else.
+    /// Parses a time in RFC 3339 or a date, which means midnight in UTC; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let midnight = format!("{text}T00:00:00Z");
@@ -154,33 +151,33 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// The moment `by` later; the end of time when there is none.
+    /// The time `by` later, saturating.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(micros(by)))
     }
 
-    /// The moment `by` earlier; the beginning of time when there is none.
+    /// The time `by` earlier, saturating.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(micros(by)))
     }
 
-    /// The last moment up to this one that is a multiple of `unit` after 1970.
+    /// Rounds down to a multiple of `unit` after 1970.
     #[must_use]
     pub fn floor(self, unit: Duration) -> Self {
         let past = self.0.rem_euclid(micros(unit).max(1));
         Self(self.0.saturating_sub(past))
     }
 
-    /// The first moment from this one on that is a multiple of `unit` after 1970.
+    /// Rounds up to a multiple of `unit` after 1970.
     #[must_use]
     pub fn ceil(self, unit: Duration) -> Self {
         let floor = self.floor(unit);
         if floor == self { self } else { floor.plus(unit) }
     }
 
-    /// How long after `earlier` this is; zero when it is before it.
+    /// The time since `earlier`; zero when that is later than this.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

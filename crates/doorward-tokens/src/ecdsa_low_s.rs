@@ -1,11 +1,11 @@
-//! One spelling for a signature of ES256.
+//! The canonical (low-S) form of ES256 signatures.
 //!
-//! Where (r, s) is a good ECDSA signature, (r, n − s) is one, too, and whoever has the first can
-//! write the second without the key. It would be another text for the same token: one more place in
-//! a cache, and a way past whoever knows tokens by their texts. So Doorward writes the smaller of
-//! the two, which every verifier takes, and believes no other.
+//! If (r, s) is a valid ECDSA signature, (r, n − s) is valid too, and can be computed from the
+//! first without the key. It would make a second text of the same token: another cache entry, and a
+//! bypass of checks that compare tokens as text. So Doorward writes the smaller of the two, which
+//! every verifier accepts, and rejects the other.
 
-/// Bytes of each of the two numbers (RFC 7518 3.4).
+/// The length of each of the two numbers in bytes (RFC 7518 3.4).
 const NUMBER_BYTES: usize = 32;
 
 /// The order of P-256 (NIST SP 800-186 3.2.1.3), big-endian.
@@ -14,20 +14,19 @@ const P256_ORDER: [u8; NUMBER_BYTES] = [
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 
-/// Whether a signature is the smaller of its two spellings; what is no signature by its length is
-/// not.
+/// Whether a signature is the smaller of its two forms; false for another length.
 pub fn is_low(signature: &[u8]) -> bool {
     matches!(signature.as_chunks(), ([_, s], []) if *s <= negated(s))
 }
 
-/// Writes the smaller spelling over a signature.
+/// Replaces a signature by its smaller form.
 pub fn lower(signature: &mut [u8]) {
     if let ([_, s], []) = signature.as_chunks_mut() {
         *s = negated(s).min(*s);
     }
 }
 
-/// n − s. Where s is n or more, and so no part of a good signature, it is some other number.
+/// n − s. If s is n or more, and so not part of a valid signature, it is some other number.
 fn negated(s: &[u8; NUMBER_BYTES]) -> [u8; NUMBER_BYTES] {
     let (mut difference, mut borrowed) = (P256_ORDER, false);
     for (digit, s) in difference.iter_mut().zip(s).rev() {
@@ -68,7 +67,7 @@ mod tests {
 
     #[test]
     fn half_of_the_order_is_the_border() {
-        // n is odd: (n - 1) / 2 and (n + 1) / 2 are the two spellings of one signature.
+        // n is odd: (n - 1) / 2 and (n + 1) / 2 are the two forms of one signature.
         let mut carry = 0;
         let half = P256_ORDER.map(|byte| {
             let digit = byte >> 1 | carry << 7;

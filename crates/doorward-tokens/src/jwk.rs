@@ -1,4 +1,4 @@
-//! Public keys as JSON (RFC 7517), and the algorithms that they are for.
+//! Public keys as JSON (RFC 7517), with their algorithms.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,17 +11,17 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::jwk::ThumbprintHash;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of an RSA modulus: 2048 to 8192 bits.
+/// The length of an RSA modulus in bytes: 2048 to 8192 bits.
 const RSA_MODULUS: RangeInclusive<usize> = 256..=1024;
 
-/// Bytes of an RSA exponent; everybody's is 65537, three bytes.
+/// The length of an RSA exponent in bytes; nearly all are 65537, three bytes.
 const RSA_EXPONENT: RangeInclusive<usize> = 1..=8;
 
-/// How a token may be signed. There is no algorithm with a shared secret, and no `none`.
+/// The signature algorithms. No shared-secret algorithm, and no `none`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "&str", try_from = "String")]
 pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256: every verifier knows it.
+    /// ECDSA on P-256 with SHA-256: every verifier supports it.
     #[default]
     Es256,
     /// Ed25519.
@@ -50,12 +50,12 @@ impl Algorithm {
     }
 }
 
-/// A name that is none of the three.
+/// An unknown algorithm name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it must be ES256, EdDSA or RS256")]
 pub struct UnknownAlgorithm;
 
-/// Letter by letter: `none` has been let in by comparisons that ignored case.
+/// Case-sensitive: comparisons that ignored case have let `none` in elsewhere.
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
@@ -87,13 +87,13 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Why something is not a key for access tokens.
+/// Why a key is not usable for access tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// A private key that is not PKCS#8 for the algorithm, or is too weak for it.
     #[error("not a PKCS#8 private key for {0}")]
     Private(Algorithm),
-    /// A JWK of another kind than Doorward signs with.
+    /// A JWK of an algorithm that Doorward does not use.
     #[error("not the public key of a known algorithm, for signatures")]
     Kind,
     /// A JWK whose numbers are missing, not base64url, or out of range.
@@ -101,7 +101,7 @@ pub enum KeyError {
     Number,
 }
 
-/// A public key as the key set shows it. There is no room in it for a private one.
+/// A public key as published in the key set. The type has no room for a private key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Members", try_from = "Members")]
 pub struct Jwk {
@@ -117,11 +117,12 @@ pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
 }
 
-/// Characters of the thumbprint that make the `kid`: 66 bits.
+/// The number of thumbprint characters in the `kid`: 66 bits.
 const KID_LENGTH: usize = 11;
 
 impl PublicKey {
-    /// Whether its numbers have lengths that the algorithm takes. For curves the types say so.
+    /// Whether its numbers have valid lengths for the algorithm. For elliptic curves the types
+    /// ensure it.
     pub(super) fn has_sound_size(&self) -> bool {
         match self {
             Self::Rsa { n, e } => RSA_MODULUS.contains(&n.len()) && RSA_EXPONENT.contains(&e.len()),
@@ -131,21 +132,21 @@ impl PublicKey {
 }
 
 impl Jwk {
-    /// A key under its own name: the beginning of its thumbprint, long enough to tell a handful of
-    /// keys apart. All of it would be a tenth of every access token.
+    /// A key with its own `kid`: the beginning of its thumbprint, long enough to distinguish a few
+    /// keys. The whole thumbprint would be a tenth of every access token.
     pub(super) fn new(key: PublicKey) -> Self {
         let mut kid = thumbprint(&key);
         kid.truncate(KID_LENGTH);
         Self { kid, key }
     }
 
-    /// The name that tokens call it by.
+    /// Its `kid`.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The one algorithm that it is for.
+    /// Its only algorithm.
     #[must_use]
     pub const fn alg(&self) -> Algorithm {
         match self.key {
@@ -163,7 +164,7 @@ impl Jwk {
 
     pub(super) fn for_crypto(&self) -> DecodingKey {
         match &self.key {
-            // The point uncompressed (SEC 1 2.3.3), which is what the library means by "DER".
+            // The uncompressed point (SEC 1 2.3.3), which the library calls "DER".
             PublicKey::P256 { x, y } => DecodingKey::from_ec_der(&[[4].as_slice(), x, y].concat()),
             PublicKey::Ed25519 { x } => DecodingKey::from_ed_der(x),
             PublicKey::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
@@ -171,7 +172,7 @@ impl Jwk {
     }
 }
 
-/// RFC 7638 3.2: the required members only, in the order of their names, without white space.
+/// RFC 7638 3.2: only the required members, sorted by name, without white space.
 fn thumbprint(key: &PublicKey) -> String {
     let text = match key {
         PublicKey::P256 { x, y } => {
@@ -195,7 +196,7 @@ fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A JWK as it is written (RFC 7517 4, RFC 7518 6, RFC 8037 2). Other members are passed over.
+/// The JSON form of a JWK (RFC 7517 4, RFC 7518 6, RFC 8037 2). Other members are ignored.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Members {

@@ -1,9 +1,8 @@
-//! Keys that sign access tokens, and keys that check them.
+//! Keys that sign access tokens, and keys that verify them.
 //!
-//! `jsonwebtoken` checks. Its provider is named, not looked up: a service that embeds the verifier
-//! may have it with two backends, and the lookup panics then. Signing goes straight to the library
-//! below it, which keeps a private key ready: `jsonwebtoken` reads and proves it anew for each
-//! signature.
+//! `jsonwebtoken` verifies. Its provider is passed explicitly, not looked up: a service that embeds
+//! the verifier may have two backends, and then the lookup panics. Signing uses the library below
+//! it, which keeps a parsed private key: `jsonwebtoken` parses and checks it for each signature.
 
 use std::fmt;
 
@@ -21,10 +20,10 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use super::jwk::{Algorithm, Jwk, KeyError, PublicKey};
 use super::{Claims, ecdsa_low_s};
 
-/// A key that signs access tokens. It is wiped when dropped.
+/// A key that signs access tokens. It is zeroized on drop.
 pub struct SigningKey {
     jwk: Jwk,
-    /// The first part of every token: it is the same for all.
+    /// The encoded header, which is the same for all tokens.
     header: String,
     key: PrivateKey,
 }
@@ -35,44 +34,44 @@ enum PrivateKey {
     Rsa(RsaKeyPair),
 }
 
-/// A token that could not be signed: the library's doing, never the caller's.
+/// A token could not be signed: an error of the library, never of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot sign an access token: {0}")]
 pub struct SignError(String);
 
 impl SigningKey {
-    /// Reads a private key from PKCS#8 in DER; the public key and its `kid`, the thumbprint, follow
-    /// from it.
+    /// Parses a private key in PKCS#8 DER, and derives the public key and its `kid`, the
+    /// thumbprint.
     ///
     /// # Errors
     /// [`KeyError::Private`] when it is not a key for this algorithm, or RSA under 2048 bits.
     pub fn from_pkcs8(alg: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let key = PrivateKey::read(alg, der).ok_or(KeyError::Private(alg))?;
         let jwk = Jwk::new(key.public().ok_or(KeyError::Private(alg))?);
-        // RFC 9068 2.1. Neither name needs escaping: one is ours, the other base64url.
+        // RFC 9068 2.1. Neither value needs escaping: one is a constant, the other base64url.
         let header = format!(r#"{{"typ":"at+jwt","alg":"{alg}","kid":"{}"}}"#, jwk.kid());
         Ok(Self { header: URL_SAFE_NO_PAD.encode(header), jwk, key })
     }
 
-    /// The name that its tokens call it by.
+    /// Its `kid`.
     #[must_use]
     pub fn kid(&self) -> &str {
         self.jwk.kid()
     }
 
-    /// What it signs with.
+    /// Its algorithm.
     #[must_use]
     pub const fn alg(&self) -> Algorithm {
         self.jwk.alg()
     }
 
-    /// Its public half.
+    /// Its public key.
     #[must_use]
     pub const fn jwk(&self) -> &Jwk {
         &self.jwk
     }
 
-    /// Makes a token: a JWS in compact form.
+    /// Signs a token: a JWS in compact form.
     ///
     /// # Errors
     /// [`SignError`] when the library cannot sign.
@@ -94,7 +93,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A key that checks access tokens, with the one algorithm that it is for.
+/// A key that verifies access tokens, with its only algorithm.
 #[derive(Clone)]
 pub struct VerifyingKey {
     kid: String,
@@ -103,19 +102,19 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// The name that tokens call it by.
+    /// Its `kid`.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// What it checks with.
+    /// Its algorithm.
     #[must_use]
     pub const fn alg(&self) -> Algorithm {
         self.alg
     }
 
-    /// Whether the signature is this key's over the message, in its one spelling.
+    /// Whether the signature is valid for this key and message, in its canonical form.
     pub(super) fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
         if self.alg == Algorithm::Es256 && !ecdsa_low_s::is_low(signature) {
             return false;
@@ -148,7 +147,7 @@ impl PrivateKey {
         }
     }
 
-    /// Nothing when the key is too small.
+    /// `None` when the key is too small.
     fn public(&self) -> Option<PublicKey> {
         match self {
             Self::P256(key) => {
@@ -167,7 +166,7 @@ impl PrivateKey {
         }
     }
 
-    /// The signature as a token has it (RFC 7518 3.3 and 3.4, RFC 8037 3.1).
+    /// The signature in the form of a token (RFC 7518 3.3 and 3.4, RFC 8037 3.1).
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let random = SystemRandom::new();
         match self {

@@ -1,9 +1,9 @@
-//! Access tokens: what they say, who signs them, and when one is believed.
+//! Access tokens: claims, signing and verification.
 //!
-//! They are JWTs of RFC 9068. `jsonwebtoken` does the cryptography and nothing else: its reading of
-//! headers and claims is too kind (RFC 8725), so [`verify`] does that itself. The order is the
-//! point: shape, type, key, signature; only then is a claim looked at, so that a forger learns
-//! nothing from the answer.
+//! They are JWTs according to RFC 9068. `jsonwebtoken` is used only for the cryptography: it parses
+//! headers and claims too leniently (RFC 8725), so [`verify`] does that itself. The order matters:
+//! structure, type, key, signature; only then are claims checked, so that a forger learns nothing
+//! from the error.
 
 pub mod cache;
 pub mod clock;
@@ -32,18 +32,18 @@ pub use token_id::TokenId;
 use crate::clock::Timestamp;
 use crate::strict_json::Object;
 
-/// The longest token that is looked at, in bytes. Ours are a tenth of it; a header line is not
-/// longer in most servers.
+/// The longest token that is parsed, in bytes. Doorward's have a tenth of it; most servers allow no
+/// longer header line.
 pub const MAX_LENGTH: usize = 8 * 1024;
 
-/// How far ahead of ours the issuer's clock may be, at least, before `iat` is not believed.
+/// The minimum tolerance for `iat` in the future, if the issuer's clock is ahead.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// Header members that would bring a key along or change how the token is read.
+/// Header members that would provide a key or change how the token is parsed.
 const REJECTED_HEADER_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
 
-/// What an access token says (RFC 9068 2.2, and `sid` for a user's session). Nothing here was written by
-/// a user.
+/// The claims of an access token (RFC 9068 2.2, and `sid` for a user's session). None of them
+/// contains user input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The issuer: Doorward's public URL.
@@ -51,20 +51,20 @@ pub struct Claims {
     /// The user, or the client itself in a token without a session.
     #[serde(deserialize_with = "canonical_uuid")]
     pub sub: Uuid,
-    /// Whom the token is for.
+    /// The audience of the token.
     pub aud: Audience,
-    /// The first moment at which it is no longer good, in seconds since 1970.
+    /// The expiry, in seconds since 1970: from then on the token is not valid.
     pub exp: i64,
-    /// When it was made, in seconds since 1970.
+    /// When it was issued, in seconds since 1970.
     pub iat: i64,
-    /// Its own name, by which it can be revoked.
+    /// The token's id, by which it can be revoked.
     pub jti: TokenId,
-    /// The client that it was given to.
+    /// The client that it was issued to.
     pub client_id: String,
-    /// The session that it came from; none when a client asked in its own name.
+    /// The session that it belongs to; `None` for a client's own token.
     #[serde(default, deserialize_with = "canonical_sid", skip_serializing_if = "Option::is_none")]
     pub sid: Option<Uuid>,
-    /// What it may be used for, names separated by spaces.
+    /// The scope: names separated by spaces.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// The user's roles.
@@ -72,11 +72,11 @@ pub struct Claims {
     pub roles: Vec<String>,
 }
 
-/// Whom a token is for: one name or several (RFC 7519 4.1.3).
+/// The audience: one name or several (RFC 7519 4.1.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Audience {
-    /// One name; what Doorward writes.
+    /// One name, as Doorward writes it.
     One(String),
     /// A list of names.
     Many(Vec<String>),
@@ -99,18 +99,19 @@ impl From<&str> for Audience {
     }
 }
 
-/// What a verifier insists on.
+/// The requirements of a verifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// The issuer, letter by letter.
+    /// The issuer, compared byte for byte.
     pub issuer: String,
     /// The name that must be in the audience.
     pub audience: String,
-    /// How far the verifier's clock may be off. Zero at Doorward itself, which made the token.
+    /// The tolerated error of the verifier's clock. Zero at Doorward itself, which issued the
+    /// token.
     pub leeway: Duration,
 }
 
-/// Why a token is not believed. The texts may be shown to whoever sent it.
+/// Why a token is rejected. The texts may be shown to its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a JWS in compact form with the header of an access token.
@@ -119,42 +120,42 @@ pub enum TokenError {
     /// Another kind of token.
     #[error("the token is not an access token")]
     WrongType,
-    /// No key has the `kid` that it names. The `kid` is the sender's: it is kept for a second look
-    /// at the key set, not shown.
+    /// No key has the token's `kid`. The `kid` is untrusted: it is stored for another lookup in the
+    /// key set, not shown.
     #[error("the access token was signed with an unknown key")]
     UnknownKey(String),
-    /// The header names another algorithm than its key's.
+    /// The header names another algorithm than the key's.
     #[error("the access token names an algorithm that is not its key's")]
     WrongAlgorithm,
-    /// The signature is not this key's over this text.
+    /// The signature is not valid for this key and text.
     #[error("the signature of the access token is wrong")]
     Signature,
-    /// A claim is missing or of another type than it must be.
+    /// A claim is missing or has the wrong type.
     #[error("a claim of the access token is missing or of the wrong type")]
     Claims,
-    /// It is bound to a key of its holder (`cnf`), so the bearer alone proves nothing.
+    /// It is bound to a key of its holder (`cnf`), so it must not be used as a plain bearer token.
     #[error("the access token is bound to a key and cannot be used as a bearer token")]
     Bound,
-    /// Another issuer's.
+    /// It has another issuer.
     #[error("the access token comes from another issuer")]
     Issuer,
-    /// Meant for somebody else.
+    /// It has another audience.
     #[error("the access token is meant for another audience")]
     Audience,
-    /// Not good yet, or made in the future.
+    /// It is not valid yet, or was issued in the future.
     #[error("the access token is not valid yet")]
     NotYetValid,
-    /// No longer good.
+    /// It has expired.
     #[error("the access token has expired")]
     Expired,
 }
 
-/// Says what a token claims, if it can be believed at `now`.
+/// Returns the claims of a token that is valid at `now`.
 ///
-/// `key` finds the key of a `kid` and is asked at most once; keys come from nowhere else.
+/// `key` finds the key of a `kid` and is called at most once; keys have no other source.
 ///
 /// # Errors
-/// [`TokenError`]: the first reason that was found not to believe it.
+/// [`TokenError`]: the first reason to reject it.
 pub fn verify(
     token: &str,
     key: impl FnOnce(&str) -> Option<Arc<VerifyingKey>>,
@@ -166,15 +167,15 @@ pub fn verify(
     Ok(Arc::unwrap_or_clone(signed.claims))
 }
 
-/// A token whose signature is right. Whether its claims are to be believed is another question, with
-/// another answer every second: [`Signed::check_claims`].
+/// A token with a valid signature. The validity of its claims depends on the time:
+/// [`Signed::check_claims`].
 #[derive(Clone, Debug)]
 pub struct Signed {
-    /// What it says.
+    /// Its claims.
     pub claims: Arc<Claims>,
     /// The key that signed it.
     pub key: Arc<VerifyingKey>,
-    /// `nbf`, which Doorward never writes but heeds.
+    /// `nbf`, which Doorward never writes but checks.
     not_before: Option<i64>,
 }
 
@@ -184,11 +185,11 @@ impl AsRef<Self> for Signed {
     }
 }
 
-/// The part of [`verify`] that costs time and does not depend on it: shape, type, key, signature,
-/// and the types of the claims.
+/// The expensive part of [`verify`], which does not depend on the time: structure, type, key,
+/// signature, and the types of the claims.
 ///
 /// # Errors
-/// [`TokenError`]: the first reason that was found not to believe it.
+/// [`TokenError`]: the first reason to reject it.
 pub fn verify_signature(
     token: &str,
     key: impl FnOnce(&str) -> Option<Arc<VerifyingKey>>,
@@ -212,7 +213,7 @@ pub fn verify_signature(
     Ok(Signed { claims: Arc::new(claims), key, not_before })
 }
 
-/// The members of the header that are read.
+/// The header members that are read.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default, deserialize_with = "not_null")]
@@ -235,12 +236,12 @@ fn read_header(part: &str) -> Result<Header, TokenError> {
     }
 }
 
-/// RFC 9068 4 with RFC 7515 4.1.9: a media type, in any case, whose `application/` may be left out.
+/// RFC 9068 4 with RFC 7515 4.1.9: a media type, case-insensitive, with an optional `application/`.
 fn is_access_token(typ: &str) -> bool {
     ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
 }
 
-/// The claims, and `nbf`, which Doorward never writes but heeds.
+/// The claims, and `nbf`, which Doorward never writes but checks.
 fn read_claims(part: &str) -> Result<(Claims, Option<i64>), TokenError> {
     #[derive(Deserialize)]
     struct NotBefore {
@@ -250,7 +251,7 @@ fn read_claims(part: &str) -> Result<(Claims, Option<i64>), TokenError> {
 
     let bytes = decode(part)?;
     let object = Object::read(&bytes).ok_or(TokenError::Malformed)?;
-    // RFC 9449 7.2: a token that is bound to a key must not be taken as a plain bearer token.
+    // RFC 9449 7.2: a token that is bound to a key must not be accepted as a plain bearer token.
     if object.has("cnf") {
         return Err(TokenError::Bound);
     }
@@ -259,11 +260,11 @@ fn read_claims(part: &str) -> Result<(Claims, Option<i64>), TokenError> {
 }
 
 impl Signed {
-    /// Whether it is the expected issuer's, meant for this audience, and good at `now`.
+    /// Checks the issuer, the audience and the validity at `now`.
     ///
     /// # Errors
-    /// [`TokenError`]: the first reason that was found not to believe it. Expiry comes last:
-    /// "expired" invites the client to refresh, which does not help another's token.
+    /// [`TokenError`]: the first reason to reject it. Expiry is checked last: "expired" invites the
+    /// client to refresh, which does not help another issuer's token.
     pub fn check_claims(&self, expected: &Expected, now: Timestamp) -> Result<(), TokenError> {
         let claims = &self.claims;
         if claims.iss != expected.issuer {
@@ -280,7 +281,7 @@ impl Signed {
         {
             return Err(TokenError::NotYetValid);
         }
-        // RFC 7519 4.1.4: at the second of `exp` it is over.
+        // RFC 7519 4.1.4: from the second of `exp` on it is not valid.
         if now >= ends.plus(expected.leeway) {
             return Err(TokenError::Expired);
         }
@@ -288,13 +289,13 @@ impl Signed {
     }
 }
 
-/// Refuses padding, white space, and bits that are left over at the end: there is one spelling.
+/// Rejects padding, white space and nonzero trailing bits: there is one canonical form.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
 }
 
-/// The lower-case, hyphenated form only. `Uuid` itself reads five forms, and an id that has two
-/// spellings is not an id for the services that compare text.
+/// Only the lower-case, hyphenated form. `Uuid` itself accepts five forms, and an id with two forms
+/// is not unique for services that compare text.
 fn canonical_uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
     let text = String::deserialize(deserializer)?;
     Uuid::parse_str(&text)
@@ -307,7 +308,7 @@ fn canonical_sid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uu
     canonical_uuid(deserializer).map(Some)
 }
 
-/// For a member that may be left out: serde would take `null` for leaving it out.
+/// For an optional member: serde would treat `null` as absent.
 fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

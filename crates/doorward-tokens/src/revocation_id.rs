@@ -1,7 +1,7 @@
-//! How a token spells what the blocklist can name: one keyspace of 128-bit ids, three kinds of names.
+//! Conversion between claims (`jti`, `sid`, `kid`, `sub`) and the blocklist's 128-bit ids.
 //!
-//! A session's id, a user's and a client's are UUIDs and are spelled as such. A `jti` has 64 bits and
-//! lies below all UUIDs ([`TokenId::uuid`]); a `kid` has 66 and lies between: neither begins with a
+//! A session's id, a user's and a client's are UUIDs and are written as such. A `jti` has 64 bits
+//! and is below all UUIDs ([`TokenId::uuid`]); a `kid` has 66 and is between: neither begins with a
 //! time, as a `UUIDv7` does.
 
 use base64::Engine as _;
@@ -10,23 +10,23 @@ use uuid::Uuid;
 
 use super::TokenId;
 
-/// Above every `jti`: set in the id of a `kid`, which has the bits below it.
+/// Above every `jti`: set in the id of a `kid`, whose bits are below it.
 const KID_BIT: u128 = 1 << 66;
 
-/// The id of a `kid`: 11 characters of base64url. Nothing for any other text.
+/// The id of a `kid`: 11 characters of base64url. `None` for any other text.
 #[must_use]
 pub fn revocation_id_of_kid(kid: &str) -> Option<Uuid> {
     if kid.len() != 11 {
         return None;
     }
-    // A leading zero digit makes whole bytes of it.
+    // A leading zero digit fills whole bytes.
     let bytes: [u8; 9] = URL_SAFE_NO_PAD.decode(format!("A{kid}")).ok()?.try_into().ok()?;
     let mut number = [0; 16];
     number[7..].copy_from_slice(&bytes);
     Some(Uuid::from_u128(KID_BIT | u128::from_be_bytes(number)))
 }
 
-/// An id of the blocklist as a token spells it: its `jti`, its `kid`, its `sid` or its `sub`.
+/// A blocklist id in the form of its claim: `jti`, `kid`, `sid` or `sub`.
 #[must_use]
 pub fn revocation_id_to_claim(id: Uuid) -> String {
     let (high, low) = id.as_u64_pair();

@@ -1,15 +1,15 @@
-//! JSON that can be read in one way only.
+//! Strict JSON, which can be parsed in one way only.
 //!
-//! Two readers that disagree on which of two equal members counts have two opinions on what was
-//! signed. RFC 7515 4 and RFC 7519 4 let a reader take the last one; this one rejects duplicates at
-//! every depth, and in members that nobody asks for.
+//! Two parsers that disagree on which of two equal members counts disagree on the signed content.
+//! RFC 7515 4 and RFC 7519 4 let a parser use the last one; this one rejects duplicates at every
+//! depth, and in unused members.
 
 use std::fmt;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The rules of a reader beyond those of JSON and of unique members.
+/// The rules of a parser beyond valid JSON and unique members.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The deepest nesting of arrays and objects. `serde_json` itself allows 127 levels.
@@ -21,7 +21,7 @@ pub struct Rules {
 /// Reads exactly one value, with nothing after it but white space.
 ///
 /// # Errors
-/// [`serde_json::Error`], whose text has the position and repeats nothing of the input.
+/// [`serde_json::Error`], whose text has the position and quotes nothing of the input.
 pub fn read(text: &str, rules: Rules) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Builder { rules, depth: 0 }.deserialize(&mut reader)?;

@@ -1,4 +1,4 @@
-//! Tokens that must be believed, and every forgery that somebody in the field has let in.
+//! Valid tokens, and every forgery that a published implementation has accepted.
 
 mod contents;
 mod forgeries;
@@ -59,7 +59,7 @@ fn expected() -> Expected {
     }
 }
 
-/// Verifies with all three keys at hand, as a key set would.
+/// Verifies with all three keys, as with a key set.
 fn verify_at(token: &str, seconds: i64) -> Result<Claims, TokenError> {
     let by_kid = |kid: &str| {
         let key = keys().into_iter().find(|key| key.kid() == kid)?;
@@ -80,14 +80,14 @@ fn header(key: &SigningKey) -> Value {
     json!({"typ": "at+jwt", "alg": key.alg(), "kid": key.kid()})
 }
 
-/// A token with a good signature over whatever the texts are.
+/// A token with a valid signature over any header and claims.
 fn signed(key: &SigningKey, header: &impl ToString, claims: &impl ToString) -> String {
     let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
     let signature = key.signature(message.as_bytes()).unwrap();
     format!("{message}.{}", base64(signature))
 }
 
-/// A token with a good signature and these claims changed.
+/// A token with a valid signature and these claims changed.
 fn claiming(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
     let mut claims = json!(claims());
     for (name, value) in changes {
@@ -96,7 +96,7 @@ fn claiming(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
     verify_now(&signed(&ES256, &header(&ES256), &claims))
 }
 
-/// A token with a good signature and these header members changed.
+/// A token with a valid signature and these header members changed.
 fn headed(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
     let mut header = header(&ES256);
     for (name, value) in changes {
@@ -196,7 +196,7 @@ fn keys_can_be_shared_between_threads_and_show_nothing() {
     }
 }
 
-/// One change to a token: a letter replaced, put in or left out, or an end cut off.
+/// One change to a token: a letter replaced, inserted or removed, or an end cut off.
 fn mutate(token: &str, kind: usize, at: prop::sample::Index, letter: char) -> String {
     let mut letters: Vec<char> = token.chars().collect();
     let at = at.index(letters.len());

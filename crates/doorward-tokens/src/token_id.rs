@@ -1,4 +1,4 @@
-//! The name of an access token.
+//! The id of an access token.
 
 use std::fmt;
 
@@ -9,28 +9,28 @@ use uuid::Uuid;
 
 /// A `jti`: 64 random bits, in 11 characters of base64url.
 ///
-/// Of ten million tokens that are alive at once, two share a name with a probability of 3 in a
-/// million; and then the revocation of one would take the other along. A UUID would buy less
-/// than that for 25 more characters in every token.
+/// Among ten million tokens alive at once, two have the same id with a probability of 3 in a
+/// million; then revoking one would revoke the other, too. A UUID would gain less than that for 25
+/// more characters in every token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId(u64);
 
 impl TokenId {
-    /// The name with these bits, which should be random.
+    /// The id with these bits, which should be random.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The name among the ids of the blocklist, which holds tokens and sessions. No session's id
-    /// begins with 64 zero bits: a `UUIDv7` begins with its time.
+    /// The id in the blocklist's keyspace of tokens and sessions. No session's id begins with 64
+    /// zero bits: a `UUIDv7` begins with its time.
     #[must_use]
     pub const fn uuid(self) -> Uuid {
         Uuid::from_u64_pair(0, self.0)
     }
 }
 
-/// As a token spells it.
+/// The form in tokens.
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&URL_SAFE_NO_PAD.encode(self.0.to_be_bytes()))

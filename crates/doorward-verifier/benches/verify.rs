@@ -1,4 +1,4 @@
-//! What it costs a service to verify a token, beside floors measured in the same run on the same
+//! The cost of verifying a token in a service, beside floors measured in the same run on the same
 //! machine: the signature alone, and the hash of the token's text alone.
 //!
 //! `cargo bench --bench verify` takes the median of three runs of each figure; `-- --quick` takes
@@ -24,7 +24,7 @@ use serde_json::Value;
 
 const REVOKED: usize = 100_000;
 
-/// Microseconds that a look at a token may take, at most: the first one, and the later ones.
+/// The maximum duration of verifying a token in microseconds: the first time, and later.
 const LIMITS: [f64; 2] = [100.0, 2.0];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
@@ -52,7 +52,7 @@ async fn main() {
     for _ in 0..runs {
         let tokens: Vec<String> = (0..count).map(|_| issuer.token()).collect();
         let verify = |token: &str| drop(black_box(verifier.verify(token).unwrap()));
-        // One token more than once, so that nothing is measured that happens once in a process.
+        // One token repeatedly, so that one-time initialisation is not measured.
         for _ in 0..100 {
             verify(&tokens[0]);
         }
@@ -75,7 +75,7 @@ async fn main() {
     }
 }
 
-/// Checks signatures with the library that does the arithmetic, and does nothing else.
+/// Verifies signatures with the underlying library, and does nothing else.
 fn signature(issuer: &Issuer) -> impl Fn(&str) + use<> {
     let jwk: Value = serde_json::to_value(issuer.key().jwk()).unwrap();
     let number = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
@@ -88,7 +88,7 @@ fn signature(issuer: &Issuer) -> impl Fn(&str) + use<> {
     }
 }
 
-/// How long one call takes, when each token has so many.
+/// The duration of one call, with this many rounds per token.
 fn micros(tokens: &[String], rounds: usize, call: impl Fn(&str)) -> f64 {
     let began = Instant::now();
     for _ in 0..rounds {
@@ -100,7 +100,7 @@ fn micros(tokens: &[String], rounds: usize, call: impl Fn(&str)) -> f64 {
     began.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
 }
 
-/// The one in the middle.
+/// The median.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]

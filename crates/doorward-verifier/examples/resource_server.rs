@@ -1,5 +1,5 @@
-//! A whole service that verifies Doorward's access tokens by itself and refuses them from the moment
-//! of a logout.
+//! A complete service that verifies Doorward's access tokens itself and rejects them as soon as the
+//! user logs out.
 //!
 //! ```sh
 //! export DOORWARD_ISSUER=http://127.0.0.1:8080 DOORWARD_AUDIENCE=doorward
@@ -17,12 +17,12 @@ use actix_web::{App, HttpResponse, HttpServer, Responder, web};
 use doorward_verifier::Verifier;
 use doorward_verifier::actix::Access;
 
-/// Runs for holders of a good access token only.
+/// Runs only with a valid access token.
 async fn orders(access: Access) -> impl Responder {
     format!("the orders of {}, who may {:?}\n", access.sub, access.scope)
 }
 
-/// For whatever watches this service: it can serve as long as it can verify.
+/// For load balancers: the service is ready while it can verify tokens.
 async fn readyz(verifier: web::Data<Verifier>) -> impl Responder {
     if verifier.is_ready() {
         HttpResponse::Ok().body("ready\n")

@@ -1,4 +1,4 @@
-//! For actix-web: handlers that take an [`Access`] run for holders of a good access token only.
+//! For actix-web: handlers that take an [`Access`] run only with a valid access token.
 //!
 //! ```no_run
 //! use actix_web::{App, Responder, web};
@@ -14,9 +14,8 @@
 //! # }
 //! ```
 //!
-//! Everybody else gets 401 with `WWW-Authenticate` (RFC 6750), or 503 with `Retry-After` while
-//! tokens cannot be verified. The token is looked for in the `Authorization` header and nowhere
-//! else.
+//! Other requests get 401 with `WWW-Authenticate` (RFC 6750), or 503 with `Retry-After` while
+//! tokens cannot be verified. The token is read only from the `Authorization` header.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,7 +30,7 @@ use super::{Verifier, rejection};
 pub use super::rejection::{Access, Rejection};
 
 impl FromRequest for Access {
-    /// A [`Rejection`]; or 500 when no `web::Data<Verifier>` was given to the app.
+    /// A [`Rejection`]; or 500 when the app has no `web::Data<Verifier>`.
     type Error = actix_web::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
 

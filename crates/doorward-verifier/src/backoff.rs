@@ -1,14 +1,14 @@
-//! How long to wait before the next attempt.
+//! The delay before the next attempt.
 
 use std::time::Duration;
 
 const MIN_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest wait. It bounds how late a verifier hears that the issuer is back.
+/// The longest delay. It limits how late a verifier notices that the issuer is available again.
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Waits that double, each shortened at random by up to a half, so that a thousand verifiers that
-/// lost the same server do not come back in step.
+/// Exponential backoff with jitter: delays that double, each shortened at random by up to a half,
+/// so that a thousand verifiers that lost the same server do not reconnect simultaneously.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
@@ -19,12 +19,12 @@ impl Backoff {
         Self { next: MIN_DELAY }
     }
 
-    /// After a success the next failure starts from the beginning.
+    /// After a success the next failure starts from the shortest delay.
     pub(super) const fn reset(&mut self) {
         self.next = MIN_DELAY;
     }
 
-    /// The wait before the next attempt.
+    /// The delay before the next attempt.
     pub(super) fn wait(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(MAX_DELAY);
@@ -32,7 +32,7 @@ impl Backoff {
     }
 }
 
-/// From 0 up to 1. Without randomness from the system there is no jitter, and no harm.
+/// From 0 up to 1. Without randomness from the system there is no jitter, which is harmless.
 fn random() -> f64 {
     let mut bytes = [0; 4];
     let is_drawn = aws_lc_rs::rand::fill(&mut bytes).is_ok();

@@ -1,4 +1,4 @@
-//! What a verifier is told, and how it starts.
+//! The settings and the start of a verifier.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,36 +12,36 @@ use super::{Policy, Shared, Verifier, keys, revocation_feed};
 use doorward_tokens::Expected;
 use doorward_tokens::clock::Clock;
 
-/// The least that `max_staleness` may be: the feed says only every so often that it is complete.
+/// The minimum of `max_staleness`: the feed reports only periodically that it is complete.
 const MIN_STALENESS: Duration = Duration::from_secs(5);
 
-/// What to do with a token while the list of revocations may be out of date.
+/// The treatment of tokens while the revocation list may be out of date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStale {
-    /// Refuse every token for the time being, with [`VerifyError::Stale`](super::VerifyError).
+    /// Reject every token temporarily, with [`VerifyError::Stale`](super::VerifyError).
     #[default]
     FailClosed,
-    /// Go on with the list as it was. A logout that happened meanwhile is not known.
+    /// Continue with the list as it is. Logouts in the meantime are not known.
     FailOpen,
 }
 
-/// Why a verifier cannot be started. Another attempt with the same settings would fare the same.
+/// Why a verifier cannot be started. A retry with the same settings would fail as well.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// The issuer is no http(s) URL, or has a query or fragment.
+    /// The issuer is not a valid http(s) URL, or has a query or fragment.
     #[error(
         "the issuer must be an https URL without query and fragment, as in https://login.example.com"
     )]
     Issuer,
-    /// The issuer is reached without TLS, and is not this machine.
+    /// The issuer is reached without TLS, and is not on this machine.
     #[error(
         "the issuer is reached without TLS: use https, or say allow_http() if the network is yours"
     )]
     PlainHttp,
-    /// No audience was named.
+    /// The audience is missing.
     #[error("name the audience that tokens must be meant for")]
     Audience,
-    /// No client was named.
+    /// The client is missing.
     #[error("name the client (its id and secret) that may read the feed of revocations")]
     Client,
     /// `max_staleness` is too short.
@@ -50,15 +50,16 @@ pub enum StartError {
     /// There is no tokio runtime for the background tasks.
     #[error("a verifier must be started within a tokio runtime")]
     Runtime,
-    /// The HTTP client could not be made; the text says why.
+    /// The HTTP client could not be created; the text says why.
     #[error("no HTTP client: {0}")]
     Http(String),
-    /// The issuer's metadata were read and are not to be used.
+    /// The issuer's metadata were read and are unusable.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
 }
 
-/// The settings of a [`Verifier`]: [`Verifier::builder`] makes one, [`Builder::start`] uses it.
+/// The settings of a [`Verifier`]: [`Verifier::builder`] creates them, [`Builder::start`] uses
+/// them.
 #[derive(Clone)]
 pub struct Builder {
     issuer: String,
@@ -89,7 +90,7 @@ impl Builder {
         }
     }
 
-    /// The name that must stand in a token's `aud`: what Doorward's setting `audience` says.
+    /// The name that must be in a token's `aud`: the value of Doorward's setting `audience`.
     /// Required.
     #[must_use]
     pub fn audience(mut self, audience: &str) -> Self {
@@ -97,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// The confidential client that may read the feed, as `doorward client add` has printed it.
+    /// The confidential client that may read the feed, as printed by `doorward client add`.
     /// Required.
     #[must_use]
     pub fn client(mut self, id: &str, secret: &str) -> Self {
@@ -105,48 +106,48 @@ impl Builder {
         self
     }
 
-    /// How far this machine's clock may be off from Doorward's: 30 seconds, if nothing is said. A
-    /// token is accepted so much longer than it says.
+    /// The tolerated difference between this machine's clock and Doorward's: 30 seconds by default.
+    /// A token is accepted this much longer than its `exp`.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// How old the list of revocations may be: 30 seconds, if nothing is said; 5 at least. It is 2
-    /// seconds old at most as long as the issuer can be reached.
+    /// The maximum staleness of the revocation list: 30 seconds by default, at least 5. It is at
+    /// most 2 seconds old as long as the issuer can be reached.
     #[must_use]
     pub fn max_staleness(mut self, limit: Duration) -> Self {
         self.max_staleness = limit;
         self
     }
 
-    /// What happens when it is older: [`OnStale::FailClosed`], if nothing is said.
+    /// The treatment of tokens beyond it: [`OnStale::FailClosed`] by default.
     #[must_use]
     pub fn when_stale(mut self, policy: OnStale) -> Self {
         self.when_stale = policy;
         self
     }
 
-    /// How many revoked ids are kept at most: a million, if nothing is said, which take some 100
-    /// bytes each. When there are more, the list is stale until there are fewer.
+    /// The maximum number of revoked ids: a million by default, of some 100 bytes each. While there
+    /// are more, the list is stale.
     #[must_use]
     pub fn max_revocations(mut self, count: usize) -> Self {
         self.max_revocations = count;
         self
     }
 
-    /// How many verified tokens are remembered, so that the next look at them costs no signature:
-    /// 10,000, if nothing is said, which take some 1 KiB each. 0 remembers none.
+    /// The number of verified tokens that are cached, so that verifying them again costs no
+    /// signature check: 10,000 by default, of some 1 KiB each. 0 caches none.
     #[must_use]
     pub fn cached_tokens(mut self, count: usize) -> Self {
         self.cached_tokens = count;
         self
     }
 
-    /// Lets the issuer be reached without TLS although it is not on this machine. Whoever can
-    /// change what passes on that network can then make up keys, and with them tokens; whoever can
-    /// read it knows the client's secret.
+    /// Allows an issuer without TLS that is not on this machine. Anybody who can change traffic on
+    /// that network can then forge keys, and with them tokens; anybody who can read it learns the
+    /// client's secret.
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.may_use_http = true;
@@ -162,13 +163,13 @@ impl Builder {
 
     /// Starts the background tasks on the tokio runtime that this is called in.
     ///
-    /// It asks the issuer for its metadata first, to find wrong settings while somebody looks. An
-    /// issuer that cannot be reached is no error: the tasks go on trying, and until they succeed
-    /// the verifier accepts nothing ([`VerifyError::NotReady`](super::VerifyError)). So this takes
-    /// as long as one request, 10 seconds at most; [`Verifier::ready`] waits for the rest.
+    /// It first requests the issuer's metadata, to report wrong settings at the start. An
+    /// unreachable issuer is not an error: the tasks keep retrying, and until they succeed the
+    /// verifier accepts nothing ([`VerifyError::NotReady`](super::VerifyError)). So this takes as
+    /// long as one request, at most 10 seconds; [`Verifier::ready`] waits for the rest.
     ///
     /// # Errors
-    /// [`StartError`] for settings, or metadata, that no patience would mend.
+    /// [`StartError`] for settings or metadata that a retry would not fix.
     pub async fn start(self) -> Result<Verifier, StartError> {
         let url = issuer_url(&self.issuer, self.may_use_http)?;
         let audience = self.audience.filter(|name| !name.is_empty()).ok_or(StartError::Audience)?;

@@ -17,22 +17,22 @@ use doorward_tokens::clock::Clock;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For a whole document, and for the head of the feed's answer.
+/// The timeout for a whole document, and for the head of the feed's response.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most bytes of a document that are read. A key set with eight RSA keys has 5 KB.
+/// The maximum size of a document in bytes. A key set with eight RSA keys has 5 KB.
 const MAX_DOCUMENT: usize = 256 * 1024;
 
-/// How long the metadata are believed.
+/// How long the metadata are trusted.
 const METADATA_LIFETIME: Duration = Duration::from_secs(3600);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The server that the tokens come from.
+/// The server that issues the tokens.
 pub(super) struct Issuer {
     http: Client,
     clock: Clock,
-    /// As tokens spell it.
+    /// The issuer, in the form of the claim `iss`.
     name: String,
     url: Url,
     authorization: HeaderValue,
@@ -45,7 +45,7 @@ struct Endpoints {
     revocations: Url,
 }
 
-/// What the metadata say (RFC 8414 2), as far as it matters here.
+/// The required members of the metadata (RFC 8414 2).
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -53,10 +53,10 @@ struct Metadata {
     doorward_revocations_endpoint: Option<String>,
 }
 
-/// Why the issuer's metadata cannot be used. Another attempt would find the same.
+/// Why the issuer's metadata are unusable. A retry would find the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiscoveryError {
-    /// They are another issuer's. Both names are compared letter by letter.
+    /// They belong to another issuer. The names are compared byte for byte.
     #[error("the metadata at {expected} are those of the issuer {found:?}")]
     Issuer {
         /// The issuer that the verifier was given.
@@ -64,15 +64,15 @@ pub enum DiscoveryError {
         /// The one that the metadata name.
         found: String,
     },
-    /// An endpoint is not named: the server is no Doorward, or an old one.
+    /// An endpoint is missing: the server is not Doorward, or an old version.
     #[error("the issuer's metadata do not name {0}")]
     Missing(&'static str),
-    /// An endpoint lies on another server than the issuer, or is no URL.
+    /// An endpoint is on another server than the issuer, or is not a URL.
     #[error("{0} is not a URL below the issuer's own scheme, host and port")]
     CrossOrigin(&'static str),
 }
 
-/// Why a request was in vain.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error(transparent)]
@@ -97,7 +97,7 @@ impl From<reqwest::Error> for FetchError {
     }
 }
 
-/// An error with its causes: `reqwest` itself says only which URL it was.
+/// An error with its causes: `reqwest` itself only names the URL.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -108,10 +108,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A document, and what came with it.
+/// A document and its headers.
 pub(super) struct Document {
     pub(super) headers: HeaderMap,
-    /// `None` when it is still the one whose `ETag` was sent.
+    /// `None` when it is unchanged since the `ETag` sent.
     pub(super) body: Option<Vec<u8>>,
 }
 
@@ -131,18 +131,18 @@ impl Issuer {
         Ok(Self { http, clock, name, url, authorization, endpoints: Mutex::default() })
     }
 
-    /// Looks at the metadata, unless that was done within the hour.
+    /// Fetches the metadata, unless that was done within the hour.
     pub(super) async fn discover(&self) -> Result<(), FetchError> {
         self.endpoints().await.map(drop)
     }
 
-    /// The key set; without a body when it is still the one with this `ETag`.
+    /// The key set; without a body when it is unchanged since this `ETag`.
     pub(super) async fn jwks(&self, etag: Option<&HeaderValue>) -> Result<Document, FetchError> {
         let url = self.endpoints().await?.jwks;
         self.document(url, etag).await.inspect_err(|error| self.invalidate_metadata_on(error))
     }
 
-    /// The feed, from behind the event with this id on.
+    /// The feed, from after the event with this id.
     pub(super) async fn feed(&self, after: Option<&str>) -> Result<Response, FetchError> {
         let url = self.endpoints().await?.revocations;
         self.open(url, after).await.inspect_err(|error| self.invalidate_metadata_on(error))
@@ -193,7 +193,8 @@ impl Issuer {
         Ok(endpoints)
     }
 
-    /// The secret goes to these URLs, and keys come from there: they must be the issuer's own.
+    /// The secret is sent to these URLs, and keys are fetched from them: they must be the issuer's
+    /// own.
     fn own(&self, name: &'static str, url: Option<String>) -> Result<Url, DiscoveryError> {
         let url = url.ok_or(DiscoveryError::Missing(name))?;
         Url::parse(&url)
@@ -217,7 +218,7 @@ impl Issuer {
         Ok(Document { headers: response.headers().clone(), body })
     }
 
-    /// An answer that an endpoint should not give: perhaps it has moved.
+    /// Invalidates the metadata after an unexpected response of an endpoint: it may have moved.
     fn invalidate_metadata_on(&self, error: &FetchError) {
         if matches!(error, FetchError::Status(_) | FetchError::Unusable(_)) {
             *self.known() = None;
@@ -246,8 +247,8 @@ fn media_type(response: &Response) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// RFC 6749 2.3.1: both parts form-urlencoded before they are joined. The result is ASCII without
-/// control characters, so it is a header's value.
+/// RFC 6749 2.3.1: both parts are form-urlencoded before they are joined. The result is ASCII
+/// without control characters, so it is a valid header value.
 fn basic(client: &str, secret: &str) -> HeaderValue {
     let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = STANDARD.encode(format!("{}:{}", encode(client), encode(secret)));

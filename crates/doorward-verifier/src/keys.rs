@@ -16,30 +16,30 @@ use super::suspend_aware_clock::Stamp;
 use doorward_tokens::clock::Clock;
 use doorward_tokens::{Jwk, VerifyingKey};
 
-/// How often tokens with unknown keys may make us fetch the key set, at most: anybody can make up
-/// such tokens.
+/// The minimum interval between fetches of the key set for tokens with unknown keys: anybody can
+/// forge such tokens.
 const REFETCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long keys are believed beyond the age up to which the issuer lets them be cached, while they
-/// cannot be fetched. A key that was taken back is named by the feed, too.
+/// How long keys are trusted beyond their cache lifetime, while they cannot be fetched. The feed
+/// also reports revoked keys.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// For a key set that does not say how long it may be cached.
+/// The cache lifetime of a key set that does not state one.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Bounds of what it may say.
+/// The bounds of a stated one.
 const MAX_AGE: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
 
-/// More keys than any issuer has use for.
+/// More keys than any issuer needs.
 const MAX_KEYS: usize = 100;
 
-/// The keys, and who waits for others.
+/// The keys, and the callers that wait for new ones.
 pub(super) struct KeyCache {
     clock: Clock,
     set: RwLock<Option<Arc<KeySet>>>,
     asked: Mutex<Asked>,
     wanted: Notify,
-    /// How many fetches that somebody had asked for are over.
+    /// The number of completed fetches that callers had requested.
     served: watch::Sender<u64>,
 }
 
@@ -49,7 +49,7 @@ struct Asked {
     is_pending: bool,
 }
 
-/// A key set as it was fetched.
+/// A fetched key set.
 #[derive(Clone)]
 pub(super) struct KeySet {
     keys: HashMap<String, (Jwk, Arc<VerifyingKey>)>,
@@ -75,7 +75,7 @@ impl KeyCache {
         }
     }
 
-    /// The keys, once there are any.
+    /// The keys, once they are fetched.
     pub(super) fn current(&self) -> Option<Arc<KeySet>> {
         self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -85,8 +85,8 @@ impl KeyCache {
         set.fetched.elapsed(&self.clock) > set.max_age + GRACE
     }
 
-    /// Has the key set fetched out of turn, if that was not done just now. What is returned changes
-    /// when the fetch is over; it is the same one for all who ask while it is under way.
+    /// Triggers a fetch of the key set, unless that was done recently. The returned receiver
+    /// changes when the fetch is done; all callers during it share one.
     pub(super) fn refetch(&self) -> Option<watch::Receiver<u64>> {
         let mut asked = self.asked();
         let served = self.served.subscribe();
@@ -104,7 +104,7 @@ impl KeyCache {
     async fn fetch(&self, issuer: &Issuer) -> Result<Duration, FetchError> {
         let before = self.current();
         let etag = before.as_ref().and_then(|set| set.etag.clone());
-        // Counted from before the request: the answer may be as old as that.
+        // Counted from before the request: the response may be as old as that.
         let fetched = Stamp::now(&self.clock);
         let Document { headers, body } = issuer.jwks(etag.as_ref()).await?;
         let max_age = max_age(&headers);
@@ -125,7 +125,7 @@ impl KeyCache {
     }
 }
 
-/// Fetches the keys when they are due, or wanted, for ever.
+/// Fetches the keys when they are due or requested, for ever.
 pub(super) async fn keep_fresh(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let keys = &shared.keys;
     let mut backoff = Backoff::new();
@@ -154,8 +154,8 @@ pub(super) async fn keep_fresh(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     }
 }
 
-/// The keys of a JWK set (RFC 7517 5). Those of other kinds are passed over, as the RFC has it. A
-/// key that was there before stays the same object, which says so to the tokens that it signed.
+/// The keys of a JWK set (RFC 7517 5). Those of other types are ignored, as the RFC requires. A
+/// known key stays the same object, so that cached tokens can tell that it is unchanged.
 fn parse(
     body: &[u8],
     before: Option<&KeySet>,
@@ -182,8 +182,8 @@ fn parse(
     }
 }
 
-/// How long an answer may be cached (RFC 9111 5.2.2.1), less the time that it spent in caches on
-/// its way.
+/// How long a response may be cached (RFC 9111 5.2.2.1), less the time that it spent in caches on
+/// the way.
 fn max_age(headers: &HeaderMap) -> Duration {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase();
     let (mut seconds, mut is_forbidden) = (None, false);

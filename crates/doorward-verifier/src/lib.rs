@@ -1,8 +1,9 @@
-//! Access tokens, verified by your own service: no call to Doorward for a request, and yet a logout
-//! is heard of at once.
+//! Verification of access tokens in your own service: without a call to Doorward per request, and
+//! with immediate revocation.
 //!
-//! A [`Verifier`] is told the issuer's URL. In the background it keeps the issuer's public keys
-//! fresh and follows its feed of revocations; [`Verifier::verify`] then answers from memory.
+//! A [`Verifier`] is configured with the issuer's URL. In the background it keeps the issuer's
+//! public keys fresh and subscribes to its revocation feed; [`Verifier::verify`] then answers from
+//! memory.
 //!
 //! # Use
 //!
@@ -11,7 +12,7 @@
 //! doorward-verifier = "0.1"
 //! ```
 //!
-//! On the machine where Doorward runs, `doorward client add` makes a client for your service and
+//! On the machine where Doorward runs, `doorward client add` creates a client for your service and
 //! prints its id and secret. Then:
 //!
 //! ```no_run
@@ -37,42 +38,43 @@
 //! With actix-web (feature `actix`) a handler takes `actix::Access`; for axum and other frameworks
 //! that use tower (feature `tower`) there is `tower::VerifierLayer`.
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - **A revoked token is refused** as soon as the feed has said so: milliseconds after the logout.
+//! - **A revoked token is rejected** as soon as the feed reports it: milliseconds after the logout.
 //!   A token is revoked by its `jti`, its session (`sid`), the key that signed it (`kid`), or the
 //!   client that it was issued to (`client_id`).
-//! - **Nothing is accepted before the list is known.** A verifier that starts, or one that was cut
-//!   off for longer than [`Builder::max_staleness`], takes in everything that was revoked first.
-//!   [`Verifier::staleness`] says how old the list is; [`Builder::when_stale`] decides what happens
-//!   past the limit. [`OnStale::FailOpen`] goes on with an old list, but not without one: a
-//!   verifier that has never reached the issuer accepts nothing.
-//! - **A wrong time makes no revoked token good.** When the time is set by more than 5 seconds, or the
-//!   machine was asleep, the list is stale until the feed has sent everything again; until then
-//!   [`Builder::when_stale`] decides. Nothing is dropped as expired by a time that was set.
-//! - **Forgeries are refused**: the algorithm is the key's, never the token's choice; keys come from
-//!   the issuer's key set only; claims are read strictly (RFC 8725, RFC 9068).
+//! - **Nothing is accepted before the list is complete.** A verifier that starts, or one that was
+//!   disconnected for longer than [`Builder::max_staleness`], first loads all revocations.
+//!   [`Verifier::staleness`] tells the age of the list; [`Builder::when_stale`] decides about
+//!   tokens past the limit. [`OnStale::FailOpen`] continues with an old list, but not without one:
+//!   a verifier that has never reached the issuer accepts nothing.
+//! - **A wrong clock does not revalidate a revoked token.** When the clock is set by more than 5
+//!   seconds, or the machine was suspended, the list is stale until the feed has sent everything
+//!   again; until then [`Builder::when_stale`] decides. Entries are not dropped as expired by a
+//!   clock that was set.
+//! - **Forgeries are rejected**: the algorithm is the key's, never the token's choice; keys come
+//!   from the issuer's key set only; claims are parsed strictly (RFC 8725, RFC 9068).
 //! - **Bounded**: memory for revoked ids ([`Builder::max_revocations`]), for tokens
-//!   ([`Builder::cached_tokens`]) and for whatever the issuer sends.
+//!   ([`Builder::cached_tokens`]) and for the issuer's responses.
 //!
-//! # What it does in the background
+//! # Background tasks
 //!
-//! - The metadata at `/.well-known/oauth-authorization-server` must name the issuer letter by
-//!   letter, and endpoints on its own origin. Redirects are not followed.
-//! - The key set is fetched again when the `max-age` of its `Cache-Control` is over. While that
-//!   fails the old keys stay for a day more; after that every token is refused as
-//!   [`VerifyError::Stale`], whatever the policy. A token with a `kid` that is not known has the
-//!   set fetched out of turn, at most once in 5 seconds for all of them together;
-//!   [`Verifier::verify_or_refetch`] waits for that.
-//! - The feed is one connection that stays open. When it breaks, or does not say for 10 seconds
-//!   that it is complete, it is opened again after 0.1 to 10 seconds. What cannot be read is never
-//!   passed over: the stream is given up, and everything is asked for again.
+//! - The metadata at `/.well-known/oauth-authorization-server` must name exactly this issuer, and
+//!   endpoints on its own origin. Redirects are not followed.
+//! - The key set is fetched again when the `max-age` of its `Cache-Control` has expired. If that
+//!   fails, the old keys stay valid for one more day; after that every token is rejected with
+//!   [`VerifyError::Stale`], regardless of the policy. A token with an unknown `kid` triggers an
+//!   additional fetch, at most once in 5 seconds for all of them together;
+//!   [`Verifier::verify_or_refetch`] waits for it.
+//! - The feed is one connection that stays open. When it breaks, or does not report for 10 seconds
+//!   that it is complete, it is reopened after 0.1 to 10 seconds. Malformed input is never ignored:
+//!   the stream is closed, and all revocations are requested again.
 //! - Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`) and the system's root certificates are
-//!   heeded.
+//!   used.
 //!
 //! The tasks run on the tokio runtime that [`Builder::start`] was called in and end when the last
-//! clone of the verifier is dropped. They log to `tracing`; [`Verifier::last_error`] says what is
-//! wrong at the moment.
+//! clone of the verifier is dropped. They log to `tracing`; [`Verifier::last_error`] returns the
+//! current error.
 
 #[cfg(feature = "actix")]
 pub mod actix;
@@ -115,7 +117,7 @@ const REFETCH_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Verifier(Arc<RunningVerifier>);
 
-/// The state, and the tasks that keep it fresh, for as long as there is somebody to use it.
+/// The state, and the tasks that keep it fresh while a verifier exists.
 struct RunningVerifier {
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
@@ -127,28 +129,28 @@ impl Drop for RunningVerifier {
     }
 }
 
-/// Why a token is not accepted. The texts may be shown to whoever sent it.
+/// Why a token is rejected. The texts may be shown to its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// It is none of this issuer's for this audience, or not any more. `Expired` invites the client
+    /// It is not valid for this issuer and audience, or has expired. `Expired` invites the client
     /// to refresh.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// It, its session, its client or its key was taken back. Refreshing will not help if it was
-    /// the session.
+    /// It, its session, its client or its key was revoked. A refresh will not help if it was the
+    /// session.
     #[error("the access token was revoked")]
     Revoked,
-    /// The list of revocations, or the key set, is too old to know.
+    /// The revocation list or the key set is too stale.
     #[error("it cannot be known at the moment whether the access token was revoked")]
     Stale,
-    /// Keys or revocations have not been read yet since the start.
+    /// Keys or revocations have not been loaded yet since the start.
     #[error("access tokens cannot be verified yet")]
     NotReady,
 }
 
 impl VerifyError {
-    /// Whether the same token may be accepted a little later: answer 503 with `Retry-After`, not
-    /// 401, which would log the user out.
+    /// Whether the same token may be accepted later: answer 503 with `Retry-After`, not 401, which
+    /// would log the user out.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Stale | Self::NotReady)
@@ -156,8 +158,7 @@ impl VerifyError {
 }
 
 impl Verifier {
-    /// Begins the settings of a verifier for this issuer: Doorward's `public_url`, letter by
-    /// letter.
+    /// Starts the settings of a verifier for this issuer: exactly Doorward's `public_url`.
     #[must_use]
     pub fn builder(issuer: &str) -> Builder {
         Builder::new(issuer)
@@ -167,7 +168,7 @@ impl Verifier {
         Self(Arc::new(RunningVerifier { shared, tasks }))
     }
 
-    /// Says what a token claims, if it is to be accepted now. It does no I/O and does not wait.
+    /// Returns the claims of a token that is acceptable now. It does no I/O and does not block.
     ///
     /// # Errors
     /// [`VerifyError`]. For [`TokenError::UnknownKey`] the key set is fetched in the background.
@@ -180,8 +181,8 @@ impl Verifier {
         })
     }
 
-    /// The same, but a token with a key that is not known yet waits for the key set to be fetched,
-    /// 3 seconds at most, and is looked at once more. Most tokens do not wait.
+    /// The same, but a token with an unknown key waits until the key set is fetched, at most 3
+    /// seconds, and is then verified again. Most tokens do not wait.
     ///
     /// # Errors
     /// [`VerifyError`].
@@ -197,22 +198,22 @@ impl Verifier {
         first
     }
 
-    /// How long ago it was last known that every revocation is known. [`Duration::MAX`] before that
-    /// was ever so, and while there are more than [`Builder::max_revocations`].
+    /// The staleness: how long ago the list was last known to be complete. [`Duration::MAX`] before
+    /// the first time, and while there are more than [`Builder::max_revocations`].
     #[must_use]
     pub fn staleness(&self) -> Duration {
         self.0.shared.revoked.staleness().unwrap_or(Duration::MAX)
     }
 
-    /// Whether good tokens are accepted at this moment: keys and revocations are known, and not too
-    /// old for the policy.
+    /// Whether valid tokens are accepted now: keys and revocations are loaded, and not too old for
+    /// the policy.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.shared.is_ready()
     }
 
-    /// Waits until [`Verifier::is_ready`], for ever if need be: put a timeout around it if there is
-    /// something better to do, and ask [`Verifier::last_error`] for the cause.
+    /// Waits until [`Verifier::is_ready`], without a limit: use a timeout to do something else
+    /// meanwhile, and [`Verifier::last_error`] for the cause.
     pub async fn ready(&self) {
         let mut progress = self.0.shared.progress.subscribe();
         while !self.is_ready() {
@@ -221,8 +222,8 @@ impl Verifier {
         }
     }
 
-    /// What is wrong at the moment with the key set or the feed, for a log or a status page;
-    /// `None` when nothing is.
+    /// The current error of the key set or the feed, for a log or a status page; `None` when there
+    /// is none.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         let last_error = self.0.shared.last_error();
@@ -249,14 +250,14 @@ const fn is_unknown_key(error: &VerifyError) -> bool {
     matches!(error, VerifyError::Token(TokenError::UnknownKey(_)))
 }
 
-/// What is insisted on.
+/// The requirements for tokens.
 struct Policy {
     expected: Expected,
     max_staleness: Duration,
     when_stale: OnStale,
 }
 
-/// What the callers read and the tasks write.
+/// The state that callers read and tasks write.
 struct Shared {
     policy: Policy,
     clock: Clock,
@@ -267,10 +268,10 @@ struct Shared {
     last_error: Mutex<BTreeMap<&'static str, String>>,
 }
 
-/// A token whose signature is right.
+/// A token with a valid signature.
 struct VerifiedToken {
     signed: Signed,
-    /// Under which names it can be revoked.
+    /// The ids by which it can be revoked.
     ids: Vec<Box<str>>,
 }
 
@@ -286,7 +287,7 @@ impl AsRef<Signed> for VerifiedToken {
     }
 }
 
-/// The ids that revoke a token, as the feed spells them.
+/// The ids that revoke a token, in the form of the feed.
 fn revocable_ids(Signed { claims, key, .. }: &Signed) -> Vec<Box<str>> {
     let session = claims.sid.map(|sid| sid.hyphenated().to_string());
     let ids = [key.kid().to_owned(), claims.jti.to_string(), claims.client_id.clone()];
@@ -306,8 +307,8 @@ impl Shared {
         }
     }
 
-    /// The order is the point: a forgery is one also while the list is stale, and a token that is
-    /// listed is revoked however old the list is.
+    /// The order matters: a forgery is reported as one also while the list is stale, and a listed
+    /// token is revoked however old the list is.
     fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         let keys = self.keys.current().ok_or(VerifyError::NotReady)?;
         let token = self.verified.verify_signature(token, |kid| keys.key(kid))?;
@@ -336,7 +337,7 @@ impl Shared {
             && self.revoked.staleness().is_some_and(|age| !self.is_too_old(age))
     }
 
-    /// A task has succeeded, or failed and says why.
+    /// Records the success of a task, or its error.
     fn report(&self, task: &'static str, failure: Option<String>) {
         let mut last_error = self.last_error();
         match failure {

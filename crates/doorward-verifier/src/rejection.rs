@@ -1,4 +1,4 @@
-//! What a request shows, and what it is answered when that is not enough (RFC 6750).
+//! The bearer token of a request, and the error responses (RFC 6750).
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::{Claims, Verifier, VerifyError};
 
-/// Seconds after which a client may come again when tokens cannot be verified: as long as a
-/// reconnection takes.
+/// Seconds after which a client may retry when tokens cannot be verified: as long as a reconnection
+/// takes.
 const RETRY_AFTER: u64 = 2;
 
-/// The claims of the access token that came with a request, and was accepted.
+/// The claims of the accepted access token of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access(pub Arc<Claims>);
 
@@ -22,19 +22,19 @@ impl Deref for Access {
     }
 }
 
-/// Why a request is not let in.
+/// Why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// It shows no bearer token: 401.
+    /// It has no bearer token: 401.
     NoToken,
     /// It has several `Authorization` headers: 400.
     SeveralTokens,
-    /// Its token is not accepted: 401, or 503 when the error is transient.
+    /// Its token is rejected: 401, or 503 when the error is transient.
     Token(VerifyError),
 }
 
 impl Rejection {
-    /// The status to answer.
+    /// The status of the response.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
@@ -44,8 +44,8 @@ impl Rejection {
         }
     }
 
-    /// The value of `WWW-Authenticate` (RFC 6750 3): every 401 has one, and only those who showed
-    /// something are told what is wrong with it.
+    /// The value of `WWW-Authenticate` (RFC 6750 3): every 401 has one, with the error only if the
+    /// request had a token.
     #[must_use]
     pub fn challenge(&self) -> Option<String> {
         let error = match self {
@@ -63,7 +63,7 @@ impl Rejection {
         (self.status() == 503).then_some(RETRY_AFTER)
     }
 
-    /// A body, as `application/problem+json` (RFC 9457).
+    /// The body of the response, as `application/problem+json` (RFC 9457).
     #[must_use]
     pub fn problem(&self) -> String {
         let title = match self.status() {
@@ -76,7 +76,7 @@ impl Rejection {
     }
 }
 
-/// These texts stand between quotes in a header, so they have none.
+/// These texts are quoted in a header, so they contain no quotes.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,7 +110,7 @@ pub(super) fn token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'
     }
 }
 
-/// Lets a request in, or says why not.
+/// Accepts a request, or returns why it is rejected.
 pub(super) async fn admit(verifier: &Verifier, token: &str) -> Result<Access, Rejection> {
     Ok(Access(verifier.verify_or_refetch(token).await?))
 }

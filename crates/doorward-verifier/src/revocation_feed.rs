@@ -1,4 +1,4 @@
-//! Follows the issuer's feed of revocations.
+//! Subscribes to the issuer's revocation feed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,20 @@ use super::revocation_list::{ApplyError, FeedEntry};
 use super::sse::{Event, Parser, Unreadable};
 use super::suspend_aware_clock::Stamp;
 
-/// How long a new stream may take to say that it is complete: a long snapshot on a slow line.
+/// How long a new stream may take to report that it is complete: a long snapshot on a slow line.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a stream may go without saying it again, at most. The feed does so every two seconds,
-/// and promises every five.
+/// How long a stream may go without reporting it again. The feed does so every two seconds, and
+/// guarantees every five.
 pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A stream that broke earlier than this does not start the waits from the beginning.
+/// A stream that broke earlier than this does not reset the backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// How often the list is looked through for what may be forgotten.
+/// How often expired entries are purged from the list.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Why a stream is over.
+/// Why a stream has ended.
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
     #[error("the feed cannot be opened: {0}")]
@@ -46,19 +46,19 @@ enum FeedError {
 }
 
 impl FeedError {
-    /// Whether something was, or may have been, missed: what comes after the last id would not
-    /// repair that, so all is asked for again.
+    /// Whether an event was, or may have been, missed: resuming after the last id would not recover
+    /// it, so everything is requested again.
     const fn needs_everything(&self) -> bool {
         match self {
             Self::Unreadable(_) | Self::Malformed(_) | Self::NotApplied(_) => true,
-            // A server that does not take the id, in whatever way it says so.
+            // A server that rejects the id, with any status.
             Self::Refused(error) => matches!(error, FetchError::Status(_)),
             Self::Interrupted(_) | Self::Ended | Self::TimedOut => false,
         }
     }
 }
 
-/// Follows the feed for ever.
+/// Subscribes to the feed for ever.
 pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let mut backoff = Backoff::new();
     let mut last_id = None;
@@ -66,7 +66,7 @@ pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
         let opened = Stamp::now(&shared.clock);
         if shared.revoked.begin() {
             last_id = None;
-            // Nor is the age of the keys known.
+            // The age of the keys is unknown, too.
             shared.keys.refetch();
         }
         let mut stream = Stream::new(&shared, &mut last_id);
@@ -88,10 +88,10 @@ pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
 /// One connection.
 struct Stream<'a> {
     shared: &'a Shared,
-    /// The last event that was taken in.
+    /// The last event that was processed.
     last_id: &'a mut Option<String>,
     parser: Parser,
-    /// When it was last heard that the list is complete; at first, when the stream began.
+    /// When the list was last reported complete; at first, when the stream began.
     heard: Stamp,
     is_current: bool,
     purged: Stamp,
@@ -99,7 +99,7 @@ struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     fn new(shared: &'a Shared, last_id: &'a mut Option<String>) -> Self {
-        // Also after a list that was too long: it may have grown shorter.
+        // Also after a list that was too long: it may have become shorter.
         shared.revoked.purge();
         let now = Stamp::now(&shared.clock);
         Self {
@@ -129,8 +129,8 @@ impl<'a> Stream<'a> {
             else {
                 return Ok(());
             };
-            // After a sleep of the machine, or a pause of this process, what lies in the buffers
-            // may say "complete" of a time that is long over.
+            // After the machine was suspended or this process paused, buffered data may report
+            // "complete" for a time long past.
             self.silence_timeout()?;
             let mut parser = std::mem::take(&mut self.parser);
             let taken = parser.push(&chunk, |event| self.take(event));
@@ -139,7 +139,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// How much longer this stream may go without saying that the list is complete.
+    /// How much longer this stream may go without reporting that the list is complete.
     fn silence_timeout(&self) -> Result<Duration, FeedError> {
         let whole = if self.is_current {
             SILENCE_TIMEOUT.min(self.shared.policy.max_staleness)
@@ -158,7 +158,7 @@ impl<'a> Stream<'a> {
                 self.revoke(entries)?;
             }
             "current" => self.current(&event.data)?,
-            // What later versions may have to say.
+            // Events of later versions.
             _ => {}
         }
         if event.id.is_some() {
@@ -168,7 +168,7 @@ impl<'a> Stream<'a> {
     }
 
     fn revoke(&self, entries: Vec<FeedEntry>) -> Result<(), FeedError> {
-        // A key that was taken back is likely to have a successor that is not known yet.
+        // A revoked key is likely to have a successor that is not known yet.
         let keys = self.shared.keys.current();
         let names_a_key = keys.is_some_and(|set| entries.iter().any(|e| set.key(&e.id).is_some()));
         self.shared.revoked.add(entries)?;

@@ -1,4 +1,4 @@
-//! What was revoked, and how long ago that was last known to be all.
+//! The revocation list, and how long ago it was last known to be complete.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,65 +9,66 @@ use serde::Deserialize;
 use super::suspend_aware_clock::Stamp;
 use doorward_tokens::clock::{Clock, Timestamp};
 
-/// How much longer than its `exp` and the leeway an id is kept: for a clock that was wrong and is
-/// set right.
+/// How much longer than its `exp` plus the leeway an id is kept: for a wrong clock that is
+/// corrected.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// How long an id is kept by the steady clock at least when it arrives after the time was set:
-/// nobody knows which of the two times was right.
+/// The minimum time by the steady clock that an id is kept if it arrives after the clock was set:
+/// either of the two times may be the right one.
 const KEPT_AFTER_A_JUMP: Duration = Duration::from_secs(3600);
 
-/// How long an id is kept by the steady clock at most, once its time is over by the time of day: a
+/// The maximum time by the steady clock that an id is kept once it has expired by the wall clock: a
 /// clock that is years behind at the start must not fill the list for years.
 const KEPT_BY_STEADY_CLOCK: Duration = Duration::from_secs(24 * 3600);
 
-/// Ids that are taken in, or dropped, before readers get their turn.
+/// The number of ids added or dropped in one write lock.
 const BATCH: usize = 1_000;
 
-/// An id of the feed: a `jti`, a `sid`, a client's id or a `kid`, exactly as tokens spell it.
+/// An id of the feed: a `jti`, a `sid`, a client's id or a `kid`, in exactly the form of tokens.
 #[derive(Debug, Deserialize)]
 pub(super) struct FeedEntry {
     pub(super) id: Box<str>,
-    /// When it may be forgotten, in seconds since 1970.
+    /// When it may be dropped, in seconds since 1970.
     pub(super) exp: i64,
 }
 
-/// More ids than the verifier was allowed to keep.
+/// More ids than the verifier may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more ids are revoked than the verifier was allowed to keep ({0})")]
 pub(super) struct Full(usize);
 
-/// Why what the feed says was not taken in.
+/// Why entries of the feed were not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApplyError {
     #[error(transparent)]
     Full(#[from] Full),
-    /// Ids may have been missed or dropped by a wrong time: the feed must say everything again.
+    /// Ids may have been missed or dropped because of a wrong clock: the feed must send everything
+    /// again.
     #[error("the clock was set, or the machine was asleep: every revocation is asked for again")]
     Jumped,
 }
 
-/// What is known of a token.
+/// The revocation status of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenStatus {
     /// One of its ids is listed.
     Revoked,
-    /// None is listed, and this long ago the list was complete.
+    /// None is listed, and the list was complete this long ago.
     NotRevoked(Duration),
     /// None is listed, but the list has never been complete.
     Unknown,
 }
 
-/// The list. It only grows by what the feed says, and only shrinks by time: a new snapshot adds, so
-/// that no reconnection makes a revoked token good again.
+/// The revocation list. It grows only by the feed and shrinks only by time: a new snapshot adds
+/// entries, so that no reconnection makes a revoked token valid again.
 ///
-/// The time can be set to a wrong value and back. When the time of day and the steady clock disagree,
-/// nothing is dropped or passed over as expired, and the list counts as stale until the feed has sent
-/// a snapshot: the ids that expired by the wrong time are in it.
+/// The clock can be set to a wrong time and back. When wall clock and steady clock disagree,
+/// nothing is dropped or skipped as expired, and the list is stale until the feed has sent a
+/// snapshot: it contains the ids that had expired by the wrong clock.
 pub(super) struct RevocationList {
     clock: Clock,
     capacity: usize,
-    /// How long after its `exp` an id still matters.
+    /// How long after its `exp` an id is still needed.
     kept_for: Duration,
     list: RwLock<List>,
 }
@@ -75,16 +76,16 @@ pub(super) struct RevocationList {
 struct List {
     until: HashMap<Box<str>, Until>,
     complete: Option<Stamp>,
-    /// Something did not fit in since the list was last complete.
+    /// An entry did not fit since the list was last complete.
     is_short: bool,
-    /// When both clocks were last seen to agree.
+    /// When both clocks last agreed.
     agreed: Stamp,
     doubt: Doubt,
-    /// The time was set since the start.
+    /// The clock was set since the start.
     has_jumped: bool,
 }
 
-/// Until when an id is kept: until both clocks say that it is over.
+/// Until when an id is kept: until it has expired by both clocks.
 #[derive(Clone, Copy)]
 struct Until {
     wall: Timestamp,
@@ -101,13 +102,13 @@ impl Until {
     }
 }
 
-/// Whether the list can lack ids because the time was set.
+/// Whether the list may lack ids because the clock was set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doubt {
     None,
-    /// It can, and the stream that is open may have gone on from the middle.
+    /// It may, and the open stream may have resumed in the middle.
     Raised,
-    /// It can, and the stream that is open sends everything.
+    /// It may, and the open stream sends everything.
     Asked,
 }
 
@@ -116,8 +117,8 @@ impl List {
         self.doubt != Doubt::None || self.agreed.disagrees(now)
     }
 
-    /// Notes whether the time was set. It is asked before anything is dropped, passed over or said
-    /// to be complete.
+    /// Detects whether the clock was set. It is called before anything is dropped, skipped or
+    /// reported complete.
     fn check(&mut self, now: Stamp) -> Result<(), ApplyError> {
         if self.agreed.disagrees(now) {
             self.doubt = Doubt::Raised;
@@ -147,8 +148,8 @@ impl RevocationList {
         Self { clock, capacity, kept_for, list: RwLock::new(list) }
     }
 
-    /// A stream of the feed is about to be opened. True when it must send everything, for the time
-    /// was set.
+    /// To be called before a stream of the feed is opened. True when it must send everything,
+    /// because the clock was set.
     #[must_use]
     pub(super) fn begin(&self) -> bool {
         let mut list = self.write();
@@ -161,8 +162,8 @@ impl RevocationList {
         list.doubt == Doubt::Asked
     }
 
-    /// How a token with these ids stands. The ids and the age are read at one moment: a list that
-    /// becomes complete in between must not vouch for what was read before.
+    /// The revocation status of a token with these ids. The ids and the age are read together: a
+    /// list that becomes complete in between must not confirm an earlier lookup.
     pub(super) fn status_of(&self, ids: &[Box<str>]) -> TokenStatus {
         let list = self.read();
         if ids.iter().any(|id| list.until.contains_key(id)) {
@@ -171,7 +172,7 @@ impl RevocationList {
         self.age(&list).map_or(TokenStatus::Unknown, TokenStatus::NotRevoked)
     }
 
-    /// How long ago it was complete; `None` when it never was.
+    /// How long ago it was complete; `None` if never.
     pub(super) fn staleness(&self) -> Option<Duration> {
         self.age(&self.read())
     }
@@ -182,11 +183,11 @@ impl RevocationList {
         Some(if is_unknown { Duration::MAX } else { complete.elapsed(&self.clock) })
     }
 
-    /// Adds what the feed says.
+    /// Adds entries of the feed.
     ///
     /// # Errors
-    /// [`ApplyError::Full`] when not all of it fits in, [`ApplyError::Jumped`] when the time was
-    /// set. The list is stale then, until it is complete again.
+    /// [`ApplyError::Full`] when not all of them fit, [`ApplyError::Jumped`] when the clock was
+    /// set. Then the list is stale until it is complete again.
     pub(super) fn add(&self, entries: Vec<FeedEntry>) -> Result<(), ApplyError> {
         let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
@@ -199,7 +200,7 @@ impl RevocationList {
                 if let Some(known) = list.until.get_mut(&id) {
                     *known = until.max(*known);
                 } else if until.is_over(now) {
-                    // Whatever it names has expired.
+                    // Every token that it concerns has expired.
                 } else if list.until.len() < self.capacity {
                     list.until.insert(id, until);
                 } else {
@@ -211,17 +212,17 @@ impl RevocationList {
         Ok(())
     }
 
-    /// All that was revoked up to `age` ago has been added.
+    /// Records that all revocations up to `age` ago have been added.
     ///
     /// # Errors
-    /// [`ApplyError::Jumped`] when the time was set, and it may have been passed over.
+    /// [`ApplyError::Jumped`] when the clock was set, and entries may have been skipped.
     pub(super) fn complete(&self, age: Duration) -> Result<(), ApplyError> {
         let mut list = self.write();
         let now = Stamp::now(&self.clock);
         list.check(now)?;
         let moment = now.minus(age);
         if list.doubt == Doubt::Asked {
-            // What was known before was known by another time.
+            // The previous state was measured by another clock.
             list.complete = None;
         }
         (list.agreed, list.doubt) = (now, Doubt::None);
@@ -230,9 +231,9 @@ impl RevocationList {
         Ok(())
     }
 
-    /// Drops what names only tokens that have expired. It is looked for beside the requests that
-    /// read the list; they wait for short batches only.
-    /// Nothing is dropped while the list can lack ids because the time was set.
+    /// Drops entries that concern only expired tokens. It searches under a read lock, concurrently
+    /// with requests, which wait for short batches only. Nothing is dropped while the list may lack
+    /// ids because the clock was set.
     pub(super) fn purge(&self) {
         let over: Vec<Box<str>> = {
             let (list, now) = (self.read(), Stamp::now(&self.clock));
@@ -246,7 +247,7 @@ impl RevocationList {
                 return;
             }
             for id in batch {
-                // It may have arrived again in the meantime.
+                // It may have arrived again meanwhile.
                 if list.until.get(id).is_some_and(|until| until.is_over(now)) {
                     list.until.remove(id);
                 }
@@ -254,7 +255,7 @@ impl RevocationList {
         }
     }
 
-    /// How many ids it holds.
+    /// The number of ids.
     pub(super) fn len(&self) -> usize {
         self.read().until.len()
     }

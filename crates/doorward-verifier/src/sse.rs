@@ -1,13 +1,13 @@
-//! Server-sent events (WHATWG HTML 9.2), read with a bound on what is kept of them.
+//! Server-sent events (WHATWG HTML 9.2), parsed in bounded memory.
 
 use std::mem;
 use std::time::Duration;
 
-/// The most bytes of one event, or of one line. An entry of the feed has some 70, and the feed
-/// cuts what is long into several events.
+/// The maximum length of one event, or of one line, in bytes. An entry of the feed has some 70, and
+/// the feed splits long lists into several events.
 pub(super) const MAX_EVENT: usize = 4 * 1024 * 1024;
 
-/// The most bytes of an event's id; a longer one is passed over.
+/// The maximum length of an event's id in bytes; a longer one is ignored.
 const MAX_ID: usize = 256;
 
 /// One event.
@@ -17,11 +17,11 @@ pub(super) struct Event {
     pub(super) name: String,
     /// Its lines of data, joined.
     pub(super) data: String,
-    /// The id that stands for all that came up to it.
+    /// The id of the position after it.
     pub(super) id: Option<String>,
 }
 
-/// Why a stream cannot be read on.
+/// Why a stream is unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("an event of the feed is too long")]
@@ -30,11 +30,11 @@ pub(super) enum Unreadable {
     NotUtf8,
 }
 
-/// Makes events of bytes, in whatever pieces these arrive.
+/// Parses bytes into events, in chunks of any size.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     line: Vec<u8>,
-    /// The last byte was a CR, of which a LF may be the second half.
+    /// The last byte was a CR, which a LF may complete.
     after_cr: bool,
     is_under_way: bool,
     name: String,
@@ -44,7 +44,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes, and hands over each event that they complete.
+    /// Takes the next bytes, and passes on each event that they complete.
     pub(super) fn push<E: From<Unreadable>>(
         &mut self,
         bytes: &[u8],
@@ -77,7 +77,7 @@ impl Parser {
         Ok(())
     }
 
-    /// How long the sender wants us to wait before we come again.
+    /// The reconnection delay that the sender requests.
     pub(super) const fn retry(&self) -> Option<Duration> {
         self.retry
     }
@@ -106,7 +106,7 @@ impl Parser {
             "retry" if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) => {
                 self.retry = value.parse().ok().map(Duration::from_millis);
             }
-            // A comment has an empty name; what is not known is passed over.
+            // A comment has an empty name; unknown fields are ignored.
             _ => {}
         }
         Ok(None)
@@ -115,7 +115,7 @@ impl Parser {
     fn dispatch(&mut self) -> Option<Event> {
         let (mut name, mut data) = (mem::take(&mut self.name), mem::take(&mut self.data));
         let id = self.id.take();
-        // An event without data is none, and its id goes with it: nothing of it was taken in.
+        // An event without data does not count, nor does its id: nothing of it was processed.
         data.pop()?;
         if name.is_empty() {
             "message".clone_into(&mut name);

@@ -1,14 +1,14 @@
-//! When something happened, for the question how long ago that was.
+//! A clock that notices suspension: times for measuring how long ago an event was.
 
 use std::time::Duration;
 
 use doorward_tokens::clock::{Clock, Timestamp};
 
-/// How much further one clock may have gone than the other. A clock that is corrected gradually
-/// (by 0.05 % at most) stays below it for hours; the moments that are compared are seconds apart.
+/// How much more time one clock may have counted than the other. A clock that is slewed (by 0.05 %
+/// at most) stays below it for hours; the times that are compared are seconds apart.
 const TOLERANCE: Duration = Duration::from_secs(5);
 
-/// A moment, read off two clocks.
+/// A time, read from two clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp {
     steady: Timestamp,
@@ -16,34 +16,36 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The present one.
+    /// The current time.
     pub(super) fn now(clock: &Clock) -> Self {
         Self { steady: clock.steady(), wall: clock.now() }
     }
 
-    /// The moment `by` earlier.
+    /// The time `by` earlier.
     pub(super) fn minus(self, by: Duration) -> Self {
         Self { steady: self.steady.minus(by), wall: self.wall.minus(by) }
     }
 
-    /// How long ago it was: the longer of two opinions. The steady clock does not jump when somebody
-    /// sets the time, but on Linux it stands still while the machine sleeps; the other one goes on.
+    /// The elapsed time: the longer of the two clocks' measurements. The steady clock does not jump
+    /// when the time is set, but on Linux it stops while the machine is suspended; the wall clock
+    /// does not.
     pub(super) fn elapsed(self, clock: &Clock) -> Duration {
         clock.steady().since(self.steady).max(clock.now().since(self.wall))
     }
 
-    /// Whether the time was set between the two, by more than [`TOLERANCE`], or the machine asleep.
+    /// Whether between the two the time was set by more than [`TOLERANCE`], or the machine was
+    /// suspended.
     pub(super) fn disagrees(self, other: Self) -> bool {
         let moved = other.wall_ahead().abs_diff(self.wall_ahead());
         Duration::from_micros(moved) > TOLERANCE
     }
 
-    /// Whether that moment by the time of day and that one by the steady clock are over.
+    /// Whether `wall` has passed on the wall clock and `steady` on the steady clock.
     pub(super) fn is_past(self, wall: Timestamp, steady: Timestamp) -> bool {
         wall <= self.wall && steady <= self.steady
     }
 
-    /// When `wall` comes by the steady clock, but between `at_least` and `at_most` from this moment.
+    /// The steady clock's time at `wall`, clamped between `at_least` and `at_most` from this one.
     pub(super) fn steady_at(
         self,
         wall: Timestamp,
@@ -53,7 +55,7 @@ impl Stamp {
         self.steady.plus(wall.since(self.wall).clamp(at_least, at_most))
     }
 
-    /// How far the time of day is ahead of the steady clock, in microseconds.
+    /// How far the wall clock is ahead of the steady clock, in microseconds.
     const fn wall_ahead(self) -> i64 {
         self.wall.as_micros().saturating_sub(self.steady.as_micros())
     }
@@ -76,12 +78,12 @@ mod tests {
         clock.advance(Duration::from_secs(7));
         assert_eq!(moment.elapsed(&clock), Duration::from_secs(7));
         assert_eq!(moment.minus(Duration::from_secs(1)).elapsed(&clock), Duration::from_secs(8));
-        // Asleep for an hour: the steady clock has missed it.
+        // Suspended for an hour: the steady clock has missed it.
         let asleep = Stamp { wall: moment.wall.minus(Duration::from_secs(3600)), ..moment };
         assert_eq!(asleep.elapsed(&clock), Duration::from_secs(3607));
         let now = Stamp::now(&clock);
         assert!(asleep.disagrees(now) && !moment.disagrees(now));
-        // Set back by an hour: the steady clock has not noticed.
+        // Set back by an hour: the steady clock is not affected.
         let ahead = Stamp { wall: moment.wall.plus(Duration::from_secs(3600)), ..moment };
         assert_eq!(ahead.elapsed(&clock), Duration::from_secs(7));
         assert!(ahead.disagrees(now));

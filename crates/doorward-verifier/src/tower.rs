@@ -1,5 +1,5 @@
-//! For axum, hyper and whatever else speaks tower: a layer that lets only requests with a good
-//! access token through, and puts an [`Access`] into their extensions.
+//! For axum, hyper and other tower-based servers: a layer that passes only requests with a valid
+//! access token, and adds an [`Access`] to their extensions.
 //!
 //! ```text
 //! let app = axum::Router::new()
@@ -11,9 +11,8 @@
 //! }
 //! ```
 //!
-//! Everybody else gets 401 with `WWW-Authenticate` (RFC 6750), or 503 with `Retry-After` while
-//! tokens cannot be verified. The token is looked for in the `Authorization` header and nowhere
-//! else.
+//! Other requests get 401 with `WWW-Authenticate` (RFC 6750), or 503 with `Retry-After` while
+//! tokens cannot be verified. The token is read only from the `Authorization` header.
 
 use std::future::Future;
 use std::mem;
@@ -29,14 +28,14 @@ use super::{Verifier, rejection};
 
 pub use super::rejection::{Access, Rejection};
 
-/// Puts a [`VerifierService`] before a service.
+/// Wraps a service in a [`VerifierService`].
 #[derive(Clone, Debug)]
 pub struct VerifierLayer {
     verifier: Verifier,
 }
 
 impl VerifierLayer {
-    /// A layer that asks this verifier.
+    /// A layer that uses this verifier.
     #[must_use]
     pub const fn new(verifier: Verifier) -> Self {
         Self { verifier }
@@ -75,7 +74,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let verifier = self.verifier.clone();
-        // The one that said it was ready is used up; the next call asks its clone again.
+        // The instance that reported ready is consumed; the next call polls its clone again.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let values = request.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);

@@ -315,6 +315,6 @@ fn an_address_and_a_device_never_share_a_counter() {
     let _ = throttle.reserve("ada", &ThrottleKey::Device(session, DeviceToken::Spent));
     let _ = throttle.reserve("ada", &ThrottleKey::Session(session));
     let _ = throttle.reserve("ada", &ThrottleKey::Network(session.to_string()));
-    // Those four, all devices, all sessions, and the account.
+    // These four, all devices, all sessions, and the account.
     assert_eq!(lock(&throttle.counters).len(), 7);
 }

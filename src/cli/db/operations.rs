@@ -1,4 +1,4 @@
-//! What is done with the data beside serving it: the work behind `doorward db`.
+//! Operations on the database other than serving: the work behind `doorward db`.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ pub(crate) use crate::database::maintenance::copy::{
     Compared, CopyRole, CopyStep, Progress, compare, copy,
 };
 
-/// One statement changes every session's row, however many there are.
+/// The deadline of one statement that changes every session's row.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// Why it was not done: one line that says what, and how to mend it.
+/// Why an operation failed: one line with the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
-    /// A setting is wrong.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The database cannot be used.
+    /// The database is unusable.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The database was opened and then failed.
+    /// The database was opened and failed afterwards.
     #[error(
         "the database failed ({0}); the log has the cause: stop Doorward on every node, and run this \
          again"
@@ -37,44 +37,44 @@ pub(crate) enum DataError {
     Store(#[from] StoreError),
 }
 
-/// Applies the migrations that the configured database lacks, and answers their names.
+/// Applies the pending migrations to the configured database and returns their names.
 ///
 /// # Errors
-/// [`DataError`]; nothing has changed then.
+/// [`DataError`]; then nothing has changed.
 pub(crate) fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
     let url = config.database()?;
     if let DatabaseUrl::Sqlite(_) = url {
-        // As a start does: a database without its secret would later look as if that were lost.
+        // As at a start: otherwise a database without its secret would look as if the secret were
+        // lost.
         config.create_data_dir()?;
         config.master_secret()?;
     }
     Ok(database::migrate(&url)?)
 }
 
-/// Looks for what is wrong with the configured database's schema, and changes nothing.
+/// Checks the configured database's schema without changing anything.
 ///
 /// # Errors
-/// [`DataError`] when it cannot be looked at.
+/// [`DataError`] when it cannot be checked.
 pub(crate) fn check(config: &Config) -> Result<SchemaReport, DataError> {
     Ok(database::check(&config.database()?)?)
 }
 
-/// What [`restored`] did.
+/// The result of [`restored`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Restored {
-    /// Sessions that were ended.
+    /// Sessions that ended.
     pub sessions: usize,
     /// Signing keys that were removed.
     pub keys: usize,
 }
 
-/// Makes an older backup safe to serve: in one unit of work ends every session, and removes the
-/// signing keys with which access tokens were signed that the backup knows nothing of. Doing it
-/// twice does no harm.
+/// Makes a restored backup safe to serve: in one unit of work it ends every session and removes the
+/// signing keys, because they may have signed access tokens that the backup does not know. Running
+/// it twice is harmless.
 ///
 /// # Errors
-/// [`DataError`]; nothing has changed then, unless the connection broke in the very moment of the
-/// commit.
+/// [`DataError`]; then nothing has changed, unless the connection failed during the commit.
 pub(crate) fn after_restore(config: &Config) -> Result<Restored, DataError> {
     let mut settings = one_connection(config)?;
     settings.statement_timeout = STATEMENT_TIMEOUT;
@@ -91,7 +91,7 @@ pub(crate) fn after_restore(config: &Config) -> Result<Restored, DataError> {
             let now = clock.now();
             let sessions = sessions::end_every_session(tx, now)?;
             let keys = keys::admin::remove_all(tx)?;
-            // For the services that follow the feed: they have the keys in their memory yet.
+            // For subscribers of the revocation feed: they still have the keys in memory.
             for id in keys.iter().filter_map(|kid| revocation_id_of_kid(kid)) {
                 revocations.revoke_for(tx, id.into(), life, now)?;
             }

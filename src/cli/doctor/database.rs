@@ -1,4 +1,4 @@
-//! The database: that it is there, as it should be, whole, and keeps what it is given.
+//! Database checks: existence, schema, signing keys, corruption, durability settings and clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::database::{self, CONNECTIONS_OUTSIDE_POOL, Database, DatabaseUrl, Ins
 use crate::keys::admin::KeyAdmin;
 use crate::revocations::MAX_CLOCK_SKEW;
 
-/// The oldest PostgreSQL that Doorward works with, as `server_version_num` spells it.
+/// The oldest supported PostgreSQL, in the form of `server_version_num`.
 const MIN_SERVER_VERSION: u32 = 130_000;
 
-/// How long what is due for a signing key may be late: a node looks after them once a minute.
+/// How late the maintenance of a signing key may be: a node does it once a minute.
 const MAX_KEY_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Settings of PostgreSQL that must not be off, and what would be lost.
+/// PostgreSQL settings that must be on, and the damage that threatens otherwise.
 const DURABILITY_SETTINGS: [(&str, &str); 3] = [
     ("fsync", "a power cut can destroy the whole database"),
     ("full_page_writes", "a power cut can leave pages half written"),
@@ -83,7 +83,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// Whether the secret opens the signing keys, and somebody looks after them.
+    /// Whether the secret decrypts the signing keys, and whether they are maintained.
     fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
         let settings = settings::one_connection(self.config).map_err(|error| error.to_string())?;
         let seal = settings::seal(secrets);
@@ -112,7 +112,7 @@ impl Doctor<'_> {
         Ok(())
     }
 
-    /// The file read through, or the server's settings and clock.
+    /// The integrity of the file, or the server's settings and clock.
     fn contents(&mut self) {
         let before = Clock::system().now();
         match self.config.database().map(|url| database::inspect(&url)) {
@@ -179,7 +179,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// The database's clock was read after `before`.
+    /// The database's clock was read between `before` and `read`.
     fn clock(&mut self, before: Timestamp, read: Timestamp) {
         let apart = before.since(read).max(read.since(Clock::system().now()));
         if apart > MAX_CLOCK_SKEW {

@@ -1,5 +1,5 @@
-//! One request to the service as its clients reach it, by plain HTTP/1.1: for `doorward doctor`,
-//! which wants to know what is at the end of a URL, and what its clock says.
+//! One request to the service as its clients reach it, by plain HTTP/1.1: `doorward doctor` checks
+//! the certificate, the response and the clock at a URL.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -14,13 +14,13 @@ use url::{Host, Url};
 
 use crate::clock::Timestamp;
 
-/// How long connecting may take, and each step after it.
+/// The timeout for connecting, and for each step after it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest head of an answer that is read, in bytes.
+/// The longest response head that is read, in bytes.
 const MAX_HEAD: u64 = 64 * 1024;
 
-/// What was answered.
+/// The response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ProbeAnswer {
     /// The status.
@@ -29,11 +29,11 @@ pub(super) struct ProbeAnswer {
     pub date: Option<Timestamp>,
 }
 
-/// Asks for `/healthz` below a URL. Of https the certificate is checked as clients check it, by the
+/// Requests `/healthz` below a URL. For https the certificate is verified as clients do, with the
 /// authorities that this machine trusts.
 ///
 /// # Errors
-/// What a client would run into.
+/// The error that a client would get.
 pub(super) fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
     let no_host = || io::Error::other("it names no host");
     let host = url.host().ok_or_else(no_host)?;
@@ -56,14 +56,14 @@ pub(super) fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
     parse(&head.map_err(explained)?).ok_or_else(|| io::Error::other("the answer is no HTTP"))
 }
 
-/// rustls names what is wrong with a certificate by names of its own.
+/// rustls describes certificate errors in its own terms.
 fn explained(error: io::Error) -> io::Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     let Some(rustls::Error::InvalidCertificate(fault)) = cause else {
         return error;
     };
-    // With a certificate of the same name among those that are trusted, a self-signed one looks as if
-    // that one's key had signed it wrongly.
+    // If a trusted certificate has the same name, rustls reports a bad signature for a self-signed
+    // one.
     match fault {
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
@@ -79,7 +79,7 @@ fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// To the first of the host's addresses that takes the connection.
+/// Connects to the first of the host's addresses that accepts.
 fn connect(host: &Host<&str>, port: u16) -> io::Result<TcpStream> {
     let name = host.to_string();
     let mut failed = io::Error::other("the host has no address");
@@ -107,7 +107,7 @@ fn client() -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The head of the answer.
+/// The head of the response.
 fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
     stream.write_all(request.as_bytes())?;
     stream.flush()?;

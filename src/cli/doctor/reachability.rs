@@ -1,4 +1,4 @@
-//! What clients meet: the certificate, the URL, and as whose their requests count.
+//! Reachability checks: certificate, URL and the client address behind a proxy.
 
 use actix_web::http::header::HeaderValue;
 use url::Url;
@@ -12,7 +12,7 @@ use crate::http::server::tls::{EXPIRY_WARNING, Tls};
 use crate::revocations::MAX_CLOCK_SKEW;
 
 impl Questions {
-    /// The answer to the question as whose a request counts, if it was asked.
+    /// The client address that a request from `--peer` counts under, if that was asked.
     #[must_use]
     pub fn client_address(&self, config: &Config) -> Option<String> {
         let peer = self.peer?;
@@ -32,7 +32,7 @@ impl Questions {
 }
 
 impl Doctor<'_> {
-    /// Whether the proxy in question is believed, and says something.
+    /// Whether the proxy is trusted and sends a client address.
     pub(super) fn forwarded(&mut self) {
         let (Some(peer), Some(text)) = (self.questions.peer, &self.questions.forwarded_for) else {
             return;
@@ -56,7 +56,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// The service at the URL that was given.
+    /// The service at the given URL.
     pub(super) fn check_public_url(&mut self) {
         let Some(url) = &self.questions.url else {
             return;
@@ -82,7 +82,7 @@ impl Doctor<'_> {
         let Some(date) = answered.date else {
             return;
         };
-        // Its time is cut to whole seconds.
+        // The Date header has whole seconds.
         let apart = self.now.since(date).max(date.since(self.now));
         if apart > MAX_CLOCK_SKEW + std::time::Duration::from_secs(1) {
             let problem = format!(

@@ -1,4 +1,4 @@
-//! Settings under the names that they had before.
+//! Former names of settings.
 
 use super::ConfigFixture;
 

@@ -1,4 +1,4 @@
-//! Secrets: given, read from files, kept beside the database.
+//! Secrets: given, read from files, stored beside the database.
 
 use super::*;
 
@@ -17,8 +17,7 @@ fn a_secret_can_be_read_from_a_file() {
         format!("secret_file = \"{path}\" # file {path}, named by variable DOORWARD_SECRET_FILE\n");
     assert!(loaded.to_toml().unwrap().contains(&origin));
 
-    // The later layer wins, in whichever way it gives the secret; within one layer there is no
-    // order.
+    // The later layer wins, in either form; within one layer both forms are an error.
     given(ConfigFixture::new().file("secret = 'overridden, so never looked at'")).config();
     let both = given(ConfigFixture::new().variable("DOORWARD_SECRET", &secret())).error();
     assert!(both.contains("secret and secret_file are both given; remove one of them"), "{both}");

@@ -1,8 +1,8 @@
-//! A copy of the SQLite file that is good to be restored, made while the service runs.
+//! A consistent copy of the SQLite file, made while the service runs.
 //!
-//! `VACUUM INTO` reads in one transaction: the copy is the database of one moment, and nobody waits
-//! for it. It is made under another name, put on disk, opened and looked through; only then does it
-//! get its own name, and never in the place of another file.
+//! `VACUUM INTO` reads in one transaction: the copy is a snapshot, and nothing waits for it. It is
+//! written under a temporary name, synced, opened and checked; only then does it get its final
+//! name, which never replaces another file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -22,34 +22,34 @@ use crate::database::file_identity::with;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 
-/// What was made.
+/// The result of a backup.
 #[derive(Clone, Debug, Serialize)]
 pub struct Backup {
-    /// Where it is.
+    /// Its path.
     pub file: PathBuf,
     /// Its size.
     pub bytes: u64,
     /// The rows of every table in it.
     pub rows: BTreeMap<String, i64>,
-    /// The last migration that it has.
+    /// The last migration applied to it.
     pub migration: Option<String>,
-    /// What is wrong with its schema, as with that of the database itself: a line each.
+    /// The drift of its schema, which is also that of the database itself: one line per difference.
     pub drift: Vec<String>,
 }
 
-/// Why there is no backup: each says what to do.
+/// Why a backup failed; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// PostgreSQL brings a tool of its own.
+    /// PostgreSQL has a tool of its own.
     #[error(
         "{0} is a PostgreSQL database, and this backs up SQLite; use PostgreSQL's own tool: `pg_dump \
          --format=custom --file=FILE` and the database's URL"
     )]
     Postgres(String),
-    /// The database cannot be used.
+    /// The database is unusable.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Something has that name.
+    /// The file exists.
     #[error("{} is there already, and stays; name another file", .0.display())]
     Exists(PathBuf),
     /// Files beside it would become part of it.
@@ -64,7 +64,7 @@ pub enum BackupError {
         /// SQLite's files beside it.
         files: Vec<PathBuf>,
     },
-    /// The file cannot be made.
+    /// The file cannot be created.
     #[error(
         "{} cannot be written: {cause}; name a file in a directory that this user can write to", 
         file.display()
@@ -72,7 +72,7 @@ pub enum BackupError {
     File {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         cause: io::Error,
     },
     /// SQLite could not copy.
@@ -80,7 +80,7 @@ pub enum BackupError {
         "the database cannot be copied: {0}; make room on the disk if there is none, try again"
     )]
     Copy(diesel::result::Error),
-    /// The copy is not what it should be.
+    /// The copy failed its check.
     #[error(
         "the copy is not good ({0}), and was removed; look at the database itself with `PRAGMA \
          integrity_check`, and at the disk, before the last good backup is given up"
@@ -88,10 +88,10 @@ pub enum BackupError {
     Bad(String),
 }
 
-/// Backs up a SQLite database into a file that is not there yet, which this user alone can read.
+/// Backs up a SQLite database into a new file that only this user can read.
 ///
 /// # Errors
-/// [`BackupError`]; there is no such file then.
+/// [`BackupError`]; then the file does not exist.
 pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     let DatabaseUrl::Sqlite(_) = url else {
         return Err(BackupError::Postgres(url.named()));
@@ -145,7 +145,7 @@ type Contents = (BTreeMap<String, i64>, drift::SchemaReport);
 fn verify_contents(file: &Path) -> Result<Contents, BackupError> {
     let bad = |error: &dyn ToString| BackupError::Bad(error.to_string());
     let url = DatabaseUrl::Sqlite(file.to_owned());
-    // SQLite looks at no CHECK constraint of a file that it opens with mode=ro.
+    // SQLite checks no CHECK constraint of a file that it opens with mode=ro.
     let mut copy: AnyConnection =
         Manager::without_timeouts(&url).read_only().connect_existing().map_err(|e| bad(&e))?;
     let check = sql::<Text>("PRAGMA integrity_check");
@@ -164,11 +164,12 @@ fn verify_contents(file: &Path) -> Result<Contents, BackupError> {
     Ok((rows, schema))
 }
 
-/// A file under a name that nobody takes for a backup. It is removed unless it became one.
+/// A file under a temporary name that cannot be mistaken for a backup. It is removed unless it is
+/// completed.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Empty, for this user alone.
+    /// An empty file that only this user can read.
     fn next_to(file: &Path) -> io::Result<Self> {
         let name = file.file_name().ok_or(ErrorKind::IsADirectory)?.to_string_lossy();
         let name = format!("{name}.{:016x}.unfinished", u64::from_be_bytes(random_bytes()));
@@ -177,9 +178,9 @@ impl Unfinished {
         Ok(Self(path))
     }
 
-    /// Gives it its name, on disk.
+    /// Gives it its final name, and syncs the directory.
     fn becomes(&self, file: &Path) -> io::Result<()> {
-        // Unlike a rename, a link never replaces; but not every file system has links.
+        // Unlike a rename, a link never replaces a file; but not every file system supports links.
         match fs::hard_link(&self.0, file) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists && !file.try_exists()? => {
                 fs::rename(&self.0, file)?;

@@ -1,8 +1,8 @@
-//! Everything moved from one database to another, of either kind, and compared.
+//! Copies all data from one database to another, of either kind, and compares them.
 //!
-//! Both sides are held still meanwhile: nothing is written to the source that would not be copied,
-//! and the target is filled in one transaction, which is committed only when what was read back
-//! from it equals the source. So a copy that is interrupted, wherever, leaves the target as it was.
+//! Both sides are locked against writes meanwhile: no row is written to the source that would not
+//! be copied, and the target is filled in one transaction, which is committed only when its
+//! contents equal the source. So an interrupted copy always leaves the target unchanged.
 
 mod rows;
 
@@ -24,8 +24,8 @@ use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 use rows::{AuditEvent, Client, Revocation, Row, Session, SigningKey, User};
 
-/// Every table, those that others refer to first. A table that is not here is not copied, and a
-/// test says so.
+/// Every table, referenced tables first. A table that is missing here would not be copied; a test
+/// checks that none is.
 const TABLES: [Table; 6] = [
     Table::of::<User>(),
     Table::of::<Client>(),
@@ -61,9 +61,9 @@ type Watch<'a> = &'a mut dyn FnMut(Progress);
 /// One of the two databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyRole {
-    /// The one that is read.
+    /// The one to read from.
     Source,
-    /// The one that is filled.
+    /// The one to fill.
     Target,
 }
 
@@ -76,61 +76,61 @@ impl fmt::Display for CopyRole {
     }
 }
 
-/// Why nothing was copied, or nothing compared: each says what to do. The target is as it was.
+/// Why a copy or a comparison failed; each message says what to do. The target is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// A database cannot be used.
+    /// A database is unusable.
     #[error("the {0}: {1}")]
     Open(CopyRole, OpenError),
-    /// Its schema is not that of this version.
+    /// Its schema is not this version's.
     #[error(
         "the {0} lacks migration {1}; run `doorward db migrate --database-url URL` with its URL \
          first"
     )]
     Outdated(CopyRole, String),
-    /// The target has rows of its own.
+    /// The target has rows.
     #[error(
         "the target is not empty: its table {0} has rows; name a new database, or make this one anew \
          if all that it holds is from a first start (nothing was changed)"
     )]
     NotEmpty(&'static str),
-    /// Both URLs lead to one database.
+    /// Both URLs name the same database.
     #[error("the source and the target are the same database; name two")]
     Same,
-    /// Somebody else is writing.
+    /// Another process writes.
     #[error(
         "the {0} cannot be kept from changing ({1}); stop Doorward on every node, then try again \
          (nothing was changed)"
     )]
     Busy(CopyRole, String),
-    /// A statement failed on the way.
+    /// A statement failed.
     #[error("the {0} failed ({1}); nothing was changed, try again when that is mended")]
     Failed(CopyRole, String),
 }
 
-/// How far it is.
+/// The progress of a copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// The table at hand.
+    /// The current table.
     pub table: &'static str,
-    /// What is done with it.
+    /// The current step.
     pub step: CopyStep,
-    /// Rows that are done.
+    /// Rows processed.
     pub done: u64,
-    /// Rows that there are.
+    /// Rows in total.
     pub of: u64,
 }
 
-/// What is done with a table.
+/// A step of processing a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyStep {
     /// Its rows go from the source to the target.
     Copy,
-    /// They are read and added up.
+    /// Its rows are read and their checksum is computed.
     Compare(CopyRole),
 }
 
-/// A table on both sides.
+/// A table's checksums on both sides.
 #[derive(Clone, Copy, Debug)]
 pub struct Compared {
     /// Its name.
@@ -149,11 +149,11 @@ impl Compared {
     }
 }
 
-/// Copies everything into a target that holds nothing, and answers every table as it is on both
-/// sides. Nothing was copied if they differ.
+/// Copies all data into an empty target and returns the checksums of every table on both sides. If
+/// they differ, nothing was copied.
 ///
 /// # Errors
-/// [`CopyError`]; the target is as it was.
+/// [`CopyError`]; then the target is unchanged.
 pub fn copy(
     from: &DatabaseUrl,
     to: &DatabaseUrl,
@@ -165,7 +165,7 @@ pub fn copy(
     source.lock_against_writes()?;
     let mut target = Endpoint::open(CopyRole::Target, to)?;
     refuse_same_server(&mut source, &mut target)?;
-    // Before the migration, too: a target with rows is left as it is.
+    // Also before the migration: a target with rows is left unchanged.
     target.refuse_rows()?;
     let migrated = migrations::migrate(&mut target.connection, true);
     migrated.map_err(|error| CopyError::Open(CopyRole::Target, error))?;
@@ -184,7 +184,7 @@ pub fn copy(
     Ok(compared)
 }
 
-/// Compares two databases and changes neither.
+/// Compares two databases without changing either.
 ///
 /// # Errors
 /// [`CopyError`] when one cannot be read.
@@ -238,8 +238,8 @@ impl Endpoint {
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
-    /// The same as [`Endpoint::existing`]; a SQLite file is made when there is none. One that is there, and that every user can
-    /// read, is refused.
+    /// The same as [`Endpoint::existing`]; a missing SQLite file is created. An existing file that
+    /// every user can read is rejected.
     fn open(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
         let connection = url.is_private().and_then(|()| Manager::without_timeouts(url).open());
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
@@ -254,7 +254,7 @@ impl Endpoint {
         })
     }
 
-    /// Refuses a database with a row in any of the tables that it has.
+    /// Rejects a database that has rows in any of its tables.
     fn refuse_rows(&mut self) -> Result<(), CopyError> {
         for table in TABLES {
             let counted = match self.has_table(table.name) {
@@ -288,13 +288,13 @@ impl Endpoint {
         sql::<BigInt>(query).get_result(&mut self.connection)
     }
 
-    /// Begins a transaction in which nobody else writes.
+    /// Begins a transaction that locks the tables against other writers.
     fn lock_against_writes(&mut self) -> Result<(), CopyError> {
         let held = match self.connection {
             AnyConnection::Sqlite(_) => self.connection.batch_execute("BEGIN IMMEDIATE"),
             AnyConnection::Postgres(_) => {
                 let tables: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
-                // Lets others read. The transaction's snapshot is of a moment after the lock.
+                // Others can still read. The transaction's snapshot is taken after the lock.
                 self.connection.batch_execute(&format!(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ;
                      LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE;",
@@ -305,7 +305,7 @@ impl Endpoint {
         held.map_err(|error| CopyError::Busy(self.side, error.to_string()))
     }
 
-    /// Begins a transaction that sees one moment, whoever writes.
+    /// Begins a transaction with one snapshot, regardless of other writers.
     fn begin_reading(&mut self) -> Result<(), CopyError> {
         let begun = match self.connection {
             AnyConnection::Sqlite(_) => self.connection.batch_execute("BEGIN"),
@@ -325,7 +325,7 @@ impl Endpoint {
         self.each_page::<R>(CopyStep::Compare(self.side), progress, |_| Ok(()))
     }
 
-    /// Hands over every row, many at a time, and adds them up.
+    /// Passes every row on, page by page, and computes the checksum.
     fn each_page<R: Row>(
         &mut self,
         step: CopyStep,
@@ -354,7 +354,7 @@ impl Endpoint {
     }
 }
 
-/// Two names of one file, a link among them.
+/// Rejects two names of one file, such as a link.
 fn refuse_same_file(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<(), CopyError> {
     let file = |url: &DatabaseUrl| match url {
         DatabaseUrl::Sqlite(path) => path.metadata().ok().map(|file| (file.dev(), file.ino())),
@@ -366,8 +366,8 @@ fn refuse_same_file(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<(), CopyErro
     }
 }
 
-/// Two URLs of one PostgreSQL database: it alone knows the lock that the source's transaction
-/// takes here.
+/// Rejects two URLs of one PostgreSQL database: only there is the source transaction's lock already
+/// taken.
 fn refuse_same_server(source: &mut Endpoint, target: &mut Endpoint) -> Result<(), CopyError> {
     let (AnyConnection::Postgres(from), AnyConnection::Postgres(to)) =
         (&mut source.connection, &mut target.connection)

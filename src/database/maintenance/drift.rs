@@ -1,8 +1,8 @@
-//! What a database's schema is, beside what the migrations make.
+//! Differences between a database's schema and the one that the migrations create.
 //!
-//! The wanted schema is not written down a second time: the migrations that the database says it
-//! has are run once more, for SQLite in memory, for PostgreSQL in a schema of its own within a
-//! transaction that is rolled back. Both are then read the same way and compared.
+//! The expected schema is not written down a second time: the applied migrations run once more, for
+//! SQLite in memory, for PostgreSQL in a temporary schema within a transaction that is rolled back.
+//! Both are then read the same way and compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,23 +16,23 @@ use crate::database::connection::Manager;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 
-/// What is wrong with a database's schema.
+/// The state of a database's schema.
 #[derive(Debug, Default)]
 pub struct SchemaReport {
-    /// The migrations that were applied, as far as this version knows them.
+    /// The applied migrations that this version knows.
     pub applied: Vec<String>,
-    /// Those that were not.
+    /// The pending ones.
     pub pending: Vec<String>,
     /// Those that a later version of Doorward applied.
     pub newer: Vec<String>,
-    /// What is not as the applied migrations make it: a line each.
+    /// The differences from the schema that the applied migrations create: one line each.
     pub drift: Vec<String>,
-    /// Why nothing can be said about drift.
+    /// Why drift could not be determined.
     pub not_compared: Option<String>,
 }
 
 impl SchemaReport {
-    /// Whether there is nothing to do.
+    /// Whether the schema is up to date and without drift.
     #[must_use]
     pub const fn is_good(&self) -> bool {
         self.pending.is_empty()
@@ -42,15 +42,15 @@ impl SchemaReport {
     }
 }
 
-/// Looks at the schema and changes nothing.
+/// Checks the schema without changing anything.
 ///
 /// # Errors
-/// [`OpenError`] when there is no such database, or it cannot be read.
+/// [`OpenError`] when the database does not exist or cannot be read.
 pub fn check(url: &DatabaseUrl) -> Result<SchemaReport, OpenError> {
     let mut connection = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let connection = &mut connection;
     if let AnyConnection::Postgres(_) = connection {
-        // Nothing below commits it.
+        // It is never committed.
         connection.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
     }
     let versions = migrations::versions(connection)?;
@@ -68,7 +68,7 @@ pub fn check(url: &DatabaseUrl) -> Result<SchemaReport, OpenError> {
     Ok(report)
 }
 
-/// Every part of every table, and how it is defined.
+/// Every part of every table, with its definition.
 #[derive(Debug)]
 struct Schema(BTreeMap<Part, String>);
 
@@ -100,14 +100,14 @@ impl Schema {
         let rows: Vec<SchemaRow> = diesel::sql_query(query).load(connection)?;
         let parts = rows.into_iter().filter(|row| row.tbl != MIGRATIONS_TABLE).map(|row| {
             let definition = row.definition.split_whitespace().collect::<Vec<_>>().join(" ");
-            // So PostgreSQL names the schema of a session's own temporary tables.
+            // PostgreSQL's name for the schema of a session's temporary tables.
             let definition = definition.replace(" ON pg_temp.", " ON ");
             (Part { table: row.tbl, kind: row.kind, name: row.name }, definition)
         });
         Ok(Self(parts.collect()))
     }
 
-    /// What these migrations make, or why that cannot be found out.
+    /// The schema that these migrations create, or why it cannot be determined.
     fn wanted(connection: &mut AnyConnection, applied: &[String]) -> Result<Self, String> {
         match connection {
             AnyConnection::Sqlite(_) => {
@@ -127,11 +127,11 @@ impl Schema {
         }
     }
 
-    /// How `found` differs from this, which is wanted.
+    /// The differences of `found` from this, the expected schema.
     fn differences(&self, found: &Self) -> Vec<String> {
         let parts: BTreeSet<&Part> = self.0.keys().chain(found.0.keys()).collect();
         let mut lines = Vec::new();
-        // Tables that are explained: nothing more need be said about them.
+        // Tables that are reported as a whole: their parts are not listed.
         let mut settled = BTreeSet::new();
         for part in parts {
             if settled.contains(&part.table) {
@@ -157,7 +157,7 @@ impl Schema {
                     format!("{part} is not Doorward's")
                 }
             };
-            // A table's whole statement, which comes last, says again what its parts have said.
+            // A table's whole statement, which sorts last, repeats its parts.
             if !part.is_statement() || !lines.iter().any(|(table, _)| *table == part.table) {
                 lines.push((part.table.clone(), line));
             }
@@ -166,8 +166,8 @@ impl Schema {
     }
 }
 
-/// A schema that is rolled back again: one of its own, or for a role that may not make one that of
-/// temporary tables.
+/// A schema that is rolled back afterwards: a new one or, for a role that may not create any, that
+/// of temporary tables.
 fn place_to_compare(connection: &mut AnyConnection) -> Result<String, String> {
     if may(connection, "CREATE").map_err(|e| e.to_string())? {
         let name = format!("doorward_check_{:016x}", u64::from_be_bytes(random_bytes()));
@@ -189,7 +189,7 @@ fn may(connection: &mut AnyConnection, privilege: &str) -> QueryResult<bool> {
 }
 
 impl Part {
-    /// Whether it stands for the table as a whole. Such a part comes before the table's others.
+    /// Whether it represents the table as a whole. Such a part comes before the table's others.
     fn is_whole(&self) -> bool {
         self.kind.starts_with('(')
     }
@@ -211,7 +211,7 @@ impl std::fmt::Display for Part {
 }
 
 /// The kinds `(table)` and `~` sort before and after the others. `~` is the whole statement, for
-/// what no pragma tells, such as a CHECK.
+/// parts that no pragma reports, such as a CHECK.
 const SQLITE: &str = r#"
     WITH own AS (
         SELECT m.name, m.sql, m.type FROM sqlite_master m

@@ -1,4 +1,4 @@
-//! What a database says of itself, for whoever wants to know whether it keeps what it is given.
+//! Health checks of the database: corruption, durability settings, clock.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,26 @@ use crate::database::connection::Manager;
 use crate::database::time::{CommandClocks, server_time};
 use crate::database::{AnyConnection, DatabaseUrl, OpenError, connection_refusals};
 
-/// The most faults of a file that are listed.
+/// The maximum number of errors listed for a file.
 const MAX_FAULTS: usize = 3;
 
-/// What was found.
+/// The result of the checks.
 #[derive(Debug)]
 pub enum Inspected {
     /// A SQLite file.
     File {
-        /// What is broken in it.
+        /// The damage found in it.
         faults: Vec<String>,
         /// The newest moment in it, if it is far ahead of this machine's clock.
         ahead: Option<Timestamp>,
     },
     /// A PostgreSQL server.
     Server {
-        /// Its settings, of those that matter, as they are for Doorward's connections.
+        /// Its relevant settings, as they apply to Doorward's connections.
         settings: BTreeMap<String, String>,
-        /// How many connections this role may have there at a time, if that is limited.
+        /// The maximum number of connections of this role, if there is one.
         connection_limit: Option<u32>,
-        /// What its clock says.
+        /// Its clock.
         clock: Timestamp,
     },
 }
@@ -45,10 +45,10 @@ const FOREIGN_KEY_CHECK: &str = "
         AS line
     FROM pragma_foreign_key_check";
 
-/// Reads a SQLite file through, or asks a PostgreSQL server; changes nothing.
+/// Checks a SQLite file completely, or queries a PostgreSQL server; changes nothing.
 ///
 /// # Errors
-/// [`OpenError`] when there is no such database, or it cannot be read.
+/// [`OpenError`] when the database does not exist or cannot be read.
 pub fn inspect(url: &DatabaseUrl) -> Result<Inspected, OpenError> {
     let mut connection = Manager::without_timeouts(url).for_inspection().connect_existing()?;
     let found = match &connection {

@@ -1,4 +1,4 @@
-//! The schema's versions, embedded in the binary: one folder a database, with the same names.
+//! The schema's migrations, embedded in the binary: one folder per database, with the same names.
 
 use diesel::connection::{Connection as _, SimpleConnection as _};
 use diesel::dsl::sql;
@@ -14,29 +14,31 @@ use crate::database::{AnyConnection, OpenError};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Where diesel notes what was applied.
+/// The table in which diesel records applied migrations.
 pub(in crate::database) const MIGRATIONS_TABLE: &str = "__diesel_schema_migrations";
 
-/// Held while migrating, so that many nodes may start at once: the letters "doorward" as a number.
+/// Held during a migration, so that many nodes may start at once: the letters "doorward" as a
+/// number.
 const ADVISORY_LOCK: i64 = 0x646f_6f72_7761_7264;
 
-/// How a database stands to the versions that this binary knows, each in the order of its making.
+/// The state of a database relative to the migrations that this binary knows, each list in order of
+/// creation.
 #[derive(Debug, Default)]
 pub(in crate::database) struct Versions {
     /// Known and applied.
     pub applied: Vec<String>,
     /// Known and not applied.
     pub pending: Vec<String>,
-    /// Applied and not known.
+    /// Applied and unknown.
     pub newer: Vec<String>,
 }
 
-/// Applies what is pending, or says why not. Answers what it applied.
+/// Applies the pending migrations, or returns why they cannot be applied. Returns their names.
 pub(in crate::database) fn migrate(
     connection: &mut AnyConnection,
     migrate: bool,
 ) -> Result<Vec<String>, OpenError> {
-    // Reads only, so that a role that may create nothing can start.
+    // Only reads, so that a role without CREATE can start.
     let versions = versions(connection)?;
     versions.is_current(migrate)?;
     if versions.pending.is_empty() {
@@ -44,10 +46,10 @@ pub(in crate::database) fn migrate(
     }
     match connection {
         // One transaction that holds the write lock from its start: a second process waits, then
-        // finds it done.
+        // finds nothing pending.
         AnyConnection::Sqlite(connection) => connection.immediate_transaction(|c| apply(c, SQLITE)),
         AnyConnection::Postgres(connection) => connection.transaction(|c| {
-            // Other nodes may be migrating, and what they do may take longer than a request may.
+            // Other nodes may be migrating, which may take longer than a request may.
             c.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0")?;
             diesel::sql_query("SELECT pg_advisory_xact_lock($1)")
                 .bind::<BigInt, _>(ADVISORY_LOCK)
@@ -79,7 +81,7 @@ impl Versions {
     }
 
     /// # Errors
-    /// [`OpenError::Newer`], and [`OpenError::Pending`] unless that is all right.
+    /// [`OpenError::Newer`], and [`OpenError::Pending`] unless pending migrations are allowed.
     pub(in crate::database) fn is_current(
         &self,
         pending_is_all_right: bool,
@@ -94,7 +96,7 @@ impl Versions {
     }
 }
 
-/// How the database stands, found out without changing it (diesel's own way makes
+/// The state of the database, read without changing it (diesel's own way creates
 /// [`MIGRATIONS_TABLE`]).
 pub(in crate::database) fn versions(connection: &mut AnyConnection) -> Result<Versions, OpenError> {
     let there = match connection {
@@ -118,7 +120,7 @@ pub(in crate::database) fn versions(connection: &mut AnyConnection) -> Result<Ve
     })
 }
 
-/// Runs the migrations of these names, and takes no note of them.
+/// Runs the migrations of these names without recording them.
 pub(in crate::database) fn replay(
     connection: &mut AnyConnection,
     names: &[String],

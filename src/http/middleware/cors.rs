@@ -1,7 +1,8 @@
-//! Which pages may call from a browser: those of the settings' origins and of the public clients'.
+//! CORS: pages of the origins in the settings and of public clients may call.
 //!
-//! A browser asks before it sends a header of its page's own (Fetch 3.2.2, a preflight). A refusal
-//! there is an opaque network error to the page, so its answer and the log name the header.
+//! A browser asks before it sends a non-standard header for a page (Fetch 3.2.2, a preflight). A
+//! rejection there is an opaque network error to the page, so its response and the log name the
+//! header.
 
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
@@ -27,8 +28,7 @@ use crate::http::request::traceparent::{TRACEPARENT, TRACESTATE};
 use crate::locks;
 use crate::log_rate_limit::LogRateLimit;
 
-/// What lets any page read an answer that has nothing to hide. Of a listed origin actix-cors puts
-/// the name in its place.
+/// Lets any page read a public response. For a listed origin actix-cors replaces it by that origin.
 pub(in crate::http) const ALLOW_ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
 /// The methods that pages may use.
@@ -44,12 +44,12 @@ const HEADERS: [HeaderName; 6] = [
     TRACESTATE,
 ];
 
-/// How many refused headers are named, and the most bytes of each and of an origin.
+/// How many rejected headers are named, and the maximum length of each and of an origin, in bytes.
 const MAX_NAMED_HEADERS: usize = 5;
 const MAX_NAME_BYTES: usize = 64;
 const MAX_ORIGIN_BYTES: usize = 128;
 
-/// Which pages may call, and with which headers.
+/// The allowed origins and headers.
 pub struct CorsPolicy {
     origins: Vec<String>,
     of_clients: ClientOrigins,
@@ -59,7 +59,7 @@ pub struct CorsPolicy {
 
 impl CorsPolicy {
     /// The policy for these origins and those of clients. The headers are those that pages may send
-    /// beside the ones that Doorward knows.
+    /// in addition to Doorward's own.
     #[must_use]
     pub fn new(origins: Vec<String>, of_clients: ClientOrigins, headers: &[String]) -> Self {
         let more = headers.iter().filter_map(|name| name.parse().ok());
@@ -67,7 +67,7 @@ impl CorsPolicy {
         Self { origins, of_clients, headers, refusals: LogRateLimit::default() }
     }
 
-    /// The middleware that answers preflights and lets pages read answers.
+    /// The middleware that answers preflights and lets pages read responses.
     pub fn middleware(&self) -> Cors {
         let of_clients = self.of_clients.clone();
         self.origins
@@ -77,7 +77,7 @@ impl CorsPolicy {
             .allowed_methods(METHODS)
             .allowed_headers(&self.headers)
             .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
-            // Cookies; the door removes it for the origins of registered clients.
+            // Cookies; the outermost middleware removes this for the origins of registered clients.
             .supports_credentials()
             .max_age(3600)
     }
@@ -87,7 +87,7 @@ impl CorsPolicy {
             || self.of_clients.contains(origin)
     }
 
-    /// Why a preflight is refused, for people.
+    /// Why a preflight is rejected, for people.
     fn reason(&self, request: &ServiceRequest) -> Option<String> {
         let headers = request.headers();
         let origin = headers.get(ORIGIN)?;
@@ -121,18 +121,18 @@ fn is_name(allowed: &HeaderName, asked: &[u8]) -> bool {
     allowed.as_str().as_bytes().eq_ignore_ascii_case(asked)
 }
 
-/// What came from outside, as far as it may be repeated: visible ASCII of a bounded length.
+/// Untrusted text in a printable form: visible ASCII of bounded length.
 fn quotable(text: &[u8], most: usize) -> Option<String> {
     let is_plain = text.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(byte));
     let text = (is_plain && text.len() <= most).then_some(text)?;
     str::from_utf8(text).ok().map(str::to_owned)
 }
 
-/// Wrap the app with `from_fn(explain)` outside of [`CorsPolicy::middleware`], whose refusals say
-/// nothing that helps.
+/// Wrap the app with `from_fn(explain)` outside of [`CorsPolicy::middleware`], whose rejections
+/// have no explanation.
 ///
 /// # Errors
-/// What is inside fails with.
+/// The error of the inner service.
 pub async fn explain(
     policy: web::Data<CorsPolicy>,
     settings: web::Data<HttpSettings>,
@@ -158,10 +158,10 @@ pub async fn explain(
     Ok(answer)
 }
 
-/// How often the clients are asked for their origins.
+/// How often the clients' origins are reloaded.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The origins of the clients that are registered now. Clones share them.
+/// The origins of the currently registered clients. Clones share them.
 #[derive(Clone)]
 pub struct ClientOrigins {
     clients: Clients,
@@ -169,7 +169,7 @@ pub struct ClientOrigins {
 }
 
 impl ClientOrigins {
-    /// Asks for them the first time.
+    /// Loads them for the first time.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -178,7 +178,7 @@ impl ClientOrigins {
         Ok(Self { clients, known })
     }
 
-    /// Asks for them again and again. While the database is away they stay as they are.
+    /// Reloads them periodically. While the database is unavailable they stay unchanged.
     pub async fn reload_repeatedly(&self) {
         let mut tick = tokio::time::interval(RELOAD_INTERVAL);
         loop {
@@ -189,7 +189,7 @@ impl ClientOrigins {
         }
     }
 
-    /// Whether this `Origin` is one of them, letter by letter.
+    /// Whether this `Origin` is one of them, byte for byte.
     #[must_use]
     pub fn contains(&self, origin: &HeaderValue) -> bool {
         let known = locks::read(&self.known);

@@ -1,5 +1,4 @@
-//! How often somebody may ask: by client address before the work, by session after its token was
-//! checked.
+//! Rate limits: by client address before the work, by session after its token was verified.
 //!
 //! Memory is bounded by construction. A limiter knows a fixed number of buckets, and a client or a
 //! session falls into one of them by a hash that nobody outside can compute. When a flood from ever
@@ -27,12 +26,12 @@ use crate::http::request::client_ip::ClientAddress;
 use crate::locks;
 use crate::metrics::Counter;
 
-/// So many at once, and then one more each time.
+/// A rate limit: a burst, and the time after which each further request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many requests may come at once.
+    /// The maximum number of requests at once.
     pub burst: NonZeroU32,
-    /// How long it takes until one more may come; not zero.
+    /// The time until one more request is allowed; not zero.
     pub every: Duration,
 }
 
@@ -45,7 +44,7 @@ pub struct KeyedLimiter {
 }
 
 impl KeyedLimiter {
-    /// A limiter with `buckets` places.
+    /// A limiter with `buckets` buckets.
     ///
     /// # Panics
     /// Never: the period is not zero.
@@ -71,13 +70,13 @@ impl KeyedLimiter {
         })
     }
 
-    /// How often it has refused.
+    /// The number of rejected requests.
     #[must_use]
     pub const fn refusals(&self) -> &Counter {
         &self.refusals
     }
 
-    /// How many of its buckets are in use.
+    /// The number of buckets in use.
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.limiter.len()
@@ -99,7 +98,7 @@ pub struct AddressLimiter {
 }
 
 impl AddressLimiter {
-    /// A limiter with `buckets` places.
+    /// A limiter with `buckets` buckets.
     ///
     /// # Panics
     /// Never: neither the burst nor the period is zero.
@@ -119,7 +118,7 @@ impl AddressLimiter {
         Self { limiter: KeyedLimiter { limiter: config.limiter(), buckets, refusals }, config }
     }
 
-    /// The middleware to wrap a resource with; all that come from one limiter count together.
+    /// The middleware for a resource; all from one limiter count together.
     #[must_use]
     pub fn middleware(&self) -> Governor<ByNetwork, NoOpMiddleware> {
         Governor::new(&self.config)
@@ -132,38 +131,38 @@ impl AddressLimiter {
     }
 }
 
-/// Credentials that are remembered to be right; there are as many as services that ask.
+/// The maximum number of credentials remembered as right; there is one for each service.
 const PROVEN: usize = 10_000;
 
-/// Limits the failures of each client network, and nothing else that it does.
+/// Limits the failures of each client network, and nothing else.
 #[derive(Clone)]
 pub struct FailureLimiter {
     limiter: KeyedLimiter,
     known: Arc<Mutex<ProvenCredentials>>,
 }
 
-/// What is known before the database is asked.
+/// State that is checked before the database is asked.
 #[derive(Default)]
 struct ProvenCredentials {
-    /// The buckets that had too many failures, and when they may have one more.
+    /// The buckets with too many failures, and when each may have one more.
     spent: HashMap<usize, QuantaInstant>,
     /// Digests of credentials that were right.
     proven: HashSet<u64>,
 }
 
 impl FailureLimiter {
-    /// A limiter with `buckets` places.
+    /// A limiter with `buckets` buckets.
     #[must_use]
     pub fn new(rate: Rate, buckets: NonZeroUsize) -> Self {
         Self { limiter: KeyedLimiter::new(rate, buckets), known: Arc::default() }
     }
 
-    /// Whether these credentials may be compared now. While the network has failed too often only
-    /// those may that were right before, so a stranger behind the same address takes nothing from a
-    /// service that runs.
+    /// Checks whether these credentials may be compared now. While the network has too many
+    /// failures, only credentials that were right before may be compared, so an attacker behind the
+    /// same address does not block a running service.
     ///
     /// # Errors
-    /// `rate_limited`, with the wait until one more failure is free.
+    /// `rate_limited`, with the time until one more failure is allowed.
     pub fn check(&self, address: ClientAddress, credentials: impl Hash) -> Result<(), Problem> {
         let place = self.limiter.buckets.place(address.network());
         let digest = self.limiter.buckets.hash.hash_one(credentials);
@@ -177,7 +176,7 @@ impl FailureLimiter {
         Err(Problem::new(Code::RateLimited).retry_after(until.duration_since(now).into()))
     }
 
-    /// Remembers that these credentials were right.
+    /// Records that these credentials were right.
     pub fn proven(&self, credentials: impl Hash) {
         let digest = self.limiter.buckets.hash.hash_one(credentials);
         let mut known = self.known();
@@ -187,7 +186,7 @@ impl FailureLimiter {
         known.proven.insert(digest);
     }
 
-    /// Counts a failure after it has happened.
+    /// Counts a failure that has happened.
     ///
     /// # Errors
     /// `rate_limited` when there were too many.
@@ -210,8 +209,7 @@ impl FailureLimiter {
         &self.limiter
     }
 
-    /// Gives back the memory of the networks that have their whole burst again; to be called now
-    /// and then.
+    /// Frees the memory of networks with a full burst; to be called periodically.
     pub fn sweep(&self) {
         self.limiter.sweep();
         let now = DefaultClock::default().now();
@@ -238,7 +236,7 @@ impl Buckets {
     }
 
     fn place(&self, key: impl Hash) -> usize {
-        // The remainder is below `count`, so it fits whatever was cut off.
+        // The remainder is below `count`, so it always fits.
         usize::try_from(self.hash.hash_one(key) % self.count.get() as u64).unwrap_or(0)
     }
 }

@@ -1,4 +1,4 @@
-//! Handlers that take a [`Caller`] run for holders of a good access token only.
+//! Extractors: handlers that take a [`Caller`] run only with a valid access token.
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
@@ -10,7 +10,7 @@ use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::sessions::authenticate::AuthenticatedSession;
 
-/// The holder of the access token that came with the request.
+/// The holder of the request's access token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller(pub AuthenticatedSession);
 
@@ -31,9 +31,9 @@ impl FromRequest for Caller {
     }
 }
 
-/// The same for a handler that has another way when there is no good access token.
+/// The same for a handler that also works without a valid access token.
 pub(crate) struct MaybeCaller {
-    /// The holder, or why there is none.
+    /// The holder, or why the token was rejected.
     pub access: Result<AuthenticatedSession, Problem>,
     /// The session of an access token that is as it should be, but that it has ended.
     pub ended: Option<AuthenticatedSession>,

@@ -1,12 +1,12 @@
-//! The bytes of a body, kept as they arrive.
+//! The bytes of a body, collected as they arrive.
 
 use zeroize::Zeroizing;
 
-/// Bytes that may hold a password. Memory is taken for bytes that have arrived, never for bytes that
-/// were only announced, and is overwritten when it is given back, also when the buffer grows.
+/// Bytes that may hold a password. Memory is allocated for bytes that have arrived, never for
+/// announced ones, and is overwritten when it is freed, also when the buffer grows.
 pub(in crate::http) struct BodyBuffer {
     bytes: Zeroizing<Vec<u8>>,
-    /// The most bytes that there will be.
+    /// The maximum number of bytes.
     limit: usize,
 }
 
@@ -15,7 +15,7 @@ impl BodyBuffer {
         Self { bytes: Zeroizing::new(Vec::new()), limit }
     }
 
-    /// Adds a chunk, or answers false when that would be more than the limit.
+    /// Adds a chunk, or returns false when that would exceed the limit.
     #[must_use]
     pub(in crate::http) fn push(&mut self, chunk: &[u8]) -> bool {
         let length = self.bytes.len() + chunk.len();
@@ -33,8 +33,8 @@ impl BodyBuffer {
         self.bytes
     }
 
-    /// Room for `length` bytes. `Vec` itself would move to a larger allocation and leave the bytes
-    /// in the old one; here the old one is overwritten when it is dropped.
+    /// Allocates room for `length` bytes. `Vec` itself would move to a larger allocation and leave
+    /// the bytes in the old one; here the old one is overwritten on drop.
     fn grow(&mut self, length: usize) {
         // Doubled, so that a body of many small chunks is not copied for each of them.
         let room = length.max(2 * self.bytes.capacity()).min(self.limit);

@@ -1,4 +1,4 @@
-//! Which client asks: `client_secret_basic`, `client_secret_post` or none (RFC 6749 2.3).
+//! Client authentication: `client_secret_basic`, `client_secret_post` or none (RFC 6749 2.3).
 
 use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
@@ -16,8 +16,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{Api, HttpSettings};
 use crate::secret::Secret;
 
-/// Handlers that take this run for confidential clients only, which prove by `Authorization: Basic`
-/// who they are. For resources that take no form.
+/// Handlers that take this run only for confidential clients authenticated by
+/// `Authorization: Basic`. For resources without a form.
 #[derive(Clone, Debug)]
 pub struct ConfidentialClient(pub AuthenticatedClient);
 
@@ -34,20 +34,20 @@ impl FromRequest for ConfidentialClient {
     }
 }
 
-/// A request to an OAuth endpoint: a form, and the client that it comes from.
+/// A request to an OAuth endpoint: a form, and the requesting client.
 #[derive(Debug)]
 pub(in crate::http) struct OAuthRequest {
-    /// Who asks.
+    /// The requesting client.
     pub requester: RequestingClient,
     /// The other parameters.
     pub form: Form,
 }
 
 impl OAuthRequest {
-    /// The client that asks, if it has proved who it is.
+    /// The requesting client, if it is authenticated.
     ///
     /// # Errors
-    /// `invalid_client` when it has not.
+    /// `invalid_client` when it is not.
     pub(crate) fn confidential(&self) -> Result<&AuthenticatedClient, Problem> {
         match &self.requester {
             RequestingClient::Authenticated(client) => Ok(client),
@@ -82,7 +82,7 @@ async fn identify(
         return Err(Problem::new(Code::InvalidClient).detail(detail));
     }
     let (id, secret) = match (basic, id, secret) {
-        // RFC 6749 2.3: one method a request.
+        // RFC 6749 2.3: one method per request.
         (Some(_), _, Some(_)) => {
             return Err(malformed("The client authenticates in more than one way."));
         }
@@ -97,7 +97,7 @@ async fn identify(
     gate.prove(id.expose(), secret.expose()).await.map(RequestingClient::Authenticated)
 }
 
-/// What it takes to check a secret.
+/// The dependencies for checking a client secret.
 struct ClientAuthenticator {
     api: web::Data<Api>,
     address: ClientAddress,
@@ -111,13 +111,13 @@ impl ClientAuthenticator {
         Ok(Self { api: api.clone(), address })
     }
 
-    /// Only failures are counted, and after too many of them the database is not asked. A service
-    /// that has shown the right secret here before is never held up.
+    /// Only failures count, and after too many of them the database is not asked. A service that
+    /// has authenticated here before is never blocked.
     async fn prove(&self, id: &str, secret: &str) -> Result<AuthenticatedClient, Problem> {
         self.api.client_failures.check(self.address, (id, secret))?;
         let proof = self.api.clients.authenticate(id, secret).await;
         if let Err(AuthenticationError::Wrong) = proof {
-            // Never the id: people mistake the fields, and put the secret there.
+            // Never the id: people confuse the fields and put the secret there.
             let network = self.address.network().to_string();
             self.api.audit.record_failure(EventKind::ClientAuthenticationFailed, None, &network);
             self.api.client_failures.count(self.address)?;
@@ -135,7 +135,7 @@ struct Basic {
 }
 
 impl Basic {
-    /// The credentials of a request, if it carries any.
+    /// The credentials of a request, if there are any.
     fn of(request: &HttpRequest) -> Result<Option<Self>, Problem> {
         let mut fields = request.headers().get_all(AUTHORIZATION);
         let Some(field) = fields.next() else {
@@ -161,7 +161,7 @@ impl Basic {
     }
 }
 
-/// Undoes the encoding of a form's value. A separator in it would make two of one.
+/// Decodes a form-encoded value. A separator (`&`) in it would make two values of one.
 fn unescape(text: &str) -> Option<Secret<String>> {
     if text.contains('&') {
         return None;

@@ -1,4 +1,4 @@
-//! The client address behind a request, and what a trusted proxy says of it.
+//! The client address of a request, also behind trusted proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,23 +13,23 @@ use crate::locks;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// How long nothing more is said of forwarded addresses that do not count.
+/// The minimum interval between warnings about ignored forwarded addresses.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// The address that a request comes from.
+/// The client address of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// The address behind a request: the socket's peer or, as long as that is a trusted proxy, the
-    /// one that it says it forwards for.
+    /// The client address of a request: the socket's peer or, while that is a trusted proxy, the
+    /// address that it forwards for.
     #[must_use]
     pub fn of(request: &HttpRequest, trusted: &[IpNet]) -> Self {
         let peer = request.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
         Self(client_ip_of(peer, request.headers(), trusted))
     }
 
-    /// The address behind a request of `peer` that says so in `X-Forwarded-For`.
+    /// The client address of a request from `peer` with this `X-Forwarded-For`.
     #[must_use]
     pub fn from_forwarded_for(
         peer: IpAddr,
@@ -47,8 +47,7 @@ impl ClientAddress {
         self.0
     }
 
-    /// What counts as one client for a limit: an IPv4 address, or an IPv6 /64, which is what one
-    /// household gets.
+    /// The unit of a limit: an IPv4 address or an IPv6 /64, which is what one household gets.
     #[must_use]
     pub fn network(self) -> IpAddr {
         match self.0 {
@@ -58,8 +57,8 @@ impl ClientAddress {
     }
 }
 
-/// From the right, because only what our own proxies appended is true. A malformed entry ends the
-/// walk.
+/// From the right, because only the entries that trusted proxies appended are reliable. A malformed
+/// entry stops the walk.
 fn client_ip_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| is_trusted(ip, trusted);
     let mut address = peer.to_canonical();
@@ -84,13 +83,13 @@ fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Warns, now and then, when somebody who is no trusted proxy says whom it forwards for: it may be a
-/// proxy that nobody named, and then all its clients count as one.
+/// Warns from time to time when an untrusted peer sends `X-Forwarded-For`: it may be a proxy
+/// missing from the settings, and then all its clients count as one.
 #[derive(Debug, Default)]
 pub struct ForwardedForWarning(Mutex<Option<Instant>>);
 
 impl ForwardedForWarning {
-    /// Looks at a request that came at `now`.
+    /// Checks a request received at `now`.
     pub fn check(&self, request: &HttpRequest, trusted: &[IpNet], now: Instant) {
         if !request.headers().contains_key(FORWARDED_FOR) {
             return;
@@ -114,7 +113,7 @@ impl ForwardedForWarning {
     }
 }
 
-/// An address, with or without a port; IPv6 with a port stands in brackets.
+/// An address, with or without a port; IPv6 with a port is in brackets.
 fn parse_entry(entry: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(entry).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
@@ -172,8 +171,7 @@ mod tests {
         assert_eq!(of("192.0.2.1"), "192.0.2.1");
     }
 
-    /// Where the claims of a header come from is the question: an entry counts only when everybody
-    /// on its right is trusted.
+    /// An independent definition: an entry counts only if every hop on its right is trusted.
     fn is_vouched_for(address: IpAddr, peer: IpAddr, fields: &[String], trusted: &[IpNet]) -> bool {
         let trusts = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
         if address == peer.to_canonical() {

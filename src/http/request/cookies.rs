@@ -1,33 +1,34 @@
-//! Tokens in cookies, for pages that shall not see them: `"transport": "cookie"` at `/login`.
+//! Cookie transport: tokens as `HttpOnly` cookies, by `"transport": "cookie"` at `/login`.
 //!
 //! All of them are `__Host-` cookies: `Secure`, `HttpOnly`, and for this host alone (RFC 6265bis
-//! 4.1.3.2). Whatever takes a token takes it from a cookie, too, and a request has one source of
-//! credentials: with a token of its own beside a cookie it is refused.
+//! 4.1.3.2). Every resource that takes a token also takes it from a cookie, but a request has one
+//! source of credentials: a token beside a cookie is rejected.
 //!
-//! # Answers that overtake each other
+//! # Responses that overtake each other
 //!
-//! A page cannot compare generations before it stores a token: the browser keeps whatever cookie
-//! came last. With one name for all of them, an answer that was held up for longer than the retry
-//! window would put an old refresh token over its successors; the next request would then be two
-//! generations behind, and end the session as a theft. So every refresh token has a name of its
-//! own, [`REFRESH`] with its session and generation:
+//! A page cannot compare generations before it stores a token: the browser keeps the cookie that
+//! arrived last. With one name for all of them, a response delayed longer than the retry window
+//! would overwrite newer refresh tokens with an old one; the next request would then be two
+//! generations behind, and end the session as a theft. So every refresh token has its own cookie
+//! name, [`REFRESH`] with its session and generation:
 //!
-//! - an answer sets its own token and takes back those that its request carried, which are older;
-//! - of several that a request carries, the newest counts;
-//! - an error takes back no others than those that it is about.
+//! - a response sets its own token and clears those of its request, which are older;
+//! - of several in a request, the newest counts;
+//! - an error clears only the cookies that it is about.
 //!
-//! No answer takes away a newer token than its own, however late it comes; so the newest that a
-//! browser holds only ever gets newer. That is the client which the model of the rotation calls
-//! `Store::Greatest`, and late answers do it no harm (`sessions/rotation/model.rs`). The leftovers
-//! of late answers go with the next one.
+//! No response clears a newer token than its own, however late it arrives; so the newest token that
+//! a browser holds only ever gets newer. This is the client that the rotation model calls
+//! `Store::Greatest`, and late responses do not harm it (`sessions/rotation/model.rs`). Leftovers
+//! of late responses are cleared by the next one.
 //!
-//! The access token's cookie has one name. An older one in it is good until it expires, one of
-//! another session is refused when that has ended, and then the page refreshes.
+//! The access token's cookie has one fixed name. If an older one overwrites it, it stays valid
+//! until it expires; one of another session is rejected when that has ended, and then the page
+//! refreshes.
 //!
-//! No answer may be kept by anybody else (`Cache-Control: no-store`), so none needs `Vary: Cookie`.
+//! Responses must not be cached (`Cache-Control: no-store`), so none needs `Vary: Cookie`.
 //!
-//! What was considered and left: an `Idempotency-Key` that the server makes out of the token at
-//! hand would prove every replay of it, the thief's too, and neither would ever be seen.
+//! Considered and rejected: an `Idempotency-Key` that the server derives from the token itself
+//! would prove every replay of it, the thief's too, and no theft would ever be detected.
 
 use std::future::{Ready, ready};
 
@@ -51,32 +52,32 @@ use crate::sessions::{TokenTexts, Tokens};
 /// The name of the access token's cookie.
 pub const ACCESS: &str = "__Host-doorward-access";
 
-/// What the names of refresh tokens' cookies begin with; the session and the generation follow:
+/// The prefix of the refresh tokens' cookie names; the session and the generation follow:
 /// `__Host-doorward-refresh-019ab3d471f07c449b1d60f2a8d3e517-58`.
 pub const REFRESH: &str = "__Host-doorward-refresh-";
 
-/// How tokens get to the client, and come back from it.
+/// How tokens travel to the client and back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// In the body, and the client keeps them.
+    /// In the body; the client stores them.
     #[default]
     Body,
-    /// In cookies, and the browser does.
+    /// In cookies; the browser stores them.
     Cookie,
 }
 
-/// How cookies are set, and whose pages may use them.
+/// The attributes of cookies, and the pages that may use them.
 #[derive(Clone, Debug)]
 pub struct CookiePolicy {
     same_site: SameSite,
-    /// Whether browsers keep `Secure` cookies of the public URL.
+    /// Whether browsers store `Secure` cookies of the public URL.
     secure_context: bool,
     own_origin: String,
     listed_origins: Vec<String>,
 }
 
-/// Whether a URL is one of this machine's own, which browsers trust without https.
+/// Whether a URL is local to this machine: browsers trust those without https.
 #[must_use]
 pub fn is_local(url: &Url) -> bool {
     match url.host() {
@@ -106,7 +107,7 @@ impl CookiePolicy {
         self.listed_origins.iter().any(|listed| listed.as_bytes() == origin)
     }
 
-    /// Adds a cookie that lives so many seconds; at 0 the browser drops it.
+    /// Adds a cookie with this lifetime in seconds; with 0 the browser deletes it.
     fn set(
         &self,
         response: &mut HttpResponse,
@@ -122,32 +123,32 @@ impl CookiePolicy {
             .http_only(true)
             .same_site(self.same_site)
             .build();
-        // Names and tokens are letters, digits and `-_.`.
+        // Names and tokens consist of letters, digits and `-_.`.
         let field = cookie.to_string().try_into().map_err(|_| Code::InternalError)?;
         response.headers_mut().append(SET_COOKIE, field);
         Ok(())
     }
 }
 
-/// The cookies of a request, as far as they are ours.
+/// Doorward's cookies in a request.
 pub(in crate::http) struct Cookies {
     settings: web::Data<HttpSettings>,
     access: Option<Secret<String>>,
     refresh: Vec<(String, Secret<String>)>,
-    /// What `Authorization` says.
+    /// The content of `Authorization`.
     bearer: Result<Option<BearerToken>, Problem>,
     has_authorization: bool,
-    /// Whether a page sent the request that may.
+    /// Whether the request came from an allowed page.
     sender: Result<(), Problem>,
-    /// Whether that page belongs to another site than this service.
+    /// Whether that page is cross-site to this service.
     is_cross_site: bool,
 }
 
 impl Cookies {
-    /// Reads them. What other applications have set is passed over, whatever it looks like.
+    /// Parses them. Cookies of other applications are ignored, even malformed ones.
     ///
     /// # Errors
-    /// `multiple_credentials` for two of one name.
+    /// `multiple_credentials` for two of the same name.
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let settings = request.app_data::<web::Data<HttpSettings>>().ok_or(Code::InternalError)?;
         let (mut access, mut refresh) = (None, Vec::<(String, _)>::new());
@@ -180,12 +181,12 @@ impl Cookies {
         })
     }
 
-    /// Which way the credentials come, and so their answer goes. `with_token` says that the body
+    /// The transport of the credentials, and so of the response. `with_token` means that the body
     /// has one.
     ///
     /// # Errors
-    /// `multiple_credentials` when they come both ways; `csrf_refused` when they are cookies, and
-    /// the page that sent them may not.
+    /// `multiple_credentials` when they come both ways; `csrf_refused` when they are cookies sent
+    /// by a page that is not allowed.
     pub(crate) fn transport(&self, with_token: bool) -> Result<Transport, Problem> {
         if !self.any() {
             return Ok(Transport::Body);
@@ -196,11 +197,11 @@ impl Cookies {
         self.sender.clone().map(|()| Transport::Cookie)
     }
 
-    /// The access token, from `Authorization` or from its cookie. A cookie is not enough for what
-    /// is not `is_safe_method`: the page that sent it must be one that may.
+    /// The access token, from `Authorization` or from its cookie. For a request that is not
+    /// `is_safe_method`, a cookie is not enough: it must come from an allowed page.
     ///
     /// # Errors
-    /// `missing_token`, `invalid_token` for what cannot be one, and as [`Self::transport`].
+    /// `missing_token`, `invalid_token` for a malformed one, and the errors of [`Self::transport`].
     pub(crate) fn access_token(self, is_safe_method: bool) -> Result<BearerToken, Problem> {
         if self.has_authorization && self.any() {
             return Err(Code::MultipleCredentials.into());
@@ -227,8 +228,8 @@ impl Cookies {
         self.refresh.iter().map(|(_, value)| value.expose().as_str()).collect()
     }
 
-    /// For a login that asks for cookies: whether this service may set them, for this page, and the
-    /// browser keeps them.
+    /// For a login that asks for cookies: checks that this service may set them for this page, and
+    /// that the browser stores them.
     ///
     /// # Errors
     /// `cookies_need_https`, `csrf_refused`, `cookies_blocked`.
@@ -238,17 +239,17 @@ impl Cookies {
             return Err(Code::CookiesNeedHttps.into());
         }
         self.sender.clone()?;
-        // RFC 6265bis 5.7: a browser ignores such cookies in the answer to a cross-site `fetch`.
+        // RFC 6265bis 5.7: a browser ignores such cookies in the response to a cross-site `fetch`.
         if self.is_cross_site && policy.same_site != SameSite::None {
             return Err(Code::CookiesBlocked.into());
         }
         Ok(())
     }
 
-    /// The answer with new tokens, in the body or in cookies that replace those at hand.
+    /// The response with new tokens, in the body or in cookies that replace those of the request.
     ///
     /// # Errors
-    /// `internal_error` for a cookie that cannot be written; none here is such a one.
+    /// `internal_error` for a cookie that is not a valid header value; none here is one.
     pub(crate) fn respond_with_tokens(
         &self,
         mut tokens: Tokens,
@@ -267,10 +268,10 @@ impl Cookies {
         Ok(response)
     }
 
-    /// An answer after which there is nothing to be kept: the session has ended, or had before.
+    /// The response after a session has ended: it clears the request's cookies.
     ///
     /// # Errors
-    /// `internal_error` for a cookie that cannot be written; none here is such a one.
+    /// `internal_error` for a cookie that is not a valid header value; none here is one.
     pub(crate) fn clear(
         &self,
         mut response: HttpResponse,
@@ -283,16 +284,16 @@ impl Cookies {
         Ok(response)
     }
 
-    /// The same for a refusal: only one that is final takes the cookies with it.
+    /// The same for an error: only a final one clears the cookies.
     ///
     /// # Errors
-    /// Every other.
+    /// Every other error is returned unchanged.
     pub(crate) fn respond_with_error(
         &self,
         problem: Problem,
         transport: Transport,
     ) -> Result<HttpResponse, Problem> {
-        // A session of another client goes on, and so does its cookie.
+        // Another client's session continues, and so does its cookie.
         let is_final = problem.code().status() == StatusCode::UNAUTHORIZED
             && !problem.has_reason(Refusal::WrongClient.as_str());
         if is_final {
@@ -324,9 +325,10 @@ impl FromRequest for Cookies {
     }
 }
 
-/// The cookies of a field, as the browser wrote them (RFC 6265bis 4.2.1). Only blanks are trimmed, and
-/// only from ASCII: what a looser reader takes for a blank may stand before a name, and what begins
-/// with it is no `__Host-` cookie to the browser, which any neighbour under the same domain may set.
+/// The cookies of a header field, as browsers write them (RFC 6265bis 4.2.1). Only spaces and tabs
+/// are trimmed: characters that a looser parser treats as blanks may precede a name, and such a
+/// name is not a `__Host-` cookie to the browser, so any neighbour under the same domain may set
+/// it.
 fn pairs(field: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     field.split(|byte| *byte == b';').filter_map(|pair| {
         let pair = str::from_utf8(pair).ok().filter(|pair| pair.is_ascii())?;

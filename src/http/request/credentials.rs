@@ -6,10 +6,10 @@ use actix_web::http::header::AUTHORIZATION;
 use crate::http::problem::{Code, Problem};
 use crate::secret::Secret;
 
-/// The most bytes of a bearer token that are looked at; ours have less than 1,024.
+/// The maximum length of a bearer token, in bytes; Doorward's have less than 1,024.
 const TOKEN_BYTES: usize = 4096;
 
-/// The text of a bearer token (RFC 6750 2.1); nothing but its alphabet was checked.
+/// The text of a bearer token (RFC 6750 2.1); only its alphabet was checked.
 #[derive(Clone, Debug)]
 pub struct BearerToken(Secret<String>);
 
@@ -20,10 +20,10 @@ impl BearerToken {
         self.0.expose()
     }
 
-    /// The token of a request, if it carries one.
+    /// The token of a request, if there is one.
     ///
     /// # Errors
-    /// `multiple_credentials` for a second header, `invalid_token` for what cannot be a token,
+    /// `multiple_credentials` for a second header, `invalid_token` for a malformed token,
     /// `missing_token` for another scheme.
     pub fn of(request: &HttpRequest) -> Result<Option<Self>, Problem> {
         let mut fields = request.headers().get_all(AUTHORIZATION);
@@ -45,10 +45,10 @@ impl BearerToken {
         Self::parse(token.trim_matches(' ')).map(Some)
     }
 
-    /// A token that came in another way.
+    /// A token from another source.
     ///
     /// # Errors
-    /// `invalid_token` for what cannot be one.
+    /// `invalid_token` for a malformed one.
     pub fn parse(token: &str) -> Result<Self, Problem> {
         if !is_b64token(token) {
             return Err(Code::InvalidToken.into());

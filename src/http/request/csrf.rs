@@ -1,10 +1,10 @@
-//! Whether a request that carries cookies was meant: a browser adds them to whatever any page has
-//! it send.
+//! CSRF protection by `Sec-Fetch-Site` and `Origin`: a browser adds cookies to requests that any
+//! page triggers.
 //!
-//! Asked for every request that changes something and is authenticated by cookies, and for the
-//! login that asks for them (else a foreign page could log its visitor in to an account of its
-//! own). Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`, and
-//! no page can forge either; a request that says neither is refused.
+//! It applies to every request that changes something and is authenticated by cookies, and to the
+//! login that asks for them (otherwise a foreign page could log its visitor in to an account of its
+//! own). Browsers state the source of a request in `Sec-Fetch-Site`, older ones in `Origin`, and no
+//! page can forge either; a request with neither is rejected.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
@@ -13,8 +13,8 @@ use crate::http::problem::{Code, Problem};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Lets a request pass that comes from a page of this origin, from one of a listed origin, or from
-/// the user's own hand.
+/// Accepts a request that comes from a page of this origin, from one of a listed origin, or from
+/// the user directly.
 ///
 /// # Errors
 /// `csrf_refused`.
@@ -22,7 +22,7 @@ pub(crate) fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Pr
     let (site, origin) =
         (SingleHeader::of(headers, &SEC_FETCH_SITE), SingleHeader::of(headers, &ORIGIN));
     let passes = match (site, origin) {
-        // Fetch Metadata 2.4: `none` is a bookmark, an address that was typed.
+        // Fetch Metadata 2.4: `none` is a bookmark or a typed address.
         (
             SingleHeader::Value(b"same-origin" | b"none"),
             SingleHeader::Value(_) | SingleHeader::Absent,
@@ -38,12 +38,12 @@ pub(crate) fn check(headers: &HeaderMap, policy: &CookiePolicy) -> Result<(), Pr
     if passes { Ok(()) } else { Err(Code::CsrfRefused.into()) }
 }
 
-/// Whether the browser says that the page which sent the request belongs to another site.
+/// Whether, according to the browser, the page that sent the request is cross-site.
 pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     matches!(SingleHeader::of(headers, &SEC_FETCH_SITE), SingleHeader::Value(b"cross-site"))
 }
 
-/// A header that must not come twice.
+/// A header that may appear at most once.
 enum SingleHeader<'a> {
     Absent,
     Value(&'a [u8]),

@@ -1,4 +1,4 @@
-//! Forms: what the OAuth endpoints take (RFC 6749 3.2).
+//! Forms: the input of the OAuth endpoints (RFC 6749 3.2).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +13,7 @@ use crate::secret::Secret;
 /// The media type of a form.
 const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// The parameters of a form, each at most once. Those that nobody asks for are passed over.
+/// The parameters of a form, each at most once. Unknown ones are ignored.
 #[derive(Debug)]
 pub(in crate::http) struct Form(HashMap<String, Secret<String>>);
 
@@ -43,7 +43,7 @@ impl Form {
         for (name, value) in url::form_urlencoded::parse(body) {
             match parameters.entry(name.into_owned()) {
                 Entry::Vacant(place) => place.insert(Secret::new(value.into_owned())),
-                // RFC 6749 3.2: two parsers would each believe another one.
+                // RFC 6749 3.2: with a duplicate, two parsers could each use a different one.
                 Entry::Occupied(_) => return Err(malformed("A parameter is there twice.")),
             };
         }
@@ -53,7 +53,7 @@ impl Form {
     /// A parameter; one without a value is treated as absent (RFC 6749 3.2).
     ///
     /// # Errors
-    /// `malformed_request` for what is more than visible ASCII (RFC 6749 A).
+    /// `malformed_request` for characters other than visible ASCII (RFC 6749 A).
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Secret<String>>, Problem> {
         match self.0.remove(name).filter(|value| !value.expose().is_empty()) {
             Some(value) if value.expose().bytes().all(|b| matches!(b, b' '..=b'~')) => {
@@ -64,16 +64,16 @@ impl Form {
         }
     }
 
-    /// A parameter that must be there.
+    /// A required parameter.
     ///
     /// # Errors
-    /// `malformed_request` when it is not.
+    /// `malformed_request` when it is missing.
     pub(crate) fn required(&mut self, name: &'static str) -> Result<Secret<String>, Problem> {
         self.take(name)?.ok_or_else(|| malformed(format!("The parameter {name} is missing.")))
     }
 }
 
-/// What RFC 6749 calls `invalid_request`.
+/// The `invalid_request` of RFC 6749.
 pub(in crate::http) fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Code::MalformedRequest).detail(detail)
 }

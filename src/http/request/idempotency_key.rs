@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The `Idempotency-Key` of a request, if it has one: 16 to 255 visible ASCII characters.
+/// The `Idempotency-Key` of a request, if there is one: 16 to 255 visible ASCII characters.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey(Option<Secret<String>>);
 
@@ -36,7 +36,7 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
-/// `None` when there is something that is not a key.
+/// `None` when the header is not a valid key.
 fn parse_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
     let mut fields = headers.get_all(IDEMPOTENCY_KEY);
     let Some(field) = fields.next() else {

@@ -1,9 +1,9 @@
-//! Bodies: JSON, read once, strictly.
+//! Strict JSON bodies.
 //!
-//! Two parsers that read one document differently are how checks are walked around, so whatever
-//! JSON leaves open is refused here: duplicate members, unknown members, a byte order mark, NUL in
-//! strings, deep nesting, a body in another encoding. What is said about a refused body names
-//! places in it and never its values, which may be passwords.
+//! Two parsers that read one document differently make checks bypassable, so all ambiguities of
+//! JSON are rejected here: duplicate members, unknown members, a byte order mark, NUL in strings,
+//! deep nesting, a body in another encoding. Errors about a rejected body name positions in it and
+//! never its values, which may be passwords.
 
 use std::future::Future;
 
@@ -24,7 +24,7 @@ use crate::tokens::strict_json::{self, Rules};
 
 const RULES: Rules = Rules { max_depth: 16, allow_nul: false };
 
-/// A body that must be there. Its type should `deny_unknown_fields`.
+/// A required body. Its type should `deny_unknown_fields`.
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
 
@@ -42,7 +42,7 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
     }
 }
 
-/// A body that may be empty, and then stands for `T::default()`.
+/// An optional body; an empty one means `T::default()`.
 #[derive(Clone, Debug)]
 pub struct OptionalJson<T>(pub T);
 
@@ -64,7 +64,7 @@ impl<T: DeserializeOwned + Default> FromRequest for OptionalJson<T> {
     }
 }
 
-/// `application/json`, in UTF-8 if it says so, and not compressed.
+/// Requires `application/json`, in UTF-8 if a charset is given, and not compressed.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if has_content_type(headers, "application/json") {
         Ok(())
@@ -73,7 +73,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Whether the body is of this type, in UTF-8 if it says so, and not compressed.
+/// Whether the body has this type, in UTF-8 if a charset is given, and is not compressed.
 pub(in crate::http) fn has_content_type(headers: &HeaderMap, media_type: &str) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE);
     let is_so = types
@@ -150,12 +150,12 @@ fn broken(error: &PayloadError) -> Problem {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.starts_with(BOM) {
-        // RFC 8259 8.1: it must not be added.
+        // RFC 8259 8.1: a byte order mark must not be added.
         return Err(malformed(BOM_DETAIL));
     }
     let text = str::from_utf8(body).map_err(|_| malformed("The body is not UTF-8."))?;
     let tree = strict_json::read(text, RULES)
-        // The parser's messages name what it expected and where, and repeat nothing.
+        // The parser's messages name the expectation and the position, and quote nothing.
         .map_err(|error| malformed(format!("The body is not acceptable JSON: {error}.")))?;
     if !tree.is_object() {
         return Err(malformed("The body must be a JSON object."));
@@ -167,7 +167,7 @@ fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Code::MalformedRequest).detail(detail)
 }
 
-/// Says which member does not fit. Serde's own message would repeat the value.
+/// Names the member that does not fit. Serde's own message would quote the value.
 fn describe_type_error(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let message = error.inner().to_string();
     let at = pointer(error.path());
@@ -198,7 +198,7 @@ fn pointer(path: &Path) -> String {
         .collect()
 }
 
-/// Long names are cut: they are the caller's own.
+/// Long names are cut: they come from the caller.
 fn escape(name: &str) -> String {
     name.chars().take(64).collect::<String>().replace('~', "~0").replace('/', "~1")
 }

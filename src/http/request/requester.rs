@@ -1,4 +1,4 @@
-//! Where a request comes from, as a session remembers it and the budget of failed logins counts it.
+//! The source of a request, as sessions store it and login throttling counts it.
 
 use std::future::{Ready, ready};
 
@@ -11,7 +11,7 @@ use crate::http::HttpSettings;
 use crate::http::problem::Problem;
 use crate::sessions::Device;
 
-/// The client's network and program.
+/// The client's network and user agent.
 pub(crate) struct RequestSource {
     network: String,
     user_agent: Option<String>,
@@ -23,7 +23,7 @@ impl RequestSource {
         &self.network
     }
 
-    /// What a session started from here remembers.
+    /// The device data of a session started from here.
     pub(crate) fn device(&self, label: Option<String>) -> Device {
         Device { label, user_agent: self.user_agent.clone(), address: Some(self.network.clone()) }
     }

@@ -1,18 +1,17 @@
-//! `traceparent` (W3C Trace Context 2): the trace that a request belongs to, for its log lines. It is
-//! read and nothing more; a service that calls nobody has nobody to pass it on to.
+//! `traceparent` (W3C Trace Context 2): the trace of a request, for its log lines. It is only read:
+//! the service makes no requests to pass it on to.
 
 use std::ops::Range;
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-/// What the header is called.
+/// The name of the header.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What goes with it, for tracing systems of one vendor. A page that is traced may send it; nobody
-/// here reads it.
+/// A companion header with vendor-specific data. A traced page may send it; it is not read here.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The fields of version 00 (3.2.2), and of what later versions begin with.
+/// The fields of version 00 (3.2.2), with which later versions begin.
 const VERSION: Range<usize> = 0..2;
 const TRACE_ID: Range<usize> = 3..35;
 const PARENT_ID: Range<usize> = 36..52;
@@ -21,15 +20,15 @@ const FLAGS: Range<usize> = 53..55;
 /// The ids in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct TraceParent<'a> {
-    /// The whole trace.
+    /// The id of the trace.
     pub(in crate::http) trace_id: &'a str,
-    /// The part of it in which the caller has sent this request.
+    /// The id of the caller's span.
     pub(in crate::http) parent_id: &'a str,
 }
 
 impl<'a> TraceParent<'a> {
-    /// The ids that these headers name; none when they are malformed, or there are two headers,
-    /// which counts as malformed (3.2.1).
+    /// The ids in these headers; `None` when they are malformed or there are two headers, which
+    /// counts as malformed (3.2.1).
     pub(in crate::http) fn of(headers: &'a HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT);
         let value = values.next()?.to_str().ok()?;
@@ -74,7 +73,7 @@ mod tests {
         for text in [
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
-            // Later versions, as far as they are known.
+            // Later versions, as far as they are specified.
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
             "fe-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-what comes then",
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-",

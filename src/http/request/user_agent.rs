@@ -3,10 +3,10 @@
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderValue, USER_AGENT};
 
-/// The most characters of a user agent that are kept.
+/// The maximum number of characters of a user agent that are stored.
 const USER_AGENT_CHARS: usize = 256;
 
-/// What the caller's program calls itself: trimmed, without control characters, not for ever.
+/// The user agent: trimmed, without control characters, of bounded length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserAgent(pub Option<String>);
 

@@ -1,15 +1,15 @@
-//! Handlers that take memory when their arguments are there.
+//! Handlers whose memory is allocated once their arguments are complete.
 
 use actix_web::Handler;
 use futures_util::future::LocalBoxFuture;
 
-/// A handler whose future is made when its arguments have been extracted. Actix reserves room for a
-/// handler's future from the head of the request on; for a login that is six times what reading the
-/// body needs, for as long as the client lets the body wait.
+/// A handler whose future is created after its arguments have been extracted. Actix reserves memory
+/// for a handler's future as soon as it has the head of a request; for a login that is six times
+/// the memory that reading the body needs, for as long as the client delays the body.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct Deferred<H>(H);
 
-/// Defers a handler that takes a body.
+/// Wraps a handler that reads a body.
 pub(in crate::http) const fn deferred<H>(handler: H) -> Deferred<H> {
     Deferred(handler)
 }

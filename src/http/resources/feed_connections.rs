@@ -1,4 +1,4 @@
-//! The feeds of revocations that each client has open.
+//! The feed connections that each client has open.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex};
 use crate::database::Id;
 use crate::locks;
 
-/// Feeds of one client at most, a fifth of all: the processes of other services have to find a
-/// place, too.
+/// The maximum number of feed connections of one client, a fifth of all: other services need some,
+/// too.
 pub const MAX_PER_CLIENT: usize = 1_000;
 
-/// How many feeds each client has open. Clones share the count.
+/// The number of open feed connections of each client. Clones share the count.
 #[derive(Clone, Default)]
 pub struct FeedConnections(Arc<Mutex<HashMap<Id, usize>>>);
 
-/// One feed of a client, until it is dropped.
+/// One feed connection of a client, counted until it is dropped.
 pub struct FeedConnection {
     all: FeedConnections,
     client: Id,
 }
 
 impl FeedConnections {
-    /// A place for one more feed of this client; nothing when it has as many as it may.
+    /// Counts one more feed connection of this client; `None` when it has the maximum.
     #[must_use]
     pub fn acquire(&self, client: Id) -> Option<FeedConnection> {
         let mut counts = locks::lock(&self.0);

@@ -1,4 +1,4 @@
-//! Probes of an orchestrator: `/healthz` and `/readyz`.
+//! Liveness and readiness probes: `/healthz` and `/readyz`.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{Api, HttpSettings};
 use crate::revocations::MAX_CLOCK_SKEW;
 
-/// From this age of the blocklist's mirror on, a load balancer should look elsewhere.
+/// The staleness of the revocation list from which a load balancer should choose another node.
 const READY_STALENESS: Duration = Duration::from_secs(5);
 
 pub(in crate::http) async fn healthz() -> HttpResponse {
@@ -45,7 +45,7 @@ pub(in crate::http) async fn readyz(
         );
         return Err(Problem::new(Code::NotReady).detail(detail));
     }
-    // Another node would refuse them, too, or has a disk of its own; what only reads is served.
+    // Another node would reject them, too, or has a disk of its own; reads are served.
     let status = if api.db.refuses_writes() { "degraded" } else { "ready" };
     Ok(HttpResponse::Ok().json(json!({
         "status": status,

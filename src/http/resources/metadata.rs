@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::http::Api;
 use crate::http::middleware::cors::ALLOW_ANY_ORIGIN;
 
-/// The API's description, as it was when this was built.
+/// The API description of this build.
 const OPENAPI: &str = include_str!("../../../openapi.yaml");
 
-/// How clients say who they are where the public ones may ask, too.
+/// Authentication methods of endpoints that public clients may use, too.
 const ANY_CLIENT: [&str; 3] = ["client_secret_basic", "client_secret_post", "none"];
 const CONFIDENTIAL_CLIENT: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
@@ -28,7 +28,7 @@ pub(in crate::http) async fn jwks(api: web::Data<Api>, request: HttpRequest) -> 
     response.content_type("application/jwk-set+json").body(jwks.body.clone())
 }
 
-/// Whether the caller has what this entity tag names (RFC 9110 13.1.2).
+/// Whether the caller has the representation with this entity tag (RFC 9110 13.1.2).
 pub(in crate::http) fn is_known(request: &HttpRequest, etag: &str) -> bool {
     request
         .headers()

@@ -1,4 +1,4 @@
-//! `/token`, `/introspect` and `/revoke`: the endpoints that every OAuth library knows.
+//! `/token`, `/introspect` and `/revoke`: the standard OAuth endpoints.
 
 use actix_web::{HttpResponse, web};
 
@@ -39,7 +39,7 @@ async fn refresh(
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.parse_token(form.required("refresh_token")?.expose());
     let token = token.inspect_err(|_| api.sessions.record_malformed_token())?;
-    // RFC 6749 6: no more than was granted, and a login grants none.
+    // RFC 6749 6: a refresh grants at most the original scope, and a login grants none.
     if form.take("scope")?.is_some() {
         return Err(Code::InvalidScope.into());
     }

@@ -1,4 +1,4 @@
-//! `/revocations`: what was revoked, for services that verify access tokens by themselves.
+//! `/revocations`: the revocation feed, for services that verify access tokens themselves.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,31 +30,31 @@ use crate::tokens::revocation_id_to_claim;
 const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// What a subscriber that is told to come back should wait, in milliseconds.
+/// The reconnection delay of a subscriber, in milliseconds.
 const RETRY_FIELD: &str = "retry: 500\n\n";
 
-/// Bytes of the stream that are handed on at once: a connection keeps a buffer as large as the
-/// largest that it had to write.
+/// Bytes of the stream that are passed on at once: a connection keeps a buffer as large as its
+/// largest write.
 const CHUNK_BYTES: usize = 4096;
 
-/// Entries of the list that are written at once, which is about as much.
+/// List entries that are written at once, which make about as many bytes.
 const ENTRIES_PER_CHUNK: usize = 50;
 
-/// When a subscriber may try again that found no place.
+/// Retry-After for a subscriber beyond the limit.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// An entry as it is published.
+/// A published entry.
 #[derive(Serialize)]
 struct PublishedEntry {
-    /// The `jti`, `sid` or `kid` that tokens must not have, or the `sub` of those without a `sid`.
+    /// The revoked `jti`, `sid` or `kid`, or the `sub` of tokens without a `sid`.
     id: String,
-    /// When it may be forgotten, in seconds since 1970.
+    /// When it may be dropped, in seconds since 1970.
     exp: i64,
 }
 
 impl From<RevocationEntry> for PublishedEntry {
     fn from(entry: RevocationEntry) -> Self {
-        // Rounded up: it must not be forgotten early.
+        // Rounded up: it must not be dropped early.
         let exp = entry.expires_at.unix_seconds() + 1;
         Self { id: revocation_id_to_claim(entry.id.uuid()), exp }
     }
@@ -68,7 +68,7 @@ pub(in crate::http) async fn revocations(
 ) -> Result<HttpResponse, Problem> {
     if wants_stream(request.headers()) {
         if request.extensions().contains::<HeadRequest>() {
-            // A stream has no end at which the next request's answer could begin.
+            // A stream has no end after which the next response could begin.
             return Ok(HttpResponse::Ok().content_type(EVENT_STREAM).finish());
         }
         if api.revocations.subscribers() >= MAX_SUBSCRIBERS {
@@ -88,14 +88,14 @@ pub(in crate::http) async fn revocations(
         return Ok(HttpResponse::Ok()
             .content_type(EVENT_STREAM)
             .insert_header((CACHE_CONTROL, "no-store"))
-            // Nginx would keep events back until its buffer is full.
+            // Nginx would hold events back until its buffer is full.
             .insert_header(("x-accel-buffering", "no"))
             .streaming(events(Subscriber { subscription, api, settings, client, _place: place })));
     }
     Ok(snapshot(&api, &request))
 }
 
-/// RFC 9110 12.5.1, as far as it matters: whoever names the type wants it.
+/// RFC 9110 12.5.1, simplified: a request that names the type wants it.
 fn wants_stream(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(ACCEPT).filter_map(|field| field.to_str().ok());
     fields.flat_map(|field| field.split(',')).any(|range| {
@@ -118,14 +118,14 @@ fn snapshot(api: &Api, request: &HttpRequest) -> HttpResponse {
         return response.finish();
     }
     let snapshot = Arc::new(snapshot);
-    // HTTP/1.0 knows no parts of an unknown number, and the head of an answer says its length.
+    // HTTP/1.0 has no chunked encoding, so the head states the length.
     let length = document(age, Arc::clone(&snapshot)).map(|part| part.len() as u64).sum();
     let parts = stream::iter(document(age, snapshot).map(Ok::<_, Infallible>));
     response.insert_header(ContentType::json()).body(SizedStream::new(length, parts))
 }
 
-/// The snapshot as JSON, in parts of bounded size: what is written for one who reads slowly is never
-/// all of it, and the copy is the same for many.
+/// The snapshot as JSON, in parts of bounded size: a slow reader never has all of it buffered, and
+/// the copy is shared by many.
 fn document(age: f64, snapshot: Arc<Snapshot>) -> impl Iterator<Item = Bytes> {
     let pieces = (0..).step_by(ENTRIES_PER_CHUNK).map_while(move |from| {
         let entries: Vec<RevocationEntry> = snapshot.piece(from, ENTRIES_PER_CHUNK).collect();
@@ -137,7 +137,7 @@ fn document(age: f64, snapshot: Arc<Snapshot>) -> impl Iterator<Item = Bytes> {
     std::iter::once(head).chain(pieces).chain(std::iter::once(tail)).map(Bytes::from)
 }
 
-/// Who is told, and what ends it.
+/// A subscriber, and the conditions that end its connection.
 struct Subscriber {
     subscription: Subscription,
     api: web::Data<Api>,
@@ -147,8 +147,8 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    /// The next thing to tell; nothing when it was too slow, when its client was removed, or when
-    /// this server stops.
+    /// The next thing to send; `None` when it was too slow, its client was removed, or this server
+    /// stops.
     async fn next(&mut self) -> Option<FeedEvent> {
         if self.settings.is_draining.load(Ordering::Relaxed) {
             return None;
@@ -175,10 +175,10 @@ fn events(subscriber: Subscriber) -> impl Stream<Item = Result<Bytes, Infallible
     })
 }
 
-/// What a subscriber is sent.
+/// A feed event as bytes.
 fn event(next: FeedEvent, cursor: &FeedCursor) -> Bytes {
     match next {
-        // Whoever comes back from the middle of the list has to begin anew.
+        // A subscriber that reconnects in the middle of the list has to start again.
         FeedEvent::Listed(entries) => written("snapshot", None, &list(&entries)).into(),
         FeedEvent::Revoked(entries) => written("revoked", Some(cursor), &list(&entries)).into(),
         FeedEvent::Current(age) => written("current", Some(cursor), &current(age)).into(),
@@ -200,7 +200,7 @@ fn batch_text(batch: &FeedBatch, cursor: &FeedCursor) -> String {
     text
 }
 
-/// An edition's text, of which there is one for all.
+/// The text of a batch, shared by all subscribers.
 struct Shared(Arc<FeedBatch>);
 
 impl AsRef<[u8]> for Shared {
@@ -209,7 +209,7 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// One event as the HTML standard writes it (9.2.5). JSON has no line ends of its own.
+/// One event in the format of the HTML standard (9.2.5). Compact JSON has no line breaks.
 fn written(name: &str, id: Option<&FeedCursor>, data: &str) -> String {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     format!("event: {name}\n{id}data: {data}\n\n")

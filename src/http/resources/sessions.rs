@@ -46,7 +46,7 @@ pub(in crate::http) async fn log_in(
         email,
         password,
         client_id: client_id.unwrap_or_else(|| clients::BUILT_IN.to_owned()),
-        // One that cannot be read proves nothing, and is no reason to refuse a password.
+        // A malformed one proves nothing, and is not a reason to reject a password.
         known_device: match known_device {
             Some(token) => api.sessions.parse_token(token.expose()).ok(),
             None if transport == Transport::Cookie => {
@@ -96,12 +96,13 @@ pub(in crate::http) async fn refresh(
     let transport = cookies.transport(member.is_some())?;
     let texts = match &member {
         Some(token) => vec![token.expose().as_str()],
-        // A page cannot see whether it has one, and asks with an empty body.
+        // A page cannot see whether it has one, and sends an empty body.
         None => cookies.refresh_tokens(),
     };
     if texts.is_empty() {
         api.sessions.record_malformed_token();
-        // A page sends nothing, or the id of its app; a body without either lacks a member.
+        // A page sends nothing, or the id of its app; any other body without a token lacks a
+        // member.
         let is_from_a_page = !has_body || client_id.is_some() || transport == Transport::Cookie;
         return cookies.respond_with_error(no_refresh_token(is_from_a_page), transport);
     }
@@ -177,11 +178,11 @@ pub(in crate::http) async fn log_out(
         None => cookies.refresh_tokens(),
     };
     match end_sessions(&api, caller, &texts, scope, transport, origin.network()).await {
-        // The others have ended, and this one goes on.
+        // The others have ended, and this one continues.
         Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
         Ok(()) => cookies.clear(HttpResponse::NoContent().finish(), transport),
         Err(problem) if scope == Scope::This => cookies.respond_with_error(problem, transport),
-        // The page may refresh, and ask again.
+        // The page may refresh and retry.
         Err(problem) => Err(problem),
     }
 }
@@ -202,25 +203,25 @@ async fn end_sessions(
     };
     match (caller.access, token) {
         (Ok(caller), Some(token)) if token.session != caller.session.uuid() => {
-            // A second credential for another session would be left alive by a "success".
+            // A second credential for another session would stay valid after a "success".
             if transport == Transport::Body || scope != Scope::This {
                 return Err(Problem::new(Code::MultipleCredentials).detail(
                     "The access token and the refresh token belong to different sessions.",
                 ));
             }
-            // A late answer of the session before has put its access token over the present one:
-            // the browser holds both, and is to hold none.
+            // A late response of an earlier session has overwritten the current access token: the
+            // browser holds both, and must hold neither.
             api.sessions.log_out(caller, scope, address).await?;
             api.sessions.log_out_by_token(token, address).await?;
         }
         (Ok(caller), _) => api.sessions.log_out(caller, scope, address).await?,
-        // The access token has expired, as it does after minutes; the refresh token speaks for its
-        // own session.
+        // The access token has expired, as it does after minutes; the refresh token identifies its
+        // session.
         (Err(_), Some(token)) if scope == Scope::This => {
             api.refresh_limit.check(token.session)?;
             api.sessions.log_out_by_token(token, address).await?;
         }
-        // It was logged out before: a client that has lost the answer asks again.
+        // It was logged out before: a client that lost the response retries.
         (Err(_), None) if scope == Scope::This && caller.ended.is_some() => {}
         // So were all of them. A session that has begun since would be left alive by a "success".
         (Err(problem), token) if scope == Scope::All => {
@@ -251,7 +252,7 @@ pub(in crate::http) async fn end(
     origin: RequestSource,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    // What is no id is nobody's session.
+    // Not a UUID, so no session can match: 404.
     let id = Uuid::parse_str(&id).map_err(|_| Code::NotFound)?;
     if api.sessions.end(caller.0.user, id.into(), origin.network()).await? {
         Ok(HttpResponse::NoContent().finish())

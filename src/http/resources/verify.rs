@@ -1,15 +1,14 @@
-//! `/verify`: a gateway asks whether it may let a request pass, and whose it is.
+//! `/verify`: forward authentication for a gateway.
 //!
-//! The gateway (nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`) sends the headers
-//! of the request that it holds, and its method in [`METHOD_HEADERS`]. An access token may be a
-//! bearer's or a cookie's. With a cookie the method counts: what may change something must come
-//! from a page that may, as at Doorward's own resources; and a request whose method is not told may
-//! change something.
+//! The gateway (nginx `auth_request`, Traefik `ForwardAuth`, Caddy `forward_auth`) sends the
+//! headers of the request that it received, and its method in one of [`METHOD_HEADERS`]. The access
+//! token may be in `Authorization` or in a cookie. With a cookie the method matters: a request that
+//! may change something must come from an allowed page, as at Doorward's own resources; and a
+//! request of unknown method may change something.
 //!
 //! A browser sends no credentials with a CORS preflight (Fetch 3.2.2), so it could never pass. A
-//! gateway that answers preflights by its application asks with `?preflights=pass`. It must be asked
-//! for: in front of a gateway that does not tell the method itself, a client could say `OPTIONS` of
-//! any request.
+//! gateway whose application answers preflights uses `?preflights=pass`. It is opt-in: behind a
+//! gateway that does not send the method itself, a client could claim `OPTIONS` for any request.
 
 use std::borrow::Cow;
 
@@ -26,8 +25,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::request::cookies::Cookies;
 use crate::tokens::Claims;
 
-/// Where gateways put the method of the request that they hold: nginx by the README's line,
-/// Traefik and Caddy by themselves.
+/// The headers in which gateways send the method of the original request: nginx by the README's
+/// line, Traefik and Caddy by default.
 const METHOD_HEADERS: [&str; 2] = ["x-original-method", "x-forwarded-method"];
 
 const USER: HeaderName = HeaderName::from_static("x-auth-user");
@@ -44,7 +43,7 @@ pub(in crate::http) struct Question {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Preflights {
-    /// They pass, without an identity.
+    /// It passes, without an identity.
     Pass,
 }
 
@@ -55,7 +54,7 @@ pub(in crate::http) async fn verify(
     question: web::Query<Question>,
 ) -> Result<HttpResponse, Problem> {
     if matches!(question.preflights, Some(Preflights::Pass)) && is_preflight(&request) {
-        // Empty, or a client's own would pass through some gateways.
+        // Set to empty, because some gateways would otherwise pass a client's own headers on.
         return with_headers([USER, SESSION, CLIENT, SCOPE, ROLES].map(|name| (name, "".into())));
     }
     let token = cookies.access_token(is_safe_method(&request))?;
@@ -66,28 +65,28 @@ pub(in crate::http) async fn verify(
 fn with_headers(headers: [(HeaderName, Cow<'_, str>); 5]) -> Result<HttpResponse, Problem> {
     let mut response = HttpResponse::Ok().finish();
     for (name, text) in headers {
-        // An identity with a part left out would be another one.
+        // An identity with a part missing would be another one.
         let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Code::InternalError)?;
         response.headers_mut().insert(name, value);
     }
     Ok(response)
 }
 
-/// Whether the request that the gateway holds is a CORS preflight (Fetch 3.2.2).
+/// Whether the original request is a CORS preflight (Fetch 3.2.2).
 fn is_preflight(request: &HttpRequest) -> bool {
     let headers = request.headers();
     every_method(request, |method| method == Method::OPTIONS)
         && [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD].iter().all(|name| headers.contains_key(name))
 }
 
-/// Whether the request that the gateway holds changes nothing: a WebSocket is opened by a GET.
+/// Whether the original request changes nothing: a WebSocket is opened by a GET.
 fn is_safe_method(request: &HttpRequest) -> bool {
     every_method(request, |method| method.is_safe())
         && !request.headers().contains_key(SEC_WEBSOCKET_KEY)
 }
 
-/// Whether there is a method, and this holds for it. Both headers may be there, one of them a
-/// client's invention.
+/// Whether a method is given and every given one satisfies this. Both headers may be present, one
+/// of them forged by a client.
 fn every_method(request: &HttpRequest, holds: impl Fn(Method) -> bool) -> bool {
     let headers = request.headers();
     let mut methods = METHOD_HEADERS.iter().flat_map(|name| headers.get_all(*name)).peekable();
@@ -95,9 +94,8 @@ fn every_method(request: &HttpRequest, holds: impl Fn(Method) -> bool) -> bool {
         && methods.all(|method| Method::from_bytes(method.as_bytes()).is_ok_and(&holds))
 }
 
-/// All five, also those that say nothing: a gateway that copies only what is there would let the
-/// client's own pass. A client's own token has no user: whoever read its id as one would mistake it
-/// for an account.
+/// All five, also empty ones: a gateway that copies only present headers would pass a client's own
+/// on. A client's own token has no user: a service could mistake its id for an account.
 fn described(claims: &Claims) -> [(HeaderName, Cow<'_, str>); 5] {
     let Claims { sub, sid, client_id, scope, roles, .. } = claims;
     [

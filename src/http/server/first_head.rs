@@ -1,9 +1,9 @@
-//! The head of a connection's first request, as far as HTTP/1.0 needs help.
+//! Repairs the head of a connection's first request, for HTTP/1.0.
 //!
 //! A request without `Content-Length` and `Transfer-Encoding` has a body of length zero (RFC 9112
-//! 6.3). actix refuses a POST of HTTP/1.0 that says neither, as RFC 1945 did, and nginx as it comes
-//! sends just that for a POST without a body. So such a head gets `Content-Length: 0`. Answers to
-//! HTTP/1.0 close their connection, so there is no second request to look at.
+//! 6.3). actix rejects an HTTP/1.0 POST with neither, as RFC 1945 did, and nginx by default sends
+//! just that for a POST without a body. So such a head gets `Content-Length: 0`. Responses to
+//! HTTP/1.0 close their connection, so there is no second request to check.
 
 use std::io;
 use std::pin::Pin;
@@ -11,29 +11,29 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// The longest head that is looked at; actix refuses a longer one by itself.
+/// The longest head that is checked; actix rejects a longer one itself.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 4096;
 
-/// How far the first head of a connection has been read.
+/// The state of a connection's first head.
 #[derive(Debug)]
 pub(in crate::http) enum FirstHead {
-    /// These bytes have come, and do not tell yet.
+    /// These bytes were received and are not conclusive yet.
     Unknown(Vec<u8>),
-    /// These bytes are handed on before any others; the rest comes after them, or nothing does.
+    /// These bytes are passed on before any others; the rest follows them or is dropped.
     HandOn(Vec<u8>, Rest),
-    /// There is nothing to do any more.
+    /// Nothing is left to do.
     Done(Rest),
 }
 
-/// Whether more may follow the bytes at hand.
+/// The treatment of the bytes that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Rest {
-    /// It is handed on.
+    /// They are passed on.
     Follows,
-    /// The request is complete. Bytes behind it must not be read as another request.
+    /// The request is complete. Bytes after it must not be parsed as another request.
     Dropped,
 }
 
@@ -53,7 +53,7 @@ impl FirstHead {
             match self {
                 Self::Done(Rest::Follows) => return Pin::new(io).poll_read(cx, buffer),
                 Self::Done(Rest::Dropped) => {
-                    // Only the end is of interest.
+                    // Only the end matters.
                     let mut piece = [0; READ_BYTES];
                     if ready!(read(io, cx, &mut piece))? == 0 {
                         return Poll::Ready(Ok(()));
@@ -101,7 +101,7 @@ impl FirstHead {
         let Some(end) = find(&bytes, b"\r\n\r\n") else {
             return Self::Unknown(bytes);
         };
-        // With bytes behind it the request is ambiguous, and actix refuses it.
+        // With bytes after it the request is ambiguous, and actix rejects it.
         if end + 4 < bytes.len() || has_a_length(&bytes[line..end]) {
             return Self::HandOn(bytes, Rest::Follows);
         }
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// What is handed on of these pieces, each of which comes by itself.
+    /// The bytes passed on of these pieces, each of which is read by itself.
     async fn handed_on(pieces: &[&[u8]]) -> Vec<u8> {
         let mut io = tokio_test_io(pieces);
         let mut head = FirstHead::new();
@@ -185,7 +185,7 @@ mod tests {
         ] {
             assert_eq!(handed_on(&[bytes]).await, bytes);
             let (a, b) = bytes.split_at(bytes.len() / 2);
-            // A body that comes later belongs to no request.
+            // A body that arrives later belongs to no request.
             if !bytes.ends_with(b"\r\n\r\nabc") {
                 assert_eq!(handed_on(&[a, b]).await, bytes);
             }

@@ -1,5 +1,5 @@
-//! The refusals that actix writes itself, about what never became a request: a broken or endless
-//! head. They are a status and nothing else; here they get the form of every other refusal.
+//! Rewrites the errors that actix writes itself, for input that never became a request: a malformed
+//! or endless head. They are only a status; here they get the form of every other error.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::http::middleware::SECURITY_HEADERS;
 use crate::http::problem::{Code, ErrorFormat, MEDIA_TYPE, Problem};
 
-/// More than a bare refusal has: a status line and three short fields.
+/// Longer than a bare error response: a status line and three short fields.
 const MAX_HEAD: usize = 1024;
 
 /// Writes refusals with the headers that every answer has.
@@ -24,9 +24,9 @@ pub struct RawErrors {
 }
 
 impl RawErrors {
-    /// The whole answer to put in the place of `written`, when that is a bare refusal.
+    /// The complete response that replaces `written`, if that is a bare error.
     ///
-    /// The app's own refusals have a body, so none of them is taken for one.
+    /// The app's own errors have a body, so none of them is mistaken for one.
     pub(in crate::http) fn in_full(&self, written: &[u8]) -> Option<Vec<u8>> {
         let (before, status) = bare_refusal(written)?;
         let date = SystemTime::UNIX_EPOCH
@@ -47,8 +47,8 @@ fn bare_refusal(written: &[u8]) -> Option<(&[u8], StatusCode)> {
     if !written.ends_with(b"\r\n\r\n") {
         return None;
     }
-    // The answers to the requests before it, when they came in one piece, stand in front. They may
-    // be megabytes, which a slow reader has written again and again.
+    // If they arrived in one piece, the responses to earlier requests precede it. They may be
+    // megabytes, which a slow reader causes to be written again and again.
     let tail = written.len().saturating_sub(MAX_HEAD);
     let begin = tail + written[tail..].windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
     let (before, last) = written.split_at(begin);

@@ -1,15 +1,15 @@
-//! The plain listener that only shows the way to https.
+//! The plain-HTTP listener that redirects to https.
 
 use actix_web::http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::uri::PathAndQuery;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-/// Where `public_url` is: scheme, host and port.
+/// The origin of `public_url`: scheme, host and port.
 #[derive(Clone, Debug)]
 pub struct RedirectTarget(pub String);
 
-/// Everything goes to the same path under [`RedirectTarget`], which the app's data has. 308 keeps
-/// the method (RFC 9110 15.4.9). Nothing of the request decides the host.
+/// Redirects every request to the same path under [`RedirectTarget`], which is in the app's data.
+/// 308 keeps the method (RFC 9110 15.4.9). Nothing in the request determines the host.
 pub fn routes(config: &mut web::ServiceConfig) {
     config.default_service(web::to(redirect));
 }

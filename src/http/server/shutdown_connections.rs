@@ -1,4 +1,4 @@
-//! Connections that a stop accepts itself, after actix has been told to accept no more.
+//! Connections that a stopping server accepts itself, after actix was told to accept no more.
 
 use std::net;
 use std::thread;
@@ -9,14 +9,14 @@ use actix_web::rt::net::TcpStream;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-/// Serves a list of connections to their end.
+/// Serves a list of connections until they end.
 type Serve = Box<dyn FnOnce(Vec<net::TcpStream>) + Send>;
 
 /// The same service as the workers', for connections that no worker has.
 pub(in crate::http) struct ShutdownConnections(Serve);
 
 impl ShutdownConnections {
-    /// `make` is what each worker makes its service with.
+    /// `make` is the factory of the workers' service.
     pub(super) fn new<M, S>(make: M) -> Self
     where
         M: FnOnce() -> S + Send + 'static,
@@ -28,14 +28,15 @@ impl ShutdownConnections {
                     tracing::error!("connections that waited at the stop cannot be served");
                     return;
                 };
-                // What a connection ends with is of no interest to the others.
+                // The result of one connection does not matter to the others.
                 let streams = streams.into_iter().filter_map(|it| TcpStream::from_std(it).ok());
                 let _ = join_all(streams.map(|stream| service.call(stream))).await;
             });
         }))
     }
 
-    /// Serves them on a thread of its own, which says when it has; nothing when there are none.
+    /// Serves them on a thread of its own, which signals when it is done; `None` when there are
+    /// none.
     pub(super) fn serve(self, streams: Vec<net::TcpStream>) -> Option<oneshot::Receiver<()>> {
         if streams.is_empty() {
             return None;

@@ -1,8 +1,8 @@
 //! HTTPS: the certificate, which may change while the service runs, and the handshake.
 //!
-//! TLS 1.2 and 1.3, and of both only what rustls has: suites with forward secrecy and authenticated
-//! encryption. There is one certificate, whatever name a client asks for, so one that asks for none
-//! is served too. HTTP/1.1 is the only protocol that is offered.
+//! TLS 1.2 and 1.3, both with rustls's suites only: forward secrecy and authenticated encryption.
+//! There is one certificate for every server name, so clients without SNI are served too. HTTP/1.1
+//! is the only protocol offered.
 
 use std::fs;
 use std::io;
@@ -32,39 +32,39 @@ use crate::clock::Timestamp;
 use crate::locks;
 use crate::secret::sha256;
 
-/// How long a handshake may take. With the silence that a connection may keep afterwards it stays
-/// under the 30 s after which every idle connection has ended.
+/// The timeout of a handshake. With the later write timeout it stays under the 30 s after which
+/// every idle connection has ended.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long, and how much, is still read from a client that has spoken plain HTTP: closing with
-/// something unread would take the answer from it.
+/// How long, and how much, is still read from a client that sent plain HTTP: closing with unread
+/// data would discard the response.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 64 * 1024;
 
-/// From so long before its end on a certificate is warned of, once a day.
+/// How long before its expiry a certificate is warned about, once a day.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where the certificate is, in PEM.
+/// The paths of the certificate and its key, in PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// The certificate and, after it, those that lead to its authority.
+    /// The certificate, followed by its chain of intermediate certificates.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// Why a certificate cannot be served: one line that names the setting, and how to mend it.
+/// Why a certificate is unusable: one line that names the setting and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing, or not for this user.
+    /// A file is missing or unreadable for this user.
     #[error("{setting}: {} cannot be read: {cause}; name a file that this user can read", path.display())]
     Unreadable {
-        /// Which of the two.
+        /// `tls.cert` or `tls.key`.
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         cause: io::Error,
     },
     /// Every user of the machine can read the key.
@@ -80,7 +80,7 @@ pub enum TlsError {
         /// Its mode.
         mode: u32,
     },
-    /// No certificate.
+    /// There is no certificate.
     #[error(
         "tls.cert: there is no certificate in {}: {cause}; write it in PEM, your own first and then \
          those that lead to its authority",
@@ -89,10 +89,10 @@ pub enum TlsError {
     NoCertificate {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         cause: String,
     },
-    /// No private key.
+    /// There is no private key.
     #[error(
         "tls.key: there is no private key in {}: {cause}; write it in PEM (PKCS #8, PKCS #1 or \
          SEC 1), not encrypted",
@@ -101,10 +101,10 @@ pub enum TlsError {
     NoKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         cause: String,
     },
-    /// The two do not belong together.
+    /// The two do not match.
     #[error(
         "tls.key: the key in {} is not that of the first certificate in {}; name the two files that \
          were made together",
@@ -116,12 +116,12 @@ pub enum TlsError {
         /// The certificate's.
         cert: PathBuf,
     },
-    /// The library has no use for them.
+    /// The TLS library rejects them.
     #[error("tls.cert: it cannot be used: {0}; ask for a certificate with an ECDSA or RSA key")]
     Unusable(#[from] RustlsError),
 }
 
-/// What a connection needs to speak TLS. Clones share the certificate.
+/// The TLS configuration of a listener. Clones share the certificate.
 #[derive(Clone, Debug)]
 pub struct Tls {
     config: Arc<ServerConfig>,
@@ -130,12 +130,12 @@ pub struct Tls {
     state: Arc<Mutex<CertificateState>>,
 }
 
-/// What the last looks at the files have shown.
+/// The result of the last checks of the files.
 #[derive(Debug)]
 struct CertificateState {
-    /// The files that are in use.
+    /// The digest of the files in use.
     served: [u8; 32],
-    /// Others that cannot be used, and whether that was said.
+    /// The digest of unusable files, and whether they were logged.
     refused: Option<([u8; 32], bool)>,
     warned_at: Option<Timestamp>,
 }
@@ -167,7 +167,7 @@ impl Tls {
     /// Reads the certificate and its key.
     ///
     /// # Errors
-    /// [`TlsError`]. That a certificate has expired is none; the log has a warning.
+    /// [`TlsError`]. An expired certificate is not an error; the log has a warning.
     pub fn load(files: TlsFiles, now: Timestamp) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let pair = Pair::read(&files)?;
@@ -179,7 +179,7 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Certificate>::clone(&certificate));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Sessions are resumed without memory here, under keys that change every few hours.
+        // Sessions are resumed statelessly, with keys that rotate every few hours.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         let state = CertificateState { served: pair.digest(), refused: None, warned_at: None };
         let (config, state) = (Arc::new(config), Arc::new(Mutex::new(state)));
@@ -188,14 +188,14 @@ impl Tls {
         Ok(tls)
     }
 
-    /// From when until when the certificate in use is valid.
+    /// The validity period of the certificate in use.
     #[must_use]
     pub fn validity(&self) -> (Timestamp, Timestamp) {
         let served = self.certificate.served();
         (served.not_before, served.not_after)
     }
 
-    /// Whether the certificate in use is one for this host.
+    /// Whether the certificate in use is valid for this host.
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
         let key = Arc::clone(&self.certificate.served().key);
@@ -204,8 +204,7 @@ impl Tls {
         own.zip(name.ok()).is_some_and(|(own, name)| verify_server_name(&own, &name).is_ok())
     }
 
-    /// What is wrong with the certificates that follow the first, which are to lead to its
-    /// authority.
+    /// The problem of the certificate chain after the first certificate, if any.
     #[must_use]
     pub fn fault_of_chain(&self, now: Timestamp) -> Option<String> {
         let key = Arc::clone(&self.certificate.served().key);
@@ -230,10 +229,10 @@ impl Tls {
         self.certificate.served().not_after
     }
 
-    /// Looks whether the files have changed, and serves the new certificate from the next handshake
-    /// on. One that cannot be used leaves the old one in its place; the log says why, from the
-    /// second look on, for the two files change one after the other. It reads files: not for an
-    /// async thread.
+    /// Checks whether the files have changed, and serves the new certificate from the next
+    /// handshake on. An unusable one leaves the old one in place; the log says why, but only from
+    /// the second check on, because the two files change one after the other. It reads files: do
+    /// not call it on an async thread.
     pub fn reload_if_changed(&self, now: Timestamp) {
         let mut state = locks::lock(&self.state);
         let read = Pair::read(&self.files);
@@ -281,10 +280,11 @@ impl Tls {
         state.warned_at = Some(now);
     }
 
-    /// Shakes hands with a client, in bounded time. One that speaks plain HTTP is told so.
+    /// Performs the handshake with a client, in bounded time. A client that sends plain HTTP gets
+    /// an error response.
     ///
     /// # Errors
-    /// When it is no TLS client, is too slow, or has nothing in common with this server.
+    /// When the client does not speak TLS, is too slow, or has nothing in common with this server.
     pub(in crate::http) async fn accept(
         &self,
         mut io: TcpStream,
@@ -305,14 +305,14 @@ impl Tls {
     }
 }
 
-/// Whether the first byte is that of an HTTP method. A TLS record's is 22 (RFC 8446 5.1).
+/// Whether the first byte starts an HTTP method. That of a TLS record is 22 (RFC 8446 5.1).
 async fn speaks_http(io: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     let read = io.peek(&mut first).await?;
     Ok(read == 1 && first[0].is_ascii_alphabetic())
 }
 
-/// The two files as they are.
+/// The contents of the two files.
 struct Pair {
     cert: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
@@ -370,9 +370,9 @@ fn refuse_open(key: &Path) -> Result<(), TlsError> {
 
 /// A connection, with or without TLS.
 pub(in crate::http) enum Stream {
-    /// As it is.
+    /// Unencrypted.
     Plain(TcpStream),
-    /// Within TLS.
+    /// Over TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

@@ -2,17 +2,17 @@
 
 use crate::sessions::rotation::EndReason;
 
-/// Why a refresh token is not good any more.
+/// Why a refresh token is no longer valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.explanation())]
 pub enum Refusal {
-    /// It is none, or its session is forgotten.
+    /// It is malformed, or its session is deleted.
     UnknownToken,
     /// It was issued to another client.
     WrongClient,
-    /// Its session was not refreshed in time, or has lived as long as any may.
+    /// Its session has reached its idle or absolute timeout.
     Expired,
-    /// It was spent, and its session is ended by this.
+    /// It was already rotated, and its session is ended by this.
     Reused,
     /// Its session was ended before.
     Ended(EndReason),
@@ -31,7 +31,7 @@ impl Refusal {
         }
     }
 
-    /// One sentence for a person.
+    /// One sentence for the user.
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {

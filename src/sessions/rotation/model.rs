@@ -1,12 +1,12 @@
-//! Everything that can happen to a few requests, driven through [`decide`]: when an honest client
-//! is logged out, and that a thief is seen.
+//! Explores every interleaving of a few requests through [`decide`]: when an honest client is
+//! logged out, and whether a thief is detected.
 //!
-//! The client is one storage that any number of tabs share. A message may overtake another and may
-//! be lost; a request may be sent again at any time. Every state that a client can come to within
-//! some generations is visited, and every way in which its session ends there is collected. What
-//! the tests say:
+//! The client is one storage shared by any number of tabs. Messages may overtake each other and may
+//! be lost; a request may be sent again at any time. Every state that a client can reach within
+//! some generations is visited, and every way in which its session ends is collected. The results,
+//! as the tests assert them:
 //!
-//! | requests that arrive after the window | answers likewise | a client that comes back later | is logged out |
+//! | requests that arrive after the window | responses likewise | a client that returns later | is logged out |
 //! | --- | --- | --- | --- |
 //! | no | no | no | never |
 //! | no | no | with the key beside its token | never, if it stores no older token over a newer and refreshes no token younger than the window |
@@ -28,33 +28,33 @@ const WINDOW: Duration = Duration::from_secs(30);
 const ROTATED: Timestamp = Timestamp::from_unix_seconds(1_000_000);
 const FAR: Timestamp = Timestamp::from_unix_seconds(2_000_000);
 
-/// How a client behaves, and how the network does.
+/// The behaviour of the client and of the network.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     keys: RetryKeys,
     store: Store,
     late: Late,
     behind: Behind,
-    /// Whether the client waits with a fresh token until no request with an older one is under way:
-    /// as one does that refreshes no token younger than the window.
+    /// Whether the client waits with a fresh token until no request with an older one is in
+    /// transit, like one that refreshes no token younger than the window.
     is_patient: bool,
     window: Duration,
-    /// Requests that are under way at once, and answers likewise.
+    /// The maximum number of requests in transit at once, and of responses.
     under_way: usize,
-    /// Keys that the client draws for one token, not counting those that nobody remembers.
+    /// The keys that the client generates for one token, not counting forgotten ones.
     keys_of_a_token: u8,
-    /// No rotation goes beyond it.
+    /// The last generation that is explored.
     last_generation: u8,
 }
 
-/// Which `Idempotency-Key` a request carries.
+/// The `Idempotency-Key` of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum RetryKeys {
     None,
-    /// One that was drawn when the token was stored.
+    /// One that was generated when the token was stored.
     PerToken,
-    /// One of its own, or that of an earlier request which arrived; after the window the latter
-    /// only.
+    /// One of its own, or that of an earlier request which arrived; after the window only the
+    /// latter.
     PerRequest,
     /// One of its own, or that of an earlier request which arrived, at any time.
     PerRequestAtWill,
@@ -62,13 +62,13 @@ enum RetryKeys {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Store {
-    /// Whatever was answered last.
+    /// The response that arrived last.
     Last,
-    /// Nothing that is older than what is there.
+    /// Only a response that is newer than the stored one.
     Greatest,
 }
 
-/// What may be under way while the window closes.
+/// The messages that may be in transit while the window closes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Late {
     Nothing,
@@ -76,7 +76,7 @@ enum Late {
     Everything,
 }
 
-/// Whether the window may close over a client that has not stored the present token.
+/// Whether the window may close before a client has stored the current token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Behind {
     Never,
@@ -85,7 +85,7 @@ enum Behind {
     AtAnyTime,
 }
 
-/// The key of a request, told from other keys that come with the same token.
+/// The key of a request, distinct from other keys used with the same token.
 type Key = u8;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,13 +93,13 @@ struct World {
     session: Session,
     stored: Message,
     requests: Vec<Message>,
-    /// The generations that were answered.
+    /// The generations in responses.
     answers: Vec<u8>,
     /// The generation that the client was last late for.
     behind_at: Option<u8>,
 }
 
-/// A token and the key that goes with it.
+/// A token and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Message {
     generation: u8,
@@ -110,20 +110,20 @@ struct Message {
 struct Session {
     generation: u8,
     window_is_open: bool,
-    /// All of them came with the parent token.
+    /// All of them came with the predecessor.
     keys: Vec<Key>,
     forgiven: Option<u8>,
     reopened: Option<u8>,
 }
 
-/// By what a session ended.
+/// The cause of a session's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ending {
-    /// A token two generations old or more.
+    /// A token at least two generations old.
     TooOld,
-    /// The parent, without the key that would have proved it.
+    /// The predecessor, without the key that would have proved it.
     Unproven,
-    /// The parent, without keys, where it or the generation before had been forgiven.
+    /// The predecessor, without keys, where it or the generation before had been forgiven.
     ForgivenBefore,
 }
 
@@ -215,7 +215,7 @@ impl World {
         }
     }
 
-    /// An answer is stored, or lost.
+    /// A response is stored, or lost.
     fn stores(&self, rules: &Rules, visit: &mut impl FnMut(Self)) {
         for (i, &answer) in self.answers.iter().enumerate() {
             let mut lost = self.clone();
@@ -255,7 +255,7 @@ impl World {
         visit(after);
     }
 
-    /// A key that nobody remembers to have seen with this token, as a random one would be.
+    /// A key that was not yet used with this token, as a random one would be.
     fn fresh_key(&self, generation: u8) -> Key {
         let is_taken = |key: &Key| {
             let message = Message { generation, key: Some(*key) };
@@ -274,8 +274,8 @@ impl Session {
         Self { generation, window_is_open: false, keys, forgiven, reopened }
     }
 
-    /// What a request makes of the session, by the rule itself. The answer is the generation that
-    /// comes out.
+    /// Applies a request to the session, by the rule itself. The response is the resulting
+    /// generation.
     fn refreshed(&self, request: Message, rules: &Rules) -> Result<Self, Ending> {
         let hash = |key: Key| KeyHash::of(&[request.generation, key]);
         let parent_hash = |key: Key| KeyHash::of(&[self.generation.wrapping_sub(1), key]);
@@ -333,7 +333,7 @@ impl Session {
 const BOTH: [Store; 2] = [Store::Last, Store::Greatest];
 
 impl Rules {
-    /// A client that comes back in time, over a network that is fast enough.
+    /// A client that returns in time, over a network that is fast enough.
     fn of(keys: RetryKeys, store: Store) -> Self {
         let (keys_of_a_token, last_generation) =
             if matches!(keys, RetryKeys::None | RetryKeys::PerToken) { (1, 5) } else { (3, 2) };
@@ -350,7 +350,7 @@ impl Rules {
         }
     }
 
-    /// With fewer messages, for there are many more states.
+    /// With fewer messages, because there are many more states.
     fn late(self, late: Late) -> Self {
         let last_generation = self.last_generation.min(3);
         Self { late, under_way: 2, last_generation, ..self }

@@ -1,4 +1,4 @@
-//! The table, row by row, with its borders.
+//! The decision table, row by row, with its boundaries.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 const STRICT: Duration = Duration::ZERO;
 const TICK: Duration = Duration::from_micros(1);
 
-/// When the session below came to its generation.
+/// When the session below reached its generation.
 const ROTATED: Timestamp = Timestamp::from_unix_seconds(1_000_000);
 const EXPIRES: Timestamp = Timestamp::from_unix_seconds(2_000_000);
 const ENDS: Timestamp = Timestamp::from_unix_seconds(3_000_000);

@@ -47,7 +47,7 @@ async fn a_closed_accounts_address_is_free_again_and_reveals_no_old_data() {
     assert_eq!(list.body["sessions"].as_array().unwrap().len(), 1);
     app.refresh(&user.tokens.refresh).await.assert_ended("account_closed");
 
-    // Again and again: the row of each stays for a while, and none is in another's way.
+    // Twice: the row of each stays for a while, and they do not conflict.
     for _ in 0..2 {
         let tokens = app.log_in(&user.email, NEW_PASSWORD).await.tokens();
         let body = json!({ "password": NEW_PASSWORD });

@@ -66,7 +66,7 @@ async fn a_wrong_present_password_changes_nothing() {
         let answer = user.change_password(wrong, NEW_PASSWORD).await;
         let answer = answer.assert_problem(403, "wrong_password");
         assert_eq!(answer.body["errors"][0]["pointer"], "/current_password");
-        // The client should not throw its token away.
+        // The client should not discard its token.
         assert_eq!(answer.header("www-authenticate"), None);
     }
     user.me().await.assert_status(200);

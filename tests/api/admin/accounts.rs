@@ -36,7 +36,7 @@ async fn accounts_are_listed_and_shown() {
     assert!(text.contains(&format!("email: {}\n", ada.email)), "{text}");
     assert!(text.contains("disabled: no\nlive sessions: 1\n"), "{text}");
     assert!(!text.contains("argon2"), "{text}");
-    // Who has left is nobody.
+    // A closed account is not found.
     app.post("/me/close")
         .bearer(&ada.tokens.access)
         .json(&serde_json::json!({ "password": PASSWORD }))

@@ -7,8 +7,8 @@ use crate::support::{PASSWORD, TestApp, id, until};
 
 use super::{NEW_PASSWORD, activity, named, rows, stored};
 
-/// Fails to log in as each of so many accounts or none, by the domain's own door: hashes would take
-/// their time.
+/// Fails to log in as each of this many accounts or as none, by the domain's own method: hashes
+/// would take too long.
 fn fail(app: &TestApp, users: impl Iterator<Item = u128>) {
     for user in users {
         let user = (user > 0).then(|| uuid::Uuid::from_u128(user).into());
@@ -54,7 +54,8 @@ async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_cou
         for _ in 0..2 {
             app.log_in(email, "not the password").await.assert_status(401);
         }
-        // Ada's network is known: twice the refusal comes after a comparison, for nobody, too.
+        // Ada's network is known: two of the refusals follow a comparison, for unknown addresses,
+        // too.
         for _ in 0..5 {
             app.log_in(email, "not the password").await.assert_status(429);
         }
@@ -102,7 +103,7 @@ async fn a_disconnected_client_still_counts_as_a_failed_login() {
 async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
     let app = TestApp::start().await;
     fail(&app, (0..100_000).map(|n| n % 5000));
-    // Whatever has been stored of them in the meantime.
+    // Stores the events that are still in memory.
     app.api.audit.flush_failures().await.unwrap();
     // One is the first signing key's.
     assert_eq!(rows(&app).await, 1 + 200);

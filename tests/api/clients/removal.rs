@@ -42,7 +42,7 @@ async fn an_interrupted_removal_lets_no_session_continue() {
     let user = app.signed_up().await;
     let (shop, service) = (app.public_client().await, app.service(&[]).await);
     let tokens = app.log_in_to(&shop, &user.email).await.tokens();
-    // The first unit of work of it, and no more.
+    // Only its first unit of work.
     let client = id(&shop.id);
     let revocations = app.api.revocations.clone();
     let now = app.clock.now();
@@ -67,7 +67,7 @@ async fn logins_and_refreshes_that_are_under_way_leave_no_token_of_a_removed_cli
     let user = app.signed_up().await;
     let shop = app.public_client().await;
     let done = AtomicUsize::new(0);
-    // Each goes on until it is refused.
+    // Each continues until it is rejected.
     let lanes = join_all((0..4).map(async |_| {
         let mut got = Vec::new();
         loop {

@@ -15,7 +15,7 @@ async fn a_name_is_ours_only_as_browsers_read_it() {
     let (user, neighbour) = (app.signed_up().await, app.signed_up().await);
     let jar = Jar::log_in(&app, &user.email).await;
     let planted = Jar::log_in(&app, &neighbour.email).await;
-    // To a browser no `__Host-` names: a page of a neighbour under the same domain may set them.
+    // Not `__Host-` names to a browser: a page of a neighbour under the same domain may set them.
     let me = async |field: String| {
         let field = HeaderValue::from_bytes(field.as_bytes()).unwrap();
         let answer = app.http.get(app.url("/me")).header("cookie", field).send().await.unwrap();

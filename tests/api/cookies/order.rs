@@ -15,7 +15,7 @@ async fn a_page_reloaded_ten_times_in_a_second_stays_logged_in() {
     for round in 1..=3 {
         app.advance(31);
         let mut answers = join_all((0..10).map(|_| jar.refresh(&app))).await;
-        // The last one first; and one is never heard.
+        // The last one first; and one never arrives.
         answers.reverse();
         for answer in answers.iter().skip(1) {
             assert_eq!(answer.clone().assert_status(200).body["generation"], round);
@@ -47,8 +47,8 @@ async fn a_late_response_overwrites_no_newer_cookie() {
     assert_eq!(jar.refresh_names().len(), 1, "what the late answer left is gone");
 }
 
-/// The model's client that stores nothing older over what is newer, with late answers; here it is
-/// a browser that stores whatever comes.
+/// The model's client that never overwrites a newer token with an older one, with late responses;
+/// here it is a browser that stores every response.
 #[tokio::test]
 async fn no_order_of_answers_ends_a_session() {
     let app = start().await;
@@ -64,7 +64,7 @@ async fn no_order_of_answers_ends_a_session() {
     for _ in 0..12 {
         let mut jar = Jar::log_in(&app, &user.email).await;
         let (mut under_way, mut current) = (Vec::<Answer>::new(), 0);
-        // What the browser would hold if all refresh tokens had the same name.
+        // The token that the browser would hold if all refresh tokens had the same cookie name.
         let mut last = 0;
         for _ in 0..60 {
             let newest = jar.refresh_names().iter().map(|name| generation(name)).max().unwrap();
@@ -83,7 +83,7 @@ async fn no_order_of_answers_ends_a_session() {
                         last = answer.body["generation"].as_u64().unwrap();
                     }
                 }
-                // The window closes over a browser that has the present token.
+                // The window closes for a browser that has the current token.
                 _ if newest == current => app.advance(31),
                 _ => {}
             }
@@ -112,8 +112,8 @@ async fn a_late_answer_of_the_session_before_harms_the_next_one_in_nothing() {
         assert_eq!(jar.refresh_names().len(), 1);
         assert_eq!(jar.me(&app).await.assert_status(200).body["email"], after.email);
     }
-    // And a logout then ends whatever the browser holds, also of two logins that were under way at
-    // once, of which neither has replaced the other.
+    // And a logout then ends every session that the browser holds, also of two concurrent logins,
+    // of which neither has replaced the other.
     let mut jar = Jar::log_in(&app, &before.email).await;
     let late = jar.refresh(&app).await;
     app.advance(1);

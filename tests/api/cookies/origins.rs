@@ -8,7 +8,7 @@ use crate::support::{PASSWORD, User};
 
 use super::{LISTED, NEW_PASSWORD, SITE, from, set, start};
 
-/// What browsers say of requests that no page may send.
+/// Browsers' headers for requests that no page may send.
 const FOREIGN: [&[(&str, &str)]; 9] = [
     &[],
     &[(SITE, "cross-site")],
@@ -21,7 +21,7 @@ const FOREIGN: [&[(&str, &str)]; 9] = [
     &[("origin", "http://app.example.com")],
 ];
 
-/// What they say of those that may.
+/// Their headers for requests that pages may send.
 const FRIENDLY: [&[(&str, &str)]; 6] = [
     &[(SITE, "same-origin")],
     &[(SITE, "same-origin"), ("origin", HTTPS)],
@@ -51,7 +51,7 @@ async fn a_foreign_page_changes_nothing() {
             let refused = call.send().await.assert_problem(403, "csrf_refused");
             assert_eq!(set(&refused), [""; 0]);
         }
-        // Neither does it log its visitor in to an account of its own.
+        // It cannot log its visitor in to an account of its own, either.
         let login = from(page, log_in(&app, &user.email)).send().await;
         assert_eq!(set(&login.assert_problem(403, "csrf_refused")), [""; 0]);
     }
@@ -68,7 +68,7 @@ async fn a_form_or_a_link_from_anywhere_changes_nothing() {
         for media_type in
             ["application/x-www-form-urlencoded", "multipart/form-data; boundary=a", "text/plain"]
         {
-            // Even as the page itself.
+            // Even like the page itself.
             let call = jar.own(app.post(path)).body(media_type, fields);
             let answer = call.send().await;
             answer.assert_problem(415, "unsupported_media_type");

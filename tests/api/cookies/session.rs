@@ -54,7 +54,7 @@ async fn an_access_cookie_that_the_browser_dropped_is_fetched_by_a_refresh_and_b
     assert_eq!(set(&missing), [""; 0]);
     jar.keep(&jar.refresh(&app).await.assert_status(200));
     jar.me(&app).await.assert_status(200);
-    // An empty object is as good as an empty body.
+    // An empty object is equivalent to an empty body.
     jar.own(app.post("/refresh")).json(&json!({})).send().await.assert_status(200);
 }
 
@@ -66,7 +66,7 @@ async fn a_logout_clears_the_cookies_in_every_state_of_the_session() {
     let jar = Jar::log_in(&app, &user.email).await;
     assert_empties(&log_out(&jar).await.assert_status(204), &jar);
     jar.me(&app).await.assert_problem(401, "token_revoked");
-    // Again, as by an impatient finger: the access token is no more, the refresh token is enough.
+    // Again, as on a double click: the access token is gone, the refresh token is enough.
     assert_empties(&log_out(&jar).await.assert_status(204), &jar);
     let mut bare = jar.clone();
     bare.0.retain(|name, _| name == "__Host-doorward-access");

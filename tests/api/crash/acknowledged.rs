@@ -21,20 +21,20 @@ use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
 use crate::support::{Tokens, until};
 
-/// Kills of one round of tests, unless `DOORWARD_TEST_KILLS` says otherwise.
+/// Kills in one test run, unless `DOORWARD_TEST_KILLS` says otherwise.
 const KILLS: u64 = 12;
 
-/// The longest that a kill is put off after the last acknowledgement that it waits for.
+/// The longest delay of a kill after the last acknowledgement that it waits for.
 const LATER: Duration = Duration::from_millis(60);
 
-/// By when a service must be ready again, on a machine that is busy with other tests. A quiet one
-/// takes a tenth of it.
+/// The deadline for a service to be ready again, on a machine that is busy with other tests. A
+/// quiet one takes a tenth of it.
 const READY: Duration = Duration::from_secs(5);
 
 /// Sessions that refresh without a pause.
 const REFRESHING: usize = 3;
 
-/// Proves nothing to anybody.
+/// A key that proves nothing.
 const KEY: &str = "a-key-of-its-own-01";
 
 const OWNER: &str = "owner@example.com";
@@ -81,7 +81,7 @@ async fn acknowledged_changes_survive_kill_9() {
         for tokens in &acknowledged.logged_in {
             service.me(&tokens.access).await.unwrap().assert_status(200);
         }
-        // All of them: the access tokens of earlier rounds have minutes to live yet.
+        // All of them: the access tokens of earlier rounds are valid for minutes.
         for tokens in &seen.left {
             let me = service.me(&tokens.access).await.unwrap();
             me.assert_problem(401, "token_revoked");
@@ -112,12 +112,12 @@ fn strict(home: &Path) -> Command {
     let mut command = unlimited(home);
     command.env("DOORWARD_SESSIONS__RETRY_WINDOW", "0s");
     command.env("DOORWARD_SESSIONS__MAX_PER_USER", "10000");
-    // Estimating a password takes longer than hashing it where nothing was optimised.
+    // Estimating a password takes longer than hashing it in a build without optimisation.
     command.env("DOORWARD_PASSWORDS__MIN_SCORE", "0");
     command
 }
 
-/// What was acknowledged before the process was killed.
+/// The acknowledged changes before the process was killed.
 #[derive(Clone, Default)]
 struct Seen {
     registered: Vec<String>,
@@ -135,7 +135,7 @@ impl Seen {
     }
 }
 
-/// Clients that do not pause, until the process is killed in the middle of it.
+/// Clients without pauses, until the process is killed during their requests.
 async fn load_until_killed(
     service: &Doorward,
     chains: &mut [Chain],
@@ -144,7 +144,7 @@ async fn load_until_killed(
 ) -> Seen {
     let seen = Mutex::new(Seen::default());
     let note = |what: &dyn Fn(&mut Seen)| what(&mut seen.lock().unwrap());
-    // In each round at another moment: while others of these requests are under way.
+    // In each round at another time, with other requests in progress.
     let killing = async {
         until(async || {
             let seen = seen.lock().unwrap();
@@ -184,8 +184,8 @@ async fn load_until_killed(
     seen.into_inner().unwrap()
 }
 
-/// A session as a careful client keeps it: the last tokens, and the key of the next request or of
-/// the one whose answer was lost.
+/// A session of a careful client: the last tokens, and the key of the next request or of the one
+/// whose response was lost.
 struct Chain {
     tokens: Tokens,
     key: String,
@@ -196,7 +196,7 @@ impl Chain {
         Self { tokens, key: new_key() }
     }
 
-    /// One rotation; false when no answer came.
+    /// One rotation; false when no response arrived.
     async fn refresh(&mut self, service: &Doorward) -> bool {
         let Ok(answer) = service.refresh(&self.tokens.refresh, &self.key).await else {
             return false;
@@ -210,7 +210,7 @@ impl Chain {
     async fn verify(&mut self, service: &Doorward, rows: &Rows) {
         let stored = rows.generations[&self.tokens.session];
         let acknowledged = self.tokens.generation;
-        // Exactly one more may be under way.
+        // Exactly one more may be in progress.
         assert!(
             (acknowledged..=acknowledged + 1).contains(&stored),
             "generation {acknowledged} was acknowledged, and {stored} is stored"
@@ -220,13 +220,13 @@ impl Chain {
     }
 }
 
-/// An account whose password is changed, and another session of it that each change ends. Both come
-/// about, or neither.
+/// An account whose password is changed, and another session of it that each change ends. Both
+/// happen, or neither.
 struct Changing {
     present: String,
     own: Tokens,
     other: Tokens,
-    /// What the password is being changed to.
+    /// The new password of the current change.
     next: String,
     acknowledged: usize,
     is_acknowledged: bool,
@@ -272,7 +272,7 @@ impl Changing {
     }
 }
 
-/// A login; whoever is told to come again later does.
+/// A login, with retries when the service asks for them.
 async fn log_in(service: &Doorward, email: &str) -> reqwest::Result<Tokens> {
     log_in_with(service, email, PASSWORD).await
 }
@@ -291,8 +291,7 @@ fn new_key() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// What the database holds, read beside the running service: a refresh would heal a generation that was
-/// lost.
+/// The database's contents, read while the service runs: a refresh would repair a lost generation.
 struct Rows {
     emails: HashSet<String>,
     generations: HashMap<String, u64>,

@@ -7,7 +7,7 @@ use crate::support::binary::{Doorward, home, unlimited};
 
 #[tokio::test]
 async fn a_killed_first_start_can_be_repeated() {
-    // From before the data directory is there until after the service listens, with or without
+    // From before the data directory exists until after the service listens, with or without
     // optimisation.
     for millis in (0..90).step_by(6).chain((100..700).step_by(60)) {
         let home = home();

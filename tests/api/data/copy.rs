@@ -48,7 +48,7 @@ async fn a_target_with_rows_is_refused_and_left_as_it_is() {
         service.me(&stranger.access).await.unwrap().assert_status(401);
     }
 
-    // Rows of an older schema are rows, too, and it stays an older one.
+    // Rows of an older schema count, too, and it stays an older one.
     let old = second(home.path());
     let mut c = connect(&old);
     c.batch_execute("CREATE TABLE users (name TEXT); INSERT INTO users VALUES ('eve')").unwrap();

@@ -15,7 +15,7 @@ async fn nothing_from_before_a_restored_backup_works_after_it() {
     let backup = second(home.path());
     assert_eq!(copy(home.path(), &url_of(home.path()), &backup, &[]).0, 0);
 
-    // What the backup will not know: a logout, and a session.
+    // Changes that the backup will not contain: a logout, and a session.
     let service = Doorward::start(&mut unlimited(home.path()));
     service.log_out(&ada.access).await.unwrap().assert_status(204);
     let later = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();

@@ -67,7 +67,8 @@ async fn a_long_list_is_always_complete() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     assert_eq!(listed(&app, &service).await.len(), 0);
-    // A copy serves for a while, and the log says what came since: less, and more, than it holds.
+    // A copy is used for a while, and the log has the additions since: fewer, and more, than it
+    // holds.
     let mut count = 0;
     for more in [1, 149, 1200, 4000, 6000, 1] {
         revoke_many(&app, count, more).await;

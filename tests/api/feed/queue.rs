@@ -24,7 +24,7 @@ async fn a_purge_tells_nothing_as_new() {
     looked_again(&app).await;
     assert!(is_current(subscription.next().await.as_ref()));
     assert_eq!(subscription.cursor(), before);
-    // Nor to whoever comes now.
+    // Nor to a new subscriber.
     assert_eq!(app.api.revocations.snapshot().piece(0, 1).count(), 0);
 }
 
@@ -47,7 +47,7 @@ async fn a_slow_subscriber_is_disconnected_without_delaying_others() {
     while heard < 11_000 {
         heard += entries(&quick.next().await.unwrap()).len();
     }
-    // Everything has been told, so what it missed is not at hand any more.
+    // Everything has been sent, so the entries that it missed are no longer in memory.
     assert!(slow.next().await.is_none(), "it has to begin anew");
     let mut anew = revocations.subscribe(Some(&slow.cursor()));
     let mut all = BTreeSet::new();
@@ -58,7 +58,7 @@ async fn a_slow_subscriber_is_disconnected_without_delaying_others() {
     assert!(is_current(last.as_ref()) && entries(&last.unwrap()).is_empty());
 }
 
-/// Whether a subscriber is told that it knows everything.
+/// Whether a subscriber is told that it is up to date.
 fn is_current(news: Option<&FeedEvent>) -> bool {
     match news {
         Some(FeedEvent::Current(_)) => true,

@@ -28,7 +28,7 @@ async fn a_subscriber_gets_the_list_and_then_the_additions() {
     let added = stream.skip_current().await;
     assert_eq!((added.name.as_str(), added.ids()), ("revoked", vec![other.session.clone()]));
 
-    // And says at least every 5 s that this is all.
+    // And reports at least every 5 s that this is all.
     let told = tokio::time::timeout(Duration::from_secs(5), stream.next()).await.unwrap();
     assert_eq!(told.name, "current");
     assert!(told.id > current.id, "{told:?}");
@@ -122,7 +122,7 @@ impl Event {
     }
 }
 
-/// A reader of the stream, as simple as the format allows.
+/// A minimal parser of the stream.
 struct Stream {
     response: Response,
     text: String,

@@ -1,4 +1,4 @@
-//! The README's lines for nginx, run by nginx.
+//! The README's nginx configuration, run by nginx.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::{TestApp, User, fenced};
 
 use super::{FORGED, IDENTITY, README, application, assert_one_spelling};
 
-/// nginx with the README's lines, between a client and an application.
+/// nginx with the README's configuration, between a client and an application.
 struct Gateway {
     url: String,
     http: reqwest::Client,
@@ -80,7 +80,7 @@ async fn nginx_asks_before_it_lets_a_request_pass() {
         assert_eq!(seen["request"], format!("{method} /orders?of=today HTTP/1.1"));
     }
 
-    // A preflight has no credentials, and passes without an identity. Nothing else does.
+    // A preflight has no credentials, and passes without an identity. Nothing else passes.
     let preflight =
         [("origin", "https://app.example.com"), ("access-control-request-method", "PUT")];
     let claimed = [("x-original-method", "OPTIONS"), ("x-forwarded-method", "OPTIONS")];
@@ -95,7 +95,7 @@ async fn nginx_asks_before_it_lets_a_request_pass() {
         assert_eq!(gateway.ask(method, headers).await.0, 401);
     }
 
-    // The verdict itself is for nginx only.
+    // Only nginx can reach the verdict itself.
     let inside = gateway.http.get(format!("{}/-/verify", gateway.url)).bearer_auth("x");
     assert_eq!(inside.send().await.unwrap().status(), 404);
 
@@ -120,7 +120,7 @@ async fn nginx_lets_a_foreign_page_send_nothing_with_cookies() {
         (Method::GET, same, "GET", 200),
         (Method::POST, same, "POST", 200),
         (Method::POST, cross, "POST", 403),
-        // What the client says of the method counts for nothing.
+        // The client's claim about the method is ignored.
         (Method::POST, cross, "GET", 403),
         (Method::DELETE, cross, "GET", 403),
     ] {
@@ -133,7 +133,7 @@ async fn nginx_lets_a_foreign_page_send_nothing_with_cookies() {
         }
     }
 
-    // The page's own way to Doorward, and out.
+    // The page's own requests to Doorward, and the logout.
     let path = |path: &str| format!("{}/auth{path}", gateway.url);
     let own = |request: reqwest::RequestBuilder| {
         request.header("cookie", &field).header("sec-fetch-site", "same-origin").send()

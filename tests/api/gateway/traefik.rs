@@ -4,7 +4,7 @@ use crate::support::fenced;
 
 use super::{IDENTITY, README};
 
-/// Traefik itself is not run: no distribution has it.
+/// Traefik itself is not run: no distribution packages it.
 #[test]
 fn the_lines_for_traefik_delete_every_form_of_every_identity_header() {
     let lines = fenced(README, "http:\n  middlewares:").expect("README.md has the lines");
@@ -14,7 +14,7 @@ fn the_lines_for_traefik_delete_every_form_of_every_identity_header() {
         .collect();
     let taken = lines.lines().find_map(|line| line.trim().strip_prefix("authResponseHeaders: ["));
     let taken = taken.unwrap().trim_end_matches(']').to_ascii_lowercase();
-    // Traefik deletes what it takes from the answer of /verify.
+    // Traefik deletes these headers of a request before it copies them from the answer of /verify.
     assert_eq!(taken.split(", ").collect::<Vec<_>>(), IDENTITY);
     for name in IDENTITY {
         let [x, auth, what] = name.split('-').collect::<Vec<_>>()[..] else { panic!("{name}") };

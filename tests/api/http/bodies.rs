@@ -94,7 +94,7 @@ async fn a_body_that_is_too_large_is_refused_without_being_read() {
         }
         let largest = format!("[]{}", " ".repeat(limit - 2));
         call(largest).send().await.assert_problem(400, "malformed_request");
-        // Nobody waits for what is announced.
+        // It does not wait for an announced body.
         let announced = format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nContent-Length: 5000000\r\n\r\n{{",
@@ -116,7 +116,7 @@ async fn a_body_in_chunks_ends_at_the_limit_too() {
     let answer = raw::send(&app, format!("{head}{}", chunk.repeat(20))).await;
     assert_eq!(answer.header("connection"), Some("close"));
     answer.assert_problem(413, "payload_too_large");
-    // Whoever goes on sending is cut off, and may then have lost the answer.
+    // A client that keeps sending is disconnected, and may then have lost the response.
     let stream = TcpStream::connect(app.address).await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
     let endless = async {

@@ -22,7 +22,7 @@ async fn endless_requests_time_out_without_blocking_others() {
     let whole = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let unread = "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
     let second = format!("{whole}GET /healthz HTTP/1.1\r\nHo");
-    // What comes first, what comes then again and again, and the status of the last answer.
+    // The first bytes, the bytes repeated afterwards, and the status of the last response.
     let cases: [(&str, &str, &str, Option<u16>); 11] = [
         ("a body that never comes", &of_body, "", Some(408)),
         ("a body that trickles", &of_body, " ", Some(408)),
@@ -77,7 +77,7 @@ async fn endless_requests_time_out_without_blocking_others() {
     assert!(served > 20, "{served} requests in some seconds");
 }
 
-/// Sends the same bytes again and again until the server closes; `None` when it does not.
+/// Sends the same bytes repeatedly until the server closes; `None` when it does not.
 async fn trickle(stream: &mut TcpStream, then: &str) -> Option<String> {
     let mut heard = String::new();
     for _ in 0..24 {

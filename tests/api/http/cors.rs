@@ -146,7 +146,8 @@ async fn without_listed_origins_cors_is_off() {
 #[track_caller]
 fn assert_no_permission(answer: &Answer, origin: &str) {
     let mut names = answer.headers.keys().map(reqwest::header::HeaderName::as_str);
-    // What may be read of an answer is nothing as long as the answer may not.
+    // Permissions to read parts of a response are useless while the response itself may not be
+    // read.
     let permission = names.find(|name| name.starts_with("access-control-allow-"));
     assert_eq!(permission, None, "{origin}: {:?}", answer.headers);
 }

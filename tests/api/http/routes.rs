@@ -92,7 +92,7 @@ async fn a_path_that_does_not_exist_is_a_404_for_every_method() {
     }
 }
 
-/// The router's operations, as `GET /path/{parameter}`, read from its source.
+/// The router's operations, as `GET /path/{parameter}`, parsed from its source.
 fn router() -> BTreeSet<String> {
     let source = include_str!("../../../src/http/routes.rs");
     let resources = source.split("web::resource(\"").skip(1);

@@ -78,7 +78,7 @@ async fn an_ipv6_network_is_one_client() {
     refused.assert_problem(429, "too_many_failed_logins");
     guess("2001:db8:0:1::3", "bob@example.com").await.assert_problem(429, "rate_limited");
     guess("2001:db8:0:2::1", "ada@example.com").await.assert_status(401);
-    // An IPv4 address is the same in both of its spellings.
+    // An IPv4 address is the same in both of its forms.
     guess("192.0.2.9", "ada@example.com").await.assert_status(401);
     let refused = guess("::ffff:192.0.2.9", "ada@example.com").await;
     refused.assert_problem(429, "too_many_failed_logins");

@@ -58,7 +58,7 @@ async fn another_form_of_the_address_has_the_same_limit() {
     for email in ["ada@example.com", "aDa@example.com", "\tada@example.com  "] {
         app.log_in(email, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
     }
-    // A look-alike is somebody else.
+    // A look-alike is another account.
     app.log_in("\u{430}da@example.com", WRONG).await.assert_status(401);
 }
 

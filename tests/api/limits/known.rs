@@ -25,13 +25,13 @@ async fn strangers_from_everywhere_can_neither_guess_on_nor_lock_the_owner_out()
         let refused = log_in_with_device(&app, ELSEWHERE, &email, PASSWORD, token).await;
         refused.assert_problem(429, "too_many_failed_logins");
     }
-    // Theirs are compared with nothing, for as long as their network has guesses left.
+    // Theirs are compared with nothing, as long as their network has attempts left.
     assert_eq!(app.hashed() - before, 6);
 
     log_in_from(&app, HOME, &email, PASSWORD).await.assert_status(200);
     let known = log_in_with_device(&app, ELSEWHERE, &email, PASSWORD, &tokens.refresh).await;
     known.assert_status(200);
-    // Elsewhere has become a known address by that.
+    // By that, this network has become a known one.
     log_in_from(&app, ELSEWHERE, &email, PASSWORD).await.assert_status(200);
     app.me(&tokens.access).await.assert_status(200);
     app.refresh(&tokens.refresh).await.assert_status(200);

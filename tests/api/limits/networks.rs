@@ -17,7 +17,7 @@ async fn an_address_is_known_by_its_sessions_of_ninety_days_that_did_not_end_for
     let may_still = async |address: &str| {
         spend_the_budget(&app, &email).await;
         let status = at(address).await.status;
-        // Whole again.
+        // Full again.
         app.advance(900);
         status == 200
     };
@@ -48,7 +48,7 @@ async fn an_address_is_known_by_its_sessions_of_ninety_days_that_did_not_end_for
     for address in ["203.0.113.9", "203.0.113.10", "203.0.113.11", "203.0.113.12"] {
         assert!(!may_still(address).await, "{address}, after a change of password");
     }
-    // The logout of the first session came before the change, and nothing was suspicious about it.
+    // The logout of the first session came before the change, and was not suspicious.
     assert!(may_still(HOME).await, "still");
     assert!(may_still("203.0.113.13").await, "where the change was made");
 

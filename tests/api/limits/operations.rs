@@ -24,8 +24,8 @@ async fn every_password_endpoint_shares_the_limit() {
         user.change_password(WRONG, NEW_PASSWORD).await.assert_problem(403, "wrong_password");
         user.close(WRONG).await.assert_problem(403, "wrong_password");
     }
-    // The session's own six are used up. Then come those of its network, which is known; a wrong
-    // one is answered there as everywhere else.
+    // The session's own six are used up. Then attempts from its network, which is known; a wrong
+    // one gets the same answer as everywhere else.
     let before = app.hashed();
     for _ in 0..3 {
         user.change_password(WRONG, NEW_PASSWORD).await.assert_status(429);
@@ -41,15 +41,15 @@ async fn every_password_endpoint_shares_the_limit() {
         assert!(retry_after(&refused.assert_problem(429, "too_many_failed_logins")) >= 1);
     }
     assert_eq!(app.hashed(), before);
-    // They count for the account, so a stranger has no budget left.
+    // They count for the account, so unknown sources have reached its limit.
     let refused = log_in_from(&app, ELSEWHERE, &user.email, PASSWORD).await;
     refused.assert_problem(429, "too_many_failed_logins");
     user.me().await.assert_status(200);
-    // Whoever holds only an access token cannot use up what the device has.
+    // Holding only an access token does not use up the device's limit.
     log_in_with_device(&app, ELSEWHERE, &user.email, PASSWORD, &user.tokens.refresh)
         .await
         .assert_status(200);
-    // Another device of the owner is not concerned.
+    // Another device of the owner is not affected.
     let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
     let request = app.post("/me/password").bearer(&other.access).json(&body);
     request.send().await.assert_status(200);

@@ -57,7 +57,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue_capacity = 2;
-        // Some 150 ms each, so that no machine has done one before the last has come.
+        // Some 150 ms each, so that no machine has done one before the last has arrived.
         config.passwords.iterations = 10;
         config.database.pool_size = CROWD;
         config.limits.failed_logins_per_address = u32::try_from(LOGINS).unwrap();
@@ -82,7 +82,7 @@ async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
         assert!((1..=deadline).contains(&retry_after(&refused)));
         assert!(took < Duration::from_secs(5), "{took:?} is not at once");
     }
-    // The refused ones have their places back: so many are left, and no more.
+    // The rejected ones have released their reservations: exactly this many are left.
     for _ in hashed..LOGINS {
         app.log_in(&user.email, WRONG).await.assert_problem(401, "invalid_credentials");
     }

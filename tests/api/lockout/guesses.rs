@@ -4,7 +4,7 @@ use crate::support::PASSWORD;
 
 use super::{AWAY, HOME, NEW_PASSWORD, Owner, WRONG};
 
-/// Wrong passwords that a network or a lane of a session takes, by default.
+/// The limit of wrong passwords for a network or for each kind of a session's tokens, by default.
 const LANE: usize = 10;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn the_holder_of_a_spent_token_cannot_use_up_the_guesses_of_the_present_on
     assert_eq!(owner.guesses_with(&spent).await, LANE);
     owner.log_in_away(&spent, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
     owner.log_in_away(&present, PASSWORD).await.assert_status(200);
-    // Its answer may have been lost: the parent's holder is as good.
+    // Its response may have been lost: the holder of the predecessor counts as well.
     owner.log_in_away(&parent, PASSWORD).await.assert_status(200);
 }
 

@@ -16,7 +16,7 @@ async fn a_session_that_ended_by_reuse_vouches_for_no_device() {
     for token in [&owner.tokens, &present] {
         let refused = owner.log_in(stranger, Some(token), PASSWORD).await;
         refused.assert_problem(429, "too_many_failed_logins");
-        // Nobody is refused for showing it.
+        // Showing it is not a reason for a refusal.
         owner.log_in(AWAY, Some(token), PASSWORD).await.assert_status(200);
     }
     owner.log_in(stranger, Some(&elsewhere), PASSWORD).await.assert_status(200);
@@ -35,7 +35,7 @@ async fn after_a_change_of_password_only_the_device_that_made_it_is_known() {
 
     let refused = owner.log_in_away(&stolen, NEW_PASSWORD).await;
     refused.assert_problem(429, "too_many_failed_logins");
-    // The answer to the change may have been lost: its device has only the token from before.
+    // The response to the change may have been lost: its device has only the earlier token.
     for token in [&owner.tokens, &changed, &logged_out] {
         owner.log_in_away(token, NEW_PASSWORD).await.assert_status(200);
         owner.app.advance(900);

@@ -18,13 +18,13 @@ async fn a_login_that_checked_the_old_password_while_it_changed_leaves_no_sessio
     let (changed, login, ()) = tokio::join!(
         user.change_password(PASSWORD, NEW_PASSWORD),
         async {
-            // The change has its two hashes, and waits to be stored.
+            // The change has done its two hashes, and waits to be stored.
             until(async || app.hashed() == before + 2).await;
             stand_in_line(&app, 1).await;
             app.log_in(&user.email, PASSWORD).await
         },
         async {
-            // The login has read the old hash, which still stands.
+            // The login has read the old hash, which is still stored.
             until(async || app.hashed() == before + 3).await;
             stand_in_line(&app, 2).await;
             held.release();
@@ -66,7 +66,7 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
     let held = Held::back(&app, &user.id).await;
     let (accounts, id) = (app.api.accounts.clone(), id(&user.id));
     let disabled = tokio::spawn(async move { accounts.disable(id).await });
-    // Polled once, it stands in the writer's queue.
+    // After one poll it is in the writer's queue.
     tokio::task::yield_now().await;
     stand_in_line(&app, 1).await;
     let before = app.hashed();
@@ -83,7 +83,7 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
 #[tokio::test]
 async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one() {
     const ROUNDS: usize = 60;
-    // A machine that is busy with something else takes longer to find the moment.
+    // A machine that is busy with other work takes longer to find the moment.
     const MAX_ROUNDS: usize = 10 * ROUNDS;
     let app = TestApp::with(|config| {
         cheap_hashes(config);
@@ -93,8 +93,8 @@ async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one()
     let mut user = app.signed_up().await;
     let mut password = PASSWORD.to_owned();
     let (mut lost, mut ended) = (0, 0);
-    // Turns of the runtime that the change waits, and between two logins: so many that the logins
-    // arrive all through the change, on whatever machine and database.
+    // How many scheduler turns the change waits, and how many lie between two logins: so many that
+    // the logins arrive throughout the change, on every machine and database.
     let (mut change_after, mut between) = (0, 8);
     for round in 0..MAX_ROUNDS {
         if round >= ROUNDS && lost > 0 && ended > 0 {
@@ -172,7 +172,7 @@ async fn no_login_outlives_a_disable_that_it_raced() {
     }
 }
 
-/// Lets whatever else runs have so many turns.
+/// Yields to other tasks this many times.
 async fn turns(number: usize) {
     for _ in 0..number {
         tokio::task::yield_now().await;

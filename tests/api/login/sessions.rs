@@ -22,14 +22,15 @@ async fn sessions_beyond_the_limit_give_way_in_order() {
     let third = refresh(&third).await;
     let second_again = refresh(&second).await;
 
-    // The first was never refreshed, so it goes first, and then the fourth, though it is the newest.
+    // The first was never refreshed, so it is ended first, and then the fourth, though it is the
+    // newest.
     let fourth = log_in().await;
     let fifth = log_in().await;
     assert_gave_way(&app, &fourth).await;
     app.me(&third.access).await.assert_status(200);
     let fifth = refresh(&fifth).await;
 
-    // Every one was refreshed: the third longest ago, although it is younger than the second.
+    // Each was refreshed: the third longest ago, although it is younger than the second.
     let sixth = log_in().await;
     assert_gave_way(&app, &third).await;
     for tokens in [&second_again, &fifth, &sixth] {

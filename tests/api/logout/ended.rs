@@ -62,7 +62,7 @@ async fn a_second_logout_with_the_same_token_is_a_success_and_only_for_a_session
     for _ in 0..2 {
         user.log_out().await.assert_status(204);
     }
-    // More than its own session it cannot speak for.
+    // It cannot end more than its own session.
     for scope in ["others", "all"] {
         user.log_out_scope(scope).await.assert_problem(401, "token_revoked");
     }
@@ -70,7 +70,7 @@ async fn a_second_logout_with_the_same_token_is_a_success_and_only_for_a_session
     ended.log_out_scope("all").await.assert_status(204);
     ended.log_out().await.assert_status(204);
 
-    // An access token that was revoked alone has a live session, which a success would deny.
+    // An access token revoked by itself has a live session, which a success would deny.
     let alone = app.signed_up().await;
     let revoked = app.post("/revoke").form(&[("token", &alone.tokens.access)]).send().await;
     revoked.assert_status(200);

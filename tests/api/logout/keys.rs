@@ -27,8 +27,7 @@ async fn a_new_signing_key_is_published_before_it_signs_and_the_old_one_until_it
             .collect();
         (kids, answer.header("etag").unwrap().to_owned())
     };
-    // The JWKS may be cached for ten minutes, and three are for clocks that differ and caches that
-    // are late.
+    // The JWKS may be cached for ten minutes, and three are the margin for clocks and caches.
     let (kids, first_etag) = maintain(DAY - 780 - 1).await;
     assert_eq!(kids, [old.as_str()]);
     let (kids, etag) = maintain(1).await;
@@ -51,7 +50,7 @@ async fn a_new_signing_key_is_published_before_it_signs_and_the_old_one_until_it
     app.me(&last_of_the_old).await.assert_status(200);
     user.me().await.assert_status(200);
 
-    // Its last token has expired after ten minutes, and verifiers may grant it 30 s more.
+    // Its last token has expired after ten minutes, and verifiers may tolerate 30 s more.
     let (kids, _) = maintain(600 - 1 - 31 - 1).await;
     assert_eq!(kids.len(), 2);
     app.me(&last_of_the_old).await.assert_status(200);
@@ -149,7 +148,7 @@ async fn a_change_of_the_master_secret_ends_no_session() {
     let next = app.refresh(&tokens.refresh).await.tokens();
     assert_eq!(next.generation, 3);
     app.refresh(&idle_access.refresh).await.assert_status(200);
-    // The old secret is worth nothing any more, nor are tokens under it.
+    // The old secret is not valid any more, nor are tokens under it.
     app.refresh(&idle.refresh).await.assert_ended("unknown_token");
     app.me(&next.access).await.assert_status(200);
     app.log_in(&email, PASSWORD).await.assert_status(200);

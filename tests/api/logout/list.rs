@@ -39,7 +39,7 @@ async fn the_list_shows_ones_own_live_sessions() {
     assert_eq!(list[1]["id"], user.tokens.session);
     assert_eq!((&list[1]["label"], &list[1]["current"]), (&json!(null), &json!(false)));
 
-    // A refresh moves a session to the front, with where it came from.
+    // A refresh moves a session to the front, with its new address.
     app.advance(2 * HOUR);
     let body = json!({ "refresh_token": user.tokens.refresh });
     let request = app.post("/refresh").header("user-agent", "Tab/2.0").json(&body);
@@ -102,7 +102,7 @@ async fn a_session_that_has_expired_can_be_ended_all_the_same() {
     let present = user.another_session().await;
     let path = format!("/sessions/{}", user.tokens.session);
     app.refresh(&user.tokens.refresh).await.assert_ended("expired");
-    // The clock that says so may be wrong.
+    // The clock that decides this may be wrong.
     let request = app.call("DELETE", &path).bearer(&present.access);
     request.send().await.assert_status(204);
     app.refresh(&user.tokens.refresh).await.assert_ended("ended_by_user");

@@ -25,7 +25,7 @@ async fn an_ended_session_is_remembered_for_ninety_days() {
     app.refresh(&user.tokens.refresh).await.assert_ended("expired");
     app.me(&present.access).await.assert_status(200);
 
-    // What expired is remembered from the moment on at which it would have ended at the latest.
+    // An expired session is kept from its absolute timeout on.
     app.advance(90 * DAY);
     purge(&app).await;
     app.refresh(&user.tokens.refresh).await.assert_ended("unknown_token");
@@ -67,7 +67,7 @@ async fn many_old_sessions_are_purged_in_batches() {
     assert_eq!(count_sessions(&app).await, 0);
 }
 
-/// What the service does every minute.
+/// The service's purge, which runs every minute.
 async fn purge(app: &TestApp) {
     while app.api.sessions.purge(app.clock.now()).await.unwrap() {}
     while app.api.accounts.purge().await.unwrap() {}

@@ -36,7 +36,7 @@ async fn revocations_of_another_process_on_the_same_data_apply_within_a_second()
     assert!(took < Duration::from_secs(1), "{took:?}");
     user.me().await.assert_problem(401, "token_revoked");
 
-    // One token of a session that goes on.
+    // One token of a session that continues.
     app.me(&other.access).await.assert_problem(401, "token_revoked");
     let next = app.refresh(&other.refresh).await.tokens();
     app.me(&next.access).await.assert_status(200);
@@ -49,7 +49,7 @@ async fn a_revocation_is_kept_until_the_last_token_it_concerns_has_expired() {
     user.log_out().await.assert_status(204);
     assert_eq!(count_blocklist(&app).await, 1);
 
-    // Ten minutes of life, 30 s of leeway, and a minute for a request already past its check.
+    // A lifetime of ten minutes, 30 s of leeway, and a minute for a request already past its check.
     app.advance(600 + 30 + 60 - 1);
     assert!(!app.api.revocations.purge(app.clock.now()).await.unwrap());
     assert_eq!(count_blocklist(&app).await, 1);
@@ -112,7 +112,7 @@ async fn a_shorter_lifetime_brings_no_revoked_token_back() {
     app.me(&tokens.access).await.assert_status(401);
 }
 
-/// The blocklist as a second process sees it that has opened the same file.
+/// The blocklist of a second process that has opened the same file.
 async fn another_process(app: &TestApp) -> (Database, Revocations) {
     let settings = DatabaseSettings {
         url: app.config.database().unwrap(),

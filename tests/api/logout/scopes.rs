@@ -61,7 +61,7 @@ async fn a_refresh_token_alone_logs_its_session_out() {
     assert_lives(&app, &user.tokens, false).await;
     assert_lives(&app, &other, true).await;
 
-    // By a token that was spent long ago: whoever holds it wants the session gone.
+    // By a token that was rotated long ago: its holder wants the session ended.
     let spent = other.refresh.clone();
     user.tokens = app.refresh(&spent).await.tokens();
     for _ in 0..3 {

@@ -22,7 +22,7 @@ async fn a_service_proves_itself_in_the_header_or_in_the_form() {
     };
     header(&basic(id, secret)).await.assert_status(200);
     header(&basic(id, secret).replace("Basic", "bAsIc")).await.assert_status(200);
-    // RFC 6749 2.3.1: each is encoded as in a form; oauth4webapi escapes more than it must.
+    // RFC 6749 2.3.1: each is form-encoded; oauth4webapi escapes more than it must.
     let escaped = |text: &str| text.replace('-', "%2D").replace('_', "%5F");
     header(&basic(&escaped(id), &escaped(secret))).await.assert_status(200);
     let posted = [("token", "x"), ("client_id", id), ("client_secret", secret)];

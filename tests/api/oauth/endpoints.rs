@@ -41,7 +41,7 @@ async fn every_refusal_of_these_endpoints_has_the_form_of_rfc_6749() {
         let short = post().header("idempotency-key", "short").form(&[("token", "x")]).send().await;
         assert!([200, 400].contains(&short.status) && short.body.get("code").is_none());
     }
-    // In UTF-8 it is what it is.
+    // A UTF-8 charset is accepted.
     let spelled = "application/x-www-form-urlencoded; charset=UTF-8";
     let answer = app.post("/introspect").client(&service).body(spelled, "token=x").send().await;
     assert_inactive(answer);

@@ -50,12 +50,12 @@ async fn a_refresh_token_is_active_as_long_as_a_refresh_would_take_it() {
     user.refresh().await.assert_status(200);
     assert_active(&app, &service, &first).await;
     app.advance(60);
-    // Forgiven once, if it were used.
+    // It would be forgiven once, if it were used.
     assert_active(&app, &service, &first).await;
     user.refresh().await.assert_status(200);
     app.advance(60);
     assert_inactive(app.introspect(&service, &first).await);
-    // To ask is not to use.
+    // Introspection does not use it up.
     assert_active(&app, &service, &user.tokens.refresh).await;
     app.me(&user.tokens.access).await.assert_status(200);
 }
@@ -84,7 +84,7 @@ async fn inactive_tokens_reveal_nothing() {
     ]
     .map(str::to_owned)
     .to_vec();
-    // Another issuer's.
+    // From another issuer.
     let other = TestApp::with(|config| config.public_url = "http://other.test".into()).await;
     let stranger = other.signed_up().await;
     tokens.extend([stranger.tokens.access.clone(), stranger.tokens.refresh.clone()]);
@@ -133,7 +133,7 @@ async fn unknown_status_is_not_reported() {
     let answer = app.introspect(&service, &user.tokens.access).await;
     let answer = answer.assert_oauth(503, "temporarily_unavailable");
     assert!(answer.header("retry-after").is_some());
-    // What needs no list is known.
+    // A token that needs no list can still be judged.
     assert_inactive(app.introspect(&service, "x").await);
     assert_active(&app, &service, &user.tokens.refresh).await;
 }

@@ -20,11 +20,11 @@ async fn a_refresh_grant_is_a_refresh() {
     let first = first.tokens();
     assert_eq!(first.generation, 1);
     app.me(&first.access).await.assert_status(200);
-    // A retry, here and there, gets the same successor.
+    // A retry, by either endpoint, gets the same successor.
     let again = refresh_grant(&app, &user.tokens.refresh).send().await.tokens();
     assert_eq!(again.refresh, first.refresh);
     assert_eq!(app.refresh(&user.tokens.refresh).await.tokens().refresh, first.refresh);
-    // Once the window is over, with its key.
+    // After the window, with its key.
     app.advance(60);
     let key = "the-key-of-this-attempt";
     let with_key =
@@ -32,7 +32,7 @@ async fn a_refresh_grant_is_a_refresh() {
     let second = with_key(&first.refresh).await.tokens();
     app.advance(60);
     assert_eq!(with_key(&first.refresh).await.tokens().refresh, second.refresh);
-    // And what was stolen is seen.
+    // And a theft is detected.
     let third = app.refresh(&second.refresh).await;
     assert_eq!(third.status, 200);
     let stolen = refresh_grant(&app, &user.tokens.refresh).send().await;

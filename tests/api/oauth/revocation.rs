@@ -12,7 +12,7 @@ async fn a_revoked_refresh_token_ends_its_session_and_every_access_token_of_it()
     let old = user.tokens.clone();
     user.refresh().await.assert_status(200);
     let kept = user.another_session().await;
-    // Any of its generations will do.
+    // Any of its generations is accepted.
     let answer = revoke(&app, &old.refresh).await.assert_status(200);
     assert_eq!(answer.text, "");
     for access in [&old.access, &user.tokens.access] {
@@ -68,7 +68,7 @@ async fn a_client_cannot_revoke_another_clients_token() {
     }
     let proven = form(&app, "/revoke", &[("token", &tokens.refresh)]).client(&service);
     proven.send().await.assert_oauth(400, "invalid_grant");
-    // Its id alone is no proof.
+    // Its id alone is not a proof.
     let named = [("token", machine.as_str().unwrap()), ("client_id", &service.id)];
     form(&app, "/revoke", &named).send().await.assert_oauth(400, "invalid_client");
     assert_active(&app, &service, machine.as_str().unwrap()).await;

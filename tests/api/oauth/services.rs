@@ -22,7 +22,7 @@ async fn a_service_is_given_a_token_in_its_own_name() {
     let known = assert_active(&app, &service, token).await;
     assert_eq!((&known["scope"], known.get("sid")), (&claims["scope"], None));
 
-    // It is nobody's account.
+    // It does not belong to an account.
     let body = json!({ "current_password": "a", "new_password": "b" });
     for call in [
         app.get("/me"),

@@ -1,4 +1,4 @@
-//! What is written in more than one way, or in a wrong place, on the command line.
+//! Arguments that can be written in several ways, and arguments in a wrong place.
 
 use crate::support::binary::{Doorward, doorward, home, run};
 use crate::support::program::free_port;

@@ -1,5 +1,4 @@
-//! `doorward db backup`, through the real binary: a backup that was made under load, and what is
-//! refused.
+//! `doorward db backup`, through the real binary: a backup made under load, and rejected ones.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -59,7 +58,7 @@ async fn a_backup_under_load_is_consistent_and_restorable() {
         assert_eq!(about.permissions().mode() & 0o777, 0o600);
         assert_eq!(made["bytes"], about.len());
         let kept = number(&mut open(&file), GENERATIONS);
-        // What is under way at each of the four when it begins and ends may be in it or not.
+        // Requests of the four that are in progress when it begins and ends may be in it or not.
         assert!((before..=after + 4).contains(&kept), "{kept} of {before} to {after}");
         backups.push(file);
     }
@@ -73,7 +72,7 @@ async fn a_backup_under_load_is_consistent_and_restorable() {
     let (status, _, log) = service.stop();
     assert!(status.success() && !log.contains("ERROR"), "{log}");
 
-    // As the README says it.
+    // In the README's words.
     let database = data_of(home.path()).join("doorward.db");
     for log in ["db-wal", "db-shm"] {
         let _ = fs::remove_file(database.with_extension(log));

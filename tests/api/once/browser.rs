@@ -1,5 +1,5 @@
-//! Cookies in a real browser: from pages of the same origin, of a listed one, of one that is not
-//! listed, and of another site.
+//! Cookies in a real browser: from pages of the same origin, of a listed one, of an unlisted one,
+//! and of another site.
 
 use std::net::SocketAddr;
 
@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::browser::Browser;
 use crate::support::{PASSWORD, TestApp, User};
 
-/// Every page is this one. With `?reload=3` it refreshes, and loads itself again three times before
-/// the answer can be there.
+/// The one page that every path serves. With `?reload=3` it refreshes, and reloads itself three
+/// times before the response can arrive.
 const PAGE: &str = r"<!doctype html><title>page</title><script>
 const base = 'BASE';
 const call = (path, init) => fetch(base + path, { credentials: 'include', ...init });
@@ -23,7 +23,7 @@ if (reloads >= 0) call('/refresh', { method: 'POST', keepalive: reloads % 2 === 
 if (reloads > 0) location.replace('?reload=' + (reloads - 1));
 </script>";
 
-/// A site on 127.0.0.1: a page at `/page`, and behind every other path `upstream`, if there is one.
+/// A site on 127.0.0.1: a page at `/page`, and `upstream`, if there is one, at every other path.
 pub async fn serve(listener: TcpListener, base: String, upstream: Option<SocketAddr>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let page = PAGE.replace("BASE", &base);
@@ -37,7 +37,7 @@ pub async fn serve(listener: TcpListener, base: String, upstream: Option<SocketA
             if let Some(upstream) = upstream
                 && !text.starts_with("GET /page")
             {
-                // One request a connection, so that the next one is looked at, too.
+                // One request per connection, so that the next one is examined, too.
                 let text = text.replacen("Connection: keep-alive", "Connection: close", 1);
                 let Ok(mut server) = TcpStream::connect(upstream).await else { return };
                 if server.write_all(text.as_bytes()).await.is_ok() {
@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, base: String, upstream: Option<SocketA
 }
 
 /// Doorward at one port of localhost, with a page of its own origin; a page of a listed origin at
-/// another, one of an origin that is not listed, and one of another site.
+/// another, one of an unlisted origin, and one of another site.
 struct Web {
     app: TestApp,
     own: String,
@@ -121,7 +121,7 @@ async fn chromium_keeps_a_session_for_a_page_that_never_sees_it() {
         browser.open(&format!("{origin}/page")).await;
         assert_eq!(browser.run("return (await call('/me')).status").await, 200);
         let refresh = "return (await (await post('/refresh')).json()).generation";
-        // All of them got the same successor, whichever were heard.
+        // All of them got the same successor, whether or not its response arrived.
         assert_eq!(browser.run(refresh).await, 1);
         web.app.advance(31);
         assert_eq!(browser.run(refresh).await, 2);
@@ -153,7 +153,7 @@ async fn chromium_lets_a_foreign_page_change_nothing_and_read_nothing() {
     let live = web.app.live_sessions(&user.id).await;
     assert_eq!(live.len(), 2);
 
-    // The cookies come along from the same site, whatever the origin; from another they do not.
+    // The cookies are sent from the same site, from every origin; from another site they are not.
     let (with, without) = ("csrf_refused", "missing_token");
     for (origin, refusal) in [(&web.unlisted, with), (&web.foreign, without)] {
         let page = format!("{origin}/page");
@@ -163,7 +163,7 @@ async fn chromium_lets_a_foreign_page_change_nothing_and_read_nothing() {
             assert!(read.as_str().is_some_and(|it| it.starts_with("failed: ")), "{path}: {read}");
         }
         for (path, scope) in [("/refresh", ""), ("/logout", ""), ("/logout", "?scope=all")] {
-            // Sent at once, for no preflight is needed; the answer is not for the page.
+            // Sent at once, because it needs no preflight; the page cannot read the response.
             let script = format!("return told(await post('{path}{scope}'))");
             let read = browser.run(&script).await;
             assert!(read.as_str().is_some_and(|it| it.starts_with("failed: ")), "{path}: {read}");
@@ -172,7 +172,7 @@ async fn chromium_lets_a_foreign_page_change_nothing_and_read_nothing() {
             );
             assert_eq!(browser.run(&script).await, json!([0, ""]), "{path}");
         }
-        // Nor can it log the visitor in to somebody else's account.
+        // It cannot log the visitor in to another person's account, either.
         let body = json!({ "email": thief.email, "password": PASSWORD, "transport": "cookie" });
         let login = browser.run(&format!("return told(await post('/login', {body}))")).await;
         assert!(login.as_str().is_some_and(|it| it.starts_with("failed: ")), "{login}");

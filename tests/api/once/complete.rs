@@ -1,4 +1,4 @@
-//! Every answer that `openapi.yaml` declares is one that the service gives.
+//! The service produces every response that `openapi.yaml` declares.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -183,8 +183,7 @@ async fn too_many_requests() {
     limited(app.post("/logout").json(&body).send().await);
 }
 
-/// A database that another process holds, readers that do not come back, and a revocation list
-/// that is too old to be trusted.
+/// A database locked by another process, blocked readers, and a revocation list that is too stale.
 async fn a_service_in_trouble(app: &TestApp) {
     let user = app.signed_up().await;
     let file = app.config.data_dir.join("doorward.db");

@@ -1,5 +1,5 @@
-//! SQLite's files, overwritten in place under a running service and no shorter than before: the
-//! first unit of work that comes upon it ends the writes.
+//! SQLite's files, overwritten in place under a running service without becoming shorter: the first
+//! unit of work that reads a damaged page ends all writes.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -13,11 +13,11 @@ use crate::support::until;
 
 const EMAIL: &str = "ada@example.com";
 
-/// Each of SQLite's files with the byte that it is filled with.
+/// Each of SQLite's files, with the byte that overwrites it.
 const HARMS: [(&str, u8); 4] =
     [("doorward.db", 0), ("doorward.db", 0xa5), ("doorward.db-wal", 0), ("doorward.db-wal", 0xa5)];
 
-/// The file of the running service, and all that it has is in it: nothing is left in the log.
+/// The running service's database file; the log is empty, so all data is in it.
 fn brought_over(home: &Path) -> PathBuf {
     let file = data_of(home).join("doorward.db");
     let mut other = crate::support::data::connect(&format!("sqlite://{}", file.display()));
@@ -42,7 +42,7 @@ async fn files_that_are_overwritten_in_place_end_the_writes_at_the_first_read_th
         let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
         overwrite(&file.with_file_name(name), byte);
 
-        // Pages that SQLite has in its memory are still read as they were.
+        // Pages in SQLite's cache are still read unchanged.
         until(async || service.log_in(EMAIL, PASSWORD).await.unwrap().status == 503).await;
         let refused = service.register("eve@example.com", PASSWORD).await.unwrap();
         refused.assert_problem(503, "unavailable");

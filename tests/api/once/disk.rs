@@ -1,8 +1,8 @@
-//! A disk that is full: the real binary, with its data on a file system of a few megabytes.
+//! A full disk: the real binary, with its data on a file system of a few megabytes.
 //!
-//! The file system is a tmpfs in a mount namespace of the service's own, and goes with it. Where
-//! nobody may have one the test is left out, aloud; `faults.rs` has the same without a file system,
-//! by SQLite's limit on pages.
+//! The file system is a tmpfs in a mount namespace of the service's own, and is removed with it. If
+//! mounting is not permitted, the test is skipped with a notice; `faults.rs` tests the same without
+//! a file system, by SQLite's limit on pages.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,10 +16,10 @@ use crate::support::client::PASSWORD;
 use crate::support::program::find;
 use crate::support::{Answer, Tokens, until};
 
-/// What the file system holds, in bytes.
+/// The size of the file system, in bytes.
 const SIZE: u64 = 12 << 20;
 
-/// What the ballast leaves of it: SQLite's log reaches it before it begins anew, which it does after
+/// The space that the ballast leaves: SQLite's log fills it before it restarts, which it does after
 /// 16 MiB.
 const LEFT: u64 = 600 << 10;
 
@@ -46,7 +46,7 @@ async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
     println!("full after {} accounts and {rotations} refreshes", registered.len());
     assert!(rotations > 0, "there was room for something");
 
-    // Reads are served, so a load balancer is told no "no".
+    // Reads are served, so a load balancer still sees a ready node.
     let told = async || {
         let ready = service.get("/readyz").send().await.assert_status(200);
         ready.body["status"].as_str().unwrap().to_owned()
@@ -105,7 +105,7 @@ async fn write_until_refused(
         }
     }));
     let (refused, _) = tokio::join!(registering, refreshing);
-    // They may have been refused together, with room left for one alone.
+    // They may have been rejected together, with space left for one alone.
     for tokens in chains {
         loop {
             let answer = refresh(service, tokens).await;
@@ -150,7 +150,7 @@ async fn assert_all_kept(
     }
 }
 
-/// Doorward with its data on a small file system; nothing where the system refuses one.
+/// Doorward with its data on a small file system; `None` where the system does not permit one.
 fn on_a_small_disk(home: &Path) -> Option<Command> {
     let [unshare, shell, mount] = find(["unshare", "sh", "mount"], "util-linux")?;
     let data = data_of(home);
@@ -171,7 +171,7 @@ fn on_a_small_disk(home: &Path) -> Option<Command> {
     let probe = within("/bin/true").output().unwrap();
     if !probe.status.success() {
         let why = String::from_utf8_lossy(&probe.stderr).into_owned();
-        // Past the harness, which keeps what a test that passes has printed.
+        // Bypasses the harness, which hides the output of passing tests.
         let notice = format!(
             "\n*** no file system may be mounted ({why}): the disk that is full IS LEFT OUT.\n\n"
         );
@@ -187,7 +187,7 @@ fn on_a_small_disk(home: &Path) -> Option<Command> {
     Some(command)
 }
 
-/// A file that takes the space. It goes when this is dropped.
+/// A file that fills the space. It is removed on drop.
 struct Ballast(PathBuf);
 
 impl Ballast {

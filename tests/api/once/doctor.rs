@@ -1,4 +1,4 @@
-//! `doorward doctor`: faults are planted, and it finds each of them and nothing else.
+//! `doorward doctor`: it finds each planted fault, and nothing else.
 
 mod reached;
 mod settings;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::support::binary::{Doorward, PATIENT, doorward};
 
-/// A service that has been used, with a certificate.
+/// A used service, with a certificate.
 fn healthy() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
@@ -40,7 +40,7 @@ fn doctor(home: &Path) -> Command {
     command
 }
 
-/// The one thing that it finds.
+/// Its only finding.
 #[track_caller]
 fn finds(command: &mut Command, check: &str, says: &str) {
     let output = command.arg("--json").output().unwrap();

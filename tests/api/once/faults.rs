@@ -1,4 +1,4 @@
-//! When the store fails: what is answered, and what is left.
+//! Database failures: the responses, and the state afterwards.
 
 mod commits;
 mod disk;
@@ -20,14 +20,14 @@ use crate::support::{Answer, TestApp};
 /// Past the retry window, which is 30 s by default.
 const LATER: u64 = 31;
 
-/// A session whose user does not exist, in a transaction that looks at that only when it commits.
+/// A session whose user does not exist, in a transaction that checks this only at the commit.
 const POISON: &str = "
     PRAGMA defer_foreign_keys = ON;
     INSERT INTO sessions (id, user_id, client_id, family_hash, generation, retry_keys, created_at,
                           last_seen_at, expires_at, ends_at)
     VALUES ('poison', 'nobody', 'doorward', x'', 0, x'', 0, 0, 0, 0);";
 
-/// Keeps the writer's thread busy, so that what is queued meanwhile makes one group.
+/// Keeps the writer's thread busy, so that units queued meanwhile make one group.
 struct Hold {
     release: mpsc::Sender<()>,
     unit: BoxFuture<'static, Result<(), StoreError>>,
@@ -55,7 +55,7 @@ impl Hold {
     }
 }
 
-/// Queues a unit now, whenever its answer is asked for.
+/// Queues a unit now, even if its result is awaited later.
 fn queued<T: Send + 'static>(
     unit: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> BoxFuture<'static, Result<T, StoreError>> {

@@ -1,4 +1,4 @@
-//! Files that vanish, are replaced, or lie open to others: what is noticed, and what is refused.
+//! Files that vanish, are replaced, or are readable by others: detection and rejection.
 
 mod left;
 mod permissions;

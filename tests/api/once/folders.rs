@@ -1,5 +1,5 @@
-//! Files in places where they do harm: logs beside the name of a new database, folders that every
-//! user can write to, a secret that goes missing under the service.
+//! Harmful states of directories: logs beside the name of a new database, directories that every
+//! user can write to, a secret that disappears while the service runs.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -39,7 +39,7 @@ fn every_shell_gets_a_script_that_knows_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = printed(doorward(home.path()).args(["completions", shell]));
         for word in ["doorward", "calibrate", "end-sessions", "--json"] {
-            // Fish spells a flag by its name alone.
+            // Fish names a flag without its dashes.
             assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");
         }
     }

@@ -1,8 +1,8 @@
 //! Doorward against the OAuth and JOSE libraries of Node and Python, and its TLS against Mozilla's
-//! advice, as sslyze reads it. The scripts and the versions stand in tests/interop.
+//! recommendations, as sslyze checks them. The scripts and the versions are in tests/interop.
 //!
-//! Where Node or Python is missing, or the libraries cannot be had, the test says so and is left
-//! out; where that must not be (`CI` is set) it fails.
+//! If Node or Python is missing, or the libraries cannot be installed, the test prints so and is
+//! skipped; if skipping is not allowed (`CI` is set) it fails.
 
 #![expect(clippy::disallowed_methods, reason = "none of these is a setting of Doorward's")]
 
@@ -21,10 +21,10 @@ use serde_json::Value;
 
 use crate::support::binary::{Doorward, PATIENT, SLOWLY, doorward, printed};
 
-/// openid-client and jose need it.
+/// openid-client and jose require it.
 const NODE: u32 = 20;
 
-/// authlib and cryptography need it.
+/// authlib and cryptography require it.
 const PYTHON: u32 = 10;
 
 #[test]
@@ -69,7 +69,7 @@ fn sslyze_finds_https_as_mozilla_advises() {
 }
 
 /// Writes a certificate for localhost, of a kind that public authorities issue, and its key.
-/// Answers where the authority is that it wants to be trusted.
+/// Returns the path of the authority to trust.
 fn certificate(folder: &Path) -> PathBuf {
     let of_authority = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::default();
@@ -100,7 +100,7 @@ fn certificate(folder: &Path) -> PathBuf {
     root
 }
 
-/// The folder with Python and its programs, where these requirements are installed.
+/// The directory with Python and its programs, where these requirements are installed.
 fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
     let home = installed(name, &[requirements], |home| {
         at_least(Command::new("python3").arg("--version"), "Python 3.", PYTHON)?;
@@ -130,7 +130,7 @@ fn against_the_service(script: &mut Command, libraries: &[&str]) {
     assert_eq!(works, libraries, "{said}");
 }
 
-/// The folder with the libraries, which are fetched once for each version of `files`.
+/// The directory with the libraries, which are installed once for each version of `files`.
 fn installed(
     name: &str,
     files: &[&str],
@@ -150,7 +150,7 @@ fn installed(
     }
     if let Err(reason) = install(&home) {
         assert!(env::var_os("CI").is_none(), "{name}: {reason}");
-        // Past the test program's own capture of what a test prints.
+        // Bypasses the harness, which hides the output of passing tests.
         let said = format!("\nNOT TESTED: the libraries of {name}: {}\n", reason.trim());
         let _ = io::stderr().write_all(said.as_bytes());
         return None;

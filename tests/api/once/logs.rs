@@ -12,8 +12,8 @@ use crate::support::until;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// What a service logs in this format of three failed logins: in a trace, in one that is malformed,
-/// in none. Each logs two lines, an event and the answer.
+/// The log lines of three failed logins in this format: in a trace, in a malformed one, in none.
+/// Each logs two lines, an event and the response.
 async fn lines(format: &str) -> Vec<String> {
     let home = tempfile::tempdir().unwrap();
     let service = Doorward::start(unlimited(home.path()).env("DOORWARD_LOG__FORMAT", format));

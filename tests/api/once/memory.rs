@@ -1,7 +1,7 @@
-//! The memory that connections take: the real binary, with many clients that announce a large body
-//! and send one byte of it, beside as many idle connections.
+//! The memory of connections: the real binary, with many clients that announce a large body and
+//! send one byte of it, beside as many idle connections.
 //!
-//! `DOORWARD_TEST_CONNECTIONS` says how many; the figures that the test prints are those to report.
+//! `DOORWARD_TEST_CONNECTIONS` sets the number; the test prints the figures to report.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,14 +20,15 @@ use crate::support::until_within;
 /// Connections, unless `DOORWARD_TEST_CONNECTIONS` says otherwise.
 const CONNECTIONS: u64 = 2_000;
 
-/// KiB that a connection with an unfinished body may take more than an idle one: 60 MiB for 5,000.
+/// The most KiB that a connection with an unfinished body may use beyond an idle one: 60 MiB for
+/// 5,000.
 const MORE: u64 = 12;
 
-/// KiB that may stay after the last connection: each worker keeps 256 requests for the next ones,
-/// with the buffers that they were read from.
+/// KiB that may stay after the last connection: each worker keeps 256 requests for reuse, with
+/// their read buffers.
 const KEPT: u64 = 20 * 1024;
 
-/// After which the rest has gone back to the system.
+/// The time after which the rest must have been returned to the system.
 const GIVEN_BACK: Duration = Duration::from_secs(60);
 
 const IDLE: &str = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -38,7 +39,7 @@ const ANNOUNCED_FORM: &str = "POST /token HTTP/1.1\r\nHost: a\r\n\
 const CHUNKED: &str = "POST /login HTTP/1.1\r\nHost: a\r\n\
     Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n";
 
-/// Resources beside `/login` that read a body of JSON before anything else.
+/// Resources other than `/login` that read a JSON body first.
 const OTHERS: [&str; 3] = ["/register", "/refresh", "/logout"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,8 +79,7 @@ async fn a_body_that_is_only_announced_takes_no_memory() {
     println!("{took:?} after the last of them: {after} KiB");
 }
 
-/// The most memory that is resident while all of these requests wait for something, and while they
-/// are answered.
+/// The peak resident memory while all of these requests wait, and while they are answered.
 async fn highest(service: &Doorward, requests: &[&str]) -> u64 {
     let address: SocketAddr = service.url.strip_prefix("http://").unwrap().parse().unwrap();
     let mut most = 0;
@@ -89,7 +89,7 @@ async fn highest(service: &Doorward, requests: &[&str]) -> u64 {
         stream.write_all(request.as_bytes()).await.unwrap();
         streams.push(stream);
     }
-    // Each is answered in the end: the idle one with 200, a body that does not come with 408.
+    // Each is answered eventually: the idle one with 200, a body that does not arrive with 408.
     let answered = join_all(streams.iter_mut().map(async |stream| {
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();

@@ -1,4 +1,4 @@
-//! The page for Prometheus: names, units, labels, and that each outcome is counted where it belongs.
+//! The metrics page: names, units, labels, and that each outcome is counted under its label.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::support::{TestApp, until};
 
 const README: &str = include_str!("../../../README.md");
 
-/// A service with its page.
+/// A service with its metrics page.
 struct Watched {
     app: TestApp,
     page: SocketAddr,
@@ -43,7 +43,7 @@ impl Watched {
         answer.text().await.unwrap()
     }
 
-    /// The number of one series; zero when it is not there.
+    /// The value of one series; zero if it is missing.
     async fn value(&self, series: &str) -> f64 {
         let text = self.text().await;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -254,7 +254,7 @@ async fn the_readme_has_a_line_for_each_metric() {
     watched.app.signed_up().await;
     let page = watched.text().await;
     let mut shown: BTreeSet<&str> = types(&page).into_keys().collect();
-    // What only TLS has.
+    // TLS only.
     shown.insert("doorward_tls_certificate_expiry_timestamp_seconds");
     let named = README.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let named = named.map(|(name, _)| name).filter(|name| name.starts_with("doorward_"));

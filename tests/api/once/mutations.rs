@@ -1,7 +1,7 @@
-//! Access tokens that were changed: whatever is done to one, the service believes none of them.
+//! Mutated access tokens: the service accepts none of them.
 //!
-//! Believed is a text for which the service knows a user. A text that is, letter by letter, one of
-//! the tokens that were handed out is no change. `DOORWARD_TEST_TOKENS` says how many are tried.
+//! Accepted means that the service knows a user for the text. A text that is identical to an issued
+//! token is not a mutation. `DOORWARD_TEST_TOKENS` sets the number of mutations.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -46,12 +46,12 @@ async fn no_mutated_token_is_accepted() {
         let mut runner = TestRunner::new(ProptestConfig {
             cases: cases.try_into().unwrap(),
             failure_persistence: None,
-            // What is no change is not counted.
+            // Identical texts are not counted.
             max_global_rejects: u32::MAX,
             ..ProptestConfig::default()
         });
         let changes = prop::collection::vec(change(), 1..4);
-        // Most of the tokens out there are ES256's.
+        // Most tokens in use are ES256's.
         let service = prop_oneof![4 => Just(0_usize), 1 => Just(1), 1 => Just(2)];
         let verdict = runner.run(&(service, changes), |(service, changes)| {
             let issued = &services[service];
@@ -78,7 +78,7 @@ async fn no_mutated_token_is_accepted() {
     assert!(tried >= cases / 2);
 }
 
-/// A service and some tokens of it. The first is the one that is changed.
+/// A service with some of its tokens. The first is the one that is mutated.
 struct Issued {
     app: TestApp,
     tokens: Vec<String>,
@@ -93,7 +93,7 @@ impl Issued {
         let tokens = vec![user.tokens.access, other.tokens.access, again];
         let are = tokens.iter().cloned().collect();
         let issued = Self { app, tokens, are };
-        // They are among those whose signatures are not checked again.
+        // They are in the cache of verified signatures.
         assert!(issued.tokens.iter().all(|token| issued.believes(token)));
         issued
     }
@@ -109,13 +109,13 @@ struct Parts(Vec<String>);
 
 #[derive(Clone, Debug)]
 enum Change {
-    /// Somewhere in the whole text.
+    /// At any position of the text.
     Letter(Index, char),
     Insert(Index, char),
     Remove(Index),
     Truncate(Index),
     Append(String),
-    /// In what a part says.
+    /// In the decoded bytes of a part.
     FlipBit(Index, Index),
     Swap(Index, Index),
     /// A part of another token of the same service.
@@ -124,12 +124,12 @@ enum Change {
     Double(Index),
     /// A member of the header or of the claims.
     Member(bool, &'static str, Option<Value>),
-    /// The same JSON in other letters.
+    /// The same JSON with another formatting.
     Rewrite(bool, Index),
-    /// Another spelling of the same bytes.
+    /// Another encoding of the same bytes.
     Respell(Index, Index),
     Signature(Index),
-    /// By somebody who has no key of the service.
+    /// By an attacker who has no key of the service.
     Sign(Index),
 }
 
@@ -286,7 +286,7 @@ impl Parts {
         }
     }
 
-    /// Changes what a part says, if it says anything.
+    /// Changes the decoded bytes of a part, if it can be decoded.
     fn in_bytes(&mut self, part: usize, change: impl FnOnce(&mut Vec<u8>)) {
         if let Ok(mut bytes) = URL_SAFE_NO_PAD.decode(&self.0[part]) {
             change(&mut bytes);
@@ -304,7 +304,7 @@ impl Parts {
     }
 }
 
-/// What somebody may write who knows a good signature and no key.
+/// Signatures that an attacker can compute from a valid one without the key.
 fn odd_signature(good: &[u8], how: usize) -> Vec<u8> {
     let half = good.len() / 2;
     let (r, s) = good.split_at(half);
@@ -328,7 +328,7 @@ fn odd_signature(good: &[u8], how: usize) -> Vec<u8> {
     }
 }
 
-/// `from` − `number`, of as many bytes as `number` has, without what is borrowed beyond.
+/// `from` − `number`, modulo the length of `number`.
 fn difference(from: &[u8], number: &[u8]) -> Vec<u8> {
     let mut result = number.to_vec();
     let mut borrow = 0;

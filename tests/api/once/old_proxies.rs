@@ -1,4 +1,4 @@
-//! HTTP/1.0, as nginx speaks it to its upstreams unless told otherwise.
+//! HTTP/1.0, as nginx by default uses it to its upstreams.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ async fn a_post_of_http_1_0_without_a_length_has_no_body() {
     raw::send(&app, &request).await.assert_status(204);
     user.me().await.assert_problem(401, "token_revoked");
 
-    // Bytes behind it are neither its body nor another request.
+    // Bytes after it are neither its body nor another request.
     let user = app.signed_up().await;
     let hidden = format!(
         "POST /logout HTTP/1.0\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n",

@@ -1,4 +1,4 @@
-//! No secret stands in the SQLite file as it was handed out.
+//! No secret is stored in plain text in the SQLite file.
 
 use crate::support::TestApp;
 

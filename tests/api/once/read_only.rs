@@ -1,5 +1,5 @@
-//! Commands that only read leave SQLite's files as they are: after a crash, after a stop, beside a
-//! running service, and in a folder that they cannot write to.
+//! Commands that only read leave SQLite's files unchanged: after a crash, after a stop, during a
+//! running service, and in a directory that they cannot write to.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -28,7 +28,7 @@ const READING: [&[&str]; 10] = [
     &["db", "backup", "../backup.db"],
 ];
 
-/// Each file's bytes and when it was last written to.
+/// Each file's bytes and modification time.
 type Files = BTreeMap<String, (Vec<u8>, (i64, i64))>;
 
 fn files(data: &Path) -> Files {
@@ -92,7 +92,7 @@ async fn commands_that_only_read_change_no_file() {
         let service = Doorward::start(&mut unlimited(home));
         service.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200);
         assert!(service.stop().0.success());
-        // The last connection takes the log along, if the service's own did not end with it.
+        // The last connection removes the log, unless the service's own connection stayed open.
         let mut other = connect(&format!("sqlite://{}", data.join("doorward.db").display()));
         other.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         drop(other);

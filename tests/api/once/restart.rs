@@ -1,4 +1,4 @@
-//! One version after the other on one port, while clients go on: none of them may notice.
+//! Rolling restarts on one port, unnoticed by clients.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -33,7 +33,7 @@ async fn restarts_on_an_inherited_socket_leave_no_request_unanswered() {
     let home = home();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = unlimited(home.path());
-    // The listeners beside it are not handed over, and must not be in the successor's way either.
+    // The auxiliary sockets are not inherited, and must not block the successor either.
     command.env("DOORWARD_METRICS__ENABLED", "true");
     command.env("DOORWARD_METRICS__LISTEN", format!("127.0.0.1:{}", free_port()));
     let next = || {
@@ -52,15 +52,15 @@ async fn overlapping_restarts_on_one_port_leave_no_request_unanswered() {
     overlap(restarts, || start_beside(&mut command)).await;
 }
 
-/// Starts a service whose command has `reuse_port`, and has the next one take the same port. The
-/// system gives it to processes of one user.
+/// Starts a service with `reuse_port`, which lets its successor use the same port. The system
+/// shares it among processes of one user.
 pub fn start_beside(command: &mut Command) -> Doorward {
     let service = Doorward::start(command);
     command.env("DOORWARD_LISTEN", service.url.strip_prefix("http://").unwrap());
     service
 }
 
-/// Starts one, and then as often as said the next one, before the one before it is stopped.
+/// Starts one, and then repeatedly its successor before the previous one is stopped.
 async fn overlap(restarts: u64, mut next: impl FnMut() -> Doorward) {
     let mut serving = next();
     serving.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
@@ -68,7 +68,7 @@ async fn overlap(restarts: u64, mut next: impl FnMut() -> Doorward) {
     let (answered, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = Vec::new();
     for n in 0..8 {
-        // One after the other: hashes that have to wait are given up.
+        // Sequentially: hashes that wait too long are dropped.
         let tokens = serving.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200).body;
         let (address, answered, done) = (address.clone(), answered.clone(), done.clone());
         clients.push(tokio::spawn(client(n, tokens, address, answered, done)));
@@ -98,8 +98,8 @@ async fn overlap(restarts: u64, mut next: impl FnMut() -> Doorward) {
     println!("{restarts} restarts, {} answers", answered.load(Ordering::SeqCst));
 }
 
-/// Does what HTTP/1.1 clients do: keeps its connection, and opens another when that was closed
-/// between two requests. What it sent is answered, and with 200.
+/// Behaves like an HTTP/1.1 client: keeps its connection, and opens another when that was closed
+/// between two requests. Each of its requests is answered with 200.
 async fn client(
     n: usize,
     mut tokens: Value,
@@ -136,13 +136,13 @@ async fn client(
     }
 }
 
-/// Whether nothing has come, and no end either.
+/// Whether no bytes and no end have arrived.
 fn is_open(stream: &TcpStream) -> bool {
     let looked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
     looked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// The command, with a socket handed over as systemd does it.
+/// The command with an inherited socket, as systemd passes it.
 pub fn handing_over(socket: OwnedFd, command: &Command) -> Command {
     let script = r#"exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@""#;
     let mut shell = Command::new("sh");
@@ -168,7 +168,7 @@ async fn a_stopping_service_reports_not_ready_and_serves_during_the_shutdown_del
     let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
     let me = service.me(&tokens.access).await.unwrap().assert_status(200);
     assert!(!me.headers.contains_key("connection"), "connections are kept: {:?}", me.headers);
-    // The second signal is meant.
+    // The second signal takes effect.
     service.signal(Signal::TERM);
     assert_eq!(service.ended().0.code(), Some(1));
 }

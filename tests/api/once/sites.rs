@@ -1,5 +1,5 @@
-//! Cookie logins from pages of the same site and of other sites: each works, or is refused with the
-//! reason. The same in Chromium, for every combination of the hosts of page and service.
+//! Cookie logins from same-site and cross-site pages: each works, or is rejected with the reason.
+//! The same in Chromium, for every combination of the hosts of page and service.
 
 use doorward::config::SameSite;
 use serde_json::{Value, json};
@@ -84,7 +84,8 @@ impl Pair {
         };
         let (page, service) = (at(page, &other), at(service, &own));
         let app = TestApp::with(|config| {
-            // Cookies for every site need https by the settings; Chromium keeps them on this machine.
+            // Cookies for every site require https in the settings; Chromium stores them for this
+            // machine.
             let is_none = same_site == SameSite::None;
             config.public_url = if is_none { HTTPS.into() } else { service.clone() };
             config.cors.origins = vec![page.clone()];
@@ -96,7 +97,7 @@ impl Pair {
         Self { app, page }
     }
 
-    /// What the page is told at its login, and then of its own account and at a refresh.
+    /// The responses to the page's login, and then for its own account and a refresh.
     async fn log_in(&self, browser: &Browser) -> [Value; 3] {
         let user = self.app.signed_up().await;
         browser.open(&format!("{}/page", self.page)).await;

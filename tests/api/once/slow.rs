@@ -1,8 +1,8 @@
-//! Clients that take their time, many of them, and a service without descriptors left: the real
-//! binary. Whoever behaves is served meanwhile.
+//! Many slow clients, and a service without file descriptors: the real binary. Well-behaved clients
+//! are served meanwhile.
 //!
-//! `DOORWARD_TEST_SLOW` says how many are slow at once, `DOORWARD_TEST_SLOW_SECONDS` for how long
-//! they come back; the times that the test prints are those to report.
+//! `DOORWARD_TEST_SLOW` sets how many are slow at once, `DOORWARD_TEST_SLOW_SECONDS` for how long
+//! they reconnect; the test prints the times to report.
 
 use std::fs;
 use std::io;
@@ -25,16 +25,16 @@ use crate::support::until;
 /// Slow connections at once, unless `DOORWARD_TEST_SLOW` says otherwise.
 const SLOW: u64 = 300;
 
-/// Seconds for which they come back, unless `DOORWARD_TEST_SLOW_SECONDS` says otherwise.
+/// Seconds for which they reconnect, unless `DOORWARD_TEST_SLOW_SECONDS` says otherwise.
 const SECONDS: u64 = 1;
 
-/// Clients that come at once.
+/// Simultaneous clients.
 const AT_ONCE: usize = 600;
 
-/// How much later than it should a connection may end on a machine that is busy.
+/// How much later than specified a connection may end on a busy machine.
 const BUSY: Duration = Duration::from_secs(6);
 
-/// Large answers that a slow reader asks for in one piece.
+/// Large responses that a slow reader requests at once.
 const ANSWERS: usize = 40;
 const ALL_ANSWERS: usize = ANSWERS * include_str!("../../../openapi.yaml").len();
 
@@ -48,13 +48,13 @@ async fn many_slow_connections_time_out_without_delaying_others() {
     assert!(has_descriptors(count + 500), "{count} connections need a higher `ulimit -n`");
     let home = tempfile::tempdir().unwrap();
     let mut command = unlimited(home.path());
-    // Before others take all of the machine's time, or the request's.
+    // Started before the load takes the machine's time.
     let service = Doorward::start(&mut command);
     service.register("owner@example.com", PASSWORD).await.unwrap().assert_status(201);
     let tokens = service.log_in("owner@example.com", PASSWORD).await.unwrap().tokens();
     drop(service);
-    // By default a request is given 15 s, and after its 408 the connection is cut when 25 s have
-    // gone without another answer. So much time has a command only.
+    // By default a request has 15 s, and after its 408 the connection is closed when 25 s have
+    // passed without another response. Only a run with the variable has that much time.
     let ends = if number_of("DOORWARD_TEST_SLOW").is_some() {
         Duration::from_secs(15 + 25)
     } else {
@@ -77,7 +77,7 @@ async fn many_slow_connections_time_out_without_delaying_others() {
                 let how = Slow::of(n);
                 let heard = how.be_slow(address, ends).await;
                 let took = clock.monotonic() - begun;
-                // What is in the buffers is read slowly, too, after the end.
+                // Buffered bytes are read slowly, too, after the end.
                 let reads = if matches!(how, Slow::Reader) { ends } else { Duration::ZERO };
                 assert!(took < ends + reads + BUSY, "{how:?} lived for {took:?}");
                 let was_cut = matches!(how, Slow::Reader) && heard < ALL_ANSWERS;
@@ -88,7 +88,7 @@ async fn many_slow_connections_time_out_without_delaying_others() {
         .await;
         over.store(true, Ordering::Relaxed);
     };
-    // On a connection that is kept, and on a new one each time.
+    // On a persistent connection, and on a new one each time.
     let fresh = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
     let behaving = async |what: &str, http: &reqwest::Client| {
         let mut times = Vec::new();
@@ -121,7 +121,7 @@ async fn many_slow_connections_time_out_without_delaying_others() {
     }
 }
 
-/// The process stands still, so it is the kernel that lets them in.
+/// The process is stopped, so the kernel accepts the connections.
 #[test]
 fn hundreds_that_come_at_once_are_let_in_before_anybody_accepts_them() {
     let home = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ async fn a_service_without_descriptors_serves_open_connections_and_recovers() {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
     until(async || open_files(&service) >= DESCRIPTORS - 1).await;
-    // The connection that is kept, for reading and for writing.
+    // The persistent connection, for reading and for writing.
     let before = ticks(&service);
     for generation in 1..=20 {
         service.me(&tokens.access).await.unwrap().assert_status(200);
@@ -166,7 +166,7 @@ async fn a_service_without_descriptors_serves_open_connections_and_recovers() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let busy = ticks(&service) - before;
-    // A second has 100 of them (sysconf(_SC_CLK_TCK)); one that spins has them all.
+    // A second has 100 of them (sysconf(_SC_CLK_TCK)); a busy loop would use them all.
     assert!(busy < 60, "{busy} hundredths of a second of one second and a little");
 
     drop(idle);
@@ -177,7 +177,7 @@ async fn a_service_without_descriptors_serves_open_connections_and_recovers() {
     service.get("/readyz").send().await.assert_status(200);
 }
 
-/// How a connection wastes time.
+/// A way to waste a connection's time.
 #[derive(Clone, Copy, Debug)]
 enum Slow {
     Silent,
@@ -189,7 +189,7 @@ enum Slow {
 }
 
 impl Slow {
-    /// Few of them read slowly: megabytes for each are a flood, and another test.
+    /// Few of them read slowly: megabytes for each would be a flood, which another test covers.
     const fn of(n: usize) -> Self {
         match n % 60 {
             0 => Self::Reader,
@@ -203,11 +203,11 @@ impl Slow {
         }
     }
 
-    /// Until the server has had enough; how many bytes came.
+    /// Until the server closes; returns how many bytes came.
     async fn be_slow(self, address: SocketAddr, ends: Duration) -> usize {
         const LOGIN: &str = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
         let socket = TcpSocket::new_v4().unwrap();
-        // Little of an answer fits into it.
+        // Only a small part of a response fits into it.
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(address).await.unwrap();
         let (first, then) = match self {
@@ -216,14 +216,14 @@ impl Slow {
             Self::Body => (format!("{LOGIN}Content-Length: 1000\r\n\r\n"), " "),
             Self::Chunks => (format!("{LOGIN}Transfer-Encoding: chunked\r\n\r\n"), "1\r\n \r\n"),
             Self::Idle => ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), ""),
-            // More than fits into all the buffers between here and there.
+            // More than fits into all the buffers in between.
             Self::Reader => ("GET /openapi.yaml HTTP/1.1\r\nHost: a\r\n\r\n".repeat(ANSWERS), ""),
         };
         if stream.write_all(first.as_bytes()).await.is_err() {
             return 0;
         }
         if matches!(self, Self::Reader) {
-            // It begins to read when it should be over.
+            // It begins to read when it should be closed.
             tokio::time::sleep(ends + Duration::from_secs(1)).await;
         }
         let (mut buffer, mut heard) = (vec![0; 16 * 1024], 0);
@@ -244,7 +244,7 @@ impl Slow {
     }
 }
 
-/// Raises the limit on open files as far as it may be, and says whether that is enough.
+/// Raises the limit on open files as far as permitted, and returns whether that is enough.
 pub fn has_descriptors(wanted: usize) -> bool {
     let wanted = u64::try_from(wanted).unwrap();
     let limit = getrlimit(Resource::Nofile);

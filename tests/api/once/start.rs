@@ -1,4 +1,5 @@
-//! Starting and stopping the real binary: what it refuses, how fast it is, and what a stop answers.
+//! Starting and stopping the real binary: rejected settings, start-up time, and the requests
+//! answered during a stop.
 
 mod draining;
 mod ready;
@@ -23,14 +24,14 @@ struct Table {
     name: String,
 }
 
-/// A data directory in which the service has run before.
+/// A data directory of an earlier run.
 fn used() -> TempDir {
     let home = home();
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
     home
 }
 
-/// The one line with which it refuses to start.
+/// The only line of a failed start.
 #[track_caller]
 fn refused(command: &mut Command) -> String {
     let refusal = run(command);
@@ -70,7 +71,7 @@ pub fn request(method: &str, path: &str, bearer: &str, body: &str, keeps: bool) 
     )
 }
 
-/// One whole answer; less when the connection ends before.
+/// One complete response; less when the connection ends before.
 pub async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];

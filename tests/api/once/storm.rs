@@ -1,4 +1,4 @@
-//! A storm of logins stays in its lane.
+//! A storm of logins does not affect other requests.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::support::{TestApp, until};
 
 const CLIENTS: usize = 50;
 
-/// Logins under way count as failures until they have succeeded, so an account has few at a time.
+/// Logins in progress count as failures until they have succeeded, so an account has few at a time.
 const CLIENTS_PER_ACCOUNT: usize = 5;
 
 const STORM: Duration = Duration::from_secs(4);
@@ -32,7 +32,7 @@ async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
         config.passwords.queue_deadline = Config::default().passwords.queue_deadline;
     })
     .await;
-    // With many cores the queue has more places than that.
+    // With many cores the queue has a larger capacity than that.
     let passwords = &app.config.passwords;
     let clients = CLIENTS.max(passwords.hashing_threads() + passwords.queue_length() + 16);
     let mut accounts = Vec::new();
@@ -84,7 +84,7 @@ async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
     assert!(!refused.0.is_empty(), "there are more clients than places");
     assert!(refused.percentile(50) < LOOSELY, "the surplus is told at once: {refused}");
 
-    // Well again, and everybody who got tokens has a session.
+    // Recovered, and every client that got tokens has a session.
     app.log_in(&accounts[0], PASSWORD).await.assert_status(200);
     app.register("after@example.com", PASSWORD).await.assert_status(201);
     assert_eq!(user.refresh().await.tokens().generation, 1 + refresh.0.len() as u64);
@@ -97,7 +97,7 @@ async fn a_full_queue_rejects_at_once_and_queued_logins_are_served() {
         config.passwords.memory_kib = COSTLY_KIB;
         config.passwords.threads = 1;
         config.passwords.queue_capacity = 4;
-        // Those in the queue are served however slow the machine is.
+        // Queued ones are served however slow the machine is.
         config.passwords.queue_deadline = Duration::from_secs(10);
         config.limits.failed_logins_per_address = 100;
     })
@@ -146,7 +146,7 @@ async fn a_disconnecting_client_frees_no_queue_slot_and_breaks_nothing() {
     answer.assert_status(200);
 }
 
-/// How long requests took, the quickest first.
+/// Request durations, sorted.
 struct Times(Vec<Duration>);
 
 impl Times {

@@ -1,5 +1,5 @@
-//! HTTPS: the certificate and its renewal, what is refused before there is a request, the way from
-//! http to https, and a stop.
+//! HTTPS: the certificate and its renewal, malformed input before a request, the redirect from
+//! http, and a stop.
 
 mod certificates;
 mod refused;
@@ -42,7 +42,7 @@ impl Files {
         self.directory.join("key.pem")
     }
 
-    /// Writes a new pair, and answers the certificate.
+    /// Writes a new pair, and returns the certificate.
     pub fn issue(&self) -> CertificateDer<'static> {
         let (pem, key, der) = pair(|_| {});
         fs::write(self.cert(), pem).unwrap();
@@ -73,15 +73,15 @@ fn pair(change: impl FnOnce(&mut CertificateParams)) -> (String, String, Certifi
     (cert.pem(), key.serialize_pem(), cert.der().clone())
 }
 
-/// A client that trusts these and nobody else.
+/// A client that trusts only these.
 fn trusting(trusted: &[CertificateDer<'static>]) -> reqwest::Client {
     let trusted = trusted.iter().map(|der| reqwest::Certificate::from_der(der).unwrap());
-    // A connection for each request: a handshake for each, too.
+    // A connection for each request, and so a handshake for each.
     let client = reqwest::Client::builder().no_proxy().tls_certs_only(trusted);
     client.pool_max_idle_per_host(0).build().unwrap()
 }
 
-/// A TLS connection by hand.
+/// A raw TLS connection.
 pub async fn connect(
     address: SocketAddr,
     trusted: &[CertificateDer<'static>],
@@ -105,7 +105,7 @@ pub async fn shake_hands(
     let config = config.with_protocol_versions(versions).unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    // By its address: no name is sent.
+    // By its address: without SNI.
     let name = ServerName::from(stream.peer_addr()?.ip());
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
@@ -113,7 +113,7 @@ pub async fn shake_hands(
 pub const BOTH: &[&rustls::SupportedProtocolVersion] =
     &[&rustls::version::TLS12, &rustls::version::TLS13];
 
-/// Starts a service with its certificate, and speaks https with it.
+/// Starts a service with its certificate, and uses https with it.
 pub fn start(command: &mut Command, cert: &CertificateDer<'static>) -> Doorward {
     let mut service = Doorward::start(command);
     service.http = trusting(std::slice::from_ref(cert));

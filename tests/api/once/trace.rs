@@ -1,10 +1,11 @@
-//! What a power cut could take: nothing that was answered. The system calls of the real binary say
-//! so: whatever SQLite has written to its log before an answer leaves is synced by then.
+//! Durability: a power cut loses nothing that was acknowledged. Checked by the system calls of the
+//! real binary: everything that SQLite has written to its log before a response leaves is synced by
+//! then.
 //!
-//! The requests come one after the other, so that what is written belongs to the request that is
-//! answered next. Under load a commit is the same `COMMIT` for more of them.
+//! Requests are sequential, so that writes belong to the request that is answered next. Under load
+//! a commit is the same `COMMIT` for more of them.
 //!
-//! And by the same tracer a disk that answers no more, which nobody waits for who only reads.
+//! With the same tracer: a disk that stops responding delays reads only up to their timeout.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,7 +50,7 @@ async fn no_response_to_a_write_leaves_before_its_data_is_synced() {
     close.json(&json!({ "password": password })).send().await.assert_status(204);
     writes += 3;
     service.signal(Signal::KILL);
-    // The tracer ends with what it traces.
+    // The tracer ends with the traced process.
     until(async || fs::read_to_string(&log).unwrap().contains("+++ killed by SIGKILL +++")).await;
 
     let trace = Trace::read(&fs::read_to_string(&log).unwrap());
@@ -58,7 +59,7 @@ async fn no_response_to_a_write_leaves_before_its_data_is_synced() {
     assert!(trace.syncs >= writes);
 }
 
-/// The ways to end a session, a theft that is noticed among them.
+/// The ways to end a session, including a detected theft.
 const ENDS: usize = 5;
 
 async fn end(service: &Doorward, way: usize, first: &Tokens, last: &Tokens) {
@@ -78,7 +79,7 @@ async fn end(service: &Doorward, way: usize, first: &Tokens, last: &Tokens) {
     };
 }
 
-/// Each read of a file takes ten minutes; the clients have less patience.
+/// Each read of a file takes ten minutes, longer than any timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_hangs_costs_the_answers_that_need_it_and_no_others() {
     const HANGS: &str = "inject=pread64:delay_enter=600000000";
@@ -111,7 +112,7 @@ fn is_traced(id: &str) -> bool {
     })
 }
 
-/// What the calls were, in their order.
+/// The calls, in order.
 #[derive(Default)]
 struct Trace {
     answers: usize,
@@ -120,12 +121,12 @@ struct Trace {
 
 impl Trace {
     /// # Panics
-    /// When an answer left while something was not synced, or without any sync since the last.
+    /// When a response left before a write was synced, or without any sync since the last.
     fn read(log: &str) -> Self {
         let mut trace = Self::default();
         let mut is_dirty = false;
         let mut synced = 0;
-        // Of each thread, whether a sync of the log is under way and nothing was written since.
+        // For each thread, whether a sync of the log is in progress and nothing was written since.
         let mut syncing = BTreeMap::<&str, bool>::new();
         for line in log.lines() {
             let Some((thread, call)) = line.split_once(' ') else { continue };
@@ -139,7 +140,7 @@ impl Trace {
             } else if is_of_log && (call.starts_with("fdatasync(") || call.starts_with("fsync(")) {
                 syncing.insert(thread, true);
             } else if call.contains("write") || call.contains("send") {
-                // A refusal as well as a success: it says that a session has ended.
+                // An error as well as a success: it reports that a session has ended.
                 if call.contains("\"HTTP/1.1 ") {
                     assert!(!is_dirty, "answered before the sync: {line}");
                     assert!(trace.syncs > synced, "answered without a sync: {line}");
@@ -161,14 +162,14 @@ impl Trace {
     }
 }
 
-/// Doorward under strace, and where the calls are written; nothing where it may not be traced.
+/// Doorward under strace, and the path of the calls; `None` where tracing is not permitted.
 fn traced(home: &Path) -> Option<(Command, PathBuf)> {
     let strace = tracer()?;
     let log = home.join("calls");
     let settings = unlimited(home);
     let mut command = Command::new(&strace);
     let calls = "trace=pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync";
-    // The tracer is a child of what it traces: who is killed is the service.
+    // The tracer is a child of the traced process, so a kill hits the service.
     command.args(["-D", "-f", "-y", "-s", "40", "-e", calls, "-o"]).arg(&log);
     command.arg(env!("CARGO_BIN_EXE_doorward")).stdin(Stdio::null());
     command.env_clear().current_dir(home);
@@ -178,7 +179,7 @@ fn traced(home: &Path) -> Option<(Command, PathBuf)> {
     Some((command, log))
 }
 
-/// Where strace is; nothing, aloud, where it is not or may not trace.
+/// The path of strace; `None`, with a notice, if it is missing or may not trace.
 fn tracer() -> Option<PathBuf> {
     let [strace] = find(["strace"], "strace")?;
     let probe =
@@ -186,7 +187,7 @@ fn tracer() -> Option<PathBuf> {
     if !probe.status.success() || !probe.stderr.is_empty() {
         let (why, name) = (String::from_utf8_lossy(&probe.stderr), std::thread::current());
         let name = name.name().unwrap_or_default();
-        // Past the harness, which keeps what a test that passes has printed.
+        // Bypasses the harness, which hides the output of passing tests.
         let notice = format!("\n*** nothing may be traced ({why}): {name} IS LEFT OUT.\n\n");
         let _ = std::io::stderr().write_all(notice.as_bytes());
         return None;

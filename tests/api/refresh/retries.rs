@@ -75,7 +75,7 @@ async fn two_tabs_that_retry_with_the_key_an_hour_later_both_live() {
     }))
     .await;
     assert!(answers.iter().all(|t| t.generation == 1));
-    // The window is open again, so even the parent without its key is answered.
+    // The window is open again, so even the predecessor without its key is accepted.
     assert_eq!(app.refresh(&user.tokens.refresh).await.tokens().generation, 1);
 }
 
@@ -108,7 +108,8 @@ async fn a_key_of_the_rotation_before_proves_nothing() {
     let two = app.refresh_with_key(&one.refresh, KEY_1).await.tokens();
     assert_eq!(two.generation, 2);
     app.advance(LATER);
-    // It counts as none, so this is forgiven once, and not a proven retry that is good for ever.
+    // It counts as none, so this is forgiven once, and is not a proven retry that is valid for
+    // ever.
     app.refresh_with_key(&one.refresh, KEY_1).await.assert_status(200);
     app.advance(LATER);
     app.refresh_with_key(&one.refresh, KEY_1).await.assert_ended("refresh_token_reused");

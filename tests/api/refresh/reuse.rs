@@ -57,7 +57,7 @@ async fn a_token_newer_than_the_database_moves_the_session_forward() {
     assert_eq!(app.refresh(&two.refresh).await.tokens().refresh, three.refresh);
 }
 
-/// What a failover to an older copy of the database does to a session.
+/// The effect of a failover to an older copy of the database on a session.
 async fn set_generation(app: &TestApp, session: &str, generation: i64) {
     let id = doorward::database::Id::from(uuid::Uuid::parse_str(session).unwrap());
     let changed = app.db().write(move |tx| {

@@ -37,7 +37,7 @@ async fn nothing_secret_is_logged(format: &str) {
 
     let (status, stdout, log) = service.stop();
     assert!(status.success());
-    // The log has room for so many lines and would drop others: none is missing here.
+    // The log drops lines beyond its capacity: none is missing here.
     assert_eq!(log.matches("answered").count(), sent, "{log}");
     assert!(log.contains("TRACE") && log.contains("session_ended"), "it logs little");
     assert_eq!(secrets.found_in(&(began + &log + &stdout)), None);

@@ -18,7 +18,7 @@ use crate::support::binary::{data_of, database_of, printed};
 use super::secrets::Secrets;
 use super::{OPERATORS, Requests};
 
-/// What the command line does meanwhile.
+/// Commands, while the service runs.
 pub async fn by_the_operator(
     all: &mut Requests<'_>,
     program: &impl Fn() -> Command,
@@ -64,7 +64,7 @@ pub async fn stored_secrets(home: &Path, secrets: &mut Secrets) {
     let hashes: Vec<String> = db.read(hashes).await.unwrap();
     assert!(!hashes.is_empty());
     for hash in hashes {
-        // Salt and hash; before them stand the parameters.
+        // Salt and hash; the parameters precede them.
         hash.rsplit('$').take(2).for_each(|part| secrets.random(part));
     }
 }

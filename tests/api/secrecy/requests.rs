@@ -14,7 +14,7 @@ use super::program::by_the_operator;
 use super::secrets::Secrets;
 use super::{NEW_PASSWORD, PASSWORD, Requests, STRAY, WRONG_PASSWORD};
 
-/// A request of every kind, good and bad; how many those were.
+/// A request of every kind, valid and invalid; returns their number.
 pub async fn everything(
     service: &Doorward,
     program: &impl Fn() -> Command,
@@ -36,7 +36,7 @@ pub async fn everything(
     all.json("/register", json!({ "email": STRAY, "password": STRAY })).await.assert_status(422);
     all.log_in(email, WRONG_PASSWORD).await.assert_status(401);
     all.log_in("nobody@example.com", WRONG_PASSWORD).await.assert_status(401);
-    // Who mistakes the fields.
+    // A user who confuses the fields.
     all.log_in(PASSWORD, email).await.assert_status(401);
 
     rotation(&mut all, email, secrets).await;
@@ -140,7 +140,7 @@ async fn oauth(
     tokens
 }
 
-/// Requests that cannot be understood, with secrets where they do not belong.
+/// Malformed requests, with secrets in the wrong places.
 async fn malformed(all: &mut Requests<'_>, tokens: &Tokens, email: &str) {
     let service = all.service;
     let json = "application/json";
@@ -171,7 +171,7 @@ async fn malformed(all: &mut Requests<'_>, tokens: &Tokens, email: &str) {
     all.send(service.call("GET", "/login").header("authorization", STRAY)).await;
     let twice = service.get("/me").bearer(access).header("cookie", &format!("a={STRAY}"));
     all.send(twice.header("authorization", "Basic eDp5")).await.assert_status(400);
-    // No request at all; it has a line all the same.
+    // Not an HTTP request; it has a log line as well.
     all.sent += 1;
     let mut stream =
         TcpStream::connect(service.url.strip_prefix("http://").unwrap()).await.unwrap();

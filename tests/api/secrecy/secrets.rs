@@ -10,15 +10,15 @@ use crate::support::{Client, Tokens};
 
 use super::PASSWORD;
 
-/// A piece of a secret this long gives it away.
+/// A fragment of this length reveals a secret.
 const PIECE: usize = 12;
 
-/// What must not be found, whole or in pieces.
+/// Texts that must not be found, whole or in fragments.
 #[derive(Default)]
 pub struct Secrets {
-    /// Text that may be a part of something else only when it is this text.
+    /// Text that may appear only as part of a longer word.
     pub whole: Vec<String>,
-    /// Random text, every piece of which counts.
+    /// Random text, every fragment of which counts.
     pub random: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl Secrets {
         self.random.push(text.to_owned());
     }
 
-    /// The parts of a JWT but its header, which is the same for all and names the key.
+    /// The parts of a JWT except its header, which is the same for all and names the key.
     pub fn access(&mut self, token: &str) {
         self.whole.push(token.to_owned());
         for part in token.split('.').skip(1) {
@@ -48,11 +48,11 @@ impl Secrets {
     pub fn refresh(&mut self, token: &str) {
         self.random(token);
         let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("dwr_").unwrap()).unwrap();
-        // Behind the version, the session's id and the generation, which are none.
+        // After the version, the session's id and the generation, which are not secret.
         self.bytes(&bytes[21..]);
     }
 
-    /// Bytes, however somebody might write them.
+    /// Bytes, in every common encoding.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.random(&STANDARD.encode(bytes));
         self.random(&URL_SAFE_NO_PAD.encode(bytes));
@@ -73,7 +73,7 @@ impl Secrets {
         }
     }
 
-    /// The first line with a secret in it.
+    /// The first line with a secret.
     pub fn found_in(&self, text: &str) -> Option<String> {
         let pieces = self.random.iter().flat_map(|it| it.as_bytes().windows(PIECE));
         let pieces: HashSet<&[u8]> = pieces.collect();

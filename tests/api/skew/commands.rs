@@ -64,7 +64,7 @@ async fn commands_on_a_machine_with_a_wrong_clock_take_effect() {
         until(async || verifier.verify(&own) == Err(VerifyError::Revoked)).await;
         assert!(user.me().await.status == 200, "another account goes on");
 
-        // The old tokens have ten seconds to live.
+        // The old tokens are valid for ten more seconds.
         app.advance(590);
         purge(&app).await;
         let started = app.another_node().await;
@@ -84,7 +84,7 @@ async fn a_service_is_removed_by_a_wrong_clock_when_the_database_does_not_know_t
         let (app, node) = two_nodes().await;
         let verifier = verifier(&app).await;
         let service = app.service(&[]).await;
-        // Nothing is written when its tokens are issued, and nobody does anything else.
+        // Issuing its tokens writes nothing, and no other request is made.
         app.advance(2 * 3600);
         let form = [("grant_type", "client_credentials")];
         let own = app.post("/token").client(&service).form(&form).send().await.assert_status(200);
@@ -96,7 +96,7 @@ async fn a_service_is_removed_by_a_wrong_clock_when_the_database_does_not_know_t
         let client = id(&service.id);
         until(async || node.api.revocations.contains(client)).await;
 
-        // The token has ten seconds to live.
+        // The token expires in ten seconds.
         app.advance(590);
         purge(&app).await;
         let started = app.another_node().await;
@@ -125,7 +125,7 @@ async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_tha
             until(async || node.me(&access).await.status == 401).await;
         }
         until(async || verifier.verify(&access).is_err()).await;
-        // A verifier may go on with keys that it fetched for a day and as long as they may be cached.
+        // A verifier may use fetched keys for a day beyond their cache lifetime.
         app.advance(86400 + 600);
         purge(&app).await;
         let started = app.another_node().await;
@@ -136,7 +136,7 @@ async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_tha
     }
 }
 
-/// A session as it began, and one that was refreshed, of a new account.
+/// A new session, and a refreshed one, of a new account.
 async fn two_sessions(app: &TestApp) -> [Tokens; 3] {
     let user = app.signed_up().await;
     let other = user.another_session().await;
@@ -153,6 +153,6 @@ fn skewed<'a>(
     let seconds = moved(app.clock.now(), skew).unix_seconds();
     let ahead = seconds - Clock::system().now().unix_seconds();
     command.env("LD_PRELOAD", library).env("FAKETIME", format!("{ahead:+}s"));
-    // What waits, waits as long as ever.
+    // Waits are not affected.
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
 }

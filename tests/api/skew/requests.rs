@@ -96,7 +96,7 @@ async fn a_revocation_is_listed_from_the_database_s_time_on() {
 async fn a_login_to_a_constantly_changing_account_gets_a_retry() {
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;
-        // Some 150 ms each: no machine is so busy that it stores no change meanwhile.
+        // Some 150 ms each: enough for a change on every machine.
         config.passwords.iterations = 10;
         config.limits.failed_logins_per_address = 1;
     })
@@ -110,7 +110,7 @@ async fn a_login_to_a_constantly_changing_account_gets_a_retry() {
     let hash = PasswordHash::from_stored(hash.await.unwrap());
     let is_over = AtomicBool::new(false);
     let before = app.hashed();
-    // The same password is set again and again, while the login hashes.
+    // The same password is set repeatedly, while the login hashes.
     let changes = async {
         while !is_over.load(Ordering::Relaxed) {
             operator.set_password(owner, hash.clone()).await.unwrap();
@@ -128,7 +128,7 @@ async fn a_login_to_a_constantly_changing_account_gets_a_retry() {
     assert_eq!(app.hashed() - before, 3, "compared three times");
     assert!(app.live_sessions(&user.id).await.is_empty());
 
-    // Nothing of it counts as a failure.
+    // None of it counts as a failure.
     let tokens = app.log_in(&user.email, PASSWORD).await.tokens();
     is_over.store(false, Ordering::Relaxed);
     let changes = async {

@@ -16,10 +16,10 @@ async fn a_replay_from_another_network_and_program_is_an_event_of_its_session() 
     let here = ("203.0.113.7", "Phone/1.0");
     from(&app, here, refresh, Some(OWNERS_KEY)).await.assert_status(200);
     let written = row(&app, &user.tokens.session).await;
-    // One of the two is another: a phone on the way, or a second program behind one address.
+    // One of the two differs: a phone on the move, or a second program behind one address.
     from(&app, ("198.51.100.9", here.1), refresh, None).await.assert_status(200);
     from(&app, (here.0, "curl/8"), refresh, None).await.assert_status(200);
-    // Both are, but the key is that of the rotation.
+    // Both differ, but the key is that of the rotation.
     from(&app, ("198.51.100.9", "curl/8"), refresh, Some(OWNERS_KEY)).await.assert_status(200);
     assert_eq!(replays(&app, &user).await, json!([]));
 
@@ -93,7 +93,7 @@ async fn from(
     .await
 }
 
-/// The account's replays from elsewhere, as its owner sees them.
+/// The account's replays from other devices, as its owner sees them.
 async fn replays(app: &TestApp, user: &User<'_>) -> Value {
     app.api.audit.flush_failures().await.unwrap();
     let activity = app.get("/me/activity").bearer(&user.tokens.access).send().await;

@@ -15,12 +15,12 @@ async fn lists_do_not_reveal_when_an_active_session_is_refreshed() {
     let mut user = app.signed_up().await;
     let _idle = user.another_session().await;
     let mut shown: Vec<(Timestamp, Value)> = Vec::new();
-    // She refreshes every seven minutes; a thief with an access token asks every minute.
+    // She refreshes every seven minutes; a thief with an access token polls every minute.
     for minute in 0..400 {
         if minute % 7 == 0 {
             user.refresh().await.assert_status(200);
         }
-        // He asks with her own token, so that nothing but her refreshes changes the list.
+        // He uses her own token, so that only her refreshes change the list.
         let list = list(&app, &user.tokens.access).await;
         let session = list.iter().find(|it| it["id"] == *user.tokens.session).unwrap();
         let order: Vec<&Value> = list.iter().map(|it| &it["id"]).collect();
@@ -34,7 +34,7 @@ async fn lists_do_not_reveal_when_an_active_session_is_refreshed() {
         app.advance(60);
     }
     assert!((6..=8).contains(&shown.len()), "{shown:?}");
-    // What changes, changes with the hour: the first question after it sees it.
+    // Changes happen on the hour: the first poll after it sees them.
     for (at, times) in &shown[1..] {
         assert!(at.as_micros() % micros(HOUR) < micros(60), "{times} at {at}");
     }

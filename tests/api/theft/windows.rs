@@ -11,7 +11,7 @@ use super::{HOUR, OWNERS_KEY, THIEFS_KEY, row};
 /// Past the retry window, which is 30 s by default.
 const LATER: u64 = 31;
 
-/// An access token lives so long, so that its owner refreshes about as often.
+/// The lifetime of an access token, so that its owner refreshes about as often.
 const TEN_MINUTES: u64 = 600;
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_thief_who_repeats_token_and_key_before_the_owner_is_detected_at_her_t
     app.refresh_with_key(&stolen, THIEFS_KEY).await.assert_status(200);
     owner.refreshes(&app).await;
     for _ in 0..2 {
-        // He opens the window just before she refreshes, if he may.
+        // He opens the window just before she refreshes, if possible.
         app.advance(TEN_MINUTES);
         app.refresh_with_key(&stolen, THIEFS_KEY).await.assert_status(200);
         owner.refreshes(&app).await;
@@ -66,7 +66,7 @@ async fn forgiveness_and_a_proven_retry_open_the_window_once_between_them() {
     let user = app.signed_up().await;
     let stolen = user.tokens.refresh.clone();
     let mut owner = Owner::of(&user, None);
-    // Without a key first, to be forgiven; the key comes while the window is open.
+    // Without a key first, to be forgiven; the key is sent while the window is open.
     app.refresh(&stolen).await.assert_status(200);
     owner.refreshes(&app).await;
     app.advance(TEN_MINUTES);
@@ -99,7 +99,7 @@ async fn a_second_proven_retry_is_answered_and_changes_nothing() {
     assert_eq!(row(&app, session).await, reopened);
     let retries = crate::support::refresh_counts(&app).find(|it| it.0 == "proven_retry");
     assert_eq!(retries, Some(("proven_retry", 4)));
-    // The window is closed: the parent proves itself or ends the session.
+    // The window is closed: the predecessor needs proof or ends the session.
     app.refresh(refresh).await.assert_ended("refresh_token_reused");
 }
 
@@ -113,7 +113,7 @@ async fn the_next_generation_may_open_its_window_again() {
         app.refresh_with_key(&refresh, &key).await.assert_status(200);
         app.advance(HOUR);
         let again = app.refresh_with_key(&refresh, &key).await.tokens();
-        // Inside the window that this opened, the parent needs no key.
+        // Inside the window that this opened, the predecessor needs no key.
         assert_eq!(app.refresh(&refresh).await.tokens().generation, generation);
         app.advance(LATER);
         refresh = again.refresh;
@@ -147,7 +147,7 @@ async fn a_session_of_the_schema_before_goes_on_and_opens_its_window_once() {
     }
 }
 
-/// Someone who does as documented: stores what she is answered, with the highest generation.
+/// A client that behaves as documented: it stores its responses, with the highest generation.
 struct Owner {
     token: String,
     generation: u64,

@@ -48,7 +48,7 @@ async fn a_token_is_under_450_bytes_by_default() {
     let user = app.signed_up().await;
     let issuer = claims(&user.tokens.access)["iss"].as_str().unwrap().to_owned();
     assert_eq!(issuer, format!("http://{}", app.address));
-    // A port of five digits, whichever the system gave.
+    // A port of five digits, regardless of the actual one.
     let padded = user.tokens.access.len() + 2 * ("http://127.0.0.1:65535".len() - issuer.len());
     assert!(padded < 450, "{padded} bytes");
     user.me().await.assert_status(200);

@@ -91,7 +91,7 @@ async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() 
     }
 }
 
-/// Checks a signature with nothing but the JWK and the bare algorithm.
+/// Verifies a signature with only the JWK and the bare algorithm.
 fn signature_is_good(jwk: &Value, token: &str) -> bool {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (message, signature) = (message.as_bytes(), decode(signature));
@@ -115,7 +115,7 @@ fn signature_is_good(jwk: &Value, token: &str) -> bool {
     good.is_ok()
 }
 
-/// RFC 7638 3: the required members in the order of their names.
+/// RFC 7638 3: the required members, sorted by name.
 fn thumbprint(jwk: &Value) -> String {
     let required =
         ["crv", "e", "kty", "n", "x", "y"].into_iter().filter(|name| jwk[name].is_string());

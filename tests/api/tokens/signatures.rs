@@ -115,7 +115,7 @@ async fn a_key_that_the_token_brings_along_is_neither_used_nor_fetched() {
             refused(&app, name, &thief.sign(&token)).await;
         }
     }
-    // With the real key, too: whoever writes such a header expects it to be heeded.
+    // With the real key, too: the author of such a header expects it to be used.
     for (name, value) in
         [("jwk", jwk), ("jku", json!(url)), ("x5u", json!(url)), ("x5c", json!([certificate]))]
     {

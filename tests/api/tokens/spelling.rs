@@ -64,7 +64,7 @@ async fn a_token_has_one_canonical_form() {
     let token = &user.tokens.access;
     let (message, signature) = token.rsplit_once('.').unwrap();
     let (header, claims) = message.split_once('.').unwrap();
-    // The signature is over the text as it is respelled, so nothing but the spelling is wrong.
+    // The signature covers the re-encoded text, so only its form is wrong.
     let signed = |message: &str| format!("{message}.{}", encode(forger.key.sign(message)));
     app.me(&signed(message)).await.assert_status(200);
     let respelled = with_spare_bits(signature);
@@ -114,7 +114,7 @@ async fn a_huge_token_is_refused() {
     app.me(&"A".repeat(40_000)).await.assert_problem(431, "headers_too_large");
 }
 
-/// For a decoder that is lenient, and only for such a one.
+/// Only a lenient decoder accepts it.
 #[track_caller]
 fn assert_same_bytes(respelled: &str, part: &str) {
     let lenient = base64::engine::GeneralPurposeConfig::new()

@@ -1,6 +1,6 @@
 //! Random choices that a seed repeats.
 
-/// Numbers that a seed repeats (splitmix64).
+/// A reproducible random generator (splitmix64).
 pub struct Dice(pub u64);
 
 impl Dice {

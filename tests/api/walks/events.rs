@@ -11,13 +11,13 @@ use super::Walk;
 const MICROSECOND: Duration = Duration::from_micros(1);
 
 impl Walk {
-    /// An answer arrives, early or late, or never.
+    /// A response arrives, early or late, or never.
     pub fn store(&mut self) {
         let Some(at) = self.dice.index(self.answers.len()) else { return };
         let (generation, by_thief) = self.answers.swap_remove(at);
         let held = &mut self.held[usize::from(by_thief)];
         let is_lost = self.dice.below(5) == 0;
-        // Now and then a tab stores an older token over a newer one.
+        // Sometimes a tab stores an older token over a newer one.
         let may_be_older = !self.is_careful && self.dice.below(8) == 0;
         if !is_lost && (generation > held.0 || may_be_older) {
             self.next_key += 1;
@@ -29,7 +29,7 @@ impl Walk {
 
     pub fn wait(&mut self) {
         if self.is_careful || self.dice.below(2) == 0 {
-            // Nothing comes so late.
+            // Nothing arrives that late.
             self.requests.clear();
             self.answers.clear();
         }
@@ -54,7 +54,7 @@ impl Walk {
         self.log.push(format!("{by:?} go by"));
     }
 
-    /// An access token falls with its session, on every node.
+    /// An access token ends with its session, on every node.
     pub async fn look_at_access(&mut self) {
         if self.may_be.len() > 1 {
             return;
@@ -62,12 +62,12 @@ impl Walk {
         let ended = self.may_be[0].ended.is_some();
         for node in &self.nodes {
             let refused = async || match node.me(&self.access).await.body["code"].as_str() {
-                // It has lived its time; whether it was revoked is not asked then.
+                // It has expired, so its revocation is not checked.
                 Some("token_expired") => ended,
                 code => code == Some("token_revoked"),
             };
             if ended {
-                // Another node hears of it within a second.
+                // Another node learns of it within a second.
                 until(&refused).await;
             } else {
                 assert!(!refused().await, "{}", self.log.join("\n"));

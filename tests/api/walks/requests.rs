@@ -15,7 +15,8 @@ impl Walk {
         }
         let by_thief = !self.is_careful && self.dice.below(6) == 0;
         let (generation, stored_key) = self.held[usize::from(by_thief)];
-        // Nothing is under way for longer than the window, in which no fresh token is refreshed.
+        // No request is in transit for longer than the window, in which no fresh token is
+        // refreshed.
         if self.is_careful && self.requests.iter().any(|it| it.generation < generation) {
             return;
         }
@@ -53,7 +54,7 @@ impl Walk {
         self.settle(can_be, &format!("{message:?}: {kinds:?} {said:?}"), &format!("{expected:?}"));
     }
 
-    /// Two requests at once: one of the two orders it was.
+    /// Two concurrent requests: one of the two orders applies.
     pub async fn deliver_two(&mut self) {
         if self.requests.len() < 2 {
             return;
@@ -117,7 +118,7 @@ impl Walk {
         .await
     }
 
-    /// What an answer says; its tokens go on their way to whoever asked.
+    /// Evaluates a response; its tokens are sent on to the requester.
     pub fn hear(&mut self, message: Message, answer: &Answer) -> Result<u64, String> {
         // The key of a request that arrived is the one to send again.
         let held = &mut self.held[usize::from(message.by_thief)];

@@ -6,10 +6,10 @@ use doorward::clock::Timestamp;
 
 use super::{Message, SLIDING};
 
-/// Keys of a rotation that are remembered.
+/// The number of stored keys of a rotation.
 const KEYS: usize = 4;
 
-/// What the service knows of a session, as far as the table asks.
+/// The service's knowledge of a session, as far as the table uses it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     pub generation: u64,
@@ -22,7 +22,7 @@ pub struct Session {
     pub ends_at: Timestamp,
 }
 
-/// The kind of an answer as the metrics name it, and what it says: a generation, or a reason.
+/// The kind of a response, in the words of the metrics, and its generation or reason.
 type Said = (&'static str, Result<u64, String>);
 
 impl Session {

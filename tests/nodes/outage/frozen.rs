@@ -20,7 +20,8 @@ use super::{behind_a_proxy_with, strict};
 async fn operations_on_many_rows_need_few_round_trips() {
     let (proxy, app) = behind_a_proxy_with(|config| {
         strict(config);
-        // The machine may be busy with other tests; one row after the other would take two minutes.
+        // The machine may be busy with other tests; deleting rows one by one would take two
+        // minutes.
         config.database.statement_timeout = Duration::from_secs(10);
         config.audit.retention = Duration::from_secs(86_400);
     })
@@ -44,7 +45,7 @@ async fn operations_on_many_rows_need_few_round_trips() {
     app.api.audit.flush_failures().await.unwrap();
     assert_eq!(app.api.revocations.stored().await.unwrap(), 1202);
     let events = app.db().read(|c| audit_events::table.count().get_result::<i64>(c));
-    // A key, an account, two sessions that began, 1,202 that ended.
+    // A key, an account, two new sessions, 1,202 ended ones.
     assert_eq!(events.await.unwrap(), 4 + 1202 + 200);
 
     app.advance(200 * 86_400);
@@ -53,7 +54,7 @@ async fn operations_on_many_rows_need_few_round_trips() {
     while app.api.audit.purge(app.clock.now()).await.unwrap() {}
     let left = app.db().read(|c| {
         let sessions = sessions::table.count().get_result::<i64>(c)?;
-        // Keys are looked after meanwhile.
+        // Keys are maintained meanwhile.
         let events = audit_events::table.filter(audit_events::event.not_like("key_%"));
         Ok((sessions, events.count().get_result::<i64>(c)?))
     });
@@ -61,8 +62,8 @@ async fn operations_on_many_rows_need_few_round_trips() {
     assert_eq!(app.api.revocations.stored().await.unwrap(), 0);
 }
 
-/// A retry does all that the request was about, and the client goes on. When the database then
-/// answers the request, too, what it says looks like a reuse.
+/// A retry completes the request, and the client continues. When the database then executes the
+/// original request, too, it looks like a reuse.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_that_was_refused_while_the_database_was_frozen_ends_nothing_when_it_thaws() {
     let freezer = Freezer::start().await;
@@ -89,7 +90,7 @@ async fn requests_rejected_during_a_freeze_are_not_executed_afterwards() {
     freezer.other.me(&user.tokens.access).await.assert_status(200);
 }
 
-/// Two nodes, of which one has a single connection for its requests, and that by a proxy.
+/// Two nodes, of which one has a single connection for its requests, through a proxy.
 struct Freezer {
     proxy: Proxy,
     direct: String,
@@ -112,8 +113,8 @@ impl Freezer {
         Self { proxy, direct, app, other }
     }
 
-    /// Has the node refuse a request because it hears nothing of the database, and lets that answer
-    /// after `meanwhile`.
+    /// Lets the node reject a request because the database does not respond, and unfreezes it after
+    /// `meanwhile`.
     async fn refuse<T>(
         &self,
         request: impl Future<Output = Answer>,
@@ -126,7 +127,7 @@ impl Freezer {
         assert_eq!(refused.body["transient"], true);
         let outcome = meanwhile().await;
         self.proxy.set(Network::Up);
-        // It was given up, and goes when what it was used for has come back.
+        // It was abandoned, and is closed when its unit has returned.
         until(async || !is_connected(&self.direct, connection)).await;
         outcome
     }
@@ -138,7 +139,7 @@ struct Backend {
     pid: i32,
 }
 
-/// The server's process that serves this connection.
+/// The server process of this connection.
 fn backend(connection: &mut AnyConnection) -> QueryResult<i32> {
     let AnyConnection::Postgres(connection) = connection else { panic!("it is PostgreSQL's") };
     let found = diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection);

@@ -20,11 +20,12 @@ use super::{behind_a_proxy_with, refresh, strict};
 /// How long a fault lasts, unless `DOORWARD_TEST_OUTAGE` says otherwise.
 const OUTAGE: Duration = Duration::from_secs(5);
 
-/// When every answer of the service is its full one again after the database is back: 5 s on a
-/// quiet machine; this one may be busy with other tests.
+/// The time until every response of the service is a full one again after the database is back: 5 s
+/// on a quiet machine; this one may be busy with other tests.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Within which a request is answered while the database is not: 3 s on a quiet machine.
+/// The time in which a request is answered while the database is not available: 3 s on a quiet
+/// machine.
 const ANSWER: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +83,7 @@ async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
     let url = cluster.lock().unwrap().empty_database();
     let app = TestApp::on_database(url, strict).await;
     let outage = async || {
-        // Beside the clients, who go on meanwhile.
+        // Concurrent with the clients, which continue.
         let own = Arc::clone(&cluster);
         tokio::task::spawn_blocking(move || own.lock().unwrap().crash()).await.unwrap();
         lasts().await;
@@ -122,10 +123,10 @@ async fn lasts() {
     tokio::time::sleep(number_of("DOORWARD_TEST_OUTAGE").map_or(OUTAGE, Duration::from_secs)).await;
 }
 
-/// What the clients saw.
+/// The responses to the clients.
 #[derive(Default)]
 struct Seen {
-    /// When each full answer and each 503 came.
+    /// The times of the full responses and of the 503s.
     good: Vec<Instant>,
     refused: Vec<Instant>,
     slowest: Duration,
@@ -134,7 +135,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Counts an answer, and says whether it is a full one.
+    /// Counts a response, and returns whether it is a full one.
     fn add(&mut self, asked: Instant, answered: Instant, status: u16) -> bool {
         self.slowest = self.slowest.max(answered - asked);
         let is_good = status != 503;
@@ -143,7 +144,7 @@ impl Seen {
     }
 }
 
-/// Runs the fault under load, and checks what the top of this file says.
+/// Runs the fault under load, and checks the claims at the top of this file.
 async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
     let clock = Clock::system();
     let user = app.signed_up().await;
@@ -170,7 +171,7 @@ async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
             let tokens = answer.tokens();
             let log_out = || app.post("/logout").bearer(&tokens.access);
             let Some(answer) = load.ask(log_out).await else { break };
-            // After a 503 the logout may have been made all the same, and be known already.
+            // After a 503 the logout may have been done, and be known already.
             if answer.status != 401 {
                 answer.assert_status(204);
             }
@@ -182,7 +183,7 @@ async fn survives(fault: &str, app: &TestApp, outage: impl AsyncFnOnce()) {
             let email = format!("{}-{count}@example.com", fault.replace(' ', "-"));
             let register = || app.post("/register").json(&credentials(&email));
             let Some(answer) = load.ask(register).await else { break };
-            // After a 503 the account may be there all the same.
+            // After a 503 the account may exist.
             if answer.status != 409 {
                 answer.assert_status(201);
             }
@@ -254,7 +255,7 @@ async fn assert_kept(app: &TestApp, kept: impl Iterator<Item = &Tokens>, seen: &
     }
 }
 
-/// What a client of [`survives`] goes by.
+/// The shared state of a client of [`survives`].
 #[derive(Clone, Copy)]
 struct Load<'a> {
     clock: &'a Clock,
@@ -263,8 +264,8 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Asks until the answer is not "try again", for a request that was refused may have been done;
-    /// nothing when it is over.
+    /// Repeats a request until it is not asked to retry, because a rejected one may have been done;
+    /// `None` at the end.
     async fn ask(&self, request: impl Fn() -> Call) -> Option<Answer> {
         if self.is_over.load(Ordering::Relaxed) {
             return None;

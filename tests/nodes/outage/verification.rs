@@ -21,7 +21,7 @@ async fn a_token_is_verified_without_the_database_for_as_long_as_the_policy_allo
     let verified = async || app.api.sessions.authenticate(&user.tokens.access).await;
     verified().await.unwrap();
     proxy.set(Network::Refused);
-    // From 5 s on a load balancer should look elsewhere; the token is good yet.
+    // From 5 s on a load balancer should choose another node; the token is still valid.
     let not_ready = async || app.get("/readyz").send().await.text.contains("revocation list");
     until(not_ready).await;
     verified().await.unwrap();

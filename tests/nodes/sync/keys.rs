@@ -42,13 +42,13 @@ async fn another_nodes_key_is_looked_up_and_lookups_of_unknown_ones_are_rate_lim
     let other = one.another_node().await;
     let tokens = other.log_in(&user.email, PASSWORD).await.tokens();
     one.me(&tokens.access).await.assert_status(200);
-    // And the key that is gone is gone.
+    // And the removed key stays removed.
     one.me(&user.tokens.access).await.assert_problem(401, "invalid_token");
 
     forget(&mut c).unwrap();
     let third = one.another_node().await;
     let tokens = third.log_in(&user.email, PASSWORD).await.tokens();
-    // The next look finds none, and for a while there is no other.
+    // The next lookup finds none, and for a while there is no other.
     c.batch_execute("CREATE TABLE aside AS TABLE signing_keys; DELETE FROM signing_keys").unwrap();
     assert_eq!(one.api.keys.look_up("no-such-key").await, KeyLookup::Unknown);
     c.batch_execute("INSERT INTO signing_keys TABLE aside").unwrap();

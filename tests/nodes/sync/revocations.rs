@@ -18,13 +18,13 @@ use crate::support::{TestApp, Tokens, until, until_within};
 
 use super::one_beside_a_proxy;
 
-/// Logouts of one round of tests, unless `DOORWARD_TEST_LOGOUTS` says otherwise.
+/// Logouts in one test run, unless `DOORWARD_TEST_LOGOUTS` says otherwise.
 const LOGOUTS: u64 = 60;
 
-/// Clients that log out side by side.
+/// Clients that log out concurrently.
 const LANES: u64 = 6;
 
-/// Within which every node knows of a logout, whatever became of a notification: the look once a
+/// The time in which every node knows of a logout, even without a notification: the poll once a
 /// second, on a machine that is busy with other tests.
 const KNOWN: Duration = Duration::from_secs(4);
 
@@ -81,11 +81,12 @@ async fn a_listener_that_was_frozen_is_replaced() {
     proxy.set(Network::ListenersFrozen);
     let user = one.signed_up().await;
     log_out_and_see(&one, &other, &user.tokens).await;
-    // Connections that are made from now on are good ones; this one stays frozen.
+    // New connections work; this one stays frozen.
     proxy.set(Network::Up);
     let mut c = PgConnection::establish(one.database()).unwrap();
     let before = listeners(&mut c);
-    // A listener is deaf when it has heard nothing for 10 s, which is asked every 10 s.
+    // A listener is considered dead when it has received nothing for 10 s, which is checked every
+    // 10 s.
     let is_replaced = async || listeners(&mut c).iter().any(|pid| !before.contains(pid));
     until_within(Duration::from_secs(45), is_replaced).await;
     let fast = async || {
@@ -107,7 +108,7 @@ async fn a_row_that_becomes_visible_late_is_not_missed() {
     list(&mut quick, &late, &one);
     until(async || one.me(&late.access).await.status == 401).await;
     one.me(&early.access).await.assert_status(200);
-    // Far more rows and transactions than were there when the first began.
+    // Far more rows and transactions than at the start.
     for _ in 0..50 {
         list(&mut quick, &user.another_session().await, &one);
     }
@@ -146,7 +147,7 @@ async fn requests_in_progress_during_another_nodes_revocation_leave_no_usable_to
     }
 }
 
-/// Logs out on one node, again and again; the other must refuse in time, and go on refusing.
+/// Logs out on one node repeatedly; the other must reject in time, and keep rejecting.
 async fn log_out_and_wait(how: &str, one: &TestApp, other: &TestApp) {
     let user = one.signed_up().await;
     let rounds = number_of("DOORWARD_TEST_LOGOUTS").unwrap_or(LOGOUTS);
@@ -192,7 +193,7 @@ async fn log_out_and_wait(how: &str, one: &TestApp, other: &TestApp) {
     assert!(most < KNOWN, "{most:?}");
 }
 
-/// Logs out on one node, and says how long the other took to refuse.
+/// Logs out on one node, and returns how long the other node took to reject the token.
 async fn log_out_and_see(one: &TestApp, other: &TestApp, tokens: &Tokens) -> Duration {
     let clock = Clock::system();
     other.me(&tokens.access).await.assert_status(200);
@@ -204,7 +205,7 @@ async fn log_out_and_see(one: &TestApp, other: &TestApp, tokens: &Tokens) -> Dur
     took
 }
 
-/// The server's processes that have been told to listen.
+/// The server processes that run LISTEN.
 fn listeners(c: &mut PgConnection) -> Vec<i32> {
     #[derive(QueryableByName)]
     struct Process {
@@ -217,7 +218,7 @@ fn listeners(c: &mut PgConnection) -> Vec<i32> {
     all.into_iter().map(|process| process.pid).collect()
 }
 
-/// Lists a session as another node would.
+/// Revokes a session as another node would.
 fn list(c: &mut PgConnection, tokens: &Tokens, app: &TestApp) {
     let expires = app.clock.now().plus(Duration::from_secs(900)).as_micros();
     c.batch_execute(&format!(

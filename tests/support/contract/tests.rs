@@ -1,4 +1,4 @@
-//! The contract is held against itself, and against made-up answers.
+//! The contract is checked against itself, and against made-up responses.
 
 mod of_openapi_yaml {
     use super::super::*;
@@ -87,7 +87,8 @@ mod of_openapi_yaml {
         assert_eq!(Contract::load().document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 
-    /// Visits every object of the document, but for what examples hold and what references repeat.
+    /// Visits every object of the document, except the contents of examples and repeated
+    /// references.
     fn walk(node: &Node<'_>, visit: &mut dyn FnMut(&Node<'_>)) {
         visit(node);
         for (name, value) in members(Some(node.value)) {
@@ -159,7 +160,7 @@ mod of_made_up_cases {
         json!({ "id": ID }).to_string().into_bytes()
     }
 
-    /// A problem, and the headers that it comes with.
+    /// A problem, and its headers.
     fn problem(status: u16, more: &[(&'static str, &str)]) -> (HeaderMap, Vec<u8>) {
         let own = [("content-type", "application/problem+json"), ("x-request-id", ID)];
         let body = json!({ "status": status, "code": "not_found", "request_id": ID });

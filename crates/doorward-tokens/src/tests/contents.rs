@@ -1,4 +1,4 @@
-//! Tokens with a good signature over claims that must not be believed.
+//! Tokens with a valid signature over claims that must be rejected.
 
 use super::*;
 

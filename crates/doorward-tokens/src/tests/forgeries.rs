@@ -1,4 +1,4 @@
-//! What a token looks like from outside: parts, header, key, signature.
+//! Forgeries of the structure: parts, header, key, signature.
 
 use aws_lc_rs::hmac;
 
@@ -208,7 +208,7 @@ fn ambiguous_input_is_rejected() {
 fn a_part_has_one_canonical_base64_form() {
     let token = ES256.sign(&claims()).unwrap();
     let [header, payload, _] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
-    // Signed as it is spelled, so that nothing but the spelling is wrong.
+    // The signature covers the text as written, so that only its form is wrong.
     let verdict = |header: &str, payload: &str, respell: &dyn Fn(&str) -> String| {
         let message = format!("{header}.{payload}");
         let signature = base64(ES256.signature(message.as_bytes()).unwrap());
@@ -227,7 +227,7 @@ fn a_part_has_one_canonical_base64_form() {
         assert_eq!(verdict(header, &respell(payload), &str::to_owned), Err(TokenError::Malformed));
         assert_eq!(verdict(header, payload, respell), Err(TokenError::Malformed));
     }
-    // 64 bytes leave four bits of the last letter unused. A careless reader ignores them.
+    // 64 bytes leave four bits of the last letter unused. A lenient parser ignores them.
     let next_letter = |part: &str| {
         let (rest, last) = part.split_at(part.len() - 1);
         let next = match last {

@@ -1,4 +1,4 @@
-//! A verifier whose time is set to a wrong value and back accepts nothing that was revoked
+//! A verifier whose clock is set to a wrong time and back accepts no token that was revoked
 //! meanwhile.
 
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn a_clock_that_jumps_forward_and_back_makes_no_revoked_token_good() {
         clock.set_ahead(HOUR);
         until(|| issuer.requests(FEED).len() == 2 && verifier.staleness() < HOUR).await;
         issuer.revoke(&meanwhile.0.unwrap().to_string());
-        // By the wrong time all of that has expired; this one comes after it and has not.
+        // By the wrong clock all of them have expired; this one comes after it and has not.
         let last = issuer.set(|state| {
             state.revoked.push(("last".into(), NOW + 100_000));
             state.revoked.len()
@@ -65,7 +65,7 @@ async fn a_clock_that_jumps_forward_and_back_makes_no_revoked_token_good() {
 
 #[tokio::test]
 async fn a_list_is_stale_from_a_jump_on_until_everything_was_sent_again() {
-    // The time is set forward, and set back.
+    // The clock is set forward, and back.
     for (first, then, is_stale) in [(0, 6, true), (6, 0, true), (0, 4, false), (4, 0, false)] {
         let [first, then] = [first, then].map(Duration::from_secs);
         let (issuer, clock) = (Issuer::start().await, clock());

@@ -1,4 +1,4 @@
-//! How a verifier finds its issuer, and what it does not take for one.
+//! Discovery of the issuer, and rejection of servers that are not it.
 
 use std::time::Duration;
 

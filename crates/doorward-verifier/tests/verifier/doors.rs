@@ -1,4 +1,4 @@
-//! What a service's own clients see, through actix-web and through tower.
+//! The responses of a service that uses the verifier, through actix-web and through tower.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -18,7 +18,7 @@ use super::verifier;
 /// Status, challenge, `Retry-After` and body.
 type Seen = (u16, Option<String>, Option<String>, String);
 
-/// Both doors, asked with these `Authorization` headers; they must agree.
+/// Both integrations, called with these `Authorization` headers; they must agree.
 async fn ask(verifier: &Verifier, authorization: &[&str]) -> Seen {
     let (one, other) =
         (by_actix(verifier, authorization).await, by_tower(verifier, authorization).await);
@@ -45,7 +45,7 @@ async fn by_actix(verifier: &Verifier, authorization: &[&str]) -> Seen {
     (status, challenge, retry, body)
 }
 
-/// Answers whom the request comes from.
+/// Responds with the token's subject.
 #[derive(Clone)]
 struct Who;
 
@@ -137,7 +137,7 @@ async fn an_unverifiable_token_gets_503() {
     issuer.clock.advance(Duration::from_secs(60));
     let (status, challenge, retry, _) = ask(&verifier, &[&bearer]).await;
     assert_eq!((status, challenge, retry.as_deref()), (503, None, Some("2")));
-    // A forgery is one also now.
+    // A forgery is still reported as one.
     assert_eq!(ask(&verifier, &["Bearer x.y.z"]).await.0, 401);
 }
 

@@ -1,4 +1,4 @@
-//! Feeds that say what they should not, or nothing.
+//! Malformed and silent feeds.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn garbage_is_never_taken_for_an_event_and_breaks_nothing() {
         vec![b'x'; 5_000_000],
     ] {
         let name = String::from_utf8_lossy(&garbage[..garbage.len().min(60)]).into_owned();
-        // Past the limit; all of it together still within the token's life.
+        // Past the limit; in total still within the token's lifetime.
         issuer.clock.advance(Duration::from_secs(31));
         let garbage = [garbage.as_slice(), CURRENT.as_bytes()].concat();
         issuer.set(|state| state.feed = Some(garbage));
@@ -46,7 +46,7 @@ async fn garbage_is_never_taken_for_an_event_and_breaks_nothing() {
         let seen = issuer.requests(FEED).len();
         until(|| issuer.requests(FEED).len() >= seen + 2).await;
         assert_eq!(verdict(&verifier, &issuer.token()), Err(VerifyError::Stale), "{name}");
-        // What was missed is not skipped: everything is asked for again.
+        // Missed events are not skipped: everything is requested again.
         let last = issuer.requests(FEED).pop().unwrap();
         assert_eq!(last.headers.get("last-event-id"), None, "{name}");
 
@@ -103,7 +103,7 @@ async fn a_snapshot_without_current_is_not_enough() {
 async fn a_stream_from_before_a_suspend_is_not_trusted() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
-    // As after a sleep of the machine: the next `current` may have been in a buffer since then.
+    // As after the machine was suspended: the next `current` may have been buffered since then.
     issuer.clock.advance(Duration::from_secs(3600));
     assert_eq!(verdict(&verifier, &issuer.token()), Err(VerifyError::Stale));
     until(|| verdict(&verifier, &issuer.token()) == Ok(())).await;

@@ -1,5 +1,5 @@
-//! A small issuer that speaks the protocol between Doorward and its verifiers over real HTTP, and
-//! does to it what a network, or a broken server, would.
+//! A minimal issuer that implements the protocol between Doorward and its verifiers over real HTTP,
+//! with the faults of networks and broken servers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,10 +20,10 @@ use uuid::Uuid;
 pub const NOW: i64 = 1_800_000_000;
 pub const AUDIENCE: &str = "orders";
 pub const CLIENT: (&str, &str) = ("billing", "s3cret/with:odd ones");
-/// The pair form-urlencoded, joined, in base64.
+/// The form-urlencoded pair, joined, in base64.
 const AUTHORIZATION: &str = "Basic YmlsbGluZzpzM2NyZXQlMkZ3aXRoJTNBb2RkK29uZXM=";
 
-/// The most entries of one event.
+/// The maximum number of entries in one event.
 const ENTRIES: usize = 1_000;
 
 /// Between two events `current`.
@@ -49,25 +49,25 @@ struct Shared {
     changed: watch::Sender<()>,
 }
 
-/// What the issuer does and has seen.
+/// The issuer's behaviour and received requests.
 pub struct State {
-    /// Members of the metadata that are other than they should be.
+    /// Members of the metadata that are replaced.
     pub metadata: HashMap<&'static str, Value>,
-    /// A whole answer in place of the metadata, of the key set or of the feed's head.
+    /// A complete response that replaces the metadata, the key set or the feed's head.
     pub answers: HashMap<&'static str, String>,
-    /// What the feed says in place of what it should.
+    /// Bytes that replace the feed's body.
     pub feed: Option<Vec<u8>>,
-    /// Whether that is repeated for ever.
+    /// Whether they are repeated for ever.
     pub is_endless: bool,
     pub has_heartbeat: bool,
-    /// The age that `current` gives.
+    /// The age that `current` reports.
     pub age: f64,
     pub retry: Option<u64>,
     pub is_up: bool,
     pub cache_control: String,
-    /// What the key set shows.
+    /// The keys of the key set.
     pub keys: Vec<Arc<SigningKey>>,
-    /// The feed's log, each with when it may be forgotten.
+    /// The feed's log: ids, each with its expiry.
     pub revoked: Vec<(String, i64)>,
     boot: u32,
     requests: Vec<Request>,
@@ -114,20 +114,20 @@ impl Issuer {
         Self { url: format!("http://{address}"), clock, shared, accepting }
     }
 
-    /// Looks at what it does, and changes it.
+    /// Reads or changes its state.
     pub fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.shared.state());
         self.shared.changed.send_replace(());
         result
     }
 
-    /// Names an id on the feed, for ten minutes.
+    /// Revokes an id on the feed, for ten minutes.
     pub fn revoke(&self, id: &str) {
         let until = self.clock.now().unix_seconds() + 600;
         self.set(|state| state.revoked.push((id.to_owned(), until)));
     }
 
-    /// Breaks every connection, and answers none, until it is [`Issuer::back`].
+    /// Breaks every connection, and answers none, until [`Issuer::back`].
     pub fn cut(&self) {
         self.set(|state| {
             state.is_up = false;
@@ -145,7 +145,7 @@ impl Issuer {
         self.back();
     }
 
-    /// Another process, which has the same log and does not know the old one's ids.
+    /// Another process, with the same log, which does not know the old event ids.
     pub fn restart(&self) {
         self.set(|state| state.boot += 1);
         self.drop_connections();
@@ -156,7 +156,7 @@ impl Issuer {
         state.requests.iter().filter(|request| request.path == path).cloned().collect()
     }
 
-    /// The claims of a new token: another session, another name, good for ten minutes.
+    /// The claims of a new token: another session, another id, valid for ten minutes.
     pub fn claims(&self) -> Claims {
         let now = self.clock.now().unix_seconds();
         Claims {
@@ -211,7 +211,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
     }
 }
 
-/// One request a connection.
+/// One request per connection.
 async fn serve(mut stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) -> Option<()> {
     let request = read(&mut stream).await?;
     let answer = {
@@ -280,7 +280,8 @@ impl State {
         }
     }
 
-    /// The log from there on, as one event or several. What breaks off has no id to go on from.
+    /// The log from there on, as one event or several. An interrupted list has no id to resume
+    /// from.
     fn events(&self, name: &str, from: usize) -> String {
         let id = format!("id: {}-{}\n", self.boot, self.revoked.len());
         let mut parts = self.revoked[from..].chunks(ENTRIES).peekable();
@@ -299,7 +300,7 @@ impl State {
         format!(": alive\nid: {id}\nevent: current\ndata: {{\"age\":{}}}\n\n", self.age)
     }
 
-    /// Where a stream goes on, if this process has given out that id.
+    /// The position from which a stream resumes, if this process has issued that id.
     fn resumed(&self, request: &Request) -> Option<usize> {
         let (boot, number) = request.headers.get("last-event-id")?.split_once('-')?;
         let number = number.parse().ok().filter(|number| *number <= self.revoked.len())?;

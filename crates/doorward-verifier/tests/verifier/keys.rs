@@ -1,4 +1,4 @@
-//! The key set: rotation, unknown keys, and an issuer that cannot be asked.
+//! The key set: rotation, unknown keys, and an unreachable issuer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ async fn the_key_set_is_fetched_again_when_its_time_is_over() {
     issuer.set(|state| state.keys = vec![Arc::clone(&next)]);
     until(|| is_unknown(&verdict(&verifier, &token))).await;
     assert_eq!(verdict(&verifier, &next.sign(&issuer.claims()).unwrap()), Ok(()));
-    // It was remembered as good before; published again it is good again.
+    // It was cached as valid before; once its key is published again it is valid again.
     issuer.set(|state| state.keys.push(old));
     until(|| verdict(&verifier, &token) == Ok(())).await;
 }

@@ -1,4 +1,4 @@
-//! The library for services, against a small issuer of the tests' own, over real HTTP.
+//! The verifier library, against a minimal test issuer, over real HTTP.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -22,7 +22,7 @@ use std::time::Duration;
 use doorward_verifier::{Builder, Verifier, VerifyError};
 use issuer::{AUDIENCE, CLIENT, Issuer};
 
-/// The settings that fit an issuer.
+/// Settings for an issuer.
 fn builder(issuer: &Issuer) -> Builder {
     Verifier::builder(&issuer.url)
         .audience(AUDIENCE)
@@ -42,12 +42,12 @@ async fn started(builder: Builder) -> Verifier {
     verifier
 }
 
-/// What becomes of a token, without its claims.
+/// The verdict on a token, without its claims.
 fn verdict(verifier: &Verifier, token: &str) -> Result<(), VerifyError> {
     verifier.verify(token).map(drop)
 }
 
-/// Waits for what other tasks are about to bring about.
+/// Waits for the effect of other tasks.
 #[track_caller]
 fn until(condition: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();

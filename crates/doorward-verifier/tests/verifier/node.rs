@@ -38,7 +38,7 @@ async fn a_service_in_node_verifies_tokens_and_hears_of_a_logout() {
     issuer.revoke(&claims.sid.unwrap().to_string());
     assert_eq!(node.becomes(&token, "error").await, "revoked");
 
-    // Cut off, and back: it has missed nothing.
+    // Disconnected and reconnected: it has missed nothing.
     let missed = issuer.claims();
     assert_eq!(node.ask(&issuer.sign(&missed)).await["sub"], missed.sub.to_string());
     issuer.cut();
@@ -78,8 +78,8 @@ impl Node {
         serde_json::from_str(&line.unwrap().unwrap().expect("node is alive")).unwrap()
     }
 
-    /// Asks until the answer has this member, which must not have an error other than `stale`
-    /// before.
+    /// Repeats the request until the response has this member, which must have no error other than
+    /// `stale` before.
     async fn becomes(&mut self, token: &str, member: &str) -> String {
         for _ in 0..2_000 {
             let answer = self.ask(token).await;
@@ -92,7 +92,7 @@ impl Node {
     }
 }
 
-/// A folder with the example and its one dependency, which is installed once.
+/// A directory with the example and its one dependency, which is installed once.
 async fn folder_with_jose() -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interop-feed");
     std::fs::create_dir_all(&folder).ok()?;

@@ -1,4 +1,4 @@
-//! A revoked token is refused: at once, after a cut, and from the first answer on.
+//! A revoked token is rejected: at once, after a disconnection, and from the first request on.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn a_verifier_that_was_cut_off_for_a_minute_accepts_nothing_before_it_know
         assert!(verdict(&verifier, token).unwrap_err().is_transient());
     }
     issuer.back();
-    // From some moment on one is good, and the other one never.
+    // From some time on one is valid, and the other one never.
     until(|| {
         let first = verdict(&verifier, &revoked);
         assert!(matches!(first, Err(VerifyError::Stale | VerifyError::Revoked)), "{first:?}");
@@ -190,7 +190,7 @@ async fn more_ids_than_may_be_kept_make_the_list_stale() {
     until(|| verdict(&verifier, &issuer.token()) == Err(VerifyError::Stale)).await;
     assert_eq!(verdict(&verifier, &issuer.sign(&first)), Err(VerifyError::Revoked));
     assert_eq!(verifier.staleness(), Duration::MAX);
-    // When they may be forgotten there is room again.
+    // When they have expired there is space again.
     issuer.clock.advance(Duration::from_secs(700));
     issuer.set(|state| state.revoked.clear());
     issuer.restart();

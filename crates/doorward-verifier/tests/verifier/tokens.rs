@@ -1,4 +1,4 @@
-//! Which tokens are accepted, for the first time and when they are known.
+//! The acceptance of tokens, at first use and when cached.
 
 use std::sync::Arc;
 use std::time::Duration;

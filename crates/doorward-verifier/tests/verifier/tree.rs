@@ -1,4 +1,4 @@
-//! What a service takes on when it embeds the verifier.
+//! The dependencies of a service that embeds the verifier.
 
 use std::process::Command;
 
@@ -26,7 +26,7 @@ fn the_verifier_brings_nothing_of_the_server_along() {
         assert!(has(&tree, "jsonwebtoken") && has(&tree, "reqwest"), "{tree:?}");
         for part in ["actix", "diesel", "argon2", "governor", "sqlite", "pq-sys", "openssl"] {
             let found: Vec<_> = tree.iter().filter(|package| package.contains(part)).collect();
-            // It only looks for certificates, where OpenSSL would.
+            // It only searches for certificates, in OpenSSL's places.
             assert!(found.iter().all(|name| *name == "openssl-probe"), "{features}: {found:?}");
         }
     }

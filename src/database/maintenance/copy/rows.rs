@@ -7,10 +7,10 @@ use crate::database::schema::{audit_events, blocklist, clients, sessions, signin
 use crate::database::{AnyConnection, Id, QueryResult};
 use crate::secret::sha256;
 
-/// Rows that are read at a time.
+/// The number of rows read at a time.
 const ROWS_PER_PAGE: i64 = 2000;
 
-/// Values that one INSERT carries at most: SQLite takes 32,766, PostgreSQL 65,535.
+/// The maximum number of values in one INSERT: SQLite accepts 32,766, PostgreSQL 65,535.
 const MAX_BINDS: usize = 16_000;
 
 /// A row of a table.
@@ -22,7 +22,7 @@ pub(super) trait Row: Serialize + Sized {
 
     fn key(&self) -> &Self::Key;
 
-    /// The rows behind this key, in the order of the key; the first ones when there is none.
+    /// The rows after this key, ordered by key; without one, the first ones.
     fn page(connection: &mut AnyConnection, after: Option<&Self::Key>) -> QueryResult<Vec<Self>>;
 
     fn insert(connection: &mut AnyConnection, rows: &[Self]) -> QueryResult<()>;
@@ -142,14 +142,14 @@ rows! {
     }
 }
 
-/// Rows, counted and added up: equal for equal rows, in whatever order a database's collation
-/// brings them.
+/// A checksum of rows: equal for equal rows, in every order that a database's collation may
+/// produce.
 ///
 /// Each row is written as JSON, the same from either database, and hashed with SHA-256; the hashes
 /// are added modulo 2^256.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableChecksum {
-    /// How many they are.
+    /// The number of rows.
     pub rows: u64,
     /// The lowest limb first.
     hash: [u64; 4],
@@ -168,7 +168,7 @@ impl TableChecksum {
         self.rows += 1;
     }
 
-    /// A quarter of the sum, for people to compare.
+    /// A quarter of the sum, short enough for people to compare.
     #[must_use]
     pub fn short(&self) -> String {
         format!("{:016x}", self.hash[3])

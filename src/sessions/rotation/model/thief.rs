@@ -1,11 +1,11 @@
-//! A thief who copied a token, with its key or without, and how soon the session ends.
+//! A thief who copied a token, with or without its key, and how soon the session ends.
 
 use std::collections::HashSet;
 
 use super::{Message, RetryKeys, Rules, Session, Store};
 
-/// The owner and a thief who copied the token, each using his own after the window, in every order
-/// of turns; how often at most a turn goes from the one to the other before the session ends.
+/// The owner and a thief who copied the token, each using their own after the window, in every
+/// order; returns how often at most the two alternate before the session ends.
 fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
     const TURNS: u32 = 8;
     let rules = Rules::of(RetryKeys::PerToken, Store::Greatest);
@@ -17,7 +17,7 @@ fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
         let turns: Vec<usize> =
             (0..TURNS).map(|turn| usize::from(order >> turn & 1 == 1)).collect();
         for (turn, &who) in turns.iter().enumerate() {
-            // Each draws keys of his own: even ones and odd ones.
+            // Each generates their own keys: even ones and odd ones.
             let key = keys[who].then_some(u8::from(who == 1));
             let Ok(after) = session.refreshed(Message { generation: held[who], key }, &rules)
             else {
@@ -51,8 +51,8 @@ fn without_keys_a_thief_is_seen_one_round_later() {
 }
 
 /// The most refreshes of the owner through which a thief with token and key keeps the generation
-/// where it is. He sends what he stole with a key or without, at any moment, also just before her;
-/// she refreshes at most once while a window is open, for access tokens live longer.
+/// unchanged. He sends the stolen token with or without a key, at any time, also just before her;
+/// she refreshes at most once while a window is open, because access tokens live longer.
 fn most_refreshes_held() -> usize {
     const ENOUGH: usize = 50;
     let rules = Rules::of(RetryKeys::PerToken, Store::Greatest);

@@ -56,7 +56,7 @@ fn it_finds_faults_of_the_public_url() {
     assert!(service.stop().0.success());
 }
 
-/// rustls has a name of its own for what is wrong with each of these.
+/// rustls has a separate error for each of these.
 #[test]
 fn a_certificate_of_ones_own_is_explained_with_ssl_cert_file() {
     for is_authority in [false, true] {
@@ -77,7 +77,8 @@ fn a_certificate_of_ones_own_is_explained_with_ssl_cert_file() {
             let mut asked = doctor(home.path());
             asked.args(["--url", &url]).env("DOORWARD_PUBLIC_URL", &url);
             asked.envs(trusted.map(|file| ("SSL_CERT_FILE", file)));
-            // A certificate that is its own authority may be trusted, and still not serve as both.
+            // A certificate that is its own authority may be trusted, and still not be accepted as
+            // both.
             if !is_authority && trusted.is_some() {
                 assert_eq!(printed(&mut asked), "Nothing is wrong.\n");
                 continue;
@@ -91,7 +92,7 @@ fn a_certificate_of_ones_own_is_explained_with_ssl_cert_file() {
     }
 }
 
-/// The URL of a server that answers one request so.
+/// The URL of a server that answers one request with this.
 fn answering(answer: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, answer) = (listener.local_addr().unwrap(), answer.to_owned());

@@ -47,7 +47,7 @@ fn it_finds_faults_of_the_settings() {
     finds(&mut http, "public_url", "it is http");
     with("DOORWARD_COOKIES__SAME_SITE", "none", "cookies.same_site", "cors.origins is empty");
     let mut slow = doctor(home.path());
-    // Time enough to get a thread on any machine, and far less than the hash takes.
+    // Enough time to get a thread on any machine, and far less than the hash takes.
     slow.env("DOORWARD_PASSWORDS__QUEUE_DEADLINE", "1s");
     slow.env("DOORWARD_PASSWORDS__MEMORY_KIB", "65536");
     finds(

@@ -13,7 +13,7 @@ use crate::support::binary::{data_of, printed};
 
 use super::{certify, doctor, finds, healthy};
 
-/// The same by an authority whose own certificate ends sooner or later.
+/// The same with an authority whose own certificate expires at `until`.
 fn certify_by(home: &Path, host: &str, until: i32) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -78,7 +78,7 @@ fn it_finds_faults_of_the_files() {
     fs::rename(&secret, home.path().join("aside")).unwrap();
     finds(&mut doctor(home.path()), "secret", "restore it");
     fs::rename(home.path().join("aside"), &secret).unwrap();
-    // As a Kubernetes volume with an fsGroup makes them.
+    // As a Kubernetes volume with an fsGroup creates them.
     mode(&data, 0o2770);
     for file in [&secret, &data.join("doorward.db")] {
         mode(file, 0o660);

@@ -101,8 +101,8 @@ async fn a_failed_commit_is_a_503_to_everybody_refusals_included() {
 
 #[tokio::test]
 async fn a_failed_commit_takes_every_request_of_its_group_along() {
-    // Whether the requests have reached the writer is seen by the unit that fails them: it comes
-    // after them. Where they had not, once more, with more time.
+    // The unit that fails the requests also sees whether they have reached the writer: it comes
+    // after them. If they had not, repeat with more time.
     let mut patience = Duration::from_millis(200);
     while !fails_a_group_of_requests(patience).await {
         patience *= 2;
@@ -155,7 +155,7 @@ async fn fails_a_group_of_requests(patience: Duration) -> bool {
 }
 
 thread_local! {
-    /// On the writer's thread: whether the failing group held every request.
+    /// On the writer's thread: whether the failing group contained every request.
     static SEEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 

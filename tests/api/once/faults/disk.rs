@@ -29,7 +29,7 @@ async fn a_locked_database_is_a_503_within_3_seconds_and_verification_goes_on() 
         assert_transient(app.refresh(&user.tokens.refresh).await);
         clock.monotonic() - asked
     };
-    // They come while others wait already, so that some are in another group.
+    // They arrive while others are queued, so that some are in another group.
     let waits = join_all([0, 100, 500, 1000, 1500, 2100].map(writes));
     let verification = async {
         let mut count = 0;
@@ -64,7 +64,7 @@ async fn a_full_disk_refuses_writes_loses_nothing_and_needs_no_restart() {
             tx.connection().batch_execute(&format!("PRAGMA max_page_count = {limit}"))
         })
     };
-    // As many as there are: the pragma takes no less.
+    // As low as possible: the pragma accepts no less than the pages in use.
     pages("1").await.unwrap();
     let mut acknowledged = emails(&app).await;
     for length in [3000, 300, 100, 1] {

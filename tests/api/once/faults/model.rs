@@ -28,7 +28,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// Whatever becomes of units and groups: what was acknowledged is stored, and nothing else is.
+/// For every fate of units and groups: acknowledged changes are stored, and no others.
 #[test]
 fn exactly_the_acknowledged_changes_are_stored() {
     let directory = tempfile::tempdir().unwrap();

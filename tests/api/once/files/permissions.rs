@@ -28,7 +28,7 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
         give(&toml, home.path());
         chmod(&toml, mode);
         let line = refused(&mut doorward(home.path()));
-        // A file that others can write to is refused for that.
+        // A file that others can write to is rejected for that.
         let remedy = if mode == 0o602 { "--config" } else { "chmod 600" };
         assert!(line.contains("doorward.toml") && line.contains(remedy), "{line}");
         fs::remove_file(&toml).unwrap();

@@ -12,7 +12,7 @@ use crate::support::until;
 
 use super::EMAIL;
 
-/// What is done to the files of a running service.
+/// Damage to the files of a running service.
 type Harm = fn(&Path);
 
 const HARMS: [(&str, Harm); 8] = [
@@ -83,7 +83,7 @@ async fn a_checkpoint_and_a_vacuum_of_another_process_end_nothing() {
                 PRAGMA wal_checkpoint(TRUNCATE)";
     other.batch_execute(ballast).unwrap();
     let before = fs::metadata(&file).unwrap().len();
-    // Each of the two has been seen by the service before the next comes.
+    // The service has noticed each of the two before the next happens.
     service.register("eve@example.com", PASSWORD).await.unwrap().assert_status(201);
     other.batch_execute("DROP TABLE ballast; VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     assert!(fs::metadata(&file).unwrap().len() < before, "it is shorter");

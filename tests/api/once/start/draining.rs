@@ -36,7 +36,7 @@ async fn stops_without_losing_a_request(signal: Signal) {
     let address = service.url.strip_prefix("http://").unwrap().to_owned();
     let answered = AtomicUsize::new(0);
     let stopped = AtomicBool::new(false);
-    // Whoever could connect must be answered, until the port is closed.
+    // Every client that could connect must be answered, until the port is closed.
     let client = async |n: usize| {
         let (method, path, body) = match n % 4 {
             0 => ("GET", "/me", String::new()),
@@ -55,7 +55,7 @@ async fn stops_without_losing_a_request(signal: Signal) {
                     "{method} {path}, after {} answers: {answer:?}",
                     answered.load(Ordering::SeqCst)
                 );
-                // A stop gives up nobody who waits for a hash either: 503 is for a full queue.
+                // Nor does a stop drop requests that wait for a hash: 503 is for a full queue.
                 if answered.fetch_add(1, Ordering::SeqCst) == 150 {
                     stopped.store(true, Ordering::SeqCst);
                     service.signal(signal);
@@ -84,7 +84,7 @@ async fn a_second_instance_starts_on_the_same_data_while_the_first_drains() {
     let other = first.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
     let address = first.url.strip_prefix("http://").unwrap().to_owned();
 
-    // A request that is half there keeps the first one from ending.
+    // A half-sent request keeps the first one from ending.
     let body = json!({ "refresh_token": tokens.refresh }).to_string();
     let whole = request("POST", "/refresh", &tokens.access, &body, true);
     let (half, rest) = whole.split_at(whole.len() - 10);
@@ -93,7 +93,7 @@ async fn a_second_instance_starts_on_the_same_data_while_the_first_drains() {
     first.me(&tokens.access).await.unwrap().assert_status(200);
     first.signal(Signal::TERM);
 
-    // On the same port, as soon as the first has let go of it.
+    // On the same port, as soon as the first has released it.
     let mut command = unlimited(home.path());
     command.env("DOORWARD_LISTEN", &address);
     let second = loop {
@@ -110,7 +110,7 @@ async fn a_second_instance_starts_on_the_same_data_while_the_first_drains() {
     let (status, _, log) = first.ended();
     assert_eq!(status.code(), Some(0), "{log}");
 
-    // What the first answered last counts at the second.
+    // The last response of the first one is valid at the second.
     let key = "the-same-key-again-1";
     assert_eq!(second.refresh(&tokens.refresh, key).await.unwrap().tokens().generation, 1);
 }

@@ -22,9 +22,9 @@ async fn a_start_is_ready_in_less_than_half_a_second_on_a_quiet_machine() {
     }
 }
 
-/// Closing any descriptor of a file drops all of a process's locks on it (POSIX, fcntl). Without
-/// them, whoever reads the database meanwhile takes itself for the last one, removes the
-/// write-ahead log, and what is committed afterwards is gone.
+/// Closing any descriptor of a file releases all of a process's locks on it (POSIX, fcntl). Without
+/// them, a process that reads the database meanwhile considers itself the last one, removes the
+/// write-ahead log, and later commits are lost.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_running_service_holds_its_lock_on_the_database() {

@@ -56,7 +56,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
     fs::write(home.path().join("file"), "").unwrap();
     let line = refused(doorward(home.path()).env("DOORWARD_DATA_DIR", "file/data"));
     assert_says(&line, &["data_dir", "file/data", "cannot be made", "can write to"]);
-    // Nobody can forbid the superuser to write.
+    // The superuser can always write.
     if fs::metadata(home.path()).unwrap().uid() != 0 {
         let data = data_of(home.path());
         fs::create_dir(&data).unwrap();
@@ -72,7 +72,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
 fn a_data_file_that_is_not_a_database_is_rejected_and_kept() {
     let home = used();
     let path = data_of(home.path()).join("doorward.db");
-    // A log beside it, which a quick stop can leave, would hold the database once more.
+    // A log beside it, which a quick stop can leave, would contain the database once more.
     remove_logs(&path);
     let text = "These are somebody's notes, and not a database.\n".repeat(1000);
     fs::write(&path, &text).unwrap();

@@ -61,7 +61,7 @@ fn a_secret_that_does_not_open_the_stored_keys_is_refused() {
     let line = refused(doorward(home.path()).env("DOORWARD_SECRET", &other));
     assert_says(&line, &["secret", "does not open the signing keys", "previous_secret"]);
     assert_eq!(secrets(home.path()), before);
-    // With the secret that it has it starts as before.
+    // With the original secret it starts as before.
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
 }
 
@@ -87,7 +87,7 @@ fn a_secret_that_every_user_can_read_is_refused_and_the_group_may() {
         let line = refused(&mut doorward(home.path()));
         assert_says(&line, &[secret.to_str().unwrap(), "every user", "chmod 600", "fsGroup"]);
     }
-    // A Kubernetes volume with an fsGroup sets the bits of the group.
+    // A Kubernetes volume with an fsGroup sets the group's bits.
     for (folder, group) in [(0o2770, 0o660), (0o2770, 0o640), (0o700, 0o440)] {
         fs::set_permissions(data_of(home.path()), Permissions::from_mode(folder)).unwrap();
         fs::set_permissions(&secret, Permissions::from_mode(group)).unwrap();

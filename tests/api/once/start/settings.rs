@@ -80,7 +80,7 @@ fn the_settings_that_are_printed_load_back() {
         bare.env_remove("DOORWARD_DATA_DIR").env_remove("DOORWARD_LISTEN");
         let again = print(bare.arg("--config").arg(&file));
         assert_eq!(again.parse::<toml::Table>(), printed.parse::<toml::Table>());
-        // It is the sample of a file to start with, too.
+        // It is also an initial configuration file.
         let mut command = Command::new(program());
         as_owner_of(home.path(), &mut command);
         command.env_clear().current_dir(home.path()).arg("--config").arg(&file);

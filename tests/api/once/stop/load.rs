@@ -25,7 +25,7 @@ use super::EMAIL;
 /// Stops of each kind and user, unless `DOORWARD_TEST_STOPS` says otherwise.
 const STOPS: u64 = 2;
 
-/// Answers before the first stop, and between two.
+/// Responses before the first stop, and between two.
 const ENOUGH: usize = 100;
 
 fn stops() -> u64 {
@@ -70,7 +70,7 @@ async fn no_stop_next_to_another_process_leaves_a_connected_client_unanswered() 
             let [first, second] = [(); 2].map(|()| start_beside(&mut command));
             let load = Load::on(&first, None).await;
             let stops = async {
-                // The port stays open: no client may be refused.
+                // The port stays open: no client may be rejected.
                 load.stop(first).await;
                 load.last_stop(second).await;
             };
@@ -105,14 +105,14 @@ async fn a_stop_on_an_inherited_socket_leaves_waiting_connections_to_the_next_pr
     }
 }
 
-/// Clients that open connections without a pause. Every one that is connected is answered.
+/// Clients that open connections without a pause. Every connected one is answered.
 struct Load {
     address: SocketAddr,
-    /// The certificate, to speak TLS.
+    /// The certificate, for TLS.
     trusted: Option<CertificateDer<'static>>,
     tokens: Tokens,
     answered: AtomicUsize,
-    /// The last process on the port is about to stop.
+    /// Set when the last process on the port is about to stop.
     may_close: AtomicBool,
     is_over: AtomicBool,
 }
@@ -133,7 +133,7 @@ impl Load {
         }
     }
 
-    /// Goes on until the load is over or the port is closed, which must not be before it may.
+    /// Runs until the load ends or the port is closed, which must not happen early.
     async fn clients(&self) {
         join_all((0..16).map(|n| self.client(n))).await;
     }
@@ -177,7 +177,7 @@ impl Load {
         until(async || self.answered.load(Ordering::SeqCst) >= before + ENOUGH).await;
     }
 
-    /// Stops one of the processes that have the port.
+    /// Stops one of the processes that share the port.
     async fn stop(&self, service: Doorward) {
         self.some_more().await;
         stop_well(service).await;

@@ -67,8 +67,8 @@ async fn sighup_reads_a_renewed_certificate_at_once() {
     let service = tls::start(&mut command, &files.issue());
     let address: SocketAddr = service.url.strip_prefix("https://").unwrap().parse().unwrap();
     let clock = Clock::system();
-    // The files are looked at once a second, too: so many renewals in so short a time are not seen by
-    // that. A busy machine may need several attempts.
+    // The files are also polled once a second, which would miss this many renewals in such a short
+    // time. A busy machine may need several attempts.
     until_within(Duration::from_secs(60), async || {
         let begun = clock.monotonic();
         for _ in 0..5 {

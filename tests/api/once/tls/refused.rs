@@ -86,7 +86,7 @@ fn the_log_warns_about_questionable_but_served_settings() {
     assert!(!behind.contains("travel unencrypted"));
 }
 
-/// All that a service logs that is started and stopped.
+/// The whole log of a service that is started and stopped.
 fn log_of(command: &mut Command) -> String {
     let (service, said) = Doorward::start_and_said(command);
     let (_, _, log) = service.stop();

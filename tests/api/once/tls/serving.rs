@@ -12,7 +12,7 @@ use crate::support::{TestApp, raw};
 
 use super::{Files, connect, trusting};
 
-/// Longer than a handshake may take, and its connection may be silent.
+/// Longer than a handshake takes at most, plus the silence of its connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -142,13 +142,13 @@ async fn a_client_that_never_finishes_its_handshake_is_cut() {
             if stream.write_all(&[byte]).await.is_err() {
                 break;
             }
-            // As fast as somebody who wants to hold a place.
+            // Often enough to keep the connection open.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         raw::until_closed(&mut stream, CLOSE_TIMEOUT).await
     };
     let idle = async {
-        // Beside them everybody else is served.
+        // Meanwhile other clients are served.
         let base = format!("https://{}", app.address);
         Call::to(&trusting(&[cert]), &base, "GET", "/healthz").send().await.assert_status(200);
     };

@@ -63,7 +63,7 @@ async fn sigterm_completes_requests_over_tls() {
     busy.write_all(body.as_bytes()).await.unwrap();
     busy.flush().await.unwrap();
     let mut answer = String::new();
-    // Whole, and closed as TLS wants it: anything else is an error.
+    // Complete, and closed by TLS rules: anything else is an error.
     busy.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     let mut nothing = Vec::new();
