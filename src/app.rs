@@ -74,8 +74,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// The inherited socket is not a listening socket.
     #[error(
-        "the socket that was handed over (LISTEN_FDS) cannot be used: {0}; hand over one TCP socket \
-         that listens (in a systemd .socket unit ListenStream= once, and Accept=no)"
+        "the inherited socket (LISTEN_FDS) cannot be used: {0}; pass one TCP socket that listens \
+         (in a systemd .socket unit ListenStream= once, and Accept=no)"
     )]
     InheritedSocket(io::Error),
     /// An auxiliary address is in use or does not belong to this machine.
@@ -89,7 +89,7 @@ pub enum StartError {
     Database(#[from] OpenError),
     /// The database was opened and then did not answer.
     #[error(
-        "the database failed during start ({0}); the log has the cause, try again when it is mended"
+        "the database failed during start ({0}); see the log for the cause, fix it and start again"
     )]
     Store(#[from] StoreError),
     /// The signing keys are unusable.
@@ -107,7 +107,7 @@ pub enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// It ended unexpectedly.
-    #[error("the service ended by itself: {0}; the log has what came before, start it again")]
+    #[error("the service ended by itself: {0}; see the log for the cause, then start it again")]
     Ended(io::Error),
 }
 
@@ -152,7 +152,7 @@ pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
         if config.public_url.is_empty() && app.address.ip().to_canonical().is_unspecified() {
             tracing::warn!(
                 issuer = app.api.issuer,
-                "nobody can reach the issuer under this name; set public_url"
+                "public_url is not set and the listen address is not reachable; set public_url"
             );
         }
         if is_exposed(config, app.address) {

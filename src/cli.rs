@@ -31,19 +31,19 @@ pub enum OperateError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The client's description is invalid.
-    #[error("{0}; describe the client otherwise")]
+    #[error("{0}; correct the client's description")]
     Invalid(#[from] InvalidClient),
     /// No such client.
-    #[error("there is no client `{0}`; `doorward client list` shows those that there are")]
+    #[error("there is no client `{0}`; `doorward client list` shows the registered ones")]
     NoSuchClient(String),
     /// No such signing key.
-    #[error("there is no signing key `{0}`; `doorward key list` shows those that there are")]
+    #[error("there is no signing key `{0}`; `doorward key list` shows the existing ones")]
     NoSuchKey(String),
     /// An option that has become a command.
     #[error("`doorward key retire --now` is called `doorward key revoke` now; nothing was changed")]
     RetireNow,
     /// No such account.
-    #[error("there is no account `{0}`; `doorward user list` shows those that there are")]
+    #[error("there is no account `{0}`; `doorward user list` shows the existing ones")]
     NoSuchUser(String),
     /// No such session.
     #[error(
@@ -57,7 +57,7 @@ pub enum OperateError {
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
     EmailTaken(String),
     /// The deletion was not confirmed.
-    #[error("nothing was deleted; answer `yes` in a terminal, or give --yes")]
+    #[error("not confirmed; nothing was deleted. Pass --yes to skip the prompt")]
     NotConfirmed,
     /// The point in time is malformed.
     #[error(
@@ -98,7 +98,7 @@ pub enum OperateError {
     #[error(transparent)]
     Database(#[from] OpenError),
     /// The database was opened and then did not answer.
-    #[error("{0}; try again, what was not done is done then")]
+    #[error("{0}; retry the command to complete it")]
     Store(#[from] StoreError),
     /// The system provided no thread.
     #[error("cannot start: {0}")]

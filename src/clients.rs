@@ -129,7 +129,7 @@ pub enum InvalidClient {
     #[error("a name has 1 to 100 characters and no control characters")]
     Name,
     /// A scope does not match RFC 6749 3.3.
-    #[error("`{0}` is no scope: it has visible ASCII characters but quotes and backslashes")]
+    #[error("`{0}` is not a valid scope: use visible ASCII without quotes or backslashes")]
     Scope(String),
     /// The scopes are too long together.
     #[error("the scopes have more than 1000 characters together")]

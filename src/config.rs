@@ -189,7 +189,7 @@ pub fn refuse_open_to_all(subject: &str, path: &Path, about: &Metadata) -> Resul
         return Ok(());
     }
     let problem = format!(
-        "every user of this machine can open {}, which holds it (its mode is {:o})",
+        "{} holds it, and every user of this machine can read that file (its mode is {:o})",
         path.display(),
         mode & 0o777
     );

@@ -156,7 +156,7 @@ impl Database {
             if !is_file {
                 return reading.await;
             }
-            let late = |_| Err(unavailable(&"the disk does not answer"));
+            let late = |_| Err(unavailable(&"the disk does not respond"));
             timeout(READ_TIMEOUT, reading).await.unwrap_or_else(late)
         }
     }
@@ -193,7 +193,7 @@ impl Database {
             match &*backend {
                 Backend::Sqlite { readers, permits, fault, .. } => {
                     let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
-                        return Err(unavailable(&"too many wait for a reader"));
+                        return Err(unavailable(&"the reader queue is full"));
                     };
                     let (readers, asked_at) = (readers.clone(), Instant::now());
                     let fault = fault.clone();

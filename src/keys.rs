@@ -58,7 +58,8 @@ pub enum KeysError {
     Store(#[from] StoreError),
     /// Neither the secret nor the previous one decrypts a stored key.
     #[error(
-        "the secret does not open the signing keys in the database; give the secret that they were made with (or give it as previous_secret, beside the new one)"
+        "the secret does not decrypt the signing keys in the database; set the secret that they \
+         were created with (or set it as previous_secret, beside the new one)"
     )]
     WrongSecret,
     /// A stored key is damaged, or the system cannot generate a new one.

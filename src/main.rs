@@ -34,8 +34,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const LOG_LINES: usize = 10_000;
 
 /// One screen: the common options are described in a few lines, and each command has its own help.
-const HELP: &str = "\
-Doorward, a self-hosted login service
+const HELP: &str = "Doorward, a self-hosted login service
 
 Usage: doorward [COMMAND] [OPTIONS]
 
@@ -44,7 +43,7 @@ Usage: doorward [COMMAND] [OPTIONS]
 Settings come from doorward.toml or --config FILE, from DOORWARD_* variables,
 and from flags: --listen, --public-url, --data-dir, --database-url, --log, and
 --set SECTION.KEY=VALUE for any other; `doorward config` explains all of them.
-`doorward COMMAND --help` has examples; --version says which version this is.";
+`doorward COMMAND --help` has examples; --version prints the version.";
 
 /// Doorward: a self-hosted login service.
 #[derive(Parser)]
@@ -64,16 +63,16 @@ enum Command {
     Serve,
     /// Print the effective settings, each documented
     #[command(
-        after_help = "Example, a file to start with:\n  doorward config > /etc/doorward.toml\n\
-                      Secrets are hidden."
+        after_help = "Example, an initial file:\n  doorward config > /etc/doorward.toml\nSecrets \
+                      are hidden."
     )]
     Config,
     /// Check the configuration, files, database and machine
     ///
     /// It changes nothing, and names a remedy for each problem.
     #[command(
-        after_help = "Example: doorward doctor --config /etc/doorward.toml\nThe exit status is \
-                            1 when something is wrong."
+        after_help = "Example: doorward doctor --config /etc/doorward.toml\nThe exit status is 1 \
+                      when it finds a problem."
     )]
     Doctor {
         #[command(flatten)]
@@ -218,7 +217,7 @@ fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box
     print(&if json {
         serde_json::to_string(&found)? + "\n"
     } else if found.is_empty() {
-        String::from("Nothing is wrong.\n")
+        String::from("No problems found.\n")
     } else {
         let line = |it: &doctor::Finding| {
             let line = format!("{}: {}", it.check, it.problem);
@@ -252,7 +251,7 @@ fn name_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
     if loaded.has_default_database() {
         let database = loaded.config.database()?.named();
         if is_made || Path::new(&database).exists() {
-            note(&format!("database: {database}; --database-url or --data-dir names another"));
+            note(&format!("database: {database}; --database-url or --data-dir selects another"));
         }
     }
     Ok(())
@@ -265,7 +264,7 @@ fn name_everything(loaded: &Loaded) -> Result<(), ConfigError> {
         Some(file) => note(&format!("config file: {}", absolute(file).display())),
         None => note("config file: none"),
     }
-    note(&format!("data folder: {}", absolute(&loaded.config.data_dir).display()));
+    note(&format!("data directory: {}", absolute(&loaded.config.data_dir).display()));
     note(&format!("database: {}", loaded.config.database()?.named()));
     Ok(())
 }

@@ -23,8 +23,8 @@ pub const KEY_LENGTH: usize = 32;
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(clippy::expect_used, reason = "without randomness nothing here is safe")]
-    rand::fill(&mut bytes).expect("the operating system gives random bytes");
+    #[expect(clippy::expect_used, reason = "without randomness nothing here is secure")]
+    rand::fill(&mut bytes).expect("the operating system provides random bytes");
     bytes
 }
 
@@ -188,7 +188,7 @@ pub struct DerivedKey(Secret<[u8; KEY_LENGTH]>);
 
 /// A ciphertext that this key does not decrypt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the secret does not open it")]
+#[error("the secret does not decrypt it")]
 pub struct DecryptError;
 
 impl DerivedKey {
@@ -217,7 +217,7 @@ impl DerivedKey {
                 Aad::from(context),
                 &mut sealed,
             )
-            .expect("a short message can be sealed");
+            .expect("a short message can be encrypted");
         [nonce.as_slice(), &sealed].concat()
     }
 

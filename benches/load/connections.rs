@@ -49,7 +49,7 @@ pub fn unfinished(report: &mut Report) {
         // Twice as much would be 60 MiB more for all of them.
         report.add(figure.over("an idle connection", idle).at_most(2.0));
     }
-    let what = format!("until all but {KEPT} MiB of it is given back");
+    let what = format!("until all but {KEPT} MiB of it is returned");
     report.add(Figure::new(what, form.seconds_until_given_back(), "s").at_most(GIVEN_BACK));
 }
 

@@ -67,7 +67,7 @@ pub fn subscribers(effort: Effort, report: &mut Report) {
         logouts.push(p99);
         heard += following.stop();
     }
-    assert!(heard > 0, "the subscribers hear nothing");
+    assert!(heard > 0, "the subscribers receive nothing");
     let memory = service.peak_memory();
     let with_them = format!("with {SUBSCRIBERS} subscribers and {LOGOUTS} logouts a second");
     report.add(Figure::new(format!("peak memory {with_them}"), memory, "MiB").at_most(100.0));
@@ -111,7 +111,7 @@ impl Following {
                 while !over.load(Ordering::Relaxed) {
                     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 }
-                assert!(all.iter().all(|one| !one.is_finished()), "a subscriber was sent away");
+                assert!(all.iter().all(|one| !one.is_finished()), "a subscriber was rejected");
                 bytes.load(Ordering::Relaxed)
             })
         });

@@ -8,7 +8,7 @@
 //! limits by address and session, on SQLite in the target directory unless stated otherwise; its
 //! log goes to a file. The clients are threads of this process, on the same cores.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that fails is none")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed measurement is an error")]
 
 mod blocklist;
 mod client;
@@ -29,7 +29,7 @@ mod soak;
 mod storm;
 
 #[path = "../../tests/support/postgres.rs"]
-#[expect(dead_code, reason = "it is the tests', who need more of it")]
+#[expect(dead_code, reason = "the tests share it and use more of it")]
 mod cluster;
 
 use std::fs;

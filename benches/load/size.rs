@@ -28,7 +28,7 @@ const STEP: u32 = 7_919;
 
 /// Start-up, sizes and costs with `many` users and sessions, beside those with a thousand.
 pub fn growth(many: u32, effort: Effort, report: &mut Report) {
-    eprintln!("(a database with {many} users and sessions is being made)");
+    eprintln!("(a database with {many} users and sessions is being created)");
     let (empty, few, many) = (Data::of(0), Data::of(FEW), Data::of(many));
     start_up(&empty, 100.0, report);
     start_up(&many, 300.0, report);

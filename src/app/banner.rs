@@ -12,6 +12,6 @@ pub(super) fn print(url: &str) {
     // A closed standard output is not a reason to stop.
     let _ = write!(
         io::stdout(),
-        "Doorward listens on {url}. A whole session, to paste into another terminal:\n\n{lines}\n"
+        "Doorward listens on {url}. A sample session, to paste into another terminal:\n\n{lines}\n"
     );
 }

@@ -31,7 +31,7 @@ impl JumpDetector {
             tracing::warn!(
                 told_s = wall_passed / 1_000_000,
                 passed_s = steady_passed / 1_000_000,
-                "the clock was set; nothing is purged for a while"
+                "the clock was set; purging is paused"
             );
             (self.wall, self.steady) = (wall, steady);
         }

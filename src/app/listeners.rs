@@ -39,7 +39,7 @@ impl AuxiliaryListener {
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::AuxiliaryListener(setting, address, error);
         let listener = bind(address, is_shared).await.map_err(failed)?;
-        tracing::info!(setting, address = %listener.local_addr()?, "listens there too");
+        tracing::info!(setting, address = %listener.local_addr()?, "auxiliary listener started");
         let how = ServerSettings {
             workers: 1,
             blocking_threads: None,
@@ -65,7 +65,7 @@ impl AuxiliaryListener {
     pub(super) async fn run_until(self, mut gone: watch::Receiver<()>) {
         let gone = async { while gone.changed().await.is_ok() {} };
         if let Err(error) = self.running.run_until(gone).await {
-            tracing::error!(%error, setting = self.setting, "a listener has ended");
+            tracing::error!(%error, setting = self.setting, "an auxiliary listener has stopped");
         }
     }
 }

@@ -53,7 +53,7 @@ impl RowCounts {
             tick.tick().await;
             match Rows::count(api).await {
                 Ok(rows) => *locks::lock(&self.0) = Some(rows),
-                Err(error) => tracing::warn!(%error, "the metrics' rows could not be counted"),
+                Err(error) => tracing::warn!(%error, "rows could not be counted for the metrics"),
             }
         }
     }
@@ -147,13 +147,13 @@ impl Collector for MetricsSources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut encoder;
         let Api { accounts, sessions, .. } = &self.api;
-        let help = "Requests by the pattern of their route, method and class of status";
+        let help = "Requests by route pattern, method and status class";
         put(page, "http_requests", help, &self.requests.answered)?;
-        let help = "How long requests took, by the pattern of their route";
+        let help = "Duration of requests by route pattern";
         seconds(page, "http_request_duration", help, &self.requests.took)?;
         put(page, "logins", "Logins", accounts.logins())?;
         put(page, "refreshes", "Refreshes", sessions.refreshes())?;
-        let help = "Access tokens whose signatures need not be checked again";
+        let help = "Access tokens in the cache of verified signatures";
         put(page, "token_cache_entries", help, &gauge(sessions.token_cache_entries()))?;
         self.hashing(page)?;
         self.store(page)?;
@@ -186,7 +186,7 @@ impl MetricsSources {
     }
 
     fn store(&self, page: &mut Page<'_>) -> fmt::Result {
-        let help = "Whether writes are refused (1), while reading may go on";
+        let help = "Whether writes are rejected (1) while reads may succeed";
         let refuses_writes = gauge(usize::from(self.api.db.refuses_writes()));
         put(page, "database_refuses_writes", help, &refuses_writes)?;
         let help = "Whether the file with the master secret is missing or changed (1)";
@@ -198,12 +198,12 @@ impl MetricsSources {
             ("idle", ConstGauge::new(u64::from(load.idle))),
             ("used", ConstGauge::new(used.into())),
         ];
-        let help = "Connections in the pool (SQLite: for reading)";
+        let help = "Connections in the pool (SQLite: for reads)";
         put(page, "database_pool_connections", help, &ByLabel("state", states))?;
-        let help = "Statements that these connections have run";
+        let help = "Statements run by these connections";
         put(page, "database_statements", help, &counter(load.statements))?;
         if let Some((waiting, groups)) = &load.writer {
-            let help = "Units of work that wait for SQLite's writer";
+            let help = "Units of work waiting for SQLite's writer";
             put(page, "sqlite_write_queue_length", help, &gauge(*waiting))?;
             put(page, "sqlite_commit_batch_size", "Units of work in one commit", groups)?;
         }
@@ -214,13 +214,13 @@ impl MetricsSources {
         let revocations = &self.api.revocations;
         let help = "Revocations in this node's memory";
         put(page, "revocation_cache_entries", help, &gauge(revocations.entry_count()))?;
-        let help = "How long ago this node last knew every revocation";
+        let help = "Time since this node last knew every revocation";
         let staleness = ConstGauge::new(revocations.staleness().as_secs_f64());
         seconds(page, "revocations_staleness", help, &staleness)?;
         let help = "How far this node's clock is from the database's";
         let difference = ConstGauge::new(revocations.clock_skew().as_secs_f64());
         seconds(page, "clock_skew", help, &difference)?;
-        let help = "Connections that follow the feed of revocations";
+        let help = "Connections of subscribers to the revocation feed";
         put(page, "revocation_feed_subscribers", help, &gauge(revocations.subscribers()))
     }
 
@@ -234,7 +234,7 @@ impl MetricsSources {
         put(page, "sessions", "Live sessions", &ConstGauge::new(sessions))?;
         put(page, "blocklist_rows", "Rows of the blocklist", &ConstGauge::new(blocklist))?;
         let made = keys.into_iter().map(|(state, made)| (state, ConstGauge::new(since_1970(made))));
-        let help = "When the oldest signing key in each state was made, since 1970";
+        let help = "When the oldest signing key in each state was created, since 1970";
         seconds(page, "signing_key_created_timestamp", help, &ByLabel("state", made.collect()))
     }
 
@@ -256,7 +256,7 @@ impl MetricsSources {
             &ByLabel("limit", in_use),
         )?;
         let refusals = limiters.map(|(limit, limiter)| (limit, limiter.refusals().clone()));
-        let help = "Failures that the audit trail has no room for";
+        let help = "Failures dropped because the audit trail was full";
         put(page, "audit_events_dropped", help, &counter(api.audit.dropped()))?;
         put(
             page,

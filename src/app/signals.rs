@@ -66,14 +66,14 @@ impl Signals {
 async fn reload(mut hang_up: Signal, tls: Option<Tls>, clock: Clock) {
     while hang_up.recv().await.is_some() {
         let Some(tls) = tls.clone() else {
-            tracing::info!("SIGHUP is ignored: settings change at a restart");
+            tracing::info!("SIGHUP ignored: settings change at a restart");
             continue;
         };
         tracing::info!("SIGHUP: reading tls.cert and tls.key; other settings change at a restart");
         let now = clock.now();
         let reloaded = tokio::task::spawn_blocking(move || tls.reload_if_changed(now)).await;
         if let Err(error) = reloaded {
-            tracing::error!(%error, "the certificate's files could not be read");
+            tracing::error!(%error, "the certificate files could not be read");
         }
     }
 }

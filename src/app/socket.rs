@@ -44,11 +44,11 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "a port below 1024 needs CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd \
-             service) or a socket that is handed over (a systemd .socket unit); give it one of \
-             them, or choose another port"
+             service) or an inherited socket (a systemd .socket unit); provide one of them, or \
+             choose another port"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "that address is not one of this machine's; choose another address"
+            "that address does not belong to this machine; choose another address"
         }
         _ => "stop what uses that port, or choose another address",
     }

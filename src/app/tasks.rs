@@ -101,7 +101,7 @@ impl Tasks {
             if self.api.revocations.is_clock_trusted()
                 && let Err(error) = self.api.keys.maintain().await
             {
-                tracing::error!(%error, "the signing keys could not be looked after");
+                tracing::error!(%error, "signing key maintenance failed");
             }
             self.throttle.sweep();
             self.limits.register.limiter().sweep();
@@ -122,7 +122,7 @@ impl Tasks {
         while changes.changed().await.is_ok() {
             while is_revoked() {
                 if let Err(error) = keys.maintain().await {
-                    tracing::error!(%error, "the signing key that was given up is still in use");
+                    tracing::error!(%error, "the revoked signing key is still in use");
                 }
                 if is_revoked() {
                     tokio::time::sleep(RETRY_INTERVAL).await;

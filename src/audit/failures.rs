@@ -146,7 +146,7 @@ mod tests {
         let kept =
             (0..1000).filter(|user| failures.add(&failure(*user, "192.0.2.1"), at(0))).count();
         assert_eq!((kept, failures.due().len()), (MAX_PER_KIND, MAX_PER_KIND));
-        assert!(failures.add(&failure(0, "192.0.2.1"), at(1)), "those that are there go on");
+        assert!(failures.add(&failure(0, "192.0.2.1"), at(1)), "existing aggregates still count");
         failures.written(&failures.due(), at(60));
         assert!(failures.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
         failures.forget(Uuid::from_u128(5000).into());

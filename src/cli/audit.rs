@@ -37,7 +37,7 @@ pub struct AuditCommand {
 
 fn kinds() -> impl clap::builder::TypedValueParser<Value = EventKind> {
     PossibleValuesParser::new(EventKind::ALL.iter().map(|kind| kind.as_str()))
-        .try_map(|name| EventKind::parse(&name).ok_or("it is no event"))
+        .try_map(|name| EventKind::parse(&name).ok_or("is not an event name"))
 }
 
 /// Returns the events, the newest first.

@@ -107,7 +107,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
     }
     let secret = secret.map(|secret| {
         format!(
-            "client_secret: {}\nKeep the secret now: it is not stored, and nobody can show it again.\n",
+            "client_secret: {}\nKeep the secret now: it is not stored and cannot be shown again.\n",
             secret.expose()
         )
     });

@@ -15,24 +15,24 @@ use operations::{Backup, Compared, CopyRole, CopyStep, DataError, Progress, Sche
 use super::print;
 
 const AFTER_COPY: &str = "\
-Everything is in the target. Next:
+All data is in the target. Next:
 - Start Doorward with DOORWARD_DATABASE_URL set to the target's URL.
 - Give it the same master secret: DOORWARD_SECRET_FILE (beside SQLite, the file `secret` in the data
-  directory). With it every session goes on.
-- Leave the source alone: what is written there from now on is not in the target.
+  directory). With it every session continues.
+- Do not use the source any more: later writes there are not in the target.
 ";
 
 const AFTER_BACKUP: &str = "\
-The master secret is not in it: keep that, too. To restore, stop Doorward on every node, put the file
-back in the place of the database (without the -wal and -shm files beside that), and run `doorward db
-after-restore` before the next start.
+The backup does not contain the master secret: keep that, too. To restore, stop Doorward on every
+node, replace the database by the file (without the -wal and -shm files beside it), and run
+`doorward db after-restore` before the next start.
 ";
 
 const AFTER_RESTORE: &str = "\
-Everybody has to log in again; the next start makes a new signing key. What cannot be undone from
-here: accounts, passwords, which accounts are disabled or closed, and clients with their secrets are
-as of the backup. Services that follow /revocations refuse the old tokens as soon as Doorward runs,
-others when the keys that they cached have expired (tokens.jwks_max_age).
+Every user has to log in again; the next start generates a new signing key. Not undone by this:
+accounts, passwords, which accounts are disabled or closed, and clients with their secrets are as of
+the backup. Subscribers of /revocations reject the old tokens as soon as Doorward runs, other
+services when their cached keys have expired (tokens.jwks_max_age).
 ";
 
 /// `doorward db …`.
@@ -66,8 +66,10 @@ pub enum DbCommand {
     ///
     /// The file is a consistent snapshot. It is checked before it gets its final name, and only
     /// this user can read it. Back up PostgreSQL with `pg_dump`.
-    #[command(after_help = "Example: doorward db backup /var/backups/doorward-2026-11-25.db\n\n\
-                            The master secret is not in it: keep that, too.")]
+    #[command(
+        after_help = "Example: doorward db backup /var/backups/doorward-2026-11-25.db\n\nThe \
+                            backup does not contain the master secret: keep that, too."
+    )]
     Backup {
         /// The file to create, which must not exist
         file: PathBuf,
@@ -112,13 +114,16 @@ pub struct CopyArgs {
 /// A problem with the data, which has been printed.
 #[derive(Debug, thiserror::Error)]
 enum Found {
-    #[error("the schema is not as it should be; see the lines above")]
+    #[error("the schema has problems; see the lines above")]
     Schema,
     #[error("the two databases differ; see the table above")]
     Difference,
     #[error("the copy differs from the source and was undone; see the table above, and try again")]
     BadCopy,
-    #[error("nothing was changed; confirm with --yes that everybody is to be logged out")]
+    #[error(
+        "not confirmed; nothing was changed. Every user will be logged out: pass --yes to skip \
+             the prompt"
+    )]
     Unconfirmed,
     #[error(
         "`doorward db restored` is called `doorward db after-restore` now; nothing was changed"
@@ -196,7 +201,7 @@ fn lines(report: &SchemaReport) -> String {
         let _ = writeln!(text, "pending: migration {migration} (run `doorward db migrate`)");
     }
     for migration in &report.newer {
-        let _ = writeln!(text, "unknown: migration {migration} (run the version that made it)");
+        let _ = writeln!(text, "unknown: migration {migration} (run the version that applied it)");
     }
     for line in &report.drift {
         let _ = writeln!(text, "drift: {line}");
@@ -206,7 +211,7 @@ fn lines(report: &SchemaReport) -> String {
     }
     if report.is_good() {
         let applied = report.applied.len();
-        let _ = writeln!(text, "The schema is as it should be (migrations applied: {applied}).");
+        let _ = writeln!(text, "The schema is up to date (migrations applied: {applied}).");
     }
     text
 }
@@ -224,7 +229,7 @@ fn copy(args: &CopyArgs) -> Result<(), Box<dyn Error>> {
     bar.done();
     print(&table(&compared))?;
     match (compared.iter().all(Compared::is_equal), args.verify) {
-        (true, true) => print("Both databases hold the same.\n"),
+        (true, true) => print("Both databases hold the same data.\n"),
         (true, false) => print(AFTER_COPY),
         (false, true) => Err(Found::Difference.into()),
         (false, false) => Err(Found::BadCopy.into()),
@@ -293,7 +298,7 @@ fn confirmed() -> io::Result<bool> {
         return Ok(false);
     }
     let mut stderr = io::stderr();
-    write!(stderr, "This logs everybody out. Has Doorward been stopped? Type yes to go on: ")?;
+    write!(stderr, "This logs out every user. Has Doorward been stopped? Type yes to continue: ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

@@ -87,7 +87,8 @@ impl Doctor<'_> {
         let listen = self.config.listen;
         if self.config.public_url.is_empty() && listen.ip().to_canonical().is_unspecified() {
             let problem = format!(
-                "it is empty, and nobody reaches http://{listen}; set it to the URL that clients use"
+                "it is empty, and clients cannot reach http://{listen}; set it to the URL that \
+                 clients use"
             );
             self.report("public_url", problem);
         }
@@ -98,8 +99,8 @@ impl Doctor<'_> {
         } else if self.config.public_url.starts_with("http://")
             && !is_local(&self.config.public_url)
         {
-            let problem = "it is http: passwords and tokens travel unencrypted, and browsers keep \
-                           none of the cookies; serve it by https";
+            let problem = "it uses http: passwords and tokens travel unencrypted, and browsers \
+                           store none of the cookies; serve it over https";
             self.report("public_url", problem);
         }
     }
@@ -110,9 +111,9 @@ impl Doctor<'_> {
             && self.config.trusted_proxies.is_empty()
             && !is_exposed(self.config, self.config.listen)
         {
-            let problem = "clients use https, so a proxy speaks it for Doorward, and is not named \
-                           here: all its clients count as one, and share every limit; name its \
-                           address, as in 127.0.0.1";
+            let problem = "clients use https, so a proxy terminates TLS for Doorward, but it is \
+                           not named here: all its clients count as one and share every limit; \
+                           name its address, as in 127.0.0.1";
             self.report("trusted_proxies", problem);
         }
         self.forwarded();
@@ -130,14 +131,15 @@ impl Doctor<'_> {
                 }
             };
             let problem = format!(
-                "{origin} is a page that anybody on its way can change{cookies}; serve it by https"
+                "{origin} is a page that anybody on the network path can change{cookies}; serve it \
+                 over https"
             );
             self.report("cors.origins", problem);
         }
         if self.config.cookies.same_site == SameSite::None && self.config.cors.origins.is_empty() {
-            let problem = "with none, browsers send cookies with every site's requests, and no \
-                           other site's page may use them, for cors.origins is empty; list the \
-                           pages there, or set it to lax";
+            let problem = "with none, browsers send cookies with cross-site requests, but no other \
+                           site's page may use them, because cors.origins is empty; list the pages \
+                           there, or set it to lax";
             self.report("cookies.same_site", problem);
         }
     }
@@ -165,7 +167,7 @@ impl Doctor<'_> {
         }
         if is_network_file_system(directory) {
             let problem = "it is on a network file system, where the locks and the shared memory \
-                           that SQLite needs do not hold; put it on a disk of this machine, or use \
+                           that SQLite needs do not work; put it on a disk of this machine, or use \
                            PostgreSQL";
             self.report("data_dir", problem);
         }
@@ -175,7 +177,7 @@ impl Doctor<'_> {
         let left = about.f_bavail.saturating_mul(about.f_frsize);
         if left < MIN_FREE_SPACE {
             let problem = format!(
-                "{} MiB are left on its disk; make room, or nothing can be written soon",
+                "{} MiB are left on its disk; free some space, or writes will soon fail",
                 left / 1024 / 1024
             );
             self.report("data_dir", problem);
@@ -222,7 +224,7 @@ impl Doctor<'_> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         if let Some(limit) = limit.filter(|limit| *limit < MIN_OPEN_FILES) {
             let problem = format!(
-                "{limit} files may be open at a time, and each connection is one; raise it \
+                "{limit} files may be open at a time, and each connection takes one; raise it \
                  (LimitNOFILE= in a systemd unit, `ulimit -n` in a shell)"
             );
             self.report("open files", problem);

@@ -71,7 +71,8 @@ pub fn hash(config: &Config, command: &HashCommand) -> Result<String, OperateErr
         u64::from(memory_kib) * u64::try_from(threads).unwrap_or(u64::MAX) / 1024,
     );
     if took > *seconds {
-        text += "# That is longer than was wanted, and the least that OWASP advises.\n";
+        text += "# That is longer than requested: these are the minimum parameters that OWASP \
+                 advises.\n";
     }
     if took > config.passwords.queue_deadline {
         text += "# That is longer than a hash may wait (queue_deadline): raise it, too.\n";

@@ -55,13 +55,10 @@ pub enum KeyCommand {
     /// Revoke a key and all its tokens at once
     ///
     /// Another key signs from then on.
-    #[command(
-        after_help = "Example, for a key that somebody else may know:\n  doorward key revoke \
-                      wX5a0uZkq3B\nThe tokens that it signed are refused at once, on every node and \
-                      wherever the feed of revocations is followed; clients refresh and go on. Where \
-                      the feed is not followed they are refused when the cached keys expire \
-                      (tokens.jwks_max_age)."
-    )]
+    #[command(after_help = "Example, for a key that may be compromised:\n  doorward key revoke \
+                      wX5a0uZkq3B\nIts tokens are rejected at once, on every node and by every \
+                      subscriber of the revocation feed; clients refresh and continue. Other \
+                      services reject them when their cached keys expire (tokens.jwks_max_age).")]
     Revoke {
         /// The key's `kid`
         // One in 64 begins with a hyphen.
@@ -160,7 +157,7 @@ impl Signing {
         Ok(if json {
             line(&json!({ "kid": kid, "signing": signing }))
         } else {
-            format!("gave up {kid}; what it signed is refused. {signing} signs now.\n")
+            format!("revoked {kid}; its tokens are rejected. {signing} signs now.\n")
         })
     }
 

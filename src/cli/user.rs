@@ -25,8 +25,8 @@ const MAX_PASSWORD_FILE: u64 = 4096;
 #[derive(Subcommand)]
 pub enum UserCommand {
     /// List accounts, the oldest first
-    #[command(after_help = "Example, the hundred after those that were printed last:\n  doorward \
-                            user list --after 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
+    #[command(after_help = "Example, the hundred after the last page:\n  doorward user list \
+                            --after 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     List {
         /// List accounts after this one, by its id
         #[arg(long, value_name = "ID")]
@@ -272,7 +272,7 @@ fn is_confirmed(name: &str) -> Result<bool, OperateError> {
     if !io::stdin().is_terminal() {
         return Ok(false);
     }
-    write!(io::stderr(), "Delete {name} for good? Type yes: ")?;
+    write!(io::stderr(), "Delete {name} permanently? Type yes: ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

@@ -65,7 +65,7 @@ fn from_columns(
     (id, kind, name, scopes, origins, token_lifetime, retry_window, created_at): Columns,
 ) -> QueryResult<Client> {
     let id = super::canonical(&id).ok_or_else(|| {
-        diesel::result::Error::DeserializationError("a client's id is no UUID".into())
+        diesel::result::Error::DeserializationError("a client's id is not a UUID".into())
     })?;
     let kind = if kind == CONFIDENTIAL {
         ClientKind::Confidential { scopes: split(&scopes).collect() }

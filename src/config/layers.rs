@@ -111,7 +111,7 @@ impl Layers {
                 let nearest = variable_of(&self.nearest(&name));
                 return Err(ConfigError::new(
                     format!("variable {variable}"),
-                    "there is no such setting",
+                    "this setting does not exist",
                     format!("the nearest is {nearest}: rename the variable or remove it"),
                 ));
             }
@@ -138,7 +138,7 @@ impl Layers {
             let (name, text) = setting.split_once('=').ok_or_else(|| {
                 let remedy = "write it as in `--set tokens.lifetime=10m`";
                 // Without its `=`, all of it may be a secret.
-                ConfigError::new("flag --set", "there is no `=` in what follows it", remedy)
+                ConfigError::new("flag --set", "the text after it has no `=`", remedy)
             })?;
             let value = self.value_of(name, text.to_owned());
             self.set(name, value, Origin::Flag(String::from("--set")))?;
@@ -181,7 +181,7 @@ impl Layers {
             } else {
                 let nearest = self.nearest(name);
                 let remedy = format!("the nearest is {nearest}: rename it or remove it");
-                (String::from("there is no such setting"), remedy)
+                (String::from("this setting does not exist"), remedy)
             };
             return Err(ConfigError::new(name, problem, remedy).with_origin(origin.to_string()));
         };

@@ -13,7 +13,7 @@ use super::{Config, ConfigError};
 use crate::database::DatabaseUrl;
 use crate::secret::{self, MasterSecret, Secret};
 
-const GENERATE_HINT: &str = "draw one with `openssl rand -base64 32` or `doorward secret new`";
+const GENERATE_HINT: &str = "generate one with `openssl rand -base64 32` or `doorward secret new`";
 
 /// The secrets from which every key is derived.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Config {
                 (secret.clone(), Some(SecretFile { path, secret }))
             }
             (None, DatabaseUrl::Postgres(_)) => {
-                let problem = "with PostgreSQL it must be given, and the same to every node";
+                let problem = "it is required with PostgreSQL, and must be the same on every node";
                 return Err(ConfigError::new(
                     "secret",
                     problem,
@@ -99,11 +99,11 @@ impl Config {
             made.and_then(|()| sync_directory(&self.data_dir.join("..")))
         };
         made.map_err(|error| {
-            let problem = format!("{} cannot be made: {error}", self.data_dir.display());
+            let problem = format!("{} cannot be created: {error}", self.data_dir.display());
             ConfigError::new(
                 "data_dir",
                 problem,
-                "make it, or name a directory that this user can write to",
+                "create it, or name a directory that this user can write to",
             )
         })
     }
@@ -189,7 +189,7 @@ fn read_private(path: &Path) -> Result<MasterSecret, ConfigError> {
         }
         Ok(mode) if is_open_to_all(mode) => {
             let problem =
-                format!("every user of this machine can open it (its mode is {:o})", mode & 0o777);
+                format!("every user of this machine can read it (its mode is {:o})", mode & 0o777);
             let remedy = close(path);
             Err(ConfigError::new(shown, problem, remedy))
         }

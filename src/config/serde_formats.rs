@@ -33,7 +33,7 @@ pub(super) mod duration {
         fn visit_i64<E: Error>(self, seconds: i64) -> Result<Duration, E> {
             u64::try_from(seconds)
                 .map(Duration::from_secs)
-                .map_err(|_| E::custom(format_args!("{seconds} is no duration")))
+                .map_err(|_| E::custom(format_args!("{seconds} is not a valid duration")))
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
@@ -42,7 +42,9 @@ pub(super) mod duration {
             text.parse()
                 .map(Duration::from_secs)
                 .or_else(|_| humantime::parse_duration(text))
-                .map_err(|error| E::custom(format_args!("`{text}` is no duration: {error}")))
+                .map_err(|error| {
+                    E::custom(format_args!("`{text}` is not a valid duration: {error}"))
+                })
         }
     }
 
@@ -84,7 +86,7 @@ pub(super) mod hidden {
     ) -> Result<Option<Secret<String>>, D::Error> {
         // serde's own error would quote the value.
         let text =
-            String::deserialize(deserializer).map_err(|_| D::Error::custom("it is no text"))?;
+            String::deserialize(deserializer).map_err(|_| D::Error::custom("it is not text"))?;
         Ok((!text.is_empty()).then(|| Secret::new(text)))
     }
 }
@@ -128,8 +130,9 @@ pub(super) mod address {
     ) -> Result<Option<SocketAddr>, D::Error> {
         let text = String::deserialize(deserializer)?;
         let parse = || {
-            text.parse()
-                .map_err(|_| D::Error::custom(format_args!("`{text}` is no address with a port")))
+            text.parse().map_err(|_| {
+                D::Error::custom(format_args!("`{text}` is not an address with a port"))
+            })
         };
         if text.is_empty() { Ok(None) } else { parse().map(Some) }
     }

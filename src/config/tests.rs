@@ -129,8 +129,8 @@ fn an_unknown_setting_names_the_nearest() {
     assert_eq!(
         machine.error(),
         format!(
-            "tokens.lifetme (file {}): there is no such setting; the nearest is tokens.lifetime: \
-             rename it or remove it",
+            "tokens.lifetme (file {}): this setting does not exist; the nearest is \
+             tokens.lifetime: rename it or remove it",
             file.display()
         )
     );
@@ -144,7 +144,7 @@ fn an_unknown_setting_names_the_nearest() {
         ("audience_file = 'x'", "audience"),
     ] {
         let error = ConfigFixture::new().file(text).error();
-        assert!(error.contains("there is no such setting; the nearest is "), "{text}: {error}");
+        assert!(error.contains("this setting does not exist; the nearest is "), "{text}: {error}");
         assert!(error.contains(nearest), "{text}: {error}");
     }
     assert!(
@@ -157,12 +157,12 @@ fn an_unknown_setting_names_the_nearest() {
 fn an_unknown_variable_names_the_nearest() {
     assert_eq!(
         ConfigFixture::new().variable("DOORWARD_TOKENS_LIFETIME", "2m").error(),
-        "variable DOORWARD_TOKENS_LIFETIME: there is no such setting; the nearest is \
+        "variable DOORWARD_TOKENS_LIFETIME: this setting does not exist; the nearest is \
          DOORWARD_TOKENS__LIFETIME: rename the variable or remove it"
     );
     for name in ["DOORWARD_", "DOORWARD_Listen", "DOORWARD_PORT", "DOORWARD_TOKENS.LIFETIME"] {
         let error = ConfigFixture::new().variable(name, "1").error();
-        assert!(error.starts_with(&format!("variable {name}: there is no such")), "{error}");
+        assert!(error.starts_with(&format!("variable {name}: this setting does not")), "{error}");
     }
 }
 
@@ -209,7 +209,7 @@ fn a_wrong_type_names_the_setting_and_shows_the_right_one() {
         assert!(!error.contains('\n'), "{error}");
     }
     let error = ConfigFixture::new().file("[tokens]\nlifetime = -5").error();
-    assert!(error.contains(": -5 is no duration; "), "{error}");
+    assert!(error.contains(": -5 is not a valid duration; "), "{error}");
     assert!(ConfigFixture::new().file("workers = 1.5").error().contains("workers = 0"));
     assert!(ConfigFixture::new().file("listen = 1").error().starts_with("listen (file "));
 }
@@ -347,8 +347,8 @@ fn assert_bounds(settings: &[(&str, &str, &str)]) {
 fn a_bound_names_value_origin_and_remedy() {
     assert_eq!(
         ConfigFixture::new().variable("DOORWARD_TOKENS__LIFETIME", "5").error(),
-        "tokens.lifetime (variable DOORWARD_TOKENS__LIFETIME): 5s is out of bounds; set it to \
-         1m at least and 1d at most"
+        "tokens.lifetime (variable DOORWARD_TOKENS__LIFETIME): 5s is out of bounds; set it to at \
+         least 1m and at most 1d"
     );
     assert!(ConfigFixture::new().set("passwords.iterations=1").error().contains("OWASP"));
     ConfigFixture::new().set("passwords.memory_kib=7168").set("passwords.iterations=5").config();

@@ -124,8 +124,8 @@ fn passwords(passwords: &PasswordsConfig) -> Checked {
     if u64::from(passwords.memory_kib) * u64::from(passwords.iterations) < MIN_WORK {
         let iterations = MIN_WORK.div_ceil(u64::from(passwords.memory_kib));
         let problem = format!(
-            "with passwords.iterations it makes hashes that are cheap to guess: their product is \
-             under {MIN_WORK}, the least that OWASP lists"
+            "with passwords.iterations it makes hashes too cheap to guess: their product is under \
+             {MIN_WORK}, OWASP's minimum"
         );
         let remedy = format!("raise it, or set passwords.iterations to {iterations} or more");
         return Err(ConfigError::new("passwords.memory_kib", problem, remedy));
@@ -171,7 +171,7 @@ fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
         return Err(ConfigError::new(
             "limits.request_timeout",
             format!(
-                "a password may wait as long for its hash ({})",
+                "a password may wait that long for its hash ({})",
                 spell(config.passwords.queue_deadline)
             ),
             "raise it, or lower passwords.queue_deadline",
@@ -186,7 +186,12 @@ fn log(log: &LogConfig) -> Checked {
         let part = part.trim();
         part.is_empty() || !part.contains(['=', '[', ']']) && part.parse::<LevelFilter>().is_err()
     };
-    let unknown = log.level.split(',').find(lone).map(|part| format!("`{part}` is no level"));
+    let unknown = log.level.split(',').find(lone).map(|part| {
+        format!(
+            "`{part}` is not a valid log \
+                                                                      level"
+        )
+    });
     let problem =
         unknown.or_else(|| EnvFilter::try_new(&log.level).err().map(|error| error.to_string()));
     problem.map_or(Ok(()), |problem| {
@@ -205,10 +210,10 @@ fn public_url(text: &str) -> Checked {
     };
     let Some(url) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
     else {
-        return error(format!("`{text}` is no http or https URL"));
+        return error(format!("`{text}` is not a valid http or https URL"));
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return error("it holds a user or a password".into());
+        return error("it contains a user name or a password".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return error(format!("`{text}` has a query or a fragment"));
@@ -216,7 +221,7 @@ fn public_url(text: &str) -> Checked {
     // The issuer is compared as text, so only one form is allowed.
     let canonical = url.as_str().trim_end_matches('/');
     if text.trim_end_matches('/') != canonical {
-        return error(format!("`{text}` is spelled {canonical}"));
+        return error(format!("the canonical form of `{text}` is {canonical}"));
     }
     Ok(())
 }
@@ -235,10 +240,10 @@ fn trusted_proxies(config: &Config) -> Checked {
         Some(net) => Err(ConfigError::new(
             "trusted_proxies",
             format!(
-                "{net} is everybody, so that every client could claim any address and no limit by \
-                 address would hold"
+                "{net} covers too many addresses: clients in it could claim any address, which \
+                 defeats every limit by address"
             ),
-            "name your proxy's own address or network, as in 10.0.0.0/8 at most",
+            "name your proxy's own address or network, at most as large as 10.0.0.0/8",
         )),
     }
 }
@@ -248,15 +253,15 @@ fn tls(config: &Config) -> Checked {
     if has_cert != has_key {
         let (lacking, other) =
             if has_cert { ("tls.key", "tls.cert") } else { ("tls.cert", "tls.key") };
-        let problem = format!("{other} is given without it");
+        let problem = format!("{other} is set without it");
         return Err(ConfigError::new(lacking, problem, "name both files, or neither"));
     }
     if has_cert && !config.is_https() {
-        let problem = "it is http, and with tls.cert Doorward speaks https only";
+        let problem = "it is http, and with tls.cert Doorward serves https only";
         return Err(ConfigError::new("public_url", problem, "write it with https://"));
     }
     if config.tls.http_redirect_listen.is_some() && !config.is_https() {
-        let problem = "there is no https to show the way to";
+        let problem = "it needs an https public_url to redirect to";
         let remedy = "set public_url to an https URL, or leave this out";
         return Err(ConfigError::new("tls.http_redirect_listen", problem, remedy));
     }
@@ -327,12 +332,12 @@ pub(super) fn origin(text: &str) -> Checked {
         Some(canonical) if canonical == text => Ok(()),
         Some(canonical) => Err(ConfigError::new(
             "cors.origins",
-            format!("`{text}` is not spelled as browsers spell an origin"),
+            format!("`{text}` is not an origin in the form that browsers send"),
             format!("write {canonical}"),
         )),
         None => Err(ConfigError::new(
             "cors.origins",
-            format!("`{text}` is no origin"),
+            format!("`{text}` is not a valid origin"),
             "list each origin as in https://app.example.com",
         )),
     }
@@ -346,7 +351,7 @@ fn headers(names: &[String]) -> Checked {
         (1..=64).contains(&name.len()) && name.bytes().all(of_a_name)
     };
     if let Some(odd) = names.iter().find(|name| !is_name(name)) {
-        let problem = format!("`{odd}` is not a valid name of a header");
+        let problem = format!("`{odd}` is not a valid header name");
         let remedy = "list each header by its name, as in x-requested-with";
         return Err(ConfigError::new("cors.headers", problem, remedy));
     }
@@ -359,7 +364,7 @@ fn same_site(config: &Config) -> Checked {
     }
     Err(ConfigError::new(
         "cookies.same_site",
-        "with none, cookies are for https only",
+        "with none, cookies need https",
         "set public_url to an https URL, or cookies.same_site to lax",
     ))
 }
@@ -392,6 +397,6 @@ fn outside(
     least: impl Display,
     most: impl Display,
 ) -> ConfigError {
-    let remedy = format!("set it to {least} at least and {most} at most");
+    let remedy = format!("set it to at least {least} and at most {most}");
     ConfigError::new(setting, format!("{value} is out of bounds"), remedy)
 }

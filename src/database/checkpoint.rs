@@ -114,7 +114,7 @@ fn serve(
 fn warn_on_error<T>(outcome: QueryResult<T>, fault: &StorageFault) -> Option<T> {
     let warn = |error: &DieselError| {
         if !fault.set_if_damaged(error) {
-            tracing::warn!(%error, "SQLite's log did not get into the database");
+            tracing::warn!(%error, "WAL checkpoint failed");
         }
     };
     outcome.inspect_err(warn).ok()
@@ -226,7 +226,7 @@ mod tests {
         assert!(long.log >= MIN_PAGES && long.checkpointed == 0, "{long:?}");
         assert!(checkpoint(&mut own).unwrap());
         assert_eq!(wal_state(&mut own).unwrap(), WalState { checkpointed: long.log, ..long });
-        assert!(file.write(SHORT).log < 10, "it began anew");
+        assert!(file.write(SHORT).log < 10, "the log restarted");
     }
 
     #[test]
@@ -243,6 +243,6 @@ mod tests {
         assert!(!checkpoints.is_under_way);
         let done = wal_state(&mut file.writer).unwrap();
         assert_eq!(done.checkpointed, done.log);
-        assert!(file.write(SHORT).log < 10, "it began anew");
+        assert!(file.write(SHORT).log < 10, "the log restarted");
     }
 }

@@ -45,8 +45,9 @@ impl StorageFault {
         if self.0.found.set(found).is_ok() {
             tracing::error!(
                 database = %self.0.database.display(),
-                "{found} while the service runs; nothing is written any more: copy what is there, \
-                 put the files back or restore a backup, and start the service again"
+                "{found} while the service runs; writes are rejected from now on: copy the \
+                 remaining files, put the originals back or restore a backup, and start the \
+                 service again"
             );
         }
     }

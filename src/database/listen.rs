@@ -136,7 +136,7 @@ impl ListenThread {
             // The connection manager has logged it.
             let is_new = |error: &String| RefusalReason::of(error) != Some(RefusalReason::Full);
             if let Some(error) = result.err().filter(is_new) {
-                tracing::warn!(error, "not listening for revocations; looking for them goes on");
+                tracing::warn!(error, "LISTEN failed; falling back to polling");
             }
             count.fetch_sub(1, Ordering::Relaxed);
             drop(end);
@@ -153,9 +153,7 @@ impl ListenThread {
         while timeout(SILENCE_TIMEOUT, &mut self.ended).await.is_err() {
             let received = self.shared.received.load(Ordering::Relaxed);
             if received == known {
-                tracing::warn!(
-                    "the connection that listens for revocations is deaf; making another"
-                );
+                tracing::warn!("the LISTEN connection is unresponsive; reconnecting");
                 return;
             }
             known = received;

@@ -10,7 +10,7 @@ use super::connection_refusals::RefusalReason;
 pub enum OpenError {
     /// It cannot be reached or read.
     #[error(
-        "cannot open the database {at}: {cause}; check that it is there, that it is a database, and \
+        "cannot open the database {at}: {cause}; check that it exists, that it is a database, and \
          that this user may read and write it"
     )]
     Unreachable {
@@ -31,13 +31,14 @@ pub enum OpenError {
         remedy: &'static str,
     },
     /// The SQLite file does not exist, and was not to be created.
-    #[error("there is no database at {0}; check the path (`doorward db migrate` makes a new one)")]
+    #[error(
+        "there is no database at {0}; check the path (`doorward db migrate` creates a new one)"
+    )]
     Missing(String),
     /// The database is missing, but there is a write-ahead log beside its name.
     #[error(
-        "the database {at} is missing or empty, and {log} holds what was last written to it; put the \
-         database back beside it, or, if a backup or a new database is to take its place, move that \
-         file away first"
+        "the database {at} is missing or empty, but {log} holds its last writes; put the database \
+         back beside it or, to use a backup or a new database instead, move that file away first"
     )]
     LogAlone {
         /// The database.
@@ -58,15 +59,15 @@ pub enum OpenError {
     },
     /// Its name is a dangling symbolic link.
     #[error(
-        "the database {0} is a symbolic link to a file that is not there; correct the link, mount \
-         what it leads to, or remove it"
+        "the database {0} is a symbolic link to a missing file; correct the link, mount its \
+         target, or remove it"
     )]
     Dangling(String),
     /// Other users of the machine can read it.
     #[error(
-        "every user of this machine can open {at} (its mode is {mode:o}, and its folder lets them \
-         in); chmod 600 {at}, or close the folder with chmod 700 (for a Kubernetes volume set \
-         fsGroup)"
+        "every user of this machine can open {at} (its mode is {mode:o}, and its directory lets \
+         them in); chmod 600 {at}, or close the directory with chmod 700 (for a Kubernetes volume \
+         set fsGroup)"
     )]
     Exposed {
         /// The file.
@@ -88,14 +89,14 @@ pub enum OpenError {
     },
     /// The database has no Doorward tables, and they were not to be created.
     #[error(
-        "the database {0} is empty; check that it is the right one (`doorward db migrate` makes \
+        "the database {0} is empty; check that it is the right one (`doorward db migrate` creates \
          Doorward's tables in it)"
     )]
     Empty(String),
     /// Its text encoding is not UTF-8.
     #[error(
-        "the database {at} has the encoding {encoding}, which cannot hold every name; make one with \
-         `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0` and name that"
+        "the database {at} has the encoding {encoding}, which cannot hold every name; create one \
+         with `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0` and name that"
     )]
     Encoding {
         /// The database, without its password.
@@ -111,12 +112,14 @@ pub enum OpenError {
     Versions(String),
     /// Its schema is newer than this version.
     #[error(
-        "the database has migration {0}, which this version does not know; run the version that made it, or a newer one"
+        "the database has migration {0}, which this version does not know; run the version that \
+         applied it, or a newer one"
     )]
     Newer(String),
     /// Its schema is outdated and migration at start is off.
     #[error(
-        "the database lacks migration {0} and migrating at start is off; run `doorward db migrate`, or set database.migrate = true"
+        "the database lacks migration {0} and migration at start is off; run `doorward db \
+         migrate`, or set database.migrate = true"
     )]
     Pending(String),
     /// Its schema is of an earlier version, and the command only reads.
@@ -126,8 +129,8 @@ pub enum OpenError {
     Outdated(String),
     /// A migration failed.
     #[error(
-        "cannot migrate the database: {0}; name a database that is empty or Doorward's own (nothing \
-         was changed by the migration that failed)"
+        "cannot migrate the database: {0}; name a database that is empty or Doorward's own (the \
+         migration that failed changed nothing)"
     )]
     Migration(String),
 }

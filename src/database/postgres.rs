@@ -172,7 +172,7 @@ impl Postgres {
             if began.elapsed() >= self.deadline {
                 self.abandon(&pool);
             }
-            Err(unavailable(&"no answer in time"))
+            Err(unavailable(&"no response in time"))
         })
     }
 
@@ -181,7 +181,7 @@ impl Postgres {
         let mut current = locks::write(&self.pool);
         let is_current = Arc::ptr_eq(&current, stuck);
         if is_current && self.abandoned.load(Ordering::Relaxed) < MAX_ABANDONED_POOLS {
-            tracing::warn!("the connections to the database are given up, and new ones made");
+            tracing::warn!("replacing the connection pool: a connection stopped responding");
             stuck.is_abandoned.store(true, Ordering::Relaxed);
             self.abandoned.fetch_add(1, Ordering::Relaxed);
             let pg_manager = PgManager::new(&self.manager, &self.refusals);
@@ -228,7 +228,7 @@ impl Pool {
                 Err(error) => return Err(classify(&error)),
             }
         }
-        Err(unavailable(&"every connection breaks"))
+        Err(unavailable(&"all database connections failed"))
     }
 
     /// Runs a unit, within a transaction or without one.
@@ -256,12 +256,12 @@ impl Pool {
                 // Nothing was written, and the next connection may work.
                 Err(_) if state == TxState::Reading && connection.is_broken => attempt -= 1,
                 Err(error) if attempt < MAX_ATTEMPTS && is_retryable(&error) => {
-                    tracing::debug!(attempt, "a unit of work is tried again");
+                    tracing::debug!(attempt, "retrying a unit of work");
                 }
                 Err(error) => return Err(classify(&error)),
             }
         }
-        Err(unavailable(&"every connection breaks"))
+        Err(unavailable(&"all database connections failed"))
     }
 
     fn checkout(&self) -> Result<::r2d2::PooledConnection<PgManager>, StoreError> {
@@ -292,7 +292,7 @@ impl CallerAlive {
 
     pub(super) fn ensure_alive(&self) -> QueryResult<()> {
         if self.0.load(Ordering::Relaxed) {
-            let why = Box::new("nobody waits for this unit of work any more".to_owned());
+            let why = Box::new("the caller of this unit of work is no longer waiting".to_owned());
             return Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, why));
         }
         Ok(())

@@ -88,7 +88,7 @@ impl DatabaseUrl {
                 Ok(Self::Postgres(url.clone()))
             }
             _ => Err(UrlError {
-                problem: "it is neither SQLite's nor PostgreSQL's",
+                problem: "it is neither a SQLite nor a PostgreSQL URL",
                 remedy: "write sqlite://<path> or postgres://<user>:<password>@<host>/<database>",
             }),
         }

@@ -38,7 +38,7 @@ impl Database {
         if self.refuses_writes() {
             let written = self.write(|tx| tx.connection().batch_execute(PROBE)).await;
             if written.is_ok() {
-                tracing::info!("the database takes writes again");
+                tracing::info!("the database accepts writes again");
                 self.write_refusals.0.store(false, Ordering::Relaxed);
             }
         }

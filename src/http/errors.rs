@@ -158,7 +158,7 @@ impl From<RevokeError> for Problem {
     fn from(error: RevokeError) -> Self {
         match error {
             RevokeError::WrongClient => Self::from(Refusal::WrongClient)
-                .detail("The token was issued to another client, and stays as it is."),
+                .detail("The token was issued to another client, and stays valid."),
             RevokeError::Client(unknown) => unknown.into(),
             // A purge frees space, once a minute.
             RevokeError::Full => Self::new(Code::Overloaded).retry_after(Duration::from_secs(60)),
@@ -187,9 +187,9 @@ impl From<AccessError> for Problem {
         match error {
             AccessError::Token(TokenError::Expired) => Self::new(Code::TokenExpired),
             AccessError::Token(error) => Self::new(Code::InvalidToken)
-                .detail(format!("The access token is refused: {error}.")),
+                .detail(format!("The access token is rejected: {error}.")),
             AccessError::NoUser => Self::new(Code::InvalidToken)
-                .detail("The access token belongs to a client and to no user."),
+                .detail("The access token belongs to a client, not to a user."),
             AccessError::Revoked => Self::new(Code::TokenRevoked),
             AccessError::Stale => Self::new(Code::RevocationsStale),
             AccessError::KeysUnavailable => Self::new(Code::Unavailable),
@@ -200,9 +200,8 @@ impl From<AccessError> for Problem {
 
 impl From<QueryPayloadError> for Problem {
     fn from(_: QueryPayloadError) -> Self {
-        Self::new(Code::MalformedRequest).detail(
-            "The query is not one that this resource knows; openapi.yaml lists its parameters.",
-        )
+        Self::new(Code::MalformedRequest)
+            .detail("The query does not match this resource; openapi.yaml lists its parameters.")
     }
 }
 

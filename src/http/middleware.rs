@@ -146,7 +146,7 @@ pub async fn handle_request(
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             client = %address,
             left_out = (left_out > 0).then_some(left_out),
-            "answered",
+            "request completed",
         );
     };
     if let Some(left_out) = allowed {

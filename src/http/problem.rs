@@ -50,17 +50,17 @@ macro_rules! codes {
 
 codes! {
     MalformedRequest "malformed_request" BAD_REQUEST
-        "The request cannot be understood.";
+        "The request is malformed.";
     InvalidFields "invalid_fields" UNPROCESSABLE_ENTITY
-        "Some members of the body are not acceptable.";
+        "Some members of the body are invalid.";
     TokenInQuery "token_in_query" BAD_REQUEST
-        "A token must not be sent in the query string, where logs keep it. Consider it known to \
-         others.";
+        "A token must not be sent in the query string, where logs keep it. Consider it \
+         compromised.";
     MultipleCredentials "multiple_credentials" BAD_REQUEST
         "The request carries more than one credential.";
     CookiesNeedHttps "cookies_need_https" BAD_REQUEST
-        "Browsers keep these cookies for https and for localhost only. Reach Doorward by https and \
-         set public_url to that URL, or log in without cookies.";
+        "Browsers store these cookies for https and for localhost only. Serve Doorward over https \
+         and set public_url to that URL, or log in without cookies.";
     CookiesBlocked "cookies_blocked" BAD_REQUEST
         "The browser would drop the cookies: page and service belong to different sites. Open the \
          page under the host name that it uses for the service (localhost and 127.0.0.1 are two \
@@ -77,15 +77,15 @@ codes! {
     TokenRevoked "token_revoked" UNAUTHORIZED
         "The access token was revoked.";
     InvalidClient "invalid_client" UNAUTHORIZED
-        "The client is not known, its credentials are wrong, or they are missing.";
+        "The client is unknown, or its credentials are wrong or missing.";
     UnknownClient "unknown_client" BAD_REQUEST
         "There is no public client with this id.";
     UnsupportedGrantType "unsupported_grant_type" BAD_REQUEST
-        "The grant type is none of those that the metadata lists.";
+        "The grant type is not one of those in the metadata.";
     InvalidScope "invalid_scope" BAD_REQUEST
-        "The scope is more than may be granted.";
+        "The scope exceeds the one that may be granted.";
     InvalidGrant "invalid_grant" UNAUTHORIZED
-        "The refresh token is not valid any more. Log in again.";
+        "The refresh token is no longer valid. Log in again.";
     WrongPassword "wrong_password" FORBIDDEN
         "The password is wrong.";
     CsrfRefused "csrf_refused" FORBIDDEN
@@ -96,7 +96,7 @@ codes! {
     NotFound "not_found" NOT_FOUND
         "There is nothing here.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
-        "The resource does not know this method. The Allow header lists those it knows.";
+        "This resource does not support the method; see the Allow header.";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT
         "The request took too long to arrive.";
     EmailTaken "email_taken" CONFLICT
@@ -108,7 +108,7 @@ codes! {
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE
         "Send the body as application/json in UTF-8, without a Content-Encoding.";
     ExpectationFailed "expectation_failed" EXPECTATION_FAILED
-        "The only expectation that can be met is 100-continue.";
+        "The only supported expectation is 100-continue.";
     HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE
         "The header fields are too large.";
     RateLimited "rate_limited" TOO_MANY_REQUESTS
@@ -116,13 +116,13 @@ codes! {
     TooManyFailedLogins "too_many_failed_logins" TOO_MANY_REQUESTS
         "Too many failed logins. Try again later.";
     InternalError "internal_error" INTERNAL_SERVER_ERROR
-        "Something went wrong. The log has more under the request's id.";
+        "Something went wrong. The log has details under the request's id.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE
-        "Too much to do at the moment. Try again later.";
+        "The service is overloaded. Try again later.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE
-        "The service is not available at the moment. Try again later.";
+        "The service is temporarily unavailable. Try again later.";
     RevocationsStale "revocations_stale" SERVICE_UNAVAILABLE
-        "Whether the token was revoked cannot be known at the moment. Keep it and try again later.";
+        "Revocation status is temporarily unavailable. Keep the token and retry.";
     NotReady "not_ready" SERVICE_UNAVAILABLE
         "This node is not ready.";
 }

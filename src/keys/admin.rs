@@ -130,7 +130,7 @@ impl KeyAdmin {
             })
             .await?;
         let next = rows.iter().find(|row| row.is(KeyState::Next));
-        let missing = || KeysError::Unusable("(new)".into(), "it is not there".into());
+        let missing = || KeysError::Unusable("(new)".into(), "it is missing".into());
         next.map(|row| self.status(row)).ok_or_else(missing)
     }
 

@@ -61,7 +61,7 @@ impl Keys {
                 *locks::write(&self.ring) = Arc::new(ring);
             }
             // The next maintenance reports the same, and keeps the keys unchanged.
-            Err(error) => tracing::error!(%error, "the stored signing keys cannot be used"),
+            Err(error) => tracing::error!(%error, "the stored signing keys are unusable"),
         }
         true
     }

@@ -77,7 +77,7 @@ impl Argon2Worker {
         let recipe = HashParams::of(cost).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("Argon2 cannot work at this cost: {cost:?}"),
+                format!("Argon2 does not support this cost: {cost:?}"),
             )
         })?;
         let memory = allocator_api2::vec![in HugeAlloc; Block::new(); recipe.params.block_count()];
@@ -180,7 +180,7 @@ impl Argon2Worker {
             // A hash with more expensive parameters; its upgrade will fit.
             argon2.hash_password_into(password, salt, &mut tag)
         }
-        .expect("Argon2 takes what was checked");
+        .expect("Argon2 accepts parameters that were checked");
         tag
     }
 }
@@ -260,7 +260,7 @@ impl Stored {
         let text = hash.as_str();
         let stored = Self::parse(text);
         if stored.is_none() && !text.is_empty() {
-            tracing::error!("a stored password hash cannot be read: its owner cannot log in");
+            tracing::error!("malformed password hash in the database: its owner cannot log in");
         }
         stored
     }

@@ -299,7 +299,7 @@ impl Queue {
 fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(10) {
-        tracing::warn!(%error, "the hashing threads have the priority of all others");
+        tracing::warn!(%error, "the hashing threads run at normal priority");
     }
 }
 
@@ -423,7 +423,7 @@ mod tests {
         let release = occupy(&hasher);
         let (begun, has_begun) = mpsc::channel();
         drop(hasher.submit(move |_| begun.send(()).unwrap()).unwrap());
-        assert_eq!(hasher.waiting(), 1, "hanging up frees no place");
+        assert_eq!(hasher.waiting(), 1, "a disconnect frees no slot");
 
         drop(release);
         assert!(has_begun.recv().is_err());

@@ -76,7 +76,7 @@ impl PasswordPolicy {
 pub enum WeakPassword {
     /// It has control characters, such as line breaks or tabs: probably a mistake, and hard to type
     /// again.
-    #[error("Leave out line ends, tabs and other control characters.")]
+    #[error("Leave out line breaks, tabs and other control characters.")]
     Control,
     /// It has too few characters.
     #[error(

@@ -26,7 +26,7 @@ pub enum AccessError {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// It belongs to a client, where a user's is required.
-    #[error("the access token belongs to a client and to no user")]
+    #[error("the access token belongs to a client, not to a user")]
     NoUser,
     /// It, its session or its client was revoked.
     #[error("the token was revoked")]

@@ -75,7 +75,7 @@ pub enum RevokeError {
     #[error(transparent)]
     Client(#[from] UnknownClient),
     /// The list has too many revocations for further single tokens.
-    #[error("the list of revocations is full")]
+    #[error("the revocation list is full")]
     Full,
     /// The database did not answer.
     #[error(transparent)]

@@ -24,7 +24,7 @@ const MAX_ATTEMPTS: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
     /// The session has ended, or never existed. Terminal: the client has to log in again.
-    #[error("the refresh token is refused")]
+    #[error("the refresh token is rejected")]
     Refused(#[from] Refusal),
     /// The requesting client is unknown; the token may be valid.
     #[error(transparent)]

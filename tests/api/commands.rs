@@ -68,7 +68,7 @@ fn a_command_with_a_stopped_server_names_it_and_creates_nothing() {
         command.env("DOORWARD_DATABASE_URL", "postgres://door:hunter2@127.0.0.1:1/door");
         command.env("DOORWARD_SECRET", &*secret).env("DOORWARD_LISTEN", "127.0.0.1:0");
         command.env("DOORWARD_LOG__LEVEL", "off");
-        refused(&mut command, &["postgres://127.0.0.1:1/door", "check that it is there"]);
+        refused(&mut command, &["postgres://127.0.0.1:1/door", "check that it exists"]);
         assert_eq!(entries(folder.path()), 0, "{arguments:?}");
     }
 }
@@ -101,7 +101,8 @@ fn the_doctor_names_file_folder_and_database_first() {
     };
     let at = folder.path().display();
     let places = format!(
-        "doorward: data folder: {at}/doorward-data\ndoorward: database: {at}/doorward-data/doorward.db\n"
+        "doorward: data directory: {at}/doorward-data\n\
+         doorward: database: {at}/doorward-data/doorward.db\n"
     );
     let none = said();
     assert!(none.starts_with(&format!("doorward: config file: none\n{places}")), "{none}");

@@ -68,7 +68,7 @@ async fn refused_requests_are_counted_in_the_log_and_do_not_fill_it() {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let refused: Vec<Value> = lines.filter(|line| line["status"] == 429).collect();
     assert!((10..=10 * seconds).contains(&refused.len()), "{} in {seconds} s", refused.len());
-    assert!(refused.len() < REQUESTS, "or the machine was too slow to show anything");
+    assert!(refused.len() < REQUESTS, "or the machine was too slow to prove anything");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn a_client_that_caches_the_key_set_as_it_says_can_verify_every_token() {
     assert_eq!(signed_by.len(), 2, "it took over in between, once: {signed_by:?}");
     let left: Vec<String> =
         app.api.keys.admin().list().await.unwrap().into_iter().map(|key| key.state).collect();
-    assert_eq!(left, ["active"], "the key before is removed");
+    assert_eq!(left, ["active"], "the previous key is removed");
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! The whole API, over real sockets against the real service.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot continue has \
+                                                              failed"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

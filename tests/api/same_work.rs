@@ -276,7 +276,7 @@ async fn seen(
             Some(before) => {
                 let statements = before.statements.min(seen.statements);
                 let (before, seen) = (Seen { statements, ..before }, Seen { statements, ..seen });
-                assert_eq!(before, seen, "{situation:?}, {account:?}: each time the same");
+                assert_eq!(before, seen, "{situation:?}, {account:?}: the same each time");
                 before
             }
             None => seen,

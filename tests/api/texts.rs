@@ -35,7 +35,7 @@ async fn a_token_without_its_scheme_gets_the_reason() {
             let refused = call.header("authorization", field).send().await;
             let refused = refused.assert_problem(401, "missing_token");
             assert!(refused.text.contains(text), "{}", refused.text);
-            assert!(!refused.text.contains(field.as_str()), "it repeats nothing");
+            assert!(!refused.text.contains(field.as_str()), "it quotes nothing");
         }
     }
 }

@@ -29,7 +29,7 @@ async fn refused(app: &TestApp, what: &str, token: &str) {
     let code = answer.body["code"].as_str();
     assert_eq!((answer.status, code), (401, Some("invalid_token")), "{what}: {}", answer.text);
     assert_challenged(&answer, what);
-    assert!(!answer.text.contains("eyJ"), "{what}: the token is not repeated");
+    assert!(!answer.text.contains("eyJ"), "{what}: the token is not quoted");
 }
 
 /// An uncompressed point (SEC 1 2.3.3), or the single number of the key.

@@ -1,5 +1,5 @@
-// Verifies Doorward's access tokens in Node and hears of every logout: with `jose` for the tokens and `fetch` for the
-// feed. Reads a token a line from standard input, and answers a line of JSON each.
+// Verifies Doorward's access tokens in Node, with immediate revocation: `jose` for the tokens and `fetch` for the
+// revocation feed. Reads one token per line from standard input, and prints one line of JSON for each.
 //
 //   npm install jose
 //   DOORWARD_ISSUER=https://login.example.com DOORWARD_AUDIENCE=doorward \
@@ -74,7 +74,7 @@ async function follow() {
         }
       }
     } catch (error) {
-      // What was not understood is not skipped: everything is asked for again.
+      // Malformed input is not skipped: everything is requested again.
       if (error instanceof SyntaxError) lastId = undefined;
       console.error(`the feed broke: ${error.message}`);
     }
@@ -83,7 +83,7 @@ async function follow() {
   }
 }
 
-// Takes one event in. A new snapshot adds to what is known, so that no token becomes good again.
+// Processes one event. A new snapshot adds entries, so that no revoked token becomes valid again.
 function take(event) {
   const fields = { event: 'message', data: '' };
   for (const line of event.split('\n')) {

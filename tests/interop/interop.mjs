@@ -1,4 +1,4 @@
-// Doorward against the Node libraries that its clients and services use, in their strict modes. The one special setting
+// Doorward against the Node libraries that its clients and services use, in their strict modes. The only special setting
 // is the switch of each for plain http, because the service under test listens on the loopback address without TLS.
 //
 // ISSUER, CLIENT_ID and CLIENT_SECRET come from the test that starts this; it ends with a line for each library.
@@ -115,7 +115,7 @@ async function expressOauth2JwtBearer() {
   app.use(auth({ issuerBaseURL: issuer, audience, strict: true }));
   app.get('/', (request, response) => response.json(request.auth.payload));
   app.get('/orders', requiredScopes('orders:read'), (_, response) => response.json({}));
-  // It says in the log what it refuses.
+  // It logs the reason for a rejection.
   app.use((error, _request, response, _next) => response.status(error.status).set(error.headers ?? {}).end());
   const server = app.listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));

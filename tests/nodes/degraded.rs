@@ -56,7 +56,7 @@ async fn reads_while_writes_are_refused(
     service.me(&tokens.access).await.unwrap().assert_problem(401, "token_revoked");
     let (status, _, log) = service.stop();
     assert!(status.success(), "{log}");
-    assert!(log.contains("takes writes again"), "{log}");
+    assert!(log.contains("accepts writes again"), "{log}");
 }
 
 fn run(connection: &mut PgConnection, statements: &[&str]) {

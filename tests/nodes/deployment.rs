@@ -238,7 +238,10 @@ fn stop(nodes: [Doorward; 2]) {
         let (status, _, log) = node.ended();
         assert!(status.success() && !log.contains("ERROR"), "{log}");
         // It trusts nginx's forwarded addresses.
-        assert!(log.contains("answered") && !log.contains("forwarded_for_ignored"), "{log}");
+        assert!(
+            log.contains("request completed") && !log.contains("forwarded_for_ignored"),
+            "{log}"
+        );
     }
 }
 

@@ -44,5 +44,5 @@ fn doctor_accepts_a_durable_server() {
         command
     };
     printed(on_it().args(["db", "migrate"]));
-    assert_eq!(printed(on_it().args(["doctor", "--nodes", "4"])), "Nothing is wrong.\n");
+    assert_eq!(printed(on_it().args(["doctor", "--nodes", "4"])), "No problems found.\n");
 }

@@ -3,7 +3,12 @@
 //!
 //! Without a PostgreSQL server the whole program prints so and ends.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what must not be is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot continue has \
+                                                              failed"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -64,7 +64,7 @@ async fn a_connection_limit_below_the_pool_makes_the_pool_smaller_and_says_so_on
 
     let found = on_role(doorward(home.path())).args(["doctor"]).output().unwrap();
     let found = String::from_utf8(found.stdout).unwrap();
-    assert!(found.contains("may have 6 connections (CONNECTION LIMIT)"), "{found}");
+    assert!(found.contains("may open 6 connections (CONNECTION LIMIT)"), "{found}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

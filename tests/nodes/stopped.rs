@@ -32,13 +32,13 @@ fn a_command_after_the_server_stopped_names_it_and_changes_nothing() {
         assert!(!said.contains("hunter2"), "{arguments:?}: {said}");
     };
     for arguments in with_makers() {
-        refuses(arguments, &[&named, "check that it is there"]);
+        refuses(arguments, &[&named, "check that it exists"]);
         assert_eq!(entries(folder.path()), 0, "{arguments:?}");
     }
     refuses(&["db", "backup", "copy.db"], &[&named, "pg_dump"]);
     for more in [&[][..], &["--verify"]] {
         let copy = ["db", "copy", "--from", &url, "--to", "sqlite://target.db"];
-        refuses(&[&copy, more].concat(), &["the source", &named, "check that it is there"]);
+        refuses(&[&copy, more].concat(), &["the source", &named, "check that it exists"]);
     }
     assert_eq!(entries(folder.path()), 0);
 
@@ -48,7 +48,7 @@ fn a_command_after_the_server_stopped_names_it_and_changes_nothing() {
     let (before, made) = (fs::read(&file).unwrap(), entries(folder.path()));
     for more in [&[][..], &["--verify"]] {
         let copy = ["db", "copy", "--from", &source, "--to", &url];
-        refuses(&[&copy, more].concat(), &["the target", &named, "check that it is there"]);
+        refuses(&[&copy, more].concat(), &["the target", &named, "check that it exists"]);
         assert_eq!(fs::read(&file).unwrap(), before);
         assert_eq!(entries(folder.path()), made);
     }

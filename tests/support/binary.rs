@@ -171,7 +171,7 @@ pub fn run(command: &mut Command) -> Refusal {
     // A process that starts to serve keeps its standard error open.
     let Ok(stderr) = text.recv_timeout(START_TIMEOUT) else {
         child.kill().unwrap();
-        panic!("it goes on instead of refusing: {command:?}");
+        panic!("it keeps running instead of failing: {command:?}");
     };
     Refusal { status: child.wait().unwrap(), stderr }
 }

@@ -202,7 +202,7 @@ impl Contract {
         let schema = content.get(&media_type).and_then(|it| it.get("schema")).ok_or_else(|| {
             let declared: Vec<&String> =
                 members(Some(content.value)).map(|(name, _)| name).collect();
-            format!("the content type is {media_type:?}, and declared are {declared:?}")
+            format!("the content type is {media_type:?}, but the declared ones are {declared:?}")
         })?;
         let value = parse_body(&media_type, body)?;
         self.fits(&schema, &value)?;
@@ -306,11 +306,11 @@ fn media_type(headers: &HeaderMap) -> String {
 
 fn parse_body(media_type: &str, body: &[u8]) -> Result<Value, Violation> {
     if media_type.ends_with("json") {
-        serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"))
+        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))
     } else {
         String::from_utf8(body.to_vec())
             .map(Value::String)
-            .map_err(|_| "the body is no text".into())
+            .map_err(|_| "the body is not text".into())
     }
 }
 
@@ -330,7 +330,7 @@ fn check_problem(status: u16, headers: &HeaderMap, problem: &Value) -> Result<()
         return Err(format!("X-Request-Id is {id:?}, the problem's {}", problem["request_id"]));
     }
     if problem["transient"] == true && !headers.contains_key("retry-after") {
-        return Err("it is transient, and Retry-After is missing".into());
+        return Err("it is transient, but Retry-After is missing".into());
     }
     Ok(())
 }

@@ -216,8 +216,8 @@ pub fn binaries() -> &'static Path {
     });
     found.as_deref().unwrap_or_else(|| {
         let _ = io::stderr().write_all(
-            b"\n*** No PostgreSQL server was found (initdb): HALF OF THE SUITE IS LEFT OUT.\n\
-              *** Debian's package `postgresql` has it; it need not be running.\n\n",
+            b"\n*** No PostgreSQL server was found (initdb): HALF OF THE SUITE IS SKIPPED.\n*** \
+             Debian's package `postgresql` has it; it does not have to be running.\n\n",
         );
         // It must not look as if it had passed.
         std::process::exit(i32::from(env::var_os("CI").is_some()))

@@ -76,7 +76,7 @@ fn left_out(missing: &str) {
 pub fn say_left_out(missing: &str) {
     // Bypasses the harness, which hides the output of passing tests.
     let name = std::thread::current().name().unwrap_or_default().to_owned();
-    let _ = writeln!(io::stderr(), "\n*** {missing}: {name} IS LEFT OUT.\n");
+    let _ = writeln!(io::stderr(), "\n*** {missing}: {name} IS SKIPPED.\n");
 }
 
 /// An unused port of 127.0.0.1.

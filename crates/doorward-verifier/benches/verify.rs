@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a measurement")]
 
 #[path = "../tests/verifier/issuer.rs"]
-#[expect(dead_code, reason = "it is the tests', who need more of it")]
+#[expect(dead_code, reason = "the tests share it and use more of it")]
 mod issuer;
 
 use std::hint::black_box;

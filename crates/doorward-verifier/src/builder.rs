@@ -35,14 +35,15 @@ pub enum StartError {
     Issuer,
     /// The issuer is reached without TLS, and is not on this machine.
     #[error(
-        "the issuer is reached without TLS: use https, or say allow_http() if the network is yours"
+        "the issuer is reached without TLS: use https, or call allow_http() if you trust the \
+         network"
     )]
     PlainHttp,
     /// The audience is missing.
-    #[error("name the audience that tokens must be meant for")]
+    #[error("set the audience that tokens must have")]
     Audience,
     /// The client is missing.
-    #[error("name the client (its id and secret) that may read the feed of revocations")]
+    #[error("set the client (its id and secret) that may read the revocation feed")]
     Client,
     /// `max_staleness` is too short.
     #[error("max_staleness must be at least {} seconds", MIN_STALENESS.as_secs())]

@@ -65,7 +65,7 @@ pub enum DiscoveryError {
         found: String,
     },
     /// An endpoint is missing: the server is not Doorward, or an old version.
-    #[error("the issuer's metadata do not name {0}")]
+    #[error("the issuer's metadata lack {0}")]
     Missing(&'static str),
     /// An endpoint is on another server than the issuer, or is not a URL.
     #[error("{0} is not a URL below the issuer's own scheme, host and port")]
@@ -79,13 +79,13 @@ pub(super) enum FetchError {
     Discovery(#[from] DiscoveryError),
     #[error("{0}")]
     Http(String),
-    #[error("no answer within {} seconds", RESPONSE_TIMEOUT.as_secs())]
+    #[error("no response within {} seconds", RESPONSE_TIMEOUT.as_secs())]
     Timeout,
-    #[error("the issuer refuses the client's id and secret")]
+    #[error("the issuer rejects the client's id and secret")]
     InvalidClient,
     #[error("the issuer answers {0}")]
     Status(StatusCode),
-    #[error("the answer has more than {MAX_DOCUMENT} bytes")]
+    #[error("the response has more than {MAX_DOCUMENT} bytes")]
     TooLong,
     #[error("{0}")]
     Unusable(&'static str),
@@ -161,7 +161,7 @@ impl Issuer {
         let response = answer.map_err(|_| FetchError::Timeout)??;
         match response.status() {
             StatusCode::OK if media_type(&response) == "text/event-stream" => Ok(response),
-            StatusCode::OK => Err(FetchError::Unusable("the feed is no text/event-stream")),
+            StatusCode::OK => Err(FetchError::Unusable("the feed is not text/event-stream")),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::InvalidClient),
             status => Err(FetchError::Status(status)),
         }
@@ -179,7 +179,7 @@ impl Issuer {
         url.set_path(&path);
         let body = self.document(url, None).await?.body.unwrap_or_default();
         let metadata: Metadata = serde_json::from_slice(&body)
-            .map_err(|_| FetchError::Unusable("the issuer's metadata cannot be read"))?;
+            .map_err(|_| FetchError::Unusable("the issuer's metadata are malformed"))?;
         if metadata.issuer != self.name {
             let (expected, found) = (self.name.clone(), metadata.issuer);
             return Err(DiscoveryError::Issuer { expected, found }.into());

@@ -114,7 +114,7 @@ impl KeyCache {
                 KeySet { keys, etag: headers.get(ETAG).cloned(), fetched, max_age }
             }
             (None, Some(before)) => KeySet { fetched, max_age, ..KeySet::clone(&before) },
-            (None, None) => return Err(FetchError::Unusable("there is no key set yet")),
+            (None, None) => return Err(FetchError::Unusable("no key set has been fetched yet")),
         };
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(set));
         Ok(max_age)
@@ -166,17 +166,17 @@ fn parse(
     }
 
     let Jwks { keys } = serde_json::from_slice(body)
-        .map_err(|_| FetchError::Unusable("the key set cannot be read"))?;
+        .map_err(|_| FetchError::Unusable("the key set is malformed"))?;
     let mut found = HashMap::new();
     for jwk in keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()) {
         let known = before.and_then(|set| set.keys.get(jwk.kid())).filter(|(old, _)| *old == jwk);
         let key = known.map_or_else(|| Arc::new(VerifyingKey::from(&jwk)), |(_, key)| key.clone());
         if found.insert(jwk.kid().to_owned(), (jwk, key)).is_some() {
-            return Err(FetchError::Unusable("two keys of the key set have one kid"));
+            return Err(FetchError::Unusable("two keys of the key set have the same kid"));
         }
     }
     match found.len() {
-        0 => Err(FetchError::Unusable("the key set has no key that access tokens are signed with")),
+        0 => Err(FetchError::Unusable("the key set has no key for access tokens")),
         1..=MAX_KEYS => Ok(found),
         _ => Err(FetchError::Unusable("the key set has too many keys")),
     }

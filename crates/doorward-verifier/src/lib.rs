@@ -141,7 +141,7 @@ pub enum VerifyError {
     #[error("the access token was revoked")]
     Revoked,
     /// The revocation list or the key set is too stale.
-    #[error("it cannot be known at the moment whether the access token was revoked")]
+    #[error("revocation status is temporarily unavailable")]
     Stale,
     /// Keys or revocations have not been loaded yet since the start.
     #[error("access tokens cannot be verified yet")]
@@ -342,13 +342,13 @@ impl Shared {
         let mut last_error = self.last_error();
         match failure {
             Some(text) if last_error.get(task) != Some(&text) => {
-                warn!(task, error = text, "the issuer cannot be followed");
+                warn!(task, error = text, "the connection to the issuer failed");
                 last_error.insert(task, text);
             }
             Some(_) => {}
             None => {
                 if last_error.remove(task).is_some() {
-                    info!(task, "the issuer is followed again");
+                    info!(task, "the connection to the issuer is restored");
                 }
             }
         }

@@ -31,7 +31,7 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 enum FeedError {
     #[error("the feed cannot be opened: {0}")]
     Refused(#[from] FetchError),
-    #[error("the feed broke: {0}")]
+    #[error("the feed was interrupted: {0}")]
     Interrupted(String),
     #[error("the feed has ended")]
     Ended,
@@ -39,7 +39,7 @@ enum FeedError {
     TimedOut,
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
-    #[error("the feed says something that cannot be read ({0})")]
+    #[error("the feed is malformed ({0})")]
     Malformed(&'static str),
     #[error(transparent)]
     NotApplied(#[from] ApplyError),
@@ -80,7 +80,7 @@ pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
         }
         shared.report("feed", Some(broken.to_string()));
         let wait = backoff.wait().max(retry).min(backoff::MAX_DELAY);
-        debug!(?wait, "the feed is opened again");
+        debug!(?wait, "the feed is reopened");
         tokio::time::sleep(wait).await;
     }
 }
@@ -186,7 +186,7 @@ impl<'a> Stream<'a> {
 
         let age = serde_json::from_str(data).ok().map(|Current { age }| age);
         let age = age.and_then(|age| Duration::try_from_secs_f64(age).ok());
-        self.shared.revoked.complete(age.ok_or(FeedError::Malformed("its age"))?)?;
+        self.shared.revoked.complete(age.ok_or(FeedError::Malformed("the field age"))?)?;
         self.heard = Stamp::now(&self.shared.clock);
         self.is_current = true;
         if self.purged.elapsed(&self.shared.clock) >= PURGE_INTERVAL {

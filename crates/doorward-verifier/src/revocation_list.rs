@@ -34,7 +34,7 @@ pub(super) struct FeedEntry {
 
 /// More ids than the verifier may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more ids are revoked than the verifier was allowed to keep ({0})")]
+#[error("more ids are revoked than the verifier may keep ({0})")]
 pub(super) struct Full(usize);
 
 /// Why entries of the feed were not added.
@@ -44,7 +44,7 @@ pub(super) enum ApplyError {
     Full(#[from] Full),
     /// Ids may have been missed or dropped because of a wrong clock: the feed must send everything
     /// again.
-    #[error("the clock was set, or the machine was asleep: every revocation is asked for again")]
+    #[error("the clock was set, or the machine was suspended: all revocations are requested again")]
     Jumped,
 }
 

@@ -158,7 +158,7 @@ mod tests {
                 event("current", " {}", None),
                 event("message", "x", None),
             ];
-            assert_eq!(events, expected, "in pieces of {size}");
+            assert_eq!(events, expected, "in chunks of {size}");
             assert_eq!(parser.retry(), Some(Duration::from_millis(250)));
         }
     }

@@ -31,8 +31,8 @@ pub(crate) enum DataError {
     Open(#[from] OpenError),
     /// The database was opened and failed afterwards.
     #[error(
-        "the database failed ({0}); the log has the cause: stop Doorward on every node, and run this \
-         again"
+        "the database failed ({0}); see the log for the cause, stop Doorward on every node and run \
+         this again"
     )]
     Store(#[from] StoreError),
 }

@@ -31,7 +31,7 @@ impl Doctor<'_> {
             Ok(ref url @ DatabaseUrl::Sqlite(ref file)) if !file.exists() => {
                 let problem = format!(
                     "there is none at {}; check the path, or start the service or run `doorward db \
-                     migrate`, which make it",
+                     migrate`, which create it",
                     url.named()
                 );
                 return self.report("database", problem);
@@ -45,8 +45,8 @@ impl Doctor<'_> {
                 }
             }
             Ok(url) if url.is_exposed() => {
-                let problem = "what is said to it can be read on the way; build with `--features \
-                               postgres-tls` and set sslmode=verify-full in its URL";
+                let problem = "the connection is unencrypted; build with `--features postgres-tls` \
+                               and set sslmode=verify-full in its URL";
                 self.report("database_url", problem);
             }
             _ => {}
@@ -67,7 +67,7 @@ impl Doctor<'_> {
                 let other = schema.drift.into_iter().chain(schema.not_compared);
                 let lines: Vec<String> = pending.chain(newer).chain(other).collect();
                 let problem = format!(
-                    "the schema is not as it should be ({}); see `doorward db check`",
+                    "the schema has problems ({}); see `doorward db check`",
                     lines.join(", ")
                 );
                 self.report("database", problem);
@@ -98,14 +98,14 @@ impl Doctor<'_> {
             let (kid, state, made) = (key.kid, key.state, key.created_at);
             if made > self.now.plus(MAX_KEY_DELAY) {
                 return Err(format!(
-                    "{kid} was made in the future ({made}): this clock is wrong, or was then; let \
-                     NTP set it"
+                    "{kid} was created in the future ({made}): this clock is wrong, or was then; \
+                     let NTP set it"
                 ));
             }
             if let Some(until) = key.until.filter(|until| until.plus(MAX_KEY_DELAY) < self.now) {
                 return Err(format!(
-                    "{kid} is still {state}, and no longer should be since {until}; start a \
-                     service, which looks after its keys, or see its log"
+                    "{kid} is still {state}, which should have ended at {until}; start a service, \
+                     which maintains its keys, or see its log"
                 ));
             }
         }
@@ -129,7 +129,7 @@ impl Doctor<'_> {
     fn file(&mut self, faults: &[String], ahead: Option<Timestamp>) {
         if !faults.is_empty() {
             let problem = format!(
-                "it is damaged ({}); restore a backup, and look at the disk",
+                "it is damaged ({}); restore a backup, and check the disk",
                 faults.join(", ")
             );
             self.report("database", problem);
@@ -173,7 +173,9 @@ impl Doctor<'_> {
         }
         if let Some(limit) = limit.filter(|limit| wanted > *limit) {
             let problem = format!(
-                "this role or database may have {limit} connections (CONNECTION LIMIT), and {nodes}                  nodes may open {wanted}; lower database.pool_size, or raise the limit"
+                "this role or database may open {limit} connections (CONNECTION LIMIT), and \
+                 {nodes}                  nodes need {wanted}; lower database.pool_size, or raise \
+                 the limit"
             );
             self.report("postgresql", problem);
         }

@@ -35,7 +35,7 @@ pub(super) struct ProbeAnswer {
 /// # Errors
 /// The error that a client would get.
 pub(super) fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
-    let no_host = || io::Error::other("it names no host");
+    let no_host = || io::Error::other("it has no host");
     let host = url.host().ok_or_else(no_host)?;
     let port = url.port_or_known_default().ok_or_else(no_host)?;
     let stream = connect(&host, port)?;
@@ -53,7 +53,7 @@ pub(super) fn healthz(url: &Url) -> io::Result<ProbeAnswer> {
     } else {
         exchange(stream, &request)
     };
-    parse(&head.map_err(explained)?).ok_or_else(|| io::Error::other("the answer is no HTTP"))
+    parse(&head.map_err(explained)?).ok_or_else(|| io::Error::other("the response is not HTTP"))
 }
 
 /// rustls describes certificate errors in its own terms.
@@ -72,9 +72,9 @@ fn explained(error: io::Error) -> io::Error {
         | CertificateError::NotValidForName
         | CertificateError::NotValidForNameContext { .. } => error,
         _ => io::Error::other(
-            "this machine does not know the authority of its certificate, or it is self-signed: \
-             sign it by an authority, and name that one's certificate in SSL_CERT_FILE if it is \
-             your own",
+            "this machine does not trust the authority of its certificate, or it is self-signed: \
+             let a trusted authority sign it or, if the authority is your own, name its \
+             certificate in SSL_CERT_FILE",
         ),
     }
 }

@@ -43,14 +43,14 @@ impl Doctor<'_> {
         let seen = seen.map(|text| ClientAddress::from_forwarded_for(peer, &text, trusted).ip());
         if !trusted.iter().any(|network| network.contains(&peer)) {
             let problem = format!(
-                "{peer} is not in it, so what it says in X-Forwarded-For does not count; name it if \
-                 it is your proxy"
+                "{peer} is not listed, so its X-Forwarded-For is ignored; list it if it is your \
+                 proxy"
             );
             self.report("trusted_proxies", problem);
         } else if seen.is_none_or(|seen| seen == peer) {
             let problem = format!(
-                "nothing that {peer} says in X-Forwarded-For is a client's address; have it send \
-                 the address of its own peer, as in `proxy_set_header X-Forwarded-For $remote_addr`"
+                "the X-Forwarded-For of {peer} holds no client address; let the proxy send the \
+                 address of its own peer, as in `proxy_set_header X-Forwarded-For $remote_addr`"
             );
             self.report("trusted_proxies", problem);
         }
@@ -65,7 +65,7 @@ impl Doctor<'_> {
             Ok(answered) => answered,
             Err(error) => {
                 let problem = format!(
-                    "{url} cannot be reached as clients do it: {error}; look at its name, its \
+                    "{url} cannot be reached as clients do: {error}; check its name, its \
                      certificate and what forwards it"
                 );
                 return self.report("url", problem);
@@ -73,8 +73,8 @@ impl Doctor<'_> {
         };
         if answered.status != 200 {
             let problem = format!(
-                "{url} answers /healthz with {}, so that somebody else answers there; look at what \
-                 forwards it, and at its path",
+                "{url} answers /healthz with {}, so another service answers there; check what \
+                 forwards it, and its path",
                 answered.status
             );
             return self.report("url", problem);
@@ -123,8 +123,8 @@ impl Doctor<'_> {
         }
         if let Some(fault) = tls.fault_of_chain(self.now) {
             let problem = format!(
-                "{fault}, so that clients may not find their way to its authority; write the whole \
-                 chain in order, as the authority gives it"
+                "{fault}, so that clients may be unable to verify it; write the whole chain in \
+                 order, as the authority gives it"
             );
             self.report("tls", problem);
         }

@@ -18,7 +18,7 @@ fn a_secret_can_be_read_from_a_file() {
     assert!(loaded.to_toml().unwrap().contains(&origin));
 
     // The later layer wins, in either form; within one layer both forms are an error.
-    given(ConfigFixture::new().file("secret = 'overridden, so never looked at'")).config();
+    given(ConfigFixture::new().file("secret = 'overridden, so never checked'")).config();
     let both = given(ConfigFixture::new().variable("DOORWARD_SECRET", &secret())).error();
     assert!(both.contains("secret and secret_file are both given; remove one of them"), "{both}");
     assert!(given(ConfigFixture::new().variable("DOORWARD_SECRET", "")).config().secret.is_some());
@@ -155,7 +155,7 @@ fn postgresql_needs_a_secret_that_was_given() {
         Config { database_url: Some(Secret::new("postgres://h/d".into())), ..Config::default() };
     let error = config.master_secret().unwrap_err().to_string();
     assert!(
-        error.contains("with PostgreSQL it must be given") && error.contains("doorward secret new")
+        error.contains("it is required with PostgreSQL") && error.contains("doorward secret new")
     );
     config.secret = Some(Secret::new(secret()));
     config.master_secret().unwrap();

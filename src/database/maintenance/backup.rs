@@ -50,7 +50,7 @@ pub enum BackupError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The file exists.
-    #[error("{} is there already, and stays; name another file", .0.display())]
+    #[error("{} exists already and was left unchanged; name another file", .0.display())]
     Exists(PathBuf),
     /// Files beside it would become part of it.
     #[error(
@@ -76,14 +76,12 @@ pub enum BackupError {
         cause: io::Error,
     },
     /// SQLite could not copy.
-    #[error(
-        "the database cannot be copied: {0}; make room on the disk if there is none, try again"
-    )]
+    #[error("the database cannot be copied: {0}; free disk space if there is none, then try again")]
     Copy(diesel::result::Error),
     /// The copy failed its check.
     #[error(
-        "the copy is not good ({0}), and was removed; look at the database itself with `PRAGMA \
-         integrity_check`, and at the disk, before the last good backup is given up"
+        "the copy is damaged ({0}) and was removed; check the database itself with `PRAGMA \
+         integrity_check`, and the disk, before you delete the last good backup"
     )]
     Bad(String),
 }

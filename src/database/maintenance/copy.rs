@@ -90,8 +90,8 @@ pub enum CopyError {
     Outdated(CopyRole, String),
     /// The target has rows.
     #[error(
-        "the target is not empty: its table {0} has rows; name a new database, or make this one anew \
-         if all that it holds is from a first start (nothing was changed)"
+        "the target is not empty: its table {0} has rows; name a new database, or recreate this \
+         one if it holds only the data of a first start (nothing was changed)"
     )]
     NotEmpty(&'static str),
     /// Both URLs name the same database.
@@ -99,12 +99,12 @@ pub enum CopyError {
     Same,
     /// Another process writes.
     #[error(
-        "the {0} cannot be kept from changing ({1}); stop Doorward on every node, then try again \
-         (nothing was changed)"
+        "the {0} cannot be locked against writes ({1}); stop Doorward on every node, then try \
+         again (nothing was changed)"
     )]
     Busy(CopyRole, String),
     /// A statement failed.
-    #[error("the {0} failed ({1}); nothing was changed, try again when that is mended")]
+    #[error("the {0} failed ({1}); nothing was changed: fix the cause, then try again")]
     Failed(CopyRole, String),
 }
 

@@ -63,7 +63,7 @@ pub fn check(url: &DatabaseUrl) -> Result<SchemaReport, OpenError> {
             Err(why) => report.not_compared = Some(why),
         }
     } else {
-        report.not_compared = Some(String::from("it was made by a newer version"));
+        report.not_compared = Some(String::from("it was created by a newer version"));
     }
     Ok(report)
 }
@@ -154,7 +154,7 @@ impl Schema {
                     if part.is_whole() {
                         settled.insert(part.table.clone());
                     }
-                    format!("{part} is not Doorward's")
+                    format!("{part} is not part of Doorward's schema")
                 }
             };
             // A table's whole statement, which sorts last, repeats its parts.
@@ -178,8 +178,8 @@ fn place_to_compare(connection: &mut AnyConnection) -> Result<String, String> {
         return Ok(String::from("pg_temp"));
     }
     Err(String::from(
-        "comparing needs temporary tables that are rolled back again, and this role may not make \
-         any; run it as the database's owner, or GRANT TEMPORARY ON DATABASE to this role",
+        "the comparison needs temporary tables, which are rolled back, and this role may not \
+         create any; run it as the database's owner, or GRANT TEMPORARY ON DATABASE to this role",
     ))
 }
 

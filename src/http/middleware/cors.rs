@@ -100,7 +100,7 @@ impl CorsPolicy {
         }
         let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
         if !METHODS.iter().any(|allowed| allowed.as_bytes() == method.as_bytes()) {
-            return Some(format!("Pages may use the methods {} only.", METHODS.join(", ")));
+            return Some(format!("Pages may only use the methods {}.", METHODS.join(", ")));
         }
         let asked = headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS);
         let asked = asked.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));

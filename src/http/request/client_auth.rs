@@ -87,7 +87,7 @@ async fn identify(
             return Err(malformed("The client authenticates in more than one way."));
         }
         (Some(basic), Some(id), None) if *id.expose() != *basic.id.expose() => {
-            return Err(malformed("client_id is another one than in Authorization."));
+            return Err(malformed("client_id differs from the one in Authorization."));
         }
         (Some(basic), _, None) => (basic.id, basic.secret),
         (None, Some(id), Some(secret)) => (id, secret),

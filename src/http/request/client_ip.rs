@@ -106,8 +106,8 @@ impl ForwardedForWarning {
             tracing::warn!(
                 event = "forwarded_for_ignored",
                 %peer,
-                "X-Forwarded-For does not count, for it comes from a peer that is not in \
-                 trusted_proxies; name the peer there if it is your proxy"
+                "X-Forwarded-For is ignored: the peer is not in trusted_proxies; name it there if \
+                 it is your proxy"
             );
         }
     }

@@ -44,7 +44,7 @@ impl Form {
             match parameters.entry(name.into_owned()) {
                 Entry::Vacant(place) => place.insert(Secret::new(value.into_owned())),
                 // RFC 6749 3.2: with a duplicate, two parsers could each use a different one.
-                Entry::Occupied(_) => return Err(malformed("A parameter is there twice.")),
+                Entry::Occupied(_) => return Err(malformed("A parameter appears twice.")),
             };
         }
         Ok(Self(parameters))
@@ -59,7 +59,7 @@ impl Form {
             Some(value) if value.expose().bytes().all(|b| matches!(b, b' '..=b'~')) => {
                 Ok(Some(value))
             }
-            Some(_) => Err(malformed("A parameter has other characters than visible ASCII.")),
+            Some(_) => Err(malformed("A parameter contains characters other than visible ASCII.")),
             None => Ok(None),
         }
     }

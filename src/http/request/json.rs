@@ -138,7 +138,7 @@ pub(super) const BOM_DETAIL: &str =
     "The body begins with a byte order mark (BOM). Send it as UTF-8 without one.";
 
 fn too_large(most: usize) -> Problem {
-    Problem::new(Code::PayloadTooLarge).detail(format!("The body may have {most} bytes at most."))
+    Problem::new(Code::PayloadTooLarge).detail(format!("The body may have at most {most} bytes."))
 }
 
 fn broken(error: &PayloadError) -> Problem {
@@ -176,14 +176,14 @@ fn describe_type_error(error: &serde_path_to_error::Error<serde_json::Error>) ->
         (format!("{at}/{}", escape(quoted())), String::from("This member is required."))
     } else if message.starts_with("unknown field") {
         let at = if at.is_empty() { format!("/{}", escape(quoted())) } else { at };
-        (at, String::from("This member is not known."))
+        (at, String::from("Unknown field."))
     } else if let Some((_, expected)) = message.rsplit_once(", expected ") {
         (at, format!("Expected {expected}."))
     } else {
         (at, String::from("This value is not acceptable."))
     };
     Problem::new(Code::MalformedRequest)
-        .detail("The body's members are not the ones expected.")
+        .detail("The body does not match the expected schema.")
         .field(at, detail)
 }
 
@@ -268,7 +268,12 @@ mod tests {
                 "/count",
                 "Expected u32",
             ),
-            (br#"{"email":"a","password":"hunter2","is/admin":true}"#, "/is~1admin", "not known"),
+            (
+                br#"{"email":"a","password":"hunter2","is/admin":true}"#,
+                "/is~1admin",
+                "Unknown \
+                                                                                      field",
+            ),
             (
                 br#"{"email":"a","password":"hunter2","deep":[{"id":1},{}]}"#,
                 "/deep/1/id",

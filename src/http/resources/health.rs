@@ -22,7 +22,7 @@ pub(in crate::http) async fn readyz(
     settings: web::Data<HttpSettings>,
 ) -> Result<HttpResponse, Problem> {
     if settings.is_shutting_down.load(Ordering::Relaxed) {
-        return Err(Problem::new(Code::NotReady).detail("This node is about to stop."));
+        return Err(Problem::new(Code::NotReady).detail("This node is shutting down."));
     }
     let staleness = api.revocations.staleness();
     if staleness > READY_STALENESS {
@@ -40,8 +40,8 @@ pub(in crate::http) async fn readyz(
     }
     if api.db.ping().await.is_err() {
         let detail = api.db.fault().map_or_else(
-            || "The database does not answer.".to_owned(),
-            |fault| format!("Nothing can be written: {fault} while the service runs."),
+            || "The database does not respond.".to_owned(),
+            |fault| format!("Writes are rejected: {fault} while the service runs."),
         );
         return Err(Problem::new(Code::NotReady).detail(detail));
     }

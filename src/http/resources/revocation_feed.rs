@@ -77,7 +77,7 @@ pub(in crate::http) async fn revocations(
         let client = client.0.id;
         let place = api.feed_connections.acquire(client).ok_or_else(|| {
             let detail =
-                format!("This client has {MAX_PER_CLIENT} feeds open, and may have no more.");
+                format!("This client has {MAX_PER_CLIENT} feed connections open, the maximum.");
             Problem::new(Code::Overloaded).detail(detail).retry_after(RETRY_AFTER)
         })?;
         let last = request

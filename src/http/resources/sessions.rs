@@ -134,7 +134,7 @@ fn no_refresh_token(is_from_a_page: bool) -> Problem {
         );
     }
     Problem::new(Code::MalformedRequest)
-        .detail("The body's members are not the ones expected.")
+        .detail("The body does not match the expected schema.")
         .field("/refresh_token", "This member is required.")
 }
 

@@ -68,7 +68,7 @@ pub(in crate::http) fn not_tls() -> Vec<u8> {
 fn answer(problem: &Problem, fields: &str) -> Vec<u8> {
     let id = Uuid::new_v4().to_string();
     let status = problem.code().status();
-    tracing::info!(request_id = id, status = status.as_u16(), "answered what was no request");
+    tracing::info!(request_id = id, status = status.as_u16(), "rejected malformed request");
     let body = problem.document(Some(&id), ErrorFormat::Problem);
     let headers =
         problem.headers(ErrorFormat::Problem).map(|(name, value)| format!("{name}: {value}\r\n"));

@@ -25,7 +25,7 @@ impl ShutdownConnections {
         Self(Box::new(move |streams| {
             System::new().block_on(async move {
                 let Ok(service) = make().new_service(()).await else {
-                    tracing::error!("connections that waited at the stop cannot be served");
+                    tracing::error!("waiting connections cannot be served during shutdown");
                     return;
                 };
                 // The result of one connection does not matter to the others.
@@ -48,7 +48,7 @@ impl ShutdownConnections {
         };
         let started = thread::Builder::new().name("late".into()).spawn(serve);
         if let Err(error) = started {
-            tracing::error!(%error, "connections that waited at the stop cannot be served");
+            tracing::error!(%error, "waiting connections cannot be served during shutdown");
             return None;
         }
         Some(served)

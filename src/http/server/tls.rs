@@ -69,7 +69,7 @@ pub enum TlsError {
     },
     /// Every user of the machine can read the key.
     #[error(
-        "tls.key: every user of this machine can open {} (its mode is {mode:o}); chmod 640 it (for \
+        "tls.key: every user of this machine can read {} (its mode is {mode:o}); chmod 640 it (for \
          a Kubernetes volume set defaultMode: 0440 and fsGroup; for a Docker secret, which is 0444 \
          by default, set uid and mode: 0400)",
         path.display()
@@ -82,8 +82,8 @@ pub enum TlsError {
     },
     /// There is no certificate.
     #[error(
-        "tls.cert: there is no certificate in {}: {cause}; write it in PEM, your own first and then \
-         those that lead to its authority",
+        "tls.cert: there is no certificate in {}: {cause}; write it in PEM, your own first and \
+         then the intermediate ones",
         path.display()
     )]
     NoCertificate {
@@ -106,8 +106,8 @@ pub enum TlsError {
     },
     /// The two do not match.
     #[error(
-        "tls.key: the key in {} is not that of the first certificate in {}; name the two files that \
-         were made together",
+        "tls.key: the key in {} does not match the first certificate in {}; name the two files \
+         that belong together",
         key.display(), cert.display()
     )]
     Mismatch {
@@ -117,7 +117,7 @@ pub enum TlsError {
         cert: PathBuf,
     },
     /// The TLS library rejects them.
-    #[error("tls.cert: it cannot be used: {0}; ask for a certificate with an ECDSA or RSA key")]
+    #[error("tls.cert: it is not usable: {0}; request a certificate with an ECDSA or RSA key")]
     Unusable(#[from] RustlsError),
 }
 
@@ -214,7 +214,7 @@ impl Tls {
             let [below, above] = pair else { continue };
             let until = Timestamp::from_unix_seconds(above.validity().not_after.timestamp());
             if below.issuer() != above.subject() {
-                return Some(format!("certificate {place} has not issued the one before it"));
+                return Some(format!("certificate {place} did not issue the one before it"));
             }
             if until < now {
                 return Some(format!("certificate {place} has expired at {until}"));
@@ -254,7 +254,7 @@ impl Tls {
                 let again = state.refused.filter(|(before, _)| *before == digest);
                 if again.is_some_and(|(_, told)| !told) {
                     let event = "certificate_refused";
-                    tracing::error!(event, %error, "the certificate before is still served");
+                    tracing::error!(event, %error, "the previous certificate is still served");
                 }
                 state.refused = Some((digest, again.is_some()));
             }
@@ -339,7 +339,7 @@ impl Pair {
         };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.cert).collect();
         let chain = chain.map_err(|error| none(&error))?;
-        let first = chain.first().ok_or_else(|| none(&"it has no section CERTIFICATE"))?;
+        let first = chain.first().ok_or_else(|| none(&"it has no CERTIFICATE section"))?;
         let (_, own) = X509Certificate::from_der(first).map_err(|error| none(&error))?;
         let seconds =
             |time: x509_parser::time::ASN1Time| Timestamp::from_unix_seconds(time.timestamp());

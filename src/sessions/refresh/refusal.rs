@@ -45,13 +45,15 @@ impl Refusal {
                 "The session was ended from the list of sessions. Log in again."
             }
             Self::Reused | Self::Ended(EndReason::RefreshTokenReused) => {
-                "A spent refresh token of this session was used again, so somebody may have stolen it. Log in again."
+                "An already rotated refresh token of this session was used again, so it may have \
+                 been stolen. Log in again."
             }
             Self::Ended(EndReason::PasswordChanged) => "The password was changed. Log in again.",
             Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
             Self::Ended(EndReason::AccountClosed) => "The account was closed.",
             Self::Ended(EndReason::TooManySessions) => {
-                "The session gave way to a newer one of the same account. Log in again."
+                "The session was ended to make room for a newer one of the same account. Log in \
+                 again."
             }
             Self::Ended(EndReason::Replaced) => {
                 "A later login in the same browser replaced the session."

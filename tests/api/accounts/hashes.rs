@@ -17,7 +17,7 @@ async fn a_good_login_brings_a_hash_of_another_cost_up_to_date() {
 
     let app = app.restart_with(|config| config.passwords.iterations = 3).await;
     app.log_in(&email, "not my password at all").await.assert_status(401);
-    assert_eq!(password_hash(&app, &id).await, before, "only a good login upgrades");
+    assert_eq!(password_hash(&app, &id).await, before, "only a successful login upgrades");
     app.refresh(&session.refresh).await.assert_status(200);
     assert_eq!(password_hash(&app, &id).await, before);
 

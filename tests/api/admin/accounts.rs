@@ -47,7 +47,11 @@ async fn accounts_are_listed_and_shown() {
     for name in [ada.id.as_str(), &ada.email, "nobody@example.com", "", "' OR 1=1 --"] {
         let refusal = run(&mut user(&app, &["disable", name]));
         assert_eq!(refusal.status.code(), Some(1));
-        assert!(refusal.stderr.contains("`doorward user list` shows those"), "{}", refusal.stderr);
+        assert!(
+            refusal.stderr.contains("`doorward user list` shows the existing ones"),
+            "{}",
+            refusal.stderr
+        );
     }
 }
 
@@ -96,7 +100,7 @@ async fn a_deleted_account_is_rejected_on_every_node_and_leaves_no_row() {
 
     let refusal = run(&mut user(&app, &["delete", &ada.email]));
     assert_eq!(refusal.status.code(), Some(1));
-    assert!(refusal.stderr.contains("give --yes"), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("Pass --yes"), "{}", refusal.stderr);
     ada.me().await.assert_status(200);
 
     let deleted = done(&app, &["delete", &ada.email, "--yes"]);

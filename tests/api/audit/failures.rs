@@ -39,7 +39,7 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
         nobodys.filter(|it| it.user_id.is_none()).map(|it| it.times).sum::<i64>() == 2
     })
     .await;
-    assert_eq!(rows(&app).await, 6, "both are of nobody's");
+    assert_eq!(rows(&app).await, 6, "both have no account");
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn the_command_finds_events_by_account_name_and_time() {
     let line = format!("  login_failed  user {}  from 127.0.0.1\n", ada.id);
     assert!(audit(&[]).contains(&line), "{}", audit(&[]));
     for (arguments, status, says) in [
-        (["--user", "nobody@example.com"], 1, "`doorward user list` shows those"),
+        (["--user", "nobody@example.com"], 1, "`doorward user list` shows the existing ones"),
         (["--since", "yesterday"], 1, "neither a duration nor a point in time"),
         (["--event", "login"], 2, "login_failed"),
     ] {

@@ -57,7 +57,7 @@ async fn an_interrupted_removal_lets_no_session_continue() {
     app.refresh_as(&shop, &tokens.refresh).await.assert_ended("client_removed");
     let said = app.introspect(&service, &tokens.refresh).await.assert_status(200);
     assert_eq!(said.body, json!({ "active": false }));
-    assert_eq!(remove(&app, &shop).await, Some(1), "another call goes on");
+    assert_eq!(remove(&app, &shop).await, Some(1), "another call continues");
     app.refresh_as(&shop, &tokens.refresh).await.assert_ended("client_removed");
 }
 

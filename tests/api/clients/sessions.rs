@@ -70,7 +70,7 @@ async fn an_unknown_or_confidential_client_cannot_log_in_or_refresh() {
         let refused = refused.assert_problem(400, "unknown_client");
         assert_eq!(refused.body["error"], "invalid_client");
     }
-    assert_eq!(app.hashed(), hashed, "no password was looked at");
+    assert_eq!(app.hashed(), hashed, "no password was compared");
     assert_eq!(app.live_sessions(&user.id).await.len(), 1);
     let named = Client { id: "doorward".into(), secret: String::new() };
     app.log_in_to(&named, &user.email).await.assert_status(200);

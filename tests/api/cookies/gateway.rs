@@ -27,7 +27,7 @@ async fn a_gateway_gets_the_identity_of_a_request() {
     assert_eq!(plain.header("x-auth-user"), Some(&*user.id));
     assert_eq!(plain.header("x-auth-session"), Some(&*user.tokens.session));
     assert_eq!(plain.header("x-auth-client"), Some("doorward"));
-    assert_eq!(plain.header("x-auth-roles"), Some(""), "the token is from before");
+    assert_eq!(plain.header("x-auth-roles"), Some(""), "the token is from before the change");
     assert_eq!(plain.header("x-auth-scope"), Some(""));
 
     let jar = Jar::log_in(&app, &user.email).await;

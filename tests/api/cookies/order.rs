@@ -44,7 +44,7 @@ async fn a_late_response_overwrites_no_newer_cookie() {
     let next = jar.refresh(&app).await.assert_status(200);
     assert_eq!(next.body["generation"], 5);
     jar.keep(&next);
-    assert_eq!(jar.refresh_names().len(), 1, "what the late answer left is gone");
+    assert_eq!(jar.refresh_names().len(), 1, "the late response's leftover is cleared");
 }
 
 /// The model's client that never overwrites a newer token with an older one, with late responses;
@@ -93,7 +93,7 @@ async fn no_order_of_answers_ends_a_session() {
         jar.keep(&jar.refresh(&app).await.assert_status(200));
         assert_eq!(jar.refresh_names().len(), 1);
     }
-    assert!(one_name_would_end, "the orders were not bad enough to show anything");
+    assert!(one_name_would_end, "no order was bad enough to prove anything");
 }
 
 #[tokio::test]

@@ -70,5 +70,5 @@ async fn the_cookie_at_hand_is_a_known_device() {
     let answer = jar.own(log_in(&app, &user.email)).send().await.assert_status(200);
     let mut after = jar.clone();
     after.keep(&answer);
-    assert_eq!(after.refresh_names().len(), 1, "the session before was replaced");
+    assert_eq!(after.refresh_names().len(), 1, "the previous session was replaced");
 }

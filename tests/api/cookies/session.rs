@@ -24,7 +24,7 @@ async fn every_resource_with_a_token_accepts_it_in_a_cookie() {
     assert_eq!(refreshed.body["generation"], 1);
     assert!(refreshed.body.get("refresh_token").is_none());
     jar.keep(&refreshed);
-    assert_eq!(jar.refresh_names().len(), 1, "the one before was taken back");
+    assert_eq!(jar.refresh_names().len(), 1, "the previous one was cleared");
     assert_ne!(jar.refresh_names(), before.refresh_names());
 
     let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
@@ -48,7 +48,7 @@ async fn an_access_cookie_that_the_browser_dropped_is_fetched_by_a_refresh_and_b
     let mut jar = Jar::log_in(&app, &user.email).await;
     app.advance(600);
     let expired = jar.me(&app).await.assert_problem(401, "token_expired");
-    assert_eq!(set(&expired), [""; 0], "no refresh behind the page's back");
+    assert_eq!(set(&expired), [""; 0], "no refresh without the page's request");
     jar.0.remove("__Host-doorward-access");
     let missing = jar.me(&app).await.assert_problem(401, "missing_token");
     assert_eq!(set(&missing), [""; 0]);

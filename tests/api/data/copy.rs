@@ -89,7 +89,7 @@ async fn verify_finds_every_planted_difference() {
     let (from, to) = (url_of(home.path()), second(home.path()));
     let verify = || copy(home.path(), &from, &to, &["--verify"]);
     let (status, _, complaint) = verify();
-    assert_eq!(status, 1, "there is nothing to compare with: {complaint}");
+    assert_eq!(status, 1, "there is nothing to compare: {complaint}");
     assert_eq!(copy(home.path(), &from, &to, &[]).0, 0);
     let (status, said, _) = verify();
     assert_eq!(status, 0, "{said}");

@@ -54,7 +54,7 @@ async fn a_database_with_a_lost_secret_starts_with_a_new_one_after_restored() {
     used(home.path()).await;
     let secret = MasterSecret::generate().to_text();
     let refusal = run(doorward(home.path()).env("DOORWARD_SECRET", secret.as_str()));
-    assert!(refusal.stderr.contains("does not open the signing keys"), "{}", refusal.stderr);
+    assert!(refusal.stderr.contains("does not decrypt the signing keys"), "{}", refusal.stderr);
     let (status, _, complaint) = db(home.path(), &["after-restore", "--yes"]);
     assert_eq!(status, 0, "{complaint}");
     let service = Doorward::start(unlimited(home.path()).env("DOORWARD_SECRET", secret.as_str()));

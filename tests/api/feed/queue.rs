@@ -48,7 +48,7 @@ async fn a_slow_subscriber_is_disconnected_without_delaying_others() {
         heard += entries(&quick.next().await.unwrap()).len();
     }
     // Everything has been sent, so the entries that it missed are no longer in memory.
-    assert!(slow.next().await.is_none(), "it has to begin anew");
+    assert!(slow.next().await.is_none(), "it has to start again");
     let mut anew = revocations.subscribe(Some(&slow.cursor()));
     let mut all = BTreeSet::new();
     while all.len() < 11_000 {

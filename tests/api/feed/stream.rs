@@ -161,7 +161,7 @@ impl Stream {
                 self.text = rest;
                 return event;
             }
-            let chunk = self.response.chunk().await.unwrap().expect("the stream goes on");
+            let chunk = self.response.chunk().await.unwrap().expect("the stream continues");
             self.text.push_str(str::from_utf8(&chunk).unwrap());
         }
     }

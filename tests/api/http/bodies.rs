@@ -126,7 +126,7 @@ async fn a_body_in_chunks_ends_at_the_limit_too() {
     let mut answer = Vec::new();
     let both = async { tokio::join!(endless, reader.read_to_end(&mut answer)) };
     let ended = tokio::time::timeout(Duration::from_secs(6), both).await;
-    assert!(ended.is_ok(), "nobody reads on for ever");
+    assert!(ended.is_ok(), "nobody reads forever");
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 413 "));
     app.get("/healthz").send().await.assert_status(200);
 }

@@ -42,11 +42,11 @@ async fn no_header_changes_the_issuer_or_a_url() {
 
 #[tokio::test]
 async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
-    let believed = "198.51.100.7";
+    let forwarded = "198.51.100.7";
     for (trusted, forwarded, address) in [
-        (&[][..], believed, "127.0.0.1"),
-        (&["10.0.0.0/8"], believed, "127.0.0.1"),
-        (&["127.0.0.0/8"], "203.0.113.1, 198.51.100.7", believed),
+        (&[][..], forwarded, "127.0.0.1"),
+        (&["10.0.0.0/8"], forwarded, "127.0.0.1"),
+        (&["127.0.0.0/8"], "203.0.113.1, 198.51.100.7", forwarded),
         (&["127.0.0.0/8"], "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
     ] {
         let app = TestApp::with(|config| {

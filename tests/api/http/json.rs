@@ -57,7 +57,7 @@ async fn a_body_that_is_not_a_json_object_is_rejected_everywhere() {
             let answer = call.body("application/json", body.clone()).send().await;
             let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
             assert_eq!(answer.body["code"], "malformed_request", "{path} {shown}");
-            assert!(answer.text.len() < 1000, "{path} {shown}: nothing of it is repeated");
+            assert!(answer.text.len() < 1000, "{path} {shown}: nothing of it is quoted");
         }
     }
     unharmed(user).await;

@@ -24,7 +24,7 @@ async fn a_hundred_parallel_guesses_count_as_a_hundred() {
     }
     let refused = app.log_in(&user.email, PASSWORD).await;
     refused.assert_problem(429, "too_many_failed_logins");
-    assert_eq!(app.hashed() - before, 10, "the right password is not even looked at");
+    assert_eq!(app.hashed() - before, 10, "the right password is not even compared");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ async fn an_address_is_known_by_its_sessions_of_ninety_days_that_did_not_end_for
     }
     // The logout of the first session came before the change, and was not suspicious.
     assert!(may_still(HOME).await, "still");
-    assert!(may_still("203.0.113.13").await, "where the change was made");
+    assert!(may_still("203.0.113.13").await, "on the device of the change");
 
     let at_home = log_in_from(&app, "203.0.113.20", &email, PASSWORD).await.tokens();
     app.post("/logout").bearer(&at_home.access).send().await.assert_status(204);

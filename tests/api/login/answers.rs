@@ -41,7 +41,7 @@ async fn rejections_are_indistinguishable_and_cost_one_hash_each() {
         ("wrong password", user.email.as_str(), "not my password at all"),
         ("empty password", &user.email, ""),
         ("over-long password", &user.email, &just_too_long),
-        ("far over-long password", &user.email, &far_too_long),
+        ("password far over the limit", &user.email, &far_too_long),
         ("over-long when composed", &user.email, &"\u{344}".repeat(257)),
         ("unknown address", unknown, PASSWORD),
         ("unknown address, over-long password", unknown, &far_too_long),
@@ -63,5 +63,5 @@ async fn rejections_are_indistinguishable_and_cost_one_hash_each() {
     }
     let before = app.hashed();
     app.log_in(&user.email, PASSWORD).await.assert_status(200);
-    assert_eq!(app.hashed() - before, 1, "a good login costs the same");
+    assert_eq!(app.hashed() - before, 1, "a successful login costs the same");
 }

@@ -23,7 +23,7 @@ async fn every_reason_is_named_at_the_next_refresh_and_after_a_restart() {
         }
         explanations.sort();
         explanations.dedup();
-        assert_eq!(explanations.len(), ended.len(), "each reason has its own words");
+        assert_eq!(explanations.len(), ended.len(), "each reason has its own text");
     };
     check(&app).await;
     let app = app.restart().await;

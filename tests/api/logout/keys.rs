@@ -36,7 +36,7 @@ async fn a_new_signing_key_is_published_before_it_signs_and_the_old_one_until_it
     let new = kids.into_iter().find(|kid| *kid != old).unwrap();
 
     user.refresh().await.assert_status(200);
-    assert_eq!(kid(&user.tokens.access), old, "published, and not used");
+    assert_eq!(kid(&user.tokens.access), old, "published, but not signing");
     assert_eq!(maintain(779).await.0.len(), 2);
     user.refresh().await.assert_status(200);
     assert_eq!(kid(&user.tokens.access), old);

@@ -85,7 +85,7 @@ async fn a_user_cannot_end_another_users_session() {
     let theirs = end(&app, &user, &other.tokens.session).await.assert_problem(404, "not_found");
     let nobodys = uuid::Uuid::new_v4().to_string();
     let nobodys = end(&app, &user, &nobodys).await.assert_problem(404, "not_found");
-    assert_eq!(theirs.body["detail"], nobodys.body["detail"], "nobody learns that it exists");
+    assert_eq!(theirs.body["detail"], nobodys.body["detail"], "its existence is not revealed");
     for id in ["1", "all", "%20", "..%2f", "00000000-0000-0000-0000-000000000000"] {
         end(&app, &user, id).await.assert_problem(404, "not_found");
     }

@@ -134,6 +134,6 @@ async fn another_process(app: &TestApp) -> (Database, Revocations) {
 
 fn claims(access: &str) -> Value {
     let claims = Jwt::read(access).claims();
-    serde_json::from_value::<Claims>(claims.clone()).expect("claims and no more");
+    serde_json::from_value::<Claims>(claims.clone()).expect("claims and nothing else");
     claims
 }

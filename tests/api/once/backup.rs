@@ -120,21 +120,21 @@ async fn an_invalid_backup_target_or_a_damaged_copy_is_rejected_and_leaves_no_fi
         assert!(complaint.contains(says) && complaint.contains("; "), "{complaint}");
     };
     fs::write(home.path().join("notes"), "somebody's").unwrap();
-    refused("notes", "is there already");
+    refused("notes", "exists already");
     assert_eq!(fs::read_to_string(home.path().join("notes")).unwrap(), "somebody's");
     refused("nowhere/backup.db", "cannot be written");
 
     let (status, said, complaint) = db(home.path(), &["backup", "good.db"]);
     assert_eq!(status, 0, "{complaint}");
     assert!(said.starts_with("good.db: ") && said.contains("checked. Rows: "), "{said}");
-    assert!(said.contains("The master secret is not in it"), "{said}");
+    assert!(said.contains("does not contain the master secret"), "{said}");
 
     open(&data_of(home.path()).join("doorward.db"))
         .batch_execute(
             "PRAGMA ignore_check_constraints = ON; UPDATE signing_keys SET state = 'odd'",
         )
         .unwrap();
-    refused("bad.db", "the copy is not good (CHECK constraint failed in signing_keys)");
+    refused("bad.db", "the copy is damaged (CHECK constraint failed in signing_keys)");
     assert!(!home.path().join("bad.db").exists());
     assert_eq!(leftovers(home.path()), [] as [String; 0]);
 }

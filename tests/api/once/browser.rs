@@ -137,7 +137,7 @@ async fn chromium_keeps_a_session_for_a_page_that_never_sees_it() {
         let gone =
             "return [(await (await call('/me')).json()).code, (await post('/refresh')).status]";
         assert_eq!(browser.run(gone).await, json!(["missing_token", 401]));
-        assert_eq!(web.app.live_sessions(&user.id).await.len(), 1, "the one of the sign-up");
+        assert_eq!(web.app.live_sessions(&user.id).await.len(), 1, "the sign-up's session");
     }
     browser.quit().await;
 }

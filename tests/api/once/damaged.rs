@@ -52,7 +52,7 @@ async fn files_that_are_overwritten_in_place_end_the_writes_at_the_first_read_th
         assert!(unready.text.contains("overwritten"), "{name} {byte}: {}", unready.text);
         let (_, _, log) = service.stop();
         let lines: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
-        let said = "nothing is written any more";
+        let said = "writes are rejected from now on";
         assert!(lines.len() == 1 && lines[0].contains(said), "{name} {byte}: {log}");
     }
 }
@@ -68,7 +68,7 @@ async fn a_log_that_was_overwritten_is_not_brought_into_the_database() {
     overwrite(&file.with_file_name("doorward.db-wal"), 0);
     until(async || service.log_in(EMAIL, PASSWORD).await.unwrap().status == 503).await;
     assert!(service.stop().0.success());
-    assert!(fs::read(&file).unwrap() == kept, "the database is as it was");
+    assert!(fs::read(&file).unwrap() == kept, "the database is unchanged");
     let service = Doorward::start(&mut unlimited(home.path()));
     service.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200);
 }

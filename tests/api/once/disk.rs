@@ -44,7 +44,7 @@ async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
     let refused = write_until_refused(&service, &mut chains, &mut registered).await;
     let rotations: u64 = chains.iter().map(|tokens| tokens.generation).sum();
     println!("full after {} accounts and {rotations} refreshes", registered.len());
-    assert!(rotations > 0, "there was room for something");
+    assert!(rotations > 0, "there was space for something");
 
     // Reads are served, so a load balancer still sees a ready node.
     let told = async || {
@@ -173,7 +173,7 @@ fn on_a_small_disk(home: &Path) -> Option<Command> {
         let why = String::from_utf8_lossy(&probe.stderr).into_owned();
         // Bypasses the harness, which hides the output of passing tests.
         let notice = format!(
-            "\n*** no file system may be mounted ({why}): the disk that is full IS LEFT OUT.\n\n"
+            "\n*** no file system may be mounted ({why}): the test of a full disk IS SKIPPED.\n\n"
         );
         let _ = std::io::stderr().write_all(notice.as_bytes());
         return None;
@@ -195,7 +195,7 @@ impl Ballast {
         let root = PathBuf::from(format!("/proc/{}/root", service.id()));
         let data = root.join(data_of(home).strip_prefix("/").unwrap());
         let disk = rustix::fs::statvfs(&data).unwrap();
-        assert!(disk.f_blocks * disk.f_frsize <= SIZE, "it is the small one");
+        assert!(disk.f_blocks * disk.f_frsize <= SIZE, "it is on the small file system");
         let path = data.join("ballast");
         let size = (disk.f_bavail * disk.f_frsize).checked_sub(LEFT).unwrap();
         fs::write(&path, vec![1; size.try_into().unwrap()]).unwrap();

@@ -240,7 +240,7 @@ async fn a_fault_of_the_files_fills_no_log() {
     let (_, _, log) = service.stop();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
     assert!(lines.len() <= 3, "{lines:#?}");
-    let fault = lines.iter().filter(|line| line.contains("nothing is written any more"));
+    let fault = lines.iter().filter(|line| line.contains("writes are rejected from now on"));
     assert_eq!(fault.count(), 1, "{lines:#?}");
-    assert!(lines.last().unwrap().contains("nothing is written any more"), "{lines:#?}");
+    assert!(lines.last().unwrap().contains("writes are rejected from now on"), "{lines:#?}");
 }

@@ -14,7 +14,7 @@ fn calibration_prints_valid_settings_never_below_owasps_minimum() {
     };
     let lines = calibrate(&["--seconds", "0.001", "--memory-kib", "7168"]);
     assert!(lines.contains("[passwords]\nmemory_kib = 7168\niterations = 5\n"), "{lines}");
-    assert!(lines.contains("longer than was wanted"), "{lines}");
+    assert!(lines.contains("longer than requested"), "{lines}");
     let file = home.path().join("settings.toml");
     fs::write(&file, &lines).unwrap();
     let config = printed(doorward(home.path()).arg("config").arg("--config").arg(&file));

@@ -54,7 +54,10 @@ async fn json_has_an_object_a_line_and_in_it_the_request_with_its_trace() {
         let [event, answer] = pair else { unreachable!("six lines") };
         assert_eq!(event["event"], "login_failed");
         let told = [&answer["message"], &answer["route"], &answer["method"], &answer["status"]];
-        assert_eq!(told, [&json!("answered"), &json!("/login"), &json!("POST"), &json!(401)]);
+        assert_eq!(
+            told,
+            [&json!("request completed"), &json!("/login"), &json!("POST"), &json!(401)]
+        );
         for line in pair {
             let ids = [&line["span"]["trace_id"], &line["span"]["parent_id"]];
             let expected =

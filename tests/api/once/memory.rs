@@ -71,7 +71,11 @@ async fn a_body_that_is_only_announced_takes_no_memory() {
         assert!(most <= bound, "{what}: {most} KiB, {idle} KiB with idle connections");
         most_of_all = most_of_all.max(most);
     }
-    assert!(most_of_all > start + KEPT, "too few connections to see what is given back");
+    assert!(
+        most_of_all > start + KEPT,
+        "too few connections to measure how much memory is \
+                                         returned"
+    );
     let clock = Clock::system();
     let ended = clock.monotonic();
     until_within(GIVEN_BACK, async || resident(&service) <= start + KEPT).await;

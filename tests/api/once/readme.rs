@@ -57,7 +57,7 @@ fn bash(script: &str, home: &Path) -> String {
     let output = Command::new("bash").args(["-e", "-c", script]).current_dir(home).output();
     let output = output.expect("bash is here");
     let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "is curl 7.82 or later here? {complaints}");
+    assert!(output.status.success(), "is it curl 7.82 or later? {complaints}");
     assert_eq!(complaints, "");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -88,7 +88,7 @@ async fn overlap(restarts: u64, mut next: impl FnMut() -> Doorward) {
         let (status, _, log) = mem::replace(&mut serving, successor).stop();
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
-        assert!(log.contains("answered"), "each has its share: {log}");
+        assert!(log.contains("request completed"), "each has served some: {log}");
     }
     some_more().await;
     done.store(true, Ordering::SeqCst);
@@ -163,7 +163,7 @@ async fn a_stopping_service_reports_not_ready_and_serves_during_the_shutdown_del
     service.signal(Signal::TERM);
     until(async || service.get("/readyz").send().await.status == 503).await;
     let answer = service.get("/readyz").send().await.assert_problem(503, "not_ready");
-    assert!(answer.text.contains("about to stop"), "{}", answer.text);
+    assert!(answer.text.contains("shutting down"), "{}", answer.text);
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);
     let tokens = service.log_in(EMAIL, PASSWORD).await.unwrap().tokens();
     let me = service.me(&tokens.access).await.unwrap().assert_status(200);
@@ -187,7 +187,7 @@ fn an_inherited_socket_that_does_not_listen_is_rejected() {
         assert!(refusal.stderr.contains("LISTEN_FDS"), "{refusal:?}");
         assert!(refusal.stderr.contains(says), "{refusal:?}");
     }
-    assert!(!data_of(home.path()).exists(), "a start that was refused leaves nothing");
+    assert!(!data_of(home.path()).exists(), "a rejected start leaves no files");
 }
 
 #[test]

@@ -45,7 +45,7 @@ async fn a_cookie_login_across_sites_is_refused_unless_the_cookies_are_for_every
             for remedy in ["127.0.0.1", "cookies.same_site"] {
                 assert!(answer.text.contains(remedy), "{}", answer.text);
             }
-            assert_eq!(app.live_sessions(&user.id).await.len(), 1, "the one of the sign-up");
+            assert_eq!(app.live_sessions(&user.id).await.len(), 1, "the sign-up's session");
         }
     }
 }

@@ -113,8 +113,8 @@ async fn many_slow_connections_time_out_without_delaying_others() {
     let (ended, cut) = (ended.into_inner(), cut.into_inner());
     println!("{count} slow connections at once, {ended} in all, {seconds} s:");
     println!("  {cut} slow readers were cut in the middle of an answer");
-    assert!(cut > 0, "nothing waits for a reader for ever");
-    for (what, times) in [("on a connection that is kept", kept), ("on new connections", new)] {
+    assert!(cut > 0, "a reader is never waited for without a limit");
+    for (what, times) in [("on a persistent connection", kept), ("on new connections", new)] {
         let (p99, worst) = (times[times.len() * 99 / 100], times[times.len() - 1]);
         println!("  {} times /me {what}: p99 {p99:.1?}, worst {worst:.1?}", times.len());
         assert!(p99 < LOOSELY, "{p99:?} {what}");

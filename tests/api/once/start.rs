@@ -51,7 +51,7 @@ fn assert_says(line: &str, words: &[&str]) {
 
 #[track_caller]
 fn assert_untouched(home: &Path) {
-    assert!(!data_of(home).exists(), "a start that was refused leaves nothing");
+    assert!(!data_of(home).exists(), "a rejected start leaves no files");
 }
 
 /// The secret and the signing keys of a data directory.

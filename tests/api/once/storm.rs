@@ -81,8 +81,8 @@ async fn refresh_and_verification_stay_fast_while_logins_saturate_every_core() {
     assert!(me.percentile(99) < LOOSELY, "/me {me}");
     assert!(refresh.percentile(99) < LOOSELY, "/refresh {refresh}");
     assert!(!good.0.is_empty(), "logins go on");
-    assert!(!refused.0.is_empty(), "there are more clients than places");
-    assert!(refused.percentile(50) < LOOSELY, "the surplus is told at once: {refused}");
+    assert!(!refused.0.is_empty(), "there are more clients than queue slots");
+    assert!(refused.percentile(50) < LOOSELY, "the surplus is rejected at once: {refused}");
 
     // Recovered, and every client that got tokens has a session.
     app.log_in(&accounts[0], PASSWORD).await.assert_status(200);

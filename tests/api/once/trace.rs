@@ -55,7 +55,7 @@ async fn no_response_to_a_write_leaves_before_its_data_is_synced() {
 
     let trace = Trace::read(&fs::read_to_string(&log).unwrap());
     println!("{} answers, {} syncs of the log", trace.answers, trace.syncs);
-    assert_eq!(trace.answers, writes, "every answer was seen");
+    assert_eq!(trace.answers, writes, "every response was seen");
     assert!(trace.syncs >= writes);
 }
 
@@ -188,7 +188,7 @@ fn tracer() -> Option<PathBuf> {
         let (why, name) = (String::from_utf8_lossy(&probe.stderr), std::thread::current());
         let name = name.name().unwrap_or_default();
         // Bypasses the harness, which hides the output of passing tests.
-        let notice = format!("\n*** nothing may be traced ({why}): {name} IS LEFT OUT.\n\n");
+        let notice = format!("\n*** nothing may be traced ({why}): {name} IS SKIPPED.\n\n");
         let _ = std::io::stderr().write_all(notice.as_bytes());
         return None;
     }

@@ -59,10 +59,10 @@ async fn commands_on_a_machine_with_a_wrong_clock_take_effect() {
         assert!(verifier.verify(&own).is_ok());
         on_skewed(&["client", "remove", &service.id]);
 
-        let what = format!("a command that is {skew} s ahead");
+        let what = format!("a command {skew} s ahead");
         all_refuse(&what, &[&app, &node], &verifier, &ended).await;
         until(async || verifier.verify(&own) == Err(VerifyError::Revoked)).await;
-        assert!(user.me().await.status == 200, "another account goes on");
+        assert!(user.me().await.status == 200, "another account is not affected");
 
         // The old tokens are valid for ten more seconds.
         app.advance(590);
@@ -71,7 +71,7 @@ async fn commands_on_a_machine_with_a_wrong_clock_take_effect() {
         all_refuse(&what, &[&app, &node, &started], &verifier, &ended).await;
         for node in [&app, &started] {
             let client = id(&service.id);
-            assert!(node.api.revocations.contains(client), "{what}: the client is forgotten");
+            assert!(node.api.revocations.contains(client), "{what}: the client has been purged");
         }
         assert_eq!(verifier.verify(&own).unwrap_err(), VerifyError::Revoked, "{what}");
     }
@@ -102,7 +102,7 @@ async fn a_service_is_removed_by_a_wrong_clock_when_the_database_does_not_know_t
         let started = app.another_node().await;
         for node in [&app, &node, &started] {
             let is_listed = node.api.revocations.contains(client);
-            assert!(is_listed, "{skew} s ahead: the client is forgotten");
+            assert!(is_listed, "{skew} s ahead: the client's revocation is purged");
         }
         assert_eq!(verifier.verify(&own), Err(VerifyError::Revoked), "{skew} s ahead");
     }
@@ -130,7 +130,7 @@ async fn a_key_that_is_retired_on_a_machine_with_a_wrong_clock_signs_nothing_tha
         purge(&app).await;
         let started = app.another_node().await;
         for node in [&app, &node, &started] {
-            assert!(node.api.revocations.contains(key), "{skew} s ahead: the key is forgotten");
+            assert!(node.api.revocations.contains(key), "{skew} s ahead: the key has been purged");
             node.me(&access).await.assert_status(401);
         }
     }

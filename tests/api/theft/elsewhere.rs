@@ -25,7 +25,12 @@ async fn a_replay_from_another_network_and_program_is_an_event_of_its_session() 
 
     let next = from(&app, ("198.51.100.9", "curl/8"), refresh, None).await.tokens();
     from(&app, ("198.51.100.9", "curl/8"), &next.refresh, None).await.assert_status(200);
-    assert_eq!(row(&app, &user.tokens.session).await, written, "an answer writes no session");
+    assert_eq!(
+        row(&app, &user.tokens.session).await,
+        written,
+        "a repeated response writes no \
+                                                                session"
+    );
     let expected = json!([{
         "session_id": user.tokens.session,
         "address": "198.51.100.9",

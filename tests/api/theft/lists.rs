@@ -62,7 +62,7 @@ async fn the_last_hours_of_a_session_are_listed_with_its_absolute_end() {
         }
         let list = list(&app, &user.tokens.access).await;
         let shown = moment(&list[0]["expires_at"]);
-        assert!(shown <= ends, "{shown} is behind the session's end");
+        assert!(shown <= ends, "{shown} is after the session's end");
         if minute > 60 + 7 {
             assert_eq!(shown.as_micros(), ends.as_micros() / micros(HOUR) * micros(HOUR));
         }

@@ -74,7 +74,7 @@ async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() 
         assert_eq!(names(jwk), members, "public members only");
         assert!(thumbprint(jwk).starts_with(jwk["kid"].as_str().unwrap()), "RFC 7638");
 
-        assert!(signature_is_good(jwk, token), "{algorithm}: by the bare algorithm");
+        assert!(signature_is_good(jwk, token), "{algorithm}: with the bare algorithm");
         let other = read.with_claim("sub", "other").to_string();
         assert!(!signature_is_good(jwk, &other));
         let set: JwkSet = serde_json::from_value(set).unwrap();
@@ -86,7 +86,7 @@ async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() 
         rules.validate_exp = false;
         let key = jsonwebtoken::DecodingKey::from_jwk(known).unwrap();
         let said = jsonwebtoken::decode::<Value>(token, &key, &rules).unwrap();
-        assert_eq!(said.claims, claims, "{algorithm}: by a library as others use it");
+        assert_eq!(said.claims, claims, "{algorithm}: with a common library");
         user.me().await.assert_status(200);
     }
 }

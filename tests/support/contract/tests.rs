@@ -43,7 +43,7 @@ mod of_openapi_yaml {
             let name = node.value["operationId"].as_str().unwrap_or_default();
             assert!(!name.is_empty() && names.insert(name.to_owned()), "{operation}: {name:?}");
             assert!(node.at(&["responses", "default"]).is_some(), "{operation}: no default");
-            assert!(node.value.get("security").is_some(), "{operation}: for whom is it?");
+            assert!(node.value.get("security").is_some(), "{operation}: its security is missing");
         }
     }
 
@@ -259,7 +259,7 @@ mod of_made_up_cases {
     fn a_body_that_its_schema_does_not_allow_is_a_violation() {
         let good = json_headers(&[("x-count", "3")]);
         let of = |body: &str| violation("GET", "/things/7", 200, &good, body.as_bytes());
-        assert!(of("{").contains("no JSON"));
+        assert!(of("{").contains("not JSON"));
         assert!(of("{}").contains("\"id\" is a required property"));
         assert!(of(r#"{"id":"7"}"#).contains("uuid"));
         assert!(of(&json!({ "id": ID, "colour": "red" }).to_string()).contains("colour"));

@@ -279,6 +279,6 @@ fn a_huge_token_is_refused_before_any_work() {
     let huge = padded(6_000);
     assert!(huge.len() > MAX_LENGTH);
     let now = Timestamp::from_unix_seconds(NOW);
-    let refused = verify(&huge, |_| panic!("no key is looked for"), &expected(), now);
+    let refused = verify(&huge, |_| panic!("no key is looked up"), &expected(), now);
     assert_eq!(refused, Err(TokenError::Malformed));
 }

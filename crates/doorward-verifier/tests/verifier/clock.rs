@@ -59,7 +59,7 @@ async fn a_clock_that_jumps_forward_and_back_makes_no_revoked_token_good() {
         for revoked in [&before.1, &meanwhile.1] {
             assert_eq!(verdict(&verifier, revoked), Err(VerifyError::Revoked), "{policy:?}");
         }
-        assert_eq!(last_event_ids(&issuer), ["", "", ""], "everything is asked for");
+        assert_eq!(last_event_ids(&issuer), ["", "", ""], "everything is requested again");
     }
 }
 
@@ -80,7 +80,7 @@ async fn a_list_is_stale_from_a_jump_on_until_everything_was_sent_again() {
         let expected = if is_stale { Err(VerifyError::Stale) } else { Ok(()) };
         assert_eq!(verdict(&closed, &token), expected, "{first:?} to {then:?}");
         assert_eq!(closed.is_ready(), !is_stale);
-        assert_eq!(verdict(&open, &token), Ok(()), "the policy is to go on");
+        assert_eq!(verdict(&open, &token), Ok(()), "the policy is to continue");
         issuer.back();
         until(|| verdict(&closed, &token) == Ok(())).await;
         until(|| issuer.requests(FEED).len() == 4 && open.last_error().is_none()).await;

@@ -59,7 +59,7 @@ impl Service<Request<()>> for Who {
     }
 
     fn call(&mut self, request: Request<()>) -> Self::Future {
-        let access = request.extensions().get::<tower::Access>().expect("was let in");
+        let access = request.extensions().get::<tower::Access>().expect("was accepted");
         ready(Ok(Response::new(access.sub.to_string())))
     }
 }

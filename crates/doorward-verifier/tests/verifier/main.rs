@@ -1,6 +1,11 @@
 //! The verifier library, against a minimal test issuer, over real HTTP.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot continue has \
+                                                              failed"
+)]
 
 #[path = "../../../../tests/support/jwt.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]

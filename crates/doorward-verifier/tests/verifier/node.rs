@@ -16,7 +16,7 @@ use super::jwt::Jwt;
 #[tokio::test]
 async fn a_service_in_node_verifies_tokens_and_hears_of_a_logout() {
     let Some(folder) = folder_with_jose().await else {
-        eprintln!("LEFT OUT: node or npm is not here, or jose could not be installed");
+        eprintln!("SKIPPED: node or npm is missing, or jose could not be installed");
         return;
     };
     let issuer = Issuer::start_with(Clock::system()).await;

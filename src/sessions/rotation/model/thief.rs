@@ -28,7 +28,7 @@ fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
             held[who] = after.generation;
             session = Session { window_is_open: false, ..after };
             let changes = turns[..=turn].windows(2).filter(|pair| pair[0] != pair[1]).count();
-            assert!(changes < 3, "owner and thief take turns: {turns:?}");
+            assert!(changes < 3, "owner and thief alternate: {turns:?}");
         }
     }
     most

@@ -21,8 +21,8 @@ fn it_shows_the_client_address_behind_a_proxy() {
     };
     let said = printed(&mut asked("10.0.0.0/8", "203.0.113.9, 198.51.100.7"));
     assert!(said.contains("counts as one of 198.51.100.7."), "{said}");
-    finds(&mut asked("", "198.51.100.7"), "trusted_proxies", "10.0.0.1 is not in it");
-    finds(&mut asked("10.0.0.1", "unknown"), "trusted_proxies", "is a client's address");
+    finds(&mut asked("", "198.51.100.7"), "trusted_proxies", "10.0.0.1 is not listed");
+    finds(&mut asked("10.0.0.1", "unknown"), "trusted_proxies", "holds no client address");
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn it_finds_faults_of_the_public_url() {
     let date = |date: &str| answering(&format!("HTTP/1.1 200 OK\r\ndate: {date}\r\n\r\n"));
     finds(&mut at(&date("Wed, 25 Nov 2020 12:00:00 GMT")), "clock", "let NTP set both");
     finds(&mut at(&answering("HTTP/1.1 404 Not Found\r\n\r\n")), "url", "with 404");
-    finds(&mut at(&answering("SSH-2.0\r\n\r\n")), "url", "no HTTP");
+    finds(&mut at(&answering("SSH-2.0\r\n\r\n")), "url", "not HTTP");
     finds(&mut at("http://127.0.0.1:1"), "url", "cannot be reached");
 
     certify(home.path(), "localhost", 2090);
@@ -52,7 +52,7 @@ fn it_finds_faults_of_the_public_url() {
     };
     finds(&mut here(), "url", "SSL_CERT_FILE");
     let trusting = printed(here().env("SSL_CERT_FILE", "cert.pem"));
-    assert_eq!(trusting, "Nothing is wrong.\n");
+    assert_eq!(trusting, "No problems found.\n");
     assert!(service.stop().0.success());
 }
 
@@ -80,7 +80,7 @@ fn a_certificate_of_ones_own_is_explained_with_ssl_cert_file() {
             // A certificate that is its own authority may be trusted, and still not be accepted as
             // both.
             if !is_authority && trusted.is_some() {
-                assert_eq!(printed(&mut asked), "Nothing is wrong.\n");
+                assert_eq!(printed(&mut asked), "No problems found.\n");
                 continue;
             }
             finds(&mut asked, "url", "SSL_CERT_FILE");

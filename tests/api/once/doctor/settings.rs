@@ -12,7 +12,7 @@ use super::{doctor, finds, healthy};
 #[test]
 fn it_is_silent_about_a_healthy_system_and_changes_nothing() {
     let home = healthy();
-    assert_eq!(printed(&mut doctor(home.path())), "Nothing is wrong.\n");
+    assert_eq!(printed(&mut doctor(home.path())), "No problems found.\n");
     assert_eq!(printed(doctor(home.path()).arg("--json")), "[]\n");
     let fresh = tempfile::tempdir().unwrap();
     let mut unset = doorward(fresh.path());
@@ -27,11 +27,11 @@ fn it_finds_faults_of_the_settings() {
     let with = |name: &str, value: &str, check: &str, says: &str| {
         finds(doctor(home.path()).env(name, value), check, says);
     };
-    with("DOORWARD_CORS__ORIGINS", "http://app.example.com", "cors.origins", "serve it by https");
+    with("DOORWARD_CORS__ORIGINS", "http://app.example.com", "cors.origins", "serve it over https");
     with("DOORWARD_TLS__CERT", "nowhere.pem", "tls", "cannot be read");
     with("DOORWARD_PUBLIC_URL", "https://other.example.com", "tls", "is not for other.example.com");
     with("DOORWARD_PASSWORDS__THREADS", "1024", "passwords", "MiB of this machine's");
-    with("DOORWARD_SECRET", &MasterSecret::generate().to_text(), "keys", "does not open");
+    with("DOORWARD_SECRET", &MasterSecret::generate().to_text(), "keys", "does not decrypt");
     let mut plain = doctor(home.path());
     plain.env_remove("DOORWARD_TLS__CERT").env_remove("DOORWARD_TLS__KEY");
     finds(plain.env("DOORWARD_LISTEN", "0.0.0.0:8080"), "listen", "unencrypted");
@@ -44,7 +44,7 @@ fn it_finds_faults_of_the_settings() {
     let mut http = doctor(home.path());
     http.env_remove("DOORWARD_TLS__CERT").env_remove("DOORWARD_TLS__KEY");
     http.env("DOORWARD_PUBLIC_URL", "http://login.example.com");
-    finds(&mut http, "public_url", "it is http");
+    finds(&mut http, "public_url", "it uses http");
     with("DOORWARD_COOKIES__SAME_SITE", "none", "cookies.same_site", "cors.origins is empty");
     let mut slow = doctor(home.path());
     // Enough time to get a thread on any machine, and far less than the hash takes.

@@ -50,14 +50,14 @@ fn it_finds_faults_of_the_files() {
     certify(home.path(), "login.example.com", 2090);
     let again = fs::read_to_string(&chain).unwrap();
     fs::write(&chain, again.clone() + &stranger).unwrap();
-    finds(&mut doctor(home.path()), "tls", "certificate 2 has not issued the one before it");
+    finds(&mut doctor(home.path()), "tls", "certificate 2 did not issue the one before it");
     fs::write(&chain, own + &again).unwrap();
-    finds(&mut doctor(home.path()), "tls", "is not that of the first certificate");
+    finds(&mut doctor(home.path()), "tls", "does not match the first certificate");
     fs::write(&chain, again).unwrap();
     certify_by(home.path(), "login.example.com", 2020);
     finds(&mut doctor(home.path()), "tls", "certificate 2 has expired");
     certify_by(home.path(), "login.example.com", 2090);
-    assert_eq!(printed(&mut doctor(home.path())), "Nothing is wrong.\n");
+    assert_eq!(printed(&mut doctor(home.path())), "No problems found.\n");
 
     mode(&data.join("doorward.db"), 0o644);
     finds(&mut doctor(home.path()), "database", "chmod 600");
@@ -83,7 +83,7 @@ fn it_finds_faults_of_the_files() {
     for file in [&secret, &data.join("doorward.db")] {
         mode(file, 0o660);
     }
-    assert_eq!(printed(&mut doctor(home.path())), "Nothing is wrong.\n");
+    assert_eq!(printed(&mut doctor(home.path())), "No problems found.\n");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn it_finds_faults_of_the_database() {
     run("DELETE FROM sessions");
     let year = 365_i64 * 86_400 * 1_000_000;
     run(&format!("UPDATE signing_keys SET created_at = created_at + {year}"));
-    finds(&mut doctor(home.path()), "keys", "was made in the future");
+    finds(&mut doctor(home.path()), "keys", "was created in the future");
     run(&format!(
         "UPDATE signing_keys
          SET created_at = created_at - 2 * {year}, activated_at = activated_at - {year}"
@@ -119,12 +119,12 @@ fn it_finds_faults_of_the_database() {
         "UPDATE signing_keys
          SET created_at = created_at + {year}, activated_at = activated_at + {year}"
     ));
-    assert_eq!(printed(&mut doctor(home.path())), "Nothing is wrong.\n");
+    assert_eq!(printed(&mut doctor(home.path())), "No problems found.\n");
     run("UPDATE signing_keys SET sealed = x'00'");
     finds(&mut doctor(home.path()), "keys", "");
     for ending in ["-wal", "-shm"] {
         let _ = fs::remove_file(file.with_file_name(format!("doorward.db{ending}")));
     }
-    fs::write(&file, "this is no database, and longer than a header ".repeat(50)).unwrap();
+    fs::write(&file, "this is not a database, and longer than a header ".repeat(50)).unwrap();
     finds(&mut doctor(home.path()), "database", "cannot open the database");
 }

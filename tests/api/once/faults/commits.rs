@@ -50,7 +50,7 @@ async fn a_failed_commit_fails_its_group_and_nothing_after_it() {
     assert_eq!(refusal.await, Err(StoreError::Unavailable));
     assert_eq!(poison.await, Err(StoreError::Unavailable));
     assert_eq!(after.await, Err(StoreError::Unavailable));
-    assert!(!hooked.load(Ordering::SeqCst), "what is not on disk has no effect in memory");
+    assert!(!hooked.load(Ordering::SeqCst), "a change that is not on disk has no effect in memory");
     assert_eq!(emails(&app).await, BTreeSet::new());
 
     app.db().write(|tx| add_user(tx, "next@example.com")).await.unwrap();

@@ -54,6 +54,6 @@ fn a_database_that_is_a_link_to_nothing_is_refused() {
     let elsewhere = home.path().join("elsewhere.db");
     symlink(&elsewhere, data_of(home.path()).join("doorward.db")).unwrap();
     let line = refused(&mut doorward(home.path()));
-    assert!(line.contains("symbolic link to a file that is not there"), "{line}");
+    assert!(line.contains("symbolic link to a missing file"), "{line}");
     assert!(!elsewhere.exists());
 }

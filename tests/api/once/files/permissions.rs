@@ -38,7 +38,7 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
     assert!(Doorward::start(command.env("DOORWARD_SECRET_FILE", &file)).stop().0.success());
     let (data, database) = (data_of(home.path()), data_of(home.path()).join("doorward.db"));
     chmod(&database, 0o644);
-    assert!(Doorward::start(&mut command).stop().0.success(), "its folder is closed");
+    assert!(Doorward::start(&mut command).stop().0.success(), "its directory is closed");
     chmod(&data, 0o755);
     let line = refused(&mut command);
     assert!(line.contains("every user of this machine can open"), "{line}");
@@ -94,7 +94,10 @@ fn a_network_that_is_everybody_is_not_a_proxy() {
     let home = home();
     for net in ["0.0.0.0/0", "::/0", "0.0.0.0/1,128.0.0.0/1", "10.0.0.0/7", "2000::/3"] {
         let line = refused(doorward(home.path()).env("DOORWARD_TRUSTED_PROXIES", net));
-        assert!(line.contains("trusted_proxies") && line.contains("is everybody"), "{line}");
+        assert!(
+            line.contains("trusted_proxies") && line.contains("covers too many addresses"),
+            "{line}"
+        );
     }
 }
 

@@ -56,7 +56,7 @@ async fn files_that_vanish_under_a_running_service_end_its_writes_and_are_report
         let unheard = service.log_out(&tokens.access).await.unwrap();
         unheard.assert_problem(503, "unavailable");
         let (_, _, log) = service.stop();
-        let lines = log.lines().filter(|line| line.contains("nothing is written any more"));
+        let lines = log.lines().filter(|line| line.contains("writes are rejected from now on"));
         assert_eq!(lines.count(), 1, "{n}: {log}");
     }
 }

@@ -129,6 +129,6 @@ async fn a_logout_at_one_instance_applies_at_another_on_the_same_data() {
     while other.me(&tokens.access).await.unwrap().status == 200 {
         assert!(clock.monotonic() - ended < Duration::from_secs(1), "a second has passed");
     }
-    println!("the other instance refuses after {:.0?}", clock.monotonic() - ended);
+    println!("the other instance rejects after {:.0?}", clock.monotonic() - ended);
     other.me(&tokens.access).await.unwrap().assert_problem(401, "token_revoked");
 }

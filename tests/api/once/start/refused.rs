@@ -55,7 +55,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
     let home = home();
     fs::write(home.path().join("file"), "").unwrap();
     let line = refused(doorward(home.path()).env("DOORWARD_DATA_DIR", "file/data"));
-    assert_says(&line, &["data_dir", "file/data", "cannot be made", "can write to"]);
+    assert_says(&line, &["data_dir", "file/data", "cannot be created", "can write to"]);
     // The superuser can always write.
     if fs::metadata(home.path()).unwrap().uid() != 0 {
         let data = data_of(home.path());

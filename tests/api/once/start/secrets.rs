@@ -59,7 +59,7 @@ fn a_secret_that_does_not_open_the_stored_keys_is_refused() {
     let other = MasterSecret::generate().to_text().to_string();
     let before = secrets(home.path());
     let line = refused(doorward(home.path()).env("DOORWARD_SECRET", &other));
-    assert_says(&line, &["secret", "does not open the signing keys", "previous_secret"]);
+    assert_says(&line, &["secret", "does not decrypt the signing keys", "previous_secret"]);
     assert_eq!(secrets(home.path()), before);
     // With the original secret it starts as before.
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
@@ -92,7 +92,7 @@ fn a_secret_that_every_user_can_read_is_refused_and_the_group_may() {
         fs::set_permissions(data_of(home.path()), Permissions::from_mode(folder)).unwrap();
         fs::set_permissions(&secret, Permissions::from_mode(group)).unwrap();
         assert!(Doorward::start(&mut doorward(home.path())).stop().0.success(), "{group:o}");
-        assert_eq!(mode(&secret), group, "it is left as it was");
+        assert_eq!(mode(&secret), group, "the file is unchanged");
     }
 }
 

@@ -46,9 +46,9 @@ fn a_bad_value_is_refused_with_an_example_or_its_bounds() {
     for (variable, value, words) in [
         ("DOORWARD_LISTEN", "localhost", &["listen", "DOORWARD_LISTEN", "127.0.0.1:8080"][..]),
         ("DOORWARD_TOKENS__LIFETIME", "soon", &["tokens.lifetime", "soon", "10m"]),
-        ("DOORWARD_TOKENS__LIFETIME", "1s", &["tokens.lifetime", "1s", "1m at least"]),
+        ("DOORWARD_TOKENS__LIFETIME", "1s", &["tokens.lifetime", "1s", "at least 1m"]),
         ("DOORWARD_TOKENS__ALGORITHM", "HS256", &["tokens.algorithm", "ES256, EdDSA or RS256"]),
-        ("DOORWARD_PASSWORDS__MEMORY_KIB", "1024", &["passwords.memory_kib", "7168 at least"]),
+        ("DOORWARD_PASSWORDS__MEMORY_KIB", "1024", &["passwords.memory_kib", "at least 7168"]),
         ("DOORWARD_DATABASE_URL", "mysql://x/y", &["database_url", "sqlite://", "postgres://"]),
         ("DOORWARD_PUBLIC_URL", "example.com", &["public_url", "https://login.example.com"]),
         ("DOORWARD_LOG__LEVEL", "loud", &["log.level", "loud", "info"]),

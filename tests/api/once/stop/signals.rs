@@ -55,7 +55,7 @@ async fn signals_that_ask_for_nothing_do_not_end_the_service() {
     }
     let (status, _, log) = service.stop();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(log.contains("SIGHUP is ignored: settings change at a restart"), "{log}");
+    assert!(log.contains("SIGHUP ignored: settings change at a restart"), "{log}");
 }
 
 #[tokio::test]

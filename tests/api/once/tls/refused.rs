@@ -32,7 +32,7 @@ fn an_unusable_certificate_is_rejected_with_a_remedy() {
     let lonely = refused(&|it| {
         it.env_remove("DOORWARD_TLS__KEY");
     });
-    says(&lonely, &["tls.key", "tls.cert is given without it", "name both"]);
+    says(&lonely, &["tls.key", "tls.cert is set without it", "name both"]);
     let plain = refused(&|it| {
         it.env("DOORWARD_PUBLIC_URL", "http://login.example.com");
     });
@@ -46,13 +46,16 @@ fn an_unusable_certificate_is_rejected_with_a_remedy() {
     });
     says(&no_key, &["tls.key: there is no private key in", "cert.pem"]);
     fs::write(files.key(), pair(|_| {}).1).unwrap();
-    says(&refused(&|_| {}), &["tls.key", "is not that of the first certificate", "made together"]);
+    says(
+        &refused(&|_| {}),
+        &["tls.key", "does not match the first certificate", "belong together"],
+    );
     let mut command = doorward(home.path());
     let no_way = run(command.env("DOORWARD_TLS__HTTP_REDIRECT_LISTEN", "127.0.0.1:0"));
-    says(&no_way.stderr, &["tls.http_redirect_listen", "no https to show the way to"]);
+    says(&no_way.stderr, &["tls.http_redirect_listen", "it needs an https public_url"]);
     let mut command = doorward(home.path());
     let odd = run(command.env("DOORWARD_TLS__HTTP_REDIRECT_LISTEN", "80"));
-    says(&odd.stderr, &["tls.http_redirect_listen", "`80` is no address with a port"]);
+    says(&odd.stderr, &["tls.http_redirect_listen", "`80` is not an address with a port"]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ async fn both_versions_of_tls_speak_http_1_1_with_forward_secrecy() {
         assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
         assert!(session.negotiated_key_exchange_group().is_some(), "no forward secrecy");
         let refused = connect(app.address, &trusted, &[version], &[b"h2"]).await;
-        assert!(refused.is_err(), "it promises a protocol that it does not speak");
+        assert!(refused.is_err(), "it offers a protocol that it does not support");
     }
 }
 
@@ -153,5 +153,5 @@ async fn a_client_that_never_finishes_its_handshake_is_cut() {
         Call::to(&trusting(&[cert]), &base, "GET", "/healthz").send().await.assert_status(200);
     };
     let (silent, half, trickling, ()) = tokio::join!(silent, half, trickling, idle);
-    assert!(silent.is_some() && half.is_some() && trickling.is_some(), "they are kept for ever");
+    assert!(silent.is_some() && half.is_some() && trickling.is_some(), "they stay open for ever");
 }
