@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_tells_no_secret() {
+    fn debug_shows_no_secret() {
         let shown = format!("{:?}", sample_token());
         let id = "018f3c2e-7a5b-7cde-8f01-23456789abcd";
         assert_eq!(shown, format!("RefreshToken({id}, generation 16909060)"));

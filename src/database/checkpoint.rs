@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_log_is_left_alone_and_a_long_one_is_brought_over() {
+    fn only_a_long_log_is_checkpointed() {
         let (mut file, mut own) = File::make();
         let short = file.write(SHORT);
         assert!(!checkpoint(&mut own).unwrap());

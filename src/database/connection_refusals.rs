@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_without_a_connection_left_is_asked_ever_more_seldom() {
+    fn a_server_without_a_connection_left_is_retried_with_growing_pauses() {
         let (refusals, start) = (ConnectionRefusals::default(), Instant::now());
         let mut asked = Vec::new();
         for tenth in 0..300_u64 {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_away_is_asked_again_at_once() {
+    fn an_unreachable_server_is_retried_at_once() {
         let (refusals, start) = (ConnectionRefusals::default(), Instant::now());
         refusals.record(start, "connection refused");
         assert_eq!(refusals.paused_with(start), None);

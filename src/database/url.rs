@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption_that_this_build_cannot_do_is_refused() {
+    fn unsupported_encryption_is_rejected() {
         for mode in ["require", "verify-ca", "verify-full"] {
             let parsed = parse(&format!("postgres://db/x?application_name=a&sslmode={mode}"));
             assert_eq!(parsed.is_ok(), TLS, "{mode}");

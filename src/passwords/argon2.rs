@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_login_brings_another_cost_algorithm_or_version_up_to_date() {
+    fn a_successful_login_upgrades_another_cost_algorithm_or_version() {
         // The first two are test vectors of the reference implementation.
         let others = [
             "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY"

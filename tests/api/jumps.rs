@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(86400);
 const JUMPS: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(500 * 86400)];
 
 #[tokio::test]
-async fn a_clock_that_is_set_during_a_purge_makes_no_revoked_token_good() {
+async fn a_clock_that_is_set_during_a_purge_makes_no_revoked_token_valid() {
     for jump in JUMPS {
         let app = TestApp::start().await;
         revoke(&app, 250).await;
@@ -53,7 +53,7 @@ async fn a_clock_that_is_set_during_a_purge_makes_no_revoked_token_good() {
 }
 
 #[tokio::test]
-async fn a_purge_goes_by_the_database_s_time_where_the_node_s_is_ahead() {
+async fn a_purge_uses_the_databases_time_if_the_nodes_is_ahead() {
     let app = TestApp::start().await;
     let own = Clock::system().now();
     let (behind, ahead) = (own.minus(DAY), own.plus(DAY));

@@ -14,7 +14,7 @@ const BEFORE: &str = concat!(
 );
 
 #[tokio::test]
-async fn a_database_with_the_old_names_is_taken_over() {
+async fn a_database_with_the_old_names_is_migrated() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let phone = user.another_session().await;

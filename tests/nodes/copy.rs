@@ -44,7 +44,7 @@ async fn the_lines_of_the_readme_move_a_service_to_postgresql() {
 }
 
 #[tokio::test]
-async fn sessions_go_on_after_a_move_to_sqlite() {
+async fn sessions_continue_after_a_move_to_sqlite() {
     let home = tempfile::tempdir().unwrap();
     let ada = log_in_and_stop(Doorward::start(&mut unlimited(home.path()))).await;
     let from = database_of(home.path()).unwrap();

@@ -66,7 +66,7 @@ fn run(connection: &mut PgConnection, statements: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_set_read_only_is_read_until_it_takes_writes_again() {
+async fn a_server_that_is_set_read_only_is_read_until_it_accepts_writes_again() {
     let cluster = Cluster::start(&["fsync=off"]);
     let reload = "SELECT pg_reload_conf()";
     let set = "ALTER SYSTEM SET default_transaction_read_only = on";
@@ -80,7 +80,7 @@ async fn a_server_that_is_set_read_only_is_read_until_it_takes_writes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_table_that_takes_no_rows_is_read_until_it_does() {
+async fn a_session_table_that_rejects_rows_is_read_until_it_accepts_them() {
     // As with a full tablespace: each writing statement fails, and no other.
     let full = "CREATE FUNCTION fills_up() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE disk_full USING MESSAGE = 'could not extend file'; END $$";

@@ -68,7 +68,7 @@ async fn a_connection_limit_below_the_pool_makes_the_pool_smaller_and_says_so_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_without_a_connection_left_is_named_once_and_asked_ever_more_seldom() {
+async fn a_server_without_a_connection_left_is_named_once_and_retried_with_growing_pauses() {
     let home = tempfile::tempdir().unwrap();
     let (database, on_role) = on_role(home.path(), "spent", "");
     let service = Doorward::start(&mut on_role(unlimited(home.path())));

@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_not_known_are_passed_over() {
+    fn unknown_members_are_ignored() {
         let mut jwk = p256();
         jwk["key_ops"] = json!(["verify"]);
         jwk["d"] = json!("never read");

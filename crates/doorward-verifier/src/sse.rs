@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_ids_and_delays_are_passed_over() {
+    fn invalid_ids_and_delays_are_ignored() {
         let mut parser = Parser::default();
         let long = format!("id: {}\nid: a\0b\nretry: -1\nretry: 1x\ndata: y\n\n", "i".repeat(300));
         assert_eq!(read(&mut parser, long.as_bytes()).unwrap(), [event("message", "y", None)]);

@@ -209,7 +209,7 @@ fn a_refused_attempt_costs_nothing() {
 }
 
 #[test]
-fn the_guesses_of_the_known_count_for_the_account() {
+fn guesses_of_known_sources_count_for_the_account() {
     let (throttle, _) = throttle(1000);
     for n in 0..3 {
         for _ in 0..10 {
@@ -223,7 +223,7 @@ fn the_guesses_of_the_known_count_for_the_account() {
 }
 
 #[test]
-fn the_guesses_of_the_known_make_strangers_wait_no_longer() {
+fn guesses_of_known_sources_do_not_delay_unknown_ones() {
     let (throttle, clock) = throttle(1000);
     for n in 0..10 {
         for _ in 0..10 {

@@ -40,7 +40,7 @@ fn a_secret_can_be_read_from_a_file() {
 }
 
 #[test]
-fn an_empty_variable_takes_nothing_away() {
+fn an_empty_variable_leaves_the_previous_value() {
     let machine = ConfigFixture::new()
         .file("public_url = 'https://a.example'\ndatabase_url = 'sqlite://x.db'");
     let config =
@@ -61,7 +61,7 @@ fn a_weak_secret_is_rejected_with_the_command_that_generates_one() {
 }
 
 #[test]
-fn the_previous_secret_comes_along() {
+fn the_previous_secret_is_loaded_too() {
     let config = ConfigFixture::new()
         .variable("DOORWARD_PREVIOUS_SECRET", &secret())
         .variable("DOORWARD_SECRET", &secret());

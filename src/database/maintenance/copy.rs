@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_stand_behind_those_that_they_refer_to() {
+    fn tables_are_listed_after_those_that_they_reference() {
         let (_directory, mut connection) = migrated();
         let mut before: Vec<&str> = Vec::new();
         for table in TABLES {
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_of_rows_knows_nothing_of_their_order_and_all_of_their_contents() {
+    fn the_checksum_of_rows_depends_on_their_contents_and_not_on_their_order() {
         let row = |text: &str, bytes: Option<&[u8]>| (text.to_owned(), bytes.map(<[u8]>::to_vec));
         let sum = |rows: &[&(String, Option<Vec<u8>>)]| {
             let mut sum = TableChecksum::default();

@@ -9,7 +9,7 @@ use crate::support::{PASSWORD, TestApp, id};
 use super::NEW_PASSWORD;
 
 #[tokio::test]
-async fn a_closed_account_is_gone_at_once() {
+async fn a_closed_account_is_rejected_at_once() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let earlier_access = user.tokens.access.clone();

@@ -6,7 +6,7 @@ use crate::support::{PASSWORD, TestApp};
 use super::password_hash;
 
 #[tokio::test]
-async fn a_good_login_brings_a_hash_of_another_cost_up_to_date() {
+async fn a_successful_login_upgrades_a_hash_of_another_cost() {
     let app = TestApp::start().await;
     let (id, email, session) = {
         let user = app.signed_up().await;
@@ -33,7 +33,7 @@ async fn a_good_login_brings_a_hash_of_another_cost_up_to_date() {
 }
 
 #[tokio::test]
-async fn parallel_logins_that_bring_one_hash_up_to_date_all_succeed() {
+async fn parallel_logins_that_upgrade_one_hash_all_succeed() {
     let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let email = app.signed_up().await.email;
     let app = app.restart_with(|config| config.passwords.iterations = 1).await;

@@ -11,7 +11,7 @@ use crate::support::client::PASSWORD;
 use super::{NEW_PASSWORD, done, password_file, refuses, start, user};
 
 #[tokio::test]
-async fn sessions_end_and_the_account_goes_on() {
+async fn sessions_end_and_the_account_stays() {
     let app = start().await;
     let ada = app.signed_up().await;
     let ended = printed(&mut user(&app, &["end-sessions", &ada.email]));

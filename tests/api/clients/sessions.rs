@@ -78,7 +78,7 @@ async fn an_unknown_or_confidential_client_cannot_log_in_or_refresh() {
 }
 
 #[tokio::test]
-async fn an_unknown_client_says_nothing_about_the_account() {
+async fn an_unknown_client_reveals_nothing_about_the_account() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let client = "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75";
@@ -95,7 +95,7 @@ async fn an_unknown_client_says_nothing_about_the_account() {
 }
 
 #[tokio::test]
-async fn a_change_of_password_goes_on_with_the_same_client() {
+async fn a_password_change_keeps_the_client() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let shop = app.public_client().await;

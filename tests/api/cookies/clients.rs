@@ -10,7 +10,7 @@ use crate::support::{PASSWORD, until};
 use super::{set, start};
 
 #[tokio::test]
-async fn a_name_is_ours_only_as_browsers_read_it() {
+async fn a_cookie_name_matches_only_as_browsers_parse_it() {
     let app = start().await;
     let (user, neighbour) = (app.signed_up().await, app.signed_up().await);
     let jar = Jar::log_in(&app, &user.email).await;

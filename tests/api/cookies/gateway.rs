@@ -46,7 +46,7 @@ async fn a_gateway_gets_the_identity_of_a_request() {
 }
 
 #[tokio::test]
-async fn the_method_that_a_gateway_holds_counts_with_a_cookie_and_only_then() {
+async fn the_forwarded_method_matters_only_with_a_cookie() {
     let app = start().await;
     let user = app.signed_up().await;
     let jar = Jar::log_in(&app, &user.email).await;

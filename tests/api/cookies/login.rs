@@ -9,7 +9,7 @@ use crate::support::{PASSWORD, TestApp};
 use super::{set, start};
 
 #[tokio::test]
-async fn a_login_with_cookies_tells_the_page_no_token() {
+async fn a_login_with_cookies_shows_the_page_no_token() {
     let app = start().await;
     let user = app.signed_up().await;
     let call = log_in(&app, &user.email).header("sec-fetch-site", "same-origin");

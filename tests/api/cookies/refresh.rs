@@ -9,7 +9,7 @@ use crate::support::jar::{HTTPS, Jar, log_in};
 use super::{assert_empties, set, start};
 
 #[tokio::test]
-async fn a_refresh_that_is_refused_for_good_takes_the_cookies_back_and_no_other_does() {
+async fn only_a_final_refresh_error_clears_the_cookies() {
     let app = TestApp::with(|config| {
         config.public_url = HTTPS.into();
         config.limits.refresh_burst = 2;
@@ -51,7 +51,7 @@ async fn a_stolen_cookie_is_noticed_like_any_refresh_token() {
 }
 
 #[tokio::test]
-async fn the_cookie_at_hand_is_a_known_device() {
+async fn the_requests_cookie_proves_a_known_device() {
     let app = TestApp::with(|config| {
         config.public_url = HTTPS.into();
         config.limits.failed_logins_per_address = 2;

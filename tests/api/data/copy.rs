@@ -15,7 +15,7 @@ use crate::support::postgres::on_postgres;
 use super::{KEY, second, tables};
 
 #[tokio::test]
-async fn sessions_go_on_in_a_copy_of_the_same_kind() {
+async fn sessions_continue_in_a_copy_of_the_same_kind() {
     let home = tempfile::tempdir().unwrap();
     let ada = used(home.path()).await;
     let other = second(home.path());
@@ -31,7 +31,7 @@ async fn sessions_go_on_in_a_copy_of_the_same_kind() {
 }
 
 #[tokio::test]
-async fn a_target_with_rows_is_refused_and_left_as_it_is() {
+async fn a_target_with_rows_is_rejected_and_left_unchanged() {
     let home = tempfile::tempdir().unwrap();
     let ada = used(home.path()).await;
     let other = tempfile::tempdir().unwrap();

@@ -65,7 +65,7 @@ fn check_reports_pending_migrations_and_changes_nothing() {
 }
 
 #[test]
-fn check_says_nothing_of_a_healthy_database() {
+fn check_reports_nothing_for_a_healthy_database() {
     let home = migrated();
     assert_healthy(home.path());
     // Nor of one in use.

@@ -70,7 +70,7 @@ async fn a_services_own_token_ends_with_the_service() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscribed_verifier_hears_of_every_logout_in_time() {
+async fn a_subscribed_verifier_learns_of_every_logout_in_time() {
     let app = TestApp::with(|config| config.public_url = String::new()).await;
     let verifier = verifier(&app).await;
     log_out_and_be_heard("the same node's", &app, &verifier).await;

@@ -8,7 +8,7 @@ use crate::support::{PASSWORD, TestApp};
 use super::{ELSEWHERE, NEW_PASSWORD, WRONG, log_in_from, retry_after};
 
 #[tokio::test]
-async fn an_address_has_so_many_requests_with_a_password() {
+async fn an_address_has_a_limited_number_of_requests_with_a_password() {
     let app = TestApp::with(|config| {
         behind_a_proxy(config);
         config.limits.login_burst = 4;
@@ -43,7 +43,7 @@ async fn an_address_has_so_many_requests_with_a_password() {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_registrations() {
+async fn an_address_has_a_limited_number_of_registrations() {
     let app = TestApp::with(|config| {
         behind_a_proxy(config);
         config.limits.register_burst = 3;

@@ -128,7 +128,7 @@ async fn the_right_password_releases_its_reservation_and_resets_no_failures() {
 }
 
 #[tokio::test]
-async fn parallel_logins_with_the_right_password_spend_nothing() {
+async fn parallel_logins_with_the_right_password_count_as_no_failure() {
     let app = TestApp::with(patient).await;
     let user = app.signed_up().await;
     let answers = join_all((0..10).map(|_| app.log_in(&user.email, PASSWORD))).await;

@@ -11,7 +11,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn strangers_from_everywhere_can_neither_guess_on_nor_lock_the_owner_out() {
+async fn unknown_sources_can_neither_keep_guessing_nor_lock_the_owner_out() {
     let app = TestApp::with(under_attack).await;
     let (email, tokens) = signed_up_at_home(&app).await;
     let (_, others_tokens) = signed_up_at_home(&app).await;
@@ -38,7 +38,7 @@ async fn strangers_from_everywhere_can_neither_guess_on_nor_lock_the_owner_out()
 }
 
 #[tokio::test]
-async fn the_owner_gets_in_while_strangers_guesses_are_still_being_hashed() {
+async fn the_owner_logs_in_while_guesses_of_others_are_being_hashed() {
     let app = TestApp::with(|config| {
         under_attack(config);
         patient(config);

@@ -10,7 +10,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn an_address_is_known_by_its_sessions_of_ninety_days_that_did_not_end_for_suspicion() {
+async fn an_address_is_known_by_sessions_of_ninety_days_that_were_not_ended_for_suspicion() {
     let app = TestApp::with(under_attack).await;
     let (email, tokens) = signed_up_at_home(&app).await;
     let at = async |address: &str| log_in_from(&app, address, &email, PASSWORD).await;

@@ -66,7 +66,7 @@ async fn parallel_guesses_at_the_present_password_count_each() {
 }
 
 #[tokio::test]
-async fn a_change_of_password_that_is_right_spends_nothing() {
+async fn a_successful_password_change_counts_as_no_failure() {
     let app = TestApp::with(|config| config.limits.failed_logins_per_address = 2).await;
     let mut user = app.signed_up().await;
     for _ in 0..3 {

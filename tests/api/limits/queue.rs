@@ -13,7 +13,7 @@ use crate::support::{PASSWORD, TestApp, until};
 use super::{NEW_PASSWORD, WRONG, patient, retry_after};
 
 #[tokio::test]
-async fn a_client_that_hangs_up_frees_nothing() {
+async fn a_client_that_disconnects_frees_nothing() {
     let app = TestApp::with(|config| {
         patient(config);
         config.passwords.memory_kib = COSTLY_KIB;
@@ -51,7 +51,7 @@ async fn a_client_that_hangs_up_frees_nothing() {
 }
 
 #[tokio::test]
-async fn logins_beyond_the_queue_are_refused_at_once_and_spend_nothing() {
+async fn logins_beyond_the_queue_are_rejected_at_once_and_count_as_no_failure() {
     const LOGINS: usize = 20;
     let app = TestApp::with(|config| {
         config.passwords.memory_kib = COSTLY_KIB;

@@ -8,7 +8,7 @@ use super::{AWAY, HOME, NEW_PASSWORD, Owner, WRONG};
 const LANE: usize = 10;
 
 #[tokio::test]
-async fn the_holder_of_a_spent_token_cannot_use_up_the_guesses_of_the_present_one() {
+async fn the_holder_of_a_rotated_token_cannot_use_up_the_guesses_of_the_current_one() {
     let owner = Owner::at_home().await;
     let spent = owner.tokens.clone();
     let parent = owner.refreshed(&spent).await;
@@ -23,7 +23,7 @@ async fn the_holder_of_a_spent_token_cannot_use_up_the_guesses_of_the_present_on
 }
 
 #[tokio::test]
-async fn the_spent_tokens_of_a_session_share_one_allowance_and_the_two_newest_another() {
+async fn the_rotated_tokens_of_a_session_share_one_limit_and_the_two_newest_another() {
     let owner = Owner::at_home().await;
     let mut generations = vec![owner.tokens.clone()];
     for _ in 0..4 {
@@ -39,7 +39,7 @@ async fn the_spent_tokens_of_a_session_share_one_allowance_and_the_two_newest_an
 }
 
 #[tokio::test]
-async fn the_owner_gets_in_from_home_when_a_thief_has_used_up_the_guesses_of_her_token() {
+async fn the_owner_logs_in_from_home_when_a_thief_has_used_up_the_guesses_of_her_token() {
     let owner = Owner::at_home().await;
     owner.guess_from_everywhere().await;
     assert_eq!(owner.guesses_with(&owner.tokens).await, LANE);
@@ -68,7 +68,7 @@ async fn all_devices_of_an_account_together_have_a_hundred_guesses() {
 }
 
 #[tokio::test]
-async fn a_spent_token_at_the_login_leaves_the_doors_of_a_logged_in_user_open() {
+async fn guesses_with_a_rotated_token_at_the_login_leave_a_logged_in_user_her_limits() {
     let mut owner = Owner::at_home().await;
     owner.guess_from_everywhere().await;
     assert_eq!(owner.guesses_with(&owner.tokens).await, LANE);

@@ -5,7 +5,7 @@ use crate::support::PASSWORD;
 use super::{AWAY, HOME, NEW_PASSWORD, Owner};
 
 #[tokio::test]
-async fn a_session_that_ended_by_reuse_vouches_for_no_device() {
+async fn a_session_that_ended_by_reuse_makes_no_device_known() {
     let owner = Owner::at_home().await;
     let elsewhere = owner.log_in(AWAY, None, PASSWORD).await.tokens();
     let present = owner.refreshed(&owner.refreshed(&owner.tokens).await).await;
@@ -23,7 +23,7 @@ async fn a_session_that_ended_by_reuse_vouches_for_no_device() {
 }
 
 #[tokio::test]
-async fn after_a_change_of_password_only_the_device_that_made_it_is_known() {
+async fn after_a_password_change_only_the_device_that_made_it_is_known() {
     let owner = Owner::at_home().await;
     let stolen = owner.log_in(HOME, None, PASSWORD).await.tokens();
     let logged_out = owner.log_in(HOME, None, PASSWORD).await.tokens();
@@ -44,7 +44,7 @@ async fn after_a_change_of_password_only_the_device_that_made_it_is_known() {
 }
 
 #[tokio::test]
-async fn a_password_that_an_operator_sets_takes_trust_from_every_device() {
+async fn a_password_set_by_an_operator_makes_every_device_unknown() {
     let owner = Owner::at_home().await;
     owner.operator_sets(NEW_PASSWORD);
     owner.guess_from_everywhere().await;
@@ -52,7 +52,7 @@ async fn a_password_that_an_operator_sets_takes_trust_from_every_device() {
 }
 
 #[tokio::test]
-async fn a_later_change_of_password_takes_trust_from_the_device_that_made_the_one_before() {
+async fn a_later_password_change_makes_the_device_of_the_one_before_unknown() {
     let mut owner = Owner::at_home().await;
     let first = owner.tokens.clone();
     let changed = owner.change_password(HOME, PASSWORD, NEW_PASSWORD).await;

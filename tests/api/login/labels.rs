@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, PASSWORD, TestApp};
 
 #[tokio::test]
-async fn a_label_is_kept_as_it_was_given() {
+async fn a_label_is_stored_unchanged() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let longest = "\u{1f9a6}".repeat(100);

@@ -7,7 +7,7 @@ use crate::support::{TestApp, Tokens};
 use super::{cheap_hashes, generous};
 
 #[tokio::test]
-async fn sessions_beyond_the_limit_give_way_in_order() {
+async fn sessions_beyond_the_limit_are_ended_in_order() {
     let app = TestApp::with(|config| config.sessions.max_per_user = 3).await;
     let mut user = app.signed_up().await;
     let log_in = async || {

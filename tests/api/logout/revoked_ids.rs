@@ -98,7 +98,7 @@ async fn a_long_blocklist_is_purged_in_batches() {
 }
 
 #[tokio::test]
-async fn a_shorter_lifetime_brings_no_revoked_token_back() {
+async fn a_shorter_lifetime_makes_no_revoked_token_valid_again() {
     let app = TestApp::with(|config| config.tokens.lifetime = Duration::from_secs(3600)).await;
     let tokens = app.signed_up().await.tokens;
     let app = app.restart_with(|config| config.tokens.lifetime = Duration::from_secs(600)).await;

@@ -13,7 +13,7 @@ fn basic(id: &str, secret: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_service_proves_itself_in_the_header_or_in_the_form() {
+async fn a_service_authenticates_in_the_header_or_in_the_form() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let (id, secret) = (service.id.as_str(), service.secret.as_str());
@@ -32,7 +32,7 @@ async fn a_service_proves_itself_in_the_header_or_in_the_form() {
 }
 
 #[tokio::test]
-async fn two_proofs_or_half_of_one_are_refused() {
+async fn two_authentication_methods_or_half_of_one_are_rejected() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let (id, secret) = (("client_id", service.id.as_str()), ("client_secret", &*service.secret));

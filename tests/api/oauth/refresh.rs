@@ -67,7 +67,7 @@ async fn a_refresh_grant_is_for_the_client_that_logged_in() {
 }
 
 #[tokio::test]
-async fn a_refresh_grant_widens_no_scope_and_a_refusal_spends_nothing() {
+async fn a_refresh_grant_widens_no_scope_and_a_rejection_rotates_nothing() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let token = user.tokens.refresh.as_str();

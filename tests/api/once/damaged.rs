@@ -58,7 +58,7 @@ async fn files_that_are_overwritten_in_place_end_the_writes_at_the_first_read_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_was_overwritten_is_not_brought_into_the_database() {
+async fn an_overwritten_log_is_not_checkpointed() {
     let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     service.register(EMAIL, PASSWORD).await.unwrap().assert_status(201);

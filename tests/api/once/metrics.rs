@@ -63,7 +63,7 @@ fn types(page: &str) -> BTreeMap<&str, &str> {
 }
 
 #[tokio::test]
-async fn names_and_units_are_as_prometheus_wants_them() {
+async fn names_and_units_follow_prometheus_conventions() {
     let watched = Watched::start().await;
     let user = watched.app.signed_up().await;
     user.me().await.assert_status(200);

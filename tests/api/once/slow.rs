@@ -123,7 +123,7 @@ async fn many_slow_connections_time_out_without_delaying_others() {
 
 /// The process is stopped, so the kernel accepts the connections.
 #[test]
-fn hundreds_that_come_at_once_are_let_in_before_anybody_accepts_them() {
+fn hundreds_of_simultaneous_connections_are_queued_before_they_are_accepted() {
     let home = tempfile::tempdir().unwrap();
     let service = Doorward::start(&mut unlimited(home.path()));
     let bound = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();

@@ -48,7 +48,7 @@ async fn a_retry_after_a_lost_answer_works_across_a_restart() {
 }
 
 #[tokio::test]
-async fn a_thousand_refreshes_leave_every_row_count_as_it_was() {
+async fn a_thousand_refreshes_leave_every_row_count_unchanged() {
     let app = TestApp::with(|config| {
         config.sessions.retry_window = Duration::ZERO;
         config.database.pool_size = 64;

@@ -80,7 +80,7 @@ async fn two_tabs_that_retry_with_the_key_an_hour_later_both_live() {
 }
 
 #[tokio::test]
-async fn a_key_that_came_within_the_window_is_good_for_a_retry_too() {
+async fn a_key_sent_within_the_window_proves_a_retry_too() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     app.refresh_with_key(&user.tokens.refresh, KEY_1).await.assert_status(200);

@@ -121,7 +121,7 @@ async fn the_next_generation_may_open_its_window_again() {
 }
 
 #[tokio::test]
-async fn a_session_of_the_schema_before_goes_on_and_opens_its_window_once() {
+async fn a_session_of_the_previous_schema_continues_and_opens_its_window_once() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let refresh = &user.tokens.refresh;

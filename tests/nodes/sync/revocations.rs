@@ -44,7 +44,7 @@ async fn a_logout_on_one_node_is_known_to_the_other_without_notifications() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_verifier_that_follows_one_node_hears_of_logouts_on_another() {
+async fn a_verifier_subscribed_to_one_node_learns_of_logouts_on_another() {
     let followed = TestApp::with(|config| config.public_url = String::new()).await;
     let issuer = followed.api.issuer.clone();
     let other = followed.another_node_with(|config| config.public_url = issuer).await;

@@ -12,7 +12,7 @@ fn a_missing_claim_is_a_refusal() {
 }
 
 #[test]
-fn a_claim_of_the_wrong_type_is_never_absent() {
+fn a_claim_of_the_wrong_type_is_not_treated_as_absent() {
     let strings = [Value::Null, json!(1), json!(true), json!(["x"]), json!({"x": 1})];
     let later = (NOW + 600).to_string();
     let numbers = [
@@ -90,7 +90,7 @@ fn another_issuers_or_audiences_token_is_refused() {
 }
 
 #[test]
-fn a_token_is_good_until_the_second_of_exp() {
+fn a_token_is_valid_until_the_second_of_exp() {
     let token = ES256.sign(&claims()).unwrap();
     assert!(verify_at(&token, NOW + 599).is_ok());
     assert_eq!(verify_at(&token, NOW + 600), Err(TokenError::Expired));
@@ -137,6 +137,6 @@ fn a_token_bound_to_a_key_is_rejected_as_a_bearer_token() {
 }
 
 #[test]
-fn claims_that_are_not_known_are_passed_over() {
+fn unknown_claims_are_ignored() {
     assert!(claiming(&[("acr", json!({"deep": [1, {"er": 1.5}]})), ("act", Value::Null)]).is_ok());
 }

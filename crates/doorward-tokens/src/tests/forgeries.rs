@@ -127,7 +127,7 @@ fn header_members_that_change_the_reading_are_refused() {
 }
 
 #[test]
-fn only_access_tokens_are_taken() {
+fn only_access_tokens_are_accepted() {
     for typ in ["at+jwt", "AT+JWT", "At+Jwt", "application/at+jwt", "Application/AT+JWT"] {
         assert!(headed(&[("typ", json!(typ))]).is_ok(), "{typ}");
     }
@@ -155,7 +155,7 @@ fn only_access_tokens_are_taken() {
 }
 
 #[test]
-fn nothing_is_said_of_claims_before_the_signature_is_checked() {
+fn claims_are_not_reported_before_the_signature_is_verified() {
     let forged = |claims: &str| {
         let message = format!("{}.{}", base64(header(&ES256).to_string()), base64(claims));
         verify_now(&format!("{message}.{}", base64([1; 64])))

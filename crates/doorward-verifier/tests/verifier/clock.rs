@@ -23,7 +23,7 @@ fn last_event_ids(issuer: &Issuer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_forward_and_back_makes_no_revoked_token_good() {
+async fn a_clock_that_jumps_forward_and_back_makes_no_revoked_token_valid() {
     for policy in [OnStale::FailClosed, OnStale::FailOpen] {
         let (issuer, clock) = (Issuer::start().await, clock());
         let verifier = started(builder(&issuer).clock(clock.clone()).when_stale(policy)).await;

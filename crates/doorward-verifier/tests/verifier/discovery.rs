@@ -118,7 +118,7 @@ async fn huge_or_malformed_documents_are_rejected() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_said_to_be_wrong() {
+async fn a_wrong_secret_is_reported_as_wrong() {
     let issuer = Issuer::start().await;
     let verifier = builder(&issuer).client("billing", "wrong").start().await.unwrap();
     until(|| verifier.last_error().is_some_and(|text| text.contains("client's id and secret")))

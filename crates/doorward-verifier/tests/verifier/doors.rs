@@ -79,7 +79,7 @@ async fn by_tower(verifier: &Verifier, authorization: &[&str]) -> Seen {
 }
 
 #[tokio::test]
-async fn the_holder_of_a_good_token_is_let_in() {
+async fn the_holder_of_a_valid_token_is_admitted() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let claims = issuer.claims();
@@ -142,7 +142,7 @@ async fn an_unverifiable_token_gets_503() {
 }
 
 #[tokio::test]
-async fn a_token_of_a_key_just_published_is_let_in_at_its_first_request() {
+async fn a_token_of_a_key_just_published_is_accepted_at_its_first_request() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     issuer.set(|state| state.keys.insert(0, super::issuer::key()));

@@ -73,7 +73,7 @@ async fn an_endless_line_is_aborted() {
 }
 
 #[tokio::test]
-async fn comments_and_events_of_later_versions_are_passed_over() {
+async fn comments_and_events_of_later_versions_are_ignored() {
     let issuer = Issuer::start().await;
     let claims = issuer.claims();
     let entry = json!([{ "id": claims.jti, "exp": NOW + 600, "why": "logout" }]);

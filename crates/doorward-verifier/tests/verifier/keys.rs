@@ -11,7 +11,7 @@ use super::{until, verdict, verifier};
 const LIMIT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_token_of_a_new_key_is_good_as_soon_as_the_set_is_fetched() {
+async fn a_token_of_a_new_key_is_valid_as_soon_as_the_set_is_fetched() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let old = issuer.token();

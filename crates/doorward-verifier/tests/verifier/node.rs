@@ -14,7 +14,7 @@ use super::issuer::{AUDIENCE, CLIENT, Issuer, key};
 use super::jwt::Jwt;
 
 #[tokio::test]
-async fn a_service_in_node_verifies_tokens_and_hears_of_a_logout() {
+async fn a_service_in_node_verifies_tokens_and_learns_of_a_logout() {
     let Some(folder) = folder_with_jose().await else {
         eprintln!("SKIPPED: node or npm is missing, or jose could not be installed");
         return;

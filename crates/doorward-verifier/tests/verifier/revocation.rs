@@ -160,7 +160,7 @@ async fn a_stream_resumes_at_its_cursor_and_a_restart_resends_everything() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_lacks_an_id_makes_no_token_good_again() {
+async fn a_snapshot_that_lacks_an_id_makes_no_token_valid_again() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let claims = issuer.claims();

@@ -11,7 +11,7 @@ use super::jwt::Jwt;
 use super::{builder, started, verdict, verifier};
 
 #[tokio::test]
-async fn a_good_token_says_its_claims_also_the_second_time() {
+async fn a_valid_token_returns_its_claims_the_second_time_too() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;
     let mut claims = issuer.claims();

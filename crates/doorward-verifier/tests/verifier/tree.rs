@@ -20,7 +20,7 @@ fn has(tree: &[String], name: &str) -> bool {
 }
 
 #[test]
-fn the_verifier_brings_nothing_of_the_server_along() {
+fn the_verifier_depends_on_nothing_of_the_server() {
     for features in ["", "tower"] {
         let tree = tree(features);
         assert!(has(&tree, "jsonwebtoken") && has(&tree, "reqwest"), "{tree:?}");

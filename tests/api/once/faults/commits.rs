@@ -58,7 +58,7 @@ async fn a_failed_commit_fails_its_group_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_is_a_503_to_everybody_refusals_included() {
+async fn a_failed_commit_is_a_503_for_every_request_of_its_group() {
     let app = TestApp::start().await;
     let owner = app.signed_up().await;
     let spent = owner.tokens.clone();

@@ -90,7 +90,7 @@ fn created_files_are_private_with_every_umask() {
 }
 
 #[test]
-fn a_network_that_is_everybody_is_not_a_proxy() {
+fn a_network_of_all_addresses_is_not_a_valid_proxy() {
     let home = home();
     for net in ["0.0.0.0/0", "::/0", "0.0.0.0/1,128.0.0.0/1", "10.0.0.0/7", "2000::/3"] {
         let line = refused(doorward(home.path()).env("DOORWARD_TRUSTED_PROXIES", net));

@@ -54,7 +54,7 @@ fn a_missing_secret_file_is_rejected() {
 }
 
 #[test]
-fn a_secret_that_does_not_open_the_stored_keys_is_refused() {
+fn a_secret_that_does_not_decrypt_the_stored_keys_is_rejected() {
     let home = used();
     let other = MasterSecret::generate().to_text().to_string();
     let before = secrets(home.path());

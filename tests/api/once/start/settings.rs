@@ -59,7 +59,7 @@ fn a_bad_value_is_refused_with_an_example_or_its_bounds() {
 }
 
 #[test]
-fn the_settings_that_are_printed_load_back() {
+fn printed_settings_load_back() {
     let home = home();
     let print = |command: &mut Command| {
         let output = command.arg("config").output().unwrap();

@@ -15,7 +15,7 @@ use crate::support::{TestApp, until};
 use super::{BOTH, Files, ISSUER, connect};
 
 #[tokio::test]
-async fn plain_http_is_shown_the_way_to_the_public_url() {
+async fn plain_http_is_redirected_to_the_public_url() {
     let home = tempfile::tempdir().unwrap();
     let files = Files::in_directory(home.path());
     files.issue();
