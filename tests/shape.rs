@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 mod paths;
 #[path = "shape/violations.rs"]
 mod violations;
+#[path = "shape/words.rs"]
+mod words;
 
 use paths::{Used, paths};
 
