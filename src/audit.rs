@@ -152,7 +152,7 @@ impl Event {
 /// Stores an event in the unit of work that causes it, and logs it after the commit.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
     queries::insert(tx.connection(), &AuditEntry::of(&event, now))?;
@@ -163,7 +163,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
 /// The same for several events.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
     let entries: Vec<AuditEntry> = events.iter().map(|event| AuditEntry::of(event, now)).collect();
@@ -264,7 +264,7 @@ impl Audit {
     /// Erases addresses from the events of a deleted account; its id stays.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn erase_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
         let failures = Arc::clone(&self.failures);
         tx.after_commit(move || {
@@ -308,7 +308,7 @@ impl Audit {
 /// [`Audit::erase_addresses`] for an administrative process, which has no failures in memory.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn erase_addresses(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
     queries::erase_addresses(tx.connection(), user)
 }

@@ -71,7 +71,7 @@ pub enum ClientKind {
     },
     /// A service, which authenticates with a secret.
     Confidential {
-        /// What its own tokens may be used for.
+        /// The scopes that its own tokens may have.
         scopes: Vec<String>,
     },
 }
@@ -85,12 +85,12 @@ pub struct ClientSettings {
     pub retry_window: Option<Duration>,
 }
 
-/// A confidential client that has proved who it is.
+/// An authenticated confidential client.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedClient {
     /// Its id.
     pub id: Id,
-    /// What its own tokens may be used for.
+    /// The scopes that its own tokens may have.
     pub scopes: Vec<String>,
     /// When its row was read: the lifetime of its tokens starts here.
     pub seen_at: Timestamp,
@@ -101,7 +101,7 @@ pub struct AuthenticatedClient {
 pub enum RequestingClient {
     /// A public client, by the id as sent; its existence is not checked.
     Unauthenticated(String),
-    /// A confidential client that has proved who it is.
+    /// An authenticated confidential client.
     Authenticated(AuthenticatedClient),
 }
 
@@ -254,7 +254,7 @@ impl Clients {
 /// The session settings of the public client with this id, read in the caller's unit.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn settings_of(
     connection: &mut AnyConnection,
     id: &str,
@@ -271,7 +271,7 @@ pub fn settings_of(
 /// Whether the requesting client exists.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn ensure_known(
     connection: &mut AnyConnection,
     requester: &RequestingClient,
@@ -285,7 +285,7 @@ pub fn ensure_known(
 /// Removes a client in the caller's unit of work; false when no client has this id.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn remove(tx: &mut Tx<'_>, id: Id) -> QueryResult<bool> {
     queries::delete(tx.connection(), id)
 }

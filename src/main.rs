@@ -157,7 +157,7 @@ fn exit_with(error: &clap::Error) -> ! {
         let scheme = url.split("://").next().unwrap_or_default();
         text = text.replace(url, &format!("{scheme}://…"));
     }
-    // Nobody may be there to read it.
+    // Standard error may be closed.
     let _ = write!(io::stderr(), "{text}\n  tip: a database is named by --database-url\n");
     process::exit(error.exit_code())
 }
@@ -270,7 +270,7 @@ fn name_everything(loaded: &Loaded) -> Result<(), ConfigError> {
 }
 
 fn note(text: &str) {
-    // Nobody may be there to read it.
+    // Standard error may be closed.
     let _ = writeln!(io::stderr(), "doorward: {}", one_line(text));
 }
 

@@ -212,7 +212,7 @@ impl Revocations {
     /// later.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn revoke(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
         self.revoke_for(tx, id, self.policy.max_token_age, now)
     }
@@ -220,7 +220,7 @@ impl Revocations {
     /// The same for a client, whose own tokens have no row in the database.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn revoke_client(&self, tx: &mut Tx<'_>, id: Id, now: Timestamp) -> QueryResult<()> {
         self.revoke_for(tx, id, self.policy.max_token_age + CLIENT_MARGIN, now)
     }
@@ -228,7 +228,7 @@ impl Revocations {
     /// The same with a lifetime longer than an access token's.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn revoke_for(
         &self,
         tx: &mut Tx<'_>,
@@ -248,7 +248,7 @@ impl Revocations {
     /// is issued for it.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn revoke_all(
         &self,
         tx: &mut Tx<'_>,

@@ -248,7 +248,7 @@ impl Sessions {
     /// has locked the user's row by updating it.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn start(
         &self,
         tx: &mut Tx<'_>,
@@ -381,7 +381,7 @@ impl Sessions {
     /// Erases personal data from the user's sessions, for a closed account.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn erase_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
         queries::erase_devices(tx.connection(), user)
     }

@@ -75,15 +75,15 @@ pub struct Config {
     pub passwords: PasswordsConfig,
     /// Limits for each client.
     pub limits: LimitsConfig,
-    /// The list of revoked tokens in each node's memory.
+    /// The revocation list in each node's memory.
     pub revocations: RevocationsConfig,
     /// The stored security events.
     pub audit: AuditConfig,
-    /// Which web pages may call.
+    /// Web pages that may call.
     pub cors: CorsConfig,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
     pub cookies: CookiesConfig,
-    /// Numbers for Prometheus.
+    /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
     /// The database's connections.
     pub database: DatabaseConfig,
@@ -352,7 +352,7 @@ impl Default for LimitsConfig {
     }
 }
 
-/// The list of revoked tokens in each node's memory.
+/// The revocation list in each node's memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RevocationsConfig {
@@ -425,7 +425,7 @@ impl Default for AuditConfig {
     }
 }
 
-/// Which web pages may call.
+/// Web pages that may call.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsConfig {
@@ -466,7 +466,7 @@ pub enum SameSite {
     None,
 }
 
-/// Numbers for Prometheus.
+/// Metrics for Prometheus.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {

@@ -46,7 +46,7 @@ pub struct Removed {
 /// afterwards accept none of their tokens: they generate a new key.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<Vec<String>> {
     let kids = queries::load(tx.connection())?.into_iter().map(|row| row.kid).collect();
     queries::delete_all(tx.connection())?;
@@ -170,7 +170,7 @@ impl KeyAdmin {
     /// once: the next key, or else the spare one. `None` when there is no such key.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn revoke(
         tx: &mut Tx<'_>,
         kid: &str,

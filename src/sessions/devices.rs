@@ -39,7 +39,7 @@ impl Sessions {
     /// without an account, the same statements run and nothing is known.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn known_source(
         &self,
         connection: &mut AnyConnection,
@@ -60,7 +60,7 @@ impl Sessions {
     /// known; before it ends by that change, in the same unit of work.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn record_password_change(
         &self,
         tx: &mut Tx<'_>,
@@ -77,7 +77,7 @@ impl Sessions {
 /// that changed it before no longer counts.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn record_password_set(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
     queries::forget_password_change(tx.connection(), user)
 }

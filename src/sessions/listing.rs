@@ -51,7 +51,7 @@ fn hourly(time: Timestamp, refreshed: Timestamp) -> Timestamp {
 /// is marked as current.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn live_of(
     connection: &mut AnyConnection,
     user: Id,
@@ -64,7 +64,7 @@ pub fn live_of(
 /// whether there may be more.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn delete_batch_of(tx: &mut Tx<'_>, user: Id) -> QueryResult<bool> {
     queries::delete_of(tx.connection(), user, PURGE_BATCH).map(|deleted| deleted > 0)
 }

@@ -47,7 +47,7 @@ impl Sessions {
     /// nothing. A spent refresh token is a reuse here as it is at a refresh without a key.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn replace(
         &self,
         tx: &mut Tx<'_>,

@@ -148,7 +148,7 @@ impl Sessions {
     /// Ends every live session of the user except `except`, in the caller's unit of work.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// The database error.
     pub fn end_all(
         &self,
         tx: &mut Tx<'_>,
@@ -178,7 +178,7 @@ impl Sessions {
 /// the caller has locked the user's row by updating it. Returns their number.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn end_sessions_of(
     revocations: &Revocations,
     tx: &mut Tx<'_>,
@@ -193,7 +193,7 @@ pub fn end_sessions_of(
 /// Ends one live session for an operator, in the caller's unit of work; false when it was not live.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn end_session(
     revocations: &Revocations,
     tx: &mut Tx<'_>,
@@ -206,7 +206,7 @@ pub fn end_session(
 /// The number of a user's live sessions.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> QueryResult<i64> {
     queries::count_live(connection, user, now)
 }
@@ -217,7 +217,7 @@ pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> Que
 /// verifier.
 ///
 /// # Errors
-/// Whatever the database says.
+/// The database error.
 pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
     let ended = queries::end_every(tx.connection(), EndReason::BackupRestored, now)?;
     let detail = format!("sessions that ended: {ended}");
