@@ -6,7 +6,8 @@
 
 use diesel::QueryResult;
 
-use super::{Account, AccountDetails, Email, insert_account, queries};
+use super::sign_up::insert_account;
+use super::{Account, AccountDetails, Email, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};

@@ -159,20 +159,6 @@ impl Accounts {
     }
 }
 
-impl Accounts {
-    /// The same for somebody who is logged in to the account.
-    pub(super) async fn verify_own_password(
-        &self,
-        found: Credentials,
-        password: Option<Password>,
-        reservation: ReservedAttempt,
-        address: &str,
-    ) -> Result<VerifiedPassword, LogInError> {
-        let key = found.email_key.clone();
-        self.verify_password(Some(found), &key, password, reservation, address).await
-    }
-}
-
 impl ReserveOutcome {
     fn reservation(self) -> Result<Reservation, Refusal> {
         match self {
