@@ -1,0 +1,120 @@
+//! Accounts as operators list and change them.
+
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use super::{Roles, incremented_version, open_account};
+use crate::clock::Timestamp;
+use crate::database::schema::users;
+use crate::database::{AnyConnection, Id};
+use crate::passwords::PasswordHash;
+
+/// An account as an operator sees it.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = users)]
+pub struct AccountDetails {
+    /// Its id.
+    pub id: Id,
+    /// The address as entered.
+    pub email: String,
+    /// The account's roles.
+    #[diesel(deserialize_as = Roles)]
+    pub roles: Vec<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its password was last set.
+    pub password_changed_at: Timestamp,
+    /// The last login with the password.
+    pub last_login_at: Option<Timestamp>,
+    /// Since when logins are rejected.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// A page of the accounts that are not closed, ordered by id, which begins with the time.
+pub(in crate::accounts) fn list_details(
+    connection: &mut AnyConnection,
+    after: Option<Id>,
+    limit: u32,
+) -> QueryResult<Vec<AccountDetails>> {
+    let after = after.unwrap_or_else(|| Uuid::nil().into());
+    users::table
+        .filter(users::closed_at.is_null())
+        .filter(users::id.gt(after))
+        .order(users::id)
+        .limit(limit.into())
+        .select(AccountDetails::as_select())
+        .load(connection)
+}
+
+pub(in crate::accounts) fn find_details(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<AccountDetails>> {
+    open_account(id).select(AccountDetails::as_select()).get_result(connection).optional()
+}
+
+pub(in crate::accounts) fn find_details_by_email_key(
+    connection: &mut AnyConnection,
+    email_key: &str,
+) -> QueryResult<Option<AccountDetails>> {
+    users::table
+        .filter(users::email_key.eq(email_key))
+        .filter(users::closed_at.is_null())
+        .select(AccountDetails::as_select())
+        .get_result(connection)
+        .optional()
+}
+
+/// The password hashes of some accounts that are not closed, by their ids.
+pub(in crate::accounts) fn password_hashes(
+    connection: &mut AnyConnection,
+    after: Option<Id>,
+    limit: u32,
+) -> QueryResult<Vec<(Id, PasswordHash)>> {
+    let after = after.unwrap_or_else(|| Uuid::nil().into());
+    let rows: Vec<(Id, String)> = users::table
+        .filter(users::closed_at.is_null())
+        .filter(users::id.gt(after))
+        .order(users::id)
+        .limit(limit.into())
+        .select((users::id, users::password_hash))
+        .load(connection)?;
+    Ok(rows.into_iter().map(|(id, hash)| (id, PasswordHash::from_stored(hash))).collect())
+}
+
+pub(in crate::accounts) fn enable(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
+    let disabled = open_account(id).filter(users::disabled_at.is_not_null());
+    let nothing = None::<i64>;
+    diesel::update(disabled)
+        .set((users::disabled_at.eq(nothing), incremented_version()))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+pub(in crate::accounts) fn disable(
+    connection: &mut AnyConnection,
+    id: Id,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(open_account(id).filter(users::disabled_at.is_null()))
+        .set((users::disabled_at.eq(now), incremented_version()))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Sets a new password unconditionally.
+pub(in crate::accounts) fn replace_password(
+    connection: &mut AnyConnection,
+    id: Id,
+    hash: &PasswordHash,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(open_account(id))
+        .set((
+            users::password_hash.eq(hash.as_str()),
+            users::password_changed_at.eq(now),
+            incremented_version(),
+        ))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}

@@ -1,0 +1,84 @@
+//! Credentials: read for a login, and written on condition that they are unchanged since.
+
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+
+use super::{Roles, incremented_version, open_account, unchanged_since_read};
+use crate::clients::BUILT_IN;
+use crate::clock::Timestamp;
+use crate::database::schema::{clients, users};
+use crate::database::{AnyConnection, Id};
+use crate::passwords::PasswordHash;
+
+/// The credentials of an account and the state that a login depends on.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = users)]
+pub(in crate::accounts) struct Credentials {
+    pub id: Id,
+    pub email: String,
+    pub email_key: String,
+    #[diesel(column_name = password_hash, deserialize_as = String)]
+    pub hash: PasswordHash,
+    #[diesel(deserialize_as = Roles)]
+    pub roles: Vec<String>,
+    pub disabled_at: Option<Timestamp>,
+    /// A unit of work compares it to know that the rest is unchanged since it was read.
+    #[diesel(column_name = credentials_version)]
+    pub version: i64,
+}
+
+pub(in crate::accounts) fn credentials(
+    connection: &mut AnyConnection,
+    email_key: &str,
+) -> QueryResult<Option<Credentials>> {
+    users::table
+        .filter(users::email_key.eq(email_key))
+        .filter(users::closed_at.is_null())
+        .select(Credentials::as_select())
+        .get_result(connection)
+        .optional()
+}
+
+pub(in crate::accounts) fn credentials_by_id(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<Credentials>> {
+    open_account(id).select(Credentials::as_select()).get_result(connection).optional()
+}
+
+/// Records a login, and stores the password's upgraded hash if there is one, provided that the
+/// account is open, enabled and unchanged since it was read, and its client was not removed. An
+/// upgraded hash is of the same password, so the version stays.
+pub(in crate::accounts) fn record_login(
+    connection: &mut AnyConnection,
+    verified: &Credentials,
+    client_id: &str,
+    upgraded: Option<&PasswordHash>,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let hash = upgraded.map(|hash| users::password_hash.eq(hash.as_str()));
+    let is_built_in = (client_id == BUILT_IN).into_sql::<Bool>();
+    let has_client = exists(clients::table.find(client_id)).or(is_built_in);
+    diesel::update(unchanged_since_read(verified).filter(has_client))
+        .set((users::last_login_at.eq(now), hash))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Sets a new password, provided that the account is unchanged since it was read.
+pub(in crate::accounts) fn set_password(
+    connection: &mut AnyConnection,
+    verified: &Credentials,
+    hash: &PasswordHash,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(unchanged_since_read(verified))
+        .set((
+            users::password_hash.eq(hash.as_str()),
+            users::password_changed_at.eq(now),
+            incremented_version(),
+        ))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
