@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::rotation::EndReason;
-use super::{IssueError, Sessions, end_some, queries};
+use super::termination::end_some;
+use super::{IssueError, Sessions, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, AuthenticatedClient};
 use crate::clock::Clock;

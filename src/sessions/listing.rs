@@ -4,14 +4,39 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use diesel::QueryResult;
+use serde::Serialize;
 
 use super::rotation::idle_expiry;
-use super::{PURGE_BATCH, Session, Sessions, queries};
+use super::{PURGE_BATCH, Sessions, queries};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 
 /// Times in lists over HTTP are rounded to a multiple of it.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// A session in its owner's list.
+#[derive(Clone, Debug, Serialize)]
+pub struct Session {
+    /// Its id, the `sid` of its tokens.
+    pub id: Id,
+    /// The label given at login.
+    pub label: Option<String>,
+    /// The client's user agent.
+    pub user_agent: Option<String>,
+    /// The address that it was last used from.
+    pub address: Option<String>,
+    /// When the login took place.
+    pub created_at: Timestamp,
+    /// When it was last refreshed.
+    pub last_seen_at: Timestamp,
+    /// When it reaches its idle timeout.
+    pub expires_at: Timestamp,
+    /// When it reaches its absolute timeout.
+    #[serde(skip)]
+    pub ends_at: Timestamp,
+    /// Whether it is the caller's own session.
+    pub current: bool,
+}
 
 impl Sessions {
     /// The user's live sessions, the most recently used first, with times rounded to the hour.
