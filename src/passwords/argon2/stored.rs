@@ -1,0 +1,52 @@
+//! A stored hash, parsed from its text.
+
+use argon2::password_hash::phc::{self, Salt};
+use argon2::{Algorithm, Params, Version};
+
+use super::HashParams;
+use crate::passwords::PasswordHash;
+
+/// A parsed stored hash.
+pub(super) struct Stored {
+    pub(super) recipe: HashParams,
+    pub(super) salt: Vec<u8>,
+    pub(super) tag: Vec<u8>,
+}
+
+impl Stored {
+    pub(super) fn read(hash: &PasswordHash) -> Option<Self> {
+        let text = hash.as_str();
+        let stored = Self::parse(text);
+        if stored.is_none() && !text.is_empty() {
+            tracing::error!("malformed password hash in the database: its owner cannot log in");
+        }
+        stored
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let phc = phc::PasswordHash::new(text).ok()?;
+        let version = match phc.version {
+            Some(version) => Version::try_from(version).ok()?,
+            // Argon2's encoding had no version before the second one.
+            None => Version::V0x10,
+        };
+        let recipe = HashParams {
+            algorithm: Algorithm::new(phc.algorithm.as_str()).ok()?,
+            version,
+            params: Params::try_from(&phc).ok()?,
+        };
+        Some(Self {
+            recipe: recipe.if_affordable()?,
+            salt: phc.salt?.to_vec(),
+            tag: phc.hash?.as_bytes().to_vec(),
+        })
+    }
+
+    pub(super) fn dummy(recipe: &HashParams) -> Self {
+        Self {
+            recipe: recipe.clone(),
+            salt: vec![0; Salt::RECOMMENDED_LENGTH],
+            tag: vec![0; Params::DEFAULT_OUTPUT_LEN],
+        }
+    }
+}
