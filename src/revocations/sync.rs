@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::{interval, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Revocations, stored_entries};
+use super::Revocations;
+use super::queries::stored_entries;
 use crate::clock::{Clock, Timestamp};
 use crate::database::sql_types::IdSql;
 use crate::database::time::{POSTGRES_MICROS, server_time};
