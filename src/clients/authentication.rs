@@ -1,0 +1,63 @@
+//! Authentication of confidential clients by their secrets.
+
+use super::secrets::{digest, is_secret};
+use super::{Clients, canonical, queries, split};
+use crate::clock::Timestamp;
+use crate::database::{Id, StoreError};
+use crate::secret::equal;
+
+/// An authenticated confidential client.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedClient {
+    /// Its id.
+    pub id: Id,
+    /// The scopes that its own tokens may have.
+    pub scopes: Vec<String>,
+    /// When its row was read: the lifetime of its tokens starts here.
+    pub seen_at: Timestamp,
+}
+
+/// Why client authentication failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// Unknown id, wrong secret, or a client without a secret; the answer does not say which.
+    #[error("the client's id or secret is wrong")]
+    Wrong,
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Clients {
+    /// Checks the id and secret of a confidential client.
+    ///
+    /// # Errors
+    /// [`AuthenticationError`]: the client is not authenticated.
+    pub async fn authenticate(
+        &self,
+        id: &str,
+        secret: &str,
+    ) -> Result<AuthenticatedClient, AuthenticationError> {
+        // A malformed id needs no lookup, and its sender learns nothing from the response time.
+        let id = canonical(id).ok_or(AuthenticationError::Wrong)?;
+        if !is_secret(secret) {
+            return Err(AuthenticationError::Wrong);
+        }
+        let (clock, shown) = (self.clock.clone(), digest(secret));
+        let (seen_at, found) = self
+            .db
+            .read(move |connection| {
+                let seen_at = clock.now();
+                Ok((seen_at, queries::credentials(connection, id)?))
+            })
+            .await?;
+        // A public client has no hash: for it, as for an unknown id, a dummy hash is compared.
+        let (stored, scopes) = found.unwrap_or_default();
+        let stored = stored.unwrap_or_else(|| vec![0; shown.len()]);
+        if equal(&stored, &shown) {
+            Ok(AuthenticatedClient { id, scopes: split(&scopes).collect(), seen_at })
+        } else {
+            Err(AuthenticationError::Wrong)
+        }
+    }
+}
