@@ -5,7 +5,8 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use serde::Serialize;
 
-use super::{Event, EventFilter, first_id, next_id};
+use super::ids::{first_id, next_id};
+use super::{Event, EventFilter};
 use crate::clock::Timestamp;
 use crate::database::schema::audit_events;
 use crate::database::{AnyConnection, Id};

@@ -1,0 +1,120 @@
+//! Events and their kinds.
+
+use tracing::field::display;
+
+use crate::database::Id;
+use crate::named::named;
+
+named! {
+    /// The kinds of events.
+    pub enum EventKind {
+        /// An account was created, by sign-up or by an operator.
+        AccountCreated = "account_created",
+        /// A login, or a password change, which starts a new session.
+        SessionStarted = "session_started",
+        /// A password was wrong, or no account has the address.
+        LoginFailed = "login_failed",
+        /// A password was rejected because too many had been wrong.
+        LoginThrottled = "login_throttled",
+        /// A sign-up used the address of the account.
+        RegistrationRefused = "registration_refused",
+        /// The password was changed, by its owner or an operator.
+        PasswordChanged = "password_changed",
+        /// An operator disabled the account.
+        AccountDisabled = "account_disabled",
+        /// An operator enabled it again.
+        AccountEnabled = "account_enabled",
+        /// The owner closed the account.
+        AccountClosed = "account_closed",
+        /// An operator deleted the account.
+        AccountDeleted = "account_deleted",
+        /// A session was ended early; the detail is the reason.
+        SessionEnded = "session_ended",
+        /// An already rotated refresh token was used.
+        RefreshTokenReused = "refresh_token_reused",
+        /// A refresh was answered again, to another address and another user agent than before, and
+        /// without an idempotency key of that rotation.
+        RefreshReplayedElsewhere = "refresh_replayed_elsewhere",
+        /// A single access token was revoked.
+        AccessTokenRevoked = "access_token_revoked",
+        /// A client was registered; the detail is its id.
+        ClientAdded = "client_added",
+        /// A client was removed; the detail is its id.
+        ClientRemoved = "client_removed",
+        /// A client sent a wrong secret or an unknown id.
+        ClientAuthenticationFailed = "client_authentication_failed",
+        /// A signing key is published, but does not sign yet; the detail is its `kid`.
+        KeyPublished = "key_published",
+        /// A signing key became active.
+        KeyRotated = "key_rotated",
+        /// A signing key no longer signs.
+        KeyRetired = "key_retired",
+        /// A signing key is no longer published.
+        KeyRemoved = "key_removed",
+        /// A signing key was revoked: its tokens are rejected.
+        KeyRevoked = "key_revoked",
+        /// A backup was restored and every session ended.
+        BackupRestored = "backup_restored",
+    }
+}
+
+impl EventKind {
+    /// The kind with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// An event.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub(super) kind: EventKind,
+    pub(super) user: Option<Id>,
+    pub(super) session: Option<Id>,
+    pub(super) address: Option<String>,
+    pub(super) detail: Option<String>,
+}
+
+impl Event {
+    /// An event without an account, session or address.
+    #[must_use]
+    pub const fn new(kind: EventKind) -> Self {
+        Self { kind, user: None, session: None, address: None, detail: None }
+    }
+
+    /// Sets the account: its owner sees the event at `/me/activity`.
+    #[must_use]
+    pub fn with_user(self, user: Id) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
+    /// Sets the session.
+    #[must_use]
+    pub fn with_session(self, session: Id) -> Self {
+        Self { session: Some(session), ..self }
+    }
+
+    /// Sets the client address, in the form that sessions store. Operators' events have none.
+    #[must_use]
+    pub fn with_address(self, address: Option<&str>) -> Self {
+        Self { address: address.map(str::to_owned), ..self }
+    }
+
+    /// Sets the detail: a reason or an id. Never text that a client has sent.
+    #[must_use]
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    pub(super) fn log(&self) {
+        let (event, detail) = (self.kind.as_str(), self.detail.as_deref());
+        let (user, session) = (self.user.map(display), self.session.map(display));
+        let address = self.address.as_deref();
+        if self.kind == EventKind::RefreshTokenReused {
+            tracing::warn!(event, user, session, address, detail);
+        } else {
+            tracing::info!(event, user, session, address, detail);
+        }
+    }
+}
