@@ -1,0 +1,75 @@
+//! Adding and deleting accounts, and setting passwords.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::password::{hash, read_password};
+use super::{User, open};
+use crate::accounts::admin::AdminOutcome;
+use crate::accounts::{Account, AccountDetails, Email};
+use crate::cli::OperateError;
+use crate::config::Config;
+use crate::database::Id;
+
+pub(super) async fn add(
+    config: &Config,
+    email: &str,
+    password_file: Option<&Path>,
+    json: bool,
+) -> Result<String, OperateError> {
+    let email = Email::parse(email)?;
+    let operator = open(config).await?;
+    let taken = || OperateError::EmailTaken(email.to_string());
+    // Before the password is typed.
+    if operator.find(email.as_str()).await?.is_some() {
+        return Err(taken());
+    }
+    let password = read_password(password_file)?;
+    let hash = hash(config, email.as_str(), &password).await?;
+    let account = operator.add(email.clone(), hash).await?.ok_or_else(taken)?;
+    let Account { id, email, created_at, .. } = account;
+    Ok(if json {
+        format!("{}\n", json!({ "id": id, "email": email, "created_at": created_at }))
+    } else {
+        format!("added {email}, {id}\n")
+    })
+}
+
+pub(super) async fn delete(
+    config: &Config,
+    user: &User,
+    yes: bool,
+) -> Result<String, OperateError> {
+    let operator = open(config).await?;
+    let unknown = || OperateError::NoSuchUser(user.user.clone());
+    // A closed account has no address any more and is found only by id.
+    let (id, name) = match operator.find(&user.user).await? {
+        Some(AccountDetails { id, email, .. }) => (id, email),
+        None => (Id::parse(&user.user).ok_or_else(unknown)?, user.user.clone()),
+    };
+    if !yes && !is_confirmed(&name)? {
+        return Err(OperateError::NotConfirmed);
+    }
+    let AdminOutcome { changed, sessions_ended } = operator.delete(id).await?;
+    if !changed {
+        return Err(unknown());
+    }
+    Ok(if user.json {
+        format!("{}\n", json!({ "id": id, "changed": changed, "sessions_ended": sessions_ended }))
+    } else {
+        format!("deleted {name}; sessions that ended: {sessions_ended}\n")
+    })
+}
+
+/// Asks for confirmation at the terminal, if there is one.
+fn is_confirmed(name: &str) -> Result<bool, OperateError> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(io::stderr(), "Delete {name} permanently? Type yes: ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
