@@ -10,32 +10,30 @@
 
 pub mod admin;
 mod generation;
+mod maintenance;
 mod queries;
 mod refresh;
+mod ring;
 mod schedule;
+mod seal;
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use diesel::QueryResult;
 use tokio::sync::Mutex;
-use zeroize::Zeroizing;
 
 pub use refresh::KeyLookup;
+pub use ring::Jwks;
 pub use schedule::KeyState;
+pub use seal::Seal;
 
-use crate::audit::{self, Event, EventKind};
-use crate::clock::{Clock, Timestamp};
-use crate::database::{Database, StoreError, Tx};
+use crate::clock::Clock;
+use crate::database::{Database, StoreError};
 use crate::locks;
-use crate::secret::{DerivedKey, sha256};
-use crate::tokens::{Algorithm, Jwk, SigningKey, VerifyingKey};
-use generation::{NewKey, generate};
-use queries::KeyRow;
-use schedule::{Schedule, schedule};
+use crate::tokens::{Algorithm, SigningKey, VerifyingKey};
+use maintenance::apply_schedule;
+use ring::KeyRing;
+use seal::reseal;
 
 /// The settings of the life cycle.
 #[derive(Clone, Copy, Debug)]
@@ -67,19 +65,6 @@ pub enum KeysError {
     Unusable(String, String),
 }
 
-/// The published keys, as served.
-#[derive(Debug)]
-pub struct Jwks {
-    /// The JWK Set (RFC 7517).
-    pub body: String,
-    /// Its strong entity tag, quotes included.
-    pub etag: String,
-    /// How long it may be cached.
-    pub max_age: Duration,
-    /// The `kid`s of its keys.
-    pub kids: Vec<String>,
-}
-
 /// The signing keys of this node. Clones share them.
 #[derive(Clone)]
 pub struct Keys {
@@ -92,12 +77,6 @@ pub struct Keys {
     /// Held from reading the stored keys until they are in use, so that no older read replaces a
     /// newer one.
     reload_lock: Arc<Mutex<()>>,
-}
-
-struct KeyRing {
-    signing: Arc<SigningKey>,
-    verifying: HashMap<String, Arc<VerifyingKey>>,
-    jwks: Arc<Jwks>,
 }
 
 impl Keys {
@@ -157,131 +136,5 @@ impl Keys {
 
     fn ring(&self) -> Arc<KeyRing> {
         Arc::clone(&locks::read(&self.ring))
-    }
-}
-
-impl KeyRing {
-    fn build(rows: &[KeyRow], seal: &Seal, policy: &KeyPolicy) -> Result<Self, KeysError> {
-        let mut verifying = HashMap::new();
-        let mut published = Vec::new();
-        for row in rows {
-            let jwk: Jwk = serde_json::from_str(&row.jwk).map_err(|e| row.unusable(&e))?;
-            let key = VerifyingKey::from(&jwk);
-            verifying.insert(row.kid.clone(), Arc::new(key));
-            published.push(jwk);
-        }
-        let active = rows.iter().find(|row| row.is(KeyState::Active));
-        let signing = active
-            .ok_or_else(|| KeysError::Unusable("(none)".into(), "no key is active".into()))?
-            .open(seal)?;
-        let body = serde_json::json!({ "keys": published }).to_string();
-        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&sha256(body.as_bytes())[..16]));
-        let kids = rows.iter().map(|row| row.kid.clone()).collect();
-        let jwks = Arc::new(Jwks { body, etag, max_age: policy.jwks_max_age, kids });
-        Ok(Self { signing: Arc::new(signing), verifying, jwks })
-    }
-}
-
-/// The keys for the encryption of private keys: the current one, and the previous one for
-/// decryption.
-#[derive(Clone, Debug)]
-pub struct Seal {
-    /// Encrypts and decrypts.
-    pub current: DerivedKey,
-    /// Decrypts only: set while the master secret is being rotated.
-    pub previous: Option<DerivedKey>,
-}
-
-/// Applies the schedule and returns the resulting rows.
-async fn apply_schedule(
-    db: &Database,
-    clock: &Clock,
-    seal: &Seal,
-    policy: &KeyPolicy,
-) -> Result<Vec<KeyRow>, KeysError> {
-    let rows = db.read_without_timeout(queries::load).await?;
-    let wanted = schedule(&rows, policy, clock.now());
-    if wanted == Schedule::default() {
-        return Ok(rows);
-    }
-    // Generated outside the unit of work: an RSA key takes a large part of a second.
-    let spare = match wanted.create {
-        Some(_) => Some(generate(policy.algorithm, seal).await?),
-        None => None,
-    };
-    let (clock, policy) = (clock.clone(), *policy);
-    let rows = db
-        .write(move |tx| {
-            let now = clock.now();
-            let todo = schedule(&queries::load(tx.connection())?, &policy, now);
-            for kid in &todo.remove {
-                let rows = queries::delete(tx.connection(), kid)?;
-                record(tx, EventKind::KeyRemoved, kid, rows, now)?;
-            }
-            if let Some(kid) = &todo.retire {
-                let rows = queries::retire(tx.connection(), kid, now)?;
-                record(tx, EventKind::KeyRetired, kid, rows, now)?;
-            }
-            if let Some(kid) = &todo.activate {
-                let rows = queries::activate(tx.connection(), kid, now)?;
-                record(tx, EventKind::KeyRotated, kid, rows, now)?;
-            }
-            if let (Some(state), Some(new)) = (todo.create, &spare) {
-                create(tx, new, state, now)?;
-            }
-            queries::load(tx.connection())
-        })
-        .await?;
-    Ok(rows)
-}
-
-/// Inserts a key unless another node was first.
-fn create(tx: &mut Tx<'_>, new: &NewKey, state: KeyState, now: Timestamp) -> QueryResult<()> {
-    let rows = queries::insert(tx.connection(), new, state, now)?;
-    let kind =
-        if state == KeyState::Active { EventKind::KeyRotated } else { EventKind::KeyPublished };
-    record(tx, kind, &new.kid, rows, now)
-}
-
-/// Records the event of a state change, if it took place: another node may have been first.
-fn record(
-    tx: &mut Tx<'_>,
-    event: EventKind,
-    kid: &str,
-    rows: usize,
-    now: Timestamp,
-) -> QueryResult<()> {
-    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(event).detail(kid), now) }
-}
-
-/// Re-encrypts under the current secret the keys that only the previous one decrypts, so that the
-/// previous one can be dropped.
-async fn reseal(db: &Database, seal: &Seal) -> Result<(), KeysError> {
-    let mut changed = Vec::new();
-    for row in db.read(queries::load).await? {
-        if seal.current.open(&row.sealed, row.kid.as_bytes()).is_err() {
-            let plain = seal.open(&row.sealed, &row.kid)?;
-            changed.push((row.kid.clone(), seal.current.seal(&plain, row.kid.as_bytes())));
-        }
-    }
-    if !changed.is_empty() {
-        db.write(move |tx| {
-            for (kid, sealed) in &changed {
-                queries::reseal(tx.connection(), kid, sealed)?;
-            }
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-impl Seal {
-    fn open(&self, sealed: &[u8], kid: &str) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-        let previous = self.previous.iter();
-        std::iter::once(&self.current)
-            .chain(previous)
-            .find_map(|key| key.open(sealed, kid.as_bytes()).ok())
-            .ok_or(KeysError::WrongSecret)
     }
 }

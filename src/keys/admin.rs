@@ -6,8 +6,9 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use super::generation::{NewKey, generate};
+use super::maintenance::{create, record};
 use super::queries::{self, KeyRow};
-use super::{KeyPolicy, KeyState, Keys, KeysError, Seal, create, record};
+use super::{KeyPolicy, KeyState, Keys, KeysError, Seal};
 use crate::audit::EventKind;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Tx};
