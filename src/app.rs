@@ -5,8 +5,10 @@
 
 mod banner;
 mod clock_jumps;
+mod errors;
 mod listeners;
 mod metrics;
+mod services;
 pub(crate) mod settings;
 mod signals;
 mod socket;
@@ -14,7 +16,6 @@ mod tasks;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -24,34 +25,25 @@ use actix_web::web;
 use futures_util::future::join_all;
 use url::Url;
 
-use crate::accounts::Accounts;
 use crate::accounts::throttle::LoginThrottle;
-use crate::audit::Audit;
-use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError};
-use crate::database::{Database, OpenError, StoreError};
+use crate::config::{self, Config};
 use crate::http::middleware::cors::{self, ClientOrigins};
-use crate::http::middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use crate::http::requests_under_way::RequestsUnderWay;
-use crate::http::resources::feed_connections::FeedConnections;
 use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::redirect;
-use crate::http::server::tls::{Tls, TlsError};
+use crate::http::server::tls::Tls;
 use crate::http::server::{self, HttpServer, ServerSettings};
 use crate::http::{self, Api, HttpSettings, Limits, middleware};
-use crate::keys::{Keys, KeysError};
 use crate::metrics::Requests;
-use crate::passwords::Hasher;
-use crate::refresh_token::TagKeys;
-use crate::revocations::Revocations;
-use crate::secret::{MasterSecret, Purpose};
-use crate::sessions::Sessions;
+use crate::secret::Purpose;
+
+pub use errors::{RunError, StartError};
 
 use listeners::AuxiliaryListener;
-use metrics::{MetricsSources, RowCounts};
+use metrics::MetricsSources;
 use signals::Signals;
-use socket::{Socket, remedy};
+use socket::Socket;
 use tasks::Tasks;
 
 /// How long a connection may idle between requests.
@@ -62,54 +54,6 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Connections that a worker holds at a time; more of them wait in the kernel.
 const CONNECTIONS_PER_WORKER: usize = 10_000;
-
-/// Why the service does not start: one line with the cause and the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A setting is invalid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The address is in use or does not belong to this machine.
-    #[error("cannot listen on {0}: {1}; {remedy} with --listen", remedy = remedy(.1))]
-    Listen(SocketAddr, io::Error),
-    /// The inherited socket is not a listening socket.
-    #[error(
-        "the inherited socket (LISTEN_FDS) cannot be used: {0}; pass one TCP socket that listens \
-         (in a systemd .socket unit ListenStream= once, and Accept=no)"
-    )]
-    InheritedSocket(io::Error),
-    /// An auxiliary address is in use or does not belong to this machine.
-    #[error("{0}: cannot listen on {1}: {2}; {remedy}", remedy = remedy(.2))]
-    AuxiliaryListener(&'static str, SocketAddr, io::Error),
-    /// The certificate or its key is unusable.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The database is unusable.
-    #[error(transparent)]
-    Database(#[from] OpenError),
-    /// The database was opened and then did not answer.
-    #[error(
-        "the database failed during start ({0}); see the log for the cause, fix it and start again"
-    )]
-    Store(#[from] StoreError),
-    /// The signing keys are unusable.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The system provided no thread or socket.
-    #[error("cannot start: {0}; check the limits on threads, memory and open files")]
-    System(#[from] io::Error),
-}
-
-/// Why the service stopped: it did not start, or it ended without a signal.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// It did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// It ended unexpectedly.
-    #[error("the service ended by itself: {0}; see the log for the cause, then start it again")]
-    Ended(io::Error),
-}
 
 /// A started service that listens.
 pub struct App {
@@ -203,104 +147,44 @@ impl App {
         database.refuse_missing()?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
-        let issuer = config.issuer(address);
-
-        let db = Database::open(&database)?;
-        let revocations =
-            Revocations::load(db.clone(), clock.clone(), settings::revocation_policy(config))
-                .await?;
-        let seal = settings::seal(&secrets);
-        let keys =
-            Keys::load(db.clone(), clock.clone(), seal, settings::key_policy(config)).await?;
-        let tag_key = |secret: &MasterSecret| secret.derive(Purpose::RefreshTokenTag);
-        let tags = TagKeys::new(tag_key(&secrets.current), secrets.previous.as_ref().map(tag_key));
-        let audit = Audit::new(db.clone(), clock.clone(), config.audit.retention);
-        let sessions = Sessions::new(
-            db.clone(),
-            clock.clone(),
-            keys.clone(),
-            revocations.clone(),
-            tags,
-            settings::session_policy(config, &issuer),
-            audit.clone(),
-        );
         let throttle = Arc::new(LoginThrottle::new(
             secrets.current.derive(Purpose::LoginThrottle),
             settings::throttle_settings(config),
             clock.clone(),
         ));
-        let hasher = Hasher::start(settings::hasher_settings(config), clock.clone())?;
-        let accounts = Accounts::new(
-            db.clone(),
-            clock.clone(),
-            hasher.with_dummy_key(secrets.current.derive(Purpose::DummyHashes)),
-            settings::password_policy(config),
-            Arc::clone(&throttle),
-            sessions.clone(),
-            audit.clone(),
-        );
-
-        let settings = http_settings(config, &issuer, clock);
-        let buckets =
-            NonZeroUsize::new(config.limits.max_tracked_clients).unwrap_or(NonZeroUsize::MIN);
-        let limits = limits_by_address(config, buckets, &settings);
-        let refresh = settings::rate(config.limits.refresh_per_minute, config.limits.refresh_burst);
-        let refresh_limit = KeyedLimiter::new(refresh, buckets);
-        let failures = settings::rate(config.limits.login_per_minute, config.limits.login_burst);
-        let client_failures = FailureLimiter::new(failures, buckets);
-        let clients = Clients::new(db.clone(), clock.clone());
-        let origins = ClientOrigins::load(clients.clone()).await?;
-        let api = Api {
-            accounts,
-            sessions,
-            clients,
-            keys,
-            revocations,
-            audit,
-            db,
-            refresh_limit,
-            client_failures,
-            feed_connections: FeedConnections::default(),
-            issuer,
-        };
+        let issuer = config.issuer(address);
+        let api = services::build(config, clock, &database, &secrets, &throttle, issuer).await?;
+        let origins = ClientOrigins::load(api.clients.clone()).await?;
+        let settings = http_settings(config, &api.issuer, clock);
+        let limits = services::limits_by_address(config, &settings);
         let may_share_port = socket.is_inherited || config.reuse_port;
         let running = listen(socket, config, &settings, &api, &limits, &origins, tls.clone())?;
-        let row_counts = settings.requests.as_ref().map(|_| Arc::new(RowCounts::default()));
-        let secret_file_missing = Arc::new(AtomicBool::new(false));
-        let sources =
-            settings.requests.clone().zip(row_counts.clone()).map(|(requests, row_counts)| {
-                let (api, limits, tls) = (api.clone(), limits.clone(), tls.clone());
-                let throttle = Arc::clone(&throttle);
-                let secret_file_missing = Arc::clone(&secret_file_missing);
-                MetricsSources {
-                    api,
-                    limits,
-                    throttle,
-                    requests,
-                    row_counts,
-                    tls,
-                    secret_file_missing,
-                    dropped_lines,
-                }
-            });
-        let auxiliary =
-            listen_auxiliary(config, &api.issuer, sources, may_share_port, clock).await?;
-        let (all, clock) = (api.clone(), clock.clone());
-        let (max_token_age, sync_mode) =
-            (settings::max_token_age(config), settings::sync_mode(config));
         let tasks = Tasks {
-            api: all,
+            api: api.clone(),
             throttle,
             limits,
             origins,
-            clock,
-            max_token_age,
-            sync_mode,
+            clock: clock.clone(),
+            max_token_age: settings::max_token_age(config),
+            sync_mode: settings::sync_mode(config),
             tls,
-            row_counts,
+            row_counts: settings.requests.as_ref().map(|_| Arc::default()),
             secret_file: secrets.file,
-            secret_file_missing,
+            secret_file_missing: Arc::default(),
         };
+        let sources = settings.requests.clone().zip(tasks.row_counts.clone());
+        let sources = sources.map(|(requests, row_counts)| MetricsSources {
+            api: api.clone(),
+            limits: tasks.limits.clone(),
+            throttle: Arc::clone(&tasks.throttle),
+            requests,
+            row_counts,
+            tls: tasks.tls.clone(),
+            secret_file_missing: Arc::clone(&tasks.secret_file_missing),
+            dropped_lines,
+        });
+        let auxiliary =
+            listen_auxiliary(config, &api.issuer, sources, may_share_port, clock).await?;
         Ok(Self { address, api, running, auxiliary, tasks })
     }
 
@@ -355,21 +239,6 @@ fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<Http
         refusals: Arc::default(),
         requests: config.metrics.enabled.then(Requests::default),
     })
-}
-
-fn limits_by_address(
-    config: &Config,
-    buckets: NonZeroUsize,
-    settings: &web::Data<HttpSettings>,
-) -> Limits {
-    let limits = &config.limits;
-    let by_address = |per_minute, burst| {
-        AddressLimiter::new(settings::rate(per_minute, burst), buckets, settings.clone())
-    };
-    Limits {
-        register: by_address(limits.register_per_minute, limits.register_burst),
-        password: by_address(limits.login_per_minute, limits.login_burst),
-    }
 }
 
 /// Starts the auxiliary listeners of the settings.

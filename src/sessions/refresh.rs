@@ -136,13 +136,11 @@ impl Sessions {
         };
         let id = Id::from(token.session);
         if row.client_id != *requester.id() {
-            return Ok(Err(match clients::ensure_known(tx.connection(), requester)? {
-                Err(unknown) => unknown.into(),
-                Ok(()) => {
-                    tracing::warn!(event = "refresh_token_of_another_client", session = %id);
-                    Refusal::WrongClient.into()
-                }
-            }));
+            if let Err(unknown) = clients::ensure_known(tx.connection(), requester)? {
+                return Ok(Err(unknown.into()));
+            }
+            tracing::warn!(event = "refresh_token_of_another_client", session = %id);
+            return Ok(Err(Refusal::WrongClient.into()));
         }
         Ok(Ok(Loaded { id, state: row.state(), row, now: self.clock.now() }))
     }

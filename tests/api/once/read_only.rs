@@ -53,12 +53,12 @@ fn read_everything(home: &Path, state: &str, compared: fn(&str) -> bool) {
         let [said, complaint] =
             [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
         let what = format!("{state}: {arguments:?}: {said}{complaint}");
-        if arguments == &["doctor"] {
+        if *arguments == ["doctor"] {
             assert!(!said.contains("cannot"), "{what}");
         } else {
             assert!(output.status.success(), "{what}");
         }
-        if arguments == &["user", "list"] {
+        if *arguments == ["user", "list"] {
             assert!(said.contains(EMAIL), "{what}");
         }
         let after = kept(files(&data));

@@ -19,7 +19,7 @@ use super::one_beside_a_proxy;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_start_at_once_on_an_empty_database_make_one_schema_and_one_key() {
     let url = Cluster::shared().empty_database();
-    let start = || TestApp::on_database(url.clone(), |_| {});
+    let start = || Box::pin(TestApp::on_database(url.clone(), |_| {}));
     let nodes = join_all([start(), start(), start()]).await;
     let user = nodes[0].signed_up().await;
     let mut key_sets = Vec::new();
