@@ -85,7 +85,7 @@ async fn one_client_leaves_feed_connections_for_others() {
     let call = app.get("/revocations").client(&greedy).header("accept", "text/event-stream");
     let refused = call.send().await.assert_problem(503, "overloaded");
     assert_eq!(refused.header("retry-after"), Some("10"));
-    assert!(refused.text.contains("1000 feeds"), "{}", refused.text);
+    assert!(refused.text.contains("1000 feed connections"), "{}", refused.text);
     assert_eq!(feed(&other).await.unwrap().status(), 200);
     // Reading the list itself needs no feed connection.
     app.get("/revocations").client(&greedy).send().await.assert_status(200);

@@ -1,33 +1,35 @@
-//! The lengths of the test files: each has one subject.
+//! The lengths of the files: each has one subject.
 
 use super::{assert_none, collect, root};
 
-/// No test file is longer.
+/// No file is longer.
 const MAX_LINES: usize = 400;
 
-/// Half of the test files are no longer than this.
+/// Half of the files are no longer than this.
 const MEDIAN: usize = 150;
 
-/// Every test file with its number of lines.
-fn lengths() -> Vec<(String, usize)> {
+/// Every Rust file below `folder` with its number of lines.
+fn lengths(folder: &str) -> Vec<(String, usize)> {
     let mut files = Vec::new();
-    collect(&root(), "tests", &mut files);
-    collect(&root(), "crates/doorward-verifier/tests", &mut files);
+    collect(&root(), folder, &mut files);
     files.into_iter().map(|(path, text)| (path, text.lines().count())).collect()
 }
 
 #[test]
-fn no_test_file_is_too_long() {
+fn no_file_is_too_long() {
     let too_long = |(path, lines): (String, usize)| {
-        (lines > MAX_LINES).then(|| format!("{path}:{lines}: more than {MAX_LINES} lines"))
+        (lines > MAX_LINES).then(|| format!("{path}:{lines}: more than {MAX_LINES} lines; split it"))
     };
-    assert_none(&lengths().into_iter().filter_map(too_long).collect::<Vec<_>>());
+    let files = ["src", "crates", "tests", "benches"].into_iter().flat_map(lengths);
+    assert_none(&files.filter_map(too_long).collect::<Vec<_>>());
 }
 
 #[test]
-fn half_of_the_test_files_are_short() {
-    let mut lines: Vec<usize> = lengths().into_iter().map(|(_, lines)| lines).collect();
-    lines.sort_unstable();
-    let median = lines[lines.len() / 2];
-    assert!(median <= MEDIAN, "half of the test files have more than {median} lines");
+fn half_of_the_files_are_short() {
+    for folder in ["src", "crates", "tests"] {
+        let mut lines: Vec<usize> = lengths(folder).into_iter().map(|(_, lines)| lines).collect();
+        lines.sort_unstable();
+        let median = lines[lines.len() / 2];
+        assert!(median <= MEDIAN, "{folder}: half of the files have more than {median} lines");
+    }
 }

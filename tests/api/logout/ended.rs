@@ -59,6 +59,7 @@ async fn every_access_token_of_an_ended_session_is_refused_after_a_restart() {
 async fn a_second_logout_with_the_same_token_is_a_success_and_only_for_a_session_that_has_ended() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
+    let other = user.another_session().await;
     for _ in 0..2 {
         user.log_out().await.assert_status(204);
     }
@@ -66,6 +67,7 @@ async fn a_second_logout_with_the_same_token_is_a_success_and_only_for_a_session
     for scope in ["others", "all"] {
         user.log_out_scope(scope).await.assert_problem(401, "token_revoked");
     }
+    app.me(&other.access).await.assert_status(200);
     let ended = app.signed_up().await;
     ended.log_out_scope("all").await.assert_status(204);
     ended.log_out().await.assert_status(204);
