@@ -6,9 +6,22 @@ use toml::Value;
 
 use super::{Loaded, layers, one_line, serde_formats};
 
-/// The doc comments there become the comments above each setting here, so that a setting is
-/// documented once.
-const SETTINGS: &str = include_str!("settings.rs");
+/// The files of the settings, in the order in which they are printed. The doc comments there become
+/// the comments above each setting here, so that a setting is documented once.
+const SETTINGS: [&str; 12] = [
+    include_str!("settings.rs"),
+    include_str!("settings/log.rs"),
+    include_str!("settings/tls.rs"),
+    include_str!("settings/tokens.rs"),
+    include_str!("settings/sessions.rs"),
+    include_str!("settings/passwords.rs"),
+    include_str!("settings/limits.rs"),
+    include_str!("settings/revocations.rs"),
+    include_str!("settings/audit.rs"),
+    include_str!("settings/browser.rs"),
+    include_str!("settings/metrics.rs"),
+    include_str!("settings/database.rs"),
+];
 
 const HEAD: &str = "\
 # Doorward's settings. A variable overrides this file: DOORWARD_LISTEN, and for a key in a section
@@ -51,7 +64,7 @@ impl Loaded {
 /// Each setting's dotted name and its comment, in the order of the source.
 fn described() -> Vec<(String, String)> {
     let (mut section, mut comment, mut found) = (String::new(), String::new(), Vec::new());
-    for line in SETTINGS.lines().map(str::trim_start) {
+    for line in SETTINGS.iter().flat_map(|file| file.lines()).map(str::trim_start) {
         if let Some(text) = line.strip_prefix("///") {
             comment = comment + "#" + text + "\n";
         } else if let Some(name) = line.strip_prefix("pub struct ") {
