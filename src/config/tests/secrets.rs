@@ -1,5 +1,7 @@
 //! Secrets: given, read from files, stored beside the database.
 
+use std::thread;
+
 use super::*;
 
 #[test]
