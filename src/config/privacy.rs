@@ -1,6 +1,8 @@
 //! The mode of files that hold a secret: readable by the owner and the owner's group only. The
 //! group is allowed because a Kubernetes volume with an `fsGroup` always sets its bits.
 
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::ConfigError;
@@ -9,6 +11,24 @@ use crate::database::DatabaseUrl;
 /// Whether every user of the machine can read a file with this mode.
 pub(super) const fn is_open_to_all(mode: u32) -> bool {
     mode & 0o007 != 0
+}
+
+/// Rejects a file with a secret that every user of the machine can read; `subject` names its source
+/// in the error. The owner's group may read it. A pipe or another special file has no other reader.
+///
+/// # Errors
+/// [`ConfigError`] when it is open to all.
+pub fn refuse_open_to_all(subject: &str, path: &Path, about: &Metadata) -> Result<(), ConfigError> {
+    let mode = about.permissions().mode();
+    if !about.is_file() || !is_open_to_all(mode) {
+        return Ok(());
+    }
+    let problem = format!(
+        "{} holds it, and every user of this machine can read that file (its mode is {:o})",
+        path.display(),
+        mode & 0o777
+    );
+    Err(ConfigError::new(subject, problem, close(path)))
 }
 
 /// How to restrict the mode of such a file.
