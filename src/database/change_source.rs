@@ -1,0 +1,33 @@
+//! The means to notice other processes' writes.
+
+use diesel::r2d2::ManageConnection as _;
+
+use super::{Backend, DataVersionPoller, Database, Listener, StoreError};
+
+/// How to notice other processes' writes: by polling the file, or by asking the server.
+pub enum ChangeSource {
+    /// SQLite's.
+    File(DataVersionPoller),
+    /// PostgreSQL's.
+    Server(Box<Listener>),
+}
+
+impl Database {
+    /// The means to notice other processes' writes.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened.
+    pub fn change_source(&self) -> Result<ChangeSource, StoreError> {
+        match &*self.backend {
+            Backend::Sqlite { manager, fault, .. } => {
+                let connection = manager.connect().map_err(|error| fault.unavailable(&error))?;
+                Ok(ChangeSource::File(DataVersionPoller::new(
+                    self.clone(),
+                    connection,
+                    fault.clone(),
+                )))
+            }
+            Backend::Postgres(postgres) => Ok(ChangeSource::Server(postgres.listener())),
+        }
+    }
+}
