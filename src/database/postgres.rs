@@ -6,37 +6,31 @@
 //! then the pool that it came from is abandoned and a new one replaces it. The unit may still be
 //! answered much later: it then begins no transaction and commits none.
 
+mod caller_alive;
+mod connections;
+mod pool;
+
 use std::cell::Cell;
-use std::ops::{Deref, DerefMut, Range};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::thread;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection as _;
-use diesel::prelude::ConnectionError;
-use diesel::r2d2::ManageConnection;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::{QueryResult, r2d2};
-use tokio::sync::Semaphore;
+use diesel::QueryResult;
 use tokio::time::{Instant, timeout};
+
+pub(super) use caller_alive::CallerAlive;
+pub(super) use connections::PgManager;
 
 use super::connection::Manager;
 use super::connection_refusals::ConnectionRefusals;
+use super::deadline::TIME_WAITED;
 use super::listen::Listener;
-use super::open_error::one_line;
-use super::{
-    AnyConnection, CONNECTION_TIMEOUT, Hook, StoreError, TIME_WAITED, Tx, TxState, classify,
-    guarded, in_span, unavailable,
-};
+use super::{AnyConnection, CONNECTION_TIMEOUT, StoreError, Tx, TxState, in_span, unavailable};
 use crate::locks;
+use pool::Pool;
 
 /// The statement that begins a unit that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-
-/// How often a unit is attempted when PostgreSQL asks for a retry.
-const MAX_ATTEMPTS: u32 = 5;
 
 /// How much longer than one statement's timeout a unit may take before its caller stops waiting.
 const CALLER_SLACK: Duration = Duration::from_millis(800);
@@ -56,24 +50,14 @@ pub(super) struct Postgres {
     listener: Mutex<Option<Box<Listener>>>,
 }
 
-/// It runs as many units at a time as the settings allow connections; further callers wait without
-/// a thread.
-struct Pool {
-    connections: ::r2d2::Pool<PgManager>,
-    permits: Arc<Semaphore>,
-    refusals: Arc<ConnectionRefusals>,
-    is_abandoned: AtomicBool,
-    abandoned: Arc<AtomicUsize>,
-}
-
 impl Postgres {
     pub(super) fn new(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
         let refusals = Arc::new(ConnectionRefusals::beside_pool_of(size));
         Self::sharing(refusals, manager, size, statement_timeout + CALLER_SLACK)
     }
 
-    /// The same for a node that serves. The connections beside its pool are opened first: where a
-    /// pooler has too few places the pool would take them all.
+    /// The same for a node that serves. The connections beside its pool are opened first: if a
+    /// pooler allows too few connections, the pool would take them all.
     pub(super) fn serving(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
         let refusals = Arc::new(ConnectionRefusals::beside_pool_of(size));
         let deadline = statement_timeout + CALLER_SLACK;
@@ -187,249 +171,5 @@ impl Postgres {
             let pg_manager = PgManager::new(&self.manager, &self.refusals);
             *current = Pool::open(pg_manager, self.size, &self.abandoned);
         }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        if *self.is_abandoned.get_mut() {
-            self.abandoned.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Pool {
-    fn open(pg_manager: PgManager, size: u32, abandoned: &Arc<AtomicUsize>) -> Arc<Self> {
-        let refusals = Arc::clone(&pg_manager.refusals);
-        let connections = ::r2d2::Pool::builder()
-            .max_size(size)
-            .connection_timeout(CONNECTION_TIMEOUT)
-            // The unit's own first statement shows whether a connection works.
-            .test_on_check_out(false)
-            // The manager logs errors itself, and not one for each attempt.
-            .error_handler(Box::new(::r2d2::NopErrorHandler))
-            .build_unchecked(pg_manager);
-        let permits =
-            Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(Semaphore::MAX_PERMITS)));
-        let is_abandoned = AtomicBool::new(false);
-        let abandoned = Arc::clone(abandoned);
-        Arc::new(Self { connections, permits, refusals, is_abandoned, abandoned })
-    }
-
-    fn read<T>(
-        &self,
-        unit: &mut impl FnMut(&mut AnyConnection) -> QueryResult<T>,
-    ) -> Result<T, StoreError> {
-        for _ in self.tries() {
-            let mut connection = self.checkout()?;
-            match guarded(|| unit(&mut connection)) {
-                Ok(value) => return Ok(value),
-                Err(_) if connection.execute_or_mark_broken("SELECT 1") => {}
-                Err(error) => return Err(classify(&error)),
-            }
-        }
-        Err(unavailable(&"all database connections failed"))
-    }
-
-    /// Runs a unit, within a transaction or without one.
-    fn write<T>(
-        &self,
-        unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-        start: TxState,
-        caller: &CallerAlive,
-    ) -> Result<T, StoreError> {
-        let mut attempt = 0;
-        for _ in self.tries() {
-            let mut connection = self.checkout()?;
-            if start == TxState::InTransaction && connection.execute_or_mark_broken(BEGIN) {
-                continue;
-            }
-            attempt += 1;
-            let (mut hooks, mut state) = (Vec::new(), start);
-            match connection.transact(&mut hooks, &mut state, unit, caller) {
-                Ok(value) => {
-                    for hook in hooks {
-                        hook();
-                    }
-                    return Ok(value);
-                }
-                // Nothing was written, and the next connection may work.
-                Err(_) if state == TxState::Reading && connection.is_broken => attempt -= 1,
-                Err(error) if attempt < MAX_ATTEMPTS && is_retryable(&error) => {
-                    tracing::debug!(attempt, "retrying a unit of work");
-                }
-                Err(error) => return Err(classify(&error)),
-            }
-        }
-        Err(unavailable(&"all database connections failed"))
-    }
-
-    fn checkout(&self) -> Result<::r2d2::PooledConnection<PgManager>, StoreError> {
-        self.connections.get().map_err(|error| {
-            // It has said so, and would for every request.
-            if self.refusals.record_if_unanswered(Instant::now()) {
-                return StoreError::Unavailable;
-            }
-            unavailable(&error)
-        })
-    }
-
-    /// All connections may have failed since they were last used; each attempt discovers one.
-    fn tries(&self) -> Range<u32> {
-        0..self.connections.max_size() + MAX_ATTEMPTS
-    }
-}
-
-/// Whether the caller of a unit is still waiting. A caller that was answered with an error has
-/// retried since and continued: the unit would then mistake that retry for a reuse of the token.
-#[derive(Clone, Default)]
-pub(super) struct CallerAlive(Arc<AtomicBool>);
-
-impl CallerAlive {
-    fn mark_gone(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn ensure_alive(&self) -> QueryResult<()> {
-        if self.0.load(Ordering::Relaxed) {
-            let why = Box::new("the caller of this unit of work is no longer waiting".to_owned());
-            return Err(DieselError::DatabaseError(DatabaseErrorKind::Unknown, why));
-        }
-        Ok(())
-    }
-}
-
-/// A connection, and whether it is still usable.
-pub(super) struct PgConnectionState {
-    connection: AnyConnection,
-    is_broken: bool,
-}
-
-impl Deref for PgConnectionState {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for PgConnectionState {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.connection
-    }
-}
-
-impl PgConnectionState {
-    /// Runs a statement; on failure the connection is broken and not used again.
-    fn execute_or_mark_broken(&mut self, statement: &str) -> bool {
-        self.is_broken |= self.connection.batch_execute(statement).is_err();
-        self.is_broken
-    }
-
-    /// Runs the unit, and ends the transaction if one was begun.
-    fn transact<T>(
-        &mut self,
-        hooks: &mut Vec<Hook>,
-        state: &mut TxState,
-        unit: &mut impl FnMut(&mut Tx<'_>) -> QueryResult<T>,
-        caller: &CallerAlive,
-    ) -> QueryResult<T> {
-        let connection = &mut self.connection;
-        let mut result = guarded(|| unit(&mut Tx { connection, hooks, state, caller }));
-        if *state == TxState::InTransaction {
-            // If the response is lost, it is unknown whether the commit was made.
-            result = result.and_then(|value| {
-                caller.ensure_alive()?;
-                self.connection.batch_execute("COMMIT").map(|()| value)
-            });
-        }
-        if let Err(error) = &result {
-            // A server that rejects writes is not the primary any more.
-            self.is_broken |= matches!(
-                error,
-                DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
-            );
-            self.execute_or_mark_broken(if *state == TxState::InTransaction {
-                "ROLLBACK"
-            } else {
-                "SELECT 1"
-            });
-        }
-        result
-    }
-}
-
-/// Opens connections for r2d2, and returns usable ones to the pool.
-#[derive(Clone)]
-pub(super) struct PgManager {
-    manager: Manager,
-    refusals: Arc<ConnectionRefusals>,
-}
-
-impl PgManager {
-    fn new(manager: &Manager, refusals: &Arc<ConnectionRefusals>) -> Self {
-        Self { manager: manager.clone(), refusals: Arc::clone(refusals) }
-    }
-
-    /// A new connection, unless the server refused one a moment ago because it has none left.
-    pub(super) fn another(&self) -> Result<AnyConnection, r2d2::Error> {
-        if let Some(said) = self.refusals.paused_with(Instant::now()) {
-            return Err(r2d2::Error::ConnectionError(ConnectionError::BadConnection(said)));
-        }
-        let made = {
-            let _attempt = self.refusals.attempt(Instant::now());
-            self.manager.connect()
-        };
-        match &made {
-            Ok(_) => self.refusals.clear(),
-            Err(error) => self.refusals.record(Instant::now(), &one_line(error)),
-        }
-        made
-    }
-}
-
-impl PgManager {
-    /// A connection, if there is one by then: an attempt may take as long as a pooler lets it wait.
-    pub(super) fn another_by(&self, deadline: Instant) -> Option<AnyConnection> {
-        let (made, waits) = mpsc::sync_channel(1);
-        let manager = self.clone();
-        let attempt = move || {
-            // With nobody waiting any more it is closed.
-            let _ = made.send(manager.another());
-        };
-        thread::Builder::new().name("doorward-connect".into()).spawn(attempt).ok()?;
-        waits.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?.ok()
-    }
-}
-
-impl ManageConnection for PgManager {
-    type Connection = PgConnectionState;
-    type Error = r2d2::Error;
-
-    fn connect(&self) -> Result<PgConnectionState, Self::Error> {
-        Ok(PgConnectionState { connection: self.another()?, is_broken: false })
-    }
-
-    fn is_valid(&self, _: &mut PgConnectionState) -> Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn has_broken(&self, connection: &mut PgConnectionState) -> bool {
-        let has_broken = connection.is_broken || thread::panicking();
-        if has_broken {
-            self.refusals.clear();
-        }
-        has_broken
-    }
-}
-
-fn is_retryable(error: &DieselError) -> bool {
-    // SQLSTATE 40001; for 40P01 diesel has no error kind and leaves only the text.
-    match error {
-        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
-        DieselError::DatabaseError(_, information) => {
-            information.message().contains("deadlock detected")
-        }
-        _ => false,
     }
 }
