@@ -1,0 +1,130 @@
+//! The table of all problems: name, code, status and text of each.
+
+use actix_web::http::StatusCode;
+
+macro_rules! codes {
+    ($($name:ident $text:literal $status:ident $detail:literal;)+) => {
+        /// The stable name of a problem.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $detail] $name,)+
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The code as the caller sees it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The status of the response.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)+ }
+            }
+
+            /// The default detail of a problem with this code.
+            #[must_use]
+            pub const fn detail(self) -> &'static str {
+                match self { $(Self::$name => $detail,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedRequest "malformed_request" BAD_REQUEST
+        "The request is malformed.";
+    InvalidFields "invalid_fields" UNPROCESSABLE_ENTITY
+        "Some members of the body are invalid.";
+    TokenInQuery "token_in_query" BAD_REQUEST
+        "A token must not be sent in the query string, where logs keep it. Consider it \
+         compromised.";
+    MultipleCredentials "multiple_credentials" BAD_REQUEST
+        "The request carries more than one credential.";
+    CookiesNeedHttps "cookies_need_https" BAD_REQUEST
+        "Browsers store these cookies for https and for localhost only. Serve Doorward over https \
+         and set public_url to that URL, or log in without cookies.";
+    CookiesBlocked "cookies_blocked" BAD_REQUEST
+        "The browser would drop the cookies: page and service belong to different sites. Open the \
+         page under the host name that it uses for the service (localhost and 127.0.0.1 are two \
+         sites), or set cookies.same_site to none, which needs https.";
+    InvalidCredentials "invalid_credentials" UNAUTHORIZED
+        "The e-mail address or the password is wrong.";
+    MissingToken "missing_token" UNAUTHORIZED
+        "Send an access token in the Authorization header, with the scheme Bearer, or in the cookie \
+         of a login with cookies; from a page, call fetch with credentials: 'include'.";
+    InvalidToken "invalid_token" UNAUTHORIZED
+        "The access token is not valid.";
+    TokenExpired "token_expired" UNAUTHORIZED
+        "The access token has expired.";
+    TokenRevoked "token_revoked" UNAUTHORIZED
+        "The access token was revoked.";
+    InvalidClient "invalid_client" UNAUTHORIZED
+        "The client is unknown, or its credentials are wrong or missing.";
+    UnknownClient "unknown_client" BAD_REQUEST
+        "There is no public client with this id.";
+    UnsupportedGrantType "unsupported_grant_type" BAD_REQUEST
+        "The grant type is not one of those in the metadata.";
+    InvalidScope "invalid_scope" BAD_REQUEST
+        "The scope exceeds the one that may be granted.";
+    InvalidGrant "invalid_grant" UNAUTHORIZED
+        "The refresh token is no longer valid. Log in again.";
+    WrongPassword "wrong_password" FORBIDDEN
+        "The password is wrong.";
+    CsrfRefused "csrf_refused" FORBIDDEN
+        "A request with cookies must come from a page of this origin or of a listed one, and say so \
+         in Sec-Fetch-Site or Origin.";
+    Forbidden "forbidden" FORBIDDEN
+        "This is not allowed.";
+    NotFound "not_found" NOT_FOUND
+        "There is nothing here.";
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
+        "This resource does not support the method; see the Allow header.";
+    RequestTimeout "request_timeout" REQUEST_TIMEOUT
+        "The request took too long to arrive.";
+    EmailTaken "email_taken" CONFLICT
+        "An account with this e-mail address exists.";
+    PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE
+        "The body is too large.";
+    UriTooLong "uri_too_long" URI_TOO_LONG
+        "The URI is too long.";
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE
+        "Send the body as application/json in UTF-8, without a Content-Encoding.";
+    ExpectationFailed "expectation_failed" EXPECTATION_FAILED
+        "The only supported expectation is 100-continue.";
+    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE
+        "The header fields are too large.";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS
+        "Too many requests. Try again later.";
+    TooManyFailedLogins "too_many_failed_logins" TOO_MANY_REQUESTS
+        "Too many failed logins. Try again later.";
+    InternalError "internal_error" INTERNAL_SERVER_ERROR
+        "Something went wrong. The log has details under the request's id.";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE
+        "The service is overloaded. Try again later.";
+    Unavailable "unavailable" SERVICE_UNAVAILABLE
+        "The service is temporarily unavailable. Try again later.";
+    RevocationsStale "revocations_stale" SERVICE_UNAVAILABLE
+        "Revocation status is temporarily unavailable. Keep the token and retry.";
+    NotReady "not_ready" SERVICE_UNAVAILABLE
+        "This node is not ready.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_snake_case_and_an_error() {
+        for code in Code::ALL {
+            assert!(code.as_str().bytes().all(|b| b == b'_' || b.is_ascii_lowercase()));
+            assert!(code.status().as_u16() >= 400);
+            // It is quoted in WWW-Authenticate.
+            assert!(code.detail().bytes().all(|b| b.is_ascii() && b != b'"' && b != b'\\'));
+        }
+    }
+}
