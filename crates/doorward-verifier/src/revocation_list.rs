@@ -1,5 +1,9 @@
 //! The revocation list, and how long ago it was last known to be complete.
 
+mod entries;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -8,18 +12,11 @@ use serde::Deserialize;
 
 use super::suspend_aware_clock::Stamp;
 use doorward_tokens::clock::{Clock, Timestamp};
+use entries::{Doubt, List};
 
 /// How much longer than its `exp` plus the leeway an id is kept: for a wrong clock that is
 /// corrected.
 const MARGIN: Duration = Duration::from_secs(60);
-
-/// The minimum time by the steady clock that an id is kept if it arrives after the clock was set:
-/// either of the two times may be the right one.
-const KEPT_AFTER_A_JUMP: Duration = Duration::from_secs(3600);
-
-/// The maximum time by the steady clock that an id is kept once it has expired by the wall clock: a
-/// clock that is years behind at the start must not fill the list for years.
-const KEPT_BY_STEADY_CLOCK: Duration = Duration::from_secs(24 * 3600);
 
 /// The number of ids added or dropped in one write lock.
 const BATCH: usize = 1_000;
@@ -71,67 +68,6 @@ pub(super) struct RevocationList {
     /// How long after its `exp` an id is still needed.
     kept_for: Duration,
     list: RwLock<List>,
-}
-
-struct List {
-    until: HashMap<Box<str>, Until>,
-    complete: Option<Stamp>,
-    /// An entry did not fit since the list was last complete.
-    is_short: bool,
-    /// When both clocks last agreed.
-    agreed: Stamp,
-    doubt: Doubt,
-    /// The clock was set since the start.
-    has_jumped: bool,
-}
-
-/// Until when an id is kept: until it has expired by both clocks.
-#[derive(Clone, Copy)]
-struct Until {
-    wall: Timestamp,
-    steady: Timestamp,
-}
-
-impl Until {
-    fn is_over(self, now: Stamp) -> bool {
-        now.is_past(self.wall, self.steady)
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self { wall: self.wall.max(other.wall), steady: self.steady.max(other.steady) }
-    }
-}
-
-/// Whether the list may lack ids because the clock was set.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doubt {
-    None,
-    /// It may, and the open stream may have resumed in the middle.
-    Raised,
-    /// It may, and the open stream sends everything.
-    Asked,
-}
-
-impl List {
-    fn is_doubtful(&self, now: Stamp) -> bool {
-        self.doubt != Doubt::None || self.agreed.disagrees(now)
-    }
-
-    /// Detects whether the clock was set. It is called before anything is dropped, skipped or
-    /// reported complete.
-    fn check(&mut self, now: Stamp) -> Result<(), ApplyError> {
-        if self.agreed.disagrees(now) {
-            self.doubt = Doubt::Raised;
-            self.has_jumped = true;
-        }
-        if self.doubt == Doubt::Raised { Err(ApplyError::Jumped) } else { Ok(()) }
-    }
-
-    /// Until when an id is kept that arrives now.
-    fn keep_until(&self, wall: Timestamp, now: Stamp) -> Until {
-        let at_least = if self.has_jumped { KEPT_AFTER_A_JUMP } else { Duration::ZERO };
-        Until { wall, steady: now.steady_at(wall, at_least, KEPT_BY_STEADY_CLOCK) }
-    }
 }
 
 impl RevocationList {
@@ -266,90 +202,5 @@ impl RevocationList {
 
     fn write(&self) -> RwLockWriteGuard<'_, List> {
         self.list.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: i64 = 1_800_000_000;
-    const LEEWAY: Duration = Duration::from_secs(30);
-
-    fn list(capacity: usize) -> (RevocationList, Clock) {
-        let clock = Clock::manual(Timestamp::from_unix_seconds(NOW));
-        (RevocationList::new(capacity, LEEWAY, clock.clone()), clock)
-    }
-
-    fn entry(id: &str, exp: i64) -> FeedEntry {
-        FeedEntry { id: id.into(), exp }
-    }
-
-    fn status_of(list: &RevocationList, id: &str) -> TokenStatus {
-        list.status_of(&["other".into(), id.into()])
-    }
-
-    #[test]
-    fn before_the_list_is_complete_only_listed_ids_are_known() {
-        let (list, _) = list(10);
-        list.add(vec![entry("a", NOW + 600)]).unwrap();
-        assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
-        assert_eq!(status_of(&list, "b"), TokenStatus::Unknown);
-        list.complete(Duration::from_secs(2)).unwrap();
-        assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
-        assert_eq!(status_of(&list, "b"), TokenStatus::NotRevoked(Duration::from_secs(2)));
-    }
-
-    #[test]
-    fn the_age_counts_from_the_best_that_was_known() {
-        let (list, clock) = list(10);
-        list.complete(Duration::from_secs(1)).unwrap();
-        clock.advance(Duration::from_secs(3));
-        assert_eq!(list.staleness(), Some(Duration::from_secs(4)));
-        list.complete(Duration::from_secs(60)).unwrap();
-        assert_eq!(list.staleness(), Some(Duration::from_secs(4)));
-        list.complete(Duration::ZERO).unwrap();
-        assert_eq!(list.staleness(), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn an_id_is_kept_until_no_token_can_need_it() {
-        let (list, clock) = list(10);
-        list.complete(Duration::ZERO).unwrap();
-        list.add(vec![entry("a", NOW + 10), entry("b", NOW + 500), entry("old", NOW - 91)])
-            .unwrap();
-        list.add(vec![entry("a", NOW + 5)]).unwrap();
-        assert_eq!(list.len(), 2);
-        clock.advance(Duration::from_secs(99));
-        list.purge();
-        assert_eq!(status_of(&list, "a"), TokenStatus::Revoked);
-        clock.advance(Duration::from_secs(1));
-        list.purge();
-        assert!(matches!(status_of(&list, "a"), TokenStatus::NotRevoked(_)));
-        assert_eq!(status_of(&list, "b"), TokenStatus::Revoked);
-        list.add(vec![entry("forever", i64::MAX)]).unwrap();
-        clock.advance(Duration::from_secs(1 << 32));
-        list.purge();
-        assert_eq!(status_of(&list, "forever"), TokenStatus::Revoked);
-    }
-
-    #[test]
-    fn entries_beyond_the_capacity_make_the_list_stale_and_drop_nothing() {
-        let (list, clock) = list(2_500);
-        list.complete(Duration::ZERO).unwrap();
-        let entries =
-            |from: usize, to| (from..to).map(|n| entry(&n.to_string(), NOW + 60)).collect();
-        list.add(entries(0, 2_500)).unwrap();
-        list.add(entries(0, 2_500)).unwrap();
-        assert_eq!(list.staleness(), Some(Duration::ZERO));
-        assert_eq!(list.add(entries(2_400, 2_600)), Err(ApplyError::Full(Full(2_500))));
-        assert_eq!((list.len(), list.staleness()), (2_500, Some(Duration::MAX)));
-        assert_eq!(status_of(&list, "0"), TokenStatus::Revoked);
-        assert_eq!(status_of(&list, "2550"), TokenStatus::NotRevoked(Duration::MAX));
-        clock.advance(Duration::from_secs(150));
-        list.purge();
-        assert_eq!(list.len(), 0);
-        list.complete(Duration::ZERO).unwrap();
-        assert_eq!(list.staleness(), Some(Duration::ZERO));
     }
 }
