@@ -1,33 +1,30 @@
 //! A minimal issuer that implements the protocol between Doorward and its verifiers over real HTTP,
 //! with the faults of networks and broken servers.
 
+// The benchmark includes this file by its path, so these need theirs.
+#[path = "issuer/answers.rs"]
+mod answers;
+#[path = "issuer/connections.rs"]
+mod connections;
+
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use doorward_tokens::clock::{Clock, Timestamp};
 use doorward_tokens::{Algorithm, Claims, SigningKey, TokenId};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use connections::accept;
+
 pub const NOW: i64 = 1_800_000_000;
 pub const AUDIENCE: &str = "orders";
 pub const CLIENT: (&str, &str) = ("billing", "s3cret/with:odd ones");
-/// The form-urlencoded pair, joined, in base64.
-const AUTHORIZATION: &str = "Basic YmlsbGluZzpzM2NyZXQlMkZ3aXRoJTNBb2RkK29uZXM=";
-
-/// The maximum number of entries in one event.
-const ENTRIES: usize = 1_000;
-
-/// Between two events `current`.
-const HEARTBEAT: Duration = Duration::from_millis(20);
 
 /// A running issuer. It stops when this is dropped.
 pub struct Issuer {
@@ -145,7 +142,7 @@ impl Issuer {
         self.back();
     }
 
-    /// Another process, with the same log, which does not know the old event ids.
+    /// Restarts it as another process with the same log, which does not know the old event ids.
     pub fn restart(&self) {
         self.set(|state| state.boot += 1);
         self.drop_connections();
@@ -198,116 +195,6 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut state = shared.state();
-        if state.is_up {
-            let served = serve(stream, address, Arc::clone(&shared));
-            state.connections.push(tokio::spawn(async move {
-                let _ = served.await;
-            }));
-        }
-    }
-}
-
-/// One request per connection.
-async fn serve(mut stream: TcpStream, address: SocketAddr, shared: Arc<Shared>) -> Option<()> {
-    let request = read(&mut stream).await?;
-    let answer = {
-        let mut state = shared.state();
-        state.requests.push(request.clone());
-        match state.answers.get(request.path.as_str()) {
-            Some(answer) => answer.clone(),
-            None => state.answer(&request, address),
-        }
-    };
-    stream.write_all(answer.as_bytes()).await.ok()?;
-    if request.path == FEED && answer.contains("200 OK") {
-        feed(&mut stream, &request, &shared).await?;
-    }
-    stream.shutdown().await.ok()
-}
-
-async fn read(stream: &mut TcpStream) -> Option<Request> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).ok()?;
-    let mut lines = head.split("\r\n");
-    let path = lines.next()?.split(' ').nth(1)?.to_owned();
-    let fields = lines.filter_map(|line| line.split_once(": "));
-    let headers = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
-    Some(Request { path, headers: headers.collect() })
-}
-
-impl State {
-    fn answer(&self, request: &Request, address: SocketAddr) -> String {
-        let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
-        match request.path.as_str() {
-            METADATA => {
-                let url = format!("http://{address}");
-                let mut metadata = json!({
-                    "issuer": url,
-                    "jwks_uri": format!("{url}{JWKS}"),
-                    "doorward_revocations_endpoint": format!("{url}{FEED}"),
-                });
-                for (name, value) in &self.metadata {
-                    metadata[name] = value.clone();
-                }
-                ok("application/json", "", &metadata.to_string())
-            }
-            JWKS => {
-                let keys: Vec<_> = self.keys.iter().map(|key| key.jwk()).collect();
-                let kids: Vec<_> = self.keys.iter().map(|key| key.kid()).collect();
-                let etag = format!("\"{}\"", kids.join("."));
-                let cache = format!("ETag: {etag}\r\nCache-Control: {}\r\n", self.cache_control);
-                if header("if-none-match") == etag {
-                    return format!(
-                        "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n{cache}\r\n"
-                    );
-                }
-                ok("application/jwk-set+json", &cache, &json!({ "keys": keys }).to_string())
-            }
-            FEED if header("authorization") != AUTHORIZATION => status("401 Unauthorized"),
-            FEED if header("accept") != "text/event-stream" => status("406 Not Acceptable"),
-            FEED => {
-                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n"
-                    .to_owned()
-            }
-            _ => status("404 Not Found"),
-        }
-    }
-
-    /// The log from there on, as one event or several. An interrupted list has no id to resume
-    /// from.
-    fn events(&self, name: &str, from: usize) -> String {
-        let id = format!("id: {}-{}\n", self.boot, self.revoked.len());
-        let mut parts = self.revoked[from..].chunks(ENTRIES).peekable();
-        let mut text = String::new();
-        while let Some(part) = parts.next() {
-            let entries = part.iter().map(|(id, exp)| json!({ "id": id, "exp": exp }));
-            let entries: Value = entries.collect();
-            let id = if parts.peek().is_none() { id.as_str() } else { "" };
-            text += &[id, "event: ", name, "\ndata: ", &entries.to_string(), "\n\n"].concat();
-        }
-        text
-    }
-
-    fn current(&self) -> String {
-        let id = format!("{}-{}", self.boot, self.revoked.len());
-        format!(": alive\nid: {id}\nevent: current\ndata: {{\"age\":{}}}\n\n", self.age)
-    }
-
-    /// The position from which a stream resumes, if this process has issued that id.
-    fn resumed(&self, request: &Request) -> Option<usize> {
-        let (boot, number) = request.headers.get("last-event-id")?.split_once('-')?;
-        let number = number.parse().ok().filter(|number| *number <= self.revoked.len())?;
-        (boot.parse() == Ok(self.boot)).then_some(number)
-    }
-}
-
 pub fn ok(media_type: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -318,46 +205,4 @@ pub fn ok(media_type: &str, headers: &str, body: &str) -> String {
 
 pub fn status(line: &str) -> String {
     format!("HTTP/1.1 {line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-}
-
-async fn feed(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> {
-    let mut changed = shared.changed.subscribe();
-    let scripted = {
-        let state = shared.state();
-        state.feed.clone().map(|bytes| (bytes, state.is_endless))
-    };
-    if let Some((bytes, is_endless)) = scripted {
-        stream.write_all(&bytes).await.ok()?;
-        if is_endless {
-            loop {
-                stream.write_all(&bytes).await.ok()?;
-            }
-        }
-        std::future::pending::<()>().await;
-    }
-    let (mut sent, first) = {
-        let state = shared.state();
-        let (from, name) =
-            state.resumed(request).map_or((0, "snapshot"), |number| (number, "revoked"));
-        let retry = state.retry.map(|ms| format!("retry: {ms}\n")).unwrap_or_default();
-        let beat = if state.has_heartbeat { state.current() } else { String::new() };
-        (state.revoked.len(), retry + &state.events(name, from) + &beat)
-    };
-    stream.write_all(first.as_bytes()).await.ok()?;
-    loop {
-        let beat = tokio::time::timeout(HEARTBEAT, changed.changed()).await;
-        let news = {
-            let state = shared.state();
-            let mut news = String::new();
-            if state.revoked.len() > sent {
-                news += &state.events("revoked", sent);
-                sent = state.revoked.len();
-            }
-            if state.has_heartbeat && beat.is_err() {
-                news += &state.current();
-            }
-            news
-        };
-        stream.write_all(news.as_bytes()).await.ok()?;
-    }
 }
