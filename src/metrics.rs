@@ -1,8 +1,8 @@
-//! Metrics that several parts count.
+//! Metrics that several modules count.
 //!
-//! A part owns its metrics, and counts at the place where the outcome is known. Which of them the
-//! page shows, under which name, is for [`app`](crate::app) to say. Labels are fixed sets of words:
-//! a [`named`](crate::named) enum, a route's pattern; never what a client has sent.
+//! A module owns its metrics, and counts where the outcome is known. The names on the page are
+//! defined in [`app`](crate::app). Label values are fixed: a `named` enum or a
+//! route's pattern; never text that a client has sent.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub fn durations() -> Histogram {
     Histogram::new(DURATIONS)
 }
 
-/// Counters that are shown from the start, with zero.
+/// Counters that the page shows from the start, as zero.
 pub fn counters<L>(labels: impl IntoIterator<Item = L>) -> Family<L, Counter>
 where
     L: Clone + Hash + Eq,
@@ -37,9 +37,9 @@ where
 /// Counts and durations of requests. Clones share the numbers.
 #[derive(Clone, Debug)]
 pub struct Requests {
-    /// How many, by route, method and class of status.
+    /// The number of responses, by route, method and class of status.
     pub answered: Family<RequestLabels, Counter>,
-    /// How long they took, by route.
+    /// Their durations in seconds, by route.
     pub took: Family<RouteLabel, Histogram, fn() -> Histogram>,
 }
 

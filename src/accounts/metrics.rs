@@ -26,7 +26,7 @@ named! {
 /// The label of the logins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LoginLabel {
-    /// What became of it.
+    /// The outcome of the login.
     pub outcome: LoginOutcome,
 }
 

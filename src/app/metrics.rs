@@ -161,7 +161,7 @@ impl Collector for MetricsSources {
         self.rows(page)?;
         self.limits(page)?;
         let dropped_lines = self.dropped_lines.as_ref().map_or(0, |dropped_lines| dropped_lines());
-        let help = "Lines that the log had no room for";
+        let help = "Log lines dropped because the buffer was full";
         put(page, "log_lines_dropped", help, &counter(dropped_lines as u64))?;
         if let Some(tls) = &self.tls {
             let help = "When the certificate in use expires, since 1970";
@@ -175,14 +175,14 @@ impl Collector for MetricsSources {
 impl MetricsSources {
     fn hashing(&self, page: &mut Page<'_>) -> fmt::Result {
         let hasher = self.api.accounts.hasher();
-        let help = "Password hashes that were begun";
+        let help = "Password hashes started";
         put(page, "password_hashes", help, &counter(hasher.hashed()))?;
         let help = "Blocks of memory, 1 KiB each, that password hashes have filled";
         put(page, "password_hash_blocks", help, &counter(hasher.filled()))?;
-        put(page, "hash_queue_length", "Hashes that wait for a thread", &gauge(hasher.waiting()))?;
+        put(page, "hash_queue_length", "Hashes waiting for a thread", &gauge(hasher.waiting()))?;
         let help = "How long hashes waited for a thread";
         seconds(page, "hash_queue_wait", help, hasher.waited())?;
-        put(page, "hash_rejections", "Hashes that were refused", hasher.refused())
+        put(page, "hash_rejections", "Hashes rejected", hasher.refused())
     }
 
     fn store(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -214,10 +214,10 @@ impl MetricsSources {
         let revocations = &self.api.revocations;
         let help = "Revocations in this node's memory";
         put(page, "revocation_cache_entries", help, &gauge(revocations.entry_count()))?;
-        let help = "Time since this node last knew every revocation";
+        let help = "Time since this node last had all revocations";
         let staleness = ConstGauge::new(revocations.staleness().as_secs_f64());
         seconds(page, "revocations_staleness", help, &staleness)?;
-        let help = "How far this node's clock is from the database's";
+        let help = "Difference between this node's clock and the database's";
         let difference = ConstGauge::new(revocations.clock_skew().as_secs_f64());
         seconds(page, "clock_skew", help, &difference)?;
         let help = "Connections of subscribers to the revocation feed";
@@ -249,19 +249,14 @@ impl MetricsSources {
         let in_use = limiters.map(|(limit, limiter)| (limit, gauge(limiter.in_use())));
         let mut in_use = Vec::from(in_use);
         in_use.push(("failed_logins", gauge(self.throttle.in_use())));
-        put(
-            page,
-            "limiter_entries",
-            "Clients that a limiter remembers",
-            &ByLabel("limit", in_use),
-        )?;
+        put(page, "limiter_entries", "Clients tracked by a limiter", &ByLabel("limit", in_use))?;
         let refusals = limiters.map(|(limit, limiter)| (limit, limiter.refusals().clone()));
         let help = "Failures dropped because the audit trail was full";
         put(page, "audit_events_dropped", help, &counter(api.audit.dropped()))?;
         put(
             page,
             "limiter_refusals",
-            "Requests that a limiter refused",
+            "Requests rejected by a limiter",
             &ByLabel("limit", refusals.into()),
         )
     }

@@ -34,8 +34,8 @@ const FULL_MESSAGES: [&str; 7] = [
 pub(super) const UNANSWERED: &str =
     "a connection was accepted, and its first statement gets no answer";
 
-/// After so long an attempt at a connection waits for its first statement: libpq has given up by
-/// then what is not accepted (`connect_timeout`).
+/// The time after which a connection attempt can only be waiting for its first statement: libpq
+/// ends an attempt that is not accepted earlier (`connect_timeout`).
 const ACCEPTED_AFTER: Duration = Duration::from_secs(4);
 
 /// The prefix of diesel's prepared statements; no other statement of Doorward's has it.

@@ -35,7 +35,7 @@ named! {
 /// The label of the refreshes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefreshLabel {
-    /// What became of it.
+    /// The outcome of the refresh.
     pub outcome: RefreshOutcome,
 }
 

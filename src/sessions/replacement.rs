@@ -19,8 +19,8 @@ pub struct ReplacedSessions {
 }
 
 impl Sessions {
-    /// The sessions of these refresh tokens and of this access token. What was not issued here is
-    /// passed over.
+    /// The sessions of these refresh tokens and of this access token. Texts that were not issued
+    /// here are ignored.
     pub async fn replaced_sessions(
         &self,
         refresh_tokens: &[&str],

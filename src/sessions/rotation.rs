@@ -210,11 +210,11 @@ impl KeyHash {
 named! {
     /// Why a session has ended, for its owner to read.
     pub enum EndReason {
-        /// Its holder logged out.
+        /// Its owner logged out.
         Logout = "logout",
         /// Its owner ended it from the list.
         EndedByUser = "ended_by_user",
-        /// A spent refresh token of it came back.
+        /// An already rotated refresh token of it was used again.
         RefreshTokenReused = "refresh_token_reused",
         /// The password was changed.
         PasswordChanged = "password_changed",
@@ -222,7 +222,7 @@ named! {
         AccountDisabled = "account_disabled",
         /// The account was closed.
         AccountClosed = "account_closed",
-        /// It gave way to a newer one.
+        /// It was ended to make room for a newer one.
         TooManySessions = "too_many_sessions",
         /// A new login in the same browser replaced it.
         Replaced = "replaced",

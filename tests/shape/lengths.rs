@@ -18,7 +18,8 @@ fn lengths(folder: &str) -> Vec<(String, usize)> {
 #[test]
 fn no_file_is_too_long() {
     let too_long = |(path, lines): (String, usize)| {
-        (lines > MAX_LINES).then(|| format!("{path}:{lines}: more than {MAX_LINES} lines; split it"))
+        (lines > MAX_LINES)
+            .then(|| format!("{path}:{lines}: more than {MAX_LINES} lines; split it"))
     };
     let files = ["src", "crates", "tests", "benches"].into_iter().flat_map(lengths);
     assert_none(&files.filter_map(too_long).collect::<Vec<_>>());

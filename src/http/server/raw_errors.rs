@@ -19,7 +19,7 @@ const MAX_HEAD: usize = 1024;
 pub struct RawErrors {
     /// `Strict-Transport-Security`, when the public URL is https.
     pub hsts: Option<HeaderValue>,
-    /// What `Date` says (RFC 9110 6.6.1: a 4xx has one).
+    /// The source of `Date` (RFC 9110 6.6.1: a 4xx has one).
     pub clock: Clock,
 }
 
@@ -41,7 +41,7 @@ impl RawErrors {
     }
 }
 
-/// What stands before a bare refusal, and its status.
+/// The bytes before a bare refusal, and its status.
 fn bare_refusal(written: &[u8]) -> Option<(&[u8], StatusCode)> {
     const BEGIN: &[u8] = b"HTTP/1.1 ";
     if !written.ends_with(b"\r\n\r\n") {

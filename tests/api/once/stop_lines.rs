@@ -1,4 +1,4 @@
-//! What the log says of a stop that does not wait.
+//! The log lines of a stop that does not wait.
 
 use std::time::Duration;
 
