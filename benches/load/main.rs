@@ -66,7 +66,7 @@ struct Cli {
     /// Write the figures as JSON to this file (`-`: to standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw storm.svg and throughput.svg into this directory
+    /// Draw storm.svg, throughput.svg and users.svg into this directory
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
     /// Duration of the soak
@@ -163,7 +163,12 @@ fn main() {
                     picture::latencies(&felt, directory).unwrap();
                 }
             }
-            Group::Size => size::growth(many, effort, &mut report),
+            Group::Size => {
+                let costs = size::growth(many, effort, &mut report);
+                if let Some(directory) = &cli.svg {
+                    picture::costs(&costs, directory).unwrap();
+                }
+            }
             Group::Blocklist => blocklist::long_list(many, effort, &mut report),
             Group::Feed => feed::subscribers(effort, &mut report),
             Group::Connections => connections::unfinished(&mut report),

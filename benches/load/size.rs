@@ -7,11 +7,15 @@ use super::Effort;
 use super::client::Client;
 use super::clients::{median, rate};
 use super::data::Data;
+use super::picture::Costs;
 use super::report::{Figure, Report};
 use super::requests::{log_in, next_of};
 use super::service::{STRICT, Service};
 
 const FEW: u32 = 1_000;
+
+/// A number between these and the many, a multiple of [`CLIENTS`], too.
+const MIDDLE: u32 = 32_000;
 
 /// The number of starts, of which the median counts.
 const STARTS: usize = 5;
@@ -27,13 +31,14 @@ const CLIENTS: u32 = 8;
 const STEP: u32 = 7_919;
 
 /// Start-up, sizes and costs with `many` users and sessions, beside those with a thousand.
-pub fn growth(many: u32, effort: Effort, report: &mut Report) {
+pub fn growth(many: u32, effort: Effort, report: &mut Report) -> Costs {
     eprintln!("(a database with {many} users and sessions is being created)");
     let (empty, few, many) = (Data::of(0), Data::of(FEW), Data::of(many));
+    let middle = Data::of(MIDDLE);
     start_up(&empty, 100.0, report);
     start_up(&many, 300.0, report);
     per_refresh(&few, report);
-    costs(&few, &many, effort, report);
+    costs([&few, &middle, &many], effort, report)
 }
 
 fn start_up(data: &Data, bound: f64, report: &mut Report) {
@@ -69,20 +74,22 @@ fn per_refresh(data: &Data, report: &mut Report) {
     report.add(Figure::new(what, each(bytes, bytes_before), "bytes"));
 }
 
-fn costs(few: &Data, many: &Data, effort: Effort, report: &mut Report) {
+fn costs([few, middle, many]: [&Data; 3], effort: Effort, report: &mut Report) -> Costs {
     let seen = REFRESHES / FEW;
-    let mut services = [(few, Walk::new(few, seen)), (many, Walk::new(many, 0))];
-    let [floor, memory] = [0, 1].map(|at: usize| services[at].1.service.memory());
+    let mut services =
+        [(few, Walk::new(few, seen)), (middle, Walk::new(middle, 0)), (many, Walk::new(many, 0))];
+    let [floor, memory] = [0, 2].map(|at: usize| services[at].1.service.memory());
     let what = format!("memory after the start, {} users and sessions", many.users);
     report.add(Figure::new(what, memory, "MiB").over(format!("with {FEW}"), floor));
-    let mut costs: [[Vec<f64>; 2]; 2] = Default::default();
+    let mut costs: [[Vec<f64>; 2]; 3] = Default::default();
     for _ in 0..effort.runs {
         for ((data, walk), [logins, refreshes]) in services.iter_mut().zip(&mut costs) {
             logins.push(1e6 / walk.logins(data, effort));
             refreshes.push(1e6 / walk.refreshes(data, effort));
         }
     }
-    let [[login, refresh], [login_many, refresh_many]] = costs.map(|of_one| of_one.map(median));
+    let costs = costs.map(|of_one| of_one.map(median));
+    let [[login, refresh], _, [login_many, refresh_many]] = costs;
     let floor = format!("with {FEW} users");
     for (what, cost, floor_cost) in
         [("login", login_many, login), ("refresh", refresh_many, refresh)]
@@ -90,6 +97,9 @@ fn costs(few: &Data, many: &Data, effort: Effort, report: &mut Report) {
         let what = format!("a {what} with {} users", many.users);
         report.add(Figure::new(what, cost, "µs").over(&*floor, floor_cost).at_most(1.3));
     }
+    let users = [few, middle, many].map(|data| data.users).to_vec();
+    let [logins, refreshes] = [0, 1].map(|at: usize| costs.map(|of_one| of_one[at]).to_vec());
+    Costs { users, logins, refreshes }
 }
 
 /// A walk through all users and their sessions, in large steps.
