@@ -4,8 +4,12 @@
 //! The rules are the tables below; a change of the architecture is a change of them. Every
 //! violation is reported with its file and line.
 
+#[path = "shape/blocks.rs"]
+mod blocks;
 #[path = "shape/lengths.rs"]
 mod lengths;
+#[path = "shape/pages.rs"]
+mod pages;
 #[path = "shape/readme.rs"]
 mod readme;
 
@@ -102,8 +106,8 @@ const LIVES_IN: &str = "
 
 /// The allowed names at the top level, in addition to the ignored ones of `.gitignore`.
 const TOP: &str = "
-    Cargo.toml Cargo.lock src crates migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md benches
-    LICENSE-APACHE LICENSE-MIT clippy.toml deny.toml rustfmt.toml .cargo .ci .git .gitignore
+    Cargo.toml Cargo.lock src crates migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md CONTRIBUTING.md benches
+    book.toml docs LICENSE-APACHE LICENSE-MIT clippy.toml deny.toml rustfmt.toml .cargo .ci .git .gitignore
 ";
 
 #[test]

@@ -1,6 +1,6 @@
 //! The metrics endpoint: every metric and its source.
 //!
-//! The README documents them in a table; a test compares the two.
+//! `docs/metrics.md` documents them in a table; a test compares the two.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

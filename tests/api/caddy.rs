@@ -1,4 +1,4 @@
-//! The README's Caddy configuration, run by Caddy.
+//! The documented Caddy configuration, run by Caddy.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -10,9 +10,7 @@ use serde_json::Value;
 use crate::gateway::{FORGED, IDENTITY, application, assert_one_spelling};
 use crate::support::jar::HTTPS;
 use crate::support::program::{Program, find, free_port};
-use crate::support::{TestApp, fenced, until};
-
-const README: &str = include_str!("../../README.md");
+use crate::support::{TestApp, docs, until};
 
 #[tokio::test]
 async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_header_form() {
@@ -21,9 +19,29 @@ async fn caddy_asks_before_it_lets_a_request_pass_and_strips_every_header_form()
     let caddy = Caddy::start(&caddy, app.address).await;
     let user = app.signed_up().await;
     caddy.strips_every_spelling(&app.http, &user.tokens.access, &user.id).await;
+    for (path, status) in [("register", 403), ("login", 415)] {
+        let url = format!("http://{}/auth/{path}", caddy.address);
+        assert_eq!(app.http.post(url).send().await.unwrap().status(), status, "{path}");
+    }
 }
 
-/// Caddy with the README's configuration, in front of an application. It ends when this is dropped.
+#[tokio::test]
+async fn caddy_balances_between_nodes_and_avoids_a_missing_one() {
+    let Some([caddy]) = find(["caddy"], "caddy") else { return };
+    let app = TestApp::start().await;
+    let block = docs::block("docs/deployment.md", "login.example.com {");
+    let missing = format!("127.0.0.1:{}", free_port());
+    let block = block.replace("10.0.0.11:8080", &app.address.to_string());
+    let block = block.replace("10.0.0.12:8080", &missing);
+    let caddy = Caddy::run(&caddy, &block, "login.example.com {").await;
+    for _ in 0..4 {
+        let url = format!("http://{}/healthz", caddy.address);
+        assert_eq!(app.http.get(url).send().await.unwrap().status(), 200);
+    }
+}
+
+/// Caddy with a documented configuration, for example in front of an application. It ends when this
+/// is dropped.
 pub struct Caddy {
     address: SocketAddr,
     // Ends before its directory goes.
@@ -34,12 +52,19 @@ pub struct Caddy {
 impl Caddy {
     pub async fn start(caddy: &Path, doorward: SocketAddr) -> Self {
         let application = application().await;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let block = fenced(README, "example.com {").expect("README.md has the lines");
+        let block = docs::block("docs/forward-auth.md", "example.com {");
+        let closed = docs::block("docs/forward-auth.md", "handle /auth/register {");
+        let block = block.replacen('\n', &format!("\n{closed}"), 1);
         let block = block
-            .replace("example.com {", &format!("http://{address} {{\nbind 127.0.0.1"))
             .replace("10.0.0.11:8080", &doorward.to_string())
             .replace("application:3000", &application.to_string());
+        Self::run(caddy, &block, "example.com {").await
+    }
+
+    /// Runs it with this site, whose first line becomes a free port of this machine.
+    async fn run(caddy: &Path, block: &str, site: &str) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let block = block.replacen(site, &format!("http://{address} {{\nbind 127.0.0.1"), 1);
         let home = tempfile::tempdir().unwrap();
         let global = "{\nadmin off\nauto_https off\n}\n";
         let file = home.path().join("Caddyfile");

@@ -1,4 +1,4 @@
-//! The README's lines for gateways in front of an application.
+//! The documented configurations of gateways in front of an application.
 
 mod nginx;
 mod traefik;
@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-
-const README: &str = include_str!("../../README.md");
 
 /// The identity headers for the application.
 pub const IDENTITY: [&str; 5] =

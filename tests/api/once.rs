@@ -8,6 +8,7 @@ mod clock_ahead;
 mod complete;
 mod damaged;
 mod disk;
+mod docs;
 mod doctor;
 mod faults;
 mod file_limit;

@@ -13,17 +13,16 @@ use crate::support::data::{
     assert_empty, connect, copy, db, fill, kill_copy, log_in_and_stop, migrated, number, outcome,
 };
 use crate::support::postgres::Cluster;
-use crate::support::{fenced, until};
+use crate::support::{docs, until};
 
-const README: &str = include_str!("../../README.md");
 const KEY: &str = "a-key-of-sixteen-letters";
 
 #[tokio::test]
-async fn the_lines_of_the_readme_move_a_service_to_postgresql() {
+async fn the_documented_lines_move_a_service_to_postgresql() {
     let home = tempfile::tempdir().unwrap();
     let ada = log_in_and_stop(Doorward::start(&mut on_sqlite(home.path()))).await;
 
-    let lines = fenced(README, "doorward db copy").expect("README.md has the lines");
+    let lines = docs::block("docs/operations.md", "doorward db copy");
     let binary = env!("CARGO_BIN_EXE_doorward");
     let script = lines
         .replace("postgres://doorward@db.example.com/doorward", &Cluster::shared().empty_database())

@@ -1,4 +1,4 @@
-//! The README's deployment instructions, word for word except names and ports: two nodes on
+//! The documentation's deployment, word for word except names and ports: two nodes on
 //! PostgreSQL behind nginx with TLS, their metrics, a key rotation, a disabled user, a backup, and
 //! a service restored from it.
 
@@ -19,31 +19,37 @@ use crate::support::keys::kid_of;
 use crate::support::nginx::Nginx;
 use crate::support::postgres::{Cluster, binaries};
 use crate::support::program::{find, free_port};
-use crate::support::{Answer, Tokens, fenced, until};
+use crate::support::{Answer, Tokens, docs, until};
 
-const README: &str = include_str!("../../README.md");
+const DEPLOYMENT: &str = "docs/deployment.md";
+const OPERATIONS: &str = "docs/operations.md";
 const HOST: &str = "login.example.com";
-// The values of the README's session.
+// The values of the session in README.md.
 const EMAIL: &str = "ada@example.com";
 const PASSWORD: &str = "seven otters juggle lanterns";
 
 #[tokio::test]
-async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
+async fn the_documented_lines_deploy_a_service_operate_and_restore_it() {
     let Some([nginx, _]) = find(["nginx", "curl"], "nginx-light curl") else { return };
     let place = Place::new();
-    place.run(&place.block("createuser "));
+    place.run(&place.block("docs/deployment.md", "createuser "));
     let nodes = [0, 1].map(|node| place.start(node, ""));
-    let _nginx = Nginx::start(&nginx, &place.block("# /etc/nginx/conf.d/"), place.front).await;
+    let _nginx = Nginx::start(
+        &nginx,
+        &place.block("docs/deployment.md", "# /etc/nginx/conf.d/"),
+        place.front,
+    )
+    .await;
 
     // The last line may reach the other node before the notification does, but not for long.
-    let session = place.block("URL=");
+    let session = place.block("README.md", "URL=");
     let (session, last) = session.trim_end().rsplit_once('\n').unwrap();
     let again =
         format!("for n in $(seq 100); do ME=$({last}); case $ME in *revoked*) break; esac; done");
     let session = place.run(&format!("{session}\n{again}\nprintf '%s\\n' \"$ME\"\n"));
     assert!(session.contains("token_revoked"), "{session}");
 
-    let metrics = place.block("curl -sS http://127.0.0.1:9464");
+    let metrics = place.block("docs/metrics.md", "curl -sS http://127.0.0.1:9464");
     let pages = [metrics.clone(), metrics.replace(&port(place.pages[0]), &port(place.pages[1]))];
     let logins: u32 = pages
         .map(|page| {
@@ -58,7 +64,8 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
 
     let tokens = place.log_in().await.tokens();
     let kid = kid_of(&tokens.access);
-    let listed = place.run(&place.block("doorward key list").replace("wX5a0uZkq3B", &kid));
+    let listed = place
+        .run(&place.block("docs/operations.md", "doorward key list").replace("wX5a0uZkq3B", &kid));
     assert!(listed.contains(&kid), "{listed}");
     for node in &nodes {
         until(async || node.me(&tokens.access).await.unwrap().status == 401).await;
@@ -67,7 +74,7 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     let tokens = place.refresh(&tokens).await.tokens();
     place.me(&tokens).await.assert_status(200);
 
-    let users = place.block("doorward user disable");
+    let users = place.block("docs/operations.md", "doorward user disable");
     let (disable, rest) = users.split_once('\n').unwrap();
     place.run(disable);
     for node in &nodes {
@@ -80,7 +87,7 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     let tokens = place.log_in().await.tokens();
 
     // The line for SQLite does not apply to this database.
-    let backup = place.block("umask 077\n");
+    let backup = place.block("docs/operations.md", "umask 077\n");
     let of_sqlite = |line: &&str| line.starts_with("doorward db backup ");
     assert_eq!(backup.lines().filter(of_sqlite).count(), 1, "{backup}");
     let lines: Vec<_> = backup.lines().filter(|line| !of_sqlite(line)).collect();
@@ -90,8 +97,8 @@ async fn the_lines_of_the_readme_deploy_a_service_operate_and_restore_it() {
     let later = place.log_in().await.tokens();
     stop(nodes);
 
-    let restore = place.block("createdb --owner=doorward restored");
-    let restored = place.block("doorward db after-restore");
+    let restore = place.block("docs/operations.md", "createdb --owner=doorward restored");
+    let restored = place.block("docs/operations.md", "doorward db after-restore");
     // Without the prompt: there is no terminal.
     place.run(&format!("{restore}{} --yes", restored.trim_end()));
     let url = restore.lines().find(|line| line.starts_with("export ")).unwrap();
@@ -140,12 +147,13 @@ impl Place {
         Self { home, front, nodes, pages, http }
     }
 
-    /// The README's block that begins with this, with the names and ports of this machine.
-    fn block(&self, start: &str) -> String {
+    /// The page's block that begins with this, with the names and ports of this machine.
+    #[track_caller]
+    fn block(&self, page: &str, start: &str) -> String {
         let database = Cluster::shared().port;
         let home = self.home.path().display();
-        let block = fenced(README, start);
-        let mut block = block.unwrap_or_else(|| panic!("README.md has the lines {start}"));
+        let mut block = docs::block(page, start);
+        let pages = ["README.md", DEPLOYMENT, OPERATIONS, "docs/metrics.md"].map(docs::text);
         for (theirs, own) in [
             ("http://127.0.0.1:8080", format!("https://{HOST}:{}", self.front.port())),
             ("listen 443 ssl", format!("listen {} ssl", self.front)),
@@ -161,7 +169,7 @@ impl Place {
             ("--owner=doorward", "--owner=keeper".into()),
             ("postgres://doorward", "postgres://keeper".into()),
         ] {
-            assert!(README.contains(theirs), "README.md has {theirs}");
+            assert!(pages.iter().any(|page| page.contains(theirs)), "the pages have {theirs}");
             block = block.replace(theirs, &own);
         }
         block
@@ -169,7 +177,7 @@ impl Place {
 
     /// The settings of a node, and the line that starts it.
     fn settings(&self) -> (String, String) {
-        let block = self.block("(umask 077; doorward secret new");
+        let block = self.block("docs/deployment.md", "(umask 077; doorward secret new");
         let (settings, start) = block.trim_end().rsplit_once('\n').unwrap();
         (settings.to_owned(), start.to_owned())
     }

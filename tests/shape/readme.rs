@@ -1,10 +1,13 @@
-//! The README's table of promises names tests that exist.
+//! The table of guarantees in `README.md` names tests that exist.
 
 use super::{assert_none, collect, read, root};
 
+/// The head of the table.
+const HEAD: &str = "| guarantee | test |";
+
 /// Each command of the table that selects no test.
 fn commands_without_a_test(readme: &str, tests: &[(String, String)]) -> Vec<String> {
-    let rows = readme.lines().skip_while(|line| *line != "| promise | shown by |");
+    let rows = readme.lines().skip_while(|line| *line != HEAD);
     let rows = rows.take_while(|line| line.starts_with('|'));
     let mut missing = Vec::new();
     // The test program that `…` stands for.
@@ -56,16 +59,16 @@ fn all_tests() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_promise_names_tests_that_exist() {
+fn every_guarantee_names_tests_that_exist() {
     let readme = read(&root().join("README.md"));
-    assert!(readme.contains("| promise | shown by |"), "the table has another head");
+    assert!(readme.contains(HEAD), "the table has another head");
     assert_none(&commands_without_a_test(&readme, &all_tests()));
 }
 
 #[test]
 fn a_command_without_a_test_is_found() {
     let tests = [("api".to_owned(), "once::storm::it_rains".to_owned())];
-    let table = "| promise | shown by |\n| --- | --- |\n\
+    let table = "| guarantee | test |\n| --- | --- |\n\
                  | a | `cargo test --test api storm`, `… rain`, `… snow` |\n\
                  | b | `A=1 cargo test --release --test nodes storm` |\n";
     assert_eq!(
@@ -75,5 +78,5 @@ fn a_command_without_a_test_is_found() {
             "README.md:1: `A=1 cargo test --release --test nodes storm` selects no test",
         ]
     );
-    assert_eq!(commands_without_a_test("| promise |", &tests), [""; 0]);
+    assert_eq!(commands_without_a_test("| guarantee |", &tests), [""; 0]);
 }

@@ -1,11 +1,12 @@
-//! The vocabulary of comments, texts and `openapi.yaml`: a few constructions that hide the actor or
-//! the action are errors, each with its replacement.
+//! The vocabulary of comments, texts, `openapi.yaml` and the documentation: a few constructions that
+//! hide the actor or the action are errors, each with its replacement.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 
+use super::pages::{self, pages};
 use super::{assert_none, collect, read, root};
 
 /// Words and phrases in any text, and the remedy. This file is exempt.
@@ -43,7 +44,18 @@ fn texts_use_plain_terms() {
         .flat_map(|(path, text)| of_rust(path, text))
         .collect();
     violations.extend(of_yaml("openapi.yaml", &read(&root().join("openapi.yaml"))));
+    violations.extend(pages().iter().flat_map(|(page, text)| of_markdown(page, text)));
     assert_none(&violations);
+}
+
+/// The violations in a page of the documentation, outside of code.
+fn of_markdown(path: &str, text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (line, paragraph) in pages::paragraphs(text) {
+        found.extend(avoided(&paragraph).into_iter().map(|it| format!("{path}:{line}: {it}")));
+        found.extend(beginnings(&paragraph).into_iter().map(|it| format!("{path}:{line}: {it}")));
+    }
+    found
 }
 
 /// The violations in the comments and string literals of a Rust file.
@@ -214,6 +226,8 @@ fn phrases_are_found_across_lines_and_in_literals() {
     );
     let yaml = "a:\n  description: >-\n    Kept. What\n    is kept.\n  summary: Whatever it is\n";
     assert_eq!(of_yaml("a.yaml", yaml).len(), 2);
+    let page = "# What\n\nIt gives\nup. Where it is.\n\n```\nit gives up\n```\n\n| whoever | `whoever` |\n";
+    assert_eq!(of_markdown("a.md", page).len(), 3);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod contract;
 pub mod data;
 pub mod der;
+pub mod docs;
 pub mod feed;
 pub mod forger;
 pub mod jar;
@@ -21,6 +22,7 @@ pub mod postgres;
 pub mod program;
 pub mod proxy;
 pub mod raw;
+pub mod shell;
 
 pub use app::TestApp;
 pub use client::{Answer, Client, PASSWORD, Tokens, User};
@@ -73,11 +75,4 @@ pub fn until_within(
         let waited = tokio::time::timeout(patience, met).await;
         assert!(waited.is_ok(), "still waiting at {caller}");
     }
-}
-
-/// The fenced block of a Markdown text that begins with `start`.
-pub fn fenced(markdown: &str, start: &str) -> Option<String> {
-    let mut blocks = markdown.split("```").skip(1).step_by(2);
-    let of = |block: &str| block.split_once('\n').map(|(_, lines)| lines.to_owned());
-    blocks.find_map(|block| of(block).filter(|lines| lines.starts_with(start)))
 }

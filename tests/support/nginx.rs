@@ -1,4 +1,4 @@
-//! nginx, with the README's configuration.
+//! nginx, with a documented configuration.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};

@@ -67,7 +67,11 @@ pub fn libfaketime() -> Option<PathBuf> {
     found
 }
 
-fn left_out(missing: &str) {
+/// Says that a test is skipped or, if that is not allowed (`CI` is set), fails.
+///
+/// # Panics
+/// When `CI` is set.
+pub fn left_out(missing: &str) {
     assert!(env::var_os("CI").is_none(), "{missing}");
     say_left_out(missing);
 }

@@ -44,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .route("/orders", web::get().to(orders))
             .route("/readyz", web::get().to(readyz))
     };
-    HttpServer::new(app).bind("127.0.0.1:8081")?.run().await?;
+    let address = var("ORDERS_LISTEN").unwrap_or_else(|_| "127.0.0.1:8081".into());
+    HttpServer::new(app).bind(address)?.run().await?;
     Ok(())
 }

@@ -76,6 +76,12 @@
 //! clone of the verifier is dropped. They log to `tracing`; [`Verifier::last_error`] returns the
 //! current error.
 
+// Their samples are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../../docs/verifying-tokens.md")]
+struct Documentation;
+
 #[cfg(feature = "actix")]
 pub mod actix;
 mod backoff;

@@ -25,7 +25,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::request::cookies::Cookies;
 use crate::tokens::Claims;
 
-/// The headers in which gateways send the method of the original request: nginx by the README's
+/// The headers in which gateways send the method of the original request: nginx by the documented
 /// line, Traefik and Caddy by default.
 const METHOD_HEADERS: [&str; 2] = ["x-original-method", "x-forwarded-method"];
 

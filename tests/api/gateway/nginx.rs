@@ -1,4 +1,4 @@
-//! The README's nginx configuration, run by nginx.
+//! The documented nginx configuration, run by nginx.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,11 +9,11 @@ use serde_json::Value;
 use crate::support::jar::{HTTPS, Jar};
 use crate::support::nginx::Nginx;
 use crate::support::program::{find, free_port};
-use crate::support::{TestApp, User, fenced};
+use crate::support::{TestApp, User, docs};
 
-use super::{FORGED, IDENTITY, README, application, assert_one_spelling};
+use super::{FORGED, IDENTITY, application, assert_one_spelling};
 
-/// nginx with the README's configuration, between a client and an application.
+/// nginx with the documented configuration, between a client and an application.
 struct Gateway {
     url: String,
     http: reqwest::Client,
@@ -23,7 +23,10 @@ struct Gateway {
 impl Gateway {
     async fn start(nginx: &Path, doorward: SocketAddr) -> Self {
         let application = application().await;
-        let block = fenced(README, "# Doorward for the pages").expect("README.md has the lines");
+        let block = docs::block("docs/forward-auth.md", "# Doorward under /auth/");
+        let closed = docs::block("docs/forward-auth.md", "# Only the operator adds accounts");
+        let (server, end) = block.trim_end().rsplit_once('}').unwrap();
+        let block = format!("{server}{closed}}}{end}");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let server = block.replace("listen 443 ssl;", &format!("listen {address};"));
         let plain = |line: &&str| !line.trim_start().starts_with("ssl_");
@@ -139,6 +142,7 @@ async fn nginx_lets_a_foreign_page_send_nothing_with_cookies() {
         request.header("cookie", &field).header("sec-fetch-site", "same-origin").send()
     };
     assert_eq!(own(gateway.http.get(path("/me"))).await.unwrap().status(), 200);
+    assert_eq!(own(gateway.http.post(path("/register"))).await.unwrap().status(), 403);
     assert_eq!(own(gateway.http.post(path("/logout"))).await.unwrap().status(), 204);
     let (status, _) = gateway.ask(Method::GET, &[cookie, same]).await;
     assert_eq!(status, 401);

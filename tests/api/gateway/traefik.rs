@@ -1,13 +1,13 @@
-//! The README's lines for Traefik.
+//! The documented configuration of Traefik.
 
-use crate::support::fenced;
+use crate::support::docs;
 
-use super::{IDENTITY, README};
+use super::IDENTITY;
 
 /// Traefik itself is not run: no distribution packages it.
 #[test]
 fn the_lines_for_traefik_delete_every_form_of_every_identity_header() {
-    let lines = fenced(README, "http:\n  middlewares:").expect("README.md has the lines");
+    let lines = docs::block("docs/forward-auth.md", "http:\n  middlewares:");
     let deleted: Vec<String> = lines
         .lines()
         .filter_map(|line| Some(line.trim().strip_suffix(": \"\"")?.to_ascii_lowercase()))

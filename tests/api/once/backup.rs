@@ -72,7 +72,7 @@ async fn a_backup_under_load_is_consistent_and_restorable() {
     let (status, _, log) = service.stop();
     assert!(status.success() && !log.contains("ERROR"), "{log}");
 
-    // In the README's words.
+    // As `docs/operations.md` says.
     let database = data_of(home.path()).join("doorward.db");
     for log in ["db-wal", "db-shm"] {
         let _ = fs::remove_file(database.with_extension(log));

@@ -23,10 +23,16 @@ if (reloads >= 0) call('/refresh', { method: 'POST', keepalive: reloads % 2 === 
 if (reloads > 0) location.replace('?reload=' + (reloads - 1));
 </script>";
 
-/// A site on 127.0.0.1: a page at `/page`, and `upstream`, if there is one, at every other path.
+/// A site on 127.0.0.1: the page above at `/page`, and `upstream`, if there is one, at every other
+/// path.
 pub async fn serve(listener: TcpListener, base: String, upstream: Option<SocketAddr>) {
+    serve_page(listener, PAGE.replace("BASE", &base), upstream).await;
+}
+
+/// The same with another page.
+pub async fn serve_page(listener: TcpListener, page: String, upstream: Option<SocketAddr>) {
     while let Ok((mut stream, _)) = listener.accept().await {
-        let page = PAGE.replace("BASE", &base);
+        let page = page.clone();
         tokio::spawn(async move {
             let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
             while !head.windows(4).any(|window| window == b"\r\n\r\n") {

@@ -9,6 +9,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, fs, io};
 
@@ -29,14 +30,7 @@ const PYTHON: u32 = 10;
 
 #[test]
 fn the_libraries_of_node_discover_verify_introspect_revoke_and_refresh() {
-    let versions = ["package.json", "package-lock.json"];
-    let Some(home) = installed("node", &versions, |home| {
-        at_least(Command::new("node").arg("--version"), "v", NODE)?;
-        let flags = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
-        done(Command::new("npm").args(flags).current_dir(home))
-    }) else {
-        return;
-    };
+    let Some(home) = node_home() else { return };
     let script = home.join("interop.mjs");
     fs::copy(source("interop.mjs"), &script).unwrap();
     let libraries = ["oauth4webapi", "openid-client", "jose", "express-oauth2-jwt-bearer"];
@@ -70,7 +64,7 @@ fn sslyze_finds_https_as_mozilla_advises() {
 
 /// Writes a certificate for localhost, of a kind that public authorities issue, and its key.
 /// Returns the path of the authority to trust.
-fn certificate(folder: &Path) -> PathBuf {
+pub fn certificate(folder: &Path) -> PathBuf {
     let of_authority = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -100,8 +94,17 @@ fn certificate(folder: &Path) -> PathBuf {
     root
 }
 
+/// The directory with the libraries of Node.
+pub fn node_home() -> Option<PathBuf> {
+    installed("node", &["package.json", "package-lock.json"], |home| {
+        at_least(Command::new("node").arg("--version"), "v", NODE)?;
+        let flags = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+        done(Command::new("npm").args(flags).current_dir(home))
+    })
+}
+
 /// The directory with Python and its programs, where these requirements are installed.
-fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
+pub fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
     let home = installed(name, &[requirements], |home| {
         at_least(Command::new("python3").arg("--version"), "Python 3.", PYTHON)?;
         done(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(home))?;
@@ -131,11 +134,14 @@ fn against_the_service(script: &mut Command, libraries: &[&str]) {
 }
 
 /// The directory with the libraries, which are installed once for each version of `files`.
-fn installed(
+pub fn installed(
     name: &str,
     files: &[&str],
     install: impl FnOnce(&Path) -> Result<(), String>,
 ) -> Option<PathBuf> {
+    // Several tests use the same libraries.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("interop-{name}"));
     let marker = home.join("installed");
     let wanted: String =
@@ -146,7 +152,7 @@ fn installed(
     let _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).unwrap();
     for file in files {
-        fs::copy(source(file), home.join(file)).unwrap();
+        fs::copy(source(file), home.join(Path::new(file).file_name().unwrap())).unwrap();
     }
     if let Err(reason) = install(&home) {
         assert!(env::var_os("CI").is_none(), "{name}: {reason}");
@@ -159,7 +165,7 @@ fn installed(
     Some(home)
 }
 
-fn at_least(command: &mut Command, prefix: &str, wanted: u32) -> Result<(), String> {
+pub fn at_least(command: &mut Command, prefix: &str, wanted: u32) -> Result<(), String> {
     let output = run(command)?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let version =
@@ -170,7 +176,7 @@ fn at_least(command: &mut Command, prefix: &str, wanted: u32) -> Result<(), Stri
     }
 }
 
-fn done(command: &mut Command) -> Result<(), String> {
+pub fn done(command: &mut Command) -> Result<(), String> {
     run(command).map(drop)
 }
 

@@ -1,4 +1,4 @@
-//! The README's session, word for word.
+//! The session in `README.md`, word for word.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,15 +6,14 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::binary::{Doorward, PATIENT, SLOWLY, doorward};
-use crate::support::fenced;
+use crate::support::docs;
 
-const README: &str = include_str!("../../../README.md");
 const SESSION: &str = include_str!("../../../src/app/session.sh");
 const URL: &str = "http://127.0.0.1:8080";
 
 #[test]
 fn the_lines_of_the_readme_work_when_they_are_pasted() {
-    let block = fenced(README, "URL=").expect("README.md has the session");
+    let block = docs::block("README.md", "URL=");
     assert_eq!(block, SESSION, "README.md and src/app/session.sh say the same");
 
     let home = tempfile::tempdir().unwrap();

@@ -21,7 +21,7 @@ use crate::support::binary::{Doorward, as_owner_of, data_of, doorward, home, run
 use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
 use crate::support::program::{find, free_port};
-use crate::support::{fenced, until};
+use crate::support::{docs, until};
 
 /// Restarts of the longer test, unless `DOORWARD_TEST_RESTARTS` says otherwise.
 const RESTARTS: u64 = 5;
@@ -191,14 +191,21 @@ fn an_inherited_socket_that_does_not_listen_is_rejected() {
 }
 
 #[test]
-fn the_units_of_the_readme_are_valid() {
+fn the_documented_units_are_valid() {
     let Some([analyze]) = find(["systemd-analyze"], "systemd") else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut verify = Command::new(analyze);
     verify.arg("verify");
-    for name in ["doorward.socket", "doorward.service"] {
-        let start = format!("# /etc/systemd/system/{name}\n");
-        let unit = fenced(include_str!("../../../README.md"), &start).expect(name);
+    for (name, unit) in [
+        (
+            "doorward.socket",
+            docs::block("docs/deployment.md", "# /etc/systemd/system/doorward.socket\n"),
+        ),
+        (
+            "doorward.service",
+            docs::block("docs/deployment.md", "# /etc/systemd/system/doorward.service\n"),
+        ),
+    ] {
         let unit = unit.replace("/usr/local/bin/doorward", env!("CARGO_BIN_EXE_doorward"));
         fs::write(folder.path().join(name), unit).unwrap();
         verify.arg(folder.path().join(name));

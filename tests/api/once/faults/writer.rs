@@ -12,7 +12,7 @@ use super::{Hold, add_user, assert_transient, emails, queued};
 
 #[tokio::test]
 async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_rest_is_written() {
-    /// The writer's queue capacity, as documented in the README.
+    /// The writer's queue capacity, as documented in `docs/metrics.md`.
     const QUEUE: usize = 4096;
     let app = TestApp::start().await;
     looked_again(&app).await;

@@ -1,0 +1,11 @@
+//! The samples of the documentation: commands are run, settings are parsed, code is compiled and
+//! run against the service.
+
+mod accounts;
+mod browsers;
+mod clients;
+mod languages;
+mod operations;
+mod resource;
+mod settings;
+mod vite;

@@ -1,0 +1,52 @@
+//! `docs/accounts.md`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::client::PASSWORD;
+use crate::support::docs;
+use crate::support::shell::Shell;
+
+#[tokio::test]
+async fn an_operator_adds_and_manages_an_account() {
+    let mut shell = Shell::new();
+    let service = shell.start("doorward");
+    for (name, password) in
+        [("initial-password", "twelve geese paint ladders"), ("new-password", PASSWORD)]
+    {
+        let file = shell.home.path().join(name);
+        fs::write(&file, format!("{password}\n")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    }
+    shell.run(&docs::block("docs/accounts.md", "doorward user add"));
+    let email = "grace@example.com";
+    service.log_in(email, "twelve geese paint ladders").await.unwrap().assert_status(200);
+
+    let lines = docs::block("docs/accounts.md", "doorward user list");
+    let (lines, delete) = lines.trim_end().rsplit_once('\n').unwrap();
+    let said = shell.run(lines);
+    assert!(said.contains(email), "{said}");
+    let login = service.log_in(email, PASSWORD).await.unwrap().tokens();
+    shell.run(delete);
+    assert_eq!(service.refresh(&login.refresh, "0123456789abcdef").await.unwrap().status, 401);
+    service.log_in(email, PASSWORD).await.unwrap().assert_problem(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn a_user_changes_the_password() {
+    let mut shell = Shell::new();
+    let service = shell.start("doorward");
+    let (email, old) = ("ada@example.com", "seven otters juggle lanterns");
+    service.register(email, old).await.unwrap().assert_status(201);
+    let change = docs::block("docs/accounts.md", "URL=http://127.0.0.1:8080\ncurl");
+    let said = shell.run_logged_in(email, old, &change);
+    assert!(said.contains("access_token"), "{said}");
+    let new = "nine herons borrow umbrellas";
+    service.log_in(email, new).await.unwrap().assert_status(200);
+}
+
+#[test]
+fn the_cost_of_a_hash_is_measured() {
+    let said = Shell::new().run(&docs::block("docs/accounts.md", "doorward hash calibrate"));
+    assert!(said.contains("iterations = "), "{said}");
+}
