@@ -24,5 +24,6 @@ mod outage;
 mod races;
 mod refused;
 mod roles;
+mod secret_change;
 mod stopped;
 mod sync;
