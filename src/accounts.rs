@@ -37,8 +37,8 @@ pub use queries::{Account, AccountDetails};
 pub use sign_up::SignUpError;
 use throttle::LoginThrottle;
 
-/// How often a password is compared when the account keeps changing after it was read: the password
-/// may still be right.
+/// The maximum number of comparisons for one attempt: if the account changes after it was read, the
+/// password is compared again.
 const MAX_COMPARISONS: usize = 3;
 
 /// Accounts and their passwords. Clones share everything.

@@ -1,7 +1,7 @@
 //! Assembles and runs the service: start, background tasks, graceful shutdown.
 //!
-//! The same [`App::build`] serves production and the tests, which pass a clock of their own and
-//! listen on port 0.
+//! The same [`App::build`] serves production and the tests, which pass their own clock and listen
+//! on port 0.
 
 mod banner;
 mod clock_jumps;
@@ -29,7 +29,7 @@ use crate::accounts::throttle::LoginThrottle;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::http::middleware::cors::{self, ClientOrigins};
-use crate::http::requests_under_way::RequestsUnderWay;
+use crate::http::requests_in_progress::RequestsInProgress;
 use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::redirect;
 use crate::http::server::tls::Tls;
@@ -49,7 +49,7 @@ use tasks::Tasks;
 /// How long a connection may idle between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How long a connection may go unanswered, even if it keeps sending.
+/// How long a connection may stay without a response, even if it keeps sending.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Connections that a worker holds at a time; more of them wait in the kernel.
@@ -67,14 +67,14 @@ pub struct App {
 /// The number of log lines dropped so far.
 pub type DroppedLogLines = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// Writes the lines that a log holds, before the process ends.
+/// Flushes the log's queued lines, before the process ends.
 pub type FlushLog = Arc<dyn Fn() + Send + Sync>;
 
-/// The log of the process, which writes on a thread of its own.
+/// The log of the process, which writes on a separate thread.
 pub struct LogWriter {
-    /// Counts the lines that it has lost.
+    /// The number of lines that were dropped because the queue was full.
     pub dropped_lines: DroppedLogLines,
-    /// Writes those that it holds.
+    /// Writes the queued lines.
     pub flush: FlushLog,
 }
 
@@ -84,11 +84,12 @@ pub struct LogWriter {
 /// [`RunError`] when it cannot start, or the error that ended it.
 pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
     actix_web::rt::System::new().block_on(async {
-        // Before the service is reachable: a signal during the start counts too.
+        // Installed before the service is reachable, so that a signal during the start is handled.
         let signals = Signals::receive().map_err(StartError::System)?;
         let inherited = config::inherited_socket().map_err(StartError::InheritedSocket)?;
         let clock = Clock::system();
-        // Only here: in a process with several services another may have the file open.
+        // Not in `build`: in a process with several services another one may have the file open,
+        // and this check would release its locks.
         let database = config.database().map_err(StartError::Config)?;
         database.refuse_other_log().map_err(StartError::Database)?;
         let app = App::build_on(inherited, config, &clock, Some(log.dropped_lines)).await?;
@@ -131,7 +132,7 @@ impl App {
         Self::build_on(None, config, clock, None).await
     }
 
-    /// The same, on an inherited socket if there is one.
+    /// Builds the service as [`App::build`] does, on the inherited socket if there is one.
     async fn build_on(
         inherited: Option<TcpListener>,
         config: &Config,
@@ -234,7 +235,7 @@ fn http_settings(config: &Config, issuer: &str, clock: &Clock) -> web::Data<Http
         cookies: settings::cookie_policy(config, issuer),
         is_shutting_down: Arc::new(AtomicBool::new(false)),
         is_draining: Arc::new(AtomicBool::new(false)),
-        under_way: RequestsUnderWay::default(),
+        in_progress: RequestsInProgress::default(),
         clock: clock.clone(),
         refusals: Arc::default(),
         requests: config.metrics.enabled.then(Requests::default),
@@ -271,10 +272,10 @@ async fn listen_for_http_redirect(
     clock: &Clock,
 ) -> Result<AuxiliaryListener, StartError> {
     let origin = Url::parse(issuer).map(|url| url.origin().ascii_serialization());
-    let home =
+    let redirect_target =
         web::Data::new(redirect::RedirectTarget(origin.unwrap_or_else(|_| issuer.to_owned())));
     let routes = move |config: &mut web::ServiceConfig| {
-        config.app_data(home.clone());
+        config.app_data(redirect_target.clone());
         redirect::routes(config);
     };
     AuxiliaryListener::listen("tls.http_redirect_listen", from, may_share_port, clock, routes).await
@@ -291,7 +292,7 @@ fn listen(
 ) -> io::Result<HttpServer> {
     // Long enough for a body that arrives at the last moment and its response.
     let response_timeout = RESPONSE_TIMEOUT.min(2 * config.limits.request_timeout);
-    let how = ServerSettings {
+    let server_settings = ServerSettings {
         workers: config.worker_threads(),
         blocking_threads: api.db.reading_threads(config.worker_threads()),
         connections_per_worker: CONNECTIONS_PER_WORKER,
@@ -304,13 +305,13 @@ fn listen(
         shutdown_timeout: config.shutdown_timeout,
         is_shutting_down: Arc::clone(&settings.is_shutting_down),
         is_draining: Arc::clone(&settings.is_draining),
-        under_way: settings.under_way.clone(),
+        in_progress: settings.in_progress.clone(),
         raw: Arc::new(RawErrors { hsts: settings.hsts.clone(), clock: settings.clock.clone() }),
         tls,
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
     let cors = web::Data::new(settings::cors_policy(config, client_origins.clone()));
-    server::serve(socket.listener, how, move || {
+    server::serve(socket.listener, server_settings, move || {
         let limits = limits.clone();
         actix_web::App::new()
             .app_data(settings.clone())

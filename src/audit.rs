@@ -9,7 +9,7 @@
 //! of them makes a bounded number of rows and delays no login. Unknown addresses are aggregated
 //! like an account, so that they take the same time as a wrong password. A node that crashes loses
 //! its unwritten events of the last second. Replays of a refresh token from another device are
-//! aggregated likewise, by session ([`Audit::add_failure`]): most of them write nothing else.
+//! aggregated the same way, by session ([`Audit::add_failure`]): most of them write nothing else.
 
 mod event;
 mod failures;
@@ -49,7 +49,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
     Ok(())
 }
 
-/// The same for several events.
+/// Stores several events like [`record`].
 ///
 /// # Errors
 /// The database error.

@@ -26,7 +26,7 @@ use crate::revocations::Revocations;
 
 /// Why a command failed, wholly or partly.
 #[derive(Debug, thiserror::Error)]
-pub enum OperateError {
+pub enum AdminError {
     /// A setting or an argument is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -105,7 +105,7 @@ pub enum OperateError {
     System(#[from] io::Error),
 }
 
-impl From<AddError> for OperateError {
+impl From<AddError> for AdminError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Invalid(error) => error.into(),
@@ -114,7 +114,7 @@ impl From<AddError> for OperateError {
     }
 }
 
-/// The database of a command, and its time.
+/// The open database of a command, and its clocks.
 #[derive(Clone)]
 struct Opened {
     db: Database,
@@ -122,17 +122,17 @@ struct Opened {
 }
 
 impl Opened {
-    /// For a command that writes.
-    async fn new(config: &Config) -> Result<Self, OperateError> {
+    /// Opens the database for a command that writes.
+    async fn new(config: &Config) -> Result<Self, AdminError> {
         Self::at(Database::open_existing(&one_connection(config)?)?).await
     }
 
-    /// For a command that only reads.
-    async fn read_only(config: &Config) -> Result<Self, OperateError> {
+    /// Opens the database for a command that only reads.
+    async fn read_only(config: &Config) -> Result<Self, AdminError> {
         Self::at(Database::open_read_only(&one_connection(config)?)?).await
     }
 
-    async fn at(db: Database) -> Result<Self, OperateError> {
+    async fn at(db: Database) -> Result<Self, AdminError> {
         let clocks = db.clocks().await?;
         warn_if_behind(&clocks);
         Ok(Self { db, clocks })
@@ -143,7 +143,7 @@ impl Opened {
     }
 
     /// A command only adds to the blocklist, so the staleness of its own copy does not matter.
-    async fn revocations(&self, config: &Config) -> Result<Revocations, OperateError> {
+    async fn revocations(&self, config: &Config) -> Result<Revocations, AdminError> {
         let CommandClocks { clock, expiry_clock, .. } = self.clocks.clone();
         let policy = revocation_policy(config);
         let revocations = Revocations::load(self.db.clone(), clock, policy).await?;

@@ -3,11 +3,11 @@
 //!
 //! - A *public* client is an app in a browser or on a phone, which cannot keep a secret. Its id
 //!   determines its sessions, the web origins that may call, and the lifetime of its tokens.
-//! - A *confidential* client is a service with a secret: it introspects tokens and obtains tokens
-//!   of its own.
+//! - A *confidential* client is a service with a secret: it introspects tokens and obtains its own
+//!   tokens.
 //!
 //! Nothing is cached in memory: a client is read from the database when it is used, so adding or
-//! removing one by the command line takes effect on every node at once.
+//! removing one by the command line takes effect on every node immediately.
 
 mod authentication;
 mod description;

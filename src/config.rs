@@ -40,7 +40,7 @@ use listenfd::ListenFd;
 pub use error::{ConfigError, one_line};
 pub use flags::Flags;
 pub use master_secret::{MasterSecrets, SecretFile};
-pub use privacy::refuse_open_to_all;
+pub use privacy::refuse_world_readable;
 pub use settings::{
     AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, LimitsConfig, LogConfig,
     LogFormat, MetricsConfig, PasswordsConfig, RevocationSync, RevocationsConfig, SameSite,
@@ -56,7 +56,7 @@ pub struct Loaded {
     /// The settings, validated.
     pub config: Config,
     /// The source of each setting that is not at its default, by its dotted name.
-    origins: BTreeMap<String, String>,
+    sources: BTreeMap<String, String>,
     /// The files that hold a secret, each with its setting.
     secret_files: Vec<(String, PathBuf)>,
     /// The files from which a setting's value was read.
@@ -66,15 +66,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The settings, unless every user of the machine can read a file that holds one of their
-    /// secrets. The owner's group may read it.
+    /// Returns the settings, or an error if every user of the machine can read a file that holds
+    /// one of their secrets. The owner's group may read it.
     ///
     /// # Errors
     /// [`ConfigError`] for the first such file.
     pub fn private(self) -> Result<Config, ConfigError> {
         for (setting, path) in &self.secret_files {
             if let Ok(about) = path.metadata() {
-                refuse_open_to_all(setting, path, &about)?;
+                refuse_world_readable(setting, path, &about)?;
             }
         }
         Ok(self.config)
@@ -89,7 +89,7 @@ impl Loaded {
     /// Whether no setting locates the database, so that it depends on the working directory.
     #[must_use]
     pub fn has_default_database(&self) -> bool {
-        ["database_url", "data_dir"].iter().all(|name| !self.origins.contains_key(*name))
+        ["database_url", "data_dir"].iter().all(|name| !self.sources.contains_key(*name))
     }
 
     /// The files that hold a secret, each with its setting.
@@ -136,7 +136,7 @@ fn load_from(
     layers.read_variables(variables)?;
     layers.read_flags(flags)?;
     let loaded = Loaded { file, ..layers.merge()? };
-    loaded.config.validate().map_err(|error| error.with_origin_from(&loaded.origins))?;
+    loaded.config.validate().map_err(|error| error.with_source_from(&loaded.sources))?;
     Ok(loaded)
 }
 

@@ -11,7 +11,7 @@ mod errors;
 pub mod middleware;
 pub mod problem;
 pub mod request;
-pub mod requests_under_way;
+pub mod requests_in_progress;
 pub mod resources;
 mod routes;
 pub mod server;
@@ -37,7 +37,7 @@ use crate::sessions::Sessions;
 use middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use request::client_ip::ForwardedForWarning;
 use request::cookies::CookiePolicy;
-use requests_under_way::RequestsUnderWay;
+use requests_in_progress::RequestsInProgress;
 use resources::feed_connections::FeedConnections;
 pub use routes::routes;
 
@@ -52,7 +52,7 @@ pub struct Api {
     pub clients: Clients,
     /// Signing keys.
     pub keys: Keys,
-    /// The blocklist.
+    /// The revocation list of this node.
     pub revocations: Revocations,
     /// Security events.
     pub audit: Audit,
@@ -97,7 +97,7 @@ pub struct HttpSettings {
     /// Set when the server begins to stop: every response then closes its connection.
     pub is_draining: Arc<AtomicBool>,
     /// The requests that are being answered.
-    pub under_way: RequestsUnderWay,
+    pub in_progress: RequestsInProgress,
     /// Measures request durations.
     pub clock: Clock,
     /// Limits the log lines about rejected requests.

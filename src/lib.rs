@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
-//! it. Beside the arrows, everything may use `clock`, `locks`, `log_rate_limit`, `metrics`, `named`
-//! and `secret`.
+//! it. In addition, every module may use `clock`, `locks`, `log_rate_limit`, `metrics`, `named` and
+//! `secret`.
 //!
 //! - [`config`]: every setting, defined once: default, bounds and meaning. Only `main` and [`app`]
 //!   read it; other modules get small structs such as [`sessions::SessionPolicy`].
@@ -34,18 +34,18 @@
 //! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: parsing, policy and hashing, with the bounded hashing pool.
 //! - [`tokens`]: access tokens: claims, signing, strict verification, the cache of verified ones.
-//!   Only this module uses `jsonwebtoken`. A crate of its own.
+//!   Only this module uses `jsonwebtoken`. A separate crate.
 //! - [`refresh_token`]: the format of refresh tokens; no I/O.
 //! - [`keys`]: signing keys and their states: next, active, retired, removed.
-//! - [`revocations`]: the blocklist, in the database and, for verification, in memory.
+//! - [`revocations`]: the blocklist (a table), the revocation list (its copy in memory, for
+//!   verification), their sync between nodes, and the revocation feed.
 //! - [`audit`]: security events: logged, stored in the unit of work that causes them, and listed.
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
-//!   that commits in groups; PostgreSQL has a pool. Beside them what `doorward db` needs: migrations,
-//!   the search for drift, copies and backups ([`cli::db`] is the command line's way
-//!   there).
+//!   //!
+//!   migrations, schema drift, copies and backups; [`cli::db`] is its command.
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
-//! - [`metrics`]: metrics that several parts count. Each part keeps its own; `app/metrics.rs` lists
-//!   them all. `named`: enums whose values have stable names.
+//! - [`metrics`]: metrics that several modules count. Every other metric belongs to the module that
+//!   counts it; `app/metrics.rs` lists them all. `named`: enums whose values have stable names.
 //! - [`log_rate_limit`]: log lines at a bounded rate.
 //! - [`clock`]: the only source of time, so that tests can control it.
 //!
@@ -67,24 +67,64 @@
 //! 6. On the way out the middleware adds the headers of every response. A rejection would have been
 //!    a value of the unit, which `http/errors.rs` converts to a problem document.
 //!
+//! # One logout, and how it reaches the other nodes
+//!
+//! 1. [`sessions::Sessions::log_out`] ends the session's row and adds its id to the blocklist, in
+//!    one unit of work. After the commit and before the response, the unit's hook adds the id to
+//!    the in-memory list of this node: from now on it rejects the session's access tokens.
+//! 2. Another node on PostgreSQL receives a `NOTIFY`, and polls once a second in case it was lost:
+//!    it reads the entries of transactions that were not visible at the poll before. With
+//!    `revocations.sync = "poll"` it reads the whole blocklist instead. Another process on SQLite
+//!    polls the file's `data_version`. All of this is `revocations/sync.rs`.
+//! 3. The subscribers of `GET /revocations` get the id from every node's feed (`revocations/feed`).
+//! 4. A node that has not read the blocklist for `revocations.max_staleness` is stale: it answers
+//!    as `when_stale` says.
+//!
+//! # Lost responses and stolen refresh tokens
+//!
+//! Both look the same: an already rotated token is used again. A session's row has the generation
+//! of its current token; tokens are computed from the generation, not stored.
+//! [`sessions::rotation::decide`] distinguishes them:
+//!
+//! - Within the retry window after a rotation, the current token and its predecessor get the
+//!   current token again.
+//! - Later, the predecessor gets it again if the request has an `Idempotency-Key` of that rotation.
+//!   Without a stored key it gets it once, unless the window is zero or this was already done for
+//!   the previous generation.
+//! - Any other use of an already rotated token is a reuse: the session ends, its id goes to the
+//!   blocklist, and `refresh_token_reused` is recorded. Thief and owner both lose access.
+//!
 //! # Making a change
 //!
 //! - The retry window, or the meaning of a replayed token: [`sessions::rotation`]; its default and
 //!   bounds: [`config`].
-//! - A claim of the access token: [`tokens::Claims`], set in [`sessions::Sessions::issue`].
+//! - A claim of the access token: [`tokens::Claims`], set in [`sessions::Sessions::issue`]; its
+//!   rules: `crates/doorward-tokens`, which the verifier uses as well.
+//! - A setting: [`config`], in `settings` (field, default, meaning) and `validate` (bounds); its
+//!   conversion for a module: `app/settings.rs`.
+//! - A command: a module of [`cli`], and its variant in `main/command_line.rs`. A command that
+//!   needs a database is also listed in `tests/support/commands.rs`.
+//! - A metric: counted in the module that knows the outcome, listed in `app/metrics.rs`, described
+//!   in the README's table (a test compares them).
+//! - A reason why sessions end: [`sessions::rotation::EndReason`], its text in
+//!   [`sessions::refresh::Refusal::explanation`], the list in `openapi.yaml`, and whether the
+//!   session's device remains known: `sessions/queries/devices.rs`.
 //! - Per-client settings: [`clients::ClientSettings`], applied by [`sessions`].
 //! - Sources of credentials, and cookies: [`http::request::cookies`]; CSRF protection:
 //!   `http/request/csrf.rs`.
 //! - A rate limit by address or session: [`http::middleware::limits`] and the route table; login
-//!   throttling by account: [`accounts::throttle`]; the numbers: [`config::LimitsConfig`].
+//!   throttling by account: [`accounts::throttle`]; the numbers: [`config::LimitsConfig`]. A new
+//!   limiter is created in `app/services.rs`, swept in `app/tasks.rs` and counted in
+//!   `app/metrics.rs`.
 //! - The effect of a signal: `app/signals.rs`; the shutdown: [`http::server`].
 //! - The text of an error: [`http::problem::Code`] or, for the reason why a session ended,
 //!   [`sessions::refresh::Refusal::explanation`].
 //! - A security event: [`audit::EventKind`], recorded by [`audit::record`] in the unit that causes
 //!   it.
-//! - A column: `migrations` (both folders), [`database::schema`], and the `queries.rs` of the
-//!   module that owns the table. A table: in addition the list in
-//!   `database/maintenance/copy/rows.rs`.
+//! - A column: `migrations` (both folders), [`database::schema`], the `queries.rs` of the module
+//!   that owns the table, and its struct in `database/maintenance/copy/rows.rs`. A table: in
+//!   addition the list in `database/maintenance/copy.rs`, the newest time in `database/time.rs` if
+//!   it stores times, and its purge in `app/tasks.rs`.
 //!
 //! # The workspace
 //!

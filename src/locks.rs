@@ -1,4 +1,4 @@
-//! Locks that go on after a panic: what they guard is changed as a whole or not at all.
+//! Locks that ignore poisoning: the guarded data is changed as a whole or not at all.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -19,15 +19,15 @@ use clap::error::ContextValue;
 use clap::{CommandFactory as _, Parser as _};
 use doorward::app::{self, RunError, StartError};
 use doorward::cli::db::{self, DbCommand};
-use doorward::cli::doctor::{self, Questions};
-use doorward::cli::{OperateError, audit, client, hash, key, print, session, user};
+use doorward::cli::doctor::{self, DoctorArgs};
+use doorward::cli::{AdminError, audit, client, hash, key, print, session, user};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, one_line};
 use doorward::secret::MasterSecret;
 use mimalloc::MiMalloc;
 
 use command_line::{Cli, Command, SecretCommand};
 use log::start_log;
-use notes::{name_database, name_everything, note};
+use notes::{note, print_database, print_locations};
 
 /// Unlike glibc's allocator it returns freed memory to the system: after 5,000 connections with
 /// unfinished requests glibc kept all of it.
@@ -94,7 +94,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             let loaded = config::load(flags)?;
             if !matches!(command, DbCommand::Copy(_)) {
                 let is_made = matches!(command, DbCommand::Migrate);
-                name_database(&loaded, is_made)?;
+                print_database(&loaded, is_made)?;
             }
             let config = loaded.private()?;
             let _log = start_log(&config.log)?;
@@ -103,11 +103,15 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Secret(SecretCommand::New) => {
             print(&format!("{}\n", *MasterSecret::generate().to_text()))
         }
-        Command::Client(command) => operate(flags, |config| client::client(config, command)),
-        Command::User(command) => operate(flags, |config| user::user(config, command)),
-        Command::Session(command) => operate(flags, |config| session::session(config, command)),
-        Command::Audit(command) => operate(flags, |config| audit::audit(config, command)),
-        Command::Key(command) => operate(flags, |config| key::key(config, command)),
+        Command::Client(command) => {
+            run_admin_command(flags, |config| client::client(config, command))
+        }
+        Command::User(command) => run_admin_command(flags, |config| user::user(config, command)),
+        Command::Session(command) => {
+            run_admin_command(flags, |config| session::session(config, command))
+        }
+        Command::Audit(command) => run_admin_command(flags, |config| audit::audit(config, command)),
+        Command::Key(command) => run_admin_command(flags, |config| key::key(config, command)),
         Command::Hash(command) => finish(hash::hash(&config::load(flags)?.config, command)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -117,8 +121,8 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box<dyn Error>> {
-    name_everything(loaded)?;
+fn examine(loaded: &Loaded, questions: &DoctorArgs, json: bool) -> Result<(), Box<dyn Error>> {
+    print_locations(loaded)?;
     if let Some(answer) = questions.client_address(&loaded.config).filter(|_| !json) {
         print(&(one_line(&answer) + "\n"))?;
     }
@@ -138,18 +142,18 @@ fn examine(loaded: &Loaded, questions: &Questions, json: bool) -> Result<(), Box
     if count == 0 { Ok(()) } else { Err(format!("{count} found; see above").into()) }
 }
 
-fn operate(
+fn run_admin_command(
     flags: &Flags,
-    command: impl FnOnce(&Config) -> Result<String, OperateError>,
+    command: impl FnOnce(&Config) -> Result<String, AdminError>,
 ) -> Result<(), Box<dyn Error>> {
     let loaded = config::load(flags)?;
-    name_database(&loaded, false)?;
+    print_database(&loaded, false)?;
     finish(command(&loaded.private()?))
 }
 
-fn finish(done: Result<String, OperateError>) -> Result<(), Box<dyn Error>> {
+fn finish(done: Result<String, AdminError>) -> Result<(), Box<dyn Error>> {
     let done = done.map_err(|error| match error {
-        OperateError::Config(error) => error.into(),
+        AdminError::Config(error) => error.into(),
         error => Box::<dyn Error>::from(error),
     })?;
     print(&done)

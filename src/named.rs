@@ -1,4 +1,4 @@
-//! Enums whose values have stable names: in the database, in answers, as labels of metrics.
+//! Enums whose values have stable names: in the database, in responses, as metric labels.
 
 /// Defines an enum, and the stable name of each of its values.
 macro_rules! named {

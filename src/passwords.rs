@@ -65,7 +65,7 @@ pub struct PasswordTooLong;
 /// Why a new password is not acceptable.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum UnacceptablePassword {
-    /// It is longer than any is allowed to be.
+    /// It exceeds the maximum length.
     #[error(transparent)]
     TooLong(#[from] PasswordTooLong),
     /// It could be guessed.

@@ -1,8 +1,8 @@
 //! The format of refresh tokens: `dwr_` and base64url of version ‖ session id ‖ generation ‖ family
 //! secret ‖ tag.
 //!
-//! The tag, under a key derived from the master secret, exposes a forgery before the database is
-//! asked. The family secret, of which the database holds only the hash, cannot be derived from a
+//! The tag, under a key derived from the master secret, detects a forgery before the database is
+//! queried. The family secret, of which the database holds only the hash, cannot be derived from a
 //! stolen master secret. Only the family secret is random, so the successor of a token is computed
 //! and not stored: every repeated request gets the same one.
 

@@ -1,9 +1,10 @@
-//! The token blocklist: tokens, sessions, clients and keys revoked before they expire.
+//! Revocation of tokens, sessions, clients and keys before they expire: the blocklist, a table, and
+//! the revocation list, its copy in memory.
 //!
 //! One keyspace of ids: a row names a token (its `jti`), a session (its `sid`) or a client, and a
-//! token is rejected when one of its ids is on it. Every node holds a copy of the table in memory,
-//! so that a check costs no I/O. A row lives until the last token that it can concern has expired,
-//! so short access token lifetimes keep the table small.
+//! token is rejected when one of its ids is listed. Every node holds the whole list in memory, so
+//! that a check costs no I/O. A row lives until the last token that it can concern has expired, so
+//! short access token lifetimes keep the table small.
 //!
 //! A revocation takes effect on this node after its commit and before its response, by a hook on
 //! the unit that stores it ([`Revocations::revoke`]): it is not possible to store one and forget to
@@ -68,7 +69,7 @@ pub enum RevocationStatus {
     Unknown,
 }
 
-/// The blocklist of this node. Clones share it.
+/// The revocation list of this node. Clones share it.
 #[derive(Clone)]
 pub struct Revocations {
     db: Database,

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_master_secret_survives_its_own_text() {
+    fn a_master_secret_round_trips() {
         let secret = MasterSecret::generate();
         let again = MasterSecret::parse(&secret.to_text()).unwrap();
         assert_eq!(secret.0.expose(), again.0.expose());

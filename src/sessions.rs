@@ -40,7 +40,7 @@ use crate::tokens::cache::VerifiedTokenCache;
 pub use devices::{DeviceToken, KnownSource, record_password_set};
 pub use issue::{Grant, IssueError, TokenTexts, Tokens};
 pub use listing::{Session, delete_batch_of, live_of};
-pub use log_out::{LogOutError, Scope};
+pub use log_out::{LogOutError, SessionScope};
 pub use policy::SessionPolicy;
 pub use replacement::ReplacedSessions;
 pub use start::{Device, Subject};
@@ -94,7 +94,7 @@ impl Sessions {
         queries::client_of(tx.connection(), session)
     }
 
-    /// The blocklist used when sessions end.
+    /// The revocation list that ended sessions are added to.
     pub(crate) const fn revocations(&self) -> &Revocations {
         &self.revocations
     }

@@ -1,8 +1,8 @@
 //! The architecture rules, checked in the source: dependencies between modules, the home of each
 //! library, the top level.
 //!
-//! The rules are the tables below; a change of the architecture is a change of them. Every
-//! violation is reported with its file and line.
+//! The rules are the tables below; a change of the architecture changes them. Every violation is
+//! reported with its file and line.
 
 #[path = "shape/blocks.rs"]
 mod blocks;
@@ -68,7 +68,7 @@ const CRATES: [(&str, &str); 2] =
     [("doorward_tokens", "tokens"), ("doorward_verifier", "verifier")];
 
 /// The modules where a crate, or a part of the standard library, may be named.
-const LIVES_IN: &str = "
+const ALLOWED_LIBRARIES: &str = "
     actix_web         -> http app cli verifier
     actix_http        -> http app
     actix_service     -> http app
@@ -113,25 +113,27 @@ const TOP: &str = "
 #[test]
 fn modules_use_only_lower_modules() {
     let violations: Vec<String> =
-        sources().iter().flat_map(|(path, text)| edges(path, text)).collect();
+        sources().iter().flat_map(|(path, text)| disallowed_uses(path, text)).collect();
     assert_none(&violations);
 }
 
 #[test]
 fn every_library_is_used_only_in_its_modules() {
-    let violations: Vec<String> =
-        sources().iter().flat_map(|(path, text)| strangers(path, text)).collect();
+    let violations: Vec<String> = sources()
+        .iter()
+        .flat_map(|(path, text)| libraries_outside_their_modules(path, text))
+        .collect();
     assert_none(&violations);
 }
 
 #[test]
 fn lib_rs_declares_and_explains_every_module() {
     let map = read(&root().join("src/lib.rs"));
-    assert_none(&unexplained(&map, &top_level_modules()));
+    assert_none(&undocumented_modules(&map, &top_level_modules()));
 }
 
 #[test]
-fn nothing_lies_at_the_top_that_does_not_belong_there() {
+fn the_root_folder_contains_only_listed_files() {
     let ignored = read(&root().join(".gitignore"));
     let ignored = ignored.lines().filter_map(|line| line.strip_prefix('/'));
     let allowed: BTreeSet<&str> = TOP.split_whitespace().chain(ignored).collect();
@@ -180,7 +182,7 @@ fn rows(table: &'static str) -> Vec<(&'static str, Vec<&'static str>)> {
 }
 
 /// The uses of other modules that the table does not allow.
-fn edges(path: &str, text: &str) -> Vec<String> {
+fn disallowed_uses(path: &str, text: &str) -> Vec<String> {
     let module = module_of(path);
     let Some(from) = module.first() else {
         return Vec::new();
@@ -202,12 +204,12 @@ fn edges(path: &str, text: &str) -> Vec<String> {
 }
 
 /// The uses of libraries outside their homes.
-fn strangers(path: &str, text: &str) -> Vec<String> {
+fn libraries_outside_their_modules(path: &str, text: &str) -> Vec<String> {
     let mut module = module_of(path);
     if module.is_empty() {
         module.push("lib".to_owned());
     }
-    let rules = rows(LIVES_IN);
+    let rules = rows(ALLOWED_LIBRARIES);
     paths(text)
         .into_iter()
         .filter_map(|used| {
@@ -221,7 +223,7 @@ fn strangers(path: &str, text: &str) -> Vec<String> {
 }
 
 /// The modules that `lib.rs` does not declare or does not document.
-fn unexplained(map: &str, modules: &[String]) -> Vec<String> {
+fn undocumented_modules(map: &str, modules: &[String]) -> Vec<String> {
     let docs: String = map.lines().filter_map(|line| line.strip_prefix("//!")).collect();
     let missing = |module: &String| {
         let is_declared = map.lines().any(|line| {

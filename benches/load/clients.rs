@@ -29,8 +29,8 @@ pub fn rate<S: Send>(
     })
 }
 
-/// The rate per second of the work that `prepare` creates from each state, each on a thread of its
-/// own.
+/// The rate per second of the work that `prepare` creates from each state, each on a separate
+/// thread.
 pub fn repeated<'a, S: Send, W: FnMut()>(
     states: &'a mut [S],
     time: Duration,

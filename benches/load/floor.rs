@@ -34,7 +34,7 @@ pub fn hashes(allocator: impl Allocator + Copy + Send, time: Duration) -> f64 {
     })
 }
 
-/// Durable transactions a second, sequential, each with an fsync of its own.
+/// Durable transactions a second, sequential, each with its own fsync.
 pub fn transactions(data: &Data, time: Duration) -> f64 {
     let path = data.directory().join("floor.db");
     let mut connection = SqliteConnection::establish(&path.to_string_lossy()).unwrap();

@@ -1,10 +1,11 @@
-//! Doorward's throughput and latency, beside floors measured in the same run on the same machine.
+//! Doorward's throughput and latency, compared with floors measured in the same run on the same
+//! machine.
 //!
 //! `cargo bench` takes the median of seven short runs of each figure, in about a quarter of an
 //! hour; `cargo bench -- --quick` takes one, in about a minute. If there is a floor, the ratio is
 //! the figure: machines differ, and the same machine differs from hour to hour.
 //!
-//! The service is the release binary as a process of its own, with its default settings except the
+//! The service is the release binary as a separate process, with its default settings except the
 //! limits by address and session, on SQLite in the target directory unless stated otherwise; its
 //! log goes to a file. The clients are threads of this process, on the same cores.
 

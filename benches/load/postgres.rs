@@ -20,8 +20,8 @@ const CLIENTS: u32 = 64;
 /// Connections, of the service and of the floor.
 const POOL: u32 = 8;
 
-/// Rotations by HTTP clients, beside the statement that stores one, run by as many threads on as
-/// many connections to the same server.
+/// Rotations by HTTP clients, compared with the statement that stores one, run by as many threads
+/// on as many connections to the same server.
 pub fn refreshes(effort: Effort, report: &mut Report) {
     let cluster = Cluster::start(&[]);
     let url = cluster.empty_database();

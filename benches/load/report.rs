@@ -33,7 +33,7 @@ impl Figure {
         Self { what: what.into(), value, unit, floor: None, wanted: None }
     }
 
-    /// Beside this floor, in the same unit.
+    /// Printed next to this floor, which has the same unit.
     pub fn over(mut self, floor: impl Into<String>, value: f64) -> Self {
         self.floor = Some((floor.into(), value));
         self

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::rt::System;
 use actix_web::{App, HttpResponse, web};
 use doorward::clock::Clock;
-use doorward::http::requests_under_way::RequestsUnderWay;
+use doorward::http::requests_in_progress::RequestsInProgress;
 use doorward::http::server::raw_errors::RawErrors;
 use doorward::http::server::{HttpServer, ServerSettings, serve};
 use doorward_verifier::Verifier;
@@ -60,7 +60,7 @@ fn listening(address: SocketAddr) -> (TcpListener, ServerSettings) {
         shutdown_timeout: Duration::ZERO,
         is_shutting_down: Arc::default(),
         is_draining: Arc::new(AtomicBool::new(false)),
-        under_way: RequestsUnderWay::default(),
+        in_progress: RequestsInProgress::default(),
         raw: Arc::new(RawErrors { hsts: None, clock: Clock::system() }),
     };
     (TcpListener::bind(address).unwrap(), settings)

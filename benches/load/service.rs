@@ -1,4 +1,4 @@
-//! The service under measurement: the release binary, as a process of its own.
+//! The service under measurement: the release binary, as a separate process.
 
 use std::env;
 use std::fs::{self, File};

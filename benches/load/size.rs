@@ -30,7 +30,7 @@ const CLIENTS: u32 = 8;
 /// neighbours.
 const STEP: u32 = 7_919;
 
-/// Start-up, sizes and costs with `many` users and sessions, beside those with a thousand.
+/// Start-up, sizes and costs with `many` users and sessions, compared with a thousand.
 pub fn growth(many: u32, effort: Effort, report: &mut Report) -> Costs {
     eprintln!("(a database with {many} users and sessions is being created)");
     let (empty, few, many) = (Data::of(0), Data::of(FEW), Data::of(many));

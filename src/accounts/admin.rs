@@ -1,8 +1,8 @@
 //! Account administration for operators: add, list, show, disable, enable and delete accounts, end
 //! their sessions and set passwords.
 //!
-//! It works on the database, also while servers run: they learn of revocations as they do of
-//! another node's.
+//! It writes to the database directly, also while servers run; they sync its revocations like those
+//! of another node.
 
 use diesel::QueryResult;
 
@@ -139,10 +139,10 @@ impl AccountAdmin {
         .await
     }
 
-    /// Deletes an account, or the remains of a closed one. First it is closed, which ends its
-    /// sessions and revokes its tokens; then its rows are deleted in batches. If that is
-    /// interrupted, another call with the account's id continues, and the service completes it
-    /// eventually.
+    /// Deletes an account, whether it is open or closed. An open one is closed first, which ends
+    /// its sessions and revokes its tokens; then its rows are deleted in batches. After an
+    /// interruption, another call with the account's id continues; otherwise the service's purge
+    /// deletes the rest.
     ///
     /// # Errors
     /// [`StoreError`] when not all of it was deleted.

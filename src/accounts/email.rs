@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn look_alikes_stay_apart() {
+    fn look_alike_addresses_have_different_keys() {
         for (a, b) in [
             ("ada@example.com", "\u{430}da@example.com"),
             ("i@x.y", "\u{131}@x.y"),

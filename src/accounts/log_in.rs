@@ -107,7 +107,8 @@ impl Accounts {
         Err(LogInError::Changing)
     }
 
-    /// The client, the account's credentials, and what the account knows about the attempt.
+    /// Reads the client, the account's credentials, and whether the attempt's device and network
+    /// are known to the account.
     async fn read_for_login(
         &self,
         attempt: &Arc<LoginAttempt>,
@@ -130,7 +131,7 @@ impl Accounts {
             .await
     }
 
-    /// Stores the login and starts its session; nothing when the account or the client has changed
+    /// Stores the login and starts its session; `None` when the account or the client has changed
     /// since it was read.
     async fn start_session(
         &self,
@@ -157,8 +158,8 @@ impl Accounts {
             .await
     }
 
-    /// Reserves a login attempt: under the device, if a refresh token of the account was shown, or
-    /// else under the network.
+    /// Reserves a login attempt for the device if the request has a refresh token of the account,
+    /// otherwise for the network.
     fn reserve_for(
         &self,
         attempt: &LoginAttempt,

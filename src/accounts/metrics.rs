@@ -1,4 +1,4 @@
-//! Outcomes of logins, counted.
+//! Counts logins by outcome.
 
 use super::{Accounts, LogInError, queries};
 use crate::database::StoreError;

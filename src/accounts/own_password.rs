@@ -9,7 +9,7 @@ use crate::sessions::KnownSource;
 use crate::sessions::authenticate::AuthenticatedSession;
 
 impl Accounts {
-    /// The credentials of the user, and what the account knows about the network.
+    /// Reads the credentials of the user, and whether the network is known to the account.
     ///
     /// # Errors
     /// [`LogInError::Changing`] when the account was closed meanwhile.
@@ -30,8 +30,8 @@ impl Accounts {
         Ok((found.ok_or(LogInError::Changing)?, known))
     }
 
-    /// Reserves an attempt by a logged-in user: under the session, with a limit that refresh tokens
-    /// of the session cannot use up, or else under the network.
+    /// Reserves an attempt by a logged-in user for the session, whose limit is separate from that
+    /// of its refresh tokens, otherwise for the network.
     pub(super) fn reserve_in_session(
         &self,
         access: AuthenticatedSession,

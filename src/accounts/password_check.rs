@@ -1,11 +1,11 @@
 //! One password attempt: a reservation with login throttling, then one hash.
 //!
-//! Every path of a login does the same work and gives the same answers, whether or not the account
-//! exists. When unknown sources have reached the account's limit, only known devices and known
-//! networks can log in. An attacker can be in a known network, too, and must not learn there that
-//! the account exists. So the answer is the refusal, after a hash, for every account and network,
-//! unless the network is known and the password right. Otherwise the hash is compared with nothing:
-//! an attacker gets no further guesses.
+//! Every path of a login does the same work and returns the same responses, whether or not the
+//! account exists. When unknown sources have reached the account's limit, only known devices and
+//! known networks can log in. An attacker in a known network must not learn that the account
+//! exists. So every further attempt costs one hash and is throttled, unless the network is known
+//! and the password is right. For an unknown network the hash is not compared, so an attacker gets
+//! no further guesses.
 
 use std::time::Duration;
 
@@ -25,24 +25,24 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A reserved attempt and its effect.
 pub(super) struct ReservedAttempt {
     reservation: Reservation,
-    /// The answer to a wrong password when unknown sources have reached the account's limit.
-    refusal: Option<Refusal>,
+    /// The response to a wrong password when unknown sources have reached the account's limit.
+    refusal: Option<ReserveRefusal>,
     /// Whether the password is compared.
     compares_password: bool,
 }
 
 /// Why an attempt was not reserved.
 #[derive(Clone, Copy)]
-enum Refusal {
+enum ReserveRefusal {
     Busy,
     Throttled { retry_after: Duration },
 }
 
-impl From<Refusal> for LogInError {
-    fn from(refusal: Refusal) -> Self {
+impl From<ReserveRefusal> for LogInError {
+    fn from(refusal: ReserveRefusal) -> Self {
         match refusal {
-            Refusal::Busy => Overloaded { retry_after: BUSY_RETRY_AFTER }.into(),
-            Refusal::Throttled { retry_after } => Self::Throttled { retry_after },
+            ReserveRefusal::Busy => Overloaded { retry_after: BUSY_RETRY_AFTER }.into(),
+            ReserveRefusal::Throttled { retry_after } => Self::Throttled { retry_after },
         }
     }
 }
@@ -56,9 +56,9 @@ pub(super) struct VerifiedPassword {
 }
 
 impl Accounts {
-    /// Reserves an attempt: under the device or session that it shows, or else under the network. A
-    /// refusal is recorded as an event of the account, or without an account for an unknown
-    /// address.
+    /// Reserves an attempt for the device or session whose token the request has, otherwise for the
+    /// network. A refusal is recorded as an event of the account, or without an account for an
+    /// unknown address.
     pub(super) fn reserve(
         &self,
         key: &str,
@@ -68,7 +68,7 @@ impl Accounts {
         network: &str,
     ) -> Result<ReservedAttempt, LogInError> {
         self.try_reserve(key, shown, known, network).map_err(|refusal| {
-            if let Refusal::Throttled { .. } = refusal {
+            if let ReserveRefusal::Throttled { .. } = refusal {
                 self.audit.record_failure(EventKind::LoginThrottled, user, network);
             }
             refusal.into()
@@ -81,7 +81,7 @@ impl Accounts {
         shown: Option<ThrottleKey>,
         known: KnownSource,
         network: &str,
-    ) -> Result<ReservedAttempt, Refusal> {
+    ) -> Result<ReservedAttempt, ReserveRefusal> {
         let reservation =
             shown.and_then(|shown| self.throttle.reserve_known(key, &shown).reservation().ok());
         if let Some(reservation) = reservation {
@@ -126,7 +126,7 @@ impl Accounts {
         let user = found.as_ref().map(|found| found.id);
         let candidate = match &found {
             None => self.hasher.dummy(email_key),
-            // The account's own hash all the same: any other could cost more or less.
+            // The account's own hash is computed, because another one could cost more or less.
             Some(found) if !compares_password || found.disabled_at.is_some() => {
                 Candidate::Uncompared(found.hash.clone())
             }
@@ -135,7 +135,7 @@ impl Accounts {
         let (hasher, audit, address) =
             (self.hasher.clone(), self.audit.clone(), address.to_owned());
         let comparison = async move {
-            // In case this future is dropped halfway.
+            // The reservation stays if this future is dropped before the comparison ends.
             reservation.release_on_drop(false);
             let verdict = hasher.verify(password, candidate).await;
             let is_wrong = matches!(verdict, Ok(Verdict::Wrong));
@@ -160,11 +160,11 @@ impl Accounts {
 }
 
 impl ReserveOutcome {
-    fn reservation(self) -> Result<Reservation, Refusal> {
+    fn reservation(self) -> Result<Reservation, ReserveRefusal> {
         match self {
             Self::Granted(reservation) => Ok(reservation),
-            Self::Busy { .. } => Err(Refusal::Busy),
-            Self::Throttled { retry_after, .. } => Err(Refusal::Throttled { retry_after }),
+            Self::Busy { .. } => Err(ReserveRefusal::Busy),
+            Self::Throttled { retry_after, .. } => Err(ReserveRefusal::Throttled { retry_after }),
         }
     }
 }

@@ -1,21 +1,22 @@
-//! Counts what stored hashes cost, so that the dummy hashes of unknown addresses cost the same.
+//! Counts the costs of stored hashes, so that the dummy hashes of unknown addresses cost the same.
 
 use std::time::Duration;
 
 use super::{Accounts, queries};
 use crate::database::StoreError;
 
-/// Accounts that are read at once.
+/// The number of accounts read in one query.
 const BATCH: u32 = 500;
 
-/// The pause between two batches, in which other units of work have their turn.
+/// The pause between two batches, in which other units of work can run.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Accounts {
-    /// Reads the parameters of every stored hash; what comes of it is in force when all are read.
+    /// Counts the parameters of every stored hash. The new count is used when all hashes have been
+    /// read.
     ///
     /// # Errors
-    /// [`StoreError`] when they cannot be read: the count before stays in force.
+    /// [`StoreError`] when they cannot be read: the previous count stays in use.
     pub async fn count_stored_costs(&self) -> Result<(), StoreError> {
         let mut costs = self.hasher.stored_costs();
         let mut after = None;

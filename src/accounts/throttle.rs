@@ -1,8 +1,8 @@
 //! Login throttling: how many wrong passwords an account accepts, per request source and in total.
 //!
-//! A client network is a request source. So is a session, for requests that show its tokens:
-//! holders of its newest refresh tokens, of its older ones and of an access token each have a limit
-//! of their own. A thief with an already rotated token can use up only the limit for such tokens.
+//! A client network is a request source. So is a session, for requests with its tokens: its newest
+//! refresh tokens, its older ones and its access tokens each have a limit of their own. A thief
+//! with an already rotated token can use up only the limit for such tokens.
 //!
 //! An attempt is reserved before the password is hashed, so that a hundred parallel guesses count
 //! as a hundred. The reservation is released unless a password was compared and wrong. A limit
@@ -50,10 +50,10 @@ pub struct ThrottleSettings {
 pub enum ThrottleKey {
     /// A client's network.
     Network(String),
-    /// A device that has shown a refresh token of the account, identified by its session and by
+    /// A device that has sent a refresh token of the account, identified by its session and by
     /// whether the token is one of the session's newest.
     Device(Uuid, DeviceToken),
-    /// A logged-in user who has shown an access token of this session.
+    /// A logged-in user who has sent an access token of this session.
     Session(Uuid),
 }
 
@@ -129,8 +129,8 @@ impl LoginThrottle {
         self.reserve_shares(email_key, source, true)
     }
 
-    /// Reserves an attempt from a known source: it counts towards the account's limit while that
-    /// has something left, and is not refused when unknown sources have reached it.
+    /// Reserves an attempt from a known source: it counts towards the account's limit until that is
+    /// reached, and is not refused when unknown sources have reached it.
     #[must_use]
     pub fn reserve_known(&self, email_key: &str, source: &ThrottleKey) -> ReserveOutcome {
         self.reserve_shares(email_key, source, false)
@@ -154,7 +154,7 @@ impl LoginThrottle {
         &self,
         email_key: &str,
         source: &ThrottleKey,
-        is_stranger: bool,
+        is_unknown_source: bool,
     ) -> ReserveOutcome {
         let now = self.clock.steady();
         let window = self.settings.window;
@@ -171,7 +171,7 @@ impl LoginThrottle {
             let missing = full_at.since(now).saturating_sub(window);
             if missing.is_zero() {
                 moved.push((*id, Counter { full_at, in_flight: before.in_flight + 1 }));
-            } else if is_stranger || !*is_account_wide {
+            } else if is_unknown_source || !*is_account_wide {
                 // Known sources take nothing from the account's counter once its limit is reached.
                 return refusal(missing, *cost * before.in_flight, *is_account_wide);
             }
@@ -189,8 +189,8 @@ impl LoginThrottle {
             ThrottleKey::Device(session, DeviceToken::Newest) => {
                 (format!("device {session}"), Some("devices"))
             }
-            ThrottleKey::Device(session, DeviceToken::Spent) => {
-                (format!("spent device {session}"), Some("devices"))
+            ThrottleKey::Device(session, DeviceToken::Older) => {
+                (format!("rotated token of device {session}"), Some("devices"))
             }
             ThrottleKey::Session(session) => (format!("session {session}"), Some("sessions")),
         };
@@ -255,7 +255,7 @@ impl Drop for Reservation {
 }
 
 /// Deletes full counters and, when these are less than a quarter, the lower half of the rest: a
-/// flood of one guess each on ever new accounts must not evict an account under attack.
+/// flood of single guesses at many accounts must not evict an account under attack.
 fn evict_counters(counters: &mut HashMap<CounterId, Counter>, now: Timestamp) {
     let before = counters.len();
     counters.retain(|_, counter| counter.is_active(now));

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Timestamp};
 /// margin that revocations are kept beyond the last token that they concern.
 pub(super) const MAX_CLOCK_JUMP: Duration = Duration::from_secs(30);
 
-/// A clock that is compared with the steady clock: from which moment on it has run evenly.
+/// Compares the wall clock with the steady clock, and knows since when they have agreed.
 pub(super) struct JumpDetector {
     clock: Clock,
     wall: Timestamp,
@@ -20,7 +20,7 @@ impl JumpDetector {
         Self { wall: clock.now(), steady: clock.steady(), clock }
     }
 
-    /// The present moment, if the clock has run evenly for longer than `after`. All deletions until
+    /// The current time, if the clock has not jumped for longer than `after`. All deletions until
     /// the next call use it: the clock may be set at any time.
     pub(super) fn now_if_steady(&mut self, after: Duration) -> Option<Timestamp> {
         let (wall, steady) = (self.clock.now(), self.clock.steady());
@@ -29,8 +29,8 @@ impl JumpDetector {
         let steady_passed = steady.as_micros().saturating_sub(self.steady.as_micros());
         if Duration::from_micros(wall_passed.abs_diff(steady_passed)) > MAX_CLOCK_JUMP {
             tracing::warn!(
-                told_s = wall_passed / 1_000_000,
-                passed_s = steady_passed / 1_000_000,
+                wall_clock_s = wall_passed / 1_000_000,
+                steady_clock_s = steady_passed / 1_000_000,
                 "the clock was set; purging is paused"
             );
             (self.wall, self.steady) = (wall, steady);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::StartError;
 use super::socket::bind;
 use crate::clock::Clock;
-use crate::http::requests_under_way::RequestsUnderWay;
+use crate::http::requests_in_progress::RequestsInProgress;
 use crate::http::server::raw_errors::RawErrors;
 use crate::http::server::{self, HttpServer, ServerSettings};
 
@@ -40,7 +40,7 @@ impl AuxiliaryListener {
         let failed = |error| StartError::AuxiliaryListener(setting, address, error);
         let listener = bind(address, is_shared).await.map_err(failed)?;
         tracing::info!(setting, address = %listener.local_addr()?, "auxiliary listener started");
-        let how = ServerSettings {
+        let server_settings = ServerSettings {
             workers: 1,
             blocking_threads: None,
             connections_per_worker: MAX_CONNECTIONS,
@@ -53,12 +53,12 @@ impl AuxiliaryListener {
             shutdown_timeout: Duration::ZERO,
             is_shutting_down: Arc::new(AtomicBool::new(false)),
             is_draining: Arc::new(AtomicBool::new(false)),
-            under_way: RequestsUnderWay::default(),
+            in_progress: RequestsInProgress::default(),
             raw: Arc::new(RawErrors { hsts: None, clock: clock.clone() }),
             tls: None,
         };
         let app = move || actix_web::App::new().configure(routes.clone());
-        Ok(Self { setting, running: server::serve(listener, how, app)? })
+        Ok(Self { setting, running: server::serve(listener, server_settings, app)? })
     }
 
     /// Serves until the sender of `gone` is dropped.

@@ -121,7 +121,8 @@ fn seconds(page: &mut Page<'_>, name: &str, help: &str, metric: &impl EncodeMetr
     metric.encode(page.encode_descriptor(name, help, unit, kind)?)
 }
 
-/// Metrics that are read when the page is written, each with its value of a label.
+/// A metric family that is computed when the page is written: a label, and one metric for each of
+/// its values.
 struct ByLabel<M>(&'static str, Vec<(&'static str, M)>);
 
 impl<M: EncodeMetric + TypedMetric> EncodeMetric for ByLabel<M> {

@@ -92,7 +92,7 @@ pub(super) fn limits_by_address(config: &Config, settings: &web::Data<HttpSettin
     }
 }
 
-/// The number of clients that a limiter tells apart.
+/// The number of buckets of a limiter.
 fn buckets(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.limits.max_tracked_clients).unwrap_or(NonZeroUsize::MIN)
 }

@@ -130,8 +130,8 @@ pub(crate) fn hsts(config: &Config, issuer: &str) -> Option<HeaderValue> {
     is_sent.then(|| config.tls.hsts.parse().ok()).flatten()
 }
 
-pub(crate) fn cors_policy(config: &Config, of_clients: ClientOrigins) -> CorsPolicy {
-    CorsPolicy::new(config.cors.origins.clone(), of_clients, &config.cors.headers)
+pub(crate) fn cors_policy(config: &Config, client_origins: ClientOrigins) -> CorsPolicy {
+    CorsPolicy::new(config.cors.origins.clone(), client_origins, &config.cors.headers)
 }
 
 pub(crate) fn hasher_settings(config: &Config) -> HasherSettings {

@@ -10,7 +10,7 @@ use super::FlushLog;
 use crate::clock::Clock;
 use crate::http::server::tls::Tls;
 
-/// The signals that would otherwise terminate the process at once.
+/// The signals that would otherwise terminate the process immediately.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -19,14 +19,14 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Handles them from now on.
+    /// Installs the handlers.
     ///
     /// # Errors
     /// When the system rejects a handler.
     pub(super) fn receive() -> io::Result<Self> {
-        // A handler stays when its stream goes: these are ignored. SIGXFSZ comes with a write beyond
-        // the limit on the size of a file (`ulimit -f`), which then fails with EFBIG and is answered
-        // like one to a full disk.
+        // A handler stays installed when its stream is dropped, so these signals are ignored.
+        // SIGXFSZ is sent for a write beyond the file size limit (`ulimit -f`); the write then
+        // fails with EFBIG and is handled like one to a full disk.
         drop(signal(SignalKind::user_defined1())?);
         drop(signal(SignalKind::user_defined2())?);
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
@@ -38,8 +38,8 @@ impl Signals {
         })
     }
 
-    /// Done at the first SIGTERM, SIGINT or SIGQUIT; the second ends the process at once. SIGHUP
-    /// reloads the certificate. `flush_log` writes the lines that the log holds.
+    /// Completes at the first SIGTERM, SIGINT or SIGQUIT; the second ends the process immediately.
+    /// SIGHUP reloads the certificate. `flush_log` writes the lines that the log holds.
     pub(super) async fn stop(self, tls: Option<Tls>, clock: Clock, flush_log: FlushLog) {
         let Self { mut terminate, mut interrupt, mut quit, hang_up } = self;
         // SIGHUP is handled until the process ends, also during the drain.
@@ -55,7 +55,7 @@ impl Signals {
         tokio::spawn(async move {
             next().await;
             tracing::warn!("stopped by a second signal");
-            // It is written by a thread of its own, which ends with the process.
+            // A separate thread writes the log; `exit` would end it before the line is written.
             flush_log();
             process::exit(1);
         });

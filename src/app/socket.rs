@@ -9,7 +9,7 @@ use socket2::{Domain, SockRef, Type};
 use super::StartError;
 use crate::config::Config;
 
-/// How often a port in use is tried again, and how long between.
+/// The number of attempts to bind a port in use, and the pause between them.
 const BIND_ATTEMPTS: u32 = 10;
 const BIND_PAUSE: Duration = Duration::from_millis(100);
 
@@ -19,7 +19,7 @@ const BACKLOG: i32 = 4096;
 /// A listening socket.
 pub(super) struct Socket {
     pub listener: TcpListener,
-    /// The parent process has it, too, and keeps accepting when this process does not.
+    /// Whether the parent process shares it, and keeps accepting connections when this one stops.
     pub is_inherited: bool,
 }
 
@@ -63,8 +63,8 @@ fn listens(listener: &TcpListener) -> io::Result<()> {
     listener.local_addr().map(drop)
 }
 
-/// Binds the port, shared with another process if that is allowed. A predecessor that was just told
-/// to stop may hold it for another moment.
+/// Binds the port, shared with another process if that is allowed. A predecessor that is shutting
+/// down may still hold the port for a short time.
 pub(super) async fn bind(address: SocketAddr, may_share_port: bool) -> io::Result<TcpListener> {
     let bind = || bind_once(address, may_share_port);
     for _ in 0..BIND_ATTEMPTS {

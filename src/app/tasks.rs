@@ -38,7 +38,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often freed memory is returned to the system.
 const MEMORY_RETURN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// In bytes: more than the allocator serves from its pages of small blocks.
+/// The size of a block, in bytes, that the allocator does not serve from its pages of small blocks.
 const HUGE_ALLOCATION: usize = 4 * 1024 * 1024;
 
 /// The pause between two batches of a purge, for other units of work.
@@ -220,8 +220,7 @@ impl Tasks {
         }
     }
 
-    /// Small batches, with pauses for other units of work. All of them use the one moment that was
-    /// checked.
+    /// Small batches, with pauses for other units of work. All of them use the same checked time.
     async fn purge_by(&self, now: Timestamp) {
         let Api { revocations, sessions, accounts, audit, .. } = &self.api;
         while let Ok(true) = revocations.purge(now).await {

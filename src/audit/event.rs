@@ -32,8 +32,8 @@ named! {
         SessionEnded = "session_ended",
         /// An already rotated refresh token was used.
         RefreshTokenReused = "refresh_token_reused",
-        /// A refresh was answered again, to another address and another user agent than before, and
-        /// without an idempotency key of that rotation.
+        /// A refresh was repeated from another address and another user agent than before, without
+        /// an idempotency key of that rotation, and got the same tokens.
         RefreshReplayedElsewhere = "refresh_replayed_elsewhere",
         /// A single access token was revoked.
         AccessTokenRevoked = "access_token_revoked",

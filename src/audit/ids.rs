@@ -14,7 +14,7 @@ pub(super) fn next_id(now: Timestamp) -> Id {
     ordered_id(now, COUNT.fetch_add(1, Ordering::Relaxed), random_bytes())
 }
 
-/// The lowest id that this moment can have.
+/// The lowest id with this time.
 pub(super) fn first_id(moment: Timestamp) -> Id {
     ordered_id(moment, 0, [0; 4])
 }

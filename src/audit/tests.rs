@@ -10,7 +10,7 @@ fn a_kind_is_found_by_its_name() {
 }
 
 #[test]
-fn ids_are_in_the_order_of_time_and_then_of_their_making() {
+fn ids_sort_by_time_and_then_by_creation_order() {
     let at = |micros: i64| Timestamp::from_micros(1_800_000_000_000_000 + micros);
     let mut ids = Vec::new();
     for micros in [0, 1, 2, 255, 256, 999, 1000, 1001] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use super::{Opened, OperateError, user};
+use super::{AdminError, Opened, user};
 use crate::audit::{self, AuditEntry, EventFilter, EventKind};
 use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
@@ -43,8 +43,8 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = EventKind> {
 /// Returns the events, the newest first.
 ///
 /// # Errors
-/// [`OperateError`].
-pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, OperateError> {
+/// [`AdminError`].
+pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, AdminError> {
     actix_web::rt::System::new().block_on(async {
         // A malformed point in time is rejected before the database is opened.
         let since = command.since.as_deref().map(Since::parse).transpose()?;
@@ -81,12 +81,12 @@ enum Since {
 }
 
 impl Since {
-    fn parse(text: &str) -> Result<Self, OperateError> {
+    fn parse(text: &str) -> Result<Self, AdminError> {
         let ago = || parse_duration("--since", text, Duration::ZERO..=MAX_SINCE).map(Self::Ago);
         Timestamp::parse(text)
             .map(Self::Moment)
             .or_else(|| ago().ok())
-            .ok_or_else(|| OperateError::Since(text.to_owned()))
+            .ok_or_else(|| AdminError::Since(text.to_owned()))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::clients::{self, Client, ClientKind, ClientSettings};
 use crate::config::{self, Config, ConfigError};
 use crate::sessions::client_credentials;
 
-use super::{Opened, OperateError};
+use super::{AdminError, Opened};
 
 /// The shortest lifetime of a client's access tokens, as for the setting.
 const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
@@ -74,8 +74,8 @@ pub struct AddClient {
 /// Runs a command and returns the text to print.
 ///
 /// # Errors
-/// [`OperateError`].
-pub fn client(config: &Config, command: &ClientCommand) -> Result<String, OperateError> {
+/// [`AdminError`].
+pub fn client(config: &Config, command: &ClientCommand) -> Result<String, AdminError> {
     actix_web::rt::System::new().block_on(async {
         match command {
             ClientCommand::Add(new) => add(config, new).await,
@@ -85,7 +85,7 @@ pub fn client(config: &Config, command: &ClientCommand) -> Result<String, Operat
     })
 }
 
-async fn add(config: &Config, new: &AddClient) -> Result<String, OperateError> {
+async fn add(config: &Config, new: &AddClient) -> Result<String, AdminError> {
     let kind = if new.public {
         ClientKind::Public {
             origins: new.origin.clone(),
@@ -130,7 +130,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
     Ok(ClientSettings { token_lifetime, retry_window })
 }
 
-async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
+async fn list(config: &Config, json: bool) -> Result<String, AdminError> {
     let clients = Opened::read_only(config).await?.clients().list().await?;
     if json {
         return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
@@ -147,8 +147,8 @@ async fn list(config: &Config, json: bool) -> Result<String, OperateError> {
     Ok(lines)
 }
 
-async fn remove(config: &Config, id: &str, json: bool) -> Result<String, OperateError> {
-    let unknown = || OperateError::NoSuchClient(id.to_owned());
+async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminError> {
+    let unknown = || AdminError::NoSuchClient(id.to_owned());
     let client = clients::canonical(id).ok_or_else(unknown)?;
     let opened = Opened::new(config).await?;
     let revocations = opened.revocations(config).await?;

@@ -16,7 +16,7 @@ use super::print;
 use crate::config::Config;
 use copy::copy;
 use operations::DataError;
-use report::{lines, made, migrated};
+use report::{backup_summary, lines, migrated};
 
 const AFTER_RESTORE: &str = "\
 Every user has to log in again; the next start generates a new signing key. Not undone by this:
@@ -89,7 +89,7 @@ pub enum DbCommand {
 
 /// A problem with the data, which has been printed.
 #[derive(Debug, thiserror::Error)]
-enum Found {
+enum DataProblem {
     #[error("the schema has problems; see the lines above")]
     Schema,
     #[error("the two databases differ; see the table above")]
@@ -117,17 +117,17 @@ pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
         DbCommand::Check => {
             let report = operations::check(config).map_err(boxed)?;
             print(&lines(&report))?;
-            if report.is_good() { Ok(()) } else { Err(Found::Schema.into()) }
+            if report.is_good() { Ok(()) } else { Err(DataProblem::Schema.into()) }
         }
         DbCommand::Copy(args) => copy(args),
         DbCommand::Backup { file, json } => {
             let done = operations::backup(&config.database()?, file)?;
-            print(&if *json { serde_json::to_string(&done)? + "\n" } else { made(&done) })
+            print(&if *json { serde_json::to_string(&done)? + "\n" } else { backup_summary(&done) })
         }
-        DbCommand::Restored { .. } => Err(Found::Renamed.into()),
+        DbCommand::Restored { .. } => Err(DataProblem::Renamed.into()),
         DbCommand::AfterRestore { yes } => {
             if !yes && !confirmed()? {
-                return Err(Found::Unconfirmed.into());
+                return Err(DataProblem::Unconfirmed.into());
             }
             let done = operations::after_restore(config).map_err(boxed)?;
             let (sessions, keys) = (done.sessions, done.keys);

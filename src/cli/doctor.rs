@@ -19,7 +19,7 @@ use crate::config::{Config, Loaded, SameSite};
 use crate::http::request::cookies;
 use crate::passwords::time_of_a_hash;
 
-/// The least free space beside the SQLite file, in bytes: its write-ahead log alone may take a
+/// The minimum free space on the SQLite file's disk, in bytes: its write-ahead log alone may take a
 /// quarter of that.
 const MIN_FREE_SPACE: u64 = 256 * 1024 * 1024;
 
@@ -28,7 +28,7 @@ const MIN_OPEN_FILES: u64 = 1024;
 
 /// The arguments of the command.
 #[derive(Clone, Debug, Args)]
-pub struct Questions {
+pub struct DoctorArgs {
     /// The service's public URL: also check its certificate and clock there
     #[arg(long, value_name = "URL")]
     url: Option<Url>,
@@ -55,7 +55,7 @@ pub struct Finding {
 
 /// Runs every check that these settings concern.
 #[must_use]
-pub fn examine(loaded: &Loaded, questions: &Questions) -> Vec<Finding> {
+pub fn examine(loaded: &Loaded, questions: &DoctorArgs) -> Vec<Finding> {
     let config = &loaded.config;
     let mut doctor = Doctor { config, questions, now: Clock::system().now(), found: Vec::new() };
     doctor.public_url();
@@ -73,7 +73,7 @@ pub fn examine(loaded: &Loaded, questions: &Questions) -> Vec<Finding> {
 
 struct Doctor<'a> {
     config: &'a Config,
-    questions: &'a Questions,
+    questions: &'a DoctorArgs,
     now: Timestamp,
     found: Vec<Finding>,
 }

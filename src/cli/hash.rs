@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Subcommand, value_parser};
 use serde_json::json;
 
-use super::OperateError;
+use super::AdminError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::passwords::{Calibrated, HashCost, calibrate};
@@ -50,8 +50,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// Runs a command and returns the text to print.
 ///
 /// # Errors
-/// [`OperateError`].
-pub fn hash(config: &Config, command: &HashCommand) -> Result<String, OperateError> {
+/// [`AdminError`].
+pub fn hash(config: &Config, command: &HashCommand) -> Result<String, AdminError> {
     let HashCommand::Calibrate { seconds, memory_kib, json } = command;
     let memory_kib = memory_kib.unwrap_or(config.passwords.memory_kib);
     let found = calibrate(*seconds, memory_kib, &Clock::system())?;

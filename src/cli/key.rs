@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Opened, OperateError};
+use super::{AdminError, Opened};
 use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -73,10 +73,10 @@ pub enum KeyCommand {
 /// Runs a command and returns the text to print.
 ///
 /// # Errors
-/// [`OperateError`].
-pub fn key(config: &Config, command: &KeyCommand) -> Result<String, OperateError> {
+/// [`AdminError`].
+pub fn key(config: &Config, command: &KeyCommand) -> Result<String, AdminError> {
     if matches!(command, KeyCommand::Retire { now: true, .. }) {
-        return Err(OperateError::RetireNow);
+        return Err(AdminError::RetireNow);
     }
     actix_web::rt::System::new().block_on(async {
         let opened = match command {
@@ -107,7 +107,7 @@ struct Signing {
 }
 
 impl Signing {
-    async fn open(config: &Config, opened: Opened) -> Result<Self, OperateError> {
+    async fn open(config: &Config, opened: Opened) -> Result<Self, AdminError> {
         let secrets = config.master_secret()?;
         let revocations = opened.revocations(config).await?;
         let (db, clock) = (opened.db, opened.clocks.clock);
@@ -116,7 +116,7 @@ impl Signing {
         Ok(Self { db, clock, keys, revocations })
     }
 
-    async fn list(&self, json: bool) -> Result<String, OperateError> {
+    async fn list(&self, json: bool) -> Result<String, AdminError> {
         let keys = self.keys.list().await?;
         Ok(if json {
             line(&keys.iter().map(as_json).collect())
@@ -125,7 +125,7 @@ impl Signing {
         })
     }
 
-    async fn retire(&self, kid: &str, json: bool) -> Result<String, OperateError> {
+    async fn retire(&self, kid: &str, json: bool) -> Result<String, AdminError> {
         let key = self.find(kid).await?;
         let (done, shown) = if key.state == KeyState::Active.as_str() {
             let next = self.keys.rotate().await?;
@@ -139,8 +139,8 @@ impl Signing {
     }
 
     /// Removes a key and, in the same unit of work, puts it on the blocklist.
-    async fn revoke(&self, kid: &str, json: bool) -> Result<String, OperateError> {
-        let unknown = || OperateError::NoSuchKey(kid.to_owned());
+    async fn revoke(&self, kid: &str, json: bool) -> Result<String, AdminError> {
+        let unknown = || AdminError::NoSuchKey(kid.to_owned());
         self.find(kid).await?;
         let id = revocation_id_of_kid(kid).ok_or_else(unknown)?.into();
         let (life, now) = (self.keys.trusted_for(), self.clock.now());
@@ -161,10 +161,10 @@ impl Signing {
         })
     }
 
-    async fn find(&self, kid: &str) -> Result<KeyStatus, OperateError> {
+    async fn find(&self, kid: &str) -> Result<KeyStatus, AdminError> {
         let keys = self.keys.list().await?;
         let found = keys.into_iter().find(|key| key.kid == kid);
-        found.ok_or_else(|| OperateError::NoSuchKey(kid.to_owned()))
+        found.ok_or_else(|| AdminError::NoSuchKey(kid.to_owned()))
     }
 }
 

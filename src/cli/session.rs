@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{OperateError, user};
+use super::{AdminError, user};
 use crate::config::{Config, one_line};
 use crate::database::Id;
 use crate::sessions::Session;
@@ -37,14 +37,14 @@ pub enum SessionCommand {
 /// Runs a command and returns the text to print.
 ///
 /// # Errors
-/// [`OperateError`].
-pub fn session(config: &Config, command: &SessionCommand) -> Result<String, OperateError> {
+/// [`AdminError`].
+pub fn session(config: &Config, command: &SessionCommand) -> Result<String, AdminError> {
     actix_web::rt::System::new().block_on(async {
         match command {
             SessionCommand::List { user, json } => {
-                let operator = user::open_read_only(config).await?;
-                let person = user::find(&operator, user).await?;
-                let sessions = operator.list_sessions(person.id).await?;
+                let admin = user::open_read_only(config).await?;
+                let account = user::find(&admin, user).await?;
+                let sessions = admin.list_sessions(account.id).await?;
                 Ok(if *json {
                     format!("{}\n", sessions.iter().map(as_json).collect::<Value>())
                 } else {
@@ -52,10 +52,10 @@ pub fn session(config: &Config, command: &SessionCommand) -> Result<String, Oper
                 })
             }
             SessionCommand::End { id, json } => {
-                let unknown = || OperateError::NoSuchSession(id.clone());
+                let unknown = || AdminError::NoSuchSession(id.clone());
                 let session = Id::parse(id).ok_or_else(unknown)?;
-                let operator = user::open(config).await?;
-                let done = operator.end_session(session).await?;
+                let admin = user::open(config).await?;
+                let done = admin.end_session(session).await?;
                 if !done.changed {
                     return Err(unknown());
                 }

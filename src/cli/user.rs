@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Opened, OperateError};
+use super::{AdminError, Opened};
 use crate::accounts::AccountDetails;
 use crate::accounts::admin::AccountAdmin;
 use crate::app::settings;
 use crate::config::Config;
 
 use change::{add, delete};
-use output::{list, said, show};
+use output::{list, outcome_text, show};
 use password::{hash, read_password};
 
 /// The subcommands of `doorward user`.
@@ -106,8 +106,8 @@ pub struct User {
 /// Runs a command and returns the text to print.
 ///
 /// # Errors
-/// [`OperateError`].
-pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateError> {
+/// [`AdminError`].
+pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError> {
     actix_web::rt::System::new().block_on(async {
         match command {
             UserCommand::List { after, limit, json } => {
@@ -119,58 +119,52 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, OperateErr
             }
             UserCommand::Delete { user, yes } => delete(config, user, *yes).await,
             UserCommand::Disable(user) => {
-                let (operator, person) = of(config, user).await?;
-                let done = operator.disable(person.id).await?;
-                Ok(said(user, &person, done, "disabled", "it was disabled already"))
+                let (admin, account) = of(config, user).await?;
+                let done = admin.disable(account.id).await?;
+                Ok(outcome_text(user, &account, done, "disabled", "it was disabled already"))
             }
             UserCommand::Enable(user) => {
-                let (operator, person) = of(config, user).await?;
-                let done = operator.enable(person.id).await?;
-                Ok(said(user, &person, done, "enabled", "it was not disabled"))
+                let (admin, account) = of(config, user).await?;
+                let done = admin.enable(account.id).await?;
+                Ok(outcome_text(user, &account, done, "enabled", "it was not disabled"))
             }
             UserCommand::EndSessions(user) => {
-                let (operator, person) = of(config, user).await?;
-                let done = operator.end_sessions(person.id).await?;
-                Ok(said(user, &person, done, "logged out", "it had no live session"))
+                let (admin, account) = of(config, user).await?;
+                let done = admin.end_sessions(account.id).await?;
+                Ok(outcome_text(user, &account, done, "logged out", "it had no live session"))
             }
             UserCommand::SetPassword { user, password_file } => {
-                let (operator, person) = of(config, user).await?;
+                let (admin, account) = of(config, user).await?;
                 let password = read_password(password_file.as_deref())?;
-                let hash = hash(config, &person.email, &password).await?;
-                let done = operator.set_password(person.id, hash).await?;
-                Ok(said(user, &person, done, "set the password of", "it has been closed"))
+                let hash = hash(config, &account.email, &password).await?;
+                let done = admin.set_password(account.id, hash).await?;
+                Ok(outcome_text(user, &account, done, "set the password of", "it has been closed"))
             }
         }
     })
 }
 
-pub(super) async fn open(config: &Config) -> Result<AccountAdmin, OperateError> {
+pub(super) async fn open(config: &Config) -> Result<AccountAdmin, AdminError> {
     accounts(config, Opened::new(config).await?).await
 }
 
-pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, OperateError> {
+pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, AdminError> {
     accounts(config, Opened::read_only(config).await?).await
 }
 
-pub(super) async fn accounts(
-    config: &Config,
-    opened: Opened,
-) -> Result<AccountAdmin, OperateError> {
+pub(super) async fn accounts(config: &Config, opened: Opened) -> Result<AccountAdmin, AdminError> {
     let revocations = opened.revocations(config).await?;
     let Opened { db, clocks } = opened;
     Ok(AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config)))
 }
 
-async fn of(config: &Config, user: &User) -> Result<(AccountAdmin, AccountDetails), OperateError> {
-    let operator = open(config).await?;
-    let person = find(&operator, &user.user).await?;
-    Ok((operator, person))
+async fn of(config: &Config, user: &User) -> Result<(AccountAdmin, AccountDetails), AdminError> {
+    let admin = open(config).await?;
+    let account = find(&admin, &user.user).await?;
+    Ok((admin, account))
 }
 
-pub(super) async fn find(
-    operator: &AccountAdmin,
-    name: &str,
-) -> Result<AccountDetails, OperateError> {
-    let found = operator.find(name).await?;
-    found.ok_or_else(|| OperateError::NoSuchUser(name.to_owned()))
+pub(super) async fn find(admin: &AccountAdmin, name: &str) -> Result<AccountDetails, AdminError> {
+    let found = admin.find(name).await?;
+    found.ok_or_else(|| AdminError::NoSuchUser(name.to_owned()))
 }

@@ -4,7 +4,7 @@ use super::secrets::is_secret;
 use super::*;
 
 #[test]
-fn a_secret_has_its_shape_and_no_other() {
+fn only_well_formed_secrets_are_accepted() {
     let secret = new_secret();
     assert!(is_secret(secret.expose()));
     assert_ne!(secret.expose(), new_secret().expose());
@@ -24,7 +24,7 @@ fn an_id_has_one_canonical_form() {
 }
 
 #[test]
-fn names_and_scopes_have_their_alphabets() {
+fn names_and_scopes_accept_only_their_characters() {
     for name in ["", " ", "a\nb", "\u{9b}2J", &"x".repeat(101)] {
         assert_eq!(check_name(name), Err(InvalidClient::Name), "{name:?}");
     }

@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub(super) subject: String,
-    pub(super) origin: Option<String>,
+    pub(super) source: Option<String>,
     pub(super) problem: String,
     pub(super) remedy: String,
 }
@@ -21,7 +21,7 @@ impl ConfigError {
         remedy: impl Into<String>,
     ) -> Self {
         let (subject, problem, remedy) = (subject.into(), problem.into(), remedy.into());
-        Self { subject, origin: None, problem, remedy }
+        Self { subject, source: None, problem, remedy }
     }
 
     /// The text without the setting's name, for callers that name it themselves.
@@ -30,13 +30,13 @@ impl ConfigError {
         one_line(&format!("{}; {}", self.problem, self.remedy)).into_owned()
     }
 
-    pub(super) fn with_origin(self, origin: impl Into<String>) -> Self {
-        Self { origin: Some(origin.into()), ..self }
+    pub(super) fn with_source(self, source: impl Into<String>) -> Self {
+        Self { source: Some(source.into()), ..self }
     }
 
-    pub(super) fn with_origin_from(self, origins: &BTreeMap<String, String>) -> Self {
-        let origin = origins.get(&self.subject).map_or("default", String::as_str).to_owned();
-        self.with_origin(origin)
+    pub(super) fn with_source_from(self, sources: &BTreeMap<String, String>) -> Self {
+        let source = sources.get(&self.subject).map_or("default", String::as_str).to_owned();
+        self.with_source(source)
     }
 }
 
@@ -44,9 +44,9 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subject, origin, problem, remedy } = self;
-        let origin = origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
-        f.write_str(&one_line(&format!("{subject}{origin}: {problem}; {remedy}")))
+        let Self { subject, source, problem, remedy } = self;
+        let source = source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
+        f.write_str(&one_line(&format!("{subject}{source}: {problem}; {remedy}")))
     }
 }
 

@@ -22,24 +22,24 @@ use table::{check_type, nest};
 /// The values given so far. The defaults, as TOML, define which settings exist and into which TOML
 /// type a variable's text is converted.
 pub(super) struct Layers {
-    guide: BTreeMap<String, Value>,
+    defaults: BTreeMap<String, Value>,
     given: BTreeMap<String, Given>,
 }
 
 struct Given {
     value: Value,
-    origin: Origin,
+    source: SettingSource,
     /// The value is the path of a file that holds the setting.
     in_file: bool,
 }
 
-enum Origin {
+enum SettingSource {
     File(PathBuf),
     Variable(String),
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file {}", path.display()),
@@ -51,7 +51,7 @@ impl fmt::Display for Origin {
 
 impl Layers {
     pub(super) fn new() -> Self {
-        Self { guide: flat(&Config::default()).unwrap_or_default(), given: BTreeMap::new() }
+        Self { defaults: flat(&Config::default()).unwrap_or_default(), given: BTreeMap::new() }
     }
 
     pub(super) fn read_flags(&mut self, flags: &Flags) -> Result<(), ConfigError> {
@@ -64,7 +64,7 @@ impl Layers {
         ] {
             if let Some(text) = text {
                 let value = self.value_of(name, text.clone());
-                self.set(name, value, Origin::Flag(flag.to_owned()))?;
+                self.set(name, value, SettingSource::Flag(flag.to_owned()))?;
             }
         }
         for setting in &flags.set {
@@ -74,7 +74,7 @@ impl Layers {
                 ConfigError::new("flag --set", "the text after it has no `=`", remedy)
             })?;
             let value = self.value_of(name, text.to_owned());
-            self.set(name, value, Origin::Flag(String::from("--set")))?;
+            self.set(name, value, SettingSource::Flag(String::from("--set")))?;
         }
         Ok(())
     }
@@ -82,33 +82,33 @@ impl Layers {
     /// The settings, the source of each, and the files that hold a secret.
     pub(super) fn merge(self) -> Result<Loaded, ConfigError> {
         let mut table = Table::new();
-        let (mut origins, mut secret_files) = (BTreeMap::new(), Vec::new());
+        let (mut sources, mut secret_files) = (BTreeMap::new(), Vec::new());
         let mut named_files = BTreeMap::new();
         for (name, given) in self.given {
-            let (mut value, mut origin) = (given.value, given.origin.to_string());
+            let (mut value, mut source) = (given.value, given.source.to_string());
             if given.in_file {
                 let path = PathBuf::from(value.as_str().unwrap_or_default());
-                origin = format!("file {}, named by {origin}", path.display());
-                value = read_secret(&path).map_err(|error| error.with_origin(&*origin))?;
+                source = format!("file {}, named by {source}", path.display());
+                value = read_secret(&path).map_err(|error| error.with_source(&*source))?;
                 named_files.insert(name.clone(), path.clone());
                 secret_files.push((name.clone(), path));
-            } else if let Origin::File(path) = given.origin
+            } else if let SettingSource::File(path) = given.source
                 && holds_secret(&name, &value)
             {
                 secret_files.push((name.clone(), path));
             }
             nest(&mut table, &name, value);
-            origins.insert(name, origin);
+            sources.insert(name, source);
         }
         // Each setting was checked when it was set, so this does not fail.
         let config = Config::deserialize(table)
             .map_err(|error| ConfigError::new("settings", error.message(), "correct them"))?;
-        Ok(Loaded { config, origins, secret_files, named_files, file: None })
+        Ok(Loaded { config, sources, secret_files, named_files, file: None })
     }
 
-    fn set(&mut self, name: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
+    fn set(&mut self, name: &str, value: Value, source: SettingSource) -> Result<(), ConfigError> {
         let Some((setting, in_file)) = self.setting_of(name) else {
-            let (problem, remedy) = if let Some(new) = renamed::present_name(name) {
+            let (problem, remedy) = if let Some(new) = renamed::new_name(name) {
                 let remedy = format!("rename it{}", renamed::new_values(name));
                 (format!("this setting is called {new} now"), remedy)
             } else {
@@ -116,7 +116,7 @@ impl Layers {
                 let remedy = format!("the nearest is {nearest}: rename it or remove it");
                 (String::from("this setting does not exist"), remedy)
             };
-            return Err(ConfigError::new(name, problem, remedy).with_origin(origin.to_string()));
+            return Err(ConfigError::new(name, problem, remedy).with_source(source.to_string()));
         };
         check_type(setting, &value).map_err(|problem| {
             // serde's error text includes the value.
@@ -125,30 +125,30 @@ impl Layers {
             let example = if in_file {
                 "\"/run/secrets/doorward\"".into()
             } else {
-                self.guide[setting].to_string()
+                self.defaults[setting].to_string()
             };
             let remedy = format!("write it as in `{} = {example}`", last_part(name));
-            ConfigError::new(name, problem, remedy).with_origin(origin.to_string())
+            ConfigError::new(name, problem, remedy).with_source(source.to_string())
         })?;
         // `X=${X:-}` in a compose file sets an empty variable: the previous layer's value stays.
-        if is_empty(&value) && is_empty(&self.guide[setting]) {
+        if is_empty(&value) && is_empty(&self.defaults[setting]) {
             return Ok(());
         }
         if let Some(before) = self.given.get(setting)
             && before.in_file != in_file
-            && mem::discriminant(&before.origin) == mem::discriminant(&origin)
+            && mem::discriminant(&before.source) == mem::discriminant(&source)
         {
             let problem = format!("{setting} and {setting}_file are both given");
             return Err(ConfigError::new(setting, problem, "remove one of them")
-                .with_origin(origin.to_string()));
+                .with_source(source.to_string()));
         }
-        self.given.insert(setting.to_owned(), Given { value, origin, in_file });
+        self.given.insert(setting.to_owned(), Given { value, source, in_file });
         Ok(())
     }
 
     /// The setting that a name refers to, and whether the name is its `_file` twin.
     fn setting_of<'a>(&self, name: &'a str) -> Option<(&'a str, bool)> {
-        if self.guide.contains_key(name) {
+        if self.defaults.contains_key(name) {
             return Some((name, false));
         }
         name.strip_suffix("_file")
@@ -157,7 +157,7 @@ impl Layers {
     }
 
     fn is_section(&self, name: &str) -> bool {
-        self.guide
+        self.defaults
             .keys()
             .any(|known| known.split_once('.').is_some_and(|(section, _)| section == name))
     }
@@ -165,7 +165,7 @@ impl Layers {
     /// The text of a variable or flag, converted to the setting's TOML type.
     fn value_of(&self, name: &str, text: String) -> Value {
         // Text that does not parse stays text and is rejected as the wrong type.
-        match self.guide.get(name) {
+        match self.defaults.get(name) {
             Some(Value::Integer(_)) => {
                 text.trim().parse().map_or(Value::String(text), Value::Integer)
             }
@@ -193,7 +193,7 @@ impl Layers {
             )
         };
         let twins = SECRETS.iter().map(|secret| format!("{secret}_file"));
-        let known = self.guide.keys().cloned().chain(twins);
+        let known = self.defaults.keys().cloned().chain(twins);
         known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
     }
 }

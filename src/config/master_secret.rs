@@ -1,4 +1,4 @@
-//! The master secret: given, or stored beside the SQLite file.
+//! The master secret: from the settings, or stored next to the SQLite file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -55,8 +55,8 @@ impl SecretFile {
 
 impl Config {
     /// The given master secret; otherwise, with SQLite, the one in the data directory, which the
-    /// first start generates. A secret is never generated beside an existing database: it could not
-    /// decrypt the keys there and would end every session.
+    /// first start generates. A secret is never generated next to an existing database: it could
+    /// not decrypt the keys there and would end every session.
     ///
     /// # Errors
     /// [`ConfigError`] when the secret is missing, malformed or weak, when every user can read
@@ -66,7 +66,7 @@ impl Config {
         let (current, file) = match (given, self.database()?) {
             (Some(given), _) => (given, None),
             (None, url @ DatabaseUrl::Sqlite(_)) => {
-                let secret = self.kept_secret(&url)?;
+                let secret = self.stored_secret(&url)?;
                 let path = self.data_dir.join("secret");
                 (secret.clone(), Some(SecretFile { path, secret }))
             }
@@ -128,7 +128,7 @@ impl Config {
         privacy::refuse_writable_folder("data_dir", &self.data_dir)
     }
 
-    fn kept_secret(&self, url: &DatabaseUrl) -> Result<MasterSecret, ConfigError> {
+    fn stored_secret(&self, url: &DatabaseUrl) -> Result<MasterSecret, ConfigError> {
         self.refuse_writable_data_dir()?;
         let path = self.data_dir.join("secret");
         let failed = |error: io::Error| {
@@ -140,7 +140,7 @@ impl Config {
                 DatabaseUrl::Sqlite(file) if file.try_exists().map_err(failed)? => {
                     Some(file.display().to_string())
                 }
-                url => url.log_alone(),
+                url => url.orphaned_log(),
             };
             if let Some(there) = there {
                 return Err(ConfigError::new(

@@ -18,7 +18,11 @@ pub(super) const fn is_open_to_all(mode: u32) -> bool {
 ///
 /// # Errors
 /// [`ConfigError`] when it is open to all.
-pub fn refuse_open_to_all(subject: &str, path: &Path, about: &Metadata) -> Result<(), ConfigError> {
+pub fn refuse_world_readable(
+    subject: &str,
+    path: &Path,
+    about: &Metadata,
+) -> Result<(), ConfigError> {
     let mode = about.permissions().mode();
     if !about.is_file() || !is_open_to_all(mode) {
         return Ok(());

@@ -17,7 +17,7 @@ const RENAMED: [(&str, &str); 12] = [
 ];
 
 /// The new name of the setting with this old name.
-pub(super) fn present_name(old: &str) -> Option<&'static str> {
+pub(super) fn new_name(old: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(name, _)| *name == old).map(|(_, new)| *new)
 }
 

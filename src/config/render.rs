@@ -45,17 +45,17 @@ impl Loaded {
             let Some(value) = values.get(&name) else {
                 continue;
             };
-            let origin = self.origins.get(&name);
+            let source = self.sources.get(&name);
             let line = if let Some(path) = self.named_files.get(&name) {
                 format!("{name}_file = {}", Value::from(&*path.to_string_lossy()))
-            } else if origin.is_none() || value.as_str() == Some(serde_formats::hidden::MASK) {
+            } else if source.is_none() || value.as_str() == Some(serde_formats::hidden::MASK) {
                 format!("#{name} = {value}")
             } else {
                 format!("{name} = {value}")
             };
-            let origin =
-                origin.map(|origin| format!(" # {}", one_line(origin))).unwrap_or_default();
-            out.extend(["\n", &comment, &line, &origin, "\n"]);
+            let source =
+                source.map(|source| format!(" # {}", one_line(source))).unwrap_or_default();
+            out.extend(["\n", &comment, &line, &source, "\n"]);
         }
         Ok(out)
     }

@@ -12,18 +12,18 @@ pub(super) mod duration {
         value: &Duration,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&spell(*value))
+        serializer.serialize_str(&format_duration(*value))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Duration, D::Error> {
-        deserializer.deserialize_any(Spelled)
+        deserializer.deserialize_any(DurationVisitor)
     }
 
-    struct Spelled;
+    struct DurationVisitor;
 
-    impl Visitor<'_> for Spelled {
+    impl Visitor<'_> for DurationVisitor {
         type Value = Duration;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +50,7 @@ pub(super) mod duration {
 
     /// The shortest form in a single unit. (humantime would write 90 days as months and a
     /// remainder.)
-    pub(crate) fn spell(duration: Duration) -> String {
+    pub(crate) fn format_duration(duration: Duration) -> String {
         let millis = duration.as_millis();
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
             .into_iter()

@@ -102,7 +102,7 @@ pub struct Config {
     pub revocations: RevocationsConfig,
     /// The stored security events.
     pub audit: AuditConfig,
-    /// Web pages that may call.
+    /// Web pages that may call the API.
     pub cors: CorsConfig,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
     pub cookies: CookiesConfig,

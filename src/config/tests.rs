@@ -63,7 +63,7 @@ fn secret() -> String {
 }
 
 #[test]
-fn the_issuer_follows_the_address_when_no_url_is_given() {
+fn the_issuer_is_the_bound_address_without_a_public_url() {
     let config = Config::default();
     config.validate().unwrap();
     assert_eq!(config.issuer("127.0.0.1:4711".parse().unwrap()), "http://127.0.0.1:4711");

@@ -4,11 +4,11 @@ use diesel::r2d2::ManageConnection as _;
 
 use super::{Backend, DataVersionPoller, Database, Listener, StoreError};
 
-/// How to notice other processes' writes: by polling the file, or by asking the server.
+/// How to detect other processes' writes.
 pub enum ChangeSource {
-    /// SQLite's.
+    /// SQLite: the file's change counter is polled.
     File(DataVersionPoller),
-    /// PostgreSQL's.
+    /// PostgreSQL: the server notifies and is polled.
     Server(Box<Listener>),
 }
 

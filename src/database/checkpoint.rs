@@ -1,10 +1,11 @@
-//! WAL checkpoints on a thread beside the writer.
+//! WAL checkpoints on a thread of their own, concurrent with the writer.
 //!
 //! A checkpoint copies the log's pages into the database file and syncs them. The pages of a large
 //! database are scattered, and the fewer a checkpoint handles, the longer each takes. By default
-//! SQLite's writer does it after a commit, and everybody waits. Here a thread with a connection of
-//! its own does it while commits continue. A log restarts only when all of it is checkpointed, so
-//! the writer finishes the checkpoint between two commits: the few pages that were added meanwhile.
+//! SQLite's writer does it after a commit, and every other write waits. Here a thread with its own
+//! connection does it while commits continue. A log restarts only when all of it is checkpointed,
+//! so the writer finishes the checkpoint between two commits: the few pages that were added
+//! meanwhile.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -42,12 +43,12 @@ pub(super) struct Checkpoints {
     done: Receiver<bool>,
     thread: Option<JoinHandle<()>>,
     fault: StorageFault,
-    is_under_way: bool,
+    is_in_progress: bool,
     units: usize,
 }
 
 impl Checkpoints {
-    /// From now on `own` checkpoints the log of `writer`.
+    /// Starts the thread, which checkpoints the log of `writer` over the connection `own`.
     #[expect(clippy::expect_used, reason = "without its threads the service must not start")]
     pub(super) fn start(
         writer: &mut AnyConnection,
@@ -64,27 +65,27 @@ impl Checkpoints {
             .spawn(move || serve(own, &requested, &report, &of_thread))
             .expect("the system starts a thread");
         let thread = Some(thread);
-        Self { requests: Some(requests), done, thread, fault, is_under_way: false, units: 0 }
+        Self { requests: Some(requests), done, thread, fault, is_in_progress: false, units: 0 }
     }
 
     /// To be called after each commit, with its number of units.
     pub(super) fn committed(&mut self, units: usize, writer: &mut AnyConnection) {
-        if self.fault.keeps_log_out() {
+        if self.fault.forbids_checkpoints() {
             return;
         }
         self.units += units;
-        if self.is_under_way {
+        if self.is_in_progress {
             let was_long = match self.units {
                 ..MAX_UNITS_AHEAD => self.done.try_recv().ok(),
                 MAX_UNITS_AHEAD.. => self.done.recv().ok(),
             };
-            self.is_under_way = was_long.is_none();
+            self.is_in_progress = was_long.is_none();
             if was_long == Some(true) {
                 warn_on_error(passive_checkpoint(writer), &self.fault);
             }
         } else if self.units >= UNITS_PER_CHECK {
             self.units = 0;
-            self.is_under_way =
+            self.is_in_progress =
                 self.requests.as_ref().is_some_and(|requests| requests.send(()).is_ok());
         }
     }
@@ -236,11 +237,11 @@ mod tests {
         let mut checkpoints = Checkpoints::start(&mut file.writer, own, fault);
         assert!(file.write(LONG).log >= MIN_PAGES);
         checkpoints.committed(UNITS_PER_CHECK, &mut file.writer);
-        assert!(checkpoints.is_under_way);
+        assert!(checkpoints.is_in_progress);
         // The thread may be done by now; then this is all that the log has.
         file.write(SHORT);
         checkpoints.committed(MAX_UNITS_AHEAD, &mut file.writer);
-        assert!(!checkpoints.is_under_way);
+        assert!(!checkpoints.is_in_progress);
         let done = wal_state(&mut file.writer).unwrap();
         assert_eq!(done.checkpointed, done.log);
         assert!(file.write(SHORT).log < 10, "the log restarted");

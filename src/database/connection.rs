@@ -46,7 +46,7 @@ mod multi {
 pub(super) struct Manager {
     url: DatabaseUrl,
     setup: String,
-    /// Leaves a SQLite file and those beside it unchanged.
+    /// Whether a SQLite file and the files next to it stay unchanged.
     changes_no_file: bool,
     /// Counts the statements that run on its connections.
     statements: Option<Arc<AtomicU64>>,
@@ -110,7 +110,7 @@ impl Manager {
 
     /// [`ManageConnection::connect`], with an error that names the remedy.
     pub(super) fn open(&self) -> Result<AnyConnection, OpenError> {
-        self.url.loses_nothing()?;
+        self.url.refuse_data_loss()?;
         let unreachable = |error: &dyn fmt::Display| {
             OpenError::unreachable(&self.url, &without_the_url(&error.to_string()))
         };
@@ -132,7 +132,7 @@ impl Manager {
         let (made, waits) = mpsc::sync_channel(1);
         let manager = self.clone();
         let attempt = move || {
-            // With nobody waiting any more it is closed.
+            // If the caller no longer waits, the connection is closed.
             let _ = made.send(manager.connect().map_err(|error| error.to_string()));
         };
         let name = String::from("doorward-connect");
@@ -141,7 +141,7 @@ impl Manager {
     }
 
     /// Rejects a pooler that would run one connection's statement for another.
-    pub(super) fn keeps_statements_apart(
+    pub(super) fn refuse_mixed_statements(
         &self,
         first: &mut AnyConnection,
     ) -> Result<(), OpenError> {
@@ -153,7 +153,7 @@ impl Manager {
             .map_err(|error| OpenError::unreachable(&self.url, &error))
     }
 
-    /// The same for a command that only reads: SQLite's files stay unchanged.
+    /// Changes the manager for a command that only reads: SQLite's files stay unchanged.
     pub(super) fn for_inspection(self) -> Self {
         match self.url {
             DatabaseUrl::Sqlite(_) => {
@@ -163,18 +163,18 @@ impl Manager {
         }
     }
 
-    /// The same, for connections that must not write.
+    /// Changes the manager for connections that must not write.
     pub(super) fn read_only(mut self) -> Self {
         self.setup.push_str("PRAGMA query_only = ON;");
         self
     }
 
-    /// The same, counting the statements of its connections.
+    /// A copy of the manager that counts the statements of its connections.
     pub(super) fn counted_by(&self, statements: &Arc<AtomicU64>) -> Self {
         Self { statements: Some(Arc::clone(statements)), ..self.clone() }
     }
 
-    /// The same, without counting.
+    /// A copy of the manager that does not count statements.
     pub(super) fn uncounted(&self) -> Self {
         Self { statements: None, ..self.clone() }
     }

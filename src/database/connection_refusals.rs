@@ -17,8 +17,8 @@ use crate::locks;
 /// listens.
 pub const CONNECTIONS_OUTSIDE_POOL: u32 = 3;
 
-/// The server's texts when it has no connection left, for diesel passes on no SQLSTATE (53300) of a
-/// connection that failed. The last three are PgBouncer's, and what its silence is called here.
+/// The server's messages when it has no connection left: diesel does not pass on the SQLSTATE
+/// (53300) of a failed connection. The last three are for PgBouncer.
 const FULL_MESSAGES: [&str; 7] = [
     "too many connections for",
     "too many clients already",
@@ -29,8 +29,8 @@ const FULL_MESSAGES: [&str; 7] = [
     UNANSWERED,
 ];
 
-/// A pooler in session mode accepts a connection that it has no place for, and lets its first
-/// statement wait.
+/// A pooler in session mode accepts a connection although its pool is full, and delays the
+/// connection's first statement.
 pub(super) const UNANSWERED: &str =
     "a connection was accepted, and its first statement gets no answer";
 
@@ -53,7 +53,7 @@ const CONNECTION_LIMIT: &str = "
     FROM pg_roles AS role, pg_database AS base
     WHERE role.rolname = session_user AND base.datname = current_database() AND NOT role.rolsuper";
 
-/// A refusal that has a remedy of its own.
+/// A refusal with a specific remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefusalReason {
     /// A connection limit is reached.
@@ -127,7 +127,7 @@ pub(super) fn pool_size(connection: &mut AnyConnection, wanted: u32) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct ConnectionRefusals {
     state: Mutex<State>,
-    /// How many connections this node wants.
+    /// The number of connections that this node opens.
     wanted: u32,
 }
 
@@ -141,8 +141,8 @@ struct State {
 }
 
 impl ConnectionRefusals {
-    /// For a node with so many connections in its pool.
-    pub(super) fn beside_pool_of(size: u32) -> Self {
+    /// Creates the state for a node with `size` connections in its pool.
+    pub(super) fn for_pool_of(size: u32) -> Self {
         Self { wanted: size + CONNECTIONS_OUTSIDE_POOL, ..Self::default() }
     }
 
@@ -150,13 +150,14 @@ impl ConnectionRefusals {
         locks::lock(&self.state)
     }
 
-    /// An attempt at a connection, which ends with what is returned.
+    /// Records a connection attempt, which ends when the returned guard is dropped.
     pub(super) fn attempt(&self, now: Instant) -> Attempt<'_> {
         self.lock().attempts.push(now);
         Attempt { refusals: self, began: now }
     }
 
-    /// Whether a connection was accepted and gets no answer; it is then noted as a refusal.
+    /// Whether a connection was accepted and its first statement gets no response; then a refusal
+    /// is recorded.
     pub(super) fn record_if_unanswered(&self, now: Instant) -> bool {
         let is_unanswered = |began: &Instant| now >= *began + ACCEPTED_AFTER;
         let any = self.lock().attempts.iter().any(is_unanswered);
@@ -173,7 +174,7 @@ impl ConnectionRefusals {
         (now < *until).then(|| said.clone())
     }
 
-    /// A connection was made, or an open one was closed.
+    /// Ends the pause: a connection was opened, or an open one was closed.
     pub(super) fn clear(&self) {
         self.lock().pause = None;
     }
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_accepted_and_not_answered_is_a_refusal() {
-        let (refusals, start) = (ConnectionRefusals::beside_pool_of(8), Instant::now());
+        let (refusals, start) = (ConnectionRefusals::for_pool_of(8), Instant::now());
         let attempt = refusals.attempt(start);
         assert!(!refusals.record_if_unanswered(start + ACCEPTED_AFTER / 2));
         assert_eq!(refusals.paused_with(start), None);

@@ -41,16 +41,16 @@ impl DataVersionPoller {
         if self.version == Some(version) {
             return Ok(None);
         }
-        let mut news = None;
+        let mut changes = None;
         if self.others_have_written().await {
             let read = self.read(unit).await;
             if read.is_err() {
                 self.writers_version = None;
             }
-            news = Some(read?);
+            changes = Some(read?);
         }
         self.version = Some(version);
-        Ok(news)
+        Ok(changes)
     }
 
     /// Whether other processes have committed, or the writer does not respond in time.

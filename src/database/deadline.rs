@@ -8,8 +8,8 @@ tokio::task_local! {
     pub(super) static TIME_WAITED: Cell<Duration>;
 }
 
-/// Runs one request: all its units of work together wait for an unresponsive database no longer
-/// than a single one may.
+/// Runs a request with one deadline for all its units of work: together they wait for an
+/// unresponsive database no longer than a single unit may.
 pub async fn with_database_deadline<F: Future>(request: F) -> F::Output {
     TIME_WAITED.scope(Cell::new(Duration::ZERO), request).await
 }

@@ -18,9 +18,9 @@ const OVERWRITTEN: &str = "the database or its log (-wal) was overwritten or dam
 
 /// Why writes are rejected until a restart; set once. Clones share it.
 #[derive(Clone)]
-pub(super) struct StorageFault(Arc<Shared>);
+pub(super) struct StorageFault(Arc<FaultState>);
 
-struct Shared {
+struct FaultState {
     database: PathBuf,
     found: OnceLock<&'static str>,
 }
@@ -28,7 +28,7 @@ struct Shared {
 impl StorageFault {
     /// No fault.
     pub(super) fn new(database: &Path) -> Self {
-        Self(Arc::new(Shared { database: database.to_owned(), found: OnceLock::new() }))
+        Self(Arc::new(FaultState { database: database.to_owned(), found: OnceLock::new() }))
     }
 
     pub(super) fn get(&self) -> Option<&'static str> {
@@ -36,7 +36,7 @@ impl StorageFault {
     }
 
     /// Whether the log may be damaged, so that no checkpoint may copy it into the database.
-    pub(super) fn keeps_log_out(&self) -> bool {
+    pub(super) fn forbids_checkpoints(&self) -> bool {
         self.get() == Some(OVERWRITTEN)
     }
 
@@ -62,7 +62,7 @@ impl StorageFault {
         is_damaged
     }
 
-    /// The same as [`classify`], without a log line for each unit that fails once the fault is set.
+    /// Classifies like [`classify`], but does not log each failed unit after the fault was set.
     pub(super) fn classify(&self, error: &DieselError) -> StoreError {
         match error {
             DieselError::DatabaseError(DatabaseErrorKind::Unknown, about) if self.is_known() => {

@@ -20,26 +20,26 @@ impl DatabaseUrl {
     /// place.
     ///
     /// # Errors
-    /// [`OpenError::LogAlone`], [`OpenError::Dangling`].
-    pub(super) fn loses_nothing(&self) -> Result<(), OpenError> {
+    /// [`OpenError::OrphanedLog`], [`OpenError::Dangling`].
+    pub(super) fn refuse_data_loss(&self) -> Result<(), OpenError> {
         let Self::Sqlite(path) = self else { return Ok(()) };
         if path.is_symlink() && !path.exists() {
             return Err(OpenError::Dangling(path.display().to_string()));
         }
-        match self.log_alone() {
-            Some(log) => Err(OpenError::LogAlone { at: path.display().to_string(), log }),
+        match self.orphaned_log() {
+            Some(log) => Err(OpenError::OrphanedLog { at: path.display().to_string(), log }),
             None => Ok(()),
         }
     }
 
-    /// The log beside a missing SQLite file, or the write-ahead log beside an empty one, which a
-    /// new database would overwrite. A rollback journal beside an empty file belongs to an
-    /// interrupted first transaction, and holds no data.
+    /// The log next to a missing SQLite file, or the write-ahead log next to an empty one, which a
+    /// new database would overwrite. A rollback journal next to an empty file belongs to an
+    /// interrupted first transaction, and contains no data.
     #[must_use]
-    pub fn log_alone(&self) -> Option<String> {
+    pub fn orphaned_log(&self) -> Option<String> {
         let Self::Sqlite(path) = self else { return None };
         let size = |path: &Path| fs::metadata(path).map_or(0, |about| about.len());
-        // SQLite keeps the log beside the target of a link.
+        // SQLite stores the log next to the target of a link.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let logs = match fs::metadata(path) {
             Ok(about) if about.len() > 0 => return None,
@@ -50,8 +50,8 @@ impl DatabaseUrl {
         logs.find(|log| size(log) > 0).map(|log| log.display().to_string())
     }
 
-    /// Rejects a SQLite file with the log of another database beside it, as when a backup replaced
-    /// a database whose log was left behind. SQLite would apply it.
+    /// Rejects a SQLite file with the log of another database next to it, for example when a backup
+    /// replaced a database but not its log. SQLite would apply it.
     ///
     /// Call it before this process has the file open: closing it again would release every lock on
     /// it (POSIX, fcntl).
@@ -82,7 +82,7 @@ impl DatabaseUrl {
     ///
     /// # Errors
     /// [`OpenError::WritableFolder`].
-    pub fn cannot_be_replaced(&self) -> Result<(), OpenError> {
+    pub fn refuse_replaceable(&self) -> Result<(), OpenError> {
         let Self::Sqlite(path) = self else { return Ok(()) };
         // A link can be replaced, and so can its target.
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
@@ -95,14 +95,14 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// The same, and also a SQLite file that every user of the machine can read, in a directory
-    /// that lets them.
+    /// Rejects a SQLite file that every user of the machine can replace, or can read because its
+    /// directory allows it.
     ///
     /// # Errors
     /// [`OpenError::WritableFolder`], [`OpenError::Exposed`].
-    pub(super) fn is_private(&self) -> Result<(), OpenError> {
+    pub(super) fn refuse_exposed(&self) -> Result<(), OpenError> {
         let Self::Sqlite(path) = self else { return Ok(()) };
-        self.cannot_be_replaced()?;
+        self.refuse_replaceable()?;
         let mode = |path: &Path| fs::metadata(path).map_or(0, |about| about.permissions().mode());
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let folder = real.parent().map_or(0, mode);

@@ -75,7 +75,7 @@ impl FileIdentity {
     }
 
     /// Whether the files are still those that were opened. Once they are not, it stays false.
-    pub(super) fn holds(&mut self, connection: &mut AnyConnection) -> bool {
+    pub(super) fn is_unchanged(&mut self, connection: &mut AnyConnection) -> bool {
         if self.fault.get().is_some() {
             return false;
         }
@@ -93,18 +93,20 @@ impl FileIdentity {
 
     fn compare(&mut self, connection: &mut AnyConnection) -> Option<&'static str> {
         let size = match self.database.compare() {
-            Found::Same(size) => size,
-            Found::Unknown => return None,
-            Found::Missing => return Some("the database file was deleted or moved"),
-            Found::Other => return Some("the database file was replaced"),
+            FileComparison::Same(size) => size,
+            FileComparison::Unknown => return None,
+            FileComparison::Missing => return Some("the database file was deleted or moved"),
+            FileComparison::Other => return Some("the database file was replaced"),
         };
         for known in &self.log_files {
             match known.compare() {
-                Found::Same(_) | Found::Unknown => {}
-                Found::Missing => {
+                FileComparison::Same(_) | FileComparison::Unknown => {}
+                FileComparison::Missing => {
                     return Some("the database's log (-wal, -shm) was deleted or moved");
                 }
-                Found::Other => return Some("the database's log (-wal, -shm) was replaced"),
+                FileComparison::Other => {
+                    return Some("the database's log (-wal, -shm) was replaced");
+                }
             }
         }
         if size < self.size && !self.shrinks {
@@ -124,7 +126,7 @@ impl FileIdentity {
         let log = self.log_files.first()?;
         for _ in 0..3 {
             let before = checkpoint::pages(connection).ok()?;
-            let Found::Same(size) = log.compare() else { return None };
+            let FileComparison::Same(size) = log.compare() else { return None };
             let after = checkpoint::pages(connection).ok()?;
             let pages = u64::try_from(before).ok().filter(|pages| *pages > 0)?;
             let least = LOG_HEADER + pages * (PAGE_HEADER + self.page_size);
@@ -136,7 +138,7 @@ impl FileIdentity {
     }
 }
 
-enum Found {
+enum FileComparison {
     Same(u64),
     Missing,
     Other,
@@ -150,23 +152,23 @@ impl ExpectedFile {
         Some((Self { path, device: about.dev(), inode: about.ino() }, about.len()))
     }
 
-    fn compare(&self) -> Found {
+    fn compare(&self) -> FileComparison {
         match fs::metadata(&self.path) {
             Ok(about) if (about.dev(), about.ino()) == (self.device, self.inode) => {
-                Found::Same(about.len())
+                FileComparison::Same(about.len())
             }
-            Ok(_) => Found::Other,
+            Ok(_) => FileComparison::Other,
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
-                Found::Missing
+                FileComparison::Missing
             }
-            Err(_) => Found::Unknown,
+            Err(_) => FileComparison::Unknown,
         }
     }
 }
 
-/// The name of a file that SQLite keeps beside a database.
+/// The name of a file that SQLite stores next to a database.
 pub(in crate::database) fn with(database: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(database);
     name.push(ending);

@@ -1,4 +1,4 @@
-//! Opens a SQLite file for reading, and leaves it and the files beside it unchanged.
+//! Opens a SQLite file for reading, and leaves it and the files next to it unchanged.
 //!
 //! An ordinary connection creates the log (`-wal`) and its index (`-shm`) if they are missing,
 //! rebuilds the index after a crash, and checkpoints the log when it is the last to close.

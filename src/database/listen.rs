@@ -2,7 +2,7 @@
 //! requests: neither waits for the other.
 //!
 //! Notifications are fast but guarantee nothing: one may be lost, and a connection may be dead
-//! without notice. So the user of a [`Link`] has to poll as well.
+//! without notice. So the user of a [`Listener`] has to poll as well.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -58,7 +58,7 @@ impl Listener {
         Self { queries, notifications, pg_manager, threads, first }
     }
 
-    /// The same with its connections opened, as far as the server accepts them in time.
+    /// Creates a listener and opens its connections, as far as the server accepts them in time.
     pub(super) fn open(queries: Postgres, notifications: Postgres, pg_manager: PgManager) -> Self {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let first = pg_manager.another_by(deadline);
@@ -95,11 +95,11 @@ impl Listener {
 
     /// Calls `heard` after every notification on this channel, and after every reconnection, since
     /// one may have been missed. Runs until it is dropped.
-    pub async fn listen(&self, channel: &'static str, heard: impl Fn() + Send + Sync + 'static) {
-        let heard = Arc::new(heard);
+    pub async fn listen(&self, channel: &'static str, notify: impl Fn() + Send + Sync + 'static) {
+        let notify = Arc::new(notify);
         loop {
             if self.threads.load(Ordering::Relaxed) < MAX_THREADS {
-                ListenThread::start(self, channel, Arc::clone(&heard)).until_unresponsive().await;
+                ListenThread::start(self, channel, Arc::clone(&notify)).until_unresponsive().await;
             }
             sleep(RESTART_DELAY).await;
         }
@@ -108,12 +108,12 @@ impl Listener {
 
 /// A listening thread. It ends when this is dropped, as soon as its connection allows it.
 struct ListenThread {
-    shared: Arc<Shared>,
+    shared: Arc<ListenState>,
     ended: oneshot::Receiver<()>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct ListenState {
     received: AtomicU64,
     is_stopped: AtomicBool,
 }
@@ -122,9 +122,9 @@ impl ListenThread {
     fn start(
         listener: &Listener,
         channel: &str,
-        heard: Arc<impl Fn() + Send + Sync + 'static>,
+        notify: Arc<impl Fn() + Send + Sync + 'static>,
     ) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(ListenState::default());
         let (end, ended) = oneshot::channel();
         let (own, pg_manager, count) =
             (Arc::clone(&shared), listener.pg_manager.clone(), Arc::clone(&listener.threads));
@@ -132,7 +132,7 @@ impl ListenThread {
         let statement = format!("LISTEN {channel}");
         count.fetch_add(1, Ordering::Relaxed);
         let started = thread::Builder::new().name("doorward-listener".into()).spawn(move || {
-            let result = own.serve(first, &pg_manager, &statement, &*heard);
+            let result = own.serve(first, &pg_manager, &statement, &*notify);
             // The connection manager has logged it.
             let is_new = |error: &String| RefusalReason::of(error) != Some(RefusalReason::Full);
             if let Some(error) = result.err().filter(is_new) {
@@ -167,13 +167,13 @@ impl Drop for ListenThread {
     }
 }
 
-impl Shared {
+impl ListenState {
     fn serve(
         &self,
         first: Option<AnyConnection>,
         pg_manager: &PgManager,
         statement: &str,
-        heard: &dyn Fn(),
+        notify: &dyn Fn(),
     ) -> Result<(), String> {
         let connection = match first {
             Some(connection) => connection,
@@ -181,13 +181,13 @@ impl Shared {
         };
         let AnyConnection::Postgres(mut connection) = connection else { return Ok(()) };
         connection.batch_execute(statement).map_err(|error| error.to_string())?;
-        heard();
+        notify();
         while !self.is_stopped.load(Ordering::Relaxed) {
             match pending(&mut connection).map_err(|error| error.to_string())? {
                 0 => thread::sleep(POLL_INTERVAL),
                 count => {
                     self.received.fetch_add(count, Ordering::Relaxed);
-                    heard();
+                    notify();
                 }
             }
         }

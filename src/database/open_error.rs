@@ -35,18 +35,18 @@ pub enum OpenError {
         "there is no database at {0}; check the path (`doorward db migrate` creates a new one)"
     )]
     Missing(String),
-    /// The database is missing, but there is a write-ahead log beside its name.
+    /// The database is missing, but its write-ahead log exists.
     #[error(
         "the database {at} is missing or empty, but {log} holds its last writes; put the database \
          back beside it or, to use a backup or a new database instead, move that file away first"
     )]
-    LogAlone {
+    OrphanedLog {
         /// The database.
         at: String,
         /// The log.
         log: String,
     },
-    /// The log of another database is beside it.
+    /// The log of another database is next to it.
     #[error(
         "{log} is the log of another database than {at}, as when a backup takes the place of a \
          database; SQLite would apply it: move it away, with the -shm beside it"

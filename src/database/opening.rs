@@ -40,8 +40,8 @@ impl Database {
         })
     }
 
-    /// The same for an existing database: neither a SQLite file nor, in an empty database, the
-    /// tables are created.
+    /// Opens an existing database for a command that writes: neither a SQLite file nor, in an empty
+    /// database, the tables are created.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -57,8 +57,8 @@ impl Database {
         })
     }
 
-    /// The same for a command that only reads: no migration is applied, and SQLite's files stay
-    /// unchanged.
+    /// Opens an existing database for a command that only reads: no migration is applied, and
+    /// SQLite's files stay unchanged.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -85,9 +85,9 @@ impl Database {
         prepare: impl FnOnce(&mut AnyConnection) -> Result<(), OpenError>,
     ) -> Result<Self, OpenError> {
         settings.url.warn_if_exposed();
-        settings.url.is_private()?;
+        settings.url.refuse_exposed()?;
         let mut first = manager.open()?;
-        manager.keeps_statements_apart(&mut first)?;
+        manager.refuse_mixed_statements(&mut first)?;
         prepare(&mut first)?;
         let statements = Arc::default();
         let backend = match &settings.url {
@@ -125,7 +125,7 @@ impl Database {
 /// [`OpenError`] when the database cannot be reached, or a migration fails; then nothing has
 /// changed.
 pub fn migrate(url: &DatabaseUrl) -> Result<Vec<String>, OpenError> {
-    url.is_private()?;
+    url.refuse_exposed()?;
     url.refuse_other_log()?;
     migrations::migrate(&mut Manager::without_timeouts(url).open()?, true)
 }

@@ -2,8 +2,8 @@
 //!
 //! Diesel's calls have no deadline. The kernel ends a connection whose peer is gone
 //! ([`url`](super::url) sets how soon), but not one whose peer acknowledges data and never
-//! responds. So a unit runs on a thread of its own, and its caller stops waiting at a deadline;
-//! then the pool that it came from is abandoned and a new one replaces it. The unit may still be
+//! responds. So a unit runs on a separate thread, and its caller stops waiting at a deadline; then
+//! the pool that it came from is abandoned and a new one replaces it. The unit may still be
 //! answered much later: it then begins no transaction and commits none.
 
 mod caller_alive;
@@ -52,14 +52,14 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) fn new(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
-        let refusals = Arc::new(ConnectionRefusals::beside_pool_of(size));
+        let refusals = Arc::new(ConnectionRefusals::for_pool_of(size));
         Self::sharing(refusals, manager, size, statement_timeout + CALLER_SLACK)
     }
 
     /// The same for a node that serves. The connections beside its pool are opened first: if a
     /// pooler allows too few connections, the pool would take them all.
     pub(super) fn serving(manager: Manager, size: u32, statement_timeout: Duration) -> Self {
-        let refusals = Arc::new(ConnectionRefusals::beside_pool_of(size));
+        let refusals = Arc::new(ConnectionRefusals::for_pool_of(size));
         let deadline = statement_timeout + CALLER_SLACK;
         let beside = || Self::sharing(Arc::clone(&refusals), manager.uncounted(), 1, deadline);
         let pg_manager = PgManager::new(&manager.uncounted(), &refusals);
@@ -69,7 +69,7 @@ impl Postgres {
         Self { listener, ..Self::sharing(refusals, manager, size, deadline) }
     }
 
-    /// The connections beside the pool: those that were opened at the start, or others.
+    /// Returns the connections outside the pool: those opened at the start, or new ones.
     pub(super) fn listener(&self) -> Box<Listener> {
         let opened = locks::lock(&self.listener).take();
         opened.unwrap_or_else(|| {

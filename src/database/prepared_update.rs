@@ -6,9 +6,10 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 
 use super::{AnyConnection, MultiBackend};
 
-/// An `UPDATE` that is prepared once per connection. Diesel prepares each one anew, because its
-/// text depends on which columns are set, and there might be any number of texts. This is for
-/// updates that set one of a few groups of columns. It saves both databases parsing and planning.
+/// An `UPDATE` that is prepared once per connection. Diesel prepares such a statement each time,
+/// because its text depends on which columns are set, and there might be any number of texts. This
+/// is for updates that set one of a few groups of columns. It saves both databases parsing and
+/// planning.
 ///
 /// It works only with a returned row (`get_result`): `execute` passes diesel a reference, which
 /// loses this type.

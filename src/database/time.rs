@@ -39,9 +39,9 @@ impl Database {
         self.read_without_timeout(|c| CommandClocks::read(c, Clock::system())).await
     }
 
-    /// The present moment, or the database's time if that is earlier: a row that has expired by it
-    /// has also expired by the database's clock, even if this process's clock is wrong. SQLite has
-    /// no clock of its own.
+    /// The current time, or the database's if that is earlier: a row that has expired by it has
+    /// also expired by the database's clock, even if this process's clock is wrong. SQLite has no
+    /// clock of its own.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
@@ -57,10 +57,10 @@ pub struct CommandClocks {
     /// PostgreSQL's clock; with SQLite, which has none, this machine's.
     pub clock: Clock,
     /// The clock by which revocations are listed: with SQLite the later of this machine's and the
-    /// newest moment in the database. A revocation that is listed for too long does no harm, one
-    /// that is forgotten too early does.
+    /// newest time stored in the database. Listing a revocation for too long is harmless; removing
+    /// it too early makes tokens valid again.
     pub expiry_clock: Clock,
-    /// The newest moment in a SQLite database, if it is far ahead of this machine's clock.
+    /// The newest time in a SQLite database, if it is far ahead of this machine's clock.
     pub ahead: Option<Timestamp>,
 }
 

@@ -58,8 +58,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Runs `hook` when this unit is on disk and before its answer leaves; never if it is not
-    /// committed. Unlike code after the `.await`, it runs even if the client has disconnected
+    /// Runs `hook` when this unit is on disk and before its caller gets the result; never if it is
+    /// not committed. Unlike code after the `.await`, it runs even if the client has disconnected
     /// meanwhile.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.hooks.push(Box::new(hook));

@@ -40,8 +40,8 @@ impl Database {
         }
     }
 
-    /// The same without a limit on SQLite's time: at the start, when it may have much to read and
-    /// other processes may start at the same time.
+    /// Runs a unit that only reads, without [`READ_TIMEOUT`]: at the start, when it may have much
+    /// to read and other processes may start at the same time.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot answer.
@@ -77,7 +77,7 @@ impl Database {
                     let (readers, asked_at) = (readers.clone(), Instant::now());
                     let fault = fault.clone();
                     let work = in_span(move || {
-                        // Released when its turn has come, even if the caller is gone.
+                        // Released when the work starts, even if the caller no longer waits.
                         let _permit = permit;
                         if asked_at.elapsed() >= limit {
                             return Err(unavailable(&"every reader is in use"));

@@ -104,14 +104,14 @@ impl DatabaseUrl {
 
     /// Rejects a missing SQLite file, which connecting would create.
     pub(super) fn must_exist(&self) -> Result<(), OpenError> {
-        self.loses_nothing()?;
+        self.refuse_data_loss()?;
         match self {
             Self::Sqlite(file) if !file.is_file() => Err(OpenError::Missing(self.named())),
             _ => Ok(()),
         }
     }
 
-    /// The same, and also an empty one, which connecting would fill.
+    /// Rejects a missing or empty SQLite file, which connecting would create or fill.
     pub(super) fn must_not_be_empty(&self) -> Result<(), OpenError> {
         self.must_exist()?;
         match self {

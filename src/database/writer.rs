@@ -2,7 +2,7 @@
 //!
 //! A commit costs an fsync, and an fsync costs milliseconds. During a commit further units queue
 //! up; the next commit takes them all. Each runs in its own savepoint, so that a failed one does
-//! not affect the others, and no answer leaves, not even a rejection, before the commit that it
+//! not affect the others, and no response is sent, not even a rejection, before the commit that it
 //! depends on.
 
 use std::mem;
@@ -32,7 +32,7 @@ const UNITS_PER_COMMIT: usize = 256;
 /// The buckets of the metric of groups: powers of two up to [`UNITS_PER_COMMIT`].
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// The capacity of the queue; beyond it the answer is "unavailable" at once.
+/// The capacity of the queue; a unit beyond it fails immediately as unavailable.
 const MAX_QUEUED_UNITS: usize = 4096;
 
 /// A handle to the writer thread, which ends when this is dropped and the queue is empty.
@@ -106,7 +106,7 @@ impl Drop for Writer {
     }
 }
 
-/// A queued unit: run in its turn, answered after the commit.
+/// A queued unit: it runs in queue order, and its caller gets the result after the commit.
 trait WriteUnit: Send {
     fn run(&mut self, connection: &mut AnyConnection, fault: &StorageFault) -> QueryResult<()>;
     fn settle(self: Box<Self>, commit: Result<(), StoreError>);
@@ -179,7 +179,7 @@ fn serve(
     work: &WriterQueue,
 ) {
     let mut hold = move |connection: &mut AnyConnection| match &mut files {
-        Some(files) => files.holds(connection),
+        Some(files) => files.is_unchanged(connection),
         None => work.fault.get().is_none(),
     };
     loop {
@@ -215,7 +215,7 @@ fn serve(
         }
         let _ = catch_unwind(AssertUnwindSafe(|| checkpoints.committed(units, &mut connection)));
     }
-    if work.fault.keeps_log_out() {
+    if work.fault.forbids_checkpoints() {
         // Closing SQLite's last connection would copy the log into the database. This one stays
         // open until the process has ended.
         mem::forget(connection);

@@ -60,7 +60,7 @@ pub async fn handle_request(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse, Error> {
     let started = settings.clock.monotonic();
-    let under_way = settings.under_way.begin();
+    let in_progress = settings.in_progress.begin();
     let id = Uuid::new_v4().to_string();
     let (method, version) = (request.method().clone(), request.version());
     let known = OAUTH_ERROR_PATHS.iter().find(|(path, _)| *path == request.path());
@@ -107,7 +107,7 @@ pub async fn handle_request(
         client: address,
     };
     completed.record(&settings, started, &span);
-    under_way.answered();
+    in_progress.answered();
     match request {
         Some(request) => Ok(ServiceResponse::new(request, response)),
         None => Err(InternalError::from_response("refused", response).into()),

@@ -38,7 +38,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server, Service};
 use actix_web::rt::net::TcpStream;
 
-use super::requests_under_way::RequestsUnderWay;
+use super::requests_in_progress::RequestsInProgress;
 use connection::{Connection, OpenConnection};
 use raw_errors::RawErrors;
 use shutdown_connections::ShutdownConnections;
@@ -77,8 +77,8 @@ pub struct ServerSettings {
     /// Shared with the middleware: set when the shutdown begins.
     pub is_draining: Arc<AtomicBool>,
     /// Shared with the middleware: the requests that are being answered.
-    pub under_way: RequestsUnderWay,
-    /// Writes the answers to unparsable requests.
+    pub in_progress: RequestsInProgress,
+    /// Writes the responses to unparsable requests.
     pub raw: Arc<RawErrors>,
     /// Serves TLS only.
     pub tls: Option<Tls>,

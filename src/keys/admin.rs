@@ -167,8 +167,8 @@ impl KeyAdmin {
         self.policy.trusted_for()
     }
 
-    /// Removes a key in the caller's unit of work. If it was active, another one becomes active at
-    /// once: the next key, or else the spare one. `None` when there is no such key.
+    /// Removes a key in the caller's unit of work. If it was active, another one becomes active
+    /// immediately: the next key, or else the spare one. `None` when there is no such key.
     ///
     /// # Errors
     /// The database error.

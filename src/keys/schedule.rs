@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_key_is_published_a_cache_life_before_the_old_one_is_due() {
+    fn a_successor_is_published_one_cache_lifetime_before_its_activation() {
         let rows = [row("a", KeyState::Active, 0)];
         let due = 90 * 86400 - 780;
         assert_eq!(at(&rows, due - 1), Schedule::default());

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use doorward::cli::audit::AuditCommand;
 use doorward::cli::client::ClientCommand;
 use doorward::cli::db::DbCommand;
-use doorward::cli::doctor::Questions;
+use doorward::cli::doctor::DoctorArgs;
 use doorward::cli::hash::HashCommand;
 use doorward::cli::key::KeyCommand;
 use doorward::cli::session::SessionCommand;
@@ -55,7 +55,7 @@ pub(super) enum Command {
     )]
     Doctor {
         #[command(flatten)]
-        questions: Questions,
+        questions: DoctorArgs,
         /// Print JSON
         #[arg(long)]
         json: bool,

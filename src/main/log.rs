@@ -22,7 +22,7 @@ pub(super) fn start_log(log: &LogConfig) -> Result<(LogGuard, LogWriter), Box<dy
         .lossy(true)
         .buffered_lines_limit(LOG_LINES)
         // Queued lines are written together: the writer flushes when the queue is empty.
-        .finish(OneLineEach(BufWriter::new(io::stderr())));
+        .finish(OneLinePerEvent(BufWriter::new(io::stderr())));
     let lost = writer.error_counter();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(&log.level)?)
@@ -47,9 +47,9 @@ pub(super) fn start_log(log: &LogConfig) -> Result<(LogGuard, LogWriter), Box<dy
 
 /// Keeps each event on its own line: the subscriber writes an event at once, and escapes neither
 /// line breaks nor, in JSON, the C1 controls.
-pub(super) struct OneLineEach<W>(pub(super) W);
+pub(super) struct OneLinePerEvent<W>(pub(super) W);
 
-impl<W: Write> Write for OneLineEach<W> {
+impl<W: Write> Write for OneLinePerEvent<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         self.0.write_all(one_line(text.trim_end_matches('\n')).as_bytes())?;

@@ -5,9 +5,9 @@ use std::path::{self, Path};
 
 use doorward::config::{ConfigError, Loaded, one_line};
 
-/// Names on standard error the database that a command uses by default. A command that does not
-/// find one names it itself.
-pub(super) fn name_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
+/// Prints the default database of a command on standard error. A command that does not find it
+/// reports its name itself.
+pub(super) fn print_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
     if loaded.has_default_database() {
         let database = loaded.config.database()?.named();
         if is_made || Path::new(&database).exists() {
@@ -19,7 +19,7 @@ pub(super) fn name_database(loaded: &Loaded, is_made: bool) -> Result<(), Config
 
 /// Names the files and the database that the check uses: a wrong directory is the most common
 /// mistake.
-pub(super) fn name_everything(loaded: &Loaded) -> Result<(), ConfigError> {
+pub(super) fn print_locations(loaded: &Loaded) -> Result<(), ConfigError> {
     let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match loaded.file() {
         Some(file) => note(&format!("config file: {}", absolute(file).display())),

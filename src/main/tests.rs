@@ -1,12 +1,12 @@
 use std::io::Write as _;
 
-use super::log::OneLineEach;
+use super::log::OneLinePerEvent;
 use super::*;
 
 #[test]
 fn no_input_starts_a_line_in_the_log() {
     let mut out = Vec::new();
-    OneLineEach(&mut out).write_all(b"agent=a\nINFO forged\x1b[2J \xc2\x85\n").unwrap();
+    OneLinePerEvent(&mut out).write_all(b"agent=a\nINFO forged\x1b[2J \xc2\x85\n").unwrap();
     assert_eq!(out, b"agent=a\\u000aINFO forged\\u001b[2J \\u0085\n");
 }
 

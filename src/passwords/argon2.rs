@@ -55,8 +55,8 @@ pub enum Verdict {
     Wrong,
     /// They match.
     Right {
-        /// The same password hashed with the current parameters, to be stored instead, if the
-        /// stored hash has others.
+        /// The password hashed with the current parameters, to replace the stored hash, if that has
+        /// others.
         upgraded: Option<PasswordHash>,
     },
 }
@@ -65,7 +65,7 @@ pub enum Verdict {
 /// speed. It uses huge pages where Linux provides them on request: Argon2 accesses memory at
 /// random, and address translation over 5,000 small pages takes time.
 pub(super) struct Argon2Worker {
-    recipe: HashParams,
+    hash_params: HashParams,
     memory: VecIn<Block, HugeAlloc>,
     work: Arc<Work>,
 }
@@ -81,24 +81,25 @@ pub(super) struct Work {
 }
 
 impl Argon2Worker {
-    /// Everything is counted in `work`, when it starts.
+    /// Creates a worker that counts each hash in `work` when the hash starts.
     pub(super) fn counted(cost: HashCost, work: Arc<Work>) -> io::Result<Self> {
-        let recipe = HashParams::of(cost).ok_or_else(|| {
+        let hash_params = HashParams::of(cost).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("Argon2 does not support this cost: {cost:?}"),
             )
         })?;
-        let memory = allocator_api2::vec![in HugeAlloc; Block::new(); recipe.params.block_count()];
-        Ok(Self { recipe, memory, work })
+        let memory =
+            allocator_api2::vec![in HugeAlloc; Block::new(); hash_params.params.block_count()];
+        Ok(Self { hash_params, memory, work })
     }
 
     /// Hashes a new password.
     pub(super) fn hash(&mut self, password: &Password) -> PasswordHash {
-        let recipe = self.recipe.clone();
+        let hash_params = self.hash_params.clone();
         let salt = random_bytes::<{ Salt::RECOMMENDED_LENGTH }>();
-        let tag = self.tag(&recipe, password.as_str().as_bytes(), &salt);
-        PasswordHash::from_stored(recipe.write(&salt, &tag))
+        let tag = self.tag(&hash_params, password.as_str().as_bytes(), &salt);
+        PasswordHash::from_stored(hash_params.write(&salt, &tag))
     }
 
     /// Computes one hash of the password, and compares it where there is one to compare with.
@@ -110,11 +111,11 @@ impl Argon2Worker {
         match candidate {
             Candidate::Stored(hash) => self.verify(password, Some(hash)),
             Candidate::Uncompared(hash) => {
-                let stored = Stored::read(hash).unwrap_or_else(|| Stored::dummy(&self.recipe));
+                let stored = Stored::read(hash).unwrap_or_else(|| Stored::dummy(&self.hash_params));
                 self.compare(password, &stored, false)
             }
             Candidate::Dummy(DummyParams(params)) => {
-                let stored = Stored::dummy(params.as_ref().unwrap_or(&self.recipe));
+                let stored = Stored::dummy(params.as_ref().unwrap_or(&self.hash_params));
                 self.compare(password, &stored, false)
             }
         }
@@ -134,28 +135,28 @@ impl Argon2Worker {
     ) -> Verdict {
         let stored = stored.and_then(Stored::read);
         let exists = stored.is_some();
-        let stored = stored.unwrap_or_else(|| Stored::dummy(&self.recipe));
+        let stored = stored.unwrap_or_else(|| Stored::dummy(&self.hash_params));
         self.compare(password, &stored, exists)
     }
 
     fn compare(&mut self, password: Option<&Password>, stored: &Stored, compares: bool) -> Verdict {
         let typed = password.map_or("", Password::as_str).as_bytes();
-        let tag = self.tag(&stored.recipe, typed, &stored.salt);
+        let tag = self.tag(&stored.hash_params, typed, &stored.salt);
         match password {
             Some(password) if equal(&tag, &stored.tag) && compares => Verdict::Right {
-                upgraded: (stored.recipe != self.recipe).then(|| self.hash(password)),
+                upgraded: (stored.hash_params != self.hash_params).then(|| self.hash(password)),
             },
             _ => {
-                self.fill_missing_blocks(&stored.recipe, typed);
+                self.fill_missing_blocks(&stored.hash_params, typed);
                 Verdict::Wrong
             }
         }
     }
 
     /// Fills the blocks that a hash at the current cost would have filled beyond this one.
-    fn fill_missing_blocks(&mut self, recipe: &HashParams, typed: &[u8]) {
-        let pass = self.recipe.params.block_count();
-        let missing = self.recipe.blocks().saturating_sub(recipe.blocks());
+    fn fill_missing_blocks(&mut self, hash_params: &HashParams, typed: &[u8]) {
+        let pass = self.hash_params.params.block_count();
+        let missing = self.hash_params.blocks().saturating_sub(hash_params.blocks());
         let whole = (pass, missing / pass);
         // Argon2 needs at least 8 blocks.
         let rest = (missing % pass / 4 * 4, usize::from(missing % pass >= 8));
@@ -163,7 +164,8 @@ impl Argon2Worker {
             let cost = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             if let Ok(params) = Params::new(cost(blocks), cost(passes), 1, None) {
                 self.work.filled.fetch_add((blocks * passes) as u64, Ordering::Relaxed);
-                let argon2 = Argon2::new(self.recipe.algorithm, self.recipe.version, params);
+                let argon2 =
+                    Argon2::new(self.hash_params.algorithm, self.hash_params.version, params);
                 let salt = [0; Salt::RECOMMENDED_LENGTH];
                 let mut tag = [0; Params::DEFAULT_OUTPUT_LEN];
                 // The memory is large enough, and the result is discarded.
@@ -177,13 +179,14 @@ impl Argon2Worker {
         clippy::expect_used,
         reason = "parameters and a salt that were parsed are within Argon2's limits"
     )]
-    fn tag(&mut self, recipe: &HashParams, password: &[u8], salt: &[u8]) -> Vec<u8> {
+    fn tag(&mut self, hash_params: &HashParams, password: &[u8], salt: &[u8]) -> Vec<u8> {
         self.work.hashed.fetch_add(1, Ordering::Relaxed);
-        self.work.filled.fetch_add(recipe.blocks() as u64, Ordering::Relaxed);
-        let argon2 = Argon2::new(recipe.algorithm, recipe.version, recipe.params.clone());
-        let length = recipe.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+        self.work.filled.fetch_add(hash_params.blocks() as u64, Ordering::Relaxed);
+        let argon2 =
+            Argon2::new(hash_params.algorithm, hash_params.version, hash_params.params.clone());
+        let length = hash_params.params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let mut tag = vec![0; length];
-        if recipe.params.block_count() <= self.memory.len() {
+        if hash_params.params.block_count() <= self.memory.len() {
             argon2.hash_password_into_with_memory(password, salt, &mut tag, &mut self.memory)
         } else {
             // A hash with more expensive parameters; its upgrade will fit.

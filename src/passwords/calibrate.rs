@@ -69,14 +69,14 @@ pub fn calibrate(wanted: Duration, memory_kib: u32, clock: &Clock) -> io::Result
 /// How long a hash of this cost takes: the shortest of a few.
 ///
 /// # Errors
-/// When Argon2 does not take the cost.
+/// When Argon2 does not support the cost.
 pub fn time_of_a_hash(cost: HashCost, clock: &Clock) -> io::Result<Duration> {
-    let mut engine = Argon2Worker::counted(cost, Arc::default())?;
+    let mut worker = Argon2Worker::counted(cost, Arc::default())?;
     let password = Password::parse("a password to measure by").map_err(io::Error::other)?;
     let mut shortest = Duration::MAX;
     for _ in 0..MEASUREMENTS {
         let begun = clock.monotonic();
-        engine.hash(&password);
+        worker.hash(&password);
         shortest = shortest.min(clock.monotonic().duration_since(begun));
     }
     Ok(shortest)

@@ -1,11 +1,11 @@
 //! Dummy hashes: the work for an address that has no account.
 //!
-//! The time of a login must not tell whether there is an account. A stored hash that is cheaper than
-//! a new one is padded. One that is costlier, from before the cost was lowered or made by a command
-//! with other settings, takes longer until its owner logs in again. So a dummy hash has the
-//! parameters of a stored one, chosen in the proportion in which accounts have them: a keyed hash of
-//! the address chooses, so that it is the same each time and on every node. One address that takes
-//! longer is then as likely an address without an account as any other.
+//! The duration of a login must not reveal whether an account exists. A stored hash that is cheaper
+//! than a new one is padded. One that is costlier, from before the cost was lowered or made by a
+//! command with other settings, takes longer until its owner logs in again. So a dummy hash has the
+//! parameters of a stored one, chosen in the proportion in which accounts have them: a keyed hash
+//! of the address chooses, so that it is the same each time and on every node. One address that
+//! takes longer is then as likely an address without an account as any other.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -17,14 +17,14 @@ use crate::secret::DerivedKey;
 /// of further ones count as if their hashes cost as configured.
 const MAX_SETS: usize = 16;
 
-/// The hash that a password is worked out for.
+/// The hash whose parameters a password is hashed with.
 #[derive(Clone, Debug)]
 pub enum Candidate {
-    /// An account's, to be compared.
+    /// The hash of an account, which is compared.
     Stored(PasswordHash),
-    /// An account's that is not compared: the work alone.
+    /// The hash of an account, which is computed but not compared.
     Uncompared(PasswordHash),
-    /// Nobody's: the work alone.
+    /// A dummy for an address without an account, which is computed but not compared.
     Dummy(DummyParams),
 }
 
@@ -59,8 +59,8 @@ impl StoredCosts {
         }
     }
 
-    /// The parameters at a place between 0 and 2^64, of which each account has an equal share. As
-    /// accounts with costlier hashes become fewer, so do the places that have them.
+    /// The parameters for a number between 0 and 2^64. Each account has an equal share of that
+    /// range, so fewer accounts with costlier hashes mean a smaller share with their parameters.
     fn at(&self, place: u64) -> Option<&HashParams> {
         let share = (u128::from(place) * u128::from(self.all)) >> 64;
         let mut before = 0;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn each_set_of_parameters_has_the_places_of_its_accounts() {
+    fn parameters_are_chosen_in_proportion_to_their_accounts() {
         let configured = HashCost { memory_kib: 64, iterations: 2, parallelism: 1 };
         let mut costs = StoredCosts::none(configured);
         assert_eq!(costs.at(0), None, "nobody has an account");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_sets_are_kept_than_a_few() {
+    fn at_most_16_parameter_sets_are_counted() {
         let cheap = HashCost { memory_kib: 8, iterations: 1, parallelism: 1 };
         let mut costs = StoredCosts::none(cheap);
         for passes in 2..100 {

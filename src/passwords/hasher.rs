@@ -80,11 +80,11 @@ impl Hasher {
             clock,
         });
         for number in 0..settings.threads.max(1) {
-            let engine = Argon2Worker::counted(settings.cost, Arc::clone(&hasher.work))?;
+            let worker = Argon2Worker::counted(settings.cost, Arc::clone(&hasher.work))?;
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("hasher-{number}"))
-                .spawn(move || queue.run_jobs(engine))?;
+                .spawn(move || queue.run_jobs(worker))?;
         }
         Ok(hasher)
     }
@@ -97,7 +97,7 @@ impl Hasher {
         Self { dummies, ..self }
     }
 
-    /// A count of stored hashes to be filled in, for [`Self::set_stored_costs`].
+    /// An empty count of stored hashes, to be filled and passed to [`Self::set_stored_costs`].
     #[must_use]
     pub fn stored_costs(&self) -> StoredCosts {
         StoredCosts::none(self.cost)
@@ -110,7 +110,7 @@ impl Hasher {
         }
     }
 
-    /// The dummy hash of an address that nobody has.
+    /// The dummy hash for an address without an account.
     #[must_use]
     pub fn dummy(&self, email_key: &str) -> Candidate {
         let dummies = self.dummies.as_ref();
@@ -122,11 +122,11 @@ impl Hasher {
     /// # Errors
     /// [`Overloaded`] when the queue is full.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, Overloaded> {
-        self.run(move |engine| engine.hash(&password)).await
+        self.run(move |worker| worker.hash(&password)).await
     }
 
     /// Compares a password with a stored hash. A caller that has no password (it was too long) or
-    /// nothing to compare it with ([`Self::dummy`]) calls it all the same: it costs one hash, and
+    /// nothing to compare it with ([`Self::dummy`]) calls it as well: it then costs one hash and
     /// never matches.
     ///
     /// # Errors
@@ -136,7 +136,7 @@ impl Hasher {
         password: Option<Password>,
         candidate: Candidate,
     ) -> Result<Verdict, Overloaded> {
-        self.run(move |engine| engine.verify_candidate(password.as_ref(), &candidate)).await
+        self.run(move |worker| worker.verify_candidate(password.as_ref(), &candidate)).await
     }
 
     /// Checks a new password on these threads: estimating its strength can cost as much as a hash,
@@ -195,15 +195,16 @@ impl Hasher {
     }
 
     /// Queues a job. The job owns its slot: a client that disconnects frees neither the slot nor
-    /// the thread. But if its caller is gone when its turn comes, it is not started.
+    /// the thread. But if its caller has disconnected by the time a worker takes it, it is not
+    /// started.
     fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Argon2Worker) -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, Overloaded> {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(move |engine: &mut Argon2Worker| {
+        let work = Box::new(move |worker: &mut Argon2Worker| {
             if !answer.is_closed() {
-                let _ = answer.send(work(engine));
+                let _ = answer.send(work(worker));
             }
         });
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use zxcvbn::zxcvbn;
 
 use super::Password;
 
-/// Every guesser of a Doorward password tries this word.
+/// The product's name, which attackers guess first.
 const OWN_NAME: &str = "doorward";
 
 /// Shorter parts of an address are too common to be forbidden.
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_part_of_the_address_spoils_nothing() {
+    fn short_parts_of_the_address_are_not_forbidden() {
         let password = Password::parse("correct horse battery staple").unwrap();
         let everything = ["a.b.c.d.e.h.o.r.s.t@e.y", "", "co"];
         assert_eq!(PasswordPolicy::default().check(&password, &everything), Ok(()));

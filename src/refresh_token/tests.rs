@@ -45,7 +45,7 @@ fn the_format_matches_the_design() {
 }
 
 #[test]
-fn a_token_under_the_previous_key_is_accepted_and_a_new_one_has_the_present_key() {
+fn tokens_of_the_previous_key_are_accepted_and_new_ones_use_the_current_key() {
     let (old, new) = (new_key(), new_key());
     let before = TagKeys::new(old.clone(), None);
     let during = TagKeys::new(new.clone(), Some(old));
@@ -136,7 +136,7 @@ fn debug_shows_no_secret() {
 
 proptest! {
     #[test]
-    fn a_token_survives_its_own_text(
+    fn a_token_round_trips(
         session: u128,
         generation: u32,
         family: [u8; FAMILY],
@@ -155,7 +155,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic_or_is_accepted(text in any::<String>()) {
+    fn arbitrary_text_is_rejected_without_a_panic(text in any::<String>()) {
         prop_assert!(sample_keys().decode(&text).is_err());
         let prefixed = PREFIX.to_owned() + &text;
         prop_assert!(sample_keys().decode(&prefixed).is_err());

@@ -5,8 +5,8 @@ use crate::clock::Timestamp;
 use crate::database::{Id, StoreError};
 use crate::locks;
 
-/// The number of rows that a purge deletes at once, so that no other unit waits long for it: they
-/// are scattered over the table, and each costs a page.
+/// The number of rows that a purge deletes in one unit, so that no other unit waits long for it:
+/// they are scattered over the table, and each costs a page.
 const PURGE_BATCH: i64 = 100;
 
 /// The number of ids removed during one write lock of the list.

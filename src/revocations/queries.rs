@@ -24,9 +24,9 @@ pub(super) fn stored_entries(connection: &mut AnyConnection) -> QueryResult<Vec<
     blocklist::table.select((blocklist::id, blocklist::expires_at)).load(connection)
 }
 
-/// Revoking twice succeeds. The row is created anew rather than updated, so that other nodes see
-/// it. With PostgreSQL it expires `life` after the server's time or later: the clock that the entry
-/// was made by may be wrong, and other nodes sign by theirs.
+/// Revoking twice succeeds. The row is deleted and inserted rather than updated, so that other
+/// nodes see it. With PostgreSQL it expires `life` after the server's time or later: the clock that
+/// the entry was made by may be wrong, and other nodes sign by theirs.
 pub(super) fn insert(
     connection: &mut AnyConnection,
     entry: &mut feed::RevocationEntry,
@@ -53,7 +53,7 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// The same for several entries; on PostgreSQL, which may be far away, in one statement.
+/// Inserts several entries like [`insert`]; on PostgreSQL, which may be far away, in one statement.
 pub(super) fn insert_all(
     connection: &mut AnyConnection,
     entries: &mut [feed::RevocationEntry],

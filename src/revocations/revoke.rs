@@ -32,7 +32,8 @@ impl Revocations {
         self.revoke_for(tx, id, self.policy.max_token_age, now)
     }
 
-    /// The same for a client, whose own tokens have no row in the database.
+    /// Revokes a client like [`Self::revoke`]. It is listed longer, because the client's own tokens
+    /// have no row in the database.
     ///
     /// # Errors
     /// The database error.
@@ -40,7 +41,8 @@ impl Revocations {
         self.revoke_for(tx, id, self.policy.max_token_age + CLIENT_MARGIN, now)
     }
 
-    /// The same with a lifetime longer than an access token's.
+    /// Revokes an id like [`Self::revoke`], and lists it for `life` instead of an access token's
+    /// lifetime.
     ///
     /// # Errors
     /// The database error.
@@ -59,8 +61,8 @@ impl Revocations {
         Ok(())
     }
 
-    /// The same for several tokens, sessions or clients, each with the time from which on nothing
-    /// is issued for it.
+    /// Revokes several tokens, sessions or clients, each with the time from which on nothing is
+    /// issued for it.
     ///
     /// # Errors
     /// The database error.

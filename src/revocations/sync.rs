@@ -1,6 +1,6 @@
 //! Syncs the revocations of other processes into this node's list.
 //!
-//! With SQLite the file tells when it has changed. With PostgreSQL a notification usually arrives
+//! With SQLite the file's change counter is polled. With PostgreSQL a notification usually arrives
 //! within milliseconds; the guarantee is a poll once a second that misses no row. Rows become
 //! visible in another order than they were created in, so neither an id nor a time can serve as the
 //! cursor. Each row carries the id of the transaction that inserted it, and a poll starts from the
@@ -39,7 +39,7 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// The channel for notifications of revocations only.
 const CHANNEL: &str = "doorward_revocations";
 
-/// How to learn of other nodes' revocations with PostgreSQL.
+/// How a node on PostgreSQL syncs other nodes' revocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
     /// Notifications, and polling from a transaction id.
@@ -58,8 +58,8 @@ impl Revocations {
         loop {
             tick.tick().await;
             let known_at = self.clock.monotonic();
-            if let Ok(news) = poller.poll_changes(stored_entries).await {
-                self.add(news.unwrap_or_default(), known_at);
+            if let Ok(changes) = poller.poll_changes(stored_entries).await {
+                self.add(changes.unwrap_or_default(), known_at);
             }
         }
     }
@@ -79,16 +79,16 @@ impl Revocations {
     /// Syncs other nodes' revocations and notifies them of this one's, until it is dropped. While
     /// the database does not respond the list becomes stale.
     pub async fn sync_with_server(&self, listener: Listener, by: SyncMode) {
-        let heard = Arc::new(Notify::new());
-        let tell = Arc::clone(&heard);
+        let notified = Arc::new(Notify::new());
+        let tell = Arc::clone(&notified);
         match by {
             SyncMode::Poll => {
                 listener.close_unused();
-                self.poll_repeatedly(&listener, by, &heard).await;
+                self.poll_repeatedly(&listener, by, &notified).await;
             }
             SyncMode::Listen => {
                 tokio::join!(
-                    self.poll_repeatedly(&listener, by, &heard),
+                    self.poll_repeatedly(&listener, by, &notified),
                     self.notify_other_nodes(&listener),
                     listener.listen(CHANNEL, move || tell.notify_one()),
                 );
@@ -96,14 +96,14 @@ impl Revocations {
         }
     }
 
-    async fn poll_repeatedly(&self, listener: &Listener, by: SyncMode, heard: &Notify) {
+    async fn poll_repeatedly(&self, listener: &Listener, by: SyncMode, notified: &Notify) {
         let mut cursor = SyncCursor::start();
         loop {
             // A failure makes the list stale, which its users see; the log has the cause.
             if let Ok(next) = self.poll(listener, by, cursor.clone()).await {
                 cursor = next;
             }
-            let _ = timeout(POLL_INTERVAL, heard.notified()).await;
+            let _ = timeout(POLL_INTERVAL, notified.notified()).await;
         }
     }
 

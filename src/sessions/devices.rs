@@ -2,7 +2,7 @@
 //! attacker is guessing the password.
 //!
 //! A device stays known after its session has ended or expired, as long as the session is stored,
-//! but not after a reuse: a token was stolen, and it is unknown which of the two holders shows it.
+//! but not after a reuse: a token was stolen, and it is unknown which of its two holders sends it.
 //! Of the sessions that a password change ends, only the one that changed it still counts, until
 //! the next change; after an operator's change none does.
 
@@ -17,10 +17,11 @@ use crate::secret::equal;
 /// Whether a request's device and network are known to an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownSource {
-    /// The kind of refresh token that it shows, if that belongs to a session of the user that is
+    /// The kind of refresh token in the request, if that belongs to a session of the user that is
     /// stored and still counts for known devices.
     pub device: Option<DeviceToken>,
-    /// Whether the user has a stored session from its address that was not ended for suspicion.
+    /// Whether the user has a stored session from its address that did not end by a reuse or a
+    /// password change.
     pub network: bool,
 }
 
@@ -31,7 +32,7 @@ pub enum DeviceToken {
     /// transit.
     Newest,
     /// An older one. Its holder may be an attacker who found a backup.
-    Spent,
+    Older,
 }
 
 impl Sessions {
@@ -57,7 +58,7 @@ impl Sessions {
     }
 
     /// Records that this session of the user changes the password, so that only its device stays
-    /// known; before it ends by that change, in the same unit of work.
+    /// known. Call it in the unit of work of the change, before the change ends the session.
     ///
     /// # Errors
     /// The database error.
@@ -94,7 +95,7 @@ fn known_device(
         if token.generation.saturating_add(1) >= row.generation() {
             DeviceToken::Newest
         } else {
-            DeviceToken::Spent
+            DeviceToken::Older
         }
     }))
 }

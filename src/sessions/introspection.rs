@@ -146,11 +146,11 @@ impl Sessions {
                 let window = this.policy.window(row.client_settings());
                 Ok(match decide(&state, token.generation, None, now, window) {
                     Decision::Ended(_) | Decision::Expired | Decision::Reuse => None,
-                    Decision::RepeatAnswer
-                    | Decision::RepeatAnswerAndRemember(_)
+                    Decision::RepeatResponse
+                    | Decision::RepeatResponseAndStoreKey(_)
                     | Decision::ProvenRetry
                     | Decision::RepeatProvenRetry
-                    | Decision::ForgiveLostAnswer
+                    | Decision::ForgiveLostResponse
                     | Decision::Rotate { .. } => Some(Active::Refresh {
                         iss: this.policy.expected.issuer.clone(),
                         sub: row.user_id.uuid(),

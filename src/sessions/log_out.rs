@@ -8,12 +8,12 @@ use crate::refresh_token::RefreshToken;
 
 /// The sessions of a user that a logout ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum SessionScope {
     /// The caller's own.
     This,
     /// All but the caller's own.
     Others,
-    /// All kinds.
+    /// All of them.
     All,
 }
 
@@ -53,7 +53,7 @@ impl Sessions {
     pub async fn log_out(
         &self,
         access: AuthenticatedSession,
-        scope: Scope,
+        scope: SessionScope,
         address: &str,
     ) -> Result<(), StoreError> {
         let AuthenticatedSession { user, session } = access;
@@ -62,11 +62,11 @@ impl Sessions {
             .write(move |tx| {
                 let (now, cause) = (this.clock.now(), EndCause::logout(&address));
                 match scope {
-                    Scope::This => {
+                    SessionScope::This => {
                         this.end_one(tx, session, cause, now)?;
                     }
-                    Scope::Others => this.end_all(tx, user, Some(session), cause, now)?,
-                    Scope::All => this.end_all(tx, user, None, cause, now)?,
+                    SessionScope::Others => this.end_all(tx, user, Some(session), cause, now)?,
+                    SessionScope::All => this.end_all(tx, user, None, cause, now)?,
                 }
                 Ok(())
             })

@@ -1,4 +1,4 @@
-//! Outcomes of refreshes, counted, and the number of sessions.
+//! Counts refreshes by outcome, and live sessions.
 
 use super::refresh::{RefreshError, Refusal};
 use super::{Sessions, queries};

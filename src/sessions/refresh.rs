@@ -1,5 +1,5 @@
-//! A refresh, in one unit of work: the session is loaded and the client authorised, [`decide`] says
-//! what the token means, and the change is applied or the reuse recorded.
+//! A refresh, in one unit of work: the session is loaded and the client authorised, [`decide`]
+//! decides about the token, and the change is applied or the reuse recorded.
 
 mod refusal;
 
@@ -17,7 +17,8 @@ use crate::refresh_token::RefreshToken;
 
 pub use refusal::Refusal;
 
-/// How often a refresh that lost a race reads the row again; each loss means that another one won.
+/// The maximum number of attempts of a refresh that loses races; each loss means that another
+/// request succeeded.
 const MAX_ATTEMPTS: usize = 20;
 
 /// Why a refresh returned no tokens.
@@ -41,7 +42,7 @@ impl From<StoreError> for RefreshError {
 }
 
 /// A request to refresh.
-struct Request {
+struct RefreshRequest {
     token: RefreshToken,
     requester: RequestingClient,
     key: Option<KeyHash>,
@@ -56,17 +57,17 @@ struct Loaded {
     now: Timestamp,
 }
 
-/// The tokens that a decision answers: those of a generation, once the change is stored.
-struct Answer {
+/// The result of a decision: the generation whose tokens are returned once the change is stored.
+struct RefreshResponse {
     generation: u32,
     change: Option<SessionUpdate>,
     outcome: RefreshOutcome,
 }
 
 impl Sessions {
-    /// Answers the tokens that follow a refresh token to the client that it was issued to. `key` is
-    /// the request's `Idempotency-Key`, by which a client proves that it asks again; `device` is
-    /// where it asks from.
+    /// Returns the tokens that follow a refresh token, to the client that it was issued to. `key`
+    /// is the request's `Idempotency-Key`, which proves a retry; `device` describes the request's
+    /// source.
     ///
     /// # Errors
     /// [`RefreshError`]: a refusal is final; for every other error, retry with the same token and
@@ -78,7 +79,7 @@ impl Sessions {
         key: Option<&[u8]>,
         device: Device,
     ) -> Result<Tokens, RefreshError> {
-        let request = Request { token, requester, key: key.map(KeyHash::of), device };
+        let request = RefreshRequest { token, requester, key: key.map(KeyHash::of), device };
         let this = self.clone();
         let rotated = match self.ensure_clock() {
             Ok(()) => {
@@ -99,7 +100,7 @@ impl Sessions {
     fn rotate_in_tx(
         &self,
         tx: &mut Tx<'_>,
-        request: &Request,
+        request: &RefreshRequest,
     ) -> QueryResult<Result<(Grant, RefreshOutcome), RefreshError>> {
         for _ in 0..MAX_ATTEMPTS {
             let loaded = match self.load_authorised(tx, request)? {
@@ -124,13 +125,13 @@ impl Sessions {
         Err(diesel::result::Error::RollbackTransaction)
     }
 
-    /// Loads the session of the token, if it belongs to the client that asks.
+    /// Loads the session of the token, if it belongs to the requesting client.
     fn load_authorised(
         &self,
         tx: &mut Tx<'_>,
-        request: &Request,
+        request: &RefreshRequest,
     ) -> QueryResult<Result<Loaded, RefreshError>> {
-        let Request { token, requester, .. } = request;
+        let RefreshRequest { token, requester, .. } = request;
         let Some(row) = find_session(tx.connection(), token)? else {
             return Ok(Err(Refusal::UnknownToken.into()));
         };
@@ -145,8 +146,12 @@ impl Sessions {
         Ok(Ok(Loaded { id, state: row.state(), row, now: self.clock.now() }))
     }
 
-    /// Turns the decision about the token into the answer and the change of the row.
-    fn answer_for(&self, loaded: &Loaded, request: &Request) -> Result<Answer, Refusal> {
+    /// Converts the decision about the token to the response and the change of the row.
+    fn answer_for(
+        &self,
+        loaded: &Loaded,
+        request: &RefreshRequest,
+    ) -> Result<RefreshResponse, Refusal> {
         let Loaded { id, row, state, now } = loaded;
         let used = SessionUpdate {
             rotated_at: Some(now.as_micros()),
@@ -162,8 +167,8 @@ impl Sessions {
                 Decision::Ended(reason) => return Err(Refusal::Ended(reason)),
                 Decision::Expired => return Err(Refusal::Expired),
                 Decision::Reuse => return Err(Refusal::Reused),
-                Decision::RepeatAnswer => (current, None, RefreshOutcome::ConcurrentReplay),
-                Decision::RepeatAnswerAndRemember(keys) => {
+                Decision::RepeatResponse => (current, None, RefreshOutcome::ConcurrentReplay),
+                Decision::RepeatResponseAndStoreKey(keys) => {
                     let change = SessionUpdate::of_keys(&keys);
                     (current, Some(change), RefreshOutcome::ConcurrentReplay)
                 }
@@ -173,7 +178,7 @@ impl Sessions {
                         SessionUpdate { reopened_generation: Some(current.into()), ..used };
                     (current, Some(change), RefreshOutcome::ProvenRetry)
                 }
-                Decision::ForgiveLostAnswer => {
+                Decision::ForgiveLostResponse => {
                     let change =
                         SessionUpdate { forgiven_generation: Some(current.into()), ..used };
                     (current, Some(change), RefreshOutcome::Forgiven)
@@ -195,19 +200,19 @@ impl Sessions {
                     (to, Some(change), RefreshOutcome::Rotated)
                 }
             };
-        Ok(Answer { generation, change, outcome })
+        Ok(RefreshResponse { generation, change, outcome })
     }
 
     /// Stores the change and grants the tokens; nothing when the row has changed since it was read.
     fn apply(
         &self,
         tx: &mut Tx<'_>,
-        request: &Request,
+        request: &RefreshRequest,
         loaded: Loaded,
-        answer: Answer,
+        answer: RefreshResponse,
     ) -> QueryResult<Option<(Grant, RefreshOutcome)>> {
         let Loaded { id, row, state, now } = loaded;
-        let Answer { generation, change, outcome } = answer;
+        let RefreshResponse { generation, change, outcome } = answer;
         if let Some(change) = &change
             && !queries::compare_and_set(tx.connection_to_write(), id, &row, change)?
         {
@@ -231,8 +236,8 @@ impl Sessions {
         Ok(Some((grant, outcome)))
     }
 
-    /// Records a reuse of a token that came from `address`, and ends the session; false when the row
-    /// has changed since it was read: another node may have opened the window again, or ended the
+    /// Records a reuse of a token that came from `address`, and ends the session; false when the
+    /// row has changed since it was read: another node may have reopened the window, or ended the
     /// session.
     pub(super) fn end_reused(
         &self,
@@ -259,9 +264,9 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Records a replay from another device once it is answered: it may be a tab behind another
-    /// proxy, or a thief beside the owner. Aggregated, because a response inside the window writes
-    /// nothing, and as many as the session's rate limit allows may come.
+    /// Records a replay from another device after the commit: it may come from a tab behind another
+    /// proxy, or from a thief. Replays are aggregated, because inside the window they write nothing
+    /// else and only the session's rate limit bounds their number.
     fn record_replay(&self, tx: &mut Tx<'_>, user: Id, session: Id, device: &Device) {
         let replayed =
             Event::new(EventKind::RefreshReplayedElsewhere).with_user(user).with_session(session);

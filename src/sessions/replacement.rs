@@ -1,5 +1,5 @@
-//! The session that a browser has when somebody logs in there with cookies: it ends, because the
-//! browser drops its tokens (ASVS 7.2.4).
+//! A login with cookies ends the session that the browser had before, because the browser drops its
+//! tokens (ASVS 7.2.4).
 
 use diesel::QueryResult;
 
@@ -33,18 +33,18 @@ impl Sessions {
         ReplacedSessions { refresh_tokens: self.parse_all(refresh_tokens), session }
     }
 
-    /// The session of an access token that was issued here, expired as it may be.
+    /// The session of an access token that was issued here, even if it has expired.
     async fn session_of(&self, token: &str) -> Option<Id> {
         let token = self.verify_signature(token).await.ok()?;
-        // As at the moment when it was issued.
+        // Checked at its time of issue, because it may have expired since.
         let issued_at = Timestamp::from_unix_seconds(token.claims.iat);
         token.check_claims(&self.policy.expected, issued_at).ok()?;
         token.claims.sid.map(Id::from)
     }
 
     /// Ends these sessions for a login from `address` in the same browser, in the caller's unit of
-    /// work. A token proves its session, whosever it is; one that belongs to no session ends
-    /// nothing. A spent refresh token is a reuse here as it is at a refresh without a key.
+    /// work. A token proves its session, of any account; a token without a session has no effect.
+    /// An already rotated refresh token counts as reuse, as at a refresh without a key.
     ///
     /// # Errors
     /// The database error.
@@ -57,7 +57,7 @@ impl Sessions {
     ) -> QueryResult<()> {
         let cause = EndCause { reason: EndReason::Replaced, address: Some(address) };
         for token in &replaced.refresh_tokens {
-            if self.ends_by_reuse(tx, token, address, now)? == Some(false) {
+            if self.end_if_reused(tx, token, address, now)? == Some(false) {
                 self.end_one(tx, token.session.into(), cause, now)?;
             }
         }
@@ -67,9 +67,9 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends the session of a refresh token if this is a reuse of it, and says whether it was; nothing
-    /// when no session has it.
-    fn ends_by_reuse(
+    /// Ends the session of a refresh token if this is a reuse of it, and returns whether it was;
+    /// `None` when no session has this token.
+    fn end_if_reused(
         &self,
         tx: &mut Tx<'_>,
         token: &RefreshToken,

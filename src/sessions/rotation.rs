@@ -10,7 +10,7 @@
 //! | rotated within the retry window | c or c − 1 | token c again |
 //! | else | c | a rotation: token c + 1 |
 //! | else | c − 1 with an `Idempotency-Key` of this rotation | token c again; the window opens again, once for each generation |
-//! | else, no key is known, neither c nor c − 1 was forgiven | c − 1 | token c again, this once; likewise |
+//! | else, no key is known, neither c nor c − 1 was forgiven | c − 1 | token c again; the window opens again, once for each generation (forgiveness) |
 //! | any live one | above c | the database is older than the token: a rotation from there |
 //! | any live one | any other | reuse: the session ends |
 //!
@@ -59,15 +59,15 @@ pub struct SessionState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Return the current token; nothing changes.
-    RepeatAnswer,
-    /// The same, and store one more key of this rotation.
-    RepeatAnswerAndRemember(Vec<KeyHash>),
+    RepeatResponse,
+    /// Return the current token, and store one more key of this rotation.
+    RepeatResponseAndStoreKey(Vec<KeyHash>),
     /// Return the current token and reopen the window: a proven retry.
     ProvenRetry,
     /// Return the current token to a later proven retry of this generation; nothing changes.
     RepeatProvenRetry,
-    /// The same without proof, once for this generation.
-    ForgiveLostAnswer,
+    /// Return the current token and reopen the window without proof, once for this generation.
+    ForgiveLostResponse,
     /// Return the token of the generation `to`, reached by a request with these keys.
     Rotate {
         /// The new generation.
@@ -100,19 +100,19 @@ pub fn decide(
 ) -> Decision {
     let current = state.generation;
     let is_current = presented == current;
-    let is_parent = presented.checked_add(1) == Some(current);
+    let is_predecessor = presented.checked_add(1) == Some(current);
     if let Some(reason) = state.ended {
         return Decision::Ended(reason);
     }
     if now >= state.expires_at || now >= state.ends_at || presented == u32::MAX {
         return Decision::Expired;
     }
-    if state.in_window(now, window) && (is_current || is_parent) {
+    if state.in_window(now, window) && (is_current || is_predecessor) {
         return match key {
-            Some(key) if is_parent && state.has_room_for(key) => {
-                Decision::RepeatAnswerAndRemember([state.retry_keys.as_slice(), &[key]].concat())
+            Some(key) if is_predecessor && state.has_room_for(key) => {
+                Decision::RepeatResponseAndStoreKey([state.retry_keys.as_slice(), &[key]].concat())
             }
-            _ => Decision::RepeatAnswer,
+            _ => Decision::RepeatResponse,
         };
     }
     if is_current || presented > current {
@@ -121,15 +121,15 @@ pub fn decide(
         let keys = key.into_iter().filter(|key| !state.retry_keys.contains(key)).collect();
         return Decision::Rotate { to: presented + 1, keys, fast_forward: !is_current };
     }
-    if is_parent && key.is_some_and(|key| state.retry_keys.contains(&key)) {
+    if is_predecessor && key.is_some_and(|key| state.retry_keys.contains(&key)) {
         return if state.may_reopen() {
             Decision::ProvenRetry
         } else {
             Decision::RepeatProvenRetry
         };
     }
-    if is_parent && !window.is_zero() && state.retry_keys.is_empty() && !state.was_forgiven() {
-        return Decision::ForgiveLostAnswer;
+    if is_predecessor && !window.is_zero() && state.retry_keys.is_empty() && !state.was_forgiven() {
+        return Decision::ForgiveLostResponse;
     }
     Decision::Reuse
 }
@@ -141,7 +141,7 @@ pub fn next_expiry(state: &SessionState, now: Timestamp, idle_timeout: Duration)
     idle_expiry((state.expires_at, state.ends_at), now, idle_timeout)
 }
 
-/// The same from the two timeouts alone: the current expiry and the absolute timeout.
+/// [`next_expiry`] computed from two times alone: the current expiry and the absolute timeout.
 pub(super) fn idle_expiry(
     (expires_at, ends_at): (Timestamp, Timestamp),
     now: Timestamp,
@@ -151,8 +151,8 @@ pub(super) fn idle_expiry(
 }
 
 impl SessionState {
-    /// The interval is half open. A window of zero is never open, not even for a node whose clock
-    /// is behind that of the rotating one.
+    /// Whether `now` is within the retry window, a half-open interval. A window of zero is never
+    /// open, not even for a node whose clock is behind that of the rotating one.
     fn in_window(&self, now: Timestamp, window: Duration) -> bool {
         !window.is_zero()
             && self.rotated_at.is_some_and(|rotated_at| {
@@ -165,14 +165,16 @@ impl SessionState {
         self.retry_keys.len() < MAX_KEYS && !self.retry_keys.contains(&key)
     }
 
-    /// Once per generation, by proof or by forgiveness: otherwise a thief who has the key could
-    /// keep the window open, and so the generation unchanged.
+    /// Whether the window may open again: once per generation, by proof or by forgiveness.
+    /// Otherwise a thief who has the key could keep the window open, and so the generation
+    /// unchanged.
     fn may_reopen(&self) -> bool {
         let current = Some(self.generation);
         self.reopened_generation != current && self.forgiven_generation != current
     }
 
-    /// Two in a row would let a thief and the owner alternate for ever.
+    /// Whether this generation or the one before was forgiven. Two in a row would let a thief and
+    /// the owner alternate forever.
     fn was_forgiven(&self) -> bool {
         self.forgiven_generation.is_some_and(|forgiven| {
             forgiven == self.generation || forgiven.checked_add(1) == Some(self.generation)
@@ -200,7 +202,7 @@ impl KeyHash {
         keys.iter().flat_map(|key| key.0).collect()
     }
 
-    /// The reverse.
+    /// Splits concatenated hashes.
     #[must_use]
     pub fn split(column: &[u8]) -> Vec<Self> {
         column.as_chunks().0.iter().map(|chunk| Self(*chunk)).collect()

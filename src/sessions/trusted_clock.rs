@@ -1,10 +1,11 @@
 //! Whether tokens are verified and issued by this node's clock.
 //!
 //! Nodes on PostgreSQL share the database's time. A node whose clock is further from it than
-//! `revocations.max_clock_skew` cannot know which tokens are good: it would accept expired ones,
-//! refuse good ones for ever (a 401 that ends a session at the client), and issue tokens that live too
-//! long or have expired already. So it answers 503 and the client asks again, which reaches another
-//! node. Ending a session by its refresh token goes by no clock, and goes on.
+//! `revocations.max_clock_skew` cannot tell which tokens are valid: it would accept expired ones,
+//! reject valid ones (with a 401, after which the client discards its session), and issue tokens
+//! that live too long or have expired already. So it answers 503, and the client's retry may reach
+//! another node. Ending a session by its refresh token does not depend on the clock and still
+//! works.
 
 use super::Sessions;
 
@@ -18,7 +19,7 @@ impl Sessions {
     /// whether a session has expired.
     ///
     /// # Errors
-    /// [`ClockSkewed`]: ask another node, or later.
+    /// [`ClockSkewed`]: the client should retry, if possible at another node.
     pub fn ensure_clock(&self) -> Result<(), ClockSkewed> {
         if self.revocations.is_clock_trusted() { Ok(()) } else { Err(ClockSkewed) }
     }

@@ -5,7 +5,7 @@ use crate::support::feed::looked_again;
 use crate::support::{Answer, TestApp};
 
 #[tokio::test]
-async fn a_full_list_of_revocations_takes_no_more_single_tokens_and_ends_every_session_yet() {
+async fn a_full_revocation_list_rejects_single_tokens_but_still_ends_sessions() {
     let app = TestApp::with(|config| config.revocations.max_entries = 2).await;
     let mut user = app.signed_up().await;
     let others = [app.signed_up().await, app.signed_up().await];

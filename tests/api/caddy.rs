@@ -44,7 +44,7 @@ async fn caddy_balances_between_nodes_and_avoids_a_missing_one() {
 /// is dropped.
 pub struct Caddy {
     address: SocketAddr,
-    // Ends before its directory goes.
+    // Ends before its directory is deleted.
     _program: Program,
     _home: tempfile::TempDir,
 }

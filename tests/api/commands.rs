@@ -9,7 +9,7 @@ use doorward::secret::MasterSecret;
 use crate::support::commands::{COMMANDS, bare, entries, refused, with_makers};
 
 #[test]
-fn a_command_in_an_empty_folder_names_the_database_that_is_missing_and_makes_nothing() {
+fn a_command_in_an_empty_folder_names_the_missing_database_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("doorward-data/doorward.db");
     let copy = ["db", "copy", "--from", "sqlite://doorward-data/doorward.db", "--to"];
@@ -37,7 +37,7 @@ fn a_command_in_an_empty_database_makes_no_tables() {
 }
 
 #[test]
-fn a_command_with_a_wrong_url_says_so_and_makes_nothing() {
+fn a_command_with_a_wrong_url_reports_it_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in with_makers() {
         let mut command = bare(folder.path(), arguments);
@@ -137,7 +137,7 @@ fn a_default_file_controlled_by_another_user_is_rejected() {
 }
 
 #[test]
-fn start_is_another_word_for_serve() {
+fn start_is_an_alias_of_serve() {
     let folder = tempfile::tempdir().unwrap();
     let help = bare(folder.path(), &["start", "--help"]).output().unwrap();
     assert!(String::from_utf8(help.stdout).unwrap().starts_with("Serve"));

@@ -20,12 +20,12 @@ const NEW: usize = 24;
 const UNKNOWN: usize = 120;
 const LIKELY: std::ops::RangeInclusive<usize> = 18..=62;
 
-/// Wrong passwords that an account has.
-const BUDGET: u32 = 10;
+/// The number of wrong passwords that an account accepts.
+const WRONG_PASSWORD_LIMIT: u32 = 10;
 
 #[tokio::test]
 async fn an_unknown_address_costs_as_much_as_an_account_after_the_cost_was_lowered() {
-    let app = Box::pin(town()).await;
+    let app = Box::pin(service_with_accounts()).await;
     let is_counted = async || {
         for n in 0..UNKNOWN {
             if passes(&app, "203.0.113.1", &unknown(n), WRONG).await == (401, BEFORE) {
@@ -53,7 +53,7 @@ async fn an_unknown_address_costs_as_much_as_an_account_after_the_cost_was_lower
         assert_eq!(passes(&app, "203.0.113.2", &new(n), WRONG).await, (401, AFTER));
     }
 
-    // When all owners have logged in there is nothing left to imitate.
+    // When all owners have logged in, no stored hash costs more than a new one.
     for n in 0..DORMANT {
         app.log_in(&dormant(n), PASSWORD).await.assert_status(200);
     }
@@ -65,7 +65,7 @@ async fn an_unknown_address_costs_as_much_as_an_account_after_the_cost_was_lower
 
 #[tokio::test]
 async fn an_account_from_before_the_cost_was_lowered_costs_the_same_on_every_path() {
-    let app = Box::pin(town()).await;
+    let app = Box::pin(service_with_accounts()).await;
     let (over_long, disabled, spent) = (dormant(0), dormant(1), dormant(2));
     let path = PASSWORD.repeat(100);
     assert_eq!(passes(&app, "203.0.113.2", &over_long, &path).await, (401, BEFORE));
@@ -83,7 +83,7 @@ async fn an_account_from_before_the_cost_was_lowered_costs_the_same_on_every_pat
     });
     assert!(app.api.accounts.disable(id(&owner.await.unwrap().to_string())).await.unwrap());
     assert_eq!(passes(&app, "203.0.113.2", &dormant_disabled, PASSWORD).await, (401, BEFORE));
-    for n in 0..BUDGET {
+    for n in 0..WRONG_PASSWORD_LIMIT {
         let network = format!("198.51.100.{n}");
         assert_eq!(passes(&app, &network, &spent, WRONG).await, (401, BEFORE));
     }
@@ -91,10 +91,10 @@ async fn an_account_from_before_the_cost_was_lowered_costs_the_same_on_every_pat
 }
 
 /// A service with accounts whose hashes are from before the cost was lowered, and others.
-async fn town() -> TestApp {
+async fn service_with_accounts() -> TestApp {
     let app = TestApp::with(|config| {
         config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-        config.limits.failed_logins_per_account = BUDGET;
+        config.limits.failed_logins_per_account = WRONG_PASSWORD_LIMIT;
         config.passwords.iterations = BEFORE;
     })
     .await;

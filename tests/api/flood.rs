@@ -35,7 +35,7 @@ async fn after_too_many_wrong_secrets_no_other_is_compared_and_no_known_service_
     let events: Vec<Value> = events.iter().map(|it| serde_json::to_value(it).unwrap()).collect();
     let times: u64 = events.iter().map(|event| event["times"].as_u64().unwrap()).sum();
     assert_eq!(times, 6, "{events:?}");
-    // One that has never authenticated at this node waits like strangers at its address.
+    // One that has never authenticated at this node is limited like unknown clients of its address.
     app.introspect(&known, "x").await.assert_status(200);
     app.introspect(&fresh, "x").await.assert_oauth(429, "temporarily_unavailable");
 }

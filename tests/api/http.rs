@@ -27,7 +27,7 @@ fn impatient(config: &mut Config) {
 }
 
 /// The routes with a body, each with a valid one.
-fn doors() -> [(&'static str, Value); 6] {
+fn routes_with_body() -> [(&'static str, Value); 6] {
     [
         ("/register", json!({ "email": "door@example.com", "password": "short" })),
         ("/login", json!({ "email": "door@example.com", "password": "short" })),

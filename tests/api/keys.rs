@@ -12,7 +12,7 @@ use crate::support::client::PASSWORD;
 use crate::support::keys::{kid_of, revoke_key};
 use crate::support::{Answer, TestApp, until};
 
-/// Between two refreshes of [`a_client_that_caches_the_key_set_as_it_says_can_verify_every_token`].
+/// The seconds between two refreshes in the first test below.
 const STEP: u64 = 2;
 
 #[tokio::test]

@@ -67,9 +67,9 @@ async fn signed_up_at_home(app: &TestApp) -> (String, Tokens) {
     (email, tokens)
 }
 
-/// An attack by strangers: a wrong password from each of many addresses, until the account's limit
-/// is reached.
-async fn spend_the_budget(app: &TestApp, email: &str) {
+/// An attack from unknown sources: a wrong password from each of many addresses, until the
+/// account's limit is reached.
+async fn exhaust_the_account_limit(app: &TestApp, email: &str) {
     for n in 0..20 {
         let address = format!("198.51.100.{n}");
         log_in_from(app, &address, email, WRONG).await.assert_status(401);

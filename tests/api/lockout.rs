@@ -81,7 +81,7 @@ impl Owner {
         200
     }
 
-    /// A wrong password from each of many networks, until strangers are refused.
+    /// A wrong password from each of many networks, until unknown sources are rejected.
     async fn guess_from_everywhere(&self) {
         for n in 0..20 {
             self.log_in(&format!("198.51.100.{n}"), None, WRONG).await.assert_status(401);

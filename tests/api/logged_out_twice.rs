@@ -1,10 +1,10 @@
-//! A client that has lost the answer to a logout of all sessions asks again.
+//! A client that has lost the response to a logout of all sessions repeats the request.
 
 use crate::support::TestApp;
 use crate::support::jar::{HTTPS, Jar};
 
 #[tokio::test]
-async fn logging_out_everywhere_twice_is_a_success_with_the_access_token_of_then() {
+async fn a_repeated_logout_of_all_sessions_succeeds_with_the_old_access_token() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let other = user.another_session().await;
@@ -17,7 +17,7 @@ async fn logging_out_everywhere_twice_is_a_success_with_the_access_token_of_then
 }
 
 #[tokio::test]
-async fn with_cookies_the_second_answer_takes_them_too() {
+async fn with_cookies_the_repeated_logout_clears_them() {
     let app = TestApp::with(|config| config.public_url = HTTPS.into()).await;
     let user = app.signed_up().await;
     let jar = Jar::log_in(&app, &user.email).await;
@@ -43,7 +43,7 @@ async fn a_session_that_is_still_live_is_not_reported_as_ended() {
     let since = user.another_session().await;
     all().send().await.assert_problem(401, "token_revoked");
     app.me(&since.access).await.assert_status(200);
-    // A token that was revoked alone says nothing about its session.
+    // The revocation of a single token does not end its session.
     let form = [("token", since.access.as_str())];
     app.post("/revoke").form(&form).send().await.assert_status(200);
     user.log_out_scope("all").await.assert_problem(401, "token_revoked");

@@ -18,15 +18,15 @@ use crate::support::feed::looked_again;
 use crate::support::postgres::waiting;
 use crate::support::{TestApp, until};
 
-/// Changes of an account, held back until they are released, in the order of arrival.
-pub enum Held {
+/// Blocks changes of an account until they are released, in the order of arrival.
+pub enum BlockedChanges {
     /// SQLite's writer, blocked.
     Writer(mpsc::Sender<()>),
     /// A PostgreSQL transaction that has locked the account's row.
     Row(PgConnection),
 }
 
-impl Held {
+impl BlockedChanges {
     pub async fn back(app: &TestApp, user: &str) -> Self {
         if app.is_on_postgres() {
             let mut connection = PgConnection::establish(app.database()).unwrap();
@@ -58,7 +58,7 @@ impl Held {
 
 /// Waits until this many of those held back are queued. (PostgreSQL gives a released row to any
 /// transaction that asks for it at that time.)
-pub async fn stand_in_line(app: &TestApp, number: usize) {
+pub async fn wait_until_queued(app: &TestApp, number: usize) {
     until(async || match app.db().load().writer {
         Some((units, _)) => units >= number,
         None => usize::try_from(waiting(app.database())).unwrap() >= number,

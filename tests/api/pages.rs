@@ -36,7 +36,7 @@ async fn a_refused_header_is_named_and_a_listed_one_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_refused_origin_is_named_too_and_so_is_the_way_to_allow_it() {
+async fn a_rejected_origin_and_the_way_to_allow_it_are_named() {
     let app = TestApp::start().await;
     let refused = preflight(&app, ORIGIN, "content-type").await;
     let refused = refused.assert_problem(400, "malformed_request");

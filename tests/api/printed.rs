@@ -128,7 +128,7 @@ async fn a_printed_file_starts_the_service_with_secrets_from_every_source() {
 }
 
 #[test]
-fn with_nothing_set_all_that_is_printed_is_comments() {
+fn without_settings_only_comments_are_printed() {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(program());
     let file = printed(command.env_clear().current_dir(home.path()).arg("config"));

@@ -12,7 +12,7 @@ const WRONG: &str = "not my password at all";
 /// A network that every account has logged in from, the attacker's too: an office, a campus.
 const OFFICE: &str = "203.0.113.7";
 
-/// Wrong passwords that one network, and all together, have for an account.
+/// Wrong passwords that an account accepts from one network, and from all networks together.
 const BY_NETWORK: usize = 10;
 const BY_ACCOUNT: usize = 20;
 
@@ -134,7 +134,7 @@ struct Seen {
 
 #[tokio::test]
 async fn a_login_answers_and_costs_the_same_for_every_account_on_every_path() {
-    let (app, stranger) = Box::pin(town()).await;
+    let (app, stranger) = Box::pin(service_with_accounts()).await;
     for device in [None, Some(&stranger)] {
         for situation in Situation::ALL {
             let mut unknown = None;
@@ -154,7 +154,7 @@ async fn a_login_answers_and_costs_the_same_for_every_account_on_every_path() {
 
 #[tokio::test]
 async fn a_throttled_account_admits_its_owner_from_a_known_network_and_reveals_nothing_there() {
-    let (app, _) = Box::pin(town()).await;
+    let (app, _) = Box::pin(service_with_accounts()).await;
     let situation = Situation::AccountSpentAtTheOffice;
     let owner = Account::Active.email(situation);
     bring_about(&app, situation, Account::Active).await;
@@ -183,7 +183,7 @@ async fn a_throttled_account_admits_its_owner_from_a_known_network_and_reveals_n
 
 /// A service with the accounts of every situation, and the tokens of an attacker who has one as
 /// well.
-async fn town() -> (TestApp, Tokens) {
+async fn service_with_accounts() -> (TestApp, Tokens) {
     let app = TestApp::with(|config: &mut Config| {
         behind_a_proxy(config);
         config.limits.failed_logins_per_address = u32::try_from(BY_NETWORK).unwrap();

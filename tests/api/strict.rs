@@ -1,4 +1,4 @@
-//! A deployment by a strict administrator: a user of its own, a read-only root file system, a
+//! A deployment by a strict administrator: a separate user, a read-only root file system, a
 //! database role that may only read and write rows over as few connections as it needs, no
 //! migrations at start, secrets in files, and proxies in front.
 
@@ -171,7 +171,7 @@ impl Site {
         command
     }
 
-    /// nginx with its defaults: HTTP/1.0 to Doorward, and no headers of its own.
+    /// nginx with its defaults: HTTP/1.0 to Doorward, and no added headers.
     async fn answers_behind_nginx(&self, nginx: &Path, service: &Doorward) {
         let front = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let lines =

@@ -28,10 +28,10 @@ use crate::support::app::TestApp;
 use crate::support::client::PASSWORD;
 use crate::support::postgres::{number_of, on_postgres};
 
-use dice::Dice;
+use dice::SeededRandom;
 use table::Session;
 
-/// Walks of one round of tests in each mode, unless `DOORWARD_TEST_WALKS` says otherwise.
+/// Walks of one round of tests in each mode, unless `DOORWARD_TEST_WALKS` is set.
 const WALKS: u64 = 60;
 
 /// Steps of a walk; it ends earlier when its session does.
@@ -69,7 +69,7 @@ async fn walk(window: Duration) {
     for seed in
         (0..number_of("DOORWARD_TEST_WALKS").unwrap_or(WALKS)).map(|n| first.wrapping_add(n))
     {
-        let told = Told(seed);
+        let told = SeedOnFailure(seed);
         let mut walk = Walk::begin(nodes, window, seed).await;
         let (mut steps, mut after_the_end) = (0, 0);
         while steps < STEPS && after_the_end < 4 {
@@ -88,9 +88,9 @@ async fn walk(window: Duration) {
 }
 
 /// Prints the walk's seed when it fails.
-struct Told(u64);
+struct SeedOnFailure(u64);
 
-impl Drop for Told {
+impl Drop for SeedOnFailure {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("again: DOORWARD_TEST_WALKS=1 DOORWARD_TEST_SEED={}", self.0);
@@ -110,7 +110,7 @@ struct Message {
 struct Walk {
     nodes: Vec<TestApp>,
     window: Duration,
-    dice: Dice,
+    dice: SeededRandom,
     is_careful: bool,
     has_no_keys: bool,
     /// The possible states: more than one after two concurrent requests.
@@ -146,7 +146,7 @@ impl Walk {
         Self {
             nodes,
             window,
-            dice: Dice(seed),
+            dice: SeededRandom(seed),
             is_careful: seed.is_multiple_of(2),
             has_no_keys: seed % 4 == 1,
             may_be: vec![session],

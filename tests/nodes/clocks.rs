@@ -1,5 +1,5 @@
-//! A node whose clock is further from the database's than it may be: it answers 503 where its clock
-//! would decide, so that nothing goes on or ends that should not.
+//! A node whose clock is further from the database's than it may be: it answers 503 if the result
+//! would depend on its clock.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_node_with_a_wrong_clock_answers_503_to_everything_that_its_clock_deci
         let user = one.signed_up().await;
         let tokens = user.tokens.clone();
 
-        // RFC 7009 2.2.1: a 200 would say that the token is worth nothing any more.
+        // RFC 7009 2.2.1: a 200 would mean that the token is no longer valid.
         let revoke = wrong.post("/revoke").form(&[("token", tokens.access.as_str())]);
         assert_refused(revoke.send().await);
         let introspect = async |text: &str| {
@@ -44,13 +44,13 @@ async fn a_node_with_a_wrong_clock_answers_503_to_everything_that_its_clock_deci
         let body = json!({ "password": PASSWORD });
         assert_refused(wrong.post("/me/close").bearer(&tokens.access).json(&body).send().await);
 
-        // Nor are tokens issued whose times would be wrong.
+        // It issues no tokens either: their times would be wrong.
         assert_refused(wrong.refresh(&tokens.refresh).await);
         assert_refused(wrong.log_in(&user.email, PASSWORD).await);
         let grant = [("grant_type", "client_credentials")];
         assert_refused(wrong.post("/token").client(&service).form(&grant).send().await);
 
-        // All is as it was, and the other node does what was asked.
+        // Nothing has changed, and the other node processes the same requests.
         one.me(&tokens.access).await.assert_status(200);
         let other = user.another_session().await;
         let third = one.log_in(&user.email, PASSWORD).await.tokens();
@@ -103,7 +103,7 @@ async fn a_node_works_again_when_its_clock_is_right_again() {
     one.refresh(&user.tokens.refresh).await.assert_status(200);
 }
 
-/// A clock that goes as the system's does, so many seconds ahead of it.
+/// A clock that runs like the system's, this many seconds ahead of it.
 fn clock_ahead(seconds: i64) -> Clock {
     let now = Clock::system().now().as_micros();
     Clock::system_from(Timestamp::from_micros(now + seconds * 1_000_000))

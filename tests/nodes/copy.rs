@@ -67,7 +67,7 @@ fn a_killed_move_leaves_postgresql_empty_and_can_be_repeated() {
     assert_eq!(outcome(on_sqlite(home.path()).args(["db", "migrate"])).0, 0);
     let (from, to) = (sqlite(home.path()), Cluster::shared().empty_database());
     fill(&from);
-    for moment in ["copy users", "copy sessions", "add up sessions in target"] {
+    for moment in ["copy users", "copy sessions", "checksum sessions in target"] {
         kill_copy(home.path(), &from, &to, moment);
         assert_empty(&to);
     }

@@ -1,4 +1,4 @@
-//! Behind a pooler in session mode that has fewer places than the nodes want.
+//! Nodes behind a pooler in session mode with fewer connections than they want.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use crate::support::program::find;
 use crate::support::{until, until_within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_gets_less_than_its_pool_hears_of_revocations_and_serves() {
+async fn a_node_with_fewer_connections_than_its_pool_receives_revocations_and_serves() {
     let Some([pgbouncer]) = find(["pgbouncer"], "pgbouncer") else { return };
     let home = tempfile::tempdir().unwrap();
     printed(doorward(home.path()).args(["db", "migrate"]));
-    // The first node wants 11, and leaves five of which three are beside the pool.
+    // The first node uses 11, and leaves five, three of which the second node uses outside its
+    // pool.
     let pooler = Pooler::start(&pgbouncer, "session\ndefault_pool_size = 16").await;
     let url = pooler.through(&database_of(home.path()).unwrap());
     let start = || {
@@ -39,11 +40,11 @@ async fn a_node_that_gets_less_than_its_pool_hears_of_revocations_and_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_gets_too_little_to_start_says_once_what_it_wants_and_what_to_raise() {
+async fn a_node_with_too_few_connections_to_start_reports_once_which_limit_to_raise() {
     let Some([pgbouncer]) = find(["pgbouncer"], "pgbouncer") else { return };
     let home = tempfile::tempdir().unwrap();
     printed(doorward(home.path()).args(["db", "migrate"]));
-    // Two places are left to the second node.
+    // Two connections are left for the second node.
     let pooler = Pooler::start(&pgbouncer, "session\ndefault_pool_size = 13").await;
     let url = pooler.through(&database_of(home.path()).unwrap());
     let command = || {

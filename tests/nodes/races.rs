@@ -11,7 +11,7 @@ use crate::support::app::CROWD;
 use crate::support::postgres::{number_of, waiting};
 use crate::support::{TestApp, Tokens, id, until};
 
-/// Races, unless `DOORWARD_TEST_RACES` says otherwise.
+/// Races, unless `DOORWARD_TEST_RACES` is set.
 const RACES: u64 = 400;
 
 /// Sessions that race concurrently.
@@ -107,7 +107,7 @@ fn hold(connection: &mut PgConnection, session: &str) {
         .unwrap();
 }
 
-/// Uses each token two to four times at once, on both nodes in turn, and continues with the
+/// Uses each token two to four times simultaneously, on both nodes in turn, and continues with the
 /// responses.
 async fn race(one: &TestApp, key: impl Fn(u64) -> Option<String>) {
     let other = one.another_node().await;

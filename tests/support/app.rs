@@ -1,4 +1,4 @@
-//! The real service on a port of its own, with its own data and a clock that the test controls: on
+//! The real service on a separate port, with its own data and a clock that the test controls: on
 //! SQLite, and in the test program `postgres` on PostgreSQL.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The real binary, as a process of its own.
+//! The real binary, as a separate process.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -79,7 +79,7 @@ pub fn home_of(user: u32) -> TempDir {
     home
 }
 
-/// Gives a file that a test has created to the user that the program runs as.
+/// Changes the owner of a file to the user that the program runs as.
 pub fn give(file: &Path, home: &Path) {
     let owner = fs::metadata(home).unwrap();
     chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();

@@ -22,7 +22,7 @@ const FLAGS: [&str; 10] = [
     "--host-resolver-rules=MAP foreign.test 127.0.0.1",
 ];
 
-/// A browser with a profile of its own. For it, `foreign.test` is this machine.
+/// A browser with a separate profile. For it, `foreign.test` is this machine.
 pub struct Browser {
     http: reqwest::Client,
     session: String,

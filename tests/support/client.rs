@@ -233,7 +233,7 @@ impl TestApp {
         self.client(ClientKind::Confidential { scopes }).await
     }
 
-    /// An app without settings of its own.
+    /// An app with the default settings.
     pub async fn public_client(&self) -> Client {
         self.client(ClientKind::Public {
             origins: Vec::new(),

@@ -29,7 +29,7 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["doctor"],
 ];
 
-/// The same with those that create a database.
+/// These commands and those that create a database.
 pub fn with_makers() -> impl Iterator<Item = &'static [&'static str]> {
     COMMANDS.into_iter().chain([&["serve"][..], &["db", "migrate"]])
 }

@@ -58,7 +58,7 @@ pub fn until(condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     until_within(Duration::from_secs(20), condition)
 }
 
-/// The same for effects that are slow even on a quiet machine.
+/// Waits longer, for effects that are slow even on an idle machine.
 #[track_caller]
 pub fn until_within(
     patience: Duration,

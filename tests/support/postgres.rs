@@ -49,7 +49,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The server that all tests of this process share, each with databases of its own.
+    /// The server that all tests of this process share, each with its own databases.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(|| {

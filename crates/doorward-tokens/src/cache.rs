@@ -8,8 +8,8 @@ use quick_cache::sync::Cache;
 
 use crate::{MAX_LENGTH, Signed, TokenError, VerifyingKey, verify_signature};
 
-/// A bounded cache of tokens by their SHA-256, because a token in full would be a password kept in
-/// memory. The hash is over the whole text, signature included.
+/// A bounded cache of tokens by their SHA-256, because the token itself is a credential and must
+/// not stay in memory. The hash is over the whole text, signature included.
 ///
 /// Only tokens with a valid signature are stored, so an attacker cannot evict others. When it is
 /// full, the entries that were not used lately are evicted first (S3-FIFO).
@@ -36,8 +36,9 @@ impl<T: AsRef<Signed> + From<Signed>> VerifiedTokenCache<T> {
         self.0.is_empty()
     }
 
-    /// Verifies a token's signature, from memory if `key` still finds the very key that it was
-    /// verified with. The claims are not checked: that result changes with time.
+    /// Verifies a token's signature. A cached result is used only while `key` returns the key
+    /// object that it was verified with. The claims are not checked: their validity depends on the
+    /// time.
     ///
     /// # Errors
     /// [`TokenError`], as [`verify_signature`].

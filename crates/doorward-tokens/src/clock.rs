@@ -24,12 +24,12 @@ enum Source {
     System,
     /// The system's, corrected by this many microseconds.
     Corrected(i64),
-    Manual(Arc<Hands>),
+    Manual(Arc<ManualTime>),
 }
 
 /// The time of a manual clock, in microseconds.
 #[derive(Debug)]
-struct Hands {
+struct ManualTime {
     steady: AtomicI64,
     /// How far the wall clock is ahead of it.
     ahead: AtomicI64,
@@ -49,12 +49,11 @@ impl Clock {
         Self(Source::Corrected(now.0.saturating_sub(system_now().timestamp_micros())))
     }
 
-    /// A clock that stands still at `start` until [`Clock::advance`] moves it. Its clones move
-    /// together.
+    /// A clock that stays at `start` until [`Clock::advance`] is called. Its clones share the time.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
-        let hands = Hands { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) };
-        Self(Source::Manual(Arc::new(hands)))
+        let manual = ManualTime { steady: AtomicI64::new(start.0), ahead: AtomicI64::new(0) };
+        Self(Source::Manual(Arc::new(manual)))
     }
 
     /// The current time.
@@ -63,25 +62,25 @@ impl Clock {
         match &self.0 {
             Source::System => Timestamp(system_now().timestamp_micros()),
             Source::Corrected(by) => Timestamp(system_now().timestamp_micros().saturating_add(*by)),
-            Source::Manual(hands) => {
-                let ahead = hands.ahead.load(Ordering::SeqCst);
-                Timestamp(hands.steady.load(Ordering::SeqCst).saturating_add(ahead))
+            Source::Manual(manual) => {
+                let ahead = manual.ahead.load(Ordering::SeqCst);
+                Timestamp(manual.steady.load(Ordering::SeqCst).saturating_add(ahead))
             }
         }
     }
 
     /// Moves a manual clock forward; has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(hands) = &self.0 {
-            hands.steady.fetch_add(micros(by), Ordering::SeqCst);
+        if let Source::Manual(manual) = &self.0 {
+            manual.steady.fetch_add(micros(by), Ordering::SeqCst);
         }
     }
 
     /// Sets the time of a manual clock as an administrator or NTP sets a machine's: from now on
     /// [`Clock::now`] is `ahead` of [`Clock::steady`], which is not affected.
     pub fn set_ahead(&self, ahead: Duration) {
-        if let Source::Manual(hands) = &self.0 {
-            hands.ahead.store(micros(ahead), Ordering::SeqCst);
+        if let Source::Manual(manual) = &self.0 {
+            manual.ahead.store(micros(ahead), Ordering::SeqCst);
         }
     }
 
@@ -96,11 +95,11 @@ impl Clock {
                 let start = *START.get_or_init(Instant::now);
                 Timestamp(0).plus(Instant::now().saturating_duration_since(start))
             }
-            Source::Manual(hands) => Timestamp(hands.steady.load(Ordering::SeqCst)),
+            Source::Manual(manual) => Timestamp(manual.steady.load(Ordering::SeqCst)),
         }
     }
 
-    /// A reading that never decreases, to measure elapsed time. It does not follow a manual clock.
+    /// A reading that never decreases, to measure elapsed time. A manual clock does not affect it.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn monotonic(&self) -> Instant {

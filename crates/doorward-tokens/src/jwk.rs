@@ -38,7 +38,7 @@ pub enum KeyError {
     Number,
 }
 
-/// A public key as published in the key set. The type has no room for a private key.
+/// A public key as published in the key set. The type cannot hold a private key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Members", try_from = "Members")]
 pub struct Jwk {
@@ -60,7 +60,7 @@ const KID_LENGTH: usize = 11;
 impl PublicKey {
     /// Whether its numbers have valid lengths for the algorithm. For elliptic curves the types
     /// ensure it.
-    pub(super) fn has_sound_size(&self) -> bool {
+    pub(super) fn has_valid_size(&self) -> bool {
         match self {
             Self::Rsa { n, e } => RSA_MODULUS.contains(&n.len()) && RSA_EXPONENT.contains(&e.len()),
             Self::P256 { .. } | Self::Ed25519 { .. } => true,

@@ -151,7 +151,7 @@ impl PrivateKey {
     fn public(&self) -> Option<PublicKey> {
         match self {
             Self::P256(key) => {
-                // Uncompressed (SEC 1 2.3.3): a 4, and the two numbers.
+                // Uncompressed (SEC 1 2.3.3): the byte 4, then x and y.
                 let (x, y) = key.public_key().as_ref().get(1..)?.split_first_chunk()?;
                 Some(PublicKey::P256 { x: *x, y: y.try_into().ok()? })
             }
@@ -161,7 +161,7 @@ impl PrivateKey {
             Self::Rsa(key) => {
                 let (n, e) = (key.public_key().modulus(), key.public_key().exponent());
                 let [n, e] = [n, e].map(|it| it.big_endian_without_leading_zero().to_vec());
-                Some(PublicKey::Rsa { n, e }).filter(PublicKey::has_sound_size)
+                Some(PublicKey::Rsa { n, e }).filter(PublicKey::has_valid_size)
             }
         }
     }

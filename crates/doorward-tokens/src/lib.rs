@@ -32,8 +32,8 @@ pub use token_id::TokenId;
 use crate::clock::Timestamp;
 use crate::strict_json::Object;
 
-/// The longest token that is parsed, in bytes. Doorward's have a tenth of it; most servers allow no
-/// longer header line.
+/// The longest token that is parsed, in bytes. Doorward's tokens take about a tenth of that; most
+/// servers limit a header line to this length.
 pub const MAX_LENGTH: usize = 8 * 1024;
 
 /// The minimum tolerance for `iat` in the future, if the issuer's clock is ahead.
@@ -152,7 +152,7 @@ pub enum TokenError {
 
 /// Returns the claims of a token that is valid at `now`.
 ///
-/// `key` finds the key of a `kid` and is called at most once; keys have no other source.
+/// `key` looks up a key by its `kid`. It is called at most once and is the only source of keys.
 ///
 /// # Errors
 /// [`TokenError`]: the first reason to reject it.
@@ -273,16 +273,16 @@ impl Signed {
         if !claims.aud.contains(&expected.audience) {
             return Err(TokenError::Audience);
         }
-        let begins = Timestamp::from_unix_seconds(self.not_before.unwrap_or(i64::MIN));
-        let made = Timestamp::from_unix_seconds(claims.iat);
-        let ends = Timestamp::from_unix_seconds(claims.exp);
-        if begins > now.plus(expected.leeway)
-            || made > now.plus(expected.leeway.max(MAX_CLOCK_SKEW))
+        let not_before = Timestamp::from_unix_seconds(self.not_before.unwrap_or(i64::MIN));
+        let issued_at = Timestamp::from_unix_seconds(claims.iat);
+        let expires_at = Timestamp::from_unix_seconds(claims.exp);
+        if not_before > now.plus(expected.leeway)
+            || issued_at > now.plus(expected.leeway.max(MAX_CLOCK_SKEW))
         {
             return Err(TokenError::NotYetValid);
         }
         // RFC 7519 4.1.4: from the second of `exp` on it is not valid.
-        if now >= ends.plus(expected.leeway) {
+        if now >= expires_at.plus(expected.leeway) {
             return Err(TokenError::Expired);
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! Conversion between claims (`jti`, `sid`, `kid`, `sub`) and the blocklist's 128-bit ids.
 //!
 //! A session's id, a user's and a client's are UUIDs and are written as such. A `jti` has 64 bits
-//! and is below all UUIDs ([`TokenId::uuid`]); a `kid` has 66 and is between: neither begins with a
-//! time, as a `UUIDv7` does.
+//! and a `kid` has 66. As 128-bit numbers both are below every `UUIDv7`, which begins with its time
+//! ([`TokenId::uuid`]); one more bit marks a `kid`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::TokenId;
 
-/// Above every `jti`: set in the id of a `kid`, whose bits are below it.
+/// The bit that marks the id of a `kid`. It is above every `jti`; the bits of the `kid` are below
+/// it.
 const KID_BIT: u128 = 1 << 66;
 
 /// The id of a `kid`: 11 characters of base64url. `None` for any other text.

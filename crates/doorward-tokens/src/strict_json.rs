@@ -1,8 +1,8 @@
 //! Strict JSON, which can be parsed in one way only.
 //!
-//! Two parsers that disagree on which of two equal members counts disagree on the signed content.
-//! RFC 7515 4 and RFC 7519 4 let a parser use the last one; this one rejects duplicates at every
-//! depth, and in unused members.
+//! If an object has a member twice, two parsers may use different values, and so disagree on the
+//! signed content. RFC 7515 4 and RFC 7519 4 let a parser use the last one; this one rejects
+//! duplicates at every depth, and in unused members.
 
 use std::fmt;
 
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_read_and_its_members_are_known() {
+    fn the_members_of_a_parsed_object_are_found() {
         let object = Object::read(br#" {"a": [1, -2, 3.5, "x", null, true, {"b": 1}], "c": {}} "#);
         let object = object.unwrap();
         assert!(object.has("a") && object.has("c") && !object.has("b"));

@@ -88,7 +88,7 @@ fn signed(key: &SigningKey, header: &impl ToString, claims: &impl ToString) -> S
 }
 
 /// A token with a valid signature and these claims changed.
-fn claiming(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
+fn verify_with_claims(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
     let mut claims = json!(claims());
     for (name, value) in changes {
         claims[name] = value.clone();
@@ -97,7 +97,7 @@ fn claiming(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
 }
 
 /// A token with a valid signature and these header members changed.
-fn headed(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
+fn verify_with_header(changes: &[(&str, Value)]) -> Result<Claims, TokenError> {
     let mut header = header(&ES256);
     for (name, value) in changes {
         header[name] = value.clone();
@@ -124,7 +124,7 @@ fn a_token_of_each_algorithm_verifies() {
 }
 
 #[test]
-fn a_token_is_as_short_as_its_parts_allow() {
+fn a_token_has_no_optional_members_and_is_under_450_bytes() {
     let token = ES256.sign(&claims()).unwrap();
     let [header, payload, _] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
     let text = |part| String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
@@ -185,7 +185,7 @@ fn a_private_key_of_another_kind_or_strength_is_refused() {
 }
 
 #[test]
-fn keys_can_be_shared_between_threads_and_show_nothing() {
+fn keys_are_send_and_sync_and_debug_reveals_no_key_material() {
     fn shared<T: Send + Sync>(_: &T) {}
     for key in keys() {
         let verifying = VerifyingKey::from(key.jwk());

@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 /// A `jti`: 64 random bits, in 11 characters of base64url.
 ///
-/// Among ten million tokens alive at once, two have the same id with a probability of 3 in a
-/// million; then revoking one would revoke the other, too. A UUID would gain less than that for 25
+/// Among ten million valid tokens, two have the same id with a probability of 3 in a million; then
+/// revoking one would revoke the other, too. A UUID would reduce that probability at the cost of 25
 /// more characters in every token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId(u64);

@@ -1,5 +1,5 @@
-//! The cost of verifying a token in a service, beside floors measured in the same run on the same
-//! machine: the signature alone, and the hash of the token's text alone.
+//! The cost of verifying a token in a service, compared with floors measured in the same run on the
+//! same machine: the signature alone, and the hash of the token's text alone.
 //!
 //! `cargo bench --bench verify` takes the median of three runs of each figure; `-- --quick` takes
 //! one short run. The list holds 100,000 revoked ids, and each token is looked up in it each time.

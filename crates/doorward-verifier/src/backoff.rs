@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_their_bound_and_are_never_in_step() {
+    fn delays_grow_to_the_maximum_with_jitter() {
         let mut backoff = Backoff::new();
         let waits: Vec<Duration> = (0..20).map(|_| backoff.wait()).collect();
         assert!(waits[0] <= MIN_DELAY && waits[0] >= MIN_DELAY / 2);

@@ -83,7 +83,7 @@ pub(super) enum FetchError {
     Timeout,
     #[error("the issuer rejects the client's id and secret")]
     InvalidClient,
-    #[error("the issuer answers {0}")]
+    #[error("the issuer responds with status {0}")]
     Status(StatusCode),
     #[error("the response has more than {MAX_DOCUMENT} bytes")]
     TooLong,
@@ -193,8 +193,8 @@ impl Issuer {
         Ok(endpoints)
     }
 
-    /// The secret is sent to these URLs, and keys are fetched from them: they must be the issuer's
-    /// own.
+    /// Parses an endpoint's URL and requires the issuer's origin: the client secret is sent there,
+    /// and keys are fetched from there.
     fn own(&self, name: &'static str, url: Option<String>) -> Result<Url, DiscoveryError> {
         let url = url.ok_or(DiscoveryError::Missing(name))?;
         Url::parse(&url)

@@ -27,24 +27,24 @@ const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// The cache lifetime of a key set that does not state one.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// The bounds of a stated one.
+/// The bounds of a stated cache lifetime, in seconds.
 const MAX_AGE: std::ops::RangeInclusive<u64> = 1..=24 * 3600;
 
-/// More keys than any issuer needs.
+/// The maximum number of keys in a key set.
 const MAX_KEYS: usize = 100;
 
 /// The keys, and the callers that wait for new ones.
 pub(super) struct KeyCache {
     clock: Clock,
     set: RwLock<Option<Arc<KeySet>>>,
-    asked: Mutex<Asked>,
-    wanted: Notify,
+    asked: Mutex<RefetchRequest>,
+    refetch_requested: Notify,
     /// The number of completed fetches that callers had requested.
-    served: watch::Sender<u64>,
+    completed_refetches: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Asked {
+struct RefetchRequest {
     last: Option<Stamp>,
     is_pending: bool,
 }
@@ -70,8 +70,8 @@ impl KeyCache {
             clock,
             set: RwLock::default(),
             asked: Mutex::default(),
-            wanted: Notify::new(),
-            served: watch::Sender::new(0),
+            refetch_requested: Notify::new(),
+            completed_refetches: watch::Sender::new(0),
         }
     }
 
@@ -80,7 +80,7 @@ impl KeyCache {
         self.set.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether these are older than the issuer and [`GRACE`] allow.
+    /// Whether these keys are older than their cache lifetime plus [`GRACE`].
     pub(super) fn are_too_old(&self, set: &KeySet) -> bool {
         set.fetched.elapsed(&self.clock) > set.max_age + GRACE
     }
@@ -89,22 +89,22 @@ impl KeyCache {
     /// changes when the fetch is done; all callers during it share one.
     pub(super) fn refetch(&self) -> Option<watch::Receiver<u64>> {
         let mut asked = self.asked();
-        let served = self.served.subscribe();
+        let completed_refetches = self.completed_refetches.subscribe();
         if asked.is_pending {
-            return Some(served);
+            return Some(completed_refetches);
         }
         if asked.last.is_some_and(|last| last.elapsed(&self.clock) < REFETCH_INTERVAL) {
             return None;
         }
-        *asked = Asked { last: Some(Stamp::now(&self.clock)), is_pending: true };
-        self.wanted.notify_one();
-        Some(served)
+        *asked = RefetchRequest { last: Some(Stamp::now(&self.clock)), is_pending: true };
+        self.refetch_requested.notify_one();
+        Some(completed_refetches)
     }
 
     async fn fetch(&self, issuer: &Issuer) -> Result<Duration, FetchError> {
         let before = self.current();
         let etag = before.as_ref().and_then(|set| set.etag.clone());
-        // Counted from before the request: the response may be as old as that.
+        // Taken before the request, because the response may have been generated this early.
         let fetched = Stamp::now(&self.clock);
         let Document { headers, body } = issuer.jwks(etag.as_ref()).await?;
         let max_age = max_age(&headers);
@@ -120,12 +120,12 @@ impl KeyCache {
         Ok(max_age)
     }
 
-    fn asked(&self) -> MutexGuard<'_, Asked> {
+    fn asked(&self) -> MutexGuard<'_, RefetchRequest> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Fetches the keys when they are due or requested, for ever.
+/// Fetches the keys when they are due or requested, until the task is aborted.
 pub(super) async fn keep_fresh(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let keys = &shared.keys;
     let mut backoff = Backoff::new();
@@ -134,7 +134,7 @@ pub(super) async fn keep_fresh(shared: Arc<Shared>, issuer: Arc<Issuer>) {
         let fetched = keys.fetch(&issuer).await;
         if was_asked {
             keys.asked().is_pending = false;
-            keys.served.send_modify(|served| *served += 1);
+            keys.completed_refetches.send_modify(|completed_refetches| *completed_refetches += 1);
         }
         let wait = match fetched {
             Ok(max_age) => {
@@ -149,7 +149,7 @@ pub(super) async fn keep_fresh(shared: Arc<Shared>, issuer: Arc<Issuer>) {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = keys.wanted.notified() => {}
+            () = keys.refetch_requested.notified() => {}
         }
     }
 }
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_issuer_says_how_long_its_keys_may_be_kept() {
+    fn the_cache_lifetime_is_read_from_the_headers_within_its_bounds() {
         let seconds = |fields: &[(&'static str, &'static str)]| {
             let fields = fields
                 .iter()
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stays_is_the_same_object_and_one_that_changes_is_not() {
+    fn an_unchanged_key_keeps_its_object_and_a_changed_one_gets_a_new_one() {
         let jwk = |kid: &str, x: &str| {
             serde_json::json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
                 "kid": kid, "x": x})

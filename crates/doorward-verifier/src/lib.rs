@@ -45,7 +45,7 @@
 //!   client that it was issued to (`client_id`).
 //! - **Nothing is accepted before the list is complete.** A verifier that starts, or one that was
 //!   disconnected for longer than [`Builder::max_staleness`], first loads all revocations.
-//!   [`Verifier::staleness`] tells the age of the list; [`Builder::when_stale`] decides about
+//!   [`Verifier::staleness`] returns the age of the list; [`Builder::when_stale`] decides about
 //!   tokens past the limit. [`OnStale::FailOpen`] continues with an old list, but not without one:
 //!   a verifier that has never reached the issuer accepts nothing.
 //! - **A wrong clock does not revalidate a revoked token.** When the clock is set by more than 5

@@ -16,8 +16,8 @@ use super::suspend_aware_clock::Stamp;
 /// How long a new stream may take to report that it is complete: a long snapshot on a slow line.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a stream may go without reporting it again. The feed does so every two seconds, and
-/// guarantees every five.
+/// How long a stream may go without another such report. The feed sends one every two seconds, and
+/// guarantees one every five.
 pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream that broke earlier than this does not reset the backoff.
@@ -48,7 +48,7 @@ enum FeedError {
 impl FeedError {
     /// Whether an event was, or may have been, missed: resuming after the last id would not recover
     /// it, so everything is requested again.
-    const fn needs_everything(&self) -> bool {
+    const fn needs_full_list(&self) -> bool {
         match self {
             Self::Unreadable(_) | Self::Malformed(_) | Self::NotApplied(_) => true,
             // A server that rejects the id, with any status.
@@ -58,7 +58,7 @@ impl FeedError {
     }
 }
 
-/// Subscribes to the feed for ever.
+/// Keeps the subscription open, with backoff between connections, until the task is aborted.
 pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
     let mut backoff = Backoff::new();
     let mut last_id = None;
@@ -75,7 +75,7 @@ pub(super) async fn run(shared: Arc<Shared>, issuer: Arc<Issuer>) {
             backoff.reset();
         }
         let retry = stream.parser.retry().unwrap_or_default();
-        if broken.needs_everything() {
+        if broken.needs_full_list() {
             last_id = None;
         }
         shared.report("feed", Some(broken.to_string()));
@@ -92,21 +92,21 @@ struct Stream<'a> {
     last_id: &'a mut Option<String>,
     parser: Parser,
     /// When the list was last reported complete; at first, when the stream began.
-    heard: Stamp,
+    last_current_at: Stamp,
     is_current: bool,
     purged: Stamp,
 }
 
 impl<'a> Stream<'a> {
     fn new(shared: &'a Shared, last_id: &'a mut Option<String>) -> Self {
-        // Also after a list that was too long: it may have become shorter.
+        // Expired entries may have left space in a list that was full.
         shared.revoked.purge();
         let now = Stamp::now(&shared.clock);
         Self {
             shared,
             last_id,
             parser: Parser::default(),
-            heard: now,
+            last_current_at: now,
             is_current: false,
             purged: now,
         }
@@ -121,7 +121,7 @@ impl<'a> Stream<'a> {
 
     async fn read(&mut self, issuer: &Issuer) -> Result<(), FeedError> {
         let mut response = issuer.feed(self.last_id.as_deref()).await?;
-        self.heard = Stamp::now(&self.shared.clock);
+        self.last_current_at = Stamp::now(&self.shared.clock);
         loop {
             let chunk = tokio::time::timeout(self.silence_timeout()?, response.chunk()).await;
             let chunk = chunk.map_err(|_| FeedError::TimedOut)?;
@@ -146,7 +146,7 @@ impl<'a> Stream<'a> {
         } else {
             SNAPSHOT_TIMEOUT
         };
-        let left = whole.checked_sub(self.heard.elapsed(&self.shared.clock));
+        let left = whole.checked_sub(self.last_current_at.elapsed(&self.shared.clock));
         left.filter(|left| !left.is_zero()).ok_or(FeedError::TimedOut)
     }
 
@@ -187,10 +187,10 @@ impl<'a> Stream<'a> {
         let age = serde_json::from_str(data).ok().map(|Current { age }| age);
         let age = age.and_then(|age| Duration::try_from_secs_f64(age).ok());
         self.shared.revoked.complete(age.ok_or(FeedError::Malformed("the field age"))?)?;
-        self.heard = Stamp::now(&self.shared.clock);
+        self.last_current_at = Stamp::now(&self.shared.clock);
         self.is_current = true;
         if self.purged.elapsed(&self.shared.clock) >= PURGE_INTERVAL {
-            self.purged = self.heard;
+            self.purged = self.last_current_at;
             self.shared.revoked.purge();
         }
         self.shared.report("feed", None);

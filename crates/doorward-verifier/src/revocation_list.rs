@@ -12,10 +12,10 @@ use serde::Deserialize;
 
 use super::suspend_aware_clock::Stamp;
 use doorward_tokens::clock::{Clock, Timestamp};
-use entries::{Doubt, List};
+use entries::{List, MissingIds};
 
-/// How much longer than its `exp` plus the leeway an id is kept: for a wrong clock that is
-/// corrected.
+/// How much longer than its `exp` plus the leeway an id is kept, in case the clock is wrong and
+/// corrected later.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// The number of ids added or dropped in one write lock.
@@ -42,7 +42,7 @@ pub(super) enum ApplyError {
     /// Ids may have been missed or dropped because of a wrong clock: the feed must send everything
     /// again.
     #[error("the clock was set, or the machine was suspended: all revocations are requested again")]
-    Jumped,
+    ClockJumped,
 }
 
 /// The revocation status of a token.
@@ -76,26 +76,26 @@ impl RevocationList {
         let list = List {
             until: HashMap::new(),
             complete: None,
-            is_short: false,
-            agreed: Stamp::now(&clock),
-            doubt: Doubt::None,
+            has_overflowed: false,
+            clocks_agreed_at: Stamp::now(&clock),
+            doubt: MissingIds::None,
             has_jumped: false,
         };
         Self { clock, capacity, kept_for, list: RwLock::new(list) }
     }
 
-    /// To be called before a stream of the feed is opened. True when it must send everything,
-    /// because the clock was set.
+    /// Call this before a stream of the feed is opened. Returns whether the stream must send the
+    /// whole list, because the clock was set.
     #[must_use]
     pub(super) fn begin(&self) -> bool {
         let mut list = self.write();
         let now = Stamp::now(&self.clock);
         let _ = list.check(now);
-        list.agreed = now;
-        if list.doubt != Doubt::None {
-            list.doubt = Doubt::Asked;
+        list.clocks_agreed_at = now;
+        if list.doubt != MissingIds::None {
+            list.doubt = MissingIds::Requested;
         }
-        list.doubt == Doubt::Asked
+        list.doubt == MissingIds::Requested
     }
 
     /// The revocation status of a token with these ids. The ids and the age are read together: a
@@ -115,14 +115,14 @@ impl RevocationList {
 
     fn age(&self, list: &List) -> Option<Duration> {
         let complete = list.complete?;
-        let is_unknown = list.is_short || list.is_doubtful(Stamp::now(&self.clock));
+        let is_unknown = list.has_overflowed || list.may_lack_ids(Stamp::now(&self.clock));
         Some(if is_unknown { Duration::MAX } else { complete.elapsed(&self.clock) })
     }
 
     /// Adds entries of the feed.
     ///
     /// # Errors
-    /// [`ApplyError::Full`] when not all of them fit, [`ApplyError::Jumped`] when the clock was
+    /// [`ApplyError::Full`] when not all of them fit, [`ApplyError::ClockJumped`] when the clock was
     /// set. Then the list is stale until it is complete again.
     pub(super) fn add(&self, entries: Vec<FeedEntry>) -> Result<(), ApplyError> {
         let mut entries = entries.into_iter().peekable();
@@ -135,12 +135,12 @@ impl RevocationList {
                 let until = list.keep_until(wall, now);
                 if let Some(known) = list.until.get_mut(&id) {
                     *known = until.max(*known);
-                } else if until.is_over(now) {
+                } else if until.has_expired(now) {
                     // Every token that it concerns has expired.
                 } else if list.until.len() < self.capacity {
                     list.until.insert(id, until);
                 } else {
-                    list.is_short = true;
+                    list.has_overflowed = true;
                     return Err(Full(self.capacity).into());
                 }
             }
@@ -151,19 +151,19 @@ impl RevocationList {
     /// Records that all revocations up to `age` ago have been added.
     ///
     /// # Errors
-    /// [`ApplyError::Jumped`] when the clock was set, and entries may have been skipped.
+    /// [`ApplyError::ClockJumped`] when the clock was set, and entries may have been skipped.
     pub(super) fn complete(&self, age: Duration) -> Result<(), ApplyError> {
         let mut list = self.write();
         let now = Stamp::now(&self.clock);
         list.check(now)?;
         let moment = now.minus(age);
-        if list.doubt == Doubt::Asked {
+        if list.doubt == MissingIds::Requested {
             // The previous state was measured by another clock.
             list.complete = None;
         }
-        (list.agreed, list.doubt) = (now, Doubt::None);
+        (list.clocks_agreed_at, list.doubt) = (now, MissingIds::None);
         list.complete = Some(list.complete.map_or(moment, |before| before.max(moment)));
-        list.is_short = false;
+        list.has_overflowed = false;
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl RevocationList {
     pub(super) fn purge(&self) {
         let over: Vec<Box<str>> = {
             let (list, now) = (self.read(), Stamp::now(&self.clock));
-            let over = list.until.iter().filter(|(_, until)| until.is_over(now));
+            let over = list.until.iter().filter(|(_, until)| until.has_expired(now));
             over.map(|(id, _)| id.clone()).collect()
         };
         for batch in over.chunks(BATCH) {
@@ -184,7 +184,7 @@ impl RevocationList {
             }
             for id in batch {
                 // It may have arrived again meanwhile.
-                if list.until.get(id).is_some_and(|until| until.is_over(now)) {
+                if list.until.get(id).is_some_and(|until| until.has_expired(now)) {
                     list.until.remove(id);
                 }
             }

@@ -36,7 +36,7 @@ pub(super) struct Parser {
     line: Vec<u8>,
     /// The last byte was a CR, which a LF may complete.
     after_cr: bool,
-    is_under_way: bool,
+    has_started: bool,
     name: String,
     data: String,
     id: Option<String>,
@@ -84,7 +84,7 @@ impl Parser {
 
     fn line(&mut self, line: &[u8]) -> Result<Option<Event>, Unreadable> {
         let line = str::from_utf8(line).map_err(|_| Unreadable::NotUtf8)?;
-        let line = if mem::replace(&mut self.is_under_way, true) {
+        let line = if mem::replace(&mut self.has_started, true) {
             line
         } else {
             line.strip_prefix('\u{feff}').unwrap_or(line)

@@ -1,4 +1,4 @@
-//! A clock that notices suspension: times for measuring how long ago an event was.
+//! Timestamps that are read from two clocks, to detect suspension and changes of the clock.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_passes_by_whichever_clock_ran_further() {
+    fn elapsed_is_the_longer_measurement_of_both_clocks() {
         let clock = Clock::manual(Timestamp::from_unix_seconds(1_000));
         let moment = Stamp::now(&clock);
         assert_eq!(moment.elapsed(&clock), Duration::ZERO);

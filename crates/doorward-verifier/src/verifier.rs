@@ -53,8 +53,8 @@ impl Verifier {
         })
     }
 
-    /// The same, but a token with an unknown key waits until the key set is fetched, at most 3
-    /// seconds, and is then verified again. Most tokens do not wait.
+    /// Verifies a token as [`Verifier::verify`] does, but waits at most 3 seconds for the key set
+    /// if its key is unknown, and then verifies it again. Other tokens do not wait.
     ///
     /// # Errors
     /// [`VerifyError`].

@@ -12,7 +12,7 @@ use crate::database::{AnyConnection, Id};
 const PURGE_BATCH: i64 = 200;
 
 /// Erases an account, provided that it is unchanged since it was read. The row itself stays as long
-/// as its sessions are stored; its address is free at once.
+/// as its sessions are stored; its address can be registered again immediately.
 pub(in crate::accounts) fn close(
     connection: &mut AnyConnection,
     verified: &Credentials,

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Found;
+use super::DataProblem;
 use super::operations::{self, Compared, CopyRole, CopyStep, Progress};
 use crate::cli::print;
 use crate::config;
@@ -49,8 +49,8 @@ pub(super) fn copy(args: &CopyArgs) -> Result<(), Box<dyn Error>> {
     match (compared.iter().all(Compared::is_equal), args.verify) {
         (true, true) => print("Both databases hold the same data.\n"),
         (true, false) => print(AFTER_COPY),
-        (false, true) => Err(Found::Difference.into()),
-        (false, false) => Err(Found::BadCopy.into()),
+        (false, true) => Err(DataProblem::Difference.into()),
+        (false, false) => Err(DataProblem::BadCopy.into()),
     }
 }
 
@@ -93,8 +93,8 @@ impl Bar {
             self.shown = Some((table, step));
             let what = match step {
                 CopyStep::Copy => format!("copy {table}"),
-                CopyStep::Compare(CopyRole::Source) => format!("add up {table} in source"),
-                CopyStep::Compare(CopyRole::Target) => format!("add up {table} in target"),
+                CopyStep::Compare(CopyRole::Source) => format!("checksum {table} in source"),
+                CopyStep::Compare(CopyRole::Target) => format!("checksum {table} in target"),
             };
             if self.bar.is_hidden() {
                 let _ = writeln!(io::stderr(), "{what}: {of} rows");

@@ -60,7 +60,7 @@ pub(crate) fn check(config: &Config) -> Result<SchemaReport, DataError> {
     Ok(database::check(&config.database()?)?)
 }
 
-/// The result of [`restored`].
+/// The result of [`after_restore`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Restored {
     /// Sessions that ended.

@@ -10,7 +10,7 @@ node, replace the database by the file (without the -wal and -shm files beside i
 `doorward db after-restore` before the next start.
 ";
 
-pub(super) fn made(Backup { file, bytes, rows, migration, drift }: &Backup) -> String {
+pub(super) fn backup_summary(Backup { file, bytes, rows, migration, drift }: &Backup) -> String {
     let rows: Vec<String> = rows.iter().map(|(table, rows)| format!("{table} {rows}")).collect();
     let mut text = format!(
         "{}: {bytes} bytes, checked. Rows: {}. Last migration: {}.\n",

@@ -39,7 +39,7 @@ impl Doctor<'_> {
             Ok(ref url @ DatabaseUrl::Sqlite(ref file)) => {
                 self.privacy("database", file, "600");
                 if self.config.refuse_writable_data_dir().is_ok()
-                    && let Err(error) = url.cannot_be_replaced()
+                    && let Err(error) = url.refuse_replaceable()
                 {
                     self.report("database", error.to_string());
                 }
@@ -90,9 +90,9 @@ impl Doctor<'_> {
         let keys = actix_web::rt::System::new().block_on(async {
             let db = Database::open_read_only(&settings).map_err(|error| error.to_string())?;
             let policy = settings::key_policy(self.config);
-            let operator = KeyAdmin::open(db, Clock::system(), seal, policy).await;
-            let operator = operator.map_err(|error| error.to_string())?;
-            operator.list().await.map_err(|error| error.to_string())
+            let admin = KeyAdmin::open(db, Clock::system(), seal, policy).await;
+            let admin = admin.map_err(|error| error.to_string())?;
+            admin.list().await.map_err(|error| error.to_string())
         })?;
         for key in keys {
             let (kid, state, made) = (key.kid, key.state, key.created_at);
@@ -134,7 +134,7 @@ impl Doctor<'_> {
             );
             self.report("database", problem);
         }
-        // A key of the future says the same.
+        // A key that was created in the future is reported already.
         let is_reported = self.found.iter().any(|it| it.check == "keys");
         if let Some(newest) = ahead.filter(|_| !is_reported) {
             let problem = format!(
@@ -174,7 +174,7 @@ impl Doctor<'_> {
         if let Some(limit) = limit.filter(|limit| wanted > *limit) {
             let problem = format!(
                 "this role or database may open {limit} connections (CONNECTION LIMIT), and \
-                 {nodes}                  nodes need {wanted}; lower database.pool_size, or raise \
+                 {nodes} nodes need {wanted}; lower database.pool_size, or raise \
                  the limit"
             );
             self.report("postgresql", problem);

@@ -3,7 +3,7 @@
 use actix_web::http::header::HeaderValue;
 use url::Url;
 
-use super::{Doctor, Questions};
+use super::{Doctor, DoctorArgs};
 use crate::app::settings;
 use crate::cli::doctor::probe;
 use crate::config::Config;
@@ -11,7 +11,7 @@ use crate::http::request::client_ip::ClientAddress;
 use crate::http::server::tls::{EXPIRY_WARNING, Tls};
 use crate::revocations::MAX_CLOCK_SKEW;
 
-impl Questions {
+impl DoctorArgs {
     /// The client address that a request from `--peer` counts under, if that was asked.
     #[must_use]
     pub fn client_address(&self, config: &Config) -> Option<String> {

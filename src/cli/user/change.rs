@@ -9,7 +9,7 @@ use super::password::{hash, read_password};
 use super::{User, open};
 use crate::accounts::admin::AdminOutcome;
 use crate::accounts::{Account, AccountDetails, Email};
-use crate::cli::OperateError;
+use crate::cli::AdminError;
 use crate::config::Config;
 use crate::database::Id;
 
@@ -18,17 +18,17 @@ pub(super) async fn add(
     email: &str,
     password_file: Option<&Path>,
     json: bool,
-) -> Result<String, OperateError> {
+) -> Result<String, AdminError> {
     let email = Email::parse(email)?;
-    let operator = open(config).await?;
-    let taken = || OperateError::EmailTaken(email.to_string());
+    let admin = open(config).await?;
+    let taken = || AdminError::EmailTaken(email.to_string());
     // Before the password is typed.
-    if operator.find(email.as_str()).await?.is_some() {
+    if admin.find(email.as_str()).await?.is_some() {
         return Err(taken());
     }
     let password = read_password(password_file)?;
     let hash = hash(config, email.as_str(), &password).await?;
-    let account = operator.add(email.clone(), hash).await?.ok_or_else(taken)?;
+    let account = admin.add(email.clone(), hash).await?.ok_or_else(taken)?;
     let Account { id, email, created_at, .. } = account;
     Ok(if json {
         format!("{}\n", json!({ "id": id, "email": email, "created_at": created_at }))
@@ -37,22 +37,18 @@ pub(super) async fn add(
     })
 }
 
-pub(super) async fn delete(
-    config: &Config,
-    user: &User,
-    yes: bool,
-) -> Result<String, OperateError> {
-    let operator = open(config).await?;
-    let unknown = || OperateError::NoSuchUser(user.user.clone());
+pub(super) async fn delete(config: &Config, user: &User, yes: bool) -> Result<String, AdminError> {
+    let admin = open(config).await?;
+    let unknown = || AdminError::NoSuchUser(user.user.clone());
     // A closed account has no address any more and is found only by id.
-    let (id, name) = match operator.find(&user.user).await? {
+    let (id, name) = match admin.find(&user.user).await? {
         Some(AccountDetails { id, email, .. }) => (id, email),
         None => (Id::parse(&user.user).ok_or_else(unknown)?, user.user.clone()),
     };
     if !yes && !is_confirmed(&name)? {
-        return Err(OperateError::NotConfirmed);
+        return Err(AdminError::NotConfirmed);
     }
-    let AdminOutcome { changed, sessions_ended } = operator.delete(id).await?;
+    let AdminOutcome { changed, sessions_ended } = admin.delete(id).await?;
     if !changed {
         return Err(unknown());
     }
@@ -64,7 +60,7 @@ pub(super) async fn delete(
 }
 
 /// Asks for confirmation at the terminal, if there is one.
-fn is_confirmed(name: &str) -> Result<bool, OperateError> {
+fn is_confirmed(name: &str) -> Result<bool, AdminError> {
     if !io::stdin().is_terminal() {
         return Ok(false);
     }

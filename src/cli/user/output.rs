@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 use super::{User, find};
 use crate::accounts::AccountDetails;
 use crate::accounts::admin::{AccountAdmin, AdminOutcome};
-use crate::cli::OperateError;
+use crate::cli::AdminError;
 use crate::database::Id;
 
 pub(super) async fn list(
-    operator: &AccountAdmin,
+    admin: &AccountAdmin,
     after: Option<&str>,
     limit: u32,
     json: bool,
-) -> Result<String, OperateError> {
-    let unknown = |id: &str| OperateError::NoSuchUser(id.to_owned());
+) -> Result<String, AdminError> {
+    let unknown = |id: &str| AdminError::NoSuchUser(id.to_owned());
     let after = after.map(|id| Id::parse(id).ok_or_else(|| unknown(id))).transpose()?;
-    let people = operator.list(after, limit).await?;
+    let listed_accounts = admin.list(after, limit).await?;
     if json {
-        return Ok(format!("{}\n", people.iter().map(as_json).collect::<Value>()));
+        return Ok(format!("{}\n", listed_accounts.iter().map(as_json).collect::<Value>()));
     }
     let mut lines = String::new();
-    for AccountDetails { id, email, created_at, disabled_at, .. } in &people {
+    for AccountDetails { id, email, created_at, disabled_at, .. } in &listed_accounts {
         let state = if disabled_at.is_some() { "  disabled" } else { "" };
         // Writing to a String cannot fail.
         let _ = writeln!(lines, "{id}  {created_at}  {email}{state}");
@@ -31,11 +31,11 @@ pub(super) async fn list(
     Ok(lines)
 }
 
-pub(super) async fn show(operator: &AccountAdmin, user: &User) -> Result<String, OperateError> {
-    let person = find(operator, &user.user).await?;
-    let sessions = operator.sessions_of(person.id).await?;
+pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, AdminError> {
+    let account = find(admin, &user.user).await?;
+    let sessions = admin.sessions_of(account.id).await?;
     if user.json {
-        let mut shown = as_json(&person);
+        let mut shown = as_json(&account);
         shown["live_sessions"] = json!(sessions);
         return Ok(format!("{shown}\n"));
     }
@@ -43,30 +43,30 @@ pub(super) async fn show(operator: &AccountAdmin, user: &User) -> Result<String,
     Ok(format!(
         "id: {}\nemail: {}\nroles: {}\ncreated: {}\npassword changed: {}\nlast login: {}\n\
          disabled: {}\nlive sessions: {sessions}\n",
-        person.id,
-        person.email,
-        person.roles.join(" "),
-        person.created_at,
-        person.password_changed_at,
-        moment(person.last_login_at, "never"),
-        moment(person.disabled_at, "no"),
+        account.id,
+        account.email,
+        account.roles.join(" "),
+        account.created_at,
+        account.password_changed_at,
+        moment(account.last_login_at, "never"),
+        moment(account.disabled_at, "no"),
     ))
 }
 
-pub(super) fn said(
+pub(super) fn outcome_text(
     user: &User,
-    person: &AccountDetails,
+    account: &AccountDetails,
     done: AdminOutcome,
     did: &str,
     otherwise: &str,
 ) -> String {
     let (AccountDetails { id, email, .. }, AdminOutcome { changed, sessions_ended }) =
-        (person, done);
+        (account, done);
     if user.json {
-        let said = json!({
+        let outcome_text = json!({
             "id": id, "email": email, "changed": changed, "sessions_ended": sessions_ended
         });
-        format!("{said}\n")
+        format!("{outcome_text}\n")
     } else if changed {
         format!("{did} {email}; sessions that ended: {sessions_ended}\n")
     } else {
@@ -74,14 +74,14 @@ pub(super) fn said(
     }
 }
 
-fn as_json(person: &AccountDetails) -> Value {
+fn as_json(account: &AccountDetails) -> Value {
     json!({
-        "id": person.id,
-        "email": person.email,
-        "roles": person.roles,
-        "created_at": person.created_at,
-        "password_changed_at": person.password_changed_at,
-        "last_login_at": person.last_login_at,
-        "disabled_at": person.disabled_at,
+        "id": account.id,
+        "email": account.email,
+        "roles": account.roles,
+        "created_at": account.created_at,
+        "password_changed_at": account.password_changed_at,
+        "last_login_at": account.last_login_at,
+        "disabled_at": account.disabled_at,
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::app::settings;
-use crate::cli::OperateError;
+use crate::cli::AdminError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
@@ -16,25 +16,29 @@ use crate::passwords::{Hasher, HasherSettings, Password, PasswordHash};
 const MAX_PASSWORD_FILE: u64 = 4096;
 
 /// The first line of the file, or a password typed twice at the terminal.
-pub(super) fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, OperateError> {
+pub(super) fn read_password(file: Option<&Path>) -> Result<Zeroizing<String>, AdminError> {
     let Some(file) = file else {
         if !io::stdin().is_terminal() {
-            return Err(OperateError::NoPassword);
+            return Err(AdminError::NoPassword);
         }
         let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new);
         let password = ask("New password: ")?;
         if *password != *ask("Again: ")? {
-            return Err(OperateError::PasswordsDiffer);
+            return Err(AdminError::PasswordsDiffer);
         }
         return Ok(password);
     };
     let mut text = Zeroizing::new(String::new());
-    let failed = |cause| OperateError::PasswordFile { path: file.to_owned(), cause };
+    let failed = |cause| AdminError::PasswordFile { path: file.to_owned(), cause };
     if file == Path::new("-") {
         io::stdin().take(MAX_PASSWORD_FILE).read_to_string(&mut text).map_err(failed)?;
     } else {
         let opened = fs::File::open(file).map_err(failed)?;
-        config::refuse_open_to_all("--password-file", file, &opened.metadata().map_err(failed)?)?;
+        config::refuse_world_readable(
+            "--password-file",
+            file,
+            &opened.metadata().map_err(failed)?,
+        )?;
         opened.take(MAX_PASSWORD_FILE).read_to_string(&mut text).map_err(failed)?;
     }
     // Some editors put a byte order mark at the start of a file. Leading and trailing blanks are
@@ -48,7 +52,7 @@ pub(super) async fn hash(
     config: &Config,
     email: &str,
     password: &str,
-) -> Result<PasswordHash, OperateError> {
+) -> Result<PasswordHash, AdminError> {
     let password = Password::parse(password)?;
     let settings = HasherSettings { threads: 1, queue: 1, ..settings::hasher_settings(config) };
     let hasher = Hasher::start(settings, Clock::system())?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use toml::Table;
 
 use super::table::flatten;
-use super::{Layers, Origin};
+use super::{Layers, SettingSource};
 use crate::config::ConfigError;
 
 impl Layers {
@@ -53,7 +53,7 @@ impl Layers {
         for (name, value) in settings {
             // An empty section sets nothing.
             if !(value.as_table().is_some_and(Table::is_empty) && self.is_section(&name)) {
-                self.set(&name, value, Origin::File(path.to_owned()))?;
+                self.set(&name, value, SettingSource::File(path.to_owned()))?;
             }
         }
         Ok(())

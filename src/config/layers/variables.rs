@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use super::{Layers, Origin};
+use super::{Layers, SettingSource};
 use crate::config::{ConfigError, renamed};
 
 const PREFIX: &str = "DOORWARD_";
@@ -16,7 +16,7 @@ impl Layers {
         for (variable, text) in variables {
             let name = variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
             if self.setting_of(&name).is_none() || variable_of(&name) != variable {
-                if let Some(new) = renamed::present_name(&name) {
+                if let Some(new) = renamed::new_name(&name) {
                     let problem = format!("this setting is called {} now", variable_of(new));
                     let remedy = format!("rename the variable{}", renamed::new_values(&name));
                     return Err(ConfigError::new(format!("variable {variable}"), problem, remedy));
@@ -29,7 +29,7 @@ impl Layers {
                 ));
             }
             let value = self.value_of(&name, text);
-            self.set(&name, value, Origin::Variable(variable))?;
+            self.set(&name, value, SettingSource::Variable(variable))?;
         }
         Ok(())
     }
@@ -59,9 +59,9 @@ pub(in crate::config) fn own_variables(
     Ok(own)
 }
 
-/// Kubernetes sets these in every pod beside a Service whose name begins with "doorward":
-/// `DOORWARD_SERVICE_HOST`, `DOORWARD_PORT=tcp://10.0.0.1:80`, `DOORWARD_PORT_80_TCP_ADDR`. No
-/// operator set them, and none can correct them.
+/// Kubernetes sets these in every pod of a namespace with a Service whose name begins with
+/// "doorward": `DOORWARD_SERVICE_HOST`, `DOORWARD_PORT=tcp://10.0.0.1:80`,
+/// `DOORWARD_PORT_80_TCP_ADDR`. No operator set them, and none can correct them.
 fn is_service_link(name: &str, value: &str) -> bool {
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

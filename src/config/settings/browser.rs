@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Web pages that may call.
+/// Web pages that may call the API.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsConfig {

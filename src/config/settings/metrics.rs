@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
-    /// Whether `/metrics` is served, over plain http on an address of its own.
+    /// Whether `/metrics` is served, over plain http on a separate address.
     pub enabled: bool,
     /// The address and port for `/metrics`. It needs no authentication, and reveals the load of
     /// this node but no user data.

@@ -10,8 +10,8 @@ use crate::config::serde_formats;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RevocationsConfig {
-    /// A node that has not read the database's revocations for this long is stale: 5s (from then on
-    /// `/readyz` answers 503) to 1h.
+    /// A node that has not read the database's revocations for this long is stale: 5s to 1h. From
+    /// 5s on, `/readyz` answers 503.
     #[serde(with = "serde_formats::duration")]
     pub max_staleness: Duration,
     /// The treatment of access tokens by a stale node: `fail_closed` (503) or `fail_open` (trust

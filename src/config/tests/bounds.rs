@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn every_text_has_its_form() {
+fn text_settings_accept_only_valid_forms() {
     assert_bounds(&[
         (
             "public_url",
@@ -62,7 +62,7 @@ fn every_text_has_its_form() {
 }
 
 #[test]
-fn every_bound_holds() {
+fn values_out_of_bounds_are_rejected() {
     assert_bounds(&[
         ("tokens.lifetime", "1m,1d", "59s,86401s"),
         ("tokens.key_lifetime", "1d,3650d", "23h,3651d"),

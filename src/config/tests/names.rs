@@ -6,10 +6,10 @@ use super::*;
 
 #[test]
 fn an_unknown_setting_names_the_nearest() {
-    let machine = ConfigFixture::new().file("[tokens]\nlifetme = '2m'\n");
-    let file = machine.directory.path().join("doorward.toml");
+    let fixture = ConfigFixture::new().file("[tokens]\nlifetme = '2m'\n");
+    let file = fixture.directory.path().join("doorward.toml");
     assert_eq!(
-        machine.error(),
+        fixture.error(),
         format!(
             "tokens.lifetme (file {}): this setting does not exist; the nearest is \
              tokens.lifetime: rename it or remove it",
@@ -61,12 +61,12 @@ fn kubernetes_service_variables_are_ignored() {
 
 #[test]
 fn a_variable_that_is_not_utf_8_is_refused() {
-    let mut machine = ConfigFixture::new();
-    machine.variables.push(("OTHER".into(), OsString::from_vec(vec![0xff])));
-    machine.config();
-    machine.variables.push(("DOORWARD_AUDIENCE".into(), OsString::from_vec(vec![0xff])));
+    let mut fixture = ConfigFixture::new();
+    fixture.variables.push(("OTHER".into(), OsString::from_vec(vec![0xff])));
+    fixture.config();
+    fixture.variables.push(("DOORWARD_AUDIENCE".into(), OsString::from_vec(vec![0xff])));
     assert_eq!(
-        machine.error(),
+        fixture.error(),
         "variable DOORWARD_AUDIENCE: its value is not UTF-8; set it to text or remove it"
     );
 }

@@ -6,11 +6,11 @@ use super::*;
 fn secrets_are_hidden_in_every_output() {
     let (current, previous) = (secret(), secret());
     let url = "postgres://door:hunter2@db.example/door";
-    let machine = ConfigFixture::new()
+    let fixture = ConfigFixture::new()
         .variable("DOORWARD_SECRET", &current)
         .variable("DOORWARD_PREVIOUS_SECRET", &previous)
         .variable("DOORWARD_DATABASE_URL", url);
-    let loaded = machine.load().unwrap();
+    let loaded = fixture.load().unwrap();
     let printed = loaded.to_toml().unwrap();
     assert!(printed.contains("\n#secret = \"[secret]\" # variable DOORWARD_SECRET\n"), "{printed}");
     for shown in [printed, format!("{loaded:?}"), format!("{:?}", loaded.config.master_secret())] {
@@ -34,29 +34,29 @@ fn secrets_are_hidden_in_every_output() {
 
 #[test]
 fn printed_config_round_trips() {
-    let machine = ConfigFixture::new()
+    let fixture = ConfigFixture::new()
         .set("tokens.lifetime=7m")
         .set("trusted_proxies=10.0.0.0/8")
         .set("data_dir=a\n\"b\"")
         .set("cors.origins=https://a.example,https://b.example");
-    let printed = machine.load().unwrap().to_toml().unwrap();
+    let printed = fixture.load().unwrap().to_toml().unwrap();
     let again = ConfigFixture::new().file(&printed).load().unwrap();
     let values = |loaded: &Loaded| layers::flat(&loaded.config).unwrap();
-    assert_eq!(values(&again), values(&machine.load().unwrap()));
+    assert_eq!(values(&again), values(&fixture.load().unwrap()));
 }
 
 #[test]
-fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
+fn a_printed_file_loads_when_the_hidden_secrets_are_provided_again() {
     let (current, previous) = (secret(), secret());
     let url = "postgres://door:hunter2@db.example/door";
     let secrets = [("secret", &*current), ("previous_secret", &*previous), ("database_url", url)];
     let values = |loaded: &Loaded| format!("{:?}", layers::flat(&loaded.config).unwrap());
     for way in ["file", "variable", "flag", "file of file", "file of variable", "file of flag"] {
-        let mut machine = ConfigFixture::new();
+        let mut fixture = ConfigFixture::new();
         let mut text = String::from("audience = 'a'\n");
         let is_in_file = way.starts_with("file of");
         for (name, value) in secrets {
-            let path = machine.directory.path().join(name);
+            let path = fixture.directory.path().join(name);
             fs::write(&path, value).unwrap();
             let path = path.to_str().unwrap().to_owned();
             let (key, value) = if is_in_file {
@@ -68,13 +68,13 @@ fn a_file_that_was_printed_with_secrets_serves_when_they_are_given_again() {
                 "file" => text.extend([&key, " = '", &value, "'\n"]),
                 "variable" => {
                     let variable = format!("DOORWARD_{}", key.to_ascii_uppercase());
-                    machine = machine.variable(&variable, &value);
+                    fixture = fixture.variable(&variable, &value);
                 }
-                _ => machine = machine.set(&format!("{key}={value}")),
+                _ => fixture = fixture.set(&format!("{key}={value}")),
             }
         }
-        let machine = machine.file(&text);
-        let before = machine.load().unwrap();
+        let fixture = fixture.file(&text);
+        let before = fixture.load().unwrap();
         let printed = before.to_toml().unwrap();
         assert!(!printed.contains("hunter2") && !printed.contains(&current), "{way}: {printed}");
         let mut again = ConfigFixture::new().file(&printed);

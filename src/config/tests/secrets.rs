@@ -1,4 +1,4 @@
-//! Secrets: given, read from files, stored beside the database.
+//! Secrets: given, read from files, stored next to the database.
 
 use std::thread;
 
@@ -6,14 +6,14 @@ use super::*;
 
 #[test]
 fn a_secret_can_be_read_from_a_file() {
-    let machine = ConfigFixture::new();
-    let path = machine.directory.path().join("given");
+    let fixture = ConfigFixture::new();
+    let path = fixture.directory.path().join("given");
     fs::write(&path, secret() + "\n").unwrap();
     let path = path.to_str().unwrap().to_owned();
-    let given = |machine: ConfigFixture| machine.variable("DOORWARD_SECRET_FILE", &path);
+    let given = |fixture: ConfigFixture| fixture.variable("DOORWARD_SECRET_FILE", &path);
 
-    let machine = given(machine);
-    let loaded = machine.load().unwrap();
+    let fixture = given(fixture);
+    let loaded = fixture.load().unwrap();
     loaded.config.master_secret().unwrap();
     let origin =
         format!("secret_file = \"{path}\" # file {path}, named by variable DOORWARD_SECRET_FILE\n");
@@ -43,10 +43,10 @@ fn a_secret_can_be_read_from_a_file() {
 
 #[test]
 fn an_empty_variable_leaves_the_previous_value() {
-    let machine = ConfigFixture::new()
+    let fixture = ConfigFixture::new()
         .file("public_url = 'https://a.example'\ndatabase_url = 'sqlite://x.db'");
     let config =
-        machine.variable("DOORWARD_PUBLIC_URL", "").variable("DOORWARD_DATABASE_URL", "").config();
+        fixture.variable("DOORWARD_PUBLIC_URL", "").variable("DOORWARD_DATABASE_URL", "").config();
     assert_eq!(config.public_url, "https://a.example");
     assert!(config.database_url.is_some());
 }
@@ -92,7 +92,7 @@ fn the_first_start_generates_a_secret_that_stays() {
 }
 
 #[test]
-fn first_starts_at_once_agree_on_one_secret() {
+fn concurrent_first_starts_use_one_secret() {
     let directory = TempDir::new().unwrap();
     let config = in_data_dir(&directory);
     let drawn: Vec<_> = thread::scope(|scope| {

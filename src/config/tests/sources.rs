@@ -3,23 +3,23 @@
 use super::*;
 
 #[test]
-fn the_last_that_has_a_setting_wins() {
-    let lifetime = |machine: &ConfigFixture| machine.config().tokens.lifetime.as_secs();
-    let machine = ConfigFixture::new();
-    assert_eq!(lifetime(&machine), 600);
-    let machine = machine.file("[tokens]\nlifetime = '2m'\n");
-    assert_eq!(lifetime(&machine), 120);
-    let machine = machine.variable("DOORWARD_TOKENS__LIFETIME", "3m");
-    assert_eq!(lifetime(&machine), 180);
-    let machine = machine.set("tokens.lifetime=4m");
-    assert_eq!(lifetime(&machine), 240);
-    assert_eq!(machine.config().tokens.key_lifetime, TokensConfig::default().key_lifetime);
+fn the_last_source_that_sets_a_setting_wins() {
+    let lifetime = |fixture: &ConfigFixture| fixture.config().tokens.lifetime.as_secs();
+    let fixture = ConfigFixture::new();
+    assert_eq!(lifetime(&fixture), 600);
+    let fixture = fixture.file("[tokens]\nlifetime = '2m'\n");
+    assert_eq!(lifetime(&fixture), 120);
+    let fixture = fixture.variable("DOORWARD_TOKENS__LIFETIME", "3m");
+    assert_eq!(lifetime(&fixture), 180);
+    let fixture = fixture.set("tokens.lifetime=4m");
+    assert_eq!(lifetime(&fixture), 240);
+    assert_eq!(fixture.config().tokens.key_lifetime, TokensConfig::default().key_lifetime);
 }
 
 #[test]
 fn named_flags_set_their_settings() {
-    let mut machine = ConfigFixture::new();
-    machine.flags = Flags {
+    let mut fixture = ConfigFixture::new();
+    fixture.flags = Flags {
         listen: Some("[::1]:0".into()),
         public_url: Some("https://login.example.com/".into()),
         data_dir: Some("/srv/doorward".into()),
@@ -27,7 +27,7 @@ fn named_flags_set_their_settings() {
         log: Some("debug".into()),
         ..Flags::default()
     };
-    let config = machine.config();
+    let config = fixture.config();
     assert_eq!(config.issuer(config.listen), "https://login.example.com");
     assert_eq!(config.data_dir, Path::new("/srv/doorward"));
     assert_eq!(config.log.level, "debug");
@@ -36,13 +36,13 @@ fn named_flags_set_their_settings() {
 }
 
 #[test]
-fn the_file_is_the_flags_or_the_variables_or_the_one_that_is_there() {
-    let mut machine = ConfigFixture::new().file("audience = 'there'");
-    assert_eq!(machine.config().audience, "there");
-    let named = machine.directory.path().join("named.toml");
+fn the_config_file_is_chosen_by_flag_then_variable_then_working_directory() {
+    let mut fixture = ConfigFixture::new().file("audience = 'there'");
+    assert_eq!(fixture.config().audience, "there");
+    let named = fixture.directory.path().join("named.toml");
     fs::write(&named, "audience = 'named'").unwrap();
-    machine = machine.variable("DOORWARD_CONFIG", named.to_str().unwrap());
-    assert_eq!(machine.config().audience, "named");
-    machine.flags.config = Some(machine.directory.path().join("absent.toml"));
-    assert!(machine.error().contains("absent.toml: it cannot be read"), "{}", machine.error());
+    fixture = fixture.variable("DOORWARD_CONFIG", named.to_str().unwrap());
+    assert_eq!(fixture.config().audience, "named");
+    fixture.flags.config = Some(fixture.directory.path().join("absent.toml"));
+    assert!(fixture.error().contains("absent.toml: it cannot be read"), "{}", fixture.error());
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn text_takes_the_type_of_the_setting() {
+fn text_is_converted_to_the_settings_type() {
     let config = ConfigFixture::new()
         .variable("DOORWARD_DATABASE__MIGRATE", "false")
         .variable("DOORWARD_SESSIONS__MAX_PER_USER", "7")
@@ -56,6 +56,9 @@ fn toml_that_does_not_parse_names_the_line_and_shows_no_secret() {
 #[test]
 fn durations_are_printed_in_one_unit() {
     for text in ["0s", "100ms", "1s", "90s", "10m", "25h", "90d"] {
-        assert_eq!(serde_formats::duration::spell(humantime::parse_duration(text).unwrap()), text);
+        assert_eq!(
+            serde_formats::duration::format_duration(humantime::parse_duration(text).unwrap()),
+            text
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Checked;
 use crate::config::ConfigError;
-use crate::config::serde_formats::duration::spell;
+use crate::config::serde_formats::duration::format_duration;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -33,7 +33,12 @@ pub(in crate::config) fn duration_in_range(
     if bounds.contains(&value) {
         return Ok(());
     }
-    Err(outside(setting, spell(value), spell(*bounds.start()), spell(*bounds.end())))
+    Err(outside(
+        setting,
+        format_duration(value),
+        format_duration(*bounds.start()),
+        format_duration(*bounds.end()),
+    ))
 }
 
 fn outside(

@@ -7,7 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::Checked;
 use super::bounds::{DAY, MINUTE, SECOND, TEN_YEARS, duration_in_range, in_range};
-use crate::config::serde_formats::duration::spell;
+use crate::config::serde_formats::duration::format_duration;
 use crate::config::{
     Config, ConfigError, LimitsConfig, LogConfig, PasswordsConfig, SessionsConfig, TokensConfig,
 };
@@ -101,7 +101,7 @@ pub(super) fn limits(limits: &LimitsConfig, config: &Config) -> Checked {
             "limits.request_timeout",
             format!(
                 "a password may wait that long for its hash ({})",
-                spell(config.passwords.queue_deadline)
+                format_duration(config.passwords.queue_deadline)
             ),
             "raise it, or lower passwords.queue_deadline",
         ));

@@ -40,7 +40,7 @@ pub struct Backup {
 /// Why a backup failed; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// PostgreSQL has a tool of its own.
+    /// PostgreSQL has its own tool.
     #[error(
         "{0} is a PostgreSQL database, and this backs up SQLite; use PostgreSQL's own tool: `pg_dump \
          --format=custom --file=FILE` and the database's URL"
@@ -52,7 +52,7 @@ pub enum BackupError {
     /// The file exists.
     #[error("{} exists already and was left unchanged; name another file", .0.display())]
     Exists(PathBuf),
-    /// Files beside it would become part of it.
+    /// Files next to the target would become part of the backup.
     #[error(
         "{} there belong to an earlier database of the name {}, and SQLite would read them as part \
          of the backup; move them away, or name another file",
@@ -61,7 +61,7 @@ pub enum BackupError {
     LogBeside {
         /// The file.
         file: PathBuf,
-        /// SQLite's files beside it.
+        /// SQLite's files next to it.
         files: Vec<PathBuf>,
     },
     /// The file cannot be created.
@@ -110,7 +110,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     let bytes = written.metadata().map_err(failed)?.len();
     let (rows, schema) = verify_contents(&unfinished.0)?;
     refuse_log_beside(file)?;
-    unfinished.becomes(file).map_err(|cause| match cause.kind() {
+    unfinished.persist_as(file).map_err(|cause| match cause.kind() {
         ErrorKind::AlreadyExists => BackupError::Exists(file.to_owned()),
         _ => failed(cause),
     })?;
@@ -119,7 +119,8 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
     Ok(Backup { file: file.to_owned(), bytes, rows, migration, drift })
 }
 
-/// SQLite applies a log to whichever database has its name, also one of an earlier database.
+/// Rejects a target with SQLite's files next to it: SQLite applies a log to any database of the
+/// same name, also the log of an earlier one.
 fn refuse_log_beside(file: &Path) -> Result<(), BackupError> {
     let all = ["-wal", "-shm", "-journal"].map(|ending| with(file, ending));
     let files: Vec<PathBuf> =
@@ -177,7 +178,7 @@ impl Unfinished {
     }
 
     /// Gives it its final name, and syncs the directory.
-    fn becomes(&self, file: &Path) -> io::Result<()> {
+    fn persist_as(&self, file: &Path) -> io::Result<()> {
         // Unlike a rename, a link never replaces a file; but not every file system supports links.
         match fs::hard_link(&self.0, file) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists && !file.try_exists()? => {

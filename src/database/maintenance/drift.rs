@@ -58,8 +58,8 @@ pub fn check(url: &DatabaseUrl) -> Result<SchemaReport, OpenError> {
     let mut report = SchemaReport { applied, pending, newer, ..SchemaReport::default() };
     if report.newer.is_empty() {
         let found = Schema::read(connection)?;
-        match Schema::wanted(connection, &report.applied) {
-            Ok(wanted) => report.drift = wanted.differences(&found),
+        match Schema::expected(connection, &report.applied) {
+            Ok(expected) => report.drift = expected.differences(&found),
             Err(why) => report.not_compared = Some(why),
         }
     } else {
@@ -108,7 +108,7 @@ impl Schema {
     }
 
     /// The schema that these migrations create, or why it cannot be determined.
-    fn wanted(connection: &mut AnyConnection, applied: &[String]) -> Result<Self, String> {
+    fn expected(connection: &mut AnyConnection, applied: &[String]) -> Result<Self, String> {
         match connection {
             AnyConnection::Sqlite(_) => {
                 let memory = SqliteConnection::establish(":memory:").map_err(|e| e.to_string())?;
@@ -117,7 +117,7 @@ impl Schema {
                 Self::read(&mut memory).map_err(|e| e.to_string())
             }
             AnyConnection::Postgres(_) => {
-                let name = place_to_compare(connection)?;
+                let name = comparison_schema(connection)?;
                 connection
                     .batch_execute(&format!("SET LOCAL search_path TO {name}"))
                     .map_err(|e| e.to_string())?;
@@ -138,16 +138,16 @@ impl Schema {
                 continue;
             }
             let line = match (self.0.get(part), found.0.get(part)) {
-                (Some(wanted), Some(found)) if wanted == found => continue,
-                (Some(wanted), Some(found)) => {
-                    format!("{part} is `{found}`, and should be `{wanted}`")
+                (Some(expected), Some(found)) if expected == found => continue,
+                (Some(expected), Some(found)) => {
+                    format!("{part} is `{found}`, and should be `{expected}`")
                 }
-                (Some(wanted), None) => {
+                (Some(expected), None) => {
                     if part.is_whole() {
                         settled.insert(part.table.clone());
                         format!("{part} is missing")
                     } else {
-                        format!("{part} is missing: `{wanted}`")
+                        format!("{part} is missing: `{expected}`")
                     }
                 }
                 (None, _) => {
@@ -168,7 +168,7 @@ impl Schema {
 
 /// A schema that is rolled back afterwards: a new one or, for a role that may not create any, that
 /// of temporary tables.
-fn place_to_compare(connection: &mut AnyConnection) -> Result<String, String> {
+fn comparison_schema(connection: &mut AnyConnection) -> Result<String, String> {
     if may(connection, "CREATE").map_err(|e| e.to_string())? {
         let name = format!("doorward_check_{:016x}", u64::from_be_bytes(random_bytes()));
         let made = connection.batch_execute(&format!("CREATE SCHEMA {name}"));
@@ -189,7 +189,7 @@ fn may(connection: &mut AnyConnection, privilege: &str) -> QueryResult<bool> {
 }
 
 impl Part {
-    /// Whether it represents the table as a whole. Such a part comes before the table's others.
+    /// Whether it represents the table as a whole. Such a part is listed before the table's others.
     fn is_whole(&self) -> bool {
         self.kind.starts_with('(')
     }

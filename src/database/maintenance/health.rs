@@ -21,7 +21,7 @@ pub enum Inspected {
     File {
         /// The damage found in it.
         faults: Vec<String>,
-        /// The newest moment in it, if it is far ahead of this machine's clock.
+        /// The newest time stored in it, if it is far ahead of this machine's clock.
         ahead: Option<Timestamp>,
     },
     /// A PostgreSQL server.

@@ -82,15 +82,10 @@ impl Versions {
 
     /// # Errors
     /// [`OpenError::Newer`], and [`OpenError::Pending`] unless pending migrations are allowed.
-    pub(in crate::database) fn is_current(
-        &self,
-        pending_is_all_right: bool,
-    ) -> Result<(), OpenError> {
+    pub(in crate::database) fn is_current(&self, allow_pending: bool) -> Result<(), OpenError> {
         match (self.newer.first(), self.pending.first()) {
             (Some(newer), _) => Err(OpenError::Newer(newer.clone())),
-            (None, Some(pending)) if !pending_is_all_right => {
-                Err(OpenError::Pending(pending.clone()))
-            }
+            (None, Some(pending)) if !allow_pending => Err(OpenError::Pending(pending.clone())),
             _ => Ok(()),
         }
     }

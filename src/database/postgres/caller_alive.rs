@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-/// Whether the caller of a unit is still waiting. A caller that was answered with an error has
-/// retried since and continued: the unit would then mistake that retry for a reuse of the token.
+/// Whether the caller of a unit is still waiting. A caller that got an error may have retried and
+/// continued since: then the unit would mistake that retry for a reuse of the token.
 #[derive(Clone, Default)]
 pub(in crate::database) struct CallerAlive(Arc<AtomicBool>);
 

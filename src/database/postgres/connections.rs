@@ -89,7 +89,7 @@ impl PgManager {
         Self { manager: manager.clone(), refusals: Arc::clone(refusals) }
     }
 
-    /// A new connection, unless the server refused one a moment ago because it has none left.
+    /// A new connection, unless the server has just refused one because it has none left.
     pub(in crate::database) fn another(&self) -> Result<AnyConnection, r2d2::Error> {
         if let Some(said) = self.refusals.paused_with(Instant::now()) {
             return Err(r2d2::Error::ConnectionError(ConnectionError::BadConnection(said)));
@@ -105,7 +105,8 @@ impl PgManager {
         made
     }
 
-    /// A connection, if there is one by then: an attempt may take as long as a pooler lets it wait.
+    /// A new connection; `None` when there is none at the deadline, because a pooler may delay it
+    /// for long.
     pub(in crate::database) fn another_by(&self, deadline: Instant) -> Option<AnyConnection> {
         let (made, waits) = mpsc::sync_channel(1);
         let manager = self.clone();

@@ -28,9 +28,9 @@ pub(in crate::database) fn with_defaults(url: &str) -> String {
     if added.is_empty() { url.to_owned() } else { format!("{url}{separator}{}", added.join("&")) }
 }
 
-/// The same for a primary that rejects writes for now (by `default_transaction_read_only`, as some
-/// hosting providers set it when a disk fills up). A replica does not qualify: it may lag behind.
-/// None if the URL itself restricts which servers qualify.
+/// [`with_defaults`] for a primary that rejects writes for now (by `default_transaction_read_only`,
+/// as some hosting providers set it when a disk fills up). A replica does not qualify: it may lag
+/// behind. None if the URL itself restricts which servers qualify.
 pub(in crate::database) fn with_defaults_for_reading(url: &str) -> Option<String> {
     let [wanted, instead] =
         ["read-write", "primary"].map(|it| format!("target_session_attrs={it}"));

@@ -52,7 +52,7 @@ const MAX_ORIGIN_BYTES: usize = 128;
 /// The allowed origins and headers.
 pub struct CorsPolicy {
     origins: Vec<String>,
-    of_clients: ClientOrigins,
+    client_origins: ClientOrigins,
     headers: Vec<HeaderName>,
     refusals: LogRateLimit,
 }
@@ -61,19 +61,19 @@ impl CorsPolicy {
     /// The policy for these origins and those of clients. The headers are those that pages may send
     /// in addition to Doorward's own.
     #[must_use]
-    pub fn new(origins: Vec<String>, of_clients: ClientOrigins, headers: &[String]) -> Self {
+    pub fn new(origins: Vec<String>, client_origins: ClientOrigins, headers: &[String]) -> Self {
         let more = headers.iter().filter_map(|name| name.parse().ok());
         let headers = HEADERS.into_iter().chain(more).collect();
-        Self { origins, of_clients, headers, refusals: LogRateLimit::default() }
+        Self { origins, client_origins, headers, refusals: LogRateLimit::default() }
     }
 
     /// The middleware that answers preflights and lets pages read responses.
     pub fn middleware(&self) -> Cors {
-        let of_clients = self.of_clients.clone();
+        let client_origins = self.client_origins.clone();
         self.origins
             .iter()
             .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
-            .allowed_origin_fn(move |origin, _| of_clients.contains(origin))
+            .allowed_origin_fn(move |origin, _| client_origins.contains(origin))
             .allowed_methods(METHODS)
             .allowed_headers(&self.headers)
             .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, REQUEST_ID])
@@ -84,10 +84,10 @@ impl CorsPolicy {
 
     fn allows(&self, origin: &HeaderValue) -> bool {
         self.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
-            || self.of_clients.contains(origin)
+            || self.client_origins.contains(origin)
     }
 
-    /// Why a preflight is rejected, for people.
+    /// Why a preflight is rejected, as a sentence for developers.
     fn reason(&self, request: &ServiceRequest) -> Option<String> {
         let headers = request.headers();
         let origin = headers.get(ORIGIN)?;

@@ -28,7 +28,7 @@ use crate::metrics::Counter;
 /// A rate limit: a burst, and the time after which each further request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// The maximum number of requests at once.
+    /// The maximum number of simultaneous requests.
     pub burst: NonZeroU32,
     /// The time until one more request is allowed; not zero.
     pub every: Duration,
@@ -62,7 +62,7 @@ impl KeyedLimiter {
     /// # Errors
     /// `rate_limited` when there were too many.
     pub fn check(&self, key: impl Hash) -> Result<(), Problem> {
-        let bucket = self.buckets.place(key);
+        let bucket = self.buckets.bucket_index(key);
         self.limiter.check_key(&bucket).map_err(|negative| {
             self.refusals.inc();
             too_many(&negative)
@@ -104,7 +104,7 @@ impl Buckets {
         Self { count, hash: RandomState::new() }
     }
 
-    fn place(&self, key: impl Hash) -> usize {
+    fn bucket_index(&self, key: impl Hash) -> usize {
         // The remainder is below `count`, so it always fits.
         usize::try_from(self.hash.hash_one(key) % self.count.get() as u64).unwrap_or(0)
     }

@@ -14,7 +14,7 @@ fn a_bare_status_keeps_its_status() {
 }
 
 #[test]
-fn a_wait_is_rounded_up_and_never_nothing() {
+fn retry_after_is_rounded_up_to_at_least_one_second() {
     assert_eq!(whole_seconds(Duration::ZERO), 1);
     assert_eq!(whole_seconds(Duration::from_millis(1001)), 2);
 }

@@ -31,11 +31,11 @@ impl FromRequest for Caller {
     }
 }
 
-/// The same for a handler that also works without a valid access token.
+/// The holder of the request's access token, for a handler that also works without a valid one.
 pub(crate) struct MaybeCaller {
     /// The holder, or why the token was rejected.
     pub access: Result<AuthenticatedSession, Problem>,
-    /// The session of an access token that is as it should be, but that it has ended.
+    /// The session of an otherwise valid access token, if that session has ended.
     pub ended: Option<AuthenticatedSession>,
 }
 

@@ -26,10 +26,10 @@ impl FromRequest for ConfidentialClient {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (gate, basic) = (ClientAuthenticator::of(request), Basic::of(request));
+        let (authenticator, basic) = (ClientAuthenticator::of(request), Basic::of(request));
         Box::pin(async move {
             let Basic { id, secret } = basic?.ok_or(Code::InvalidClient)?;
-            Ok(Self(gate?.prove(id.expose(), secret.expose()).await?))
+            Ok(Self(authenticator?.authenticate(id.expose(), secret.expose()).await?))
         })
     }
 }
@@ -61,18 +61,18 @@ impl FromRequest for OAuthRequest {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (gate, basic) = (ClientAuthenticator::of(request), Basic::of(request));
+        let (authenticator, basic) = (ClientAuthenticator::of(request), Basic::of(request));
         let form = Form::read(request, payload);
         Box::pin(async move {
             let mut form = form.await?;
-            let requester = identify(&gate?, basic?, &mut form).await?;
+            let requester = identify(&authenticator?, basic?, &mut form).await?;
             Ok(Self { requester, form })
         })
     }
 }
 
 async fn identify(
-    gate: &ClientAuthenticator,
+    authenticator: &ClientAuthenticator,
     basic: Option<Basic>,
     form: &mut Form,
 ) -> Result<RequestingClient, Problem> {
@@ -94,7 +94,10 @@ async fn identify(
         (None, None, Some(_)) => return Err(malformed("The parameter client_id is missing.")),
         (None, id, None) => return Ok(RequestingClient::named(id.map(|id| id.expose().clone()))),
     };
-    gate.prove(id.expose(), secret.expose()).await.map(RequestingClient::Authenticated)
+    authenticator
+        .authenticate(id.expose(), secret.expose())
+        .await
+        .map(RequestingClient::Authenticated)
 }
 
 /// The dependencies for checking a client secret.
@@ -113,7 +116,7 @@ impl ClientAuthenticator {
 
     /// Only failures count, and after too many of them the database is not asked. A service that
     /// has authenticated here before is never blocked.
-    async fn prove(&self, id: &str, secret: &str) -> Result<AuthenticatedClient, Problem> {
+    async fn authenticate(&self, id: &str, secret: &str) -> Result<AuthenticatedClient, Problem> {
         self.api.client_failures.check(self.address, (id, secret))?;
         let proof = self.api.clients.authenticate(id, secret).await;
         if let Err(AuthenticationError::Wrong) = proof {

@@ -58,7 +58,7 @@ impl ClientAddress {
 }
 
 /// From the right, because only the entries that trusted proxies appended are reliable. A malformed
-/// entry stops the walk.
+/// entry ends the search.
 fn client_ip_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: &IpAddr| is_trusted(ip, trusted);
     let mut address = peer.to_canonical();
@@ -83,8 +83,8 @@ fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Warns from time to time when an untrusted peer sends `X-Forwarded-For`: it may be a proxy
-/// missing from the settings, and then all its clients count as one.
+/// Warns at most once per [`WARNING_INTERVAL`] when an untrusted peer sends `X-Forwarded-For`: it
+/// may be a proxy missing from the settings, and then all its clients count as one.
 #[derive(Debug, Default)]
 pub struct ForwardedForWarning(Mutex<Option<Instant>>);
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_entry_ends_the_walk() {
+    fn a_malformed_entry_ends_the_search() {
         assert_eq!(address("10.0.0.1", &["198.51.100.7, unknown, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(address("10.0.0.1", &["198.51.100.7,"]), "10.0.0.1");
     }

@@ -2,7 +2,7 @@
 //!
 //! All of them are `__Host-` cookies: `Secure`, `HttpOnly`, and for this host alone (RFC 6265bis
 //! 4.1.3.2). Every resource that takes a token also takes it from a cookie, but a request has one
-//! source of credentials: a token beside a cookie is rejected.
+//! source of credentials: a token in addition to a cookie is rejected.
 //!
 //! # Responses that overtake each other
 //!

@@ -2,9 +2,9 @@
 //! page triggers.
 //!
 //! It applies to every request that changes something and is authenticated by cookies, and to the
-//! login that asks for them (otherwise a foreign page could log its visitor in to an account of its
-//! own). Browsers state the source of a request in `Sec-Fetch-Site`, older ones in `Origin`, and no
-//! page can forge either; a request with neither is rejected.
+//! login that asks for them (otherwise a foreign page could log its visitor in to the attacker's
+//! account). Browsers state the source of a request in `Sec-Fetch-Site`, older ones in `Origin`,
+//! and no page can forge either; a request with neither is rejected.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 

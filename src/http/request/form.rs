@@ -35,7 +35,8 @@ impl Form {
     }
 
     fn parse(body: &[u8]) -> Result<Self, Problem> {
-        // It is part of no name: without it the first parameter would be missing without a word.
+        // The mark would become part of the first parameter's name, and that parameter would
+        // silently be missing.
         if body.starts_with(json::BOM) {
             return Err(malformed(json::BOM_DETAIL));
         }

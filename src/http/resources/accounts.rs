@@ -23,11 +23,11 @@ pub(in crate::http) struct Register {
 
 pub(in crate::http) async fn register(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     body: Json<Register>,
 ) -> Result<HttpResponse, Problem> {
     let Register { email, password } = &body.0;
-    let account = api.accounts.sign_up(email, password.expose(), origin.network()).await?;
+    let account = api.accounts.sign_up(email, password.expose(), source.network()).await?;
     let Account { id, email, created_at, .. } = account;
     Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
 }
@@ -70,13 +70,13 @@ pub(in crate::http) struct ChangePassword {
 pub(in crate::http) async fn change_password(
     api: web::Data<Api>,
     caller: Caller,
-    origin: RequestSource,
+    source: RequestSource,
     cookies: Cookies,
     body: Json<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
     let transport = cookies.transport(false)?;
     let (present, new) = (body.0.current_password.expose(), body.0.new_password.expose());
-    let tokens = api.accounts.change_password(caller.0, present, new, origin.device(None)).await?;
+    let tokens = api.accounts.change_password(caller.0, present, new, source.device(None)).await?;
     cookies.respond_with_tokens(tokens, transport)
 }
 
@@ -89,13 +89,13 @@ pub(in crate::http) struct Close {
 pub(in crate::http) async fn close(
     api: web::Data<Api>,
     caller: Caller,
-    origin: RequestSource,
+    source: RequestSource,
     cookies: Cookies,
     body: Json<Close>,
 ) -> Result<HttpResponse, Problem> {
     let transport = cookies.transport(false)?;
     let password = body.0.password.expose();
-    let closed = api.accounts.close(caller.0, password, origin.network()).await;
+    let closed = api.accounts.close(caller.0, password, source.network()).await;
     closed.map_err(|error| Problem::from_reauthentication(error, "/password"))?;
     cookies.clear(HttpResponse::NoContent().finish(), transport)
 }

@@ -14,12 +14,12 @@ use crate::http::request::requester::RequestSource;
 pub(in crate::http) async fn token(
     api: web::Data<Api>,
     key: IdempotencyKey,
-    origin: RequestSource,
+    source: RequestSource,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     let grant_type = request.form.required("grant_type")?;
     match grant_type.expose().as_str() {
-        "refresh_token" => refresh(&api, &key, &origin, request.requester, request.form).await,
+        "refresh_token" => refresh(&api, &key, &source, request.requester, request.form).await,
         "client_credentials" => {
             let scope = request.form.take("scope")?;
             let scope = scope.as_ref().map(|scope| scope.expose().as_str());
@@ -33,7 +33,7 @@ pub(in crate::http) async fn token(
 async fn refresh(
     api: &Api,
     key: &IdempotencyKey,
-    origin: &RequestSource,
+    source: &RequestSource,
     requester: RequestingClient,
     mut form: Form,
 ) -> Result<HttpResponse, Problem> {
@@ -44,7 +44,7 @@ async fn refresh(
         return Err(Code::InvalidScope.into());
     }
     api.refresh_limit.check(token.session)?;
-    let device = origin.device(None);
+    let device = source.device(None);
     let tokens = api.sessions.refresh(token, requester, key.as_bytes(), device).await?;
     Ok(HttpResponse::Ok().json(tokens))
 }
@@ -60,13 +60,13 @@ pub(in crate::http) async fn introspect(
 
 pub(in crate::http) async fn revoke(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     mut request: OAuthRequest,
 ) -> Result<HttpResponse, Problem> {
     let token = api.sessions.read_token(request.form.required("token")?.expose()).await?;
     if let Some(id) = token.rate_limit_key() {
         api.refresh_limit.check(id)?;
     }
-    api.sessions.revoke(token, request.requester, origin.network()).await?;
+    api.sessions.revoke(token, request.requester, source.network()).await?;
     Ok(HttpResponse::Ok().finish())
 }

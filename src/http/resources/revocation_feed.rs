@@ -33,11 +33,11 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The reconnection delay of a subscriber, in milliseconds.
 const RETRY_FIELD: &str = "retry: 500\n\n";
 
-/// Bytes of the stream that are passed on at once: a connection keeps a buffer as large as its
-/// largest write.
+/// The maximum number of bytes in one write: a connection keeps a buffer as large as its largest
+/// write.
 const CHUNK_BYTES: usize = 4096;
 
-/// List entries that are written at once, which make about as many bytes.
+/// The number of list entries in one write: about [`CHUNK_BYTES`].
 const ENTRIES_PER_CHUNK: usize = 50;
 
 /// Retry-After for a subscriber beyond the limit.
@@ -95,7 +95,7 @@ pub(in crate::http) async fn revocations(
     Ok(snapshot(&api, &request))
 }
 
-/// RFC 9110 12.5.1, simplified: a request that names the type wants it.
+/// RFC 9110 12.5.1, simplified: a request that names the type selects it.
 fn wants_stream(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(ACCEPT).filter_map(|field| field.to_str().ok());
     fields.flat_map(|field| field.split(',')).any(|range| {
@@ -147,8 +147,8 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    /// The next thing to send; `None` when it was too slow, its client was removed, or this server
-    /// stops.
+    /// The next event to send; `None` when the subscriber was too slow, its client was removed, or
+    /// this server stops.
     async fn next(&mut self) -> Option<FeedEvent> {
         if self.settings.is_draining.load(Ordering::Relaxed) {
             return None;
@@ -184,7 +184,7 @@ fn event(next: FeedEvent, cursor: &FeedCursor) -> Bytes {
         FeedEvent::Current(age) => written("current", Some(cursor), &current(age)).into(),
         FeedEvent::Batch(batch) => {
             batch.text.get_or_init(|| batch_text(&batch, cursor));
-            Bytes::from_owner(Shared(batch))
+            Bytes::from_owner(SharedBatch(batch))
         }
     }
 }
@@ -201,9 +201,9 @@ fn batch_text(batch: &FeedBatch, cursor: &FeedCursor) -> String {
 }
 
 /// The text of a batch, shared by all subscribers.
-struct Shared(Arc<FeedBatch>);
+struct SharedBatch(Arc<FeedBatch>);
 
-impl AsRef<[u8]> for Shared {
+impl AsRef<[u8]> for SharedBatch {
     fn as_ref(&self) -> &[u8] {
         self.0.text.get().map_or(&[], |text| text.as_bytes())
     }

@@ -15,7 +15,7 @@ use crate::http::request::idempotency_key::IdempotencyKey;
 use crate::http::request::json::{Json, OptionalJson};
 use crate::http::request::requester::RequestSource;
 use crate::secret::Secret;
-use crate::sessions::{ReplacedSessions, Scope, Tokens};
+use crate::sessions::{ReplacedSessions, SessionScope, Tokens};
 
 /// The longest label of a session, in characters.
 const LABEL_CHARS: usize = 100;
@@ -34,7 +34,7 @@ pub(in crate::http) struct LogIn {
 
 pub(in crate::http) async fn log_in(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     cookies: Cookies,
     body: Json<LogIn>,
 ) -> Result<HttpResponse, Problem> {
@@ -62,8 +62,8 @@ pub(in crate::http) async fn log_in(
             }
             Transport::Body => ReplacedSessions::default(),
         },
-        network: origin.network().to_owned(),
-        device: origin.device(label.map(check_label).transpose()?),
+        network: source.network().to_owned(),
+        device: source.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.log_in(attempt).await?;
     cookies.respond_with_tokens(tokens, transport)
@@ -87,7 +87,7 @@ pub(in crate::http) struct Refresh {
 pub(in crate::http) async fn refresh(
     api: web::Data<Api>,
     key: IdempotencyKey,
-    origin: RequestSource,
+    source: RequestSource,
     cookies: Cookies,
     body: OptionalJson<Option<Refresh>>,
 ) -> Result<HttpResponse, Problem> {
@@ -106,7 +106,7 @@ pub(in crate::http) async fn refresh(
         let is_from_a_page = !has_body || client_id.is_some() || transport == Transport::Cookie;
         return cookies.respond_with_error(no_refresh_token(is_from_a_page), transport);
     }
-    match exchange(&api, &texts, RequestingClient::named(client_id), &key, &origin).await {
+    match exchange(&api, &texts, RequestingClient::named(client_id), &key, &source).await {
         Ok(tokens) => cookies.respond_with_tokens(tokens, transport),
         Err(problem) => cookies.respond_with_error(problem, transport),
     }
@@ -117,13 +117,13 @@ async fn exchange(
     texts: &[&str],
     client: RequestingClient,
     key: &IdempotencyKey,
-    origin: &RequestSource,
+    source: &RequestSource,
 ) -> Result<Tokens, Problem> {
     let token = api.sessions.parse_newest(texts);
     let token = token.inspect_err(|_| api.sessions.record_malformed_token())?;
     // By session and never by address: an office behind one address must not log itself out.
     api.refresh_limit.check(token.session)?;
-    Ok(api.sessions.refresh(token, client, key.as_bytes(), origin.device(None)).await?)
+    Ok(api.sessions.refresh(token, client, key.as_bytes(), source.device(None)).await?)
 }
 
 fn no_refresh_token(is_from_a_page: bool) -> Problem {
@@ -161,15 +161,15 @@ enum LogOutScope {
 pub(in crate::http) async fn log_out(
     api: web::Data<Api>,
     caller: MaybeCaller,
-    origin: RequestSource,
+    source: RequestSource,
     cookies: Cookies,
     query: web::Query<LogOutQuery>,
     body: OptionalJson<LogOut>,
 ) -> Result<HttpResponse, Problem> {
     let scope = match query.scope {
-        None | Some(LogOutScope::This) => Scope::This,
-        Some(LogOutScope::Others) => Scope::Others,
-        Some(LogOutScope::All) => Scope::All,
+        None | Some(LogOutScope::This) => SessionScope::This,
+        Some(LogOutScope::Others) => SessionScope::Others,
+        Some(LogOutScope::All) => SessionScope::All,
     };
     let member = body.0.refresh_token;
     let transport = cookies.transport(member.is_some())?;
@@ -177,22 +177,25 @@ pub(in crate::http) async fn log_out(
         Some(token) => vec![token.expose().as_str()],
         None => cookies.refresh_tokens(),
     };
-    match end_sessions(&api, caller, &texts, scope, transport, origin.network()).await {
+    match end_sessions(&api, caller, &texts, scope, transport, source.network()).await {
         // The others have ended, and this one continues.
-        Ok(()) if scope == Scope::Others => Ok(HttpResponse::NoContent().finish()),
+        Ok(()) if scope == SessionScope::Others => Ok(HttpResponse::NoContent().finish()),
         Ok(()) => cookies.clear(HttpResponse::NoContent().finish(), transport),
-        Err(problem) if scope == Scope::This => cookies.respond_with_error(problem, transport),
+        Err(problem) if scope == SessionScope::This => {
+            cookies.respond_with_error(problem, transport)
+        }
         // The page may refresh and retry.
         Err(problem) => Err(problem),
     }
 }
 
-/// By the access token, which may end more than its own session, or else by the refresh token.
+/// Ends sessions by the access token, which may end more than its own, otherwise by the refresh
+/// token.
 async fn end_sessions(
     api: &Api,
     caller: MaybeCaller,
     texts: &[&str],
-    scope: Scope,
+    scope: SessionScope,
     transport: Transport,
     address: &str,
 ) -> Result<(), Problem> {
@@ -204,7 +207,7 @@ async fn end_sessions(
     match (caller.access, token) {
         (Ok(caller), Some(token)) if token.session != caller.session.uuid() => {
             // A second credential for another session would stay valid after a "success".
-            if transport == Transport::Body || scope != Scope::This {
+            if transport == Transport::Body || scope != SessionScope::This {
                 return Err(Problem::new(Code::MultipleCredentials).detail(
                     "The access token and the refresh token belong to different sessions.",
                 ));
@@ -217,14 +220,15 @@ async fn end_sessions(
         (Ok(caller), _) => api.sessions.log_out(caller, scope, address).await?,
         // The access token has expired, as it does after minutes; the refresh token identifies its
         // session.
-        (Err(_), Some(token)) if scope == Scope::This => {
+        (Err(_), Some(token)) if scope == SessionScope::This => {
             api.refresh_limit.check(token.session)?;
             api.sessions.log_out_by_token(token, address).await?;
         }
         // It was logged out before: a client that lost the response retries.
-        (Err(_), None) if scope == Scope::This && caller.ended.is_some() => {}
-        // So were all of them. A session that has begun since would be left alive by a "success".
-        (Err(problem), token) if scope == Scope::All => {
+        (Err(_), None) if scope == SessionScope::This && caller.ended.is_some() => {}
+        // All sessions were logged out before. A session that has started since stays live, so then
+        // this is not a success.
+        (Err(problem), token) if scope == SessionScope::All => {
             let own = caller
                 .ended
                 .filter(|ended| token.is_none_or(|token| token.session == ended.session.uuid()));
@@ -249,12 +253,12 @@ pub(in crate::http) async fn list(
 pub(in crate::http) async fn end(
     api: web::Data<Api>,
     caller: Caller,
-    origin: RequestSource,
+    source: RequestSource,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     // Not a UUID, so no session can match: 404.
     let id = Uuid::parse_str(&id).map_err(|_| Code::NotFound)?;
-    if api.sessions.end(caller.0.user, id.into(), origin.network()).await? {
+    if api.sessions.end(caller.0.user, id.into(), source.network()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(Code::NotFound).detail("You have no live session with this id."))

@@ -36,7 +36,7 @@ const SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
 const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 
 #[derive(Deserialize)]
-pub(in crate::http) struct Question {
+pub(in crate::http) struct VerifyQuery {
     preflights: Option<Preflights>,
 }
 
@@ -51,7 +51,7 @@ pub(in crate::http) async fn verify(
     api: web::Data<Api>,
     request: HttpRequest,
     cookies: Cookies,
-    question: web::Query<Question>,
+    question: web::Query<VerifyQuery>,
 ) -> Result<HttpResponse, Problem> {
     if matches!(question.preflights, Some(Preflights::Pass)) && is_preflight(&request) {
         // Set to empty, because some gateways would otherwise pass a client's own headers on.
@@ -65,7 +65,7 @@ pub(in crate::http) async fn verify(
 fn with_headers(headers: [(HeaderName, Cow<'_, str>); 5]) -> Result<HttpResponse, Problem> {
     let mut response = HttpResponse::Ok().finish();
     for (name, text) in headers {
-        // An identity with a part missing would be another one.
+        // Without one of its headers the identity would be incomplete.
         let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| Code::InternalError)?;
         response.headers_mut().insert(name, value);
     }

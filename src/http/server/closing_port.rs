@@ -64,8 +64,8 @@ fn is_transient(error: &io::Error) -> bool {
 ///
 /// A client whose SYN is dropped sends it again a second later, and then reaches the successor.
 /// Linux may require `CAP_NET_ADMIN` for the filter that drops it. Binding to a nonexistent
-/// interface needs no privilege (since Linux 5.7). It rejects connections at once, which leaves the
-/// successor no time; but with `reuse_port` it drops the SYN, too.
+/// interface needs no privilege (since Linux 5.7). It rejects connections immediately, which leaves
+/// the successor no time; but with `reuse_port` it drops the SYN, too.
 #[cfg(target_os = "linux")]
 fn refuse_new_connections(socket: &SockRef<'_>) -> io::Result<()> {
     const NO_INTERFACE: Option<NonZeroU32> = NonZeroU32::new(i32::MAX.cast_unsigned());

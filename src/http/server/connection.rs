@@ -91,7 +91,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         if self.instead.is_none() {
-            self.instead = self.raw.in_full(data);
+            self.instead = self.raw.full_response(data);
         }
         while let Some(mut rest) = self.instead.take() {
             match self.poll_some(cx, &rest) {

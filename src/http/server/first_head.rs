@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// The longest head that is checked; actix rejects a longer one itself.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Bytes that are read at once.
+/// The size of the read buffer, in bytes.
 const READ_BYTES: usize = 4096;
 
 /// The state of a connection's first head.
@@ -23,7 +23,7 @@ pub(in crate::http) enum FirstHead {
     /// These bytes were received and are not conclusive yet.
     Unknown(Vec<u8>),
     /// These bytes are passed on before any others; the rest follows them or is dropped.
-    HandOn(Vec<u8>, Rest),
+    PassOn(Vec<u8>, Rest),
     /// Nothing is left to do.
     Done(Rest),
 }
@@ -59,7 +59,7 @@ impl FirstHead {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                Self::HandOn(bytes, rest) => {
+                Self::PassOn(bytes, rest) => {
                     let now = bytes.len().min(buffer.remaining());
                     buffer.put_slice(&bytes[..now]);
                     bytes.drain(..now);
@@ -76,38 +76,38 @@ impl FirstHead {
                     *self = if count == 0 && bytes.is_empty() {
                         Self::Done(Rest::Follows)
                     } else if count == 0 {
-                        Self::HandOn(bytes, Rest::Follows)
+                        Self::PassOn(bytes, Rest::Follows)
                     } else {
-                        Self::judge(bytes)
+                        Self::classify(bytes)
                     };
                 }
             }
         }
     }
 
-    fn judge(bytes: Vec<u8>) -> Self {
+    fn classify(bytes: Vec<u8>) -> Self {
         const METHOD: &[u8] = b"POST ";
         const VERSION: &[u8] = b" HTTP/1.0";
         let begin = &bytes[..bytes.len().min(METHOD.len())];
         if !METHOD.starts_with(begin) || bytes.len() > MAX_HEAD {
-            return Self::HandOn(bytes, Rest::Follows);
+            return Self::PassOn(bytes, Rest::Follows);
         }
         let Some(line) = find(&bytes, b"\r\n") else {
             return Self::Unknown(bytes);
         };
         if !bytes[..line].ends_with(VERSION) {
-            return Self::HandOn(bytes, Rest::Follows);
+            return Self::PassOn(bytes, Rest::Follows);
         }
         let Some(end) = find(&bytes, b"\r\n\r\n") else {
             return Self::Unknown(bytes);
         };
         // With bytes after it the request is ambiguous, and actix rejects it.
         if end + 4 < bytes.len() || has_a_length(&bytes[line..end]) {
-            return Self::HandOn(bytes, Rest::Follows);
+            return Self::PassOn(bytes, Rest::Follows);
         }
         let (request_line, fields) = bytes.split_at(line);
         let whole = [request_line, b"\r\nContent-Length: 0", fields].concat();
-        Self::HandOn(whole, Rest::Dropped)
+        Self::PassOn(whole, Rest::Dropped)
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_post_of_http_1_0_without_a_length_gets_one_and_nothing_behind_it() {
+    async fn an_http_1_0_post_without_a_length_gets_content_length_0_and_later_bytes_are_dropped() {
         let whole = b"POST /a HTTP/1.0\r\nContent-Length: 0\r\nHost: b\r\n\r\n";
         let pieces: [&[u8]; 4] = [b"PO", b"ST /a HTTP/1.0\r", b"\nHost: b\r\n\r\n", b"GET /"];
         assert_eq!(handed_on(&pieces).await, whole);

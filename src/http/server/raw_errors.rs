@@ -14,7 +14,7 @@ use crate::http::problem::{Code, ErrorFormat, MEDIA_TYPE, Problem};
 /// Longer than a bare error response: a status line and three short fields.
 const MAX_HEAD: usize = 1024;
 
-/// Writes refusals with the headers that every answer has.
+/// Writes error responses with the headers that every response has.
 #[derive(Debug)]
 pub struct RawErrors {
     /// `Strict-Transport-Security`, when the public URL is https.
@@ -27,7 +27,7 @@ impl RawErrors {
     /// The complete response that replaces `written`, if that is a bare error.
     ///
     /// The app's own errors have a body, so none of them is mistaken for one.
-    pub(in crate::http) fn in_full(&self, written: &[u8]) -> Option<Vec<u8>> {
+    pub(in crate::http) fn full_response(&self, written: &[u8]) -> Option<Vec<u8>> {
         let (before, status) = bare_refusal(written)?;
         let date = SystemTime::UNIX_EPOCH
             + Duration::from_micros(
@@ -59,8 +59,8 @@ fn bare_refusal(written: &[u8]) -> Option<(&[u8], StatusCode)> {
     is_bare.then_some((before, status))
 }
 
-/// The whole answer to a client that speaks plain HTTP where TLS is expected. It says nothing of
-/// HSTS, which plain HTTP must not (RFC 6797 7.2).
+/// The complete response to a client that speaks plain HTTP on the TLS port. It has no HSTS header,
+/// which must not be sent over plain HTTP (RFC 6797 7.2).
 pub(in crate::http) fn not_tls() -> Vec<u8> {
     answer(&Problem::new(Code::MalformedRequest).detail("This port speaks HTTPS only."), "")
 }
@@ -93,22 +93,22 @@ mod tests {
         let clock = Clock::manual(Timestamp::from_micros(0));
         let raw = RawErrors { hsts: None, clock };
         let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
-        let full = String::from_utf8(raw.in_full(bare).unwrap()).unwrap();
+        let full = String::from_utf8(raw.full_response(bare).unwrap()).unwrap();
         assert!(full.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"));
         let (_, body) = full.split_once("\r\n\r\n").unwrap();
         assert!(full.contains(&format!("content-length: {}\r\n", body.len())));
         assert!(body.contains(r#""code":"headers_too_large""#));
         let two = [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", &bare[..]].concat();
-        assert!(raw.in_full(&two).unwrap().starts_with(b"HTTP/1.1 200 OK"));
+        assert!(raw.full_response(&two).unwrap().starts_with(b"HTTP/1.1 200 OK"));
         let many = [&vec![b'x'; 1 << 20][..], &bare[..]].concat();
-        assert!(raw.in_full(&many).unwrap().len() > many.len());
+        assert!(raw.full_response(&many).unwrap().len() > many.len());
         for other in [
             &b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n"[..],
             b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
             b"HTTP/1.1 4",
             b"",
         ] {
-            assert_eq!(raw.in_full(other), None);
+            assert_eq!(raw.full_response(other), None);
         }
     }
 }

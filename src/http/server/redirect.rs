@@ -14,12 +14,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config.default_service(web::to(redirect));
 }
 
-async fn redirect(home: web::Data<RedirectTarget>, request: HttpRequest) -> HttpResponse {
+async fn redirect(
+    redirect_target: web::Data<RedirectTarget>,
+    request: HttpRequest,
+) -> HttpResponse {
     let target = request.uri().path_and_query().map(PathAndQuery::as_str);
     // `OPTIONS *` has no path.
     let target = target.filter(|it| it.starts_with('/')).unwrap_or("/");
     HttpResponse::PermanentRedirect()
-        .insert_header((LOCATION, format!("{}{target}", home.0)))
+        .insert_header((LOCATION, format!("{}{target}", redirect_target.0)))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .finish()
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::closing_port::close;
 use super::{HttpServer, ServerSettings};
-use crate::http::requests_under_way::RequestsUnderWay;
+use crate::http::requests_in_progress::RequestsInProgress;
 
 /// How long accepting may continue after it was asked to pause, until accepted connections have
 /// reached a worker, where they are counted.
@@ -40,7 +40,7 @@ impl HttpServer {
         sleep(settings.shutdown_delay).await;
         settings.is_draining.store(true, Ordering::Relaxed);
         if settings.shutdown_timeout.is_zero() {
-            return stop_at_once(&handle, server, &settings.under_way).await;
+            return stop_at_once(&handle, server, &settings.in_progress).await;
         }
         let mut late = if settings.socket_is_inherited {
             handle.pause().await;
@@ -68,7 +68,7 @@ impl HttpServer {
 async fn stop_at_once(
     handle: &ServerHandle,
     server: JoinHandle<io::Result<()>>,
-    requests: &RequestsUnderWay,
+    requests: &RequestsInProgress,
 ) -> io::Result<()> {
     let before = requests.dropped();
     handle.stop(false).await;
@@ -84,7 +84,7 @@ async fn stop_after_requests(
     late: Option<oneshot::Receiver<()>>,
     settings: &ServerSettings,
 ) -> io::Result<()> {
-    let requests = &settings.under_way;
+    let requests = &settings.in_progress;
     let finished = Instant::now() + settings.shutdown_timeout;
     let stop = async {
         handle.stop(true).await;
@@ -110,10 +110,10 @@ async fn stop_after_requests(
     ended.map_err(io::Error::other)?
 }
 
-/// Says how many requests have not been answered: those that were dropped since there were `before`
-/// of them, and those that the end of the process cuts off.
-fn warn_of_cut_requests(requests: &RequestsUnderWay, before: usize) {
-    let count = requests.dropped().saturating_sub(before) + requests.under_way();
+/// Logs how many requests got no response: those dropped after the first `before` ones, and those
+/// still in progress.
+fn warn_of_cut_requests(requests: &RequestsInProgress, before: usize) {
+    let count = requests.dropped().saturating_sub(before) + requests.in_progress();
     if count > 0 {
         tracing::warn!(
             requests = count,

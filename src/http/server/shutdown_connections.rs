@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// Serves a list of connections until they end.
 type Serve = Box<dyn FnOnce(Vec<net::TcpStream>) + Send>;
 
-/// The same service as the workers', for connections that no worker has.
+/// The workers' service, for connections that no worker has accepted.
 pub(in crate::http) struct ShutdownConnections(Serve);
 
 impl ShutdownConnections {
@@ -35,8 +35,7 @@ impl ShutdownConnections {
         }))
     }
 
-    /// Serves them on a thread of its own, which signals when it is done; `None` when there are
-    /// none.
+    /// Serves them on a separate thread, which signals when it is done; `None` when there are none.
     pub(super) fn serve(self, streams: Vec<net::TcpStream>) -> Option<oneshot::Receiver<()>> {
         if streams.is_empty() {
             return None;
@@ -46,7 +45,7 @@ impl ShutdownConnections {
             (self.0)(streams);
             let _ = done.send(());
         };
-        let started = thread::Builder::new().name("late".into()).spawn(serve);
+        let started = thread::Builder::new().name("doorward-shutdown".into()).spawn(serve);
         if let Err(error) = started {
             tracing::error!(%error, "waiting connections cannot be served during shutdown");
             return None;

@@ -19,12 +19,12 @@ impl HashParams {
         let HashCost { memory_kib, iterations, parallelism } = cost;
         let length = Some(Params::DEFAULT_OUTPUT_LEN);
         let params = Params::new(memory_kib, iterations, parallelism, length).ok()?;
-        Self { algorithm: Algorithm::Argon2id, version: Version::V0x13, params }.if_affordable()
+        Self { algorithm: Algorithm::Argon2id, version: Version::V0x13, params }.within_limits()
     }
 
     /// The parameters of a stored hash that can be read.
     pub(in crate::passwords) fn of_stored(hash: &PasswordHash) -> Option<Self> {
-        Stored::parse(hash.as_str()).map(|stored| stored.recipe)
+        Stored::parse(hash.as_str()).map(|stored| stored.hash_params)
     }
 
     /// The number of blocks that a hash fills.
@@ -40,14 +40,14 @@ impl HashParams {
         own.0 > other.0 || own.1 > other.1
     }
 
-    /// The same order on every node.
+    /// The order is equal on every node.
     pub(in crate::passwords) fn sort_key(&self) -> (usize, u32, u32, u32, &'static str, u32) {
         let params = &self.params;
         let (algorithm, version) = (self.algorithm.as_str(), self.version.into());
         (self.blocks(), params.m_cost(), params.t_cost(), params.p_cost(), algorithm, version)
     }
 
-    pub(super) fn if_affordable(self) -> Option<Self> {
+    pub(super) fn within_limits(self) -> Option<Self> {
         let affordable = self.params.m_cost() <= HashCost::MAX_MEMORY_KIB
             && self.params.t_cost() <= HashCost::MAX_ITERATIONS;
         affordable.then_some(self)

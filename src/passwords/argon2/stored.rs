@@ -8,7 +8,7 @@ use crate::passwords::PasswordHash;
 
 /// A parsed stored hash.
 pub(super) struct Stored {
-    pub(super) recipe: HashParams,
+    pub(super) hash_params: HashParams,
     pub(super) salt: Vec<u8>,
     pub(super) tag: Vec<u8>,
 }
@@ -30,21 +30,21 @@ impl Stored {
             // Argon2's encoding had no version before the second one.
             None => Version::V0x10,
         };
-        let recipe = HashParams {
+        let hash_params = HashParams {
             algorithm: Algorithm::new(phc.algorithm.as_str()).ok()?,
             version,
             params: Params::try_from(&phc).ok()?,
         };
         Some(Self {
-            recipe: recipe.if_affordable()?,
+            hash_params: hash_params.within_limits()?,
             salt: phc.salt?.to_vec(),
             tag: phc.hash?.as_bytes().to_vec(),
         })
     }
 
-    pub(super) fn dummy(recipe: &HashParams) -> Self {
+    pub(super) fn dummy(hash_params: &HashParams) -> Self {
         Self {
-            recipe: recipe.clone(),
+            hash_params: hash_params.clone(),
             salt: vec![0; Salt::RECOMMENDED_LENGTH],
             tag: vec![0; Params::DEFAULT_OUTPUT_LEN],
         }

@@ -24,24 +24,24 @@ fn a_hash_is_argon2id_at_owasps_cost_by_default() {
 
 #[test]
 fn the_right_password_matches_and_a_wrong_one_does_not() {
-    let mut engine = Argon2Worker::new(CHEAP).unwrap();
-    let hash = engine.hash(&password("right"));
-    let again = engine.hash(&password("right"));
+    let mut worker = Argon2Worker::new(CHEAP).unwrap();
+    let hash = worker.hash(&password("right"));
+    let again = worker.hash(&password("right"));
     assert_ne!(hash.as_str(), again.as_str(), "each hash has a salt of its own");
 
-    let right = engine.verify(Some(&password("right")), Some(&hash));
+    let right = worker.verify(Some(&password("right")), Some(&hash));
     assert!(matches!(right, Verdict::Right { upgraded: None }));
     for wrong in ["", "Right", "right ", "righ"] {
-        let verdict = engine.verify(Some(&password(wrong)), Some(&hash));
+        let verdict = worker.verify(Some(&password(wrong)), Some(&hash));
         assert!(matches!(verdict, Verdict::Wrong), "{wrong:?}");
     }
 }
 
 #[test]
 fn both_unicode_forms_of_a_password_match_one_hash() {
-    let mut engine = Argon2Worker::new(CHEAP).unwrap();
-    let hash = engine.hash(&password("caf\u{e9}"));
-    let verdict = engine.verify(Some(&password("cafe\u{301}")), Some(&hash));
+    let mut worker = Argon2Worker::new(CHEAP).unwrap();
+    let hash = worker.hash(&password("caf\u{e9}"));
+    let verdict = worker.verify(Some(&password("cafe\u{301}")), Some(&hash));
     assert!(matches!(verdict, Verdict::Right { .. }));
 }
 
@@ -56,15 +56,15 @@ fn a_successful_login_upgrades_another_cost_algorithm_or_version() {
         hashed_with(HashCost { memory_kib: 32, ..CHEAP }),
         hashed_with(HashCost { parallelism: 2, ..CHEAP }),
     ];
-    let mut engine = Argon2Worker::new(CHEAP).unwrap();
+    let mut worker = Argon2Worker::new(CHEAP).unwrap();
     for other in others {
-        let wrong = engine.verify(Some(&password("Password")), Some(&stored(&other)));
+        let wrong = worker.verify(Some(&password("Password")), Some(&stored(&other)));
         assert!(matches!(wrong, Verdict::Wrong), "{other}");
 
-        let right = engine.verify(Some(&password("password")), Some(&stored(&other)));
+        let right = worker.verify(Some(&password("password")), Some(&stored(&other)));
         let Verdict::Right { upgraded: Some(better) } = right else { panic!("{other}: {right:?}") };
         assert!(better.as_str().starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
-        let verdict = engine.verify(Some(&password("password")), Some(&better));
+        let verdict = worker.verify(Some(&password("password")), Some(&better));
         assert!(matches!(verdict, Verdict::Right { upgraded: None }));
     }
 }
@@ -92,11 +92,11 @@ fn missing_or_malformed_input_costs_one_hash_and_never_matches() {
         (Some(&typed), Some(endless.as_str())),
         (Some(&typed), Some(huge.as_str())),
     ] {
-        let mut engine = Argon2Worker::new(CHEAP).unwrap();
-        let verdict = engine.verify(password, hash.map(stored).as_ref());
+        let mut worker = Argon2Worker::new(CHEAP).unwrap();
+        let verdict = worker.verify(password, hash.map(stored).as_ref());
         assert!(matches!(verdict, Verdict::Wrong), "{hash:?}");
-        let worked = |block: &Block| block.as_ref().iter().any(|&word| word != 0);
-        assert!(engine.memory.iter().all(worked), "{hash:?}");
+        let is_filled = |block: &Block| block.as_ref().iter().any(|&word| word != 0);
+        assert!(worker.memory.iter().all(is_filled), "{hash:?}");
     }
 }
 
@@ -104,11 +104,11 @@ fn missing_or_malformed_input_costs_one_hash_and_never_matches() {
 fn a_cheap_old_hash_takes_as_much_work_as_the_dummy() {
     let present = HashCost { memory_kib: 256, iterations: 3, parallelism: 1 };
     let filled = |password: Option<&Password>, hash: Option<&str>| {
-        let mut engine = Argon2Worker::new(present).unwrap();
-        let verdict = engine.verify(password, hash.map(stored).as_ref());
+        let mut worker = Argon2Worker::new(present).unwrap();
+        let verdict = worker.verify(password, hash.map(stored).as_ref());
         assert!(matches!(verdict, Verdict::Wrong));
-        assert_eq!(engine.work.hashed.load(Ordering::Relaxed), 1);
-        engine.work.filled.load(Ordering::Relaxed)
+        assert_eq!(worker.work.hashed.load(Ordering::Relaxed), 1);
+        worker.work.filled.load(Ordering::Relaxed)
     };
     let wrong = password("wrong");
     assert_eq!(filled(Some(&wrong), None), 3 * 256);
@@ -128,12 +128,12 @@ fn a_cheap_old_hash_takes_as_much_work_as_the_dummy() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn the_memory_asks_for_huge_pages() {
+fn the_worker_requests_huge_pages() {
     if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
         return;
     }
-    let engine = Argon2Worker::new(HashCost::default()).unwrap();
-    let place = engine.memory.as_ptr().addr();
+    let worker = Argon2Worker::new(HashCost::default()).unwrap();
+    let place = worker.memory.as_ptr().addr();
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let holds = |line: &str| {
         let (start, end) = line.split_whitespace().next()?.split_once('-')?;
@@ -146,7 +146,7 @@ fn the_memory_asks_for_huge_pages() {
 }
 
 #[test]
-fn a_cost_beyond_reason_is_refused_at_the_start() {
+fn unsupported_costs_are_rejected() {
     for cost in [
         HashCost { memory_kib: 0, ..CHEAP },
         HashCost { memory_kib: HashCost::MAX_MEMORY_KIB + 1, ..CHEAP },

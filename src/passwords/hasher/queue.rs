@@ -30,7 +30,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn run_jobs(&self, mut engine: Argon2Worker) {
+    pub(super) fn run_jobs(&self, mut worker: Argon2Worker) {
         lower_thread_priority();
         while let Some(job) = self.next() {
             let waited = self.clock.monotonic().duration_since(job.queued_at);
@@ -42,7 +42,7 @@ impl Queue {
                 continue;
             }
             // The next hash overwrites the memory after a panic.
-            if catch_unwind(AssertUnwindSafe(|| (job.work)(&mut engine))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| (job.work)(&mut worker))).is_err() {
                 tracing::error!("a hashing job panicked");
             }
         }

@@ -80,7 +80,7 @@ fn a_new_password_can_be_checked_by_the_hashing_threads() {
 fn a_full_queue_refuses_at_once() {
     let hasher = start(SETTINGS);
     let release = occupy(&hasher);
-    let waiting = hasher.submit(|engine| engine.hash(&password())).unwrap();
+    let waiting = hasher.submit(|worker| worker.hash(&password())).unwrap();
     assert_eq!(hasher.waiting(), 1);
 
     let refused = block_on(hasher.hash(password())).unwrap_err();
@@ -106,7 +106,7 @@ fn a_job_past_its_deadline_is_refused_without_a_hash() {
 }
 
 #[test]
-fn a_caller_that_hung_up_in_the_queue_is_skipped() {
+fn a_queued_job_of_a_disconnected_caller_is_skipped() {
     let hasher = start(SETTINGS);
     let release = occupy(&hasher);
     let (begun, has_begun) = mpsc::channel();
@@ -131,7 +131,7 @@ fn a_panic_ends_its_own_job_only() {
 fn every_thread_takes_jobs() {
     let hasher = start(HasherSettings { threads: 3, ..SETTINGS });
     let held = [occupy(&hasher), occupy(&hasher), occupy(&hasher)];
-    let waiting = hasher.submit(|engine| engine.hash(&password())).unwrap();
+    let waiting = hasher.submit(|worker| worker.hash(&password())).unwrap();
     assert!(hasher.submit(|_| ()).is_err());
     drop(held);
     assert!(block_on(waiting).is_ok());

@@ -18,7 +18,7 @@ pub(in crate::revocations) struct RevocationLog {
     pub(super) first: u64,
     pub(super) entries: VecDeque<RevocationEntry>,
     /// A copy of the whole list as of this log number, shared by its readers. It has its own lock,
-    /// so that copying does not block verification, unless a revocation comes meanwhile:
+    /// so that copying does not block verification, unless a revocation is added meanwhile:
     /// verification waits for the revocation, and that for the copy.
     pub(super) copy: Mutex<Option<(u64, Arc<[RevocationEntry]>)>>,
     pub(super) end: watch::Sender<u64>,
@@ -56,7 +56,7 @@ impl RevocationLog {
         self.between(number, u64::MAX)
     }
 
-    /// The same, up to another number.
+    /// Some of the entries from `number` up to `end`; `None` when the log no longer has them.
     pub(super) fn between(&self, number: u64, end: u64) -> Option<Vec<RevocationEntry>> {
         let skipped = self.skipped(number)?;
         let count = usize::try_from(end.saturating_sub(number))

@@ -58,7 +58,7 @@ impl Revocations {
             let (from, entries) =
                 cache.log.since(last.to).map_or((end, Vec::new()), |new| (last.to, new));
             let to = from + u64::try_from(entries.len()).unwrap_or(u64::MAX);
-            // With more entries to come it would not be true yet.
+            // While further entries are to be sent, the list is not complete.
             let age = (is_beat && to == end).then(|| self.age(&cache));
             let known_at = if to == end { cache.known_at } else { last.known_at };
             let beat = last.beat + u64::from(age.is_some());

@@ -8,7 +8,8 @@ use crate::database::schema::sessions;
 use crate::database::{AnyConnection, Id};
 use crate::sessions::rotation::EndReason;
 
-/// Whether a session of the user used this address since then and was not ended for suspicion.
+/// Whether a session of the user used this address since then and did not end by a reuse or a
+/// password change.
 pub(in crate::sessions) fn has_address(
     connection: &mut AnyConnection,
     user: Id,
@@ -19,13 +20,13 @@ pub(in crate::sessions) fn has_address(
         .filter(sessions::user_id.eq(user))
         .filter(sessions::address.eq(address))
         .filter(sessions::last_seen_at.gt(since))
-        .filter(unsuspicious())
+        .filter(not_ended_by_suspicion())
         .count()
         .get_result(connection)?;
     Ok(found > 0)
 }
 
-/// A session that was not ended for suspicion, with the columns that matter for known devices.
+/// A session whose devices count as known, with the columns that matter for that.
 #[derive(Queryable)]
 pub(in crate::sessions) struct TrustedSession {
     pub user_id: Id,
@@ -39,22 +40,22 @@ impl TrustedSession {
     }
 }
 
-/// The session, if its devices count as known: it was not ended for suspicion, or is the one that
-/// changed the password last.
+/// The session, if its devices count as known: it did not end by a reuse or a password change, or
+/// it made the last password change.
 pub(in crate::sessions) fn find_trusted(
     connection: &mut AnyConnection,
     id: Id,
 ) -> QueryResult<Option<TrustedSession>> {
     sessions::table
         .filter(sessions::id.eq(id))
-        .filter(unsuspicious().or(sessions::changed_password_at.is_not_null()))
+        .filter(not_ended_by_suspicion().or(sessions::changed_password_at.is_not_null()))
         .select((sessions::user_id, sessions::family_hash, sessions::generation))
         .get_result(connection)
         .optional()
 }
 
 #[diesel::dsl::auto_type]
-fn unsuspicious() -> _ {
+fn not_ended_by_suspicion() -> _ {
     let reused: &'static str = EndReason::RefreshTokenReused.as_str();
     let changed: &'static str = EndReason::PasswordChanged.as_str();
     sessions::end_reason

@@ -12,7 +12,7 @@ pub enum Refusal {
     WrongClient,
     /// Its session has reached its idle or absolute timeout.
     Expired,
-    /// It was already rotated, and its session is ended by this.
+    /// It was already rotated; its use has ended the session.
     Reused,
     /// Its session was ended before.
     Ended(EndReason),

@@ -39,14 +39,14 @@ const FAR: Timestamp = Timestamp::from_unix_seconds(2_000_000);
 struct Rules {
     keys: RetryKeys,
     store: Store,
-    late: Late,
-    behind: Behind,
+    late: LateMessages,
+    behind: LateReturn,
     /// Whether the client waits with a fresh token until no request with an older one is in
     /// transit, like one that refreshes no token younger than the window.
     is_patient: bool,
     window: Duration,
-    /// The maximum number of requests in transit at once, and of responses.
-    under_way: usize,
+    /// The maximum number of requests in transit, and of responses.
+    in_transit: usize,
     /// The keys that the client generates for one token, not counting forgotten ones.
     keys_of_a_token: u8,
     /// The last generation that is explored.
@@ -76,7 +76,7 @@ enum Store {
 
 /// The messages that may be in transit while the window closes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Late {
+enum LateMessages {
     Nothing,
     Answers,
     Everything,
@@ -84,10 +84,10 @@ enum Late {
 
 /// Whether the window may close before a client has stored the current token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Behind {
+enum LateReturn {
     Never,
     /// But not for two generations in a row.
-    NowAndThen,
+    NotTwiceInARow,
     AtAnyTime,
 }
 
@@ -127,11 +127,11 @@ impl Rules {
         Self {
             keys,
             store,
-            late: Late::Nothing,
-            behind: Behind::Never,
+            late: LateMessages::Nothing,
+            behind: LateReturn::Never,
             is_patient: false,
             window: WINDOW,
-            under_way: 3,
+            in_transit: 3,
             keys_of_a_token,
             last_generation,
         }

@@ -50,7 +50,7 @@ fn rotation(to: u32, keys: &[KeyHash]) -> Decision {
 }
 
 #[test]
-fn an_ended_session_gives_its_reason_to_any_token_and_before_anything_else() {
+fn any_token_of_an_ended_session_gets_the_end_reason() {
     for &reason in EndReason::ALL {
         let state = SessionState { ended: Some(reason), ..session_with(&[key(1)]) };
         for presented in [0, 3, 4, 5, 6, u32::MAX] {
@@ -63,7 +63,7 @@ fn an_ended_session_gives_its_reason_to_any_token_and_before_anything_else() {
 }
 
 #[test]
-fn a_session_expires_at_its_very_moment_and_not_before() {
+fn a_session_expires_exactly_at_its_expiry() {
     let now = |now| decide(&session(), 5, None, now, WINDOW);
     assert_eq!(now(EXPIRES.minus(TICK)), rotation(6, &[]));
     assert_eq!(now(EXPIRES), Decision::Expired);
@@ -84,8 +84,8 @@ fn an_expired_session_does_not_report_a_replay_as_reuse() {
 
 #[test]
 fn within_the_window_the_token_and_its_parent_get_the_same_answer() {
-    assert_eq!(in_window(&session(), 5, None), Decision::RepeatAnswer);
-    assert_eq!(in_window(&session(), 4, None), Decision::RepeatAnswer);
+    assert_eq!(in_window(&session(), 5, None), Decision::RepeatResponse);
+    assert_eq!(in_window(&session(), 4, None), Decision::RepeatResponse);
 }
 
 #[test]
@@ -97,28 +97,28 @@ fn within_the_window_a_grandparent_is_reuse() {
 #[test]
 fn within_the_window_a_parents_new_key_is_kept() {
     let step = in_window(&session_with(&[key(1)]), 4, Some(key(2)));
-    assert_eq!(step, Decision::RepeatAnswerAndRemember(vec![key(1), key(2)]));
+    assert_eq!(step, Decision::RepeatResponseAndStoreKey(vec![key(1), key(2)]));
 }
 
 #[test]
 fn within_the_window_a_known_key_is_not_kept_twice_and_the_tokens_own_never() {
-    assert_eq!(in_window(&session_with(&[key(1)]), 4, Some(key(1))), Decision::RepeatAnswer);
-    assert_eq!(in_window(&session(), 5, Some(key(1))), Decision::RepeatAnswer);
+    assert_eq!(in_window(&session_with(&[key(1)]), 4, Some(key(1))), Decision::RepeatResponse);
+    assert_eq!(in_window(&session(), 5, Some(key(1))), Decision::RepeatResponse);
 }
 
 #[test]
 fn a_rotation_keeps_four_keys_and_no_more() {
     let keys = [1, 2, 3, 4].map(key);
     let fourth = in_window(&session_with(&keys[..3]), 4, Some(keys[3]));
-    assert_eq!(fourth, Decision::RepeatAnswerAndRemember(keys.to_vec()));
-    assert_eq!(in_window(&session_with(&keys), 4, Some(key(5))), Decision::RepeatAnswer);
+    assert_eq!(fourth, Decision::RepeatResponseAndStoreKey(keys.to_vec()));
+    assert_eq!(in_window(&session_with(&keys), 4, Some(key(5))), Decision::RepeatResponse);
 }
 
 #[test]
 fn the_window_is_half_open() {
     let at = |now| decide(&session(), 5, None, now, WINDOW);
-    assert_eq!(at(ROTATED), Decision::RepeatAnswer);
-    assert_eq!(at(ROTATED.plus(WINDOW).minus(TICK)), Decision::RepeatAnswer);
+    assert_eq!(at(ROTATED), Decision::RepeatResponse);
+    assert_eq!(at(ROTATED.plus(WINDOW).minus(TICK)), Decision::RepeatResponse);
     assert_eq!(at(ROTATED.plus(WINDOW)), rotation(6, &[]));
 }
 
@@ -183,8 +183,8 @@ fn a_key_proves_nothing_for_a_grandparent() {
 
 #[test]
 fn without_a_known_key_a_predecessor_is_forgiven_once() {
-    assert_eq!(later(&session(), 4, None), Decision::ForgiveLostAnswer);
-    assert_eq!(later(&session(), 4, Some(key(1))), Decision::ForgiveLostAnswer);
+    assert_eq!(later(&session(), 4, None), Decision::ForgiveLostResponse);
+    assert_eq!(later(&session(), 4, Some(key(1))), Decision::ForgiveLostResponse);
 }
 
 #[test]
@@ -192,17 +192,17 @@ fn two_generations_in_a_row_are_not_forgiven_but_every_other_one_is() {
     let forgiven = |generation| SessionState { forgiven_generation: Some(generation), ..session() };
     assert_eq!(later(&forgiven(5), 4, None), Decision::Reuse);
     assert_eq!(later(&forgiven(4), 4, None), Decision::Reuse);
-    assert_eq!(later(&forgiven(3), 4, None), Decision::ForgiveLostAnswer);
+    assert_eq!(later(&forgiven(3), 4, None), Decision::ForgiveLostResponse);
 }
 
 #[test]
 fn a_forgiven_session_still_answers_within_its_new_window() {
     let state = SessionState { forgiven_generation: Some(5), ..session() };
-    assert_eq!(in_window(&state, 4, None), Decision::RepeatAnswer);
+    assert_eq!(in_window(&state, 4, None), Decision::RepeatResponse);
 }
 
 #[test]
-fn a_token_from_the_future_carries_the_session_forward_at_any_time() {
+fn a_token_newer_than_the_row_moves_the_session_forward() {
     let expected =
         |keys: &[KeyHash]| Decision::Rotate { to: 9, keys: keys.to_vec(), fast_forward: true };
     assert_eq!(in_window(&session(), 8, None), expected(&[]));
@@ -236,11 +236,11 @@ fn the_last_generation_expires_instead_of_overflowing() {
             }
         }
     }
-    assert_eq!(later(&last, u32::MAX - 1, None), Decision::ForgiveLostAnswer);
+    assert_eq!(later(&last, u32::MAX - 1, None), Decision::ForgiveLostResponse);
     let before = SessionState { generation: u32::MAX - 1, ..session() };
     assert_eq!(later(&before, u32::MAX - 1, None), rotation(u32::MAX, &[]));
     let forgiven = SessionState { forgiven_generation: Some(u32::MAX), ..before };
-    assert_eq!(later(&forgiven, u32::MAX - 2, None), Decision::ForgiveLostAnswer);
+    assert_eq!(later(&forgiven, u32::MAX - 2, None), Decision::ForgiveLostResponse);
 }
 
 #[test]
@@ -277,12 +277,12 @@ fn a_use_extends_the_idle_timeout_but_never_past_the_absolute_timeout() {
 }
 
 #[test]
-fn a_use_never_brings_the_end_nearer() {
+fn a_use_never_shortens_the_idle_timeout() {
     assert_eq!(next_expiry(&session(), ROTATED, Duration::from_secs(1)), EXPIRES);
 }
 
 #[test]
-fn keys_survive_their_column_and_no_two_share_a_hash() {
+fn stored_keys_round_trip_and_have_different_hashes() {
     let keys = [1, 2, 3, 4].map(key);
     assert_eq!(KeyHash::split(&KeyHash::join(&keys)), keys);
     assert_eq!(KeyHash::split(&[]), []);

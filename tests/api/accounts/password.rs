@@ -9,7 +9,7 @@ use crate::support::{PASSWORD, TestApp, id};
 use super::{NEW_PASSWORD, assert_invalid};
 
 #[tokio::test]
-async fn a_profile_is_its_owners_and_shows_nothing_secret() {
+async fn only_the_owner_reads_a_profile_and_it_contains_no_secret() {
     let app = TestApp::start().await;
     let (ada, bob) = (app.signed_up().await, app.signed_up().await);
     set_roles(&app, &ada.id, "editor reviewer").await;
@@ -23,7 +23,7 @@ async fn a_profile_is_its_owners_and_shows_nothing_secret() {
 }
 
 #[tokio::test]
-async fn a_change_of_password_ends_every_session_at_once_and_answers_a_new_one() {
+async fn a_password_change_ends_every_session_and_returns_a_new_one() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let bystander = app.signed_up().await;
@@ -58,7 +58,7 @@ async fn a_change_of_password_ends_every_session_at_once_and_answers_a_new_one()
 }
 
 #[tokio::test]
-async fn a_wrong_present_password_changes_nothing() {
+async fn a_wrong_current_password_changes_nothing() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let too_long = "x".repeat(1025);

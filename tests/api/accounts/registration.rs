@@ -10,7 +10,7 @@ use crate::support::{PASSWORD, TestApp};
 use super::{NEW_PASSWORD, assert_invalid};
 
 #[tokio::test]
-async fn a_registration_answers_the_account_and_no_more() {
+async fn a_registration_returns_only_the_account() {
     let app = TestApp::start().await;
     let answer = app.register("  Ada@Example.com ", PASSWORD).await.assert_status(201);
     let members: Vec<&String> = answer.body.as_object().unwrap().keys().collect();
@@ -52,7 +52,7 @@ async fn malformed_addresses_create_no_account() {
 }
 
 #[tokio::test]
-async fn a_taken_address_is_taken_in_every_form() {
+async fn a_registered_address_is_rejected_in_every_form() {
     let app = TestApp::start().await;
     app.register("ada@example.com", PASSWORD).await.assert_status(201);
     for email in ["ada@example.com", "ADA@EXAMPLE.COM", " Ada@example.Com\t"] {
@@ -75,7 +75,7 @@ async fn one_of_many_parallel_registrations_of_an_address_gets_it() {
 }
 
 #[tokio::test]
-async fn look_alike_letters_make_another_account() {
+async fn look_alike_letters_belong_to_another_account() {
     let app = TestApp::start().await;
     // The second of each pair: Cyrillic a, dotless i, the Kelvin sign, a full-width a.
     for (email, look_alike) in [
@@ -126,7 +126,7 @@ async fn a_password_that_could_be_guessed_is_refused_with_advice() {
 }
 
 #[tokio::test]
-async fn the_longest_password_counts_to_its_last_byte() {
+async fn every_byte_of_the_longest_password_is_significant() {
     let app = TestApp::start().await;
     let mut password = "seven otters juggle lanterns ".repeat(36);
     password.truncate(1024);

@@ -22,7 +22,7 @@ async fn sessions_end_and_the_account_stays() {
 }
 
 #[tokio::test]
-async fn another_password_is_read_from_a_file_and_ends_every_session() {
+async fn set_password_reads_a_file_and_ends_every_session() {
     let app = start().await;
     let ada = app.signed_up().await;
     let (_directory, file) = password_file(&format!("{NEW_PASSWORD}\nand a second line\n"));
@@ -41,7 +41,7 @@ async fn another_password_is_read_from_a_file_and_ends_every_session() {
 }
 
 #[tokio::test]
-async fn a_password_that_cannot_be_one_changes_nothing() {
+async fn an_invalid_password_changes_nothing() {
     let app = start().await;
     let ada = app.signed_up().await;
     let refused = |arguments: &[&str]| {

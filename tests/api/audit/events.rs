@@ -38,7 +38,7 @@ async fn theft_logout_and_revocation_leave_their_events() {
 }
 
 #[tokio::test]
-async fn a_session_that_no_one_ended_and_a_refused_login_leave_no_event() {
+async fn rejected_requests_and_a_repeated_logout_record_no_event() {
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     let before = rows(&app).await;

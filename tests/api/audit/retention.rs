@@ -7,7 +7,7 @@ use doorward::audit::{self, EventFilter, EventKind};
 use doorward::clock::Clock;
 use serde_json::Value;
 
-use crate::login::{Held, stand_in_line};
+use crate::login::{BlockedChanges, wait_until_queued};
 use crate::support::binary::{printed, run};
 use crate::support::{PASSWORD, TestApp, id};
 
@@ -32,18 +32,18 @@ async fn closing_an_account_erases_its_addresses() {
 }
 
 #[tokio::test]
-async fn an_address_is_not_written_back_by_a_failure_that_was_about_to_be_stored() {
+async fn a_pending_failure_does_not_restore_an_erased_address() {
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     app.log_in(&ada.email, "not the password").await.assert_status(401);
     app.api.audit.flush_failures().await.unwrap();
-    let held = Held::back(&app, &ada.id).await;
+    let held = BlockedChanges::back(&app, &ada.id).await;
     app.log_in(&ada.email, "not the password either").await.assert_status(401);
     let (closed, ()) = tokio::join!(ada.close(PASSWORD), async {
-        stand_in_line(&app, 1).await;
+        wait_until_queued(&app, 1).await;
         let (flushed, ()) = tokio::join!(app.api.audit.flush_failures(), async {
             // On PostgreSQL only the close waits.
-            stand_in_line(&app, if app.is_on_postgres() { 1 } else { 2 }).await;
+            wait_until_queued(&app, if app.is_on_postgres() { 1 } else { 2 }).await;
             held.release();
         });
         flushed.unwrap();

@@ -58,7 +58,7 @@ async fn clients_are_added_listed_and_removed_while_the_service_runs() {
 }
 
 #[tokio::test]
-async fn the_lines_for_people_say_the_same() {
+async fn the_text_output_has_the_same_contents_as_the_json_output() {
     let app = TestApp::start().await;
     let added = printed(&mut app.command(&["client", "add", "--name", "Orders", "--scope", "a"]));
     let line = |name: &str| {

@@ -11,7 +11,7 @@ use crate::support::{TestApp, id, until};
 use super::remove;
 
 #[tokio::test]
-async fn with_a_client_its_sessions_and_tokens_end_and_no_others() {
+async fn removing_a_client_ends_only_its_sessions_and_tokens() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let (shop, other) = (app.public_client().await, app.public_client().await);
@@ -62,7 +62,7 @@ async fn an_interrupted_removal_lets_no_session_continue() {
 }
 
 #[tokio::test]
-async fn logins_and_refreshes_that_are_under_way_leave_no_token_of_a_removed_client() {
+async fn parallel_logins_and_refreshes_leave_no_token_of_a_removed_client() {
     let app = TestApp::with(|config| config.database.pool_size = CROWD).await;
     let user = app.signed_up().await;
     let shop = app.public_client().await;

@@ -14,7 +14,7 @@ async fn app_with(app: &TestApp, client_settings: ClientSettings) -> Client {
 }
 
 #[tokio::test]
-async fn an_apps_tokens_live_as_long_as_it_says_and_never_longer_than_all_others() {
+async fn an_apps_token_lifetime_can_only_shorten_the_general_one() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let lifetime = |seconds| ClientSettings {
@@ -61,7 +61,7 @@ async fn an_app_in_strict_mode_needs_its_key_for_a_retry_and_the_others_do_not()
 }
 
 #[tokio::test]
-async fn an_apps_origins_may_call_as_soon_as_it_is_added_and_no_longer_than_it_is_there() {
+async fn the_origins_of_an_app_are_allowed_only_while_it_is_registered() {
     let app = TestApp::with(|config| config.cors.origins = vec!["https://a.example".into()]).await;
     let allowed = async |origin: &str| {
         let preflight = app

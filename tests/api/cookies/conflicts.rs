@@ -1,4 +1,4 @@
-//! One source of credentials: tokens beside cookies, and cookies of one name.
+//! One source of credentials: tokens in addition to cookies, and cookies of one name.
 
 use serde_json::json;
 
@@ -67,7 +67,7 @@ async fn two_cookies_of_one_name_are_refused() {
 }
 
 #[tokio::test]
-async fn the_cookies_of_other_applications_do_no_harm() {
+async fn cookies_of_other_applications_are_ignored() {
     let app = start().await;
     let user = app.signed_up().await;
     let jar = Jar::log_in(&app, &user.email).await;

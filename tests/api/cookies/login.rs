@@ -37,7 +37,7 @@ async fn a_login_with_cookies_shows_the_page_no_token() {
 }
 
 #[tokio::test]
-async fn the_setting_says_from_which_sites_cookies_are_sent() {
+async fn the_setting_determines_which_sites_send_cookies() {
     for (same_site, written) in
         [(SameSite::Lax, "Lax"), (SameSite::Strict, "Strict"), (SameSite::None, "None")]
     {

@@ -97,7 +97,7 @@ async fn no_order_of_answers_ends_a_session() {
 }
 
 #[tokio::test]
-async fn a_late_answer_of_the_session_before_harms_the_next_one_in_nothing() {
+async fn a_late_response_of_an_earlier_session_does_not_affect_the_next_one() {
     let app = start().await;
     let (before, after) = (app.signed_up().await, app.signed_up().await);
     for ending in ["/refresh", "/logout"] {

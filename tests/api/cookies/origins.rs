@@ -9,7 +9,7 @@ use crate::support::{PASSWORD, User};
 use super::{LISTED, NEW_PASSWORD, SITE, from, set, start};
 
 /// Browsers' headers for requests that no page may send.
-const FOREIGN: [&[(&str, &str)]; 9] = [
+const REJECTED_PAGES: [&[(&str, &str)]; 9] = [
     &[],
     &[(SITE, "cross-site")],
     &[(SITE, "same-site")],
@@ -22,7 +22,7 @@ const FOREIGN: [&[(&str, &str)]; 9] = [
 ];
 
 /// Their headers for requests that pages may send.
-const FRIENDLY: [&[(&str, &str)]; 6] = [
+const ALLOWED_PAGES: [&[(&str, &str)]; 6] = [
     &[(SITE, "same-origin")],
     &[(SITE, "same-origin"), ("origin", HTTPS)],
     &[(SITE, "none")],
@@ -37,7 +37,7 @@ async fn a_foreign_page_changes_nothing() {
     let user = app.signed_up().await;
     let jar = Jar::log_in(&app, &user.email).await;
     let change = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
-    for page in FOREIGN {
+    for page in REJECTED_PAGES {
         for call in [
             app.post("/refresh"),
             app.post("/logout"),
@@ -51,7 +51,7 @@ async fn a_foreign_page_changes_nothing() {
             let refused = call.send().await.assert_problem(403, "csrf_refused");
             assert_eq!(set(&refused), [""; 0]);
         }
-        // It cannot log its visitor in to an account of its own, either.
+        // It cannot log its visitor in to the attacker's account, either.
         let login = from(page, log_in(&app, &user.email)).send().await;
         assert_eq!(set(&login.assert_problem(403, "csrf_refused")), [""; 0]);
     }
@@ -98,7 +98,7 @@ async fn unharmed(user: &User<'_>, jar: &Jar) {
 async fn a_page_of_this_origin_or_of_a_listed_one_may() {
     let app = start().await;
     let user = app.signed_up().await;
-    for page in FRIENDLY {
+    for page in ALLOWED_PAGES {
         let mut jar = Jar::default();
         jar.keep(&from(page, log_in(&app, &user.email)).send().await.assert_status(200));
         let with = |jar: &Jar, call: Call| from(page, call.header("cookie", &jar.field())).send();

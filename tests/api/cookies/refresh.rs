@@ -34,7 +34,7 @@ async fn only_a_final_refresh_error_clears_the_cookies() {
 }
 
 #[tokio::test]
-async fn a_stolen_cookie_is_noticed_like_any_refresh_token() {
+async fn a_stolen_cookie_is_detected_like_any_refresh_token() {
     let app = start().await;
     let user = app.signed_up().await;
     let mut owner = Jar::log_in(&app, &user.email).await;

@@ -42,7 +42,7 @@ async fn every_resource_with_a_token_accepts_it_in_a_cookie() {
 }
 
 #[tokio::test]
-async fn an_access_cookie_that_the_browser_dropped_is_fetched_by_a_refresh_and_by_nothing_else() {
+async fn only_a_refresh_replaces_an_access_cookie_that_the_browser_dropped() {
     let app = start().await;
     let user = app.signed_up().await;
     let mut jar = Jar::log_in(&app, &user.email).await;

@@ -21,7 +21,7 @@ use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
 use crate::support::{Tokens, until};
 
-/// Kills in one test run, unless `DOORWARD_TEST_KILLS` says otherwise.
+/// Kills in one test run, unless `DOORWARD_TEST_KILLS` is set.
 const KILLS: u64 = 12;
 
 /// The longest delay of a kill after the last acknowledgement that it waits for.

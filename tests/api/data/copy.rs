@@ -114,7 +114,7 @@ fn a_killed_copy_leaves_the_target_empty_and_can_be_repeated() {
     let home = migrated();
     let (from, to) = (url_of(home.path()), second(home.path()));
     fill(&from);
-    for moment in ["copy users", "copy sessions", "add up sessions in target"] {
+    for moment in ["copy users", "copy sessions", "checksum sessions in target"] {
         kill_copy(home.path(), &from, &to, moment);
         assert_empty(&to);
     }

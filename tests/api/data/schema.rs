@@ -14,7 +14,7 @@ use super::tables;
 const FIRST: &str = "2026-11-24-000000_core";
 
 #[test]
-fn migrate_makes_the_schema_that_a_start_without_migrations_asks_for() {
+fn migrate_creates_the_schema_that_a_start_without_migrations_requires() {
     let home = tempfile::tempdir().unwrap();
     let off = ("DOORWARD_DATABASE__MIGRATE", "false");
     let refusal = run(doorward(home.path()).env(off.0, off.1));

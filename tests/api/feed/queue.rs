@@ -11,7 +11,7 @@ use crate::support::feed::looked_again;
 use super::{entries, revoke_many};
 
 #[tokio::test]
-async fn a_purge_tells_nothing_as_new() {
+async fn a_purge_sends_no_entries_to_subscribers() {
     let app = TestApp::start().await;
     revoke_many(&app, 0, 1200).await;
     let mut subscription = app.api.revocations.subscribe(None);

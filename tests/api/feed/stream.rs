@@ -98,7 +98,7 @@ async fn a_subscriber_beyond_the_limit_is_told_to_retry() {
 }
 
 #[tokio::test]
-async fn the_head_of_a_stream_has_an_end() {
+async fn a_head_request_for_the_stream_completes() {
     let app = TestApp::start().await;
     let service = app.service(&[]).await;
     let head = app.call("HEAD", "/revocations").client(&service);

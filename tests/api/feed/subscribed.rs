@@ -30,7 +30,7 @@ async fn a_subscribed_verifier_rejects_tokens_revoked_in_every_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_verifier_that_starts_fresh_refuses_from_its_first_answer() {
+async fn a_new_verifier_rejects_revoked_tokens_from_its_first_call() {
     let app = TestApp::with(|config| config.public_url = String::new()).await;
     let user = app.signed_up().await;
     let other = user.another_session().await;

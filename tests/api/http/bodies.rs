@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 use crate::support::client::PASSWORD;
 use crate::support::{TestApp, raw};
 
-use super::{doors, gzip, impatient, unharmed};
+use super::{gzip, impatient, routes_with_body, unharmed};
 
 #[tokio::test]
 async fn only_plain_json_reaches_a_handler() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    for (path, good) in doors() {
+    for (path, good) in routes_with_body() {
         let form: Vec<String> = (good.as_object().unwrap().iter())
             .map(|(name, value)| format!("{name}={}", value.as_str().unwrap()))
             .collect();
@@ -84,7 +84,7 @@ async fn a_body_that_is_too_large_is_refused_without_being_read() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let limit = app.config.limits.max_body_bytes;
-    for (path, _) in doors() {
+    for (path, _) in routes_with_body() {
         let call = |body: String| {
             app.post(path).bearer(&user.tokens.access).body("application/json", body)
         };
@@ -108,7 +108,7 @@ async fn a_body_that_is_too_large_is_refused_without_being_read() {
 }
 
 #[tokio::test]
-async fn a_body_in_chunks_ends_at_the_limit_too() {
+async fn a_chunked_body_is_rejected_at_the_limit() {
     let app = TestApp::with(impatient).await;
     let head = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";

@@ -9,7 +9,7 @@ use super::{assert_guarded, list};
 const ORIGIN: &str = "https://app.example.com";
 
 #[tokio::test]
-async fn a_listed_origin_is_answered_by_name_on_every_answer() {
+async fn every_response_to_a_listed_origin_names_it() {
     let app = TestApp::with(|config| {
         config.cors.origins = vec![ORIGIN.into(), "http://localhost:5173".into()];
     })
@@ -77,7 +77,7 @@ async fn a_foreign_origin_gets_no_permission() {
 }
 
 #[tokio::test]
-async fn an_answer_without_an_origin_is_not_kept_for_one_with() {
+async fn a_cached_response_without_an_origin_is_not_used_for_a_request_with_one() {
     let app = TestApp::with(|config| config.cors.origins = vec![ORIGIN.into()]).await;
     for (path, allowed) in [
         ("/.well-known/jwks.json", Some("*")),

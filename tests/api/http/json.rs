@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::TestApp;
 use crate::support::client::PASSWORD;
 
-use super::{doors, unharmed};
+use super::{routes_with_body, unharmed};
 
 #[tokio::test]
 async fn a_body_that_is_not_a_json_object_is_rejected_everywhere() {
@@ -51,7 +51,7 @@ async fn a_body_that_is_not_a_json_object_is_rejected_everywhere() {
         b"\xff\xfe{\0}\0".to_vec(),
         vec![0; 100],
     ];
-    for (path, _) in doors() {
+    for (path, _) in routes_with_body() {
         for body in not_objects.iter().chain(&not_text) {
             let call = app.post(path).bearer(&user.tokens.access);
             let answer = call.body("application/json", body.clone()).send().await;
@@ -67,7 +67,7 @@ async fn a_body_that_is_not_a_json_object_is_rejected_everywhere() {
 async fn members_that_can_be_read_in_two_ways_are_refused_everywhere() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    for (path, good) in doors() {
+    for (path, good) in routes_with_body() {
         let good = good.to_string();
         let name = good.split('"').nth(1).unwrap();
         let escaped = format!("\\u{:04x}{}", u32::from(name.as_bytes()[0]), &name[1..]);
@@ -104,7 +104,7 @@ async fn members_that_can_be_read_in_two_ways_are_refused_everywhere() {
 async fn unknown_missing_and_mistyped_members_are_refused_and_named() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
-    for (path, good) in doors() {
+    for (path, good) in routes_with_body() {
         let refusal = async |body: &Value, pointer: &str| {
             let call = app.post(path).bearer(&user.tokens.access);
             let answer = call.json(body).send().await.assert_problem(400, "malformed_request");

@@ -6,7 +6,7 @@ use crate::support::TestApp;
 use crate::support::feed::looked_again;
 
 #[tokio::test]
-async fn the_description_that_is_served_is_the_file() {
+async fn the_served_description_is_openapi_yaml() {
     let app = TestApp::start().await;
     let answer = app.get("/openapi.yaml").send().await.assert_status(200);
     assert_eq!(answer.text, include_str!("../../../openapi.yaml"));
@@ -23,7 +23,7 @@ async fn the_metadata_points_to_the_keys() {
 }
 
 #[tokio::test]
-async fn a_running_node_lives_and_is_ready() {
+async fn a_running_node_is_live_and_ready() {
     let app = TestApp::start().await;
     let alive = app.get("/healthz").send().await.assert_status(200);
     assert_eq!(alive.body, json!({ "status": "ok" }));

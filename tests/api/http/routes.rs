@@ -16,7 +16,7 @@ fn the_router_and_openapi_yaml_know_the_same_operations() {
 }
 
 #[tokio::test]
-async fn every_path_answers_other_methods_with_those_that_it_knows() {
+async fn other_methods_get_a_405_that_lists_the_allowed_ones() {
     let app = TestApp::start().await;
     for (path, known) in by_path(&router()) {
         let path = path.replace("{id}", "019ab3d4-5c2e-7a10-8f3e-2b6d1c9e4a75");

@@ -6,8 +6,8 @@ use crate::support::app::COSTLY_KIB;
 use crate::support::{PASSWORD, TestApp, until};
 
 use super::{
-    ELSEWHERE, HOME, WRONG, log_in_from, log_in_with_device, patient, retry_after,
-    signed_up_at_home, spend_the_budget, under_attack,
+    ELSEWHERE, HOME, WRONG, exhaust_the_account_limit, log_in_from, log_in_with_device, patient,
+    retry_after, signed_up_at_home, under_attack,
 };
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn unknown_sources_can_neither_keep_guessing_nor_lock_the_owner_out() {
     let app = TestApp::with(under_attack).await;
     let (email, tokens) = signed_up_at_home(&app).await;
     let (_, others_tokens) = signed_up_at_home(&app).await;
-    spend_the_budget(&app, &email).await;
+    exhaust_the_account_limit(&app, &email).await;
 
     let before = app.hashed();
     let refused = log_in_from(&app, ELSEWHERE, &email, PASSWORD).await;
@@ -25,7 +25,8 @@ async fn unknown_sources_can_neither_keep_guessing_nor_lock_the_owner_out() {
         let refused = log_in_with_device(&app, ELSEWHERE, &email, PASSWORD, token).await;
         refused.assert_problem(429, "too_many_failed_logins");
     }
-    // Theirs are compared with nothing, as long as their network has attempts left.
+    // Their passwords are not compared, but each attempt is hashed while their network has attempts
+    // left.
     assert_eq!(app.hashed() - before, 6);
 
     log_in_from(&app, HOME, &email, PASSWORD).await.assert_status(200);
@@ -85,7 +86,7 @@ async fn an_earlier_token_of_the_account_is_a_known_device_unless_its_session_en
 
     app.advance(31 * 86400);
     app.refresh(&live.refresh).await.assert_ended("expired");
-    spend_the_budget(&app, &email).await;
+    exhaust_the_account_limit(&app, &email).await;
     for (n, (token, status)) in
         [(spent, 200), (logged_out, 200), (reused, 429), (live, 200)].iter().enumerate()
     {
@@ -101,7 +102,7 @@ async fn a_known_device_has_a_limit_of_its_own() {
     let app = TestApp::with(under_attack).await;
     let (email, one) = signed_up_at_home(&app).await;
     let other = log_in_from(&app, HOME, &email, PASSWORD).await.tokens();
-    spend_the_budget(&app, &email).await;
+    exhaust_the_account_limit(&app, &email).await;
     let before = app.hashed();
     for n in 0..20 {
         let address = format!("192.0.2.{n}");
@@ -119,7 +120,7 @@ async fn a_known_device_has_a_limit_of_its_own() {
 async fn a_known_address_has_a_limit_of_its_own() {
     let app = TestApp::with(under_attack).await;
     let (email, _) = signed_up_at_home(&app).await;
-    spend_the_budget(&app, &email).await;
+    exhaust_the_account_limit(&app, &email).await;
     for _ in 0..9 {
         log_in_from(&app, HOME, &email, WRONG).await.assert_status(429);
     }

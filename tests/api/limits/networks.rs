@@ -5,17 +5,17 @@ use serde_json::json;
 use crate::support::{PASSWORD, TestApp};
 
 use super::{
-    ELSEWHERE, HOME, log_in_from, log_in_with_device, signed_up_at_home, spend_the_budget,
+    ELSEWHERE, HOME, exhaust_the_account_limit, log_in_from, log_in_with_device, signed_up_at_home,
     under_attack,
 };
 
 #[tokio::test]
-async fn an_address_is_known_by_sessions_of_ninety_days_that_were_not_ended_for_suspicion() {
+async fn an_address_is_known_by_sessions_of_the_last_ninety_days_not_ended_for_suspicion() {
     let app = TestApp::with(under_attack).await;
     let (email, tokens) = signed_up_at_home(&app).await;
     let at = async |address: &str| log_in_from(&app, address, &email, PASSWORD).await;
     let may_still = async |address: &str| {
-        spend_the_budget(&app, &email).await;
+        exhaust_the_account_limit(&app, &email).await;
         let status = at(address).await.status;
         // Full again.
         app.advance(900);
@@ -55,10 +55,10 @@ async fn an_address_is_known_by_sessions_of_ninety_days_that_were_not_ended_for_
     let at_home = log_in_from(&app, "203.0.113.20", &email, PASSWORD).await.tokens();
     app.post("/logout").bearer(&at_home.access).send().await.assert_status(204);
     app.advance(90 * 86400 - 1);
-    spend_the_budget(&app, &email).await;
+    exhaust_the_account_limit(&app, &email).await;
     at("203.0.113.20").await.assert_status(200);
     app.advance(90 * 86400);
-    spend_the_budget(&app, &email).await;
+    exhaust_the_account_limit(&app, &email).await;
     at("203.0.113.20").await.assert_problem(429, "too_many_failed_logins");
     let known = log_in_with_device(&app, ELSEWHERE, &email, PASSWORD, &changed.refresh).await;
     known.assert_status(200);

@@ -1,11 +1,11 @@
-//! Guesses at an account, by strangers and by thieves of a token.
+//! Guesses at an account's password, from unknown sources and by thieves of a token.
 
 use crate::support::PASSWORD;
 
 use super::{AWAY, HOME, NEW_PASSWORD, Owner, WRONG};
 
-/// The limit of wrong passwords for a network or for each kind of a session's tokens, by default.
-const LANE: usize = 10;
+/// The default limit of wrong passwords for a network and for each kind of a session's tokens.
+const LIMIT: usize = 10;
 
 #[tokio::test]
 async fn the_holder_of_a_rotated_token_cannot_use_up_the_guesses_of_the_current_one() {
@@ -15,7 +15,7 @@ async fn the_holder_of_a_rotated_token_cannot_use_up_the_guesses_of_the_current_
     let present = owner.refreshed(&parent).await;
     owner.guess_from_everywhere().await;
 
-    assert_eq!(owner.guesses_with(&spent).await, LANE);
+    assert_eq!(owner.guesses_with(&spent).await, LIMIT);
     owner.log_in_away(&spent, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
     owner.log_in_away(&present, PASSWORD).await.assert_status(200);
     // Its response may have been lost: the holder of the predecessor counts as well.
@@ -30,11 +30,11 @@ async fn the_rotated_tokens_of_a_session_share_one_limit_and_the_two_newest_anot
         generations.push(owner.refreshed(&generations[generations.len() - 1]).await);
     }
     owner.guess_from_everywhere().await;
-    assert_eq!(owner.guesses_with(&generations[0]).await, LANE);
+    assert_eq!(owner.guesses_with(&generations[0]).await, LIMIT);
     for spent in &generations[1..3] {
         assert_eq!(owner.guesses_with(spent).await, 0);
     }
-    assert_eq!(owner.guesses_with(&generations[3]).await, LANE);
+    assert_eq!(owner.guesses_with(&generations[3]).await, LIMIT);
     assert_eq!(owner.guesses_with(&generations[4]).await, 0);
 }
 
@@ -42,7 +42,7 @@ async fn the_rotated_tokens_of_a_session_share_one_limit_and_the_two_newest_anot
 async fn the_owner_logs_in_from_home_when_a_thief_has_used_up_the_guesses_of_her_token() {
     let owner = Owner::at_home().await;
     owner.guess_from_everywhere().await;
-    assert_eq!(owner.guesses_with(&owner.tokens).await, LANE);
+    assert_eq!(owner.guesses_with(&owner.tokens).await, LIMIT);
     owner.log_in_away(&owner.tokens, PASSWORD).await.assert_status(429);
     owner.log_in(HOME, Some(&owner.tokens), PASSWORD).await.assert_status(200);
 }
@@ -68,10 +68,10 @@ async fn all_devices_of_an_account_together_have_a_hundred_guesses() {
 }
 
 #[tokio::test]
-async fn guesses_with_a_rotated_token_at_the_login_leave_a_logged_in_user_her_limits() {
+async fn guesses_with_a_rotated_token_do_not_use_up_the_limits_of_a_logged_in_user() {
     let mut owner = Owner::at_home().await;
     owner.guess_from_everywhere().await;
-    assert_eq!(owner.guesses_with(&owner.tokens).await, LANE);
+    assert_eq!(owner.guesses_with(&owner.tokens).await, LIMIT);
 
     let changed = owner.change_password(AWAY, PASSWORD, NEW_PASSWORD).await;
     owner.tokens = changed.assert_status(200).tokens();
@@ -79,10 +79,10 @@ async fn guesses_with_a_rotated_token_at_the_login_leave_a_logged_in_user_her_li
 }
 
 #[tokio::test]
-async fn guesses_with_an_access_token_leave_the_owner_her_home_and_her_devices() {
+async fn guesses_with_an_access_token_do_not_use_up_the_owners_network_and_device_limits() {
     let mut owner = Owner::at_home().await;
     owner.guess_from_everywhere().await;
-    for n in 0..LANE {
+    for n in 0..LIMIT {
         let thief = format!("192.0.2.{}", 100 + n);
         owner.change_password(&thief, WRONG, NEW_PASSWORD).await.assert_status(403);
     }

@@ -52,7 +52,7 @@ async fn a_password_set_by_an_operator_makes_every_device_unknown() {
 }
 
 #[tokio::test]
-async fn a_later_password_change_makes_the_device_of_the_one_before_unknown() {
+async fn a_later_password_change_makes_the_device_of_the_earlier_one_unknown() {
     let mut owner = Owner::at_home().await;
     let first = owner.tokens.clone();
     let changed = owner.change_password(HOME, PASSWORD, NEW_PASSWORD).await;

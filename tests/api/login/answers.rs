@@ -1,9 +1,9 @@
-//! Answers to a login, and refusals that cannot be told apart.
+//! Responses to a login, and rejections that are indistinguishable.
 
 use crate::support::{PASSWORD, TestApp, id};
 
 #[tokio::test]
-async fn a_login_answers_tokens_that_no_cache_keeps() {
+async fn a_login_returns_tokens_that_caches_must_not_store() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let answer = app.log_in(&user.email, PASSWORD).await.assert_status(200);

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 
 use crate::support::{PASSWORD, TestApp, id, until};
 
-use super::{Held, cheap_hashes, generous, stand_in_line};
+use super::{BlockedChanges, cheap_hashes, generous, wait_until_queued};
 
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
 
@@ -13,20 +13,20 @@ const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
 async fn a_login_that_checked_the_old_password_while_it_changed_leaves_no_session() {
     let app = TestApp::with(one_thread).await;
     let user = app.signed_up().await;
-    let held = Held::back(&app, &user.id).await;
+    let held = BlockedChanges::back(&app, &user.id).await;
     let before = app.hashed();
     let (changed, login, ()) = tokio::join!(
         user.change_password(PASSWORD, NEW_PASSWORD),
         async {
             // The change has done its two hashes, and waits to be stored.
             until(async || app.hashed() == before + 2).await;
-            stand_in_line(&app, 1).await;
+            wait_until_queued(&app, 1).await;
             app.log_in(&user.email, PASSWORD).await
         },
         async {
             // The login has read the old hash, which is still stored.
             until(async || app.hashed() == before + 3).await;
-            stand_in_line(&app, 2).await;
+            wait_until_queued(&app, 2).await;
             held.release();
         },
     );
@@ -39,18 +39,18 @@ async fn a_login_that_checked_the_old_password_while_it_changed_leaves_no_sessio
 async fn a_login_that_raced_a_close_leaves_no_session() {
     let app = TestApp::with(one_thread).await;
     let user = app.signed_up().await;
-    let held = Held::back(&app, &user.id).await;
+    let held = BlockedChanges::back(&app, &user.id).await;
     let before = app.hashed();
     let (closed, login, ()) = tokio::join!(
         user.close(PASSWORD),
         async {
             until(async || app.hashed() == before + 1).await;
-            stand_in_line(&app, 1).await;
+            wait_until_queued(&app, 1).await;
             app.log_in(&user.email, PASSWORD).await
         },
         async {
             until(async || app.hashed() == before + 2).await;
-            stand_in_line(&app, 2).await;
+            wait_until_queued(&app, 2).await;
             held.release();
         },
     );
@@ -63,16 +63,16 @@ async fn a_login_that_raced_a_close_leaves_no_session() {
 async fn a_login_that_raced_a_disable_leaves_no_session() {
     let app = TestApp::with(one_thread).await;
     let user = app.signed_up().await;
-    let held = Held::back(&app, &user.id).await;
+    let held = BlockedChanges::back(&app, &user.id).await;
     let (accounts, id) = (app.api.accounts.clone(), id(&user.id));
     let disabled = tokio::spawn(async move { accounts.disable(id).await });
     // After one poll it is in the writer's queue.
     tokio::task::yield_now().await;
-    stand_in_line(&app, 1).await;
+    wait_until_queued(&app, 1).await;
     let before = app.hashed();
     let (login, ()) = tokio::join!(app.log_in(&user.email, PASSWORD), async {
         until(async || app.hashed() == before + 1).await;
-        stand_in_line(&app, 2).await;
+        wait_until_queued(&app, 2).await;
         held.release();
     });
     assert!(disabled.await.unwrap().unwrap());
@@ -81,9 +81,9 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
 }
 
 #[tokio::test]
-async fn after_a_change_of_password_every_live_session_was_made_by_the_new_one() {
+async fn after_a_password_change_every_live_session_was_started_with_the_new_one() {
     const ROUNDS: usize = 60;
-    // A machine that is busy with other work takes longer to find the moment.
+    // A busy machine takes longer to produce the race.
     const MAX_ROUNDS: usize = 10 * ROUNDS;
     let app = TestApp::with(|config| {
         cheap_hashes(config);

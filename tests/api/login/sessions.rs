@@ -26,18 +26,18 @@ async fn sessions_beyond_the_limit_are_ended_in_order() {
     // newest.
     let fourth = log_in().await;
     let fifth = log_in().await;
-    assert_gave_way(&app, &fourth).await;
+    assert_evicted(&app, &fourth).await;
     app.me(&third.access).await.assert_status(200);
     let fifth = refresh(&fifth).await;
 
     // Each was refreshed: the third longest ago, although it is younger than the second.
     let sixth = log_in().await;
-    assert_gave_way(&app, &third).await;
+    assert_evicted(&app, &third).await;
     for tokens in [&second_again, &fifth, &sixth] {
         app.me(&tokens.access).await.assert_status(200);
     }
     let first = user.tokens.clone();
-    assert_gave_way(&app, &first).await;
+    assert_evicted(&app, &first).await;
     user.tokens = sixth;
     assert_eq!(app.live_sessions(&user.id).await.len(), 3);
 }
@@ -56,7 +56,7 @@ async fn parallel_logins_leave_as_many_sessions_as_are_allowed() {
     assert_eq!(live.len(), 5);
     for tokens in logins {
         if !live.contains(&tokens.session) {
-            assert_gave_way(&app, &tokens).await;
+            assert_evicted(&app, &tokens).await;
         }
     }
 }
@@ -77,7 +77,7 @@ async fn ended_and_expired_sessions_do_not_count_towards_the_maximum() {
     app.refresh(&other.refresh).await.assert_ended("expired");
 }
 
-async fn assert_gave_way(app: &TestApp, tokens: &Tokens) {
+async fn assert_evicted(app: &TestApp, tokens: &Tokens) {
     app.me(&tokens.access).await.assert_problem(401, "token_revoked");
     app.refresh(&tokens.refresh).await.assert_ended("too_many_sessions");
 }

@@ -56,7 +56,7 @@ async fn every_access_token_of_an_ended_session_is_refused_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_logout_with_the_same_token_is_a_success_and_only_for_a_session_that_has_ended() {
+async fn a_repeated_logout_succeeds_only_for_an_ended_session() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let other = user.another_session().await;

@@ -95,7 +95,7 @@ async fn a_user_cannot_end_another_users_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_has_expired_can_be_ended_all_the_same() {
+async fn an_expired_session_can_be_ended() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     app.advance(30 * DAY);

@@ -34,7 +34,7 @@ async fn an_access_token_is_described_by_its_own_claims() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_active_as_long_as_a_refresh_would_take_it() {
+async fn a_refresh_token_is_active_as_long_as_a_refresh_would_accept_it() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let service = app.service(&[]).await;

@@ -29,7 +29,7 @@ async fn a_revoked_refresh_token_ends_its_session_and_every_access_token_of_it()
 }
 
 #[tokio::test]
-async fn a_revoked_access_token_ends_alone() {
+async fn revoking_an_access_token_affects_no_other_token() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let sibling = app.refresh(&user.tokens.refresh).await.tokens();

@@ -7,7 +7,7 @@ use crate::support::{Answer, TestApp, claims, id};
 use super::{assert_active, assert_inactive, form, machine_token};
 
 #[tokio::test]
-async fn a_service_is_given_a_token_in_its_own_name() {
+async fn a_service_gets_a_token_whose_subject_is_the_service() {
     let app = TestApp::start().await;
     let service = app.service(&["orders:read", "orders:write"]).await;
     let answer = machine_token(&app, &service).await.assert_status(200);
@@ -60,7 +60,7 @@ async fn a_service_has_no_more_scope_than_it_was_given() {
 }
 
 #[tokio::test]
-async fn with_a_service_its_tokens_end() {
+async fn removing_a_service_revokes_its_tokens() {
     let app = TestApp::start().await;
     let (gone, stays) = (app.service(&["a"]).await, app.service(&["a"]).await);
     let text = |answer: Answer| answer.body["access_token"].as_str().unwrap().to_owned();

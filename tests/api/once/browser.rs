@@ -109,7 +109,7 @@ async fn log_in(browser: &Browser, user: &User<'_>) {
 }
 
 #[tokio::test]
-async fn chromium_keeps_a_session_for_a_page_that_never_sees_it() {
+async fn chromium_keeps_a_session_whose_tokens_the_page_cannot_read() {
     let Some(browser) = Browser::start().await else { return };
     let web = Web::start().await;
     for origin in [&web.own, &web.listed] {

@@ -25,7 +25,7 @@ fn successful(command: &mut Command) -> Output {
     output
 }
 
-/// Seconds from now until this moment.
+/// Seconds from now until this time.
 fn from_now(moment: &Value) -> i64 {
     let moment = Timestamp::parse(moment.as_str().unwrap()).unwrap();
     moment.unix_seconds() - Clock::system().now().unix_seconds()
@@ -63,7 +63,7 @@ async fn a_command_with_its_clock_ahead_does_not_set_the_time_of_those_after_it(
     let published = json(&["audit", "--event", "key_published"]);
     assert!(from_now(&published[0]["at"]) <= 0, "{published}");
 
-    // An ending is listed for the life of a token from the newest moment on.
+    // An ended session is listed for the lifetime of a token, counted from the newest stored time.
     service.log_in(EMAIL, PASSWORD).await.unwrap().assert_status(200);
     let disable = json(&["user", "disable", EMAIL]);
     assert_eq!(disable["sessions_ended"], 1);

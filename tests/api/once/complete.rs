@@ -12,7 +12,7 @@ use crate::support::jar::{HTTPS, Jar, log_in};
 use crate::support::{Client, TestApp, client::PASSWORD};
 
 #[tokio::test]
-async fn every_declared_answer_of_every_operation_is_given() {
+async fn every_declared_response_of_every_operation_occurs() {
     let app = TestApp::start().await;
     good_answers(&app).await;
     refused_bodies(&app).await;

@@ -33,7 +33,7 @@ fn overwrite(file: &Path, byte: u8) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_that_are_overwritten_in_place_end_the_writes_at_the_first_read_that_fails() {
+async fn the_first_failed_read_of_overwritten_files_ends_all_writes() {
     for (name, byte) in HARMS {
         let home = home();
         let service = Doorward::start(&mut unlimited(home.path()));

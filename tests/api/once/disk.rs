@@ -74,8 +74,8 @@ async fn a_full_disk_rejects_only_writes_until_there_is_space_again() {
     service.get("/readyz").send().await.assert_status(200);
 }
 
-/// Registers and refreshes until each of them has met the end of the disk; the address that was
-/// refused.
+/// Registers and refreshes until both are rejected because the disk is full; returns the rejected
+/// address.
 async fn write_until_refused(
     service: &Doorward,
     chains: &mut [Tokens],
@@ -130,7 +130,7 @@ async fn assert_reads_go_on(service: &Doorward, all: impl Iterator<Item = &Token
     service.get("/healthz").send().await.assert_status(200);
 }
 
-/// All that was answered has happened, and nothing that was refused.
+/// Every acknowledged change is stored, and no rejected one.
 async fn assert_all_kept(
     service: &Doorward,
     chains: &[Tokens],

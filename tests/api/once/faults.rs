@@ -28,12 +28,12 @@ const POISON: &str = "
     VALUES ('poison', 'nobody', 'doorward', x'', 0, x'', 0, 0, 0, 0);";
 
 /// Keeps the writer's thread busy, so that units queued meanwhile make one group.
-struct Hold {
+struct BusyWriter {
     release: mpsc::Sender<()>,
     unit: BoxFuture<'static, Result<(), StoreError>>,
 }
 
-impl Hold {
+impl BusyWriter {
     async fn on(db: &Database) -> Self {
         let (release, released) = mpsc::channel::<()>();
         let (begun, has_begun) = tokio::sync::oneshot::channel();

@@ -1,4 +1,4 @@
-//! A limit on the size of files (`RLIMIT_FSIZE`): a write beyond it fails as one to a full disk does,
+//! A limit on the size of files (`RLIMIT_FSIZE`): a write beyond it fails like one to a full disk,
 //! and does not end the process.
 
 use std::process::Command;

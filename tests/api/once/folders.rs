@@ -1,5 +1,5 @@
-//! Harmful states of directories: logs beside the name of a new database, directories that every
-//! user can write to, a secret that disappears while the service runs.
+//! Harmful states of directories: logs next to a new database, directories that every user can
+//! write to, a secret that disappears while the service runs.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,7 +29,7 @@ fn refused(command: &mut Command) -> String {
 }
 
 #[test]
-fn no_backup_gets_a_name_beside_which_lie_the_logs_of_another_database() {
+fn a_backup_is_refused_next_to_the_logs_of_another_database() {
     let home = home();
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
     let backup = || {
@@ -51,7 +51,7 @@ fn no_backup_gets_a_name_beside_which_lie_the_logs_of_another_database() {
 }
 
 #[tokio::test]
-async fn a_restored_backup_is_not_opened_with_the_log_of_the_database_before() {
+async fn a_restored_backup_is_not_opened_with_the_log_of_the_replaced_database() {
     let home = home();
     assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
     printed(doorward(home.path()).args(["db", "backup", "backup.db"]));
@@ -180,7 +180,7 @@ async fn a_secret_file_that_vanishes_under_the_service_is_reported_and_ends_noth
 }
 
 #[test]
-fn a_start_that_may_not_migrate_leaves_nothing_where_there_is_no_database() {
+fn a_start_that_may_not_migrate_creates_no_database() {
     let home = home();
     let mut command = doorward(home.path());
     let line = refused(command.env("DOORWARD_DATABASE__MIGRATE", "false"));

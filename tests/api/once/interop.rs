@@ -114,7 +114,7 @@ pub fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
     home.map(|home| home.join("venv/bin"))
 }
 
-/// Runs a script against a service of its own, and expects a line for each library.
+/// Runs a script against its own service, and expects a line for each library.
 fn against_the_service(script: &mut Command, libraries: &[&str]) {
     let home = tempfile::tempdir().unwrap();
     let service = Doorward::start(doorward(home.path()).envs([PATIENT, SLOWLY]));

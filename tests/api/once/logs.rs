@@ -46,7 +46,7 @@ async fn each_line_of_a_request_has_its_trace() {
 }
 
 #[tokio::test]
-async fn json_has_an_object_a_line_and_in_it_the_request_with_its_trace() {
+async fn each_json_line_is_an_object_with_the_request_and_its_trace() {
     let lines = lines("json").await;
     let lines: Vec<Value> =
         lines.iter().map(|line| serde_json::from_str(line).expect(line)).collect();

@@ -1,5 +1,5 @@
-//! The memory of connections: the real binary, with many clients that announce a large body and
-//! send one byte of it, beside as many idle connections.
+//! The memory of connections: the real binary, with many clients that declare a large body and send
+//! one byte of it, compared with as many idle connections.
 //!
 //! `DOORWARD_TEST_CONNECTIONS` sets the number; the test prints the figures to report.
 
@@ -17,7 +17,7 @@ use crate::support::binary::{Doorward, unlimited};
 use crate::support::postgres::number_of;
 use crate::support::until_within;
 
-/// Connections, unless `DOORWARD_TEST_CONNECTIONS` says otherwise.
+/// Connections, unless `DOORWARD_TEST_CONNECTIONS` is set.
 const CONNECTIONS: u64 = 2_000;
 
 /// The most KiB that a connection with an unfinished body may use beyond an idle one: 60 MiB for
@@ -29,7 +29,7 @@ const MORE: u64 = 12;
 const KEPT: u64 = 20 * 1024;
 
 /// The time after which the rest must have been returned to the system.
-const GIVEN_BACK: Duration = Duration::from_secs(60);
+const MEMORY_RETURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 const IDLE: &str = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 const ANNOUNCED: &str = "POST /login HTTP/1.1\r\nHost: a\r\n\
@@ -43,7 +43,7 @@ const CHUNKED: &str = "POST /login HTTP/1.1\r\nHost: a\r\n\
 const OTHERS: [&str; 3] = ["/register", "/refresh", "/logout"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_only_announced_takes_no_memory() {
+async fn a_declared_but_unsent_body_takes_no_memory() {
     let count = number_of("DOORWARD_TEST_CONNECTIONS").unwrap_or(CONNECTIONS);
     let connections = usize::try_from(count).unwrap();
     assert!(has_descriptors(connections + 500), "{count} connections need a higher `ulimit -n`");
@@ -78,7 +78,7 @@ async fn a_body_that_is_only_announced_takes_no_memory() {
     );
     let clock = Clock::system();
     let ended = clock.monotonic();
-    until_within(GIVEN_BACK, async || resident(&service) <= start + KEPT).await;
+    until_within(MEMORY_RETURN_TIMEOUT, async || resident(&service) <= start + KEPT).await;
     let (after, took) = (resident(&service), clock.monotonic() - ended);
     println!("{took:?} after the last of them: {after} KiB");
 }

@@ -229,7 +229,7 @@ async fn every_metric_is_shown() {
 }
 
 #[tokio::test]
-async fn the_page_is_on_an_address_of_its_own_and_off_by_default() {
+async fn metrics_have_a_separate_address_and_are_off_by_default() {
     let watched = Watched::start().await;
     watched.app.get("/metrics").send().await.assert_status(404);
     let elsewhere = format!("http://{}/healthz", watched.page);

@@ -24,7 +24,7 @@ use crate::support::TestApp;
 use crate::support::jwt::{encode, with_spare_bits};
 use crate::support::postgres::number_of;
 
-/// Tokens in one round of tests, unless `DOORWARD_TEST_TOKENS` says otherwise.
+/// Tokens in one round of tests, unless `DOORWARD_TEST_TOKENS` is set.
 const TOKENS: u64 = 5000;
 
 /// The order of P-256, big-endian.
@@ -57,7 +57,7 @@ async fn no_mutated_token_is_accepted() {
             let issued = &services[service];
             let mut token = Parts::of(&issued.tokens[0]);
             for change in &changes {
-                token.suffer(change, &issued.tokens);
+                token.apply_to(change, &issued.tokens);
             }
             let text = token.text();
             prop_assume!(!issued.are.contains(&text));
@@ -124,7 +124,7 @@ enum Change {
     Double(Index),
     /// A member of the header or of the claims.
     Member(bool, &'static str, Option<Value>),
-    /// The same JSON with another formatting.
+    /// JSON of the same value in another formatting.
     Rewrite(bool, Index),
     /// Another encoding of the same bytes.
     Respell(Index, Index),
@@ -200,7 +200,7 @@ impl Parts {
         self.0.join(".")
     }
 
-    fn suffer(&mut self, change: &Change, tokens: &[String]) {
+    fn apply_to(&mut self, change: &Change, tokens: &[String]) {
         let mut letters: Vec<char> = self.text().chars().collect();
         let count = letters.len().max(1);
         let number = self.0.len();
@@ -212,14 +212,14 @@ impl Parts {
             Change::Append(more) => letters.extend(more.chars()),
             Change::Letter(..) | Change::Remove(_) => {}
             _ => {
-                self.suffer_in_parts(change, tokens, number);
+                self.apply_to_parts(change, tokens, number);
                 return;
             }
         }
         *self = Self::of(&letters.into_iter().collect::<String>());
     }
 
-    fn suffer_in_parts(&mut self, change: &Change, tokens: &[String], number: usize) {
+    fn apply_to_parts(&mut self, change: &Change, tokens: &[String], number: usize) {
         match change {
             Change::FlipBit(part, bit) => self.in_bytes(part.index(number), |bytes| {
                 if !bytes.is_empty() {

@@ -68,7 +68,7 @@ fn base64(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn nginx_as_it_comes_may_stand_in_front() {
+async fn nginx_with_its_default_configuration_works_as_a_proxy() {
     let Some([nginx]) = find(["nginx"], "nginx-light") else { return };
     let app = TestApp::start().await;
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));

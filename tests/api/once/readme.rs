@@ -43,7 +43,7 @@ fn the_lines_of_the_readme_work_when_they_are_pasted() {
 }
 
 #[test]
-fn the_banner_has_the_same_lines_with_the_right_address() {
+fn the_banner_has_the_lines_of_the_readme_with_the_actual_address() {
     let home = tempfile::tempdir().unwrap();
     let service = Doorward::start(&mut doorward(home.path()));
     let session = SESSION.replace(URL, &service.url);

@@ -23,7 +23,7 @@ use crate::support::postgres::number_of;
 use crate::support::program::{find, free_port};
 use crate::support::{docs, until};
 
-/// Restarts of the longer test, unless `DOORWARD_TEST_RESTARTS` says otherwise.
+/// Restarts of the longer test, unless `DOORWARD_TEST_RESTARTS` is set.
 const RESTARTS: u64 = 5;
 
 const EMAIL: &str = "ada@example.com";

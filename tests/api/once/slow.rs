@@ -1,8 +1,8 @@
 //! Many slow clients, and a service without file descriptors: the real binary. Well-behaved clients
 //! are served meanwhile.
 //!
-//! `DOORWARD_TEST_SLOW` sets how many are slow at once, `DOORWARD_TEST_SLOW_SECONDS` for how long
-//! they reconnect; the test prints the times to report.
+//! `DOORWARD_TEST_SLOW` sets the number of slow connections, `DOORWARD_TEST_SLOW_SECONDS` for how
+//! long they reconnect; the test prints the times to report.
 
 use std::fs;
 use std::io;
@@ -22,10 +22,10 @@ use crate::support::client::{Call, PASSWORD};
 use crate::support::postgres::number_of;
 use crate::support::until;
 
-/// Slow connections at once, unless `DOORWARD_TEST_SLOW` says otherwise.
+/// The number of slow connections, unless `DOORWARD_TEST_SLOW` is set.
 const SLOW: u64 = 300;
 
-/// Seconds for which they reconnect, unless `DOORWARD_TEST_SLOW_SECONDS` says otherwise.
+/// Seconds for which they reconnect, unless `DOORWARD_TEST_SLOW_SECONDS` is set.
 const SECONDS: u64 = 1;
 
 /// Simultaneous clients.
@@ -34,12 +34,12 @@ const AT_ONCE: usize = 600;
 /// How much later than specified a connection may end on a busy machine.
 const BUSY: Duration = Duration::from_secs(6);
 
-/// Large responses that a slow reader requests at once.
+/// Large responses that a slow reader requests simultaneously.
 const ANSWERS: usize = 40;
 const ALL_ANSWERS: usize = ANSWERS * include_str!("../../../openapi.yaml").len();
 
 /// Tens of milliseconds on a quiet machine; this one may be busy with other tests.
-const LOOSELY: Duration = Duration::from_secs(2);
+const MAX_LATENCY: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_slow_connections_time_out_without_delaying_others() {
@@ -117,7 +117,7 @@ async fn many_slow_connections_time_out_without_delaying_others() {
     for (what, times) in [("on a persistent connection", kept), ("on new connections", new)] {
         let (p99, worst) = (times[times.len() * 99 / 100], times[times.len() - 1]);
         println!("  {} times /me {what}: p99 {p99:.1?}, worst {worst:.1?}", times.len());
-        assert!(p99 < LOOSELY, "{p99:?} {what}");
+        assert!(p99 < MAX_LATENCY, "{p99:?} {what}");
     }
 }
 

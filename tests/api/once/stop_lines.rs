@@ -9,7 +9,7 @@ use crate::support::binary::{Doorward, unlimited};
 use crate::support::client::PASSWORD;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_signal_leaves_its_line_also_when_it_comes_with_the_first() {
+async fn a_second_signal_is_logged_even_if_it_arrives_with_the_first() {
     for _ in 0..5 {
         let home = tempfile::tempdir().unwrap();
         let service = Doorward::start(&mut unlimited(home.path()));

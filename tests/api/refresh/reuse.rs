@@ -1,4 +1,4 @@
-//! Reuse of a spent token.
+//! Reuse of a rotated token.
 
 use diesel::prelude::*;
 use doorward::database::schema::sessions;

@@ -33,7 +33,7 @@ async fn a_hundred_parallel_refreshes_get_one_and_the_same_successor() {
 }
 
 #[tokio::test]
-async fn a_token_refreshed_again_at_once_logs_out_no_slower_tab() {
+async fn a_second_refresh_within_the_window_logs_out_no_slower_tab() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let fast = app.refresh(&user.tokens.refresh).await.tokens();
@@ -75,6 +75,6 @@ async fn replays_in_the_window_move_neither_the_window_nor_a_row_count() {
     }
     assert_eq!(row_counts(&app).await, before);
     app.clock.advance(Duration::from_millis(500));
-    // The window has closed although it was in use until its last moment: this rotates.
+    // The window has closed although it was used until its end: this rotates.
     assert_eq!(app.refresh(&next.refresh).await.tokens().generation, 2);
 }

@@ -78,7 +78,7 @@ async fn commands_on_a_machine_with_a_wrong_clock_take_effect() {
 }
 
 #[tokio::test]
-async fn a_service_is_removed_by_a_wrong_clock_when_the_database_does_not_know_the_time_either() {
+async fn a_command_with_a_wrong_clock_removes_a_service_although_the_database_has_no_recent_time() {
     let Some(library) = libfaketime() else { return };
     for skew in SKEWS {
         let (app, node) = two_nodes().await;

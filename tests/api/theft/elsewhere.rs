@@ -64,7 +64,7 @@ async fn a_replay_from_elsewhere_that_brings_a_key_of_its_own_is_an_event_the_fi
 }
 
 #[tokio::test]
-async fn replays_from_elsewhere_fill_no_table() {
+async fn replays_from_other_devices_write_a_bounded_number_of_rows() {
     let app = TestApp::with(|config| {
         behind_a_proxy(config);
         config.limits.refresh_burst = 1000;

@@ -52,7 +52,7 @@ async fn a_header_must_be_that_of_an_access_token() {
 }
 
 #[tokio::test]
-async fn claims_must_be_there_of_the_right_type_and_meant_for_this_service() {
+async fn missing_mistyped_and_foreign_claims_are_rejected() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;

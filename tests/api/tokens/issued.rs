@@ -29,7 +29,7 @@ async fn a_token_has_the_claims_of_rfc_9068_and_no_others() {
 }
 
 #[tokio::test]
-async fn every_token_has_a_name_of_its_own_and_a_refresh_keeps_user_and_session() {
+async fn every_token_has_a_unique_jti_and_a_refresh_keeps_user_and_session() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let first = claims(&user.tokens.access);

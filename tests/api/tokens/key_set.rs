@@ -59,7 +59,7 @@ async fn the_keys_stay_the_same_across_a_restart() {
 }
 
 #[tokio::test]
-async fn a_stranger_verifies_a_token_of_each_algorithm_with_the_key_set_alone() {
+async fn a_token_of_each_algorithm_can_be_verified_with_the_key_set_alone() {
     for algorithm in ALGORITHMS {
         let app = TestApp::with(|config| config.tokens.algorithm = algorithm).await;
         let user = app.signed_up().await;

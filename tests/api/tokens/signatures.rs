@@ -96,9 +96,9 @@ async fn a_key_that_the_token_brings_along_is_neither_used_nor_fetched() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let forger = Forger::of(&user).await;
-    let thief = forger.with_another_key();
-    let jwk = thief.key.jwk("thief");
-    let certificate = STANDARD.encode(der::certificate(&thief.key.public()));
+    let attacker = forger.with_another_key();
+    let jwk = attacker.key.jwk("thief");
+    let certificate = STANDARD.encode(der::certificate(&attacker.key.public()));
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let url = format!("http://{}/keys", trap.local_addr().unwrap());
@@ -111,8 +111,8 @@ async fn a_key_that_the_token_brings_along_is_neither_used_nor_fetched() {
             ("x5t", json!(encode(digest::digest(&digest::SHA256, certificate.as_bytes())))),
             ("other", json!("only another key")),
         ] {
-            let token = thief.good.with_header("kid", kid.clone()).with_header(name, value);
-            refused(&app, name, &thief.sign(&token)).await;
+            let token = attacker.good.with_header("kid", kid.clone()).with_header(name, value);
+            refused(&app, name, &attacker.sign(&token)).await;
         }
     }
     // With the real key, too: the author of such a header expects it to be used.

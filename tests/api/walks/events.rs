@@ -29,7 +29,7 @@ impl Walk {
 
     pub fn wait(&mut self) {
         if self.is_careful || self.dice.below(2) == 0 {
-            // Nothing arrives that late.
+            // No message arrives that late.
             self.requests.clear();
             self.answers.clear();
         }

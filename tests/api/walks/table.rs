@@ -36,12 +36,12 @@ impl Session {
         if now >= self.expires_at || now >= self.ends_at {
             return refused("expired", "expired");
         }
-        let (is_current, is_parent) =
+        let (is_current, is_predecessor) =
             (generation == self.generation, generation + 1 == self.generation);
         let is_open = self.opened_at.is_some_and(|opened| now < opened.plus(window));
-        if is_open && (is_current || is_parent) {
+        if is_open && (is_current || is_predecessor) {
             let is_new = key.is_some_and(|key| !self.keys.contains(&key));
-            if is_parent && is_new && self.keys.len() < KEYS {
+            if is_predecessor && is_new && self.keys.len() < KEYS {
                 self.keys.extend(key);
             }
             return ("concurrent_replay", Ok(self.generation));
@@ -50,14 +50,18 @@ impl Session {
             self.generation += 1;
             self.keys = key.into_iter().filter(|key| !self.keys.contains(key)).collect();
             "rotated"
-        } else if is_parent && key.is_some_and(|key| self.keys.contains(&key)) {
+        } else if is_predecessor && key.is_some_and(|key| self.keys.contains(&key)) {
             let current = Some(self.generation);
             if self.reopened == current || self.forgiven == current {
                 return ("proven_retry", Ok(self.generation));
             }
             self.reopened = current;
             "proven_retry"
-        } else if is_parent && !window.is_zero() && self.keys.is_empty() && !self.was_forgiven() {
+        } else if is_predecessor
+            && !window.is_zero()
+            && self.keys.is_empty()
+            && !self.was_forgiven()
+        {
             self.forgiven = Some(self.generation);
             "forgiven"
         } else {

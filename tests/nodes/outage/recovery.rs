@@ -17,7 +17,7 @@ use crate::support::{Answer, TestApp, Tokens, id, until};
 
 use super::{behind_a_proxy_with, refresh, strict};
 
-/// How long a fault lasts, unless `DOORWARD_TEST_OUTAGE` says otherwise.
+/// How long a fault lasts, unless `DOORWARD_TEST_OUTAGE` is set.
 const OUTAGE: Duration = Duration::from_secs(5);
 
 /// The time until every response of the service is a full one again after the database is back: 5 s
@@ -29,7 +29,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_refuses_connections_costs_nothing_that_was_acknowledged() {
+async fn a_database_that_refuses_connections_loses_no_acknowledged_change() {
     let (proxy, app) = behind_a_proxy().await;
     let outage = async || {
         proxy.set(Network::Refused);
@@ -78,7 +78,7 @@ async fn a_slow_database_times_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
+async fn a_crash_of_the_database_loses_no_acknowledged_change() {
     let cluster = Arc::new(Mutex::new(Cluster::start(&[])));
     let url = cluster.lock().unwrap().empty_database();
     let app = TestApp::on_database(url, strict).await;
@@ -94,7 +94,7 @@ async fn a_crash_of_the_database_costs_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_to_a_synchronous_standby_costs_nothing_that_was_acknowledged() {
+async fn a_failover_to_a_synchronous_standby_loses_no_acknowledged_change() {
     let primary = Cluster::start(&["synchronous_standby_names=*", "wal_level=replica"]);
     let standby = Arc::new(primary.standby());
     let direct = primary.empty_database();

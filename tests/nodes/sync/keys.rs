@@ -17,7 +17,7 @@ use crate::support::{TestApp, until};
 use super::one_beside_a_proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_start_at_once_on_an_empty_database_make_one_schema_and_one_key() {
+async fn nodes_started_simultaneously_on_an_empty_database_create_one_schema_and_one_key() {
     let url = Cluster::shared().empty_database();
     let start = || Box::pin(TestApp::on_database(url.clone(), |_| {}));
     let nodes = join_all([start(), start(), start()]).await;
@@ -73,7 +73,7 @@ async fn a_key_revoked_on_one_node_is_rejected_by_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_key_cannot_be_judged_while_the_database_is_gone() {
+async fn an_unknown_key_gets_a_503_while_the_database_is_unreachable() {
     let (proxy, _, one) = one_beside_a_proxy().await;
     let user = one.signed_up().await;
     proxy.set(Network::Refused);

@@ -18,7 +18,7 @@ use crate::support::{TestApp, Tokens, until, until_within};
 
 use super::one_beside_a_proxy;
 
-/// Logouts in one test run, unless `DOORWARD_TEST_LOGOUTS` says otherwise.
+/// Logouts in one test run, unless `DOORWARD_TEST_LOGOUTS` is set.
 const LOGOUTS: u64 = 60;
 
 /// Clients that log out concurrently.

@@ -27,7 +27,7 @@ mod of_openapi_yaml {
     }
 
     #[test]
-    fn everything_with_a_schema_of_its_own_has_an_example() {
+    fn every_node_with_a_schema_has_an_example() {
         walk(&Contract::load().root(), &mut |node| {
             let has_schema = node.value.get("schema").is_some();
             let has_example = node.value.get("example").or(node.value.get("examples")).is_some();
@@ -36,7 +36,7 @@ mod of_openapi_yaml {
     }
 
     #[test]
-    fn every_operation_has_a_name_of_its_own_and_stands_for_every_refusal() {
+    fn every_operation_has_a_unique_id_a_default_response_and_its_security() {
         let contract = Contract::load();
         let mut names = BTreeSet::new();
         for (operation, node) in contract.each_operation() {

@@ -70,7 +70,7 @@ impl TryFrom<Members> for Jwk {
             ("RS256", "RSA", None) => PublicKey::Rsa { n: integer(jwk.n)?, e: integer(jwk.e)? },
             _ => return Err(KeyError::Kind),
         };
-        if key.has_sound_size() { Ok(Self { kid: jwk.kid, key }) } else { Err(KeyError::Number) }
+        if key.has_valid_size() { Ok(Self { kid: jwk.kid, key }) } else { Err(KeyError::Number) }
     }
 }
 

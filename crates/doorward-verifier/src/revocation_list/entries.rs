@@ -10,20 +10,20 @@ use crate::suspend_aware_clock::Stamp;
 
 /// The minimum time by the steady clock that an id is kept if it arrives after the clock was set:
 /// either of the two times may be the right one.
-const KEPT_AFTER_A_JUMP: Duration = Duration::from_secs(3600);
+const MIN_KEPT_AFTER_JUMP: Duration = Duration::from_secs(3600);
 
 /// The maximum time by the steady clock that an id is kept once it has expired by the wall clock: a
 /// clock that is years behind at the start must not fill the list for years.
-const KEPT_BY_STEADY_CLOCK: Duration = Duration::from_secs(24 * 3600);
+const MAX_KEPT_BY_STEADY_CLOCK: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct List {
     pub(super) until: HashMap<Box<str>, Until>,
     pub(super) complete: Option<Stamp>,
     /// An entry did not fit since the list was last complete.
-    pub(super) is_short: bool,
+    pub(super) has_overflowed: bool,
     /// When both clocks last agreed.
-    pub(super) agreed: Stamp,
-    pub(super) doubt: Doubt,
+    pub(super) clocks_agreed_at: Stamp,
+    pub(super) doubt: MissingIds,
     /// The clock was set since the start.
     pub(super) has_jumped: bool,
 }
@@ -36,7 +36,7 @@ pub(super) struct Until {
 }
 
 impl Until {
-    pub(super) fn is_over(self, now: Stamp) -> bool {
+    pub(super) fn has_expired(self, now: Stamp) -> bool {
         now.is_past(self.wall, self.steady)
     }
 
@@ -47,32 +47,32 @@ impl Until {
 
 /// Whether the list may lack ids because the clock was set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(super) enum MissingIds {
     None,
-    /// It may, and the open stream may have resumed in the middle.
-    Raised,
-    /// It may, and the open stream sends everything.
-    Asked,
+    /// It may; the open stream may have resumed in the middle of the list.
+    Possible,
+    /// It may; the open stream sends the whole list.
+    Requested,
 }
 
 impl List {
-    pub(super) fn is_doubtful(&self, now: Stamp) -> bool {
-        self.doubt != Doubt::None || self.agreed.disagrees(now)
+    pub(super) fn may_lack_ids(&self, now: Stamp) -> bool {
+        self.doubt != MissingIds::None || self.clocks_agreed_at.disagrees(now)
     }
 
     /// Detects whether the clock was set. It is called before anything is dropped, skipped or
     /// reported complete.
     pub(super) fn check(&mut self, now: Stamp) -> Result<(), ApplyError> {
-        if self.agreed.disagrees(now) {
-            self.doubt = Doubt::Raised;
+        if self.clocks_agreed_at.disagrees(now) {
+            self.doubt = MissingIds::Possible;
             self.has_jumped = true;
         }
-        if self.doubt == Doubt::Raised { Err(ApplyError::Jumped) } else { Ok(()) }
+        if self.doubt == MissingIds::Possible { Err(ApplyError::ClockJumped) } else { Ok(()) }
     }
 
     /// Until when an id is kept that arrives now.
     pub(super) fn keep_until(&self, wall: Timestamp, now: Stamp) -> Until {
-        let at_least = if self.has_jumped { KEPT_AFTER_A_JUMP } else { Duration::ZERO };
-        Until { wall, steady: now.steady_at(wall, at_least, KEPT_BY_STEADY_CLOCK) }
+        let at_least = if self.has_jumped { MIN_KEPT_AFTER_JUMP } else { Duration::ZERO };
+        Until { wall, steady: now.steady_at(wall, at_least, MAX_KEPT_BY_STEADY_CLOCK) }
     }
 }

@@ -28,7 +28,7 @@ fn before_the_list_is_complete_only_listed_ids_are_known() {
 }
 
 #[test]
-fn the_age_counts_from_the_best_that_was_known() {
+fn the_staleness_counts_from_the_latest_complete_report() {
     let (list, clock) = list(10);
     list.complete(Duration::from_secs(1)).unwrap();
     clock.advance(Duration::from_secs(3));

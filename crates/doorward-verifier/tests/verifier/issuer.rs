@@ -82,7 +82,7 @@ pub const JWKS: &str = "/keys";
 pub const FEED: &str = "/feed";
 
 impl Issuer {
-    /// With a clock that stands still until it is moved.
+    /// With a manual clock.
     pub async fn start() -> Self {
         Self::start_with(Clock::manual(Timestamp::from_unix_seconds(NOW))).await
     }

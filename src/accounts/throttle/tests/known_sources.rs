@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn strangers_exhaust_the_account_counter_and_known_devices_get_in() {
+fn known_sources_are_granted_attempts_after_unknown_ones_reach_the_account_limit() {
     let (throttle, _) = throttle(1000);
     for n in 0..30 {
         assert!(is_granted(&throttle.reserve("ada", &address(n))));
@@ -23,7 +23,7 @@ fn a_known_device_has_no_more_guesses_than_an_address() {
     let (session, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
     for source in [
         ThrottleKey::Device(session, DeviceToken::Newest),
-        ThrottleKey::Device(session, DeviceToken::Spent),
+        ThrottleKey::Device(session, DeviceToken::Older),
         ThrottleKey::Session(session),
         ThrottleKey::Device(other, DeviceToken::Newest),
     ] {
@@ -41,7 +41,7 @@ fn all_tokens_of_a_kind_together_have_a_hundred_guesses_a_window() {
         let attempts = sessions.flat_map(|session| std::iter::repeat_n(source(session), 10));
         attempts.filter(|source| is_granted(&throttle.reserve_known("ada", source))).count()
     };
-    assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Spent)), 100);
+    assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Older)), 100);
     assert_eq!(take(&|session| ThrottleKey::Device(session, DeviceToken::Newest)), 0);
     assert_eq!(take(&ThrottleKey::Session), 100);
     assert!(is_granted(&throttle.reserve_known("ada", &address(1))));

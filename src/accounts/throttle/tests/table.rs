@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_flood_of_accounts_fills_no_more_than_the_table_and_forgets_no_account_under_attack() {
+fn a_flood_of_accounts_exceeds_no_capacity_and_evicts_no_account_under_attack() {
     let (throttle, _) = throttle(1000);
     for _ in 0..10 {
         assert!(is_granted(&throttle.reserve("ada", &address(1))));
@@ -25,7 +25,7 @@ fn a_sweep_drops_full_counters() {
 }
 
 #[test]
-fn a_flood_within_one_moment_empties_no_more_than_half_of_the_table() {
+fn a_flood_at_one_instant_evicts_at_most_half_of_the_counters() {
     let (throttle, _) = throttle(1000);
     for n in 0..500 {
         let _ = throttle.reserve(&format!("somebody {n}"), &address(n));
@@ -64,7 +64,7 @@ fn an_address_and_a_device_never_share_a_counter() {
     let (throttle, _) = throttle(1000);
     let session = Uuid::from_u128(7);
     let _ = throttle.reserve("ada", &ThrottleKey::Device(session, DeviceToken::Newest));
-    let _ = throttle.reserve("ada", &ThrottleKey::Device(session, DeviceToken::Spent));
+    let _ = throttle.reserve("ada", &ThrottleKey::Device(session, DeviceToken::Older));
     let _ = throttle.reserve("ada", &ThrottleKey::Session(session));
     let _ = throttle.reserve("ada", &ThrottleKey::Network(session.to_string()));
     // These four, all devices, all sessions, and the account.

@@ -25,16 +25,16 @@ impl Endpoint {
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
-    /// The same, only to be read.
+    /// Opens an existing database that is only read.
     pub(super) fn read_only(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
         let connection = Manager::without_timeouts(url).for_inspection().connect_existing();
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 
-    /// The same as [`Endpoint::existing`]; a missing SQLite file is created. An existing file that
-    /// every user can read is rejected.
+    /// Opens a database; a missing SQLite file is created. An existing file that every user can
+    /// read is rejected.
     pub(super) fn open(side: CopyRole, url: &DatabaseUrl) -> Result<Self, CopyError> {
-        let connection = url.is_private().and_then(|()| Manager::without_timeouts(url).open());
+        let connection = url.refuse_exposed().and_then(|()| Manager::without_timeouts(url).open());
         Ok(Self { side, connection: connection.map_err(|e| CopyError::Open(side, e))? })
     }
 

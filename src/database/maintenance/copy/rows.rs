@@ -1,4 +1,4 @@
-//! The rows of each table: read, written and added up.
+//! The rows of each table: read, written and checksummed.
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -157,7 +157,7 @@ pub struct TableChecksum {
 
 impl TableChecksum {
     pub(super) fn add(&mut self, row: &impl Serialize) {
-        // No row has anything that JSON cannot say.
+        // Every column type can be written as JSON.
         let digest = sha256(&serde_json::to_vec(row).unwrap_or_default());
         let mut carry = false;
         for (limb, bytes) in self.hash.iter_mut().zip(digest.as_chunks().0) {

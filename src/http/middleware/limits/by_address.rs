@@ -41,7 +41,7 @@ impl AddressLimiter {
             .methods(vec![Method::POST])
             .key_extractor(by_network)
             .finish()
-            .expect("a limiter of something");
+            .expect("a valid rate");
         Self { limiter: KeyedLimiter { limiter: config.limiter(), buckets, refusals }, config }
     }
 
@@ -72,7 +72,7 @@ impl KeyExtractor for ByNetwork {
 
     fn extract(&self, request: &ServiceRequest) -> Result<usize, Problem> {
         let address = ClientAddress::of(request.request(), &self.settings.trusted_proxies);
-        Ok(self.buckets.place(address.network()))
+        Ok(self.buckets.bucket_index(address.network()))
     }
 
     fn exceed_rate_limit_response(

@@ -19,12 +19,12 @@ const PROVEN: usize = 10_000;
 #[derive(Clone)]
 pub struct FailureLimiter {
     limiter: KeyedLimiter,
-    known: Arc<Mutex<ProvenCredentials>>,
+    known: Arc<Mutex<FailureState>>,
 }
 
-/// State that is checked before the database is asked.
+/// State that is checked before the database is queried.
 #[derive(Default)]
-struct ProvenCredentials {
+struct FailureState {
     /// The buckets with too many failures, and when each may have one more.
     spent: HashMap<usize, QuantaInstant>,
     /// Digests of credentials that were right.
@@ -45,11 +45,11 @@ impl FailureLimiter {
     /// # Errors
     /// `rate_limited`, with the time until one more failure is allowed.
     pub fn check(&self, address: ClientAddress, credentials: impl Hash) -> Result<(), Problem> {
-        let place = self.limiter.buckets.place(address.network());
+        let bucket_index = self.limiter.buckets.bucket_index(address.network());
         let digest = self.limiter.buckets.hash.hash_one(credentials);
         let now = DefaultClock::default().now();
         let known = self.known();
-        let until = known.spent.get(&place).filter(|until| **until > now);
+        let until = known.spent.get(&bucket_index).filter(|until| **until > now);
         let Some(until) = until.filter(|_| !known.proven.contains(&digest)) else {
             return Ok(());
         };
@@ -72,15 +72,15 @@ impl FailureLimiter {
     /// # Errors
     /// `rate_limited` when there were too many.
     pub fn count(&self, address: ClientAddress) -> Result<(), Problem> {
-        let place = self.limiter.buckets.place(address.network());
-        self.limiter.limiter.check_key(&place).map_err(|negative| {
+        let bucket_index = self.limiter.buckets.bucket_index(address.network());
+        self.limiter.limiter.check_key(&bucket_index).map_err(|negative| {
             self.limiter.refusals.inc();
-            self.known().spent.insert(place, negative.earliest_possible());
+            self.known().spent.insert(bucket_index, negative.earliest_possible());
             too_many(&negative)
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, ProvenCredentials> {
+    fn known(&self) -> MutexGuard<'_, FailureState> {
         locks::lock(&self.known)
     }
 

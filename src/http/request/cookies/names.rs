@@ -13,8 +13,7 @@ pub const REFRESH: &str = "__Host-doorward-refresh-";
 
 /// The cookies of a header field, as browsers write them (RFC 6265bis 4.2.1). Only spaces and tabs
 /// are trimmed: characters that a looser parser treats as blanks may precede a name, and such a
-/// name is not a `__Host-` cookie to the browser, so any neighbour under the same domain may set
-/// it.
+/// name is not a `__Host-` cookie to the browser, so any other host of the same domain may set it.
 pub(super) fn pairs(field: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     field.split(|byte| *byte == b';').filter_map(|pair| {
         let pair = str::from_utf8(pair).ok().filter(|pair| pair.is_ascii())?;

@@ -67,7 +67,7 @@ impl Cookies {
         Ok(response)
     }
 
-    /// The same for an error: only a final one clears the cookies.
+    /// The response for an error: only a final error clears the cookies.
     ///
     /// # Errors
     /// Every other error is returned unchanged.

@@ -63,7 +63,7 @@ fn only_exact_cookie_names_match() {
 
 proptest! {
     #[test]
-    fn a_name_that_was_written_is_read_and_no_other(
+    fn only_generated_cookie_names_are_recognised(
         session: u128,
         generation: u32,
         odd in "[0-9a-fA-F{}-]{0,50}",

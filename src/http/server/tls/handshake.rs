@@ -32,7 +32,7 @@ impl Tls {
         &self,
         mut io: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let shaken = timeout(HANDSHAKE_TIMEOUT, async {
+        let handshake = timeout(HANDSHAKE_TIMEOUT, async {
             if speaks_http(&io).await? {
                 io.write_all(&raw_errors::not_tls()).await?;
                 io.shutdown().await?;
@@ -43,8 +43,8 @@ impl Tls {
             }
             TlsAcceptor::from(Arc::clone(&self.config)).accept(io).await
         });
-        let shaken = shaken.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        shaken.inspect_err(|error| tracing::debug!(%error, "no TLS handshake"))
+        let handshake = handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        handshake.inspect_err(|error| tracing::debug!(%error, "no TLS handshake"))
     }
 }
 

@@ -48,8 +48,8 @@ impl Session {
         let key = request.key.map(hash);
         let mut after = self.clone();
         match decide(&state, request.generation.into(), key, now, rules.window) {
-            Decision::RepeatAnswer | Decision::RepeatProvenRetry => {}
-            Decision::RepeatAnswerAndRemember(keys) => {
+            Decision::RepeatResponse | Decision::RepeatProvenRetry => {}
+            Decision::RepeatResponseAndStoreKey(keys) => {
                 assert_eq!(keys.split_last(), Some((&key.unwrap(), &*state.retry_keys)));
                 after.keys.extend(request.key);
                 after.keys.sort_unstable();
@@ -58,7 +58,7 @@ impl Session {
                 after.window_is_open = true;
                 after.reopened = Some(self.generation);
             }
-            Decision::ForgiveLostAnswer => {
+            Decision::ForgiveLostResponse => {
                 after.window_is_open = true;
                 after.forgiven = Some(self.generation);
             }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::{Message, RetryKeys, Rules, Session, Store};
 
 /// The owner and a thief who copied the token, each using their own after the window, in every
-/// order; returns how often at most the two alternate before the session ends.
-fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
+/// order; returns the maximum number of alternations before the session ends.
+fn max_alternations(owner: RetryKeys, thief: RetryKeys) -> usize {
     const TURNS: u32 = 8;
     let rules = Rules::of(RetryKeys::PerToken, Store::Greatest);
     let keys = [owner, thief].map(|keys| keys != RetryKeys::None);
@@ -36,24 +36,24 @@ fn most_changes_of_hands(owner: RetryKeys, thief: RetryKeys) -> usize {
 
 #[test]
 fn a_thief_outside_the_window_is_detected_at_the_next_use_of_an_outdated_token() {
-    assert_eq!(most_changes_of_hands(RetryKeys::PerToken, RetryKeys::PerToken), 1);
+    assert_eq!(max_alternations(RetryKeys::PerToken, RetryKeys::PerToken), 1);
 }
 
 #[test]
-fn without_keys_a_thief_is_seen_one_round_later() {
+fn without_keys_a_thief_is_detected_one_round_later() {
     for (owner, thief) in [
         (RetryKeys::None, RetryKeys::None),
         (RetryKeys::None, RetryKeys::PerToken),
         (RetryKeys::PerToken, RetryKeys::None),
     ] {
-        assert!((2..=3).contains(&most_changes_of_hands(owner, thief)), "{owner:?} {thief:?}");
+        assert!((2..=3).contains(&max_alternations(owner, thief)), "{owner:?} {thief:?}");
     }
 }
 
 /// The most refreshes of the owner through which a thief with token and key keeps the generation
 /// unchanged. He sends the stolen token with or without a key, at any time, also just before her;
 /// she refreshes at most once while a window is open, because access tokens live longer.
-fn most_refreshes_held() -> usize {
+fn max_refreshes_without_rotation() -> usize {
     const ENOUGH: usize = 50;
     let rules = Rules::of(RetryKeys::PerToken, Store::Greatest);
     let stolen = |key| Message { generation: 0, key };
@@ -83,6 +83,6 @@ fn most_refreshes_held() -> usize {
 }
 
 #[test]
-fn a_thief_with_token_and_key_is_through_at_the_owners_third_refresh() {
-    assert_eq!(most_refreshes_held(), 2);
+fn a_thief_with_token_and_key_delays_detection_by_at_most_two_refreshes() {
+    assert_eq!(max_refreshes_without_rotation(), 2);
 }

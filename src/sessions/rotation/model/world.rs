@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Behind, Ending, Late, RetryKeys, Rules, Session, Store};
+use super::{Ending, LateMessages, LateReturn, RetryKeys, Rules, Session, Store};
 
 /// The key of a request, distinct from other keys used with the same token.
 pub(super) type Key = u8;
@@ -29,7 +29,7 @@ impl World {
     pub(super) fn sends(&self, rules: &Rules, visit: &mut impl FnMut(Self)) {
         let Message { generation, key } = self.stored;
         let is_young = self.requests.iter().any(|request| request.generation < generation);
-        if self.requests.len() == rules.under_way || (rules.is_patient && is_young) {
+        if self.requests.len() == rules.in_transit || (rules.is_patient && is_young) {
             return;
         }
         let mut send = |key| {
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// A request is answered, or lost.
+    /// A request arrives and its response is in transit, or it is lost.
     pub(super) fn arrives(
         &self,
         rules: &Rules,
@@ -66,7 +66,7 @@ impl World {
         for (i, &request) in self.requests.iter().enumerate() {
             let mut lost = self.clone();
             lost.requests.remove(i);
-            if self.answers.len() < rules.under_way {
+            if self.answers.len() < rules.in_transit {
                 let mut after = lost.clone();
                 match self.session.refreshed(request, rules) {
                     Err(ending) => {
@@ -109,9 +109,9 @@ impl World {
     /// The window closes.
     pub(super) fn waits(&self, rules: &Rules, visit: &mut impl FnMut(Self)) {
         let nothing_too_late = match rules.late {
-            Late::Nothing => self.requests.is_empty() && self.answers.is_empty(),
-            Late::Answers => self.requests.is_empty(),
-            Late::Everything => true,
+            LateMessages::Nothing => self.requests.is_empty() && self.answers.is_empty(),
+            LateMessages::Answers => self.requests.is_empty(),
+            LateMessages::Everything => true,
         };
         if !self.session.window_is_open || !nothing_too_late {
             return;
@@ -121,10 +121,12 @@ impl World {
         after.session.window_is_open = false;
         if self.stored.generation < current {
             match rules.behind {
-                Behind::Never => return,
-                Behind::NowAndThen if self.behind_at.is_some_and(|at| current < at + 2) => return,
-                Behind::NowAndThen => after.behind_at = Some(current),
-                Behind::AtAnyTime => {}
+                LateReturn::Never => return,
+                LateReturn::NotTwiceInARow if self.behind_at.is_some_and(|at| current < at + 2) => {
+                    return;
+                }
+                LateReturn::NotTwiceInARow => after.behind_at = Some(current),
+                LateReturn::AtAnyTime => {}
             }
         }
         visit(after);

@@ -16,7 +16,7 @@ use futures_util::future::{BoxFuture, join_all};
 use crate::support::client::PASSWORD;
 use crate::support::{Answer, TestApp};
 
-use super::{Hold, LATER, POISON, add_user, assert_transient, emails, queued};
+use super::{BusyWriter, LATER, POISON, add_user, assert_transient, emails, queued};
 
 /// From here on every commit fails that changes an account or a session, or tries to.
 const FAIL_COMMITS: &str = "
@@ -34,7 +34,7 @@ const MEND_COMMITS: &str = "
 async fn a_failed_commit_fails_its_group_and_nothing_after_it() {
     let app = TestApp::start().await;
     let hooked = Arc::new(AtomicBool::new(false));
-    let hold = Hold::on(app.db()).await;
+    let hold = BusyWriter::on(app.db()).await;
     let flag = Arc::clone(&hooked);
     let before = queued(app.db().write(move |tx| {
         let flag = Arc::clone(&flag);
@@ -71,7 +71,7 @@ async fn a_failed_commit_is_a_503_for_every_request_of_its_group() {
     let before = everything(&app).await;
 
     app.db().write(|tx| tx.connection().batch_execute(FAIL_COMMITS)).await.unwrap();
-    let hold = Hold::on(app.db()).await;
+    let hold = BusyWriter::on(app.db()).await;
     let requests: [BoxFuture<'_, Answer>; 6] = [
         app.register(&owner.email, PASSWORD).boxed(),
         app.register("new@example.com", PASSWORD).boxed(),
@@ -100,7 +100,7 @@ async fn a_failed_commit_is_a_503_for_every_request_of_its_group() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_takes_every_request_of_its_group_along() {
+async fn a_failed_commit_fails_every_request_of_its_group() {
     // The unit that fails the requests also sees whether they have reached the writer: it comes
     // after them. If they had not, repeat with more time.
     let mut patience = Duration::from_millis(200);
@@ -115,7 +115,7 @@ async fn fails_a_group_of_requests(patience: Duration) -> bool {
     let owner = app.signed_up().await;
     let leaving = owner.another_session().await;
     let before = everything(&app).await;
-    let hold = Hold::on(app.db()).await;
+    let hold = BusyWriter::on(app.db()).await;
     let requests: [BoxFuture<'_, Answer>; 3] = [
         app.register("new@example.com", PASSWORD).boxed(),
         app.refresh(&owner.tokens.refresh).boxed(),

@@ -9,22 +9,22 @@ use doorward::database::schema::users;
 use doorward::database::{Database, DatabaseSettings, DatabaseUrl};
 use proptest::prelude::*;
 
-use super::{Hold, POISON, add_user, queued};
+use super::{BusyWriter, POISON, add_user, queued};
 
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Outcome {
     Good,
     Fails,
     Panics,
     PoisonsTheCommit,
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn fate() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        12 => Just(Fate::Good),
-        2 => Just(Fate::Fails),
-        2 => Just(Fate::Panics),
-        1 => Just(Fate::PoisonsTheCommit),
+        12 => Just(Outcome::Good),
+        2 => Just(Outcome::Fails),
+        2 => Just(Outcome::Panics),
+        1 => Just(Outcome::PoisonsTheCommit),
     ]
 }
 
@@ -45,16 +45,16 @@ fn exactly_the_acknowledged_changes_are_stored() {
         let (stored, acknowledged) = runtime.block_on(async {
             let mut acknowledged = BTreeSet::new();
             for (g, fates) in groups.iter().enumerate() {
-                let hold = Hold::on(&db).await;
+                let hold = BusyWriter::on(&db).await;
                 let units: Vec<_> = fates.iter().enumerate().map(|(n, fate)| {
                     let (email, fate) = (format!("{g}.{n}@example.com"), *fate);
                     let unit = queued(db.write(move |tx| {
                         add_user(tx, &email)?;
                         match fate {
-                            Fate::Good => Ok(email.clone()),
-                            Fate::Fails => Err(diesel::result::Error::NotFound),
-                            Fate::Panics => std::panic::resume_unwind(Box::new("on purpose")),
-                            Fate::PoisonsTheCommit => {
+                            Outcome::Good => Ok(email.clone()),
+                            Outcome::Fails => Err(diesel::result::Error::NotFound),
+                            Outcome::Panics => std::panic::resume_unwind(Box::new("on purpose")),
+                            Outcome::PoisonsTheCommit => {
                                 tx.connection().batch_execute(POISON)?;
                                 Ok(email.clone())
                             }
@@ -63,10 +63,10 @@ fn exactly_the_acknowledged_changes_are_stored() {
                     (fate, unit)
                 }).collect();
                 hold.release().await;
-                let poisoned = fates.iter().any(|fate| matches!(fate, Fate::PoisonsTheCommit));
+                let poisoned = fates.iter().any(|fate| matches!(fate, Outcome::PoisonsTheCommit));
                 for (fate, unit) in units {
                     let answer = unit.await;
-                    let good = matches!(fate, Fate::Good) && !poisoned;
+                    let good = matches!(fate, Outcome::Good) && !poisoned;
                     assert_eq!(answer.is_ok(), good, "{fate:?} in {fates:?}: {answer:?}");
                     acknowledged.extend(answer);
                 }

@@ -8,7 +8,7 @@ use crate::support::TestApp;
 use crate::support::client::PASSWORD;
 use crate::support::feed::looked_again;
 
-use super::{Hold, add_user, assert_transient, emails, queued};
+use super::{BusyWriter, add_user, assert_transient, emails, queued};
 
 #[tokio::test]
 async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_rest_is_written() {
@@ -16,7 +16,7 @@ async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_res
     const QUEUE: usize = 4096;
     let app = TestApp::start().await;
     looked_again(&app).await;
-    let hold = Hold::on(app.db()).await;
+    let hold = BusyWriter::on(app.db()).await;
     let waiting: Vec<_> = (0..QUEUE).map(|_| queued(app.db().write(|_| Ok(())))).collect();
     assert_eq!(app.db().load().writer.map(|(waiting, _)| waiting), Some(QUEUE));
     assert_eq!(app.db().write(|_| Ok(())).await, Err(StoreError::Unavailable));
@@ -30,7 +30,7 @@ async fn more_units_than_the_writers_queue_holds_are_refused_at_once_and_the_res
 #[tokio::test]
 async fn a_failing_unit_does_not_affect_others() {
     let app = TestApp::start().await;
-    let hold = Hold::on(app.db()).await;
+    let hold = BusyWriter::on(app.db()).await;
     let one = queued(app.db().write(|tx| add_user(tx, "one@example.com")));
     let panics = queued(app.db().write(|tx| -> QueryResult<()> {
         add_user(tx, "panics@example.com")?;

@@ -47,7 +47,7 @@ async fn a_log_without_its_database_is_never_overwritten() {
 }
 
 #[test]
-fn a_database_that_is_a_link_to_nothing_is_refused() {
+fn a_database_that_is_a_dangling_link_is_refused() {
     let home = home();
     fs::create_dir(data_of(home.path())).unwrap();
     give(&data_of(home.path()), home.path());

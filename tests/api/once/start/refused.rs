@@ -72,7 +72,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
 fn a_data_file_that_is_not_a_database_is_rejected_and_kept() {
     let home = used();
     let path = data_of(home.path()).join("doorward.db");
-    // A log beside it, which a quick stop can leave, would contain the database once more.
+    // A log next to it, which a quick stop can leave, would still contain the database.
     remove_logs(&path);
     let text = "These are somebody's notes, and not a database.\n".repeat(1000);
     fs::write(&path, &text).unwrap();
@@ -82,7 +82,7 @@ fn a_data_file_that_is_not_a_database_is_rejected_and_kept() {
 }
 
 #[test]
-fn a_database_of_something_else_is_refused_and_kept() {
+fn a_database_of_another_program_is_rejected_and_left_unchanged() {
     let home = used();
     let path = data_of(home.path()).join("doorward.db");
     fs::remove_file(&path).unwrap();

@@ -41,7 +41,7 @@ fn an_unknown_setting_is_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn a_bad_value_is_refused_with_an_example_or_its_bounds() {
+fn an_invalid_value_is_rejected_with_an_example_or_its_bounds() {
     let home = home();
     for (variable, value, words) in [
         ("DOORWARD_LISTEN", "localhost", &["listen", "DOORWARD_LISTEN", "127.0.0.1:8080"][..]),

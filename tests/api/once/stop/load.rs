@@ -1,4 +1,4 @@
-//! Shutdown under load: no connected client goes without an answer.
+//! Shutdown under load: every connected client gets a response.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,7 +22,7 @@ use crate::support::{Tokens, until};
 
 use super::EMAIL;
 
-/// Stops of each kind and user, unless `DOORWARD_TEST_STOPS` says otherwise.
+/// Stops of each kind and user, unless `DOORWARD_TEST_STOPS` is set.
 const STOPS: u64 = 2;
 
 /// Responses before the first stop, and between two.

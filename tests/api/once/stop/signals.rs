@@ -46,7 +46,7 @@ async fn a_request_in_progress_is_answered_when_an_unprivileged_service_stops() 
 }
 
 #[tokio::test]
-async fn signals_that_ask_for_nothing_do_not_end_the_service() {
+async fn other_signals_do_not_end_the_service() {
     let home = home();
     let service = Doorward::start(&mut unlimited(home.path()));
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::HUP] {
