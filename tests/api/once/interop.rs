@@ -155,7 +155,9 @@ pub fn installed(
         fs::copy(source(file), home.join(Path::new(file).file_name().unwrap())).unwrap();
     }
     if let Err(reason) = install(&home) {
-        assert!(env::var_os("CI").is_none(), "{name}: {reason}");
+        let left_out = env::var("DOORWARD_TEST_LEFT_OUT").unwrap_or_default();
+        let is_left_out = left_out.split_whitespace().any(|one| one == name);
+        assert!(is_left_out || env::var_os("CI").is_none(), "{name}: {reason}");
         // Bypasses the harness, which hides the output of passing tests.
         let said = format!("\nNOT TESTED: the libraries of {name}: {}\n", reason.trim());
         let _ = io::stderr().write_all(said.as_bytes());
