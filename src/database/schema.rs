@@ -18,6 +18,8 @@ diesel::table! {
         disabled_at -> Nullable<BigInt>,
         closed_at -> Nullable<BigInt>,
         credentials_version -> BigInt,
+        email_verified_at -> Nullable<BigInt>,
+        locale -> Nullable<Text>,
     }
 }
 
@@ -103,6 +105,36 @@ diesel::table! {
         address -> Nullable<Text>,
         detail -> Nullable<Text>,
         times -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{BigInt, Nullable, Text};
+    use crate::database::sql_types::IdSql;
+
+    mail_requests (id) {
+        id -> IdSql,
+        purpose -> Text,
+        message -> Nullable<Text>,
+        user_id -> Nullable<IdSql>,
+        address -> Text,
+        address_key -> Text,
+        network -> Nullable<Text>,
+        device -> Nullable<IdSql>,
+        quota -> Nullable<Text>,
+        password_hash -> Nullable<Text>,
+        credentials_version -> Nullable<BigInt>,
+        detail -> Nullable<Text>,
+        locale -> Nullable<Text>,
+        attempts -> BigInt,
+        sends -> BigInt,
+        created_at -> BigInt,
+        next_send_at -> Nullable<BigInt>,
+        leased_until -> Nullable<BigInt>,
+        handed_at -> Nullable<BigInt>,
+        used_at -> Nullable<BigInt>,
+        expires_at -> BigInt,
+        outcome -> Nullable<Text>,
     }
 }
 

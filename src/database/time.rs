@@ -28,7 +28,8 @@ const NEWEST: &str = "SELECT max(at) AS micros FROM (
     SELECT max(created_at) FROM signing_keys UNION ALL
     SELECT max(activated_at) FROM signing_keys UNION ALL
     SELECT max(created_at) FROM clients UNION ALL
-    SELECT max(at) FROM audit_events)";
+    SELECT max(at) FROM audit_events UNION ALL
+    SELECT max(created_at) FROM mail_requests)";
 
 impl Database {
     /// The clocks of an admin command.

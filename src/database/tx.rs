@@ -2,6 +2,7 @@
 
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
+use diesel::result::{DatabaseErrorKind, Error};
 
 use super::AnyConnection;
 use super::postgres::{self, CallerAlive};
@@ -56,6 +57,30 @@ impl Tx<'_> {
             *self.state = TxState::InTransaction;
         }
         Ok(())
+    }
+
+    /// Runs `work` in a savepoint and rolls it back when it returns `None` or violates a unique key.
+    ///
+    /// # Errors
+    /// When the database or `work` fails; the unit should then return this error.
+    pub fn in_savepoint<T>(
+        &mut self,
+        work: impl FnOnce(&mut Tx<'_>) -> QueryResult<Option<T>>,
+    ) -> QueryResult<Option<T>> {
+        self.begin()?;
+        self.connection.batch_execute("SAVEPOINT part")?;
+        let hooks = self.hooks.len();
+        let done = match work(self) {
+            // PostgreSQL continues only after a rollback to the savepoint.
+            Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => None,
+            done => done?,
+        };
+        if done.is_none() {
+            self.hooks.truncate(hooks);
+            self.connection.batch_execute("ROLLBACK TO SAVEPOINT part")?;
+        }
+        self.connection.batch_execute("RELEASE SAVEPOINT part")?;
+        Ok(done)
     }
 
     /// Runs `hook` when this unit is on disk and before its caller gets the result; never if it is

@@ -23,17 +23,18 @@ use super::migrations;
 use crate::database::{AnyConnection, DatabaseUrl};
 use crate::secret::random_bytes;
 use endpoint::Endpoint;
-use rows::{AuditEvent, Client, Revocation, Row, Session, SigningKey, User};
+use rows::{AuditEvent, Client, MailRequest, Revocation, Row, Session, SigningKey, User};
 
 /// Every table, referenced tables first. A table that is missing here would not be copied; a test
 /// checks that none is.
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table::of::<User>(),
     Table::of::<Client>(),
     Table::of::<Session>(),
     Table::of::<Revocation>(),
     Table::of::<SigningKey>(),
     Table::of::<AuditEvent>(),
+    Table::of::<MailRequest>(),
 ];
 
 /// A table, and the functions that copy its rows and compute their checksum.

@@ -3,7 +3,9 @@
 use diesel::prelude::*;
 use serde::Serialize;
 
-use crate::database::schema::{audit_events, blocklist, clients, sessions, signing_keys, users};
+use crate::database::schema::{
+    audit_events, blocklist, clients, mail_requests, sessions, signing_keys, users,
+};
 use crate::database::{AnyConnection, Id, QueryResult};
 use crate::secret::sha256;
 
@@ -82,6 +84,8 @@ rows! {
         disabled_at: Option<i64>,
         closed_at: Option<i64>,
         credentials_version: i64,
+        email_verified_at: Option<i64>,
+        locale: Option<String>,
     }
     Client of clients by id: String {
         id: String,
@@ -139,6 +143,30 @@ rows! {
         address: Option<String>,
         detail: Option<String>,
         times: i64,
+    }
+    MailRequest of mail_requests by id: Id {
+        id: Id,
+        purpose: String,
+        message: Option<String>,
+        user_id: Option<Id>,
+        address: String,
+        address_key: String,
+        network: Option<String>,
+        device: Option<Id>,
+        quota: Option<String>,
+        password_hash: Option<String>,
+        credentials_version: Option<i64>,
+        detail: Option<String>,
+        locale: Option<String>,
+        attempts: i64,
+        sends: i64,
+        created_at: i64,
+        next_send_at: Option<i64>,
+        leased_until: Option<i64>,
+        handed_at: Option<i64>,
+        used_at: Option<i64>,
+        expires_at: i64,
+        outcome: Option<String>,
     }
 }
 
