@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! main ──► cli, app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
-//!           │                   │            │              │  audit                       ▲
+//!           │                   │            │              │  audit, mail                 ▲
 //!           ▼                   ▼            ▼              ▼                              │
 //!         config            passwords refresh_token         tokens ────────────────────────┘
 //!                                      clients
@@ -40,6 +40,8 @@
 //! - [`revocations`]: the blocklist (a table), the revocation list (its copy in memory, for
 //!   verification), their sync between nodes, and the revocation feed.
 //! - [`audit`]: security events: logged, stored in the unit of work that causes them, and listed.
+//! - [`mail`](mod@mail): requests that a mailbox proves, notices, the outbox and its sender. The rule
+//!   for requests is one pure function, [`mail::decide::decide`].
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
 //!   //!
 //!   migrations, schema drift, copies and backups; [`cli::db`] is its command.
@@ -151,6 +153,7 @@ pub mod http;
 pub mod keys;
 mod locks;
 pub mod log_rate_limit;
+pub mod mail;
 pub mod metrics;
 mod named;
 pub mod passwords;

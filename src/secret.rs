@@ -82,6 +82,12 @@ pub enum Purpose {
     LoginThrottle,
     /// Choosing the dummy hashes of e-mail addresses that have no account.
     DummyHashes,
+    /// The token of a mail request, for the client that made it.
+    MailRequest,
+    /// The token in a mailed link.
+    MailLink,
+    /// The code in a message.
+    MailCode,
 }
 
 impl Purpose {
@@ -91,6 +97,9 @@ impl Purpose {
             Self::SigningKeySeal => b"doorward signing key seal v1",
             Self::LoginThrottle => b"doorward login budget v1",
             Self::DummyHashes => b"doorward dummy hashes v1",
+            Self::MailRequest => b"doorward mail request v1",
+            Self::MailLink => b"doorward mail link v1",
+            Self::MailCode => b"doorward mail code v1",
         }
     }
 }

@@ -34,21 +34,22 @@ const MAY_USE: &str = "
     main          -> cli app config secret::MasterSecret
     cli           -> app config http::server::tls http::request::client_ip http::request::cookies
                      accounts sessions clients
-                     passwords tokens keys revocations audit database clock secret
+                     passwords tokens keys revocations audit mail database clock secret
     app           -> config http accounts sessions clients
-                     passwords tokens refresh_token keys revocations audit database clock secret metrics locks
-    http          -> accounts sessions clients keys revocations audit clock secret metrics
+                     passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
+    http          -> accounts sessions clients keys revocations audit mail clock secret metrics
                      log_rate_limit
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id
                      database::with_database_deadline locks
     accounts      -> sessions clients
-                     passwords tokens refresh_token keys revocations audit database clock secret metrics named locks
-    sessions      -> clients tokens refresh_token keys revocations audit database clock secret metrics named
+                     passwords tokens refresh_token keys revocations audit mail database clock secret metrics named locks
+    sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
     clients       -> audit database clock secret
     keys          -> tokens audit database clock secret named locks
     revocations   -> database clock locks
+    mail          -> audit database clock secret metrics named locks
     audit         -> database clock secret named locks
     passwords     -> clock secret metrics named locks
     refresh_token -> secret
@@ -59,7 +60,7 @@ const MAY_USE: &str = "
     metrics       ->
     named         ->
     secret        ->
-    config        -> secret clock tokens::Algorithm database::DatabaseUrl
+    config        -> secret clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
     verifier      -> tokens
 ";
 
@@ -80,7 +81,10 @@ const ALLOWED_LIBRARIES: &str = "
     rustls_native_certs -> http cli
     x509_parser       -> http
     prometheus_client -> metrics named app
-    diesel            -> database revocations audit keys accounts sessions clients tokens::clock
+    diesel            -> database revocations audit mail keys accounts sessions clients tokens::clock
+    lettre            -> mail config app
+    idna              -> accounts mail
+    minijinja         -> mail
     diesel_migrations -> database
     r2d2              -> database
     jsonwebtoken      -> tokens

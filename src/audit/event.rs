@@ -55,6 +55,18 @@ named! {
         KeyRevoked = "key_revoked",
         /// A backup was restored and every session ended.
         BackupRestored = "backup_restored",
+        /// A message was chosen for a mail request; the detail is its name.
+        MailRequested = "mail_requested",
+        /// A mail request got no message because a limit was reached; the detail is its name.
+        MailLimited = "mail_limited",
+        /// A message was abandoned; the detail is the purpose of its request.
+        MailFailed = "mail_failed",
+        /// A mailed link or code set a new password.
+        PasswordReset = "password_reset",
+        /// A mailed code proved the address.
+        EmailVerified = "email_verified",
+        /// The address was changed, by its owner or an operator.
+        EmailChanged = "email_changed",
     }
 }
 

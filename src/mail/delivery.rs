@@ -1,0 +1,163 @@
+//! Messages leave the outbox: leases, and the results of attempts.
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+
+use super::queries::{MailRequest, outbox};
+use super::transport::SendError;
+use super::{Mail, MailPurpose, RETRY_FOR, count, notices};
+use crate::audit::{self, Event, EventKind};
+use crate::clock::Timestamp;
+use crate::database::{AnyConnection, StoreError, Tx, time};
+
+/// How long a sender may send a message before another one may. It is longer than the timeout of an
+/// attempt ([`super::sender`]), so several nodes send each message once.
+const LEASE: Duration = Duration::from_secs(5 * 60);
+
+/// The wait after the first attempt; each further wait is four times as long.
+const FIRST_RETRY_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest wait between two attempts.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// An attempt to send a message, and its result.
+pub(super) type SendAttempt = (MailRequest, Result<(), SendError>);
+
+impl Mail {
+    /// Leases at most `limit` messages that are due.
+    pub(super) async fn claim(&self, limit: i64) -> Result<Vec<MailRequest>, StoreError> {
+        let now = self.clock.now();
+        let is_waiting = move |c: &mut AnyConnection| {
+            let lease_now = lease_clock(c, now)?;
+            Ok(!outbox::due(c, now, lease_now, 1)?.is_empty())
+        };
+        if !self.db.read(is_waiting).await? {
+            return Ok(Vec::new());
+        }
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let lease_now = lease_clock(tx.connection(), now)?;
+                let mut claimed = Vec::new();
+                for row in outbox::due(tx.connection(), now, lease_now, limit)? {
+                    if let Some(outcome) = reason_to_abandon(tx.connection(), &row, now)? {
+                        this.abandon(tx, &row, outcome, now)?;
+                    } else if outbox::lease(
+                        tx.connection(),
+                        row.id,
+                        lease_now,
+                        lease_now.plus(LEASE),
+                    )? {
+                        claimed.push(row);
+                    }
+                }
+                Ok(claimed)
+            })
+            .await
+    }
+
+    /// Stores the results of a batch of attempts.
+    pub(super) async fn store_results(&self, tried: Vec<SendAttempt>) -> Result<(), StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                tried.iter().try_for_each(|(row, result)| this.store_result(tx, row, result, now))
+            })
+            .await
+    }
+
+    fn store_result(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &MailRequest,
+        result: &Result<(), SendError>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        let purpose = row.purpose();
+        match result {
+            Ok(()) => {
+                outbox::handed_over(tx.connection(), row.id, now, self.expiry(now))?;
+                count(tx, &self.counters.sent, purpose);
+            }
+            Err(error) if error.is_permanent() => {
+                tracing::warn!(request = %row.id, purpose = purpose.as_str(), %error, "the mail server rejected a message");
+                self.abandon(tx, row, "failed", now)?;
+            }
+            Err(error) => {
+                let waits = if error.is_of_server() {
+                    // The message is not the cause, so it keeps its place in the order.
+                    Duration::ZERO
+                } else {
+                    backoff(row.sends)
+                };
+                tracing::warn!(request = %row.id, purpose = purpose.as_str(), %error, "a message was not sent; it is retried");
+                let next = if waits.is_zero() { row.created_at } else { now.plus(waits) };
+                // The server may have accepted it, and its answer was lost.
+                let tried_at = lease_clock(tx.connection(), now)?;
+                outbox::postpone(tx.connection(), row.id, next, tried_at)?;
+                count(tx, &self.counters.retried, purpose);
+            }
+        }
+        Ok(())
+    }
+
+    fn abandon(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &MailRequest,
+        outcome: &'static str,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        outbox::abandon(tx.connection(), row.id, outcome, self.expiry(now))?;
+        if outcome == "failed" {
+            let purpose = row.purpose();
+            let failed = Event::new(EventKind::MailFailed).detail(purpose.as_str());
+            let failed = row.user_id.map_or(failed.clone(), |user| failed.with_user(user));
+            audit::record(tx, failed, now)?;
+            count(tx, &self.counters.failed, purpose);
+        }
+        Ok(())
+    }
+}
+
+/// The clock of leases: the database's, if it has one, because the clocks of nodes differ.
+fn lease_clock(connection: &mut AnyConnection, own: Timestamp) -> QueryResult<Timestamp> {
+    Ok(time::server_time(connection)?.unwrap_or(own))
+}
+
+/// The outcome of a message that is no longer sent, because it is too old or its link and code would
+/// not be valid.
+fn reason_to_abandon(
+    connection: &mut AnyConnection,
+    row: &MailRequest,
+    now: Timestamp,
+) -> QueryResult<Option<&'static str>> {
+    if now >= row.created_at.plus(RETRY_FOR) {
+        return Ok(Some("failed"));
+    }
+    let changes_account = matches!(row.purpose(), MailPurpose::Reset | MailPurpose::EmailChange);
+    let is_stale = match row.user_id.filter(|_| changes_account) {
+        Some(user) => notices::version_of(connection, user)? != row.credentials_version,
+        None => false,
+    };
+    Ok((row.is_used() || is_stale).then_some("superseded"))
+}
+
+/// The wait after an attempt.
+fn backoff(sends: i64) -> Duration {
+    let doublings = u32::try_from(sends).unwrap_or(0).min(8) * 2;
+    FIRST_RETRY_WAIT.saturating_mul(1 << doublings).min(MAX_RETRY_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_are_from_five_seconds_to_an_hour_apart() {
+        let waits: Vec<u64> = (0..8).map(|sends| backoff(sends).as_secs()).collect();
+        assert_eq!(waits, [5, 20, 80, 320, 1280, 3600, 3600, 3600]);
+    }
+}

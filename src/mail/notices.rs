@@ -1,0 +1,215 @@
+//! Notices: messages that tell the owner of an account about an event.
+//!
+//! They go to proven addresses only, so that a mistyped address does not send them to a stranger. Each
+//! is one row, enqueued in the unit of work of its event.
+
+use std::collections::HashMap;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+
+use super::messages::MessageKind;
+use super::queries::{self, NewRow};
+use super::{Mail, MailPurpose, RETRY_FOR, count};
+use crate::clock::Timestamp;
+use crate::database::schema::users;
+use crate::database::{AnyConnection, Id, StoreError, Tx};
+use crate::locks;
+
+/// Notices to an account within [`LIMIT_PERIOD`]; those about password and address are never dropped.
+const MAX_NOTICES: i64 = 10;
+
+/// The period over which notices are limited.
+const LIMIT_PERIOD: Duration = Duration::from_secs(60 * 60);
+
+/// The maximum number of characters of a user agent in a notice.
+const MAX_USER_AGENT_CHARS: usize = 100;
+
+/// The maximum number of sessions whose last notice of a replay is remembered.
+const MAX_REPLAYED_SESSIONS: usize = 10_000;
+
+/// Notices of events that have no unit of work; the sender writes them.
+#[derive(Debug, Default)]
+pub(super) struct PendingNotices {
+    waiting: Vec<Replay>,
+    /// When the last notice about a session was enqueued.
+    notified: HashMap<Id, Instant>,
+}
+
+/// A replay of a session's token from another device.
+#[derive(Clone, Debug)]
+struct Replay {
+    user: Id,
+    network: Option<String>,
+    user_agent: Option<String>,
+}
+
+/// The source of the request that caused a notice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoticeContext<'a> {
+    /// The client's network.
+    pub network: Option<&'a str>,
+    /// The client's user agent.
+    pub user_agent: Option<&'a str>,
+}
+
+/// The recipient of a notice.
+#[derive(Clone, Debug)]
+pub struct NoticeRecipient {
+    /// The account.
+    pub user: Id,
+    /// Its proven address.
+    pub email: String,
+    /// The address's key.
+    pub email_key: String,
+    /// The owner's language.
+    pub locale: Option<String>,
+}
+
+impl Mail {
+    /// Enqueues a notice to an account in the caller's unit of work, if its address is proven and
+    /// mail is on.
+    ///
+    /// # Errors
+    /// The database error.
+    pub fn notify(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        message: MessageKind,
+        context: NoticeContext<'_>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        if !self.is_on() {
+            return Ok(());
+        }
+        match notice_recipient(tx.connection(), user)? {
+            Some(recipient) => self.notify_at(tx, &recipient, message, context, now),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for an address that the account no longer has.
+    ///
+    /// # Errors
+    /// The database error.
+    pub fn notify_at(
+        &self,
+        tx: &mut Tx<'_>,
+        recipient: &NoticeRecipient,
+        message: MessageKind,
+        context: NoticeContext<'_>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        if !self.is_on() {
+            return Ok(());
+        }
+        let user = recipient.user;
+        if !message.is_vital()
+            && queries::count_notices(tx.connection(), user, now.minus(LIMIT_PERIOD))?
+                >= MAX_NOTICES
+        {
+            count(tx, &self.counters.over_limit, MailPurpose::Notice);
+            return Ok(());
+        }
+        let row = NewRow {
+            id: Id::new(now),
+            purpose: MailPurpose::Notice,
+            message: Some(message),
+            user_id: Some(user),
+            address: recipient.email.clone(),
+            address_key: recipient.email_key.clone(),
+            network: context.network.map(str::to_owned),
+            device: None,
+            password_hash: None,
+            credentials_version: None,
+            detail: context
+                .user_agent
+                .map(|text| text.chars().take(MAX_USER_AGENT_CHARS).collect()),
+            locale: recipient.locale.clone(),
+            created_at: now,
+            expires_at: self.expiry(now.plus(RETRY_FOR)),
+        };
+        self.enqueue(tx, &row).map(drop)
+    }
+}
+
+impl Mail {
+    /// Notifies the owner soon that a session is used from two devices, at most once an hour. The
+    /// notice waits in memory: it is lost if the process dies first.
+    pub fn notify_replay_soon(
+        &self,
+        user: Id,
+        session: Id,
+        network: Option<String>,
+        user_agent: Option<String>,
+    ) {
+        if !self.is_on() {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let mut pending = locks::lock(&self.pending);
+        if pending.notified.len() >= MAX_REPLAYED_SESSIONS {
+            pending.notified.retain(|_, at| now.duration_since(*at) < LIMIT_PERIOD);
+        }
+        let is_notified =
+            pending.notified.get(&session).is_some_and(|at| now.duration_since(*at) < LIMIT_PERIOD);
+        if !is_notified && pending.notified.len() < MAX_REPLAYED_SESSIONS {
+            pending.notified.insert(session, now);
+            pending.waiting.push(Replay { user, network, user_agent });
+            self.wake.notify_one();
+        }
+    }
+
+    fn take_pending(&self) -> Vec<Replay> {
+        mem::take(&mut locks::lock(&self.pending).waiting)
+    }
+
+    /// Stores the notices that wait in memory.
+    pub(super) async fn store_pending_notices(&self) -> Result<(), StoreError> {
+        for replay in self.take_pending() {
+            let this = self.clone();
+            let written = self.db.write(move |tx| {
+                let Replay { user, network, user_agent } = &replay;
+                let context = NoticeContext {
+                    network: network.as_deref(),
+                    user_agent: user_agent.as_deref(),
+                };
+                let message = MessageKind::RefreshReplayedElsewhere;
+                this.notify(tx, *user, message, context, this.clock.now())
+            });
+            written.await?;
+        }
+        Ok(())
+    }
+}
+
+/// The proven address of an account; `None` when it is not proven.
+///
+/// # Errors
+/// The database error.
+pub fn notice_recipient(
+    connection: &mut AnyConnection,
+    user: Id,
+) -> QueryResult<Option<NoticeRecipient>> {
+    let row: Option<(String, String, Option<String>)> = users::table
+        .find(user)
+        .filter(users::email_verified_at.is_not_null())
+        .filter(users::closed_at.is_null())
+        .select((users::email, users::email_key, users::locale))
+        .get_result(connection)
+        .optional()?;
+    Ok(row.map(|(email, email_key, locale)| NoticeRecipient { user, email, email_key, locale }))
+}
+
+/// The version of an account that is open and enabled.
+pub(super) fn version_of(connection: &mut AnyConnection, user: Id) -> QueryResult<Option<i64>> {
+    users::table
+        .find(user)
+        .filter(users::disabled_at.is_null())
+        .filter(users::closed_at.is_null())
+        .select(users::credentials_version)
+        .get_result(connection)
+        .optional()
+}

@@ -1,0 +1,282 @@
+//! The table of mail requests: every statement on it; those of the outbox are in [`outbox`].
+
+pub(super) mod outbox;
+
+use diesel::prelude::*;
+
+use super::MailPurpose;
+use super::decide::{RequestState, WRONG_CODES};
+use super::messages::MessageKind;
+use crate::clock::Timestamp;
+use crate::database::schema::mail_requests as table;
+use crate::database::{AnyConnection, Id};
+
+pub use outbox::Backlog;
+
+/// A request's row.
+#[derive(Clone, Debug, Queryable)]
+pub struct MailRequest {
+    /// Its id, from which its token, link and code are computed.
+    pub id: Id,
+    purpose: String,
+    message: Option<String>,
+    /// The account, once it is known.
+    pub user_id: Option<Id>,
+    /// The address in the request; once a message is chosen, the address of its recipient.
+    pub address: String,
+    /// The key of the address in the request.
+    pub address_key: String,
+    /// The client's network.
+    pub network: Option<String>,
+    /// The session of the refresh token that the client showed.
+    pub device: Option<Id>,
+    #[expect(dead_code, reason = "rows are read whole; only statements use it")]
+    quota: Option<String>,
+    /// The password hash of a registration.
+    pub password_hash: Option<String>,
+    /// The account's version when the message was chosen, or when the change was requested.
+    pub credentials_version: Option<i64>,
+    /// The user agent, for a notice.
+    pub detail: Option<String>,
+    /// The language of the message.
+    pub locale: Option<String>,
+    attempts: i64,
+    /// Attempts to hand the message over.
+    pub sends: i64,
+    /// When the request was made.
+    pub created_at: Timestamp,
+    #[expect(dead_code, reason = "rows are read whole; only statements use it")]
+    next_send_at: Option<Timestamp>,
+    leased_until: Option<Timestamp>,
+    handed_at: Option<Timestamp>,
+    used_at: Option<Timestamp>,
+    #[expect(dead_code, reason = "rows are read whole; only statements use it")]
+    expires_at: Timestamp,
+    #[expect(dead_code, reason = "rows are read whole; only statements use it")]
+    outcome: Option<String>,
+}
+
+impl MailRequest {
+    /// Its purpose. An unknown name, written by a later version, counts as a notice, which authorises
+    /// nothing.
+    #[must_use]
+    pub fn purpose(&self) -> MailPurpose {
+        MailPurpose::parse(&self.purpose).unwrap_or(MailPurpose::Notice)
+    }
+
+    /// The message that was chosen.
+    #[must_use]
+    pub fn message(&self) -> Option<MessageKind> {
+        self.message.as_deref().and_then(MessageKind::parse)
+    }
+
+    /// The state on which [`decide`](super::decide::decide) depends.
+    #[must_use]
+    pub fn state(&self) -> RequestState {
+        // The message that an account exists contains neither link nor code.
+        let is_proof = self.message().is_some_and(MessageKind::is_proof);
+        RequestState {
+            purpose: self.purpose(),
+            is_used: self.used_at.is_some(),
+            attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            mailed_at: self.handed_at.or(self.leased_until).filter(|_| is_proof),
+            version: self.credentials_version,
+        }
+    }
+
+    /// Whether it has been used.
+    #[must_use]
+    pub const fn is_used(&self) -> bool {
+        self.used_at.is_some()
+    }
+}
+
+/// A new row.
+#[derive(Clone, Debug)]
+pub(super) struct NewRow {
+    pub id: Id,
+    pub purpose: MailPurpose,
+    pub message: Option<MessageKind>,
+    pub user_id: Option<Id>,
+    pub address: String,
+    pub address_key: String,
+    pub network: Option<String>,
+    pub device: Option<Id>,
+    pub password_hash: Option<String>,
+    pub credentials_version: Option<i64>,
+    pub detail: Option<String>,
+    pub locale: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+pub(super) fn insert(connection: &mut AnyConnection, row: &NewRow) -> QueryResult<()> {
+    let due = row.message.map(|_| row.created_at.as_micros());
+    diesel::insert_into(table::table)
+        .values((
+            table::id.eq(row.id),
+            table::purpose.eq(row.purpose.as_str()),
+            table::message.eq(row.message.map(MessageKind::as_str)),
+            table::user_id.eq(row.user_id),
+            table::address.eq(&row.address),
+            table::address_key.eq(&row.address_key),
+            table::network.eq(&row.network),
+            table::device.eq(row.device),
+            table::password_hash.eq(&row.password_hash),
+            table::credentials_version.eq(row.credentials_version),
+            table::detail.eq(&row.detail),
+            table::locale.eq(&row.locale),
+            table::created_at.eq(row.created_at),
+            table::next_send_at.eq(due),
+            table::expires_at.eq(row.expires_at),
+        ))
+        .execute(connection)
+        .map(drop)
+}
+
+pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<MailRequest>> {
+    table::table.find(id).get_result(connection).optional()
+}
+
+/// The number of requests for an address from one client network (and device, if it shows one) since
+/// a moment. It ignores their outcome, because the number would otherwise tell whether an account
+/// exists.
+pub(super) fn count_recent(
+    connection: &mut AnyConnection,
+    row: &NewRow,
+    since: Timestamp,
+) -> QueryResult<i64> {
+    let live = table::table
+        .filter(table::address_key.eq(&row.address_key))
+        .filter(table::purpose.eq(row.purpose.as_str()))
+        .filter(table::network.eq(row.network.as_deref().unwrap_or_default()))
+        .filter(table::created_at.gt(since));
+    match row.device {
+        Some(device) => live.filter(table::device.eq(device)).count().get_result(connection),
+        None => live.filter(table::device.is_null()).count().get_result(connection),
+    }
+}
+
+/// Counts an attempt at the code; false when the request accepts none. It locks the row: a burst of
+/// guesses counts as that many.
+pub(super) fn take_attempt(
+    connection: &mut AnyConnection,
+    id: Id,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let open = table::table
+        .filter(table::id.eq(id))
+        .filter(table::attempts.lt(i64::from(WRONG_CODES)))
+        .filter(table::used_at.is_null())
+        .filter(table::expires_at.gt(now));
+    diesel::update(open)
+        .set(table::attempts.eq(table::attempts + 1_i64))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Removes the attempt again: the code was right.
+pub(super) fn return_attempt(connection: &mut AnyConnection, id: Id) -> QueryResult<()> {
+    diesel::update(table::table.filter(table::id.eq(id)))
+        .set(table::attempts.eq(table::attempts - 1_i64))
+        .execute(connection)
+        .map(drop)
+}
+
+/// Marks a request as used; false when it was used before or has expired.
+pub(super) fn use_up(
+    connection: &mut AnyConnection,
+    id: Id,
+    purpose: MailPurpose,
+    attempts_below: u32,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    let open = table::table
+        .filter(table::id.eq(id))
+        .filter(table::purpose.eq(purpose.as_str()))
+        .filter(table::used_at.is_null())
+        .filter(table::attempts.lt(i64::from(attempts_below)))
+        .filter(table::expires_at.gt(now));
+    diesel::update(open).set(table::used_at.eq(now)).execute(connection).map(|rows| rows == 1)
+}
+
+/// Marks every request for an address with this purpose as used.
+pub(super) fn use_up_all(
+    connection: &mut AnyConnection,
+    purpose: MailPurpose,
+    address_key: &str,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let open = table::table
+        .filter(table::address_key.eq(address_key))
+        .filter(table::purpose.eq(purpose.as_str()))
+        .filter(table::used_at.is_null());
+    diesel::update(open).set(table::used_at.eq(now)).execute(connection).map(drop)
+}
+
+/// The number of notices to an account since a moment.
+pub(super) fn count_notices(
+    connection: &mut AnyConnection,
+    user: Id,
+    since: Timestamp,
+) -> QueryResult<i64> {
+    table::table
+        .filter(table::user_id.eq(user))
+        .filter(table::purpose.eq(MailPurpose::Notice.as_str()))
+        .filter(table::created_at.gt(since))
+        .count()
+        .get_result(connection)
+}
+
+pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
+    table::table.count().get_result(connection)
+}
+
+/// Deletes the oldest requests that have no message.
+pub(super) fn delete_without_message(
+    connection: &mut AnyConnection,
+    limit: i64,
+) -> QueryResult<usize> {
+    let ids: Vec<Id> = table::table
+        .filter(table::message.is_null())
+        .filter(table::outcome.is_not_null())
+        .order(table::id)
+        .select(table::id)
+        .limit(limit)
+        .load(connection)?;
+    delete(connection, &ids)
+}
+
+pub(super) fn delete_expired(
+    connection: &mut AnyConnection,
+    now: Timestamp,
+    limit: i64,
+) -> QueryResult<usize> {
+    let ids: Vec<Id> = table::table
+        .filter(table::expires_at.le(now))
+        .select(table::id)
+        .limit(limit)
+        .load(connection)?;
+    delete(connection, &ids)
+}
+
+fn delete(connection: &mut AnyConnection, ids: &[Id]) -> QueryResult<usize> {
+    diesel::delete(table::table.filter(table::id.eq_any(ids))).execute(connection)
+}
+
+/// Deletes the requests of an account, and those for its address.
+pub(super) fn delete_of(
+    connection: &mut AnyConnection,
+    user: Id,
+    address_key: Option<&str>,
+) -> QueryResult<()> {
+    diesel::delete(table::table.filter(table::user_id.eq(user))).execute(connection)?;
+    if let Some(key) = address_key {
+        diesel::delete(table::table.filter(table::address_key.eq(key))).execute(connection)?;
+    }
+    Ok(())
+}
+
+pub(super) fn delete_all(connection: &mut AnyConnection) -> QueryResult<usize> {
+    diesel::delete(table::table).execute(connection)
+}

@@ -1,0 +1,212 @@
+//! The statements of the outbox: the choice of a message, leases, and results of attempts.
+
+use diesel::dsl::{count_star, min};
+use diesel::prelude::*;
+
+use super::MailRequest;
+use crate::clock::Timestamp;
+use crate::database::schema::mail_requests as table;
+use crate::database::{AnyConnection, Id};
+use crate::mail::messages::MessageKind;
+use crate::mail::triage::Quota;
+
+/// Requests without a choice yet, the oldest first.
+pub(in crate::mail) fn undecided(
+    connection: &mut AnyConnection,
+    limit: i64,
+) -> QueryResult<Vec<MailRequest>> {
+    table::table
+        .filter(table::message.is_null())
+        .filter(table::outcome.is_null())
+        .order(table::id)
+        .limit(limit)
+        .load(connection)
+}
+
+/// The number of messages to an address that counted against this quota since a moment: from one
+/// network, or from all.
+pub(in crate::mail) fn count_chosen(
+    connection: &mut AnyConnection,
+    address_key: &str,
+    network: Option<&str>,
+    quota: Quota,
+    since: Timestamp,
+) -> QueryResult<i64> {
+    let chosen = table::table
+        .filter(table::address_key.eq(address_key))
+        .filter(table::quota.eq(quota.as_str()))
+        .filter(table::created_at.gt(since))
+        .filter(table::used_at.is_null());
+    match network {
+        Some(network) => chosen.filter(table::network.eq(network)).count().get_result(connection),
+        None => chosen.count().get_result(connection),
+    }
+}
+
+/// A chosen message and its recipient.
+#[derive(Clone, Debug)]
+pub(in crate::mail) struct Chosen {
+    pub message: MessageKind,
+    pub quota: Quota,
+    pub user: Option<Id>,
+    pub address: String,
+    pub version: Option<i64>,
+    pub locale: Option<String>,
+}
+
+/// Stores the message of a request; false when another node has chosen already.
+pub(in crate::mail) fn choose(
+    connection: &mut AnyConnection,
+    row: &MailRequest,
+    chosen: &Chosen,
+) -> QueryResult<bool> {
+    diesel::update(undecided_row(row.id))
+        .set((
+            table::message.eq(chosen.message.as_str()),
+            table::quota.eq(chosen.quota.as_str()),
+            table::user_id.eq(chosen.user),
+            table::address.eq(&chosen.address),
+            table::credentials_version.eq(chosen.version),
+            table::locale.eq(&chosen.locale),
+            table::next_send_at.eq(row.created_at.as_micros()),
+        ))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Stores that a request gets no message; false when another node has chosen already.
+pub(in crate::mail) fn choose_none(
+    connection: &mut AnyConnection,
+    id: Id,
+    outcome: &str,
+    expires_at: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(undecided_row(id))
+        .set((table::outcome.eq(outcome), table::expires_at.eq(expires_at)))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+#[diesel::dsl::auto_type]
+fn undecided_row(id: Id) -> _ {
+    table::table
+        .filter(table::id.eq(id))
+        .filter(table::message.is_null())
+        .filter(table::outcome.is_null())
+}
+
+/// Messages that are due and not leased, in the order in which they are sent. `lease_now` is the
+/// present time of the clock that leases go by.
+pub(in crate::mail) fn due(
+    connection: &mut AnyConnection,
+    now: Timestamp,
+    lease_now: Timestamp,
+    limit: i64,
+) -> QueryResult<Vec<MailRequest>> {
+    table::table
+        .filter(table::next_send_at.le(now))
+        .filter(table::leased_until.is_null().or(table::leased_until.le(lease_now)))
+        .order((table::next_send_at, table::id))
+        .limit(limit)
+        .load(connection)
+}
+
+/// Leases a message; false when another sender has it.
+pub(in crate::mail) fn lease(
+    connection: &mut AnyConnection,
+    id: Id,
+    lease_now: Timestamp,
+    until: Timestamp,
+) -> QueryResult<bool> {
+    let free = table::table
+        .filter(table::id.eq(id))
+        .filter(table::next_send_at.is_not_null())
+        .filter(table::leased_until.is_null().or(table::leased_until.le(lease_now)));
+    diesel::update(free)
+        .set((table::leased_until.eq(until), table::sends.eq(table::sends + 1_i64)))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Stores that the mail server accepted the message.
+pub(in crate::mail) fn handed_over(
+    connection: &mut AnyConnection,
+    id: Id,
+    at: Timestamp,
+    expires_at: Timestamp,
+) -> QueryResult<()> {
+    let waiting = table::table.filter(table::id.eq(id)).filter(table::handed_at.is_null());
+    let nothing = None::<i64>;
+    diesel::update(waiting)
+        .set((
+            table::handed_at.eq(at),
+            table::next_send_at.eq(nothing),
+            table::outcome.eq("sent"),
+            table::expires_at.eq(expires_at),
+        ))
+        .execute(connection)
+        .map(drop)
+}
+
+/// Schedules another attempt. `tried_at` is the latest moment at which the server may have accepted
+/// the message.
+pub(in crate::mail) fn postpone(
+    connection: &mut AnyConnection,
+    id: Id,
+    next: Timestamp,
+    tried_at: Timestamp,
+) -> QueryResult<()> {
+    let waiting = table::table.filter(table::id.eq(id)).filter(table::next_send_at.is_not_null());
+    diesel::update(waiting)
+        .set((table::next_send_at.eq(next), table::leased_until.eq(tried_at)))
+        .execute(connection)
+        .map(drop)
+}
+
+/// Abandons a message.
+pub(in crate::mail) fn abandon(
+    connection: &mut AnyConnection,
+    id: Id,
+    outcome: &str,
+    expires_at: Timestamp,
+) -> QueryResult<()> {
+    let nothing = None::<i64>;
+    let waiting = table::table.filter(table::id.eq(id)).filter(table::next_send_at.is_not_null());
+    diesel::update(waiting)
+        .set((
+            table::next_send_at.eq(nothing),
+            table::outcome.eq(outcome),
+            table::expires_at.eq(expires_at),
+        ))
+        .execute(connection)
+        .map(drop)
+}
+
+/// The messages that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Their number.
+    pub waiting: u64,
+    /// When the oldest was requested.
+    pub oldest: Option<Timestamp>,
+}
+
+pub(in crate::mail) fn backlog(connection: &mut AnyConnection) -> QueryResult<Backlog> {
+    let (waiting, oldest): (i64, Option<Timestamp>) = table::table
+        .filter(table::next_send_at.is_not_null())
+        .select((count_star(), min(table::created_at)))
+        .get_result(connection)?;
+    Ok(Backlog { waiting: u64::try_from(waiting).unwrap_or(0), oldest })
+}
+
+/// Messages that wait, leased or not, in the order in which they are sent.
+pub(in crate::mail) fn list(
+    connection: &mut AnyConnection,
+    limit: i64,
+) -> QueryResult<Vec<MailRequest>> {
+    table::table
+        .filter(table::next_send_at.is_not_null())
+        .order((table::next_send_at, table::id))
+        .limit(limit)
+        .load(connection)
+}

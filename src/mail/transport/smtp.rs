@@ -1,0 +1,100 @@
+//! A mail server (RFC 5321), by lettre.
+
+use std::time::Duration;
+
+use lettre::transport::smtp::PoolConfig;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::{AsyncSmtpTransport, Error};
+use lettre::{AsyncTransport as _, Message, Tokio1Executor};
+
+use super::{SendError, SendErrorKind};
+use crate::secret::Secret;
+
+/// The timeout of each answer of the server.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The maximum number of open connections.
+const MAX_CONNECTIONS: u32 = 8;
+
+/// Replies that reject the login (RFC 4954 6), not a message.
+const LOGIN_REJECTED: [u16; 4] = [530, 534, 535, 538];
+
+/// The encryption of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// TLS from the first byte on.
+    Implicit,
+    /// STARTTLS is required.
+    StartTls,
+    /// Unencrypted.
+    None,
+}
+
+/// A mail server.
+pub struct SmtpTransport(AsyncSmtpTransport<Tokio1Executor>);
+
+impl SmtpTransport {
+    /// A server. The first message opens a connection.
+    ///
+    /// # Errors
+    /// When the host is not a valid name for a certificate.
+    pub fn new(
+        host: &str,
+        port: u16,
+        tls: TlsPolicy,
+        login: Option<&(String, Secret<String>)>,
+    ) -> Result<Self, Error> {
+        let parameters = || TlsParameters::new(host.to_owned());
+        let tls = match tls {
+            TlsPolicy::Implicit => Tls::Wrapper(parameters()?),
+            TlsPolicy::StartTls => Tls::Required(parameters()?),
+            TlsPolicy::None => Tls::None,
+        };
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+            .port(port)
+            .tls(tls)
+            .timeout(Some(TIMEOUT))
+            .pool_config(PoolConfig::new().max_size(MAX_CONNECTIONS));
+        if let Some((user, password)) = login {
+            let credentials = Credentials::new(user.clone(), password.expose().clone());
+            builder = builder.credentials(credentials);
+        }
+        Ok(Self(builder.build()))
+    }
+
+    pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
+        self.0.send(message).await.map(drop).map_err(|error| classify(&error))
+    }
+
+    /// Connects, negotiates TLS and logs in.
+    ///
+    /// # Errors
+    /// [`SendError`] for the first step that fails.
+    pub async fn test(&self) -> Result<(), SendError> {
+        match self.0.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let text = String::from("the server closed the connection");
+                Err(SendError { text, kind: SendErrorKind::Server })
+            }
+            Err(error) => Err(classify(&error)),
+        }
+    }
+}
+
+fn classify(error: &Error) -> SendError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let text = format!("{error}{}", cause.unwrap_or_default());
+    let kind = match error.status().map(u16::from) {
+        Some(status) if LOGIN_REJECTED.contains(&status) => SendErrorKind::Server,
+        // RFC 5321 3.8: the server is about to close every connection.
+        Some(421) => SendErrorKind::Server,
+        Some(_) if error.is_permanent() => SendErrorKind::Permanent,
+        Some(_) => SendErrorKind::Transient,
+        // The server lacks SMTPUTF8, which the address needs.
+        None if error.is_client() && text.contains("SMTPUTF8") => SendErrorKind::Permanent,
+        None => SendErrorKind::Server,
+    };
+    SendError { text, kind }
+}
