@@ -8,7 +8,7 @@ use super::{Loaded, layers, one_line, serde_formats};
 
 /// The files of the settings, in the order in which they are printed. The doc comments there become
 /// the comments above each setting here, so that a setting is documented once.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
     include_str!("settings.rs"),
     include_str!("settings/log.rs"),
     include_str!("settings/tls.rs"),
@@ -21,6 +21,8 @@ const SETTINGS: [&str; 12] = [
     include_str!("settings/browser.rs"),
     include_str!("settings/metrics.rs"),
     include_str!("settings/database.rs"),
+    include_str!("settings/accounts.rs"),
+    include_str!("settings/email.rs"),
 ];
 
 const HEAD: &str = "\
@@ -68,7 +70,7 @@ fn described() -> Vec<(String, String)> {
         if let Some(text) = line.strip_prefix("///") {
             comment = comment + "#" + text + "\n";
         } else if let Some(name) = line.strip_prefix("pub struct ") {
-            section = name.trim_end_matches("Config {").to_ascii_lowercase() + ".";
+            section = section_of(name.trim_end_matches("Config {"));
             comment.clear();
         } else if let Some((key, _)) =
             line.strip_prefix("pub ").and_then(|rest| rest.split_once(':'))
@@ -80,4 +82,16 @@ fn described() -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// The section of a struct: `EmailLinksConfig` has the settings of `email.links`.
+fn section_of(name: &str) -> String {
+    let mut section = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !section.is_empty() {
+            section.push('.');
+        }
+        section.push(c.to_ascii_lowercase());
+    }
+    section + "."
 }

@@ -5,9 +5,11 @@
 //! `doorward config` (`render` lists the files); so these comments are written for operators.
 //! Bounds are checked in `validate`.
 
+mod accounts;
 mod audit;
 mod browser;
 mod database;
+mod email;
 mod limits;
 mod log;
 mod metrics;
@@ -24,9 +26,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use accounts::{AccountsConfig, Verification};
 pub use audit::AuditConfig;
 pub use browser::{CookiesConfig, CorsConfig, SameSite};
 pub use database::DatabaseConfig;
+pub use email::{EmailConfig, EmailLinksConfig};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
@@ -110,6 +114,10 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The database's connections.
     pub database: DatabaseConfig,
+    /// Registration.
+    pub accounts: AccountsConfig,
+    /// E-mail.
+    pub email: EmailConfig,
 }
 
 impl Default for Config {
@@ -139,6 +147,8 @@ impl Default for Config {
             cookies: CookiesConfig::default(),
             metrics: MetricsConfig::default(),
             database: DatabaseConfig::default(),
+            accounts: AccountsConfig::default(),
+            email: EmailConfig::default(),
         }
     }
 }

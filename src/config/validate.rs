@@ -2,6 +2,7 @@
 //! operators.
 
 mod bounds;
+mod email;
 mod network;
 mod sections;
 mod web;
@@ -61,7 +62,8 @@ impl Config {
         same_site(self)?;
         in_range("database.pool_size", self.database.pool_size, 1..=1000)?;
         let statement = self.database.statement_timeout;
-        duration_in_range("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)
+        duration_in_range("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)?;
+        self.validate_email()
     }
 
     /// The location of the data, by `database_url` and `data_dir`.

@@ -10,7 +10,7 @@ use super::file::unreadable;
 use crate::config::ConfigError;
 
 /// Settings that hold a secret; `<name>_file` sets them too.
-pub(super) const SECRETS: [&str; 3] = ["database_url", "secret", "previous_secret"];
+pub(super) const SECRETS: [&str; 4] = ["database_url", "email.url", "secret", "previous_secret"];
 
 pub(super) fn read_secret(path: &Path) -> Result<Value, ConfigError> {
     let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
@@ -27,6 +27,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Value, ConfigError> {
 
 pub(super) fn holds_secret(setting: &str, value: &Value) -> bool {
     let text = value.as_str().unwrap_or_default();
-    // A database URL may have no password.
-    SECRETS.contains(&setting) && (setting != "database_url" || text.contains('@'))
+    // A URL may have no password.
+    let is_url = matches!(setting, "database_url" | "email.url");
+    SECRETS.contains(&setting) && (!is_url || text.contains('@'))
 }

@@ -16,7 +16,7 @@ pub struct LimitsConfig {
     pub login_per_minute: u32,
     /// The burst of these: 1 to 100000.
     pub login_burst: u32,
-    /// Registrations per minute from one address: 1 to 60000.
+    /// Registrations and requests for mail per minute from one address: 1 to 60000.
     pub register_per_minute: u32,
     /// The burst of these: 1 to 100000.
     pub register_burst: u32,
