@@ -1,4 +1,4 @@
-//! Accounts: sign up, log in, change the password, close.
+//! Accounts: sign up, log in, change the password or the address, reset the password, close.
 //!
 //! Every operation that checks a password takes the same path: an attempt is reserved with login
 //! throttling, one hash is computed, and only then is the database changed, on condition that the
@@ -8,14 +8,19 @@
 //! changed leaves no session behind.
 
 pub mod admin;
+mod change_email;
 mod change_password;
 mod close;
+mod confirm_registration;
 mod email;
+pub mod email_keys;
 mod log_in;
+pub mod mail_proof;
 pub mod metrics;
 mod own_password;
 mod password_check;
 mod queries;
+pub mod reset_password;
 mod sign_up;
 mod stored_costs;
 pub mod throttle;
@@ -25,11 +30,12 @@ use std::sync::Arc;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError};
+use crate::mail::Mail;
 use crate::passwords::{Hasher, PasswordPolicy};
 use crate::sessions::{Sessions, Subject};
 
 pub use change_password::ChangeError;
-pub use email::{Email, InvalidEmail};
+pub use email::{Email, EmailKeys, InvalidEmail};
 pub use log_in::{LogInError, LoginAttempt};
 use metrics::{LoginCounters, login_counters};
 use queries::Credentials;
@@ -51,12 +57,14 @@ pub struct Accounts {
     throttle: Arc<LoginThrottle>,
     sessions: Sessions,
     audit: Audit,
+    mail: Mail,
     logins: LoginCounters,
 }
 
 impl Accounts {
     /// Creates the service from its dependencies.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one caller, which names each of them")]
     pub fn new(
         db: Database,
         clock: Clock,
@@ -65,8 +73,10 @@ impl Accounts {
         throttle: Arc<LoginThrottle>,
         sessions: Sessions,
         audit: Audit,
+        mail: Mail,
     ) -> Self {
-        Self { db, clock, hasher, policy, throttle, sessions, audit, logins: login_counters() }
+        let logins = login_counters();
+        Self { db, clock, hasher, policy, throttle, sessions, audit, mail, logins }
     }
 
     /// The hashing pool.

@@ -7,6 +7,7 @@ mod banner;
 mod clock_jumps;
 mod errors;
 mod listeners;
+pub(crate) mod mail;
 mod metrics;
 mod services;
 pub(crate) mod settings;
@@ -39,6 +40,7 @@ use crate::metrics::Requests;
 use crate::secret::Purpose;
 
 pub use errors::{RunError, StartError};
+pub use mail::MailError;
 
 use listeners::AuxiliaryListener;
 use metrics::MetricsSources;
@@ -92,7 +94,8 @@ pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
         // and this check would release its locks.
         let database = config.database().map_err(StartError::Config)?;
         database.refuse_other_log().map_err(StartError::Database)?;
-        let app = App::build_on(inherited, config, &clock, Some(log.dropped_lines)).await?;
+        let app = App::build_on(inherited, config, &clock, Some(log.dropped_lines));
+        let app = Box::pin(app).await?;
         tracing::info!(address = %app.address, issuer = app.api.issuer, "listening");
         if config.public_url.is_empty() && app.address.ip().to_canonical().is_unspecified() {
             tracing::warn!(
@@ -129,7 +132,7 @@ impl App {
     /// # Errors
     /// [`StartError`].
     pub async fn build(config: &Config, clock: &Clock) -> Result<Self, StartError> {
-        Self::build_on(None, config, clock, None).await
+        Box::pin(Self::build_on(None, config, clock, None)).await
     }
 
     /// Builds the service as [`App::build`] does, on the inherited socket if there is one.
@@ -172,6 +175,7 @@ impl App {
             row_counts: settings.requests.as_ref().map(|_| Arc::default()),
             secret_file: secrets.file,
             secret_file_missing: Arc::default(),
+            mail_sender: mail::sender(config, &api, clock)?.map(Arc::new),
         };
         let sources = settings.requests.clone().zip(tasks.row_counts.clone());
         let sources = sources.map(|(requests, row_counts)| MetricsSources {
@@ -182,6 +186,7 @@ impl App {
             row_counts,
             tls: tasks.tls.clone(),
             secret_file_missing: Arc::clone(&tasks.secret_file_missing),
+            clock: clock.clone(),
             dropped_lines,
         });
         let auxiliary =

@@ -66,12 +66,14 @@ pub struct Api {
     pub feed_connections: FeedConnections,
     /// `iss`, and the base of the metadata's URLs.
     pub issuer: String,
+    /// Whether a registration must prove its address.
+    pub verifies_addresses: bool,
 }
 
 /// The rate limits by client address.
 #[derive(Clone)]
 pub struct Limits {
-    /// For `POST /register`.
+    /// For registrations and requests for mail.
     pub register: AddressLimiter,
     /// For every resource that takes a password.
     pub password: AddressLimiter,

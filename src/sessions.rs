@@ -32,6 +32,7 @@ use crate::audit::Audit;
 use crate::clock::{Clock, Timestamp};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
 use crate::keys::Keys;
+use crate::mail::Mail;
 use crate::refresh_token::{RefreshToken, TagKeys};
 use crate::revocations::Revocations;
 use crate::secret::equal;
@@ -65,6 +66,7 @@ pub struct Sessions {
     tags: TagKeys,
     policy: SessionPolicy,
     audit: Audit,
+    mail: Mail,
     refreshes: RefreshCounters,
     verified: Arc<VerifiedTokenCache>,
 }
@@ -72,6 +74,7 @@ pub struct Sessions {
 impl Sessions {
     /// Creates the service from its dependencies.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one caller, which names each of them")]
     pub fn new(
         db: Database,
         clock: Clock,
@@ -80,10 +83,11 @@ impl Sessions {
         tags: TagKeys,
         policy: SessionPolicy,
         audit: Audit,
+        mail: Mail,
     ) -> Self {
         let refreshes = refresh_counters();
         let verified = Arc::new(VerifiedTokenCache::new(VERIFIED_TOKENS));
-        Self { db, clock, keys, revocations, tags, policy, audit, refreshes, verified }
+        Self { db, clock, keys, revocations, tags, policy, audit, mail, refreshes, verified }
     }
 
     /// The client that a session belongs to.

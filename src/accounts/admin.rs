@@ -11,6 +11,9 @@ use super::{Account, AccountDetails, Email, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
+use crate::mail::messages::MessageKind;
+use crate::mail::notices::{self, NoticeContext};
+use crate::mail::{self, Mail};
 use crate::passwords::PasswordHash;
 use crate::revocations::Revocations;
 use crate::revocations::sync::SyncMode;
@@ -24,6 +27,8 @@ pub struct AccountAdmin {
     clock: Clock,
     revocations: Revocations,
     sync_mode: SyncMode,
+    /// Enqueues notices to owners.
+    mail: Option<Mail>,
 }
 
 /// The result of an administrative operation on an account.
@@ -44,7 +49,13 @@ impl AccountAdmin {
         revocations: Revocations,
         sync_mode: SyncMode,
     ) -> Self {
-        Self { db, clock, revocations, sync_mode }
+        Self { db, clock, revocations, sync_mode, mail: None }
+    }
+
+    /// Notifies owners of changes of their accounts.
+    #[must_use]
+    pub fn with_mail(self, mail: Mail) -> Self {
+        Self { mail: Some(mail), ..self }
     }
 
     /// At most `limit` accounts that are not closed, by creation time, starting after `after`.
@@ -64,11 +75,11 @@ impl AccountAdmin {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn find(&self, name: &str) -> Result<Option<AccountDetails>, StoreError> {
-        let (id, key) = (Id::parse(name), Email::key_of(name));
+        let (id, keys) = (Id::parse(name), Email::keys_of(name));
         self.db
             .read(move |c| match id {
                 Some(id) => queries::find_details(c, id),
-                None => queries::find_details_by_email_key(c, &key),
+                None => queries::find_details_by_email_keys(c, &keys),
             })
             .await
     }
@@ -156,6 +167,7 @@ impl AccountAdmin {
                     let reason = EndReason::AccountClosed;
                     sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
                     audit::erase_addresses(tx, user)?;
+                    mail::requests::delete_of_account(tx, user, None)?;
                 }
                 Ok(AdminOutcome { changed, sessions_ended })
             })
@@ -204,12 +216,71 @@ impl AccountAdmin {
             if changed {
                 audit::record(tx, Event::new(EventKind::PasswordChanged).with_user(user), now)?;
                 sessions::record_password_set(tx, user)?;
+                if let Some(mail) = &this.mail {
+                    let context = NoticeContext::default();
+                    mail.notify(tx, user, MessageKind::PasswordChanged, context, now)?;
+                }
                 let reason = EndReason::PasswordChanged;
                 sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
             }
             Ok(AdminOutcome { changed, sessions_ended })
         })
         .await
+    }
+
+    /// Sets an unproven address, ends every session and deletes the account's mail requests; `None`
+    /// when another account has the address.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the address has not changed.
+    pub async fn set_email(
+        &self,
+        user: Id,
+        email: Email,
+    ) -> Result<Option<AdminOutcome>, StoreError> {
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                tx.in_savepoint(|tx| this.set_email_in_tx(tx, user, &email, now))
+            })
+            .await
+    }
+
+    fn set_email_in_tx(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        email: &Email,
+        now: Timestamp,
+    ) -> QueryResult<Option<AdminOutcome>> {
+        let old_recipient = notices::notice_recipient(tx.connection(), user)?;
+        let changed = queries::mail::replace_address(tx.connection(), user, email)?;
+        let owner = queries::find_id(tx.connection(), email)?;
+        if owner.is_some_and(|owner| owner != user) {
+            return Ok(None);
+        }
+        let mut sessions_ended = 0;
+        if changed {
+            audit::record(tx, Event::new(EventKind::EmailChanged).with_user(user), now)?;
+            mail::requests::delete_of_account(tx, user, None)?;
+            if let (Some(mail), Some(recipient)) = (&self.mail, &old_recipient) {
+                let context = NoticeContext::default();
+                mail.notify_at(tx, recipient, MessageKind::EmailChanged, context, now)?;
+            }
+            let reason = EndReason::EmailChanged;
+            sessions_ended = end_sessions_of(&self.revocations, tx, user, reason, now)?;
+            self.announce(tx, sessions_ended)?;
+        }
+        Ok(Some(AdminOutcome { changed, sessions_ended }))
+    }
+
+    /// Notifies other nodes of ended sessions after the commit.
+    fn announce(&self, tx: &mut Tx<'_>, sessions_ended: usize) -> QueryResult<()> {
+        if sessions_ended > 0 && self.sync_mode == SyncMode::Listen {
+            self.revocations.announce(tx)?;
+        }
+        Ok(())
     }
 
     /// One unit of work, after which other nodes are notified.
@@ -223,9 +294,7 @@ impl AccountAdmin {
         self.db
             .write(move |tx| {
                 let done = work(&this, tx, this.clock.now())?;
-                if done.sessions_ended > 0 && this.sync_mode == SyncMode::Listen {
-                    this.revocations.announce(tx)?;
-                }
+                this.announce(tx, done.sessions_ended)?;
                 Ok(done)
             })
             .await

@@ -1,9 +1,11 @@
 //! Password change by the account's owner.
 
+use super::mail_proof::notice_context;
 use super::queries::{self, Credentials};
 use super::{Accounts, LogInError, MAX_COMPARISONS};
 use crate::audit::{self, Event, EventKind};
 use crate::clients;
+use crate::mail::messages::MessageKind;
 use crate::passwords::{Password, PasswordHash, UnacceptablePassword};
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
@@ -74,6 +76,9 @@ impl Accounts {
             let address = Some(device.address.as_deref().unwrap_or_default());
             let changed = Event::new(EventKind::PasswordChanged).with_user(found.id);
             audit::record(tx, changed.with_address(address), now)?;
+            let context = notice_context(&device);
+            this.mail.notify(tx, found.id, MessageKind::PasswordChanged, context, now)?;
+            this.mail.end_resets(tx, &found.email_key, now)?;
             let client_id = this.sessions.client_of(tx, access.session)?;
             let client = match clients::settings_of(tx.connection(), &client_id)? {
                 Ok(client) => client,

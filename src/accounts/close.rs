@@ -4,6 +4,7 @@ use super::queries::{self, Credentials};
 use super::{Accounts, LogInError, MAX_COMPARISONS};
 use crate::audit::{self, Event, EventKind};
 use crate::database::StoreError;
+use crate::mail::requests;
 use crate::passwords::Password;
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
@@ -51,6 +52,7 @@ impl Accounts {
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
                     this.sessions.erase_devices(tx, found.id)?;
+                    requests::delete_of_account(tx, found.id, Some(&found.email_key))?;
                     this.audit.erase_addresses(tx, found.id)?;
                 }
                 Ok(closed)

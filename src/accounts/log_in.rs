@@ -100,7 +100,9 @@ impl Accounts {
                 .await?;
             let VerifiedPassword { found, upgraded, reservation } = right;
             kept = Some(reservation);
-            if let Some(grant) = self.start_session(&attempt, client, found, upgraded).await? {
+            if let Some(grant) =
+                self.start_session(&attempt, client, found, upgraded, known).await?
+            {
                 return Ok(self.sessions.issue(&grant)?);
             }
         }
@@ -115,12 +117,12 @@ impl Accounts {
         unknown_user: Id,
     ) -> Result<(ClientLookup, Option<Credentials>, KnownSource), StoreError> {
         let (this, attempt) = (self.clone(), Arc::clone(attempt));
-        let key = Email::key_of(&attempt.email);
+        let keys = Email::keys_of(&attempt.email);
         self.db
             .read(move |c| {
                 let LoginAttempt { client_id, known_device, network, .. } = &*attempt;
                 let client = clients::settings_of(c, client_id)?;
-                let found = queries::credentials(c, &key)?;
+                let found = queries::credentials(c, &keys)?;
                 let user = found.as_ref().map_or(unknown_user, |found| found.id);
                 Ok((
                     client,
@@ -139,20 +141,24 @@ impl Accounts {
         client: ClientSettings,
         found: Credentials,
         upgraded: Option<PasswordHash>,
+        known: KnownSource,
     ) -> Result<Option<Grant>, StoreError> {
         let (this, attempt) = (self.clone(), Arc::clone(attempt));
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let LoginAttempt { client_id, replaces, network, device, .. } = &*attempt;
+                let LoginAttempt { client_id, replaces, device, .. } = &*attempt;
                 // First the user's row, by an UPDATE: a read would not lock it.
                 let upgraded = upgraded.as_ref();
                 if !queries::record_login(tx.connection(), &found, client_id, upgraded, now)? {
                     return Ok(None);
                 }
+                if known == KnownSource::UNKNOWN {
+                    this.notify_of_new_device(tx, found.id, device, now)?;
+                }
                 // Before the new session starts: starting it may evict other sessions to stay
                 // within the limit.
-                this.sessions.replace(tx, replaces, network, now)?;
+                this.sessions.replace(tx, replaces, device, now)?;
                 this.sessions.start(tx, &found.subject(), client_id, client, device, now).map(Some)
             })
             .await

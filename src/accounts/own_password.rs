@@ -3,7 +3,7 @@
 use super::password_check::{ReservedAttempt, VerifiedPassword};
 use super::queries::{self, Credentials};
 use super::throttle::ThrottleKey;
-use super::{Accounts, LogInError};
+use super::{Accounts, Email, LogInError};
 use crate::passwords::Password;
 use crate::sessions::KnownSource;
 use crate::sessions::authenticate::AuthenticatedSession;
@@ -40,7 +40,8 @@ impl Accounts {
         network: &str,
     ) -> Result<ReservedAttempt, LogInError> {
         let session = ThrottleKey::Session(access.session.uuid());
-        self.reserve(&found.email_key, Some(found.id), Some(session), known, network)
+        let key = Email::key_of(&found.email);
+        self.reserve(&key, Some(found.id), Some(session), known, network)
     }
 
     /// [`Self::verify_password`] for a user who is logged in to the account.

@@ -3,22 +3,25 @@
 mod admin;
 mod close;
 mod credentials;
+pub(super) mod mail;
 
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
+use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde::Serialize;
 
-use super::Email;
+use super::{Email, EmailKeys};
+use crate::clients::BUILT_IN;
 use crate::clock::Timestamp;
-use crate::database::schema::users;
+use crate::database::schema::{clients, users};
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
 
 pub use admin::AccountDetails;
 pub(super) use admin::{
-    disable, enable, find_details, find_details_by_email_key, list_details, password_hashes,
+    disable, enable, find_details, find_details_by_email_keys, list_details, password_hashes,
     replace_password,
 };
 pub(super) use close::{close, close_any_version, delete, delete_closed};
@@ -34,6 +37,9 @@ pub struct Account {
     pub id: Id,
     /// The address as entered.
     pub email: String,
+    /// Whether a mailed link or code has proven the address.
+    #[diesel(column_name = email_verified_at, deserialize_as = IsPresent)]
+    pub email_verified: bool,
     /// The account's roles, for services to interpret.
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
@@ -64,6 +70,27 @@ impl From<Roles> for Vec<String> {
     }
 }
 
+/// Whether a moment is stored.
+#[derive(Debug)]
+pub struct IsPresent(bool);
+
+impl<DB: Backend> Queryable<Nullable<BigInt>, DB> for IsPresent
+where
+    Option<i64>: FromSql<Nullable<BigInt>, DB>,
+{
+    type Row = Option<i64>;
+
+    fn build(column: Option<i64>) -> deserialize::Result<Self> {
+        Ok(Self(column.is_some()))
+    }
+}
+
+impl From<IsPresent> for bool {
+    fn from(IsPresent(is_present): IsPresent) -> Self {
+        is_present
+    }
+}
+
 impl From<String> for PasswordHash {
     fn from(column: String) -> Self {
         Self::from_stored(column)
@@ -77,6 +104,10 @@ pub(super) fn insert(
     hash: &PasswordHash,
     now: Timestamp,
 ) -> QueryResult<Option<Account>> {
+    // An account may still have the former key.
+    if find_id(connection, email)?.is_some() {
+        return Ok(None);
+    }
     let id = Id::new(now);
     let row = (
         users::id.eq(id),
@@ -98,6 +129,7 @@ pub(super) fn insert(
     Ok((inserted == 1).then(|| Account {
         id,
         email: email.to_string(),
+        email_verified: false,
         roles: Vec::new(),
         created_at: now,
         password_changed_at: now,
@@ -110,8 +142,10 @@ pub(super) fn account(connection: &mut AnyConnection, id: Id) -> QueryResult<Opt
 
 /// The id of the account with this address.
 pub(super) fn find_id(connection: &mut AnyConnection, email: &Email) -> QueryResult<Option<Id>> {
-    let own = users::table.filter(users::email_key.eq(email.key()));
-    own.select(users::id).get_result(connection).optional()
+    let keys = Email::keys_of(email.as_str());
+    let rows: Vec<(String, Id)> =
+        with_email_keys(&keys).select((users::email_key, users::id)).load(connection)?;
+    Ok(keys.pick(rows, |(key, _)| key).map(|(_, id)| id))
 }
 
 /// The number of open accounts.
@@ -134,6 +168,22 @@ fn unchanged_since_read(verified: &Credentials) -> _ {
         .filter(users::credentials_version.eq(version))
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null())
+}
+
+/// The open accounts with either key of an address: one, or two whose addresses differ in spelling.
+#[diesel::dsl::auto_type]
+fn with_email_keys(keys: &EmailKeys) -> _ {
+    let (former, canonical): (String, String) = (keys.former.clone(), keys.canonical.clone());
+    users::table
+        .filter(users::email_key.eq(former).or(users::email_key.eq(canonical)))
+        .filter(users::closed_at.is_null())
+}
+
+/// Whether the client was not removed.
+#[diesel::dsl::auto_type]
+fn has_client(client_id: String) -> _ {
+    let is_built_in: bool = client_id == BUILT_IN;
+    exists(clients::table.filter(clients::id.eq(client_id))).or(is_built_in.into_sql::<Bool>())
 }
 
 #[diesel::dsl::auto_type]

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::mail::MailError;
 use super::socket::remedy;
 use crate::config::ConfigError;
 use crate::database::{OpenError, StoreError};
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The signing keys are unusable.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Mail cannot be set up.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The system provided no thread or socket.
     #[error("cannot start: {0}; check the limits on threads, memory and open files")]
     System(#[from] io::Error),

@@ -19,11 +19,12 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::DroppedLogLines;
 use crate::accounts::throttle::LoginThrottle;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::http::server::tls::Tls;
 use crate::http::{Api, Limits};
 use crate::keys::{KeyState, KeysError};
 use crate::locks;
+use crate::mail::Backlog;
 use crate::metrics::Requests;
 
 /// How often rows are counted: that costs the database work, so not at each scrape.
@@ -41,6 +42,8 @@ struct Rows {
     users: u64,
     sessions: u64,
     blocklist: u64,
+    /// The messages that wait.
+    mail: Backlog,
     /// When the oldest key in each state was created.
     keys: Vec<(&'static str, Timestamp)>,
 }
@@ -70,6 +73,7 @@ impl Rows {
             users: api.accounts.count().await?,
             sessions: api.sessions.count().await?,
             blocklist: api.revocations.stored().await?,
+            mail: api.accounts.mail().backlog().await?,
             keys: KeyState::ALL.iter().filter_map(oldest).collect(),
         })
     }
@@ -84,6 +88,7 @@ pub(super) struct MetricsSources {
     pub row_counts: Arc<RowCounts>,
     pub tls: Option<Tls>,
     pub secret_file_missing: Arc<AtomicBool>,
+    pub clock: Clock,
     /// Of the service's own log.
     pub dropped_lines: Option<DroppedLogLines>,
 }
@@ -160,6 +165,7 @@ impl Collector for MetricsSources {
         self.store(page)?;
         self.revocations(page)?;
         self.rows(page)?;
+        self.mail(page)?;
         self.limits(page)?;
         let dropped_lines = self.dropped_lines.as_ref().map_or(0, |dropped_lines| dropped_lines());
         let help = "Log lines dropped because the buffer was full";
@@ -228,15 +234,29 @@ impl MetricsSources {
     /// The numbers counted in the database. Omitted before the first count.
     fn rows(&self, page: &mut Page<'_>) -> fmt::Result {
         let rows = locks::lock(&self.row_counts.0).clone();
-        let Some(Rows { users, sessions, blocklist, keys }) = rows else {
+        let Some(Rows { users, sessions, blocklist, mail, keys }) = rows else {
             return Ok(());
         };
         put(page, "users", "Accounts", &ConstGauge::new(users))?;
         put(page, "sessions", "Live sessions", &ConstGauge::new(sessions))?;
         put(page, "blocklist_rows", "Rows of the blocklist", &ConstGauge::new(blocklist))?;
+        put(page, "mail_queue_length", "Messages that wait", &ConstGauge::new(mail.waiting))?;
+        let wait = mail.oldest.map(|oldest| self.clock.now().since(oldest).as_secs_f64());
+        let help = "How long ago the oldest waiting message was requested";
+        seconds(page, "mail_oldest_wait", help, &ConstGauge::new(wait.unwrap_or_default()))?;
         let made = keys.into_iter().map(|(state, made)| (state, ConstGauge::new(since_1970(made))));
         let help = "When the oldest signing key in each state was created, since 1970";
         seconds(page, "signing_key_created_timestamp", help, &ByLabel("state", made.collect()))
+    }
+
+    fn mail(&self, page: &mut Page<'_>) -> fmt::Result {
+        let counters = self.api.accounts.mail().counters();
+        put(page, "mail_sent", "Messages that the mail server accepted", &counters.sent)?;
+        put(page, "mail_failed", "Messages that were abandoned", &counters.failed)?;
+        let help = "Failed attempts after which a message waits for another one";
+        put(page, "mail_retried", help, &counters.retried)?;
+        let help = "Messages that were not sent because a limit was reached";
+        put(page, "mail_over_limit", help, &counters.over_limit)
     }
 
     fn limits(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use actix_web::web;
 
-use super::{StartError, settings};
+use super::{StartError, mail, settings};
 use crate::accounts::Accounts;
 use crate::accounts::throttle::LoginThrottle;
 use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
-use crate::config::{Config, MasterSecrets};
+use crate::config::{Config, MasterSecrets, Verification};
 use crate::database::{Database, DatabaseSettings};
 use crate::http::middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use crate::http::resources::feed_connections::FeedConnections;
@@ -43,6 +43,7 @@ pub(super) async fn build(
     let tag_key = |secret: &MasterSecret| secret.derive(Purpose::RefreshTokenTag);
     let tags = TagKeys::new(tag_key(&secrets.current), secrets.previous.as_ref().map(tag_key));
     let audit = Audit::new(db.clone(), clock.clone(), config.audit.retention);
+    let mail = mail::service(config, secrets, db.clone(), clock.clone())?;
     let sessions = Sessions::new(
         db.clone(),
         clock.clone(),
@@ -51,6 +52,7 @@ pub(super) async fn build(
         tags,
         settings::session_policy(config, &issuer),
         audit.clone(),
+        mail.clone(),
     );
     let hasher = Hasher::start(settings::hasher_settings(config), clock.clone())?;
     let accounts = Accounts::new(
@@ -61,6 +63,7 @@ pub(super) async fn build(
         Arc::clone(throttle),
         sessions.clone(),
         audit.clone(),
+        mail,
     );
     let limits = &config.limits;
     let refresh = settings::rate(limits.refresh_per_minute, limits.refresh_burst);
@@ -77,6 +80,7 @@ pub(super) async fn build(
         client_failures: FailureLimiter::new(failures, buckets(config)),
         feed_connections: FeedConnections::default(),
         issuer,
+        verifies_addresses: config.accounts.verification == Verification::Required,
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock_jumps::{JumpDetector, MAX_CLOCK_JUMP};
 use super::metrics::RowCounts;
+use crate::accounts::email_keys;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
 use crate::config::SecretFile;
@@ -14,6 +15,7 @@ use crate::database::ChangeSource;
 use crate::http::middleware::cors::ClientOrigins;
 use crate::http::server::tls::Tls;
 use crate::http::{Api, Limits};
+use crate::mail::sender::MailSender;
 use crate::revocations::sync::SyncMode;
 use crate::tokens;
 
@@ -41,7 +43,7 @@ const MEMORY_RETURN_INTERVAL: Duration = Duration::from_secs(10);
 /// The size of a block, in bytes, that the allocator does not serve from its pages of small blocks.
 const HUGE_ALLOCATION: usize = 4 * 1024 * 1024;
 
-/// The pause between two batches of a purge, for other units of work.
+/// The pause between two batches of a purge or a rewrite, for other units of work.
 const PURGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The background tasks.
@@ -60,11 +62,13 @@ pub(super) struct Tasks {
     pub secret_file: Option<SecretFile>,
     /// Set while that file is missing or holds another secret.
     pub secret_file_missing: Arc<AtomicBool>,
+    pub mail_sender: Option<Arc<MailSender>>,
 }
 
 impl Tasks {
     /// Runs until it is dropped.
     pub(super) async fn run(&self, watch: ChangeSource) {
+        let is_sqlite = matches!(watch, ChangeSource::File(_));
         tokio::join!(
             self.sync_revocations(watch),
             self.api.revocations.publish(),
@@ -78,6 +82,8 @@ impl Tasks {
             self.probe_writes(),
             self.purge(),
             self.count_stored_costs(),
+            self.send_mail(),
+            self.rewrite_email_keys(is_sqlite),
             return_freed_memory()
         );
     }
@@ -198,6 +204,21 @@ impl Tasks {
         }
     }
 
+    /// Rewrites former keys of e-mail addresses once, with SQLite. With PostgreSQL older nodes may
+    /// still run, so an operator does it (`doorward db migrate --email-keys`).
+    async fn rewrite_email_keys(&self, is_sqlite: bool) {
+        while is_sqlite && email_keys::rewrite(&self.api.db, PURGE_PAUSE).await.is_err() {
+            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
+        }
+    }
+
+    /// Sends the messages that wait.
+    async fn send_mail(&self) {
+        if let Some(sender) = &self.mail_sender {
+            sender.run().await;
+        }
+    }
+
     /// Deletes expired data.
     ///
     /// A clock that is temporarily wrong must not make it delete live revocations. So nothing is
@@ -233,6 +254,9 @@ impl Tasks {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
         while let Ok(true) = audit.purge(now).await {
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+        while let Ok(true) = accounts.mail().purge(now).await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
     }

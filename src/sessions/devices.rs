@@ -25,6 +25,11 @@ pub struct KnownSource {
     pub network: bool,
 }
 
+impl KnownSource {
+    /// Neither is known.
+    pub const UNKNOWN: Self = Self { device: None, network: false };
+}
+
 /// A refresh token as evidence that a device has logged in before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceToken {
@@ -55,6 +60,26 @@ impl Sessions {
         let since = self.clock.now().minus(self.policy.known_address_lifetime);
         let network = queries::has_address(connection, user, address, since)?;
         Ok(KnownSource { device, network })
+    }
+
+    /// Whether the session of a request's refresh token or its network is known to the account of
+    /// `user`.
+    ///
+    /// # Errors
+    /// The database error.
+    pub fn is_known_source(
+        &self,
+        connection: &mut AnyConnection,
+        user: Id,
+        session: Option<Id>,
+        address: &str,
+    ) -> QueryResult<bool> {
+        let trusted = match session {
+            Some(session) => queries::find_trusted(connection, session)?,
+            None => None,
+        };
+        let is_known_device = trusted.is_some_and(|row| row.user_id == user);
+        Ok(is_known_device || self.known_source(connection, user, None, address)?.network)
     }
 
     /// Records that this session of the user changes the password, so that only its device stays

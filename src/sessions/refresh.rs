@@ -13,6 +13,8 @@ use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, RequestingClient, UnknownClient};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
+use crate::mail::messages::MessageKind;
+use crate::mail::notices::NoticeContext;
 use crate::refresh_token::RefreshToken;
 
 pub use refusal::Refusal;
@@ -114,8 +116,8 @@ impl Sessions {
                     }
                 }
                 Err(Refusal::Reused) => {
-                    let (Loaded { row, now, .. }, address) = (&loaded, &request.device.address);
-                    if self.end_reused(tx, &request.token, row, address.as_deref(), *now)? {
+                    let Loaded { row, now, .. } = &loaded;
+                    if self.end_reused(tx, &request.token, row, &request.device, *now)? {
                         return Ok(Err(Refusal::Reused.into()));
                     }
                 }
@@ -236,15 +238,15 @@ impl Sessions {
         Ok(Some((grant, outcome)))
     }
 
-    /// Records a reuse of a token that came from `address`, and ends the session; false when the
-    /// row has changed since it was read: another node may have reopened the window, or ended the
+    /// Records a reuse of a token that came from `device`, notifies the owner, and ends the session;
+    /// false when the row has changed since it was read: another node may have reopened the window, or ended the
     /// session.
     pub(super) fn end_reused(
         &self,
         tx: &mut Tx<'_>,
         token: &RefreshToken,
         row: &SessionRow,
-        address: Option<&str>,
+        device: &Device,
         now: Timestamp,
     ) -> QueryResult<bool> {
         let (id, state) = (Id::from(token.session), row.state());
@@ -257,9 +259,14 @@ impl Sessions {
         let reused =
             Event::new(EventKind::RefreshTokenReused).with_user(row.user_id).with_session(id);
         let reused = reused
-            .with_address(address)
+            .with_address(device.address.as_deref())
             .detail(format!("generation {presented}, after {reached} was issued"));
         audit::record(tx, reused, now)?;
+        let context = NoticeContext {
+            network: device.address.as_deref(),
+            user_agent: device.user_agent.as_deref(),
+        };
+        self.mail.notify(tx, row.user_id, MessageKind::RefreshTokenReused, context, now)?;
         self.end_one(tx, id, EndReason::RefreshTokenReused.into(), now)?;
         Ok(true)
     }
@@ -271,7 +278,10 @@ impl Sessions {
         let replayed =
             Event::new(EventKind::RefreshReplayedElsewhere).with_user(user).with_session(session);
         let replayed = replayed.with_address(device.address.as_deref());
-        let audit = self.audit.clone();
-        tx.after_commit(move || audit.add_failure(&replayed));
+        let (audit, mail, device) = (self.audit.clone(), self.mail.clone(), device.clone());
+        tx.after_commit(move || {
+            audit.add_failure(&replayed);
+            mail.notify_replay_soon(user, session, device.address, device.user_agent);
+        });
     }
 }

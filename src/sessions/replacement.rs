@@ -5,7 +5,7 @@ use diesel::QueryResult;
 
 use super::rotation::{Decision, EndReason, decide};
 use super::termination::EndCause;
-use super::{Sessions, find_session};
+use super::{Device, Sessions, find_session};
 use crate::clock::Timestamp;
 use crate::database::{Id, Tx};
 use crate::refresh_token::RefreshToken;
@@ -42,7 +42,7 @@ impl Sessions {
         token.claims.sid.map(Id::from)
     }
 
-    /// Ends these sessions for a login from `address` in the same browser, in the caller's unit of
+    /// Ends these sessions for a login from `device`, the same browser, in the caller's unit of
     /// work. A token proves its session, of any account; a token without a session has no effect.
     /// An already rotated refresh token counts as reuse, as at a refresh without a key.
     ///
@@ -52,12 +52,12 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         replaced: &ReplacedSessions,
-        address: &str,
+        device: &Device,
         now: Timestamp,
     ) -> QueryResult<()> {
-        let cause = EndCause { reason: EndReason::Replaced, address: Some(address) };
+        let cause = EndCause { reason: EndReason::Replaced, address: device.address.as_deref() };
         for token in &replaced.refresh_tokens {
-            if self.end_if_reused(tx, token, address, now)? == Some(false) {
+            if self.end_if_reused(tx, token, device, now)? == Some(false) {
                 self.end_one(tx, token.session.into(), cause, now)?;
             }
         }
@@ -73,7 +73,7 @@ impl Sessions {
         &self,
         tx: &mut Tx<'_>,
         token: &RefreshToken,
-        address: &str,
+        device: &Device,
         now: Timestamp,
     ) -> QueryResult<Option<bool>> {
         loop {
@@ -83,7 +83,7 @@ impl Sessions {
             if step != Decision::Reuse {
                 return Ok(Some(false));
             }
-            if self.end_reused(tx, token, &row, Some(address), now)? {
+            if self.end_reused(tx, token, &row, device, now)? {
                 return Ok(Some(true));
             }
         }

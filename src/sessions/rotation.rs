@@ -220,6 +220,10 @@ named! {
         RefreshTokenReused = "refresh_token_reused",
         /// The password was changed.
         PasswordChanged = "password_changed",
+        /// A mailed link or code set a new password.
+        PasswordReset = "password_reset",
+        /// The account's address was changed.
+        EmailChanged = "email_changed",
         /// The account was disabled.
         AccountDisabled = "account_disabled",
         /// The account was closed.

@@ -3,7 +3,8 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::{Roles, incremented_version, open_account};
+use super::{Roles, incremented_version, open_account, with_email_keys};
+use crate::accounts::EmailKeys;
 use crate::clock::Timestamp;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
@@ -53,16 +54,14 @@ pub(in crate::accounts) fn find_details(
     open_account(id).select(AccountDetails::as_select()).get_result(connection).optional()
 }
 
-pub(in crate::accounts) fn find_details_by_email_key(
+pub(in crate::accounts) fn find_details_by_email_keys(
     connection: &mut AnyConnection,
-    email_key: &str,
+    keys: &EmailKeys,
 ) -> QueryResult<Option<AccountDetails>> {
-    users::table
-        .filter(users::email_key.eq(email_key))
-        .filter(users::closed_at.is_null())
-        .select(AccountDetails::as_select())
-        .get_result(connection)
-        .optional()
+    let rows: Vec<(String, AccountDetails)> = with_email_keys(keys)
+        .select((users::email_key, AccountDetails::as_select()))
+        .load(connection)?;
+    Ok(keys.pick(rows, |(key, _)| key).map(|(_, details)| details))
 }
 
 /// The password hashes of some accounts that are not closed, by their ids.

@@ -1,13 +1,13 @@
 //! Credentials: read for a login, and written on condition that they are unchanged since.
 
-use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 
-use super::{Roles, incremented_version, open_account, unchanged_since_read};
-use crate::clients::BUILT_IN;
+use super::{
+    Roles, has_client, incremented_version, open_account, unchanged_since_read, with_email_keys,
+};
+use crate::accounts::EmailKeys;
 use crate::clock::Timestamp;
-use crate::database::schema::{clients, users};
+use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
 
@@ -30,14 +30,10 @@ pub(in crate::accounts) struct Credentials {
 
 pub(in crate::accounts) fn credentials(
     connection: &mut AnyConnection,
-    email_key: &str,
+    keys: &EmailKeys,
 ) -> QueryResult<Option<Credentials>> {
-    users::table
-        .filter(users::email_key.eq(email_key))
-        .filter(users::closed_at.is_null())
-        .select(Credentials::as_select())
-        .get_result(connection)
-        .optional()
+    let found = with_email_keys(keys).select(Credentials::as_select()).load(connection)?;
+    Ok(keys.pick(found, |found| &found.email_key))
 }
 
 pub(in crate::accounts) fn credentials_by_id(
@@ -58,8 +54,7 @@ pub(in crate::accounts) fn record_login(
     now: Timestamp,
 ) -> QueryResult<bool> {
     let hash = upgraded.map(|hash| users::password_hash.eq(hash.as_str()));
-    let is_built_in = (client_id == BUILT_IN).into_sql::<Bool>();
-    let has_client = exists(clients::table.find(client_id)).or(is_built_in);
+    let has_client = has_client(client_id.to_owned());
     diesel::update(unchanged_since_read(verified).filter(has_client))
         .set((users::last_login_at.eq(now), hash))
         .execute(connection)

@@ -58,9 +58,11 @@ pub(in crate::sessions) fn find_trusted(
 fn not_ended_by_suspicion() -> _ {
     let reused: &'static str = EndReason::RefreshTokenReused.as_str();
     let changed: &'static str = EndReason::PasswordChanged.as_str();
-    sessions::end_reason
-        .is_null()
-        .or(sessions::end_reason.ne(reused).and(sessions::end_reason.ne(changed)))
+    let reset: &'static str = EndReason::PasswordReset.as_str();
+    sessions::end_reason.is_null().or(sessions::end_reason
+        .ne(reused)
+        .and(sessions::end_reason.ne(changed))
+        .and(sessions::end_reason.ne(reset)))
 }
 
 /// Clears the record of the user's session that changed the password, before the next change.

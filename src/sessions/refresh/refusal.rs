@@ -49,6 +49,12 @@ impl Refusal {
                  been stolen. Log in again."
             }
             Self::Ended(EndReason::PasswordChanged) => "The password was changed. Log in again.",
+            Self::Ended(EndReason::PasswordReset) => {
+                "The password was reset. Log in with the new one."
+            }
+            Self::Ended(EndReason::EmailChanged) => {
+                "The account's e-mail address was changed. Log in with the new one."
+            }
             Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
             Self::Ended(EndReason::AccountClosed) => "The account was closed.",
             Self::Ended(EndReason::TooManySessions) => {

@@ -1,0 +1,161 @@
+//! Setting a new password by a mailed link or code.
+
+use diesel::QueryResult;
+
+use super::mail_proof::{ConfirmError, MailSource, RequestMailError, ShownProof, notice_context};
+use super::{Accounts, Email, queries};
+use crate::audit::{self, Event, EventKind};
+use crate::clients::{self, ClientSettings};
+use crate::clock::Timestamp;
+use crate::database::{Id, Tx};
+use crate::mail::decide::MailProof;
+use crate::mail::messages::MessageKind;
+use crate::mail::{AccountState, MailPurpose};
+use crate::passwords::{Password, PasswordHash, UnacceptablePassword};
+use crate::sessions::rotation::EndReason;
+use crate::sessions::{self, Device, EndCause, Grant, IssueError, ReplacedSessions, Tokens};
+
+/// A reset of a password.
+#[derive(Clone, Debug)]
+pub struct Reset<'a> {
+    /// The link or the code.
+    pub shown: ShownProof<'a>,
+    /// The new password as received.
+    pub password: &'a str,
+    /// The session to start; `None` to only set the password.
+    pub login: Option<ResetLogin>,
+    /// The device data stored with the new session.
+    pub device: Device,
+}
+
+/// The session that a reset starts.
+#[derive(Clone, Debug)]
+pub struct ResetLogin {
+    /// The public client that it will belong to.
+    pub client_id: String,
+    /// The sessions that it replaces.
+    pub replaces: ReplacedSessions,
+}
+
+/// The result of a reset's unit of work.
+enum ResetOutcome {
+    Set(Option<Box<Grant>>),
+    UnknownClient(clients::UnknownClient),
+}
+
+impl Accounts {
+    /// Requests a message to set a new password, and returns the request's token. Unknown addresses
+    /// take the same work and get the same answer.
+    ///
+    /// # Errors
+    /// [`RequestMailError`]: no request was made.
+    pub async fn forgot_password(
+        &self,
+        email: &str,
+        source: MailSource<'_>,
+    ) -> Result<String, RequestMailError> {
+        let email = Email::parse(email)?;
+        Ok(self.request_mail(MailPurpose::Reset, &email, &source, None).await?)
+    }
+
+    /// Sets a new password, ends every session, and starts one if requested. A rejected password does
+    /// not use up the link or the code.
+    ///
+    /// # Errors
+    /// [`ConfirmError`]: the old password stays valid and no session has ended.
+    pub async fn reset_password(&self, reset: Reset<'_>) -> Result<Option<Tokens>, ConfirmError> {
+        if reset.login.is_some() {
+            self.sessions.ensure_clock().map_err(IssueError::from)?;
+        }
+        let password = Password::parse(reset.password).map_err(UnacceptablePassword::from)?;
+        let (row, proof) = self.verify_proof(MailPurpose::Reset, reset.shown).await?;
+        let personal = vec![row.address.clone()];
+        let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
+        checked.map_err(UnacceptablePassword::from)?;
+        let hash = self.hasher.hash(password).await?;
+        let (this, login, device) = (self.clone(), reset.login.clone(), reset.device.clone());
+        let id = row.id;
+        let done = self
+            .db
+            .write(move |tx| this.reset_in_tx(tx, id, proof, &hash, login.as_ref(), &device))
+            .await?;
+        match done {
+            Some(ResetOutcome::Set(Some(grant))) => Ok(Some(self.sessions.issue(&grant)?)),
+            Some(ResetOutcome::Set(None)) => Ok(None),
+            Some(ResetOutcome::UnknownClient(unknown)) => Err(unknown.into()),
+            None => Err(ConfirmError::InvalidLink),
+        }
+    }
+
+    fn reset_in_tx(
+        &self,
+        tx: &mut Tx<'_>,
+        request: Id,
+        proof: MailProof,
+        hash: &PasswordHash,
+        login: Option<&ResetLogin>,
+        device: &Device,
+    ) -> QueryResult<Option<ResetOutcome>> {
+        let now = self.clock.now();
+        let session = match login {
+            Some(login) => match clients::settings_of(tx.connection(), &login.client_id)? {
+                Ok(client) => Some((login, client)),
+                Err(unknown) => return Ok(Some(ResetOutcome::UnknownClient(unknown))),
+            },
+            None => None,
+        };
+        let Some(row) = self.mail.find_in(tx, request)? else { return Ok(None) };
+        let found = match row.user_id {
+            Some(user) => queries::credentials_by_id(tx.connection(), user)?,
+            None => None,
+        };
+        let state = found.as_ref().map_or(AccountState::Barred, queries::Credentials::state);
+        let may = self.mail.may_consume(&row, MailPurpose::Reset, proof, state, now);
+        let Some(found) = found.filter(|_| may) else { return Ok(None) };
+        tx.in_savepoint(|tx| {
+            // First the user's row, by an UPDATE: a concurrent login leaves no session behind.
+            let client_id = login.map(|login| login.client_id.as_str());
+            if !queries::mail::reset_password(tx.connection(), &found, client_id, hash, now)? {
+                return Ok(None);
+            }
+            let grant = self.restart_sessions(tx, &found, session, device, now)?;
+            let is_used = self.mail.use_up(tx, &row, proof, now)?;
+            Ok(is_used.then_some(ResetOutcome::Set(grant.map(Box::new))))
+        })
+    }
+
+    /// Ends every session of an account whose password was reset, notifies its owner, and starts the
+    /// requested session.
+    fn restart_sessions(
+        &self,
+        tx: &mut Tx<'_>,
+        found: &queries::Credentials,
+        session: Option<(&ResetLogin, ClientSettings)>,
+        device: &Device,
+        now: Timestamp,
+    ) -> QueryResult<Option<Grant>> {
+        let address = Some(device.address.as_deref().unwrap_or_default());
+        let reset = Event::new(EventKind::PasswordReset).with_user(found.id);
+        audit::record(tx, reset.with_address(address), now)?;
+        sessions::record_password_set(tx, found.id)?;
+        let cause = EndCause { reason: EndReason::PasswordReset, address };
+        self.sessions.end_all(tx, found.id, None, cause, now)?;
+        let context = notice_context(device);
+        self.mail.notify(tx, found.id, MessageKind::PasswordChanged, context, now)?;
+        let Some((login, client)) = session else { return Ok(None) };
+        self.sessions.replace(tx, &login.replaces, device, now)?;
+        let (subject, client_id) = (found.subject(), &login.client_id);
+        self.sessions.start(tx, &subject, client_id, client, device, now).map(Some)
+    }
+}
+
+impl queries::Credentials {
+    /// The account's state, for the rule of mail requests.
+    pub(super) const fn state(&self) -> AccountState {
+        if self.disabled_at.is_some() {
+            AccountState::Barred
+        } else {
+            AccountState::Good { version: self.version }
+        }
+    }
+}
