@@ -5,9 +5,11 @@ use std::time::Duration;
 use actix_web::error::{PathError, QueryPayloadError};
 
 use super::problem::{Code, Problem};
+use crate::accounts::mail_proof::{ConfirmError, RequestMailError};
 use crate::accounts::{ChangeError, LogInError, SignUpError};
 use crate::clients::{AuthenticationError, UnknownClient};
 use crate::database::StoreError;
+use crate::mail::requests::MailRequestError;
 use crate::passwords::Overloaded;
 use crate::refresh_token::Malformed;
 use crate::sessions::authenticate::AccessError;
@@ -84,6 +86,48 @@ impl From<ChangeError> for Problem {
             ChangeError::CurrentPassword(error) => {
                 Self::from_reauthentication(error, "/current_password")
             }
+        }
+    }
+}
+
+impl From<MailRequestError> for Problem {
+    fn from(error: MailRequestError) -> Self {
+        match error {
+            MailRequestError::Off => Self::new(Code::EmailOff),
+            MailRequestError::TooMany { retry_after } => Self::new(Code::RateLimited)
+                .detail("Too many messages to this address were requested. Try again later.")
+                .retry_after(retry_after),
+            MailRequestError::Full { retry_after } => {
+                Self::new(Code::Overloaded).retry_after(retry_after)
+            }
+            MailRequestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RequestMailError> for Problem {
+    fn from(error: RequestMailError) -> Self {
+        match error {
+            RequestMailError::Email(error) => invalid("/email", &error),
+            RequestMailError::Password(error) => invalid("/password", &error),
+            RequestMailError::Overloaded(overloaded) => overloaded.into(),
+            RequestMailError::CurrentPassword(error) => {
+                Self::from_reauthentication(error, "/current_password")
+            }
+            RequestMailError::Request(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmError> for Problem {
+    fn from(error: ConfirmError) -> Self {
+        match error {
+            ConfirmError::InvalidLink => Self::new(Code::InvalidLink),
+            ConfirmError::Off => Self::new(Code::EmailOff),
+            ConfirmError::Password(error) => invalid("/password", &error),
+            ConfirmError::Client(unknown) => unknown.into(),
+            ConfirmError::Overloaded(overloaded) => overloaded.into(),
+            ConfirmError::Issue(error) => error.into(),
         }
     }
 }

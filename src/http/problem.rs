@@ -99,6 +99,12 @@ impl Problem {
         self.0.code
     }
 
+    /// The explanation, for people.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.detail
+    }
+
     /// The response, with the id of the request if it is known.
     #[must_use]
     pub fn response(&self, request_id: Option<&str>, form: ErrorFormat) -> HttpResponse {

@@ -13,6 +13,7 @@ pub(super) mod csrf;
 pub(super) mod form;
 pub mod idempotency_key;
 pub mod json;
+pub(super) mod language;
 pub(super) mod requester;
 pub mod traceparent;
 pub mod user_agent;

@@ -5,7 +5,9 @@ use actix_web::{HttpResponse, web};
 use super::Limits;
 use super::problem::{Code, Problem};
 use super::resources::deferred::deferred;
-use super::resources::{accounts, health, metadata, oauth, revocation_feed, sessions, verify};
+use super::resources::{
+    accounts, health, mail, metadata, oauth, reset_page, revocation_feed, sessions, verify,
+};
 
 /// All routes of the API. `openapi.yaml` describes the same operations, and a test compares the
 /// two.
@@ -15,6 +17,27 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
             web::resource("/register")
                 .wrap(limits.register.middleware())
                 .post(deferred(accounts::register)),
+        )
+        .service(
+            web::resource("/register/confirm")
+                .wrap(limits.register.middleware())
+                .post(deferred(mail::confirm_registration)),
+        )
+        .service(
+            web::resource("/password/forgot")
+                .wrap(limits.register.middleware())
+                .post(deferred(mail::forgot_password)),
+        )
+        .service(
+            web::resource("/password/reset")
+                .wrap(limits.password.middleware())
+                .post(deferred(mail::reset_password)),
+        )
+        .service(
+            web::resource("/reset")
+                .wrap(limits.password.middleware())
+                .get(reset_page::show)
+                .post(deferred(reset_page::submit)),
         )
         .service(
             web::resource("/login")
@@ -29,6 +52,16 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
             web::resource("/me/password")
                 .wrap(limits.password.middleware())
                 .post(deferred(accounts::change_password)),
+        )
+        .service(
+            web::resource("/me/email")
+                .wrap(limits.password.middleware())
+                .post(deferred(mail::change_email)),
+        )
+        .service(
+            web::resource("/me/email/confirm")
+                .wrap(limits.password.middleware())
+                .post(deferred(mail::confirm_email)),
         )
         .service(
             web::resource("/me/close")

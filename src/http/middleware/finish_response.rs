@@ -42,7 +42,10 @@ pub(super) fn finish_response(
     }
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        // An HTML page has a policy of its own.
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     if let Some(hsts) = &settings.hsts {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());

@@ -73,6 +73,11 @@ codes! {
         "The scope exceeds the one that may be granted.";
     InvalidGrant "invalid_grant" UNAUTHORIZED
         "The refresh token is no longer valid. Log in again.";
+    InvalidLink "invalid_link" BAD_REQUEST
+        "The link or code is not valid, or no longer. It may have worked already: try to log in; \
+         otherwise request a new message.";
+    EmailOff "email_off" NOT_IMPLEMENTED
+        "This service sends no e-mail. Contact its operator.";
     WrongPassword "wrong_password" FORBIDDEN
         "The password is wrong.";
     CsrfRefused "csrf_refused" FORBIDDEN

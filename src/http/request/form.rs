@@ -65,6 +65,11 @@ impl Form {
         }
     }
 
+    /// A parameter with any characters, as a person typed it; `None` for an empty one.
+    pub(crate) fn take_text(&mut self, name: &str) -> Option<Secret<String>> {
+        self.0.remove(name).filter(|value| !value.expose().is_empty())
+    }
+
     /// A required parameter.
     ///
     /// # Errors

@@ -4,13 +4,16 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::mail;
 use crate::accounts::Account;
+use crate::accounts::mail_proof::MailSource;
 use crate::database::Id;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::authenticated::Caller;
 use crate::http::request::cookies::Cookies;
 use crate::http::request::json::Json;
+use crate::http::request::language::Language;
 use crate::http::request::requester::RequestSource;
 use crate::secret::Secret;
 
@@ -24,9 +27,16 @@ pub(in crate::http) struct Register {
 pub(in crate::http) async fn register(
     api: web::Data<Api>,
     source: RequestSource,
+    language: Language,
     body: Json<Register>,
 ) -> Result<HttpResponse, Problem> {
     let Register { email, password } = &body.0;
+    if api.verifies_addresses {
+        let source =
+            MailSource { network: source.network(), known_device: None, locale: language.0 };
+        let request = api.accounts.request_registration(email, password.expose(), source).await?;
+        return Ok(mail::accepted(&request));
+    }
     let account = api.accounts.sign_up(email, password.expose(), source.network()).await?;
     let Account { id, email, created_at, .. } = account;
     Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))

@@ -54,14 +54,7 @@ pub(in crate::http) async fn log_in(
             }
             None => None,
         },
-        // ASVS 7.2.4: the browser is about to drop these cookies.
-        replaces: match transport {
-            Transport::Cookie => {
-                let (refresh, access) = (cookies.refresh_tokens(), cookies.access());
-                api.sessions.replaced_sessions(&refresh, access).await
-            }
-            Transport::Body => ReplacedSessions::default(),
-        },
+        replaces: replaced_sessions(&api, &cookies, transport).await,
         network: source.network().to_owned(),
         device: source.device(label.map(check_label).transpose()?),
     };
@@ -69,7 +62,22 @@ pub(in crate::http) async fn log_in(
     cookies.respond_with_tokens(tokens, transport)
 }
 
-fn check_label(label: String) -> Result<String, Problem> {
+/// The sessions of the browser whose cookies the response will replace (ASVS 7.2.4).
+pub(super) async fn replaced_sessions(
+    api: &Api,
+    cookies: &Cookies,
+    transport: Transport,
+) -> ReplacedSessions {
+    match transport {
+        Transport::Cookie => {
+            let (refresh, access) = (cookies.refresh_tokens(), cookies.access());
+            api.sessions.replaced_sessions(&refresh, access).await
+        }
+        Transport::Body => ReplacedSessions::default(),
+    }
+}
+
+pub(super) fn check_label(label: String) -> Result<String, Problem> {
     if label.chars().count() > LABEL_CHARS || label.chars().any(char::is_control) {
         let rule = "Give a label of at most 100 characters, without control characters.";
         return Err(Problem::new(Code::InvalidFields).detail(rule).field("/label", rule));
