@@ -7,6 +7,7 @@ pub mod db;
 pub mod doctor;
 pub mod hash;
 pub mod key;
+pub mod mail;
 pub mod session;
 pub mod user;
 
@@ -15,12 +16,14 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use crate::accounts::InvalidEmail;
+use crate::app::MailError;
 use crate::app::settings::{one_connection, revocation_policy};
 use crate::clients::{AddError, Clients, InvalidClient};
 use crate::config::{Config, ConfigError};
 use crate::database::time::CommandClocks;
 use crate::database::{Database, OpenError, StoreError};
 use crate::keys::KeysError;
+use crate::mail::transport::SendError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
 
@@ -100,6 +103,18 @@ pub enum AdminError {
     /// The database was opened and then did not answer.
     #[error("{0}; retry the command to complete it")]
     Store(#[from] StoreError),
+    /// Mail is off.
+    #[error("mail is off; set email.url")]
+    MailOff,
+    /// No such message.
+    #[error("there is no message `{0}`; name one of these: {1}")]
+    NoSuchMessage(String, String),
+    /// Mail cannot be set up.
+    #[error(transparent)]
+    Mail(#[from] MailError),
+    /// The mail server did not accept a message.
+    #[error("email.url: {0}; correct the setting, or see the mail server's log")]
+    NotSent(#[from] SendError),
     /// The system provided no thread.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),

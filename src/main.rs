@@ -20,7 +20,7 @@ use clap::{CommandFactory as _, Parser as _};
 use doorward::app::{self, RunError, StartError};
 use doorward::cli::db::{self, DbCommand};
 use doorward::cli::doctor::{self, DoctorArgs};
-use doorward::cli::{AdminError, audit, client, hash, key, print, session, user};
+use doorward::cli::{AdminError, audit, client, hash, key, mail, print, session, user};
 use doorward::config::{self, Config, ConfigError, Flags, Loaded, one_line};
 use doorward::secret::MasterSecret;
 use mimalloc::MiMalloc;
@@ -93,7 +93,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Db(command) => {
             let loaded = config::load(flags)?;
             if !matches!(command, DbCommand::Copy(_)) {
-                let is_made = matches!(command, DbCommand::Migrate);
+                let is_made = matches!(command, DbCommand::Migrate { .. });
                 print_database(&loaded, is_made)?;
             }
             let config = loaded.private()?;
@@ -112,6 +112,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         }
         Command::Audit(command) => run_admin_command(flags, |config| audit::audit(config, command)),
         Command::Key(command) => run_admin_command(flags, |config| key::key(config, command)),
+        Command::Mail(command) => run_admin_command(flags, |config| mail::mail(config, command)),
         Command::Hash(command) => finish(hash::hash(&config::load(flags)?.config, command)),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -16,7 +16,7 @@ use super::print;
 use crate::config::Config;
 use copy::copy;
 use operations::DataError;
-use report::{backup_summary, lines, migrated};
+use report::{backup_summary, former_key, lines, migrated};
 
 const AFTER_RESTORE: &str = "\
 Every user has to log in again; the next start generates a new signing key. Not undone by this:
@@ -32,11 +32,17 @@ pub enum DbCommand {
     #[command(
         after_help = "Example: doorward db migrate --database-url postgres://doorward@db/doorward"
     )]
-    Migrate,
+    Migrate {
+        /// Then update the keys of e-mail addresses, once every node runs this version (with SQLite
+        /// every start does)
+        #[arg(long)]
+        email_keys: bool,
+    },
     /// Check the database's schema without changing anything
     ///
-    /// Reports migrations that are pending or unknown, and tables, columns, indexes and constraints
-    /// that differ from the migrations: one line each, and exit status 1 if there are any.
+    /// Reports migrations that are pending or unknown, tables, columns, indexes and constraints that
+    /// differ from the migrations, and accounts with former e-mail keys: one line each, and exit
+    /// status 1 if there are any.
     #[command(
         after_help = "Example: doorward db check --database-url postgres://doorward@db/doorward"
     )]
@@ -92,6 +98,8 @@ pub enum DbCommand {
 enum DataProblem {
     #[error("the schema has problems; see the lines above")]
     Schema,
+    #[error("accounts have former e-mail keys; see the lines above")]
+    EmailKeys,
     #[error("the two databases differ; see the table above")]
     Difference,
     #[error("the copy differs from the source and was undone; see the table above, and try again")]
@@ -113,11 +121,23 @@ enum DataProblem {
 /// A [`ConfigError`](crate::config::ConfigError), or the database error.
 pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
     match command {
-        DbCommand::Migrate => print(&migrated(&operations::migrate(config).map_err(boxed)?)),
+        DbCommand::Migrate { email_keys } => {
+            print(&migrated(&operations::migrate(config).map_err(boxed)?))?;
+            if *email_keys {
+                let rewritten = operations::rewrite_email_keys(config).map_err(boxed)?;
+                print(&format!("E-mail keys rewritten: {rewritten}.\n"))?;
+            }
+            Ok(())
+        }
         DbCommand::Check => {
             let report = operations::check(config).map_err(boxed)?;
             print(&lines(&report))?;
-            if report.is_good() { Ok(()) } else { Err(DataProblem::Schema.into()) }
+            if !report.is_good() {
+                return Err(DataProblem::Schema.into());
+            }
+            let former = operations::former_email_keys(config).map_err(boxed)?;
+            print(&former.iter().map(former_key).collect::<String>())?;
+            if former.is_empty() { Ok(()) } else { Err(DataProblem::EmailKeys.into()) }
         }
         DbCommand::Copy(args) => copy(args),
         DbCommand::Backup { file, json } => {

@@ -1,6 +1,7 @@
 //! `doorward doctor`: checks the service's environment, explains problems and changes nothing.
 
 mod database;
+mod mail;
 mod probe;
 mod reachability;
 
@@ -66,6 +67,7 @@ pub fn examine(loaded: &Loaded, questions: &DoctorArgs) -> Vec<Finding> {
     doctor.secret_files(loaded.secret_files());
     doctor.data_directory();
     doctor.database();
+    doctor.mail();
     doctor.hashing();
     doctor.files();
     doctor.found

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{AdminError, Opened};
-use crate::accounts::AccountDetails;
 use crate::accounts::admin::AccountAdmin;
-use crate::app::settings;
+use crate::accounts::{AccountDetails, Email};
+use crate::app::{self, settings};
 use crate::config::Config;
 
 use change::{add, delete};
@@ -77,6 +77,18 @@ pub enum UserCommand {
     /// End every session of an account and revoke its tokens
     #[command(after_help = "Example: doorward user end-sessions ada@example.com")]
     EndSessions(User),
+    /// Set another e-mail address and end every session
+    ///
+    /// The new address is not proven by this. It also restores an address that somebody else has
+    /// changed.
+    #[command(after_help = "Example: doorward user set-email ada@example.com ada@example.org")]
+    SetEmail {
+        /// The account.
+        #[command(flatten)]
+        user: User,
+        /// The new e-mail address
+        email: String,
+    },
     /// Set a new password and end every session
     ///
     /// It is typed at the terminal, or read from the first line of a file; never from an argument,
@@ -133,6 +145,13 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError
                 let done = admin.end_sessions(account.id).await?;
                 Ok(outcome_text(user, &account, done, "logged out", "it had no live session"))
             }
+            UserCommand::SetEmail { user, email } => {
+                let email = Email::parse(email)?;
+                let (admin, account) = of(config, user).await?;
+                let done = admin.set_email(account.id, email.clone()).await?;
+                let done = done.ok_or_else(|| AdminError::EmailTaken(email.to_string()))?;
+                Ok(outcome_text(user, &account, done, "set the address of", "it has been closed"))
+            }
             UserCommand::SetPassword { user, password_file } => {
                 let (admin, account) = of(config, user).await?;
                 let password = read_password(password_file.as_deref())?;
@@ -155,7 +174,9 @@ pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, Admi
 pub(super) async fn accounts(config: &Config, opened: Opened) -> Result<AccountAdmin, AdminError> {
     let revocations = opened.revocations(config).await?;
     let Opened { db, clocks } = opened;
-    Ok(AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config)))
+    let mail = app::mail::for_notices(config, db.clone(), clocks.clock.clone())?;
+    let admin = AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config));
+    Ok(admin.with_mail(mail))
 }
 
 async fn of(config: &Config, user: &User) -> Result<(AccountAdmin, AccountDetails), AdminError> {

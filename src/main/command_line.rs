@@ -8,6 +8,7 @@ use doorward::cli::db::DbCommand;
 use doorward::cli::doctor::DoctorArgs;
 use doorward::cli::hash::HashCommand;
 use doorward::cli::key::KeyCommand;
+use doorward::cli::mail::MailCommand;
 use doorward::cli::session::SessionCommand;
 use doorward::cli::user::UserCommand;
 use doorward::config::Flags;
@@ -84,6 +85,9 @@ pub(super) enum Command {
     /// The keys that sign access tokens
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Mail: a test message, previews, messages that wait
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// The cost of password hashing
     #[command(subcommand)]
     Hash(HashCommand),

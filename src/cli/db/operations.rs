@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::accounts::email_keys;
+use crate::accounts::mail_proof;
 use crate::app::settings::{self, one_connection};
 use crate::cli::warn_if_behind;
 use crate::config::{Config, ConfigError};
@@ -9,8 +11,9 @@ use crate::database::time::CommandClocks;
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
 use crate::revocations::Revocations;
 use crate::tokens::revocation_id_of_kid;
-use crate::{keys, sessions};
+use crate::{keys, mail, sessions};
 
+pub(crate) use crate::accounts::email_keys::FormerKey;
 pub(crate) use crate::database::SchemaReport;
 pub(crate) use crate::database::maintenance::backup::{Backup, backup};
 pub(crate) use crate::database::maintenance::copy::{
@@ -52,6 +55,30 @@ pub(crate) fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
     Ok(database::migrate(&url)?)
 }
 
+/// Rewrites the former keys of e-mail addresses and returns their number.
+///
+/// # Errors
+/// [`DataError`]; then some may be rewritten.
+pub(crate) fn rewrite_email_keys(config: &Config) -> Result<u64, DataError> {
+    let settings = one_connection(config)?;
+    actix_web::rt::System::new().block_on(async {
+        let db = Database::open_existing(&settings)?;
+        Ok(email_keys::rewrite(&db, Duration::ZERO).await?)
+    })
+}
+
+/// The accounts that are stored under a former key of their e-mail addresses.
+///
+/// # Errors
+/// [`DataError`] when they cannot be read.
+pub(crate) fn former_email_keys(config: &Config) -> Result<Vec<FormerKey>, DataError> {
+    let settings = one_connection(config)?;
+    actix_web::rt::System::new().block_on(async {
+        let db = Database::open_read_only(&settings)?;
+        Ok(email_keys::former(&db).await?)
+    })
+}
+
 /// Checks the configured database's schema without changing anything.
 ///
 /// # Errors
@@ -69,7 +96,8 @@ pub(crate) struct Restored {
     pub keys: usize,
 }
 
-/// Makes a restored backup safe to serve: in one unit of work it ends every session and removes the
+/// Makes a restored backup safe to serve. One unit of work ends every session, deletes every mail
+/// request, whose link would be valid again, raises the version of every account, and removes the
 /// signing keys, because they may have signed access tokens that the backup does not know. Running
 /// it twice is harmless.
 ///
@@ -89,7 +117,10 @@ pub(crate) fn after_restore(config: &Config) -> Result<Restored, DataError> {
         let life = settings::key_policy(config).trusted_for();
         let restored = db.write(move |tx| {
             let now = clock.now();
+            // First the users' rows; links that were mailed before are no longer valid.
+            mail_proof::raise_every_version(tx)?;
             let sessions = sessions::end_every_session(tx, now)?;
+            mail::requests::delete_all(tx)?;
             let keys = keys::admin::remove_all(tx)?;
             // For subscribers of the revocation feed: they still have the keys in memory.
             for id in keys.iter().filter_map(|kid| revocation_id_of_kid(kid)) {

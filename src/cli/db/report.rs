@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::operations::{Backup, SchemaReport};
+use super::operations::{Backup, FormerKey, SchemaReport};
 
 const AFTER_BACKUP: &str = "\
 The backup does not contain the master secret: keep that, too. To restore, stop Doorward on every
@@ -54,4 +54,19 @@ pub(super) fn lines(report: &SchemaReport) -> String {
         let _ = writeln!(text, "The schema is up to date (migrations applied: {applied}).");
     }
     text
+}
+
+/// One line about an account with a former e-mail key.
+pub(super) fn former_key(FormerKey { id, email, is_taken }: &FormerKey) -> String {
+    if *is_taken {
+        format!(
+            "e-mail: account {id} ({email}) has the address of another account in another spelling \
+             (change one of them by `doorward user set-email`, or delete it)\n"
+        )
+    } else {
+        format!(
+            "e-mail: account {id} ({email}) has its former key (run `doorward db migrate \
+             --email-keys` once every node runs this version)\n"
+        )
+    }
 }
