@@ -32,6 +32,7 @@ mod lockout;
 mod logged_out_twice;
 mod login;
 mod logout;
+mod mail;
 mod names;
 mod oauth;
 mod once;

@@ -20,6 +20,7 @@ mod degraded;
 mod deployment;
 mod doctor;
 mod first_ready;
+mod mail;
 mod outage;
 mod races;
 mod refused;

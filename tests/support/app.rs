@@ -140,7 +140,7 @@ impl TestApp {
         config.limits.refresh_burst = 100_000;
         change(&mut config);
         let clock = Place::clock();
-        Self::start_at(Arc::new(place), config, clock.clone(), clock.now()).await
+        Box::pin(Self::start_at(Arc::new(place), config, clock.clone(), clock.now())).await
     }
 
     /// One more node on the same database, with the same clock.
@@ -203,7 +203,7 @@ impl TestApp {
 
     /// Stops the service as a deployment does, and starts it again on the same data.
     pub async fn restart(self) -> Self {
-        self.restart_with(|_| {}).await
+        Box::pin(self.restart_with(|_| {})).await
     }
 
     /// The same with other settings.
@@ -211,7 +211,7 @@ impl TestApp {
         let Self { server, place, mut config, clock, began_at, .. } = self;
         drop(server);
         change(&mut config);
-        Self::start_at(place, config, clock, began_at).await
+        Box::pin(Self::start_at(place, config, clock, began_at)).await
     }
 
     /// `doorward` on the data of this service, as an operator runs it.

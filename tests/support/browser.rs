@@ -34,10 +34,17 @@ impl Browser {
     /// Starts one, if it is installed; otherwise the test is skipped with a notice.
     pub async fn start() -> Option<Self> {
         let [driver, chromium] = find(["chromedriver", "chromium"], "chromium chromium-driver")?;
-        Some(Self::with(driver, chromium).await)
+        Some(Self::with(driver, chromium, &json!({})).await)
     }
 
-    async fn with(driver: PathBuf, chromium: PathBuf) -> Self {
+    /// Starts one that runs no scripts of pages.
+    pub async fn without_scripts() -> Option<Self> {
+        let [driver, chromium] = find(["chromedriver", "chromium"], "chromium chromium-driver")?;
+        let blocked = json!({ "profile.managed_default_content_settings.javascript": 2 });
+        Some(Self::with(driver, chromium, &blocked).await)
+    }
+
+    async fn with(driver: PathBuf, chromium: PathBuf, more: &Value) -> Self {
         let (home, port) = (tempfile::tempdir().unwrap(), free_port());
         let program = Program::start(&driver, &[&format!("--port={port}")], home.path());
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -47,7 +54,8 @@ impl Browser {
         let profile = format!("--user-data-dir={}", home.path().join("profile").display());
         let flags: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
         // Some distributions block every third-party cookie.
-        let prefs = json!({ "profile.cookie_controls_mode": 0 });
+        let mut prefs = json!({ "profile.cookie_controls_mode": 0 });
+        prefs.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let options = json!({ "binary": chromium, "args": flags, "prefs": prefs });
         let wanted = json!({ "goog:chromeOptions": options });
         let body = json!({ "capabilities": { "alwaysMatch": wanted } });
@@ -92,6 +100,25 @@ impl Browser {
              (async () => {{ {script} }})().then(done, error => done('failed: ' + error));"
         );
         self.command("execute/async", &json!({ "script": script, "args": [] })).await
+    }
+
+    /// Types a text into the field of a selector.
+    pub async fn type_into(&self, selector: &str, text: &str) {
+        let element = self.element(selector).await;
+        self.command(&format!("element/{element}/value"), &json!({ "text": text })).await;
+    }
+
+    /// Clicks on the element of a selector.
+    pub async fn click(&self, selector: &str) {
+        let element = self.element(selector).await;
+        self.command(&format!("element/{element}/click"), &json!({})).await;
+    }
+
+    async fn element(&self, selector: &str) -> String {
+        let by = json!({ "using": "css selector", "value": selector });
+        let found = self.command("element", &by).await;
+        let found = found.as_object().unwrap().values().next().unwrap();
+        found.as_str().unwrap().to_owned()
     }
 
     /// Ends it in an orderly way.

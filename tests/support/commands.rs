@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command that needs an existing database.
-pub const COMMANDS: [&[&str]; 21] = [
+pub const COMMANDS: [&[&str]; 23] = [
     &["user", "list"],
     &["user", "show", "ada@example.com"],
     &["user", "add", "ada@example.com", "--password-file", "-"],
@@ -14,6 +14,7 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["user", "enable", "ada@example.com"],
     &["user", "end-sessions", "ada@example.com"],
     &["user", "set-password", "ada@example.com", "--password-file", "-"],
+    &["user", "set-email", "ada@example.com", "ada@example.org"],
     &["session", "list", "--user", "ada@example.com"],
     &["session", "end", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93"],
     &["client", "add", "--name", "Orders"],
@@ -24,6 +25,7 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["key", "retire", "a"],
     &["key", "revoke", "a"],
     &["audit"],
+    &["mail", "queue"],
     &["db", "check"],
     &["db", "after-restore", "--yes"],
     &["doctor"],

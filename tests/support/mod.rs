@@ -17,6 +17,7 @@ pub mod forger;
 pub mod jar;
 pub mod jwt;
 pub mod keys;
+pub mod mailbox;
 pub mod nginx;
 pub mod postgres;
 pub mod program;

@@ -4,6 +4,7 @@
 mod accounts;
 mod browsers;
 mod clients;
+mod email;
 mod languages;
 mod operations;
 mod resource;

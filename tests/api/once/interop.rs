@@ -190,6 +190,6 @@ fn run(command: &mut Command) -> Result<Output, String> {
     Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
-fn source(file: &str) -> PathBuf {
+pub fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(file)
 }

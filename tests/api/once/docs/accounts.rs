@@ -26,6 +26,7 @@ async fn an_operator_adds_and_manages_an_account() {
     let (lines, delete) = lines.trim_end().rsplit_once('\n').unwrap();
     let said = shell.run(lines);
     assert!(said.contains(email), "{said}");
+    let email = "grace@example.org";
     let login = service.log_in(email, PASSWORD).await.unwrap().tokens();
     shell.run(delete);
     assert_eq!(service.refresh(&login.refresh, "0123456789abcdef").await.unwrap().status, 401);

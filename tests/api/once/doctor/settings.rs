@@ -45,6 +45,11 @@ fn it_finds_faults_of_the_settings() {
     http.env_remove("DOORWARD_TLS__CERT").env_remove("DOORWARD_TLS__KEY");
     http.env("DOORWARD_PUBLIC_URL", "http://login.example.com");
     finds(&mut http, "public_url", "it uses http");
+    with("DOORWARD_EMAIL__URL", "file:", "email.url", "only written to the folder");
+    let mut unreachable = doctor(home.path());
+    unreachable.env("DOORWARD_EMAIL__FROM", "a@example.com");
+    unreachable.env("DOORWARD_EMAIL__URL", "smtp://127.0.0.1:9");
+    finds(&mut unreachable, "email.url", "cannot be used");
     with("DOORWARD_COOKIES__SAME_SITE", "none", "cookies.same_site", "cors.origins is empty");
     let mut slow = doctor(home.path());
     // Enough time to get a thread on any machine, and far less than the hash takes.

@@ -1,0 +1,7 @@
+//! Mail through a mail server and in a browser, and its settings.
+
+mod browser;
+mod outage;
+mod server;
+mod settings;
+mod smtp;

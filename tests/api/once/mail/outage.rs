@@ -1,0 +1,111 @@
+//! A mail server that is unreachable for a while.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use doorward::database::schema::mail_requests as table;
+use doorward::mail::{MailPurpose, PurposeLabel};
+
+use super::server::{FROM, MailServer, sending_to, sending_to_with};
+use crate::support::mailbox::request_of;
+use crate::support::postgres::number_of;
+use crate::support::{PASSWORD, TestApp, until, until_within};
+
+/// Registrations during the outage, unless `DOORWARD_TEST_MAIL_OUTAGE` says otherwise: 180000 are an
+/// hour of 50 a second.
+const REGISTRATIONS: u64 = 1_200;
+
+/// Registrations for each row that the table may have.
+const PER_ROW: f64 = 1.2;
+
+/// The number of messages that the sender sends concurrently.
+const CONCURRENT: usize = 8;
+
+#[tokio::test]
+async fn messages_of_an_outage_are_sent_in_order_afterwards() {
+    let Some(mut server) = MailServer::prepared(None) else { return };
+    let app = sending_to(&server).await;
+    let mut requests = Vec::new();
+    for n in 0..40 {
+        app.advance(1);
+        let email = format!("user{n:06}@example.com");
+        requests.push((request_of(app.register(&email, PASSWORD).await), email));
+    }
+    server.start().await;
+    until(async || server.messages().len() == 40).await;
+    assert_in_order(&server);
+    app.until_mail_is_sent().await;
+    let (request, email) = &requests[7];
+    let message = server.messages().into_iter().find(|message| message.to == *email).unwrap();
+    app.confirm(request, &message.code()).await.assert_status(201);
+}
+
+#[tokio::test]
+async fn an_outage_is_bounded_reported_and_made_up_for() {
+    let Some(mut server) = MailServer::prepared(None) else { return };
+    let registrations = number_of("DOORWARD_TEST_MAIL_OUTAGE").unwrap_or(REGISTRATIONS);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a rounded number of rows"
+    )]
+    let max_rows = (registrations as f64 / PER_ROW) as u64;
+    let app = sending_to_with(&server, |config| config.email.max_rows = max_rows).await;
+    let mut accepted = 0;
+    for n in 0..registrations {
+        app.clock.advance(Duration::from_millis(20));
+        let answer = app.register(&format!("user{n:06}@example.com"), PASSWORD).await;
+        if answer.status == 202 {
+            accepted += 1;
+        } else {
+            let rejected = answer.assert_problem(503, "overloaded");
+            assert!(rejected.header("retry-after").is_some());
+        }
+    }
+    assert_eq!(accepted, max_rows);
+    let backlog = app.api.accounts.mail().backlog().await.unwrap();
+    assert_eq!(backlog.waiting, max_rows);
+    let label = PurposeLabel { purpose: MailPurpose::Registration };
+    assert!(app.api.accounts.mail().counters().retried.get_or_create(&label).get() > 0);
+    let found = doctor(&app, &server);
+    assert!(found.contains("cannot be used"), "{found}");
+    age(&app, Duration::from_secs(10 * 60)).await;
+    let found = doctor(&app, &server);
+    assert!(found.contains(&format!("{max_rows} messages wait")), "{found}");
+
+    server.start().await;
+    let patience = Duration::from_secs(120 + max_rows / 5);
+    until_within(patience, async || app.api.accounts.mail().backlog().await.unwrap().waiting == 0)
+        .await;
+    assert_eq!(server.messages().len() as u64, max_rows);
+    assert_in_order(&server);
+}
+
+/// Messages arrive in the order of their requests, as far as concurrent sending allows.
+fn assert_in_order(server: &MailServer) {
+    for (n, message) in server.messages().iter().enumerate() {
+        let place: usize = message.to[4..10].parse().unwrap();
+        assert!(place.abs_diff(n) < CONCURRENT, "{n}: {message:?}");
+    }
+}
+
+/// The findings of `doorward doctor`.
+fn doctor(app: &TestApp, server: &MailServer) -> String {
+    let mut command = app.command(&["doctor", "--json"]);
+    command.env("DOORWARD_EMAIL__URL", server.url().expose());
+    command.env("DOORWARD_EMAIL__FROM", FROM);
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// Makes the waiting messages older.
+async fn age(app: &TestApp, by: Duration) {
+    let micros = i64::try_from(by.as_micros()).unwrap() + 3_600_000_000;
+    let aged = app.db().write(move |tx| {
+        let waiting = table::table.filter(table::next_send_at.is_not_null());
+        diesel::update(waiting)
+            .set(table::created_at.eq(table::created_at - micros))
+            .execute(tx.connection())
+    });
+    aged.await.unwrap();
+}
