@@ -104,6 +104,21 @@ impl Data {
         self.connect().batch_execute(&rows).unwrap();
     }
 
+    /// Adds this many messages that wait to be sent.
+    pub fn wait_for_mail(&self, count: u32) {
+        let (now, numbers) = (Clock::system().now(), numbers(count));
+        let (expires_at, now) = (now.plus(DAY).as_micros(), now.as_micros());
+        let rows = format!(
+            "PRAGMA synchronous = OFF;
+             INSERT INTO mail_requests
+                 (id, purpose, message, address, address_key, created_at, next_send_at, expires_at)
+             {numbers} SELECT printf('0190%04x-%04x-7000-b000-%012x', n / 65536, n % 65536, n),
+                 'registration', 'registration', printf('new%d@example.com', n),
+                 printf('new%d@example.com', n), {now}, {now}, {expires_at} FROM numbers;"
+        );
+        self.connect().batch_execute(&rows).unwrap();
+    }
+
     /// The number of revocations.
     pub fn revocations(&self) -> i64 {
         number(&mut self.connect(), "SELECT count(*) AS n FROM blocklist")

@@ -18,6 +18,7 @@ mod connections;
 mod data;
 mod feed;
 mod floor;
+mod mail;
 mod picture;
 mod postgres;
 mod purge;
@@ -104,6 +105,8 @@ enum Group {
     Feed,
     /// The memory of connections with an unfinished body
     Connections,
+    /// Times for known and unknown addresses, and messages that wait
+    Mail,
     /// The mixed load for an hour (only on request)
     Soak,
     /// The purge of a long revocation list (only on request: it begins after two minutes)
@@ -111,7 +114,7 @@ enum Group {
 }
 
 /// Without the long ones.
-const ALL: [Group; 9] = [
+const ALL: [Group; 10] = [
     Group::Requests,
     Group::Writes,
     Group::Postgres,
@@ -121,6 +124,7 @@ const ALL: [Group; 9] = [
     Group::Blocklist,
     Group::Feed,
     Group::Connections,
+    Group::Mail,
 ];
 
 fn main() {
@@ -173,6 +177,7 @@ fn main() {
             Group::Blocklist => blocklist::long_list(many, effort, &mut report),
             Group::Feed => feed::subscribers(effort, &mut report),
             Group::Connections => connections::unfinished(&mut report),
+            Group::Mail => mail::mail(cli.quick, effort, &mut report),
             Group::Purge => purge::purge(many, &mut report),
             Group::Soak => soak::soak(cli.soak, &mut report),
         }
