@@ -215,6 +215,10 @@ impl App {
         let watch = api.db.change_source().map_err(io::Error::other)?;
         let (alive, gone) = tokio::sync::watch::channel(());
         let serve = Box::pin(async {
+            let stop = async {
+                stop.await;
+                tracing::info!("stopping");
+            };
             let result = running.run_until(stop).await;
             drop(alive);
             result

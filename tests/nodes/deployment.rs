@@ -99,8 +99,7 @@ async fn the_documented_lines_deploy_a_service_operate_and_restore_it() {
 
     let restore = place.block("docs/operations.md", "createdb --owner=doorward restored");
     let restored = place.block("docs/operations.md", "doorward db after-restore");
-    // Without the prompt: there is no terminal.
-    place.run(&format!("{restore}{} --yes", restored.trim_end()));
+    place.run(&format!("{restore}{restored}"));
     let url = restore.lines().find(|line| line.starts_with("export ")).unwrap();
     let nodes = [0, 1].map(|node| place.start(node, url));
     place.refresh(&tokens).await.assert_ended("backup_restored");

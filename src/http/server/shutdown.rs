@@ -35,7 +35,6 @@ impl HttpServer {
             ended = &mut server => return ended.map_err(io::Error::other)?,
             () = stop => {}
         }
-        tracing::info!("stopping");
         settings.is_shutting_down.store(true, Ordering::Relaxed);
         sleep(settings.shutdown_delay).await;
         settings.is_draining.store(true, Ordering::Relaxed);

@@ -26,9 +26,7 @@ async fn a_backup_is_restored() {
     assert!(service.stop().0.success());
 
     shell.run(&docs::block("docs/operations.md", "cp doorward-backup.db"));
-    // There is no terminal for the prompt.
-    let after = docs::block("docs/operations.md", "doorward db after-restore");
-    shell.run(&format!("{} --yes", after.trim_end()));
+    shell.run(&docs::block("docs/operations.md", "doorward db after-restore"));
     let service = shell.start(START);
     service.refresh(&before.refresh, KEY).await.unwrap().assert_ended("backup_restored");
     service.refresh(&later.refresh, KEY).await.unwrap().assert_ended("unknown_token");
