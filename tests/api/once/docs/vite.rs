@@ -19,10 +19,10 @@ async fn a_page_behind_the_vite_proxy_logs_in_with_cookies() {
     let app = TestApp::with(|config| config.public_url = format!("{origin}/auth")).await;
 
     let home = tempfile::tempdir().unwrap();
-    let config = docs::block("docs/web-apps.md", "// vite.config.js");
+    let config = docs::block("docs/web-apps.md", "// vite.config.mjs");
     assert!(config.contains("http://127.0.0.1:8080"), "{config}");
     let config = config.replace("http://127.0.0.1:8080", &app.url(""));
-    fs::write(home.path().join("vite.config.js"), config).unwrap();
+    fs::write(home.path().join("vite.config.mjs"), config).unwrap();
     fs::write(home.path().join("package.json"), r#"{ "type": "module" }"#).unwrap();
     let client = docs::block("docs/web-apps.md", "const call = ");
     let client = client.replace("https://login.example.com", "/auth");
