@@ -97,7 +97,7 @@ async fn the_documented_lines_deploy_a_service_operate_and_restore_it() {
     let later = place.log_in().await.tokens();
     stop(nodes);
 
-    let restore = place.block("docs/operations.md", "createdb --owner=doorward restored");
+    let restore = place.block("docs/operations.md", "createdb --owner=doorward --encoding");
     let restored = place.block("docs/operations.md", "doorward db after-restore");
     place.run(&format!("{restore}{restored}"));
     let url = restore.lines().find(|line| line.starts_with("export ")).unwrap();
