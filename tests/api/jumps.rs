@@ -18,8 +18,6 @@ const JUMPS: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(500
 async fn a_clock_that_is_set_during_a_purge_makes_no_revoked_token_valid() {
     for jump in JUMPS {
         let app = TestApp::start().await;
-        revoke(&app, 250).await;
-        // All of these have expired.
         app.advance(690 + of_server(&app));
         let (before, meanwhile, good) =
             (app.signed_up().await, app.signed_up().await, app.signed_up().await);
@@ -29,6 +27,7 @@ async fn a_clock_that_is_set_during_a_purge_makes_no_revoked_token_valid() {
         let recorded = count().await;
         assert!(recorded > 0);
 
+        revoke_expired(&app, 250).await;
         let checked = app.clock.now();
         assert!(app.api.revocations.purge(checked).await.unwrap(), "there is more to purge");
         app.clock.set_ahead(jump);
@@ -65,11 +64,11 @@ async fn a_purge_uses_the_databases_time_if_the_nodes_is_ahead() {
     assert!(moment <= server && moment > own.minus(Duration::from_secs(60)), "{moment} {server}");
 }
 
-/// Ids that no token has.
-async fn revoke(app: &TestApp, count: usize) {
+/// Ids that no token has, with entries that expired a day ago.
+async fn revoke_expired(app: &TestApp, count: usize) {
     let (revocations, now) = (app.api.revocations.clone(), app.clock.now());
     let revoked = app.db().write(move |tx| {
-        let ids = (0..count).map(|_| (uuid::Uuid::new_v4().into(), now));
+        let ids = (0..count).map(|_| (uuid::Uuid::new_v4().into(), now.minus(DAY)));
         revocations.revoke_all(tx, ids, now)
     });
     revoked.await.unwrap();
