@@ -3,7 +3,7 @@
 //! A request is one row of `mail_requests`. [`Mail::request`] inserts it without looking at any
 //! account, so an unknown address costs the same as a known one. The [`sender`] chooses the message
 //! afterwards, or none, and sends it. [`codes`] computes the token of the request, the token of the
-//! link and the code from the row's id, and [`decide()`] says whether each is still valid.
+//! link and the code from the row's id, and [`mod@decide`] says whether each is still valid.
 //! [`accounts`](crate::accounts) carries out a request: it consumes the row in the unit of work that
 //! changes the account.
 

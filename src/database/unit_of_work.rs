@@ -40,7 +40,7 @@ impl Database {
         }
     }
 
-    /// Runs a unit that only reads, without [`READ_TIMEOUT`]: at the start, when it may have much
+    /// Runs a unit that only reads, without `READ_TIMEOUT`: at the start, when it may have much
     /// to read and other processes may start at the same time.
     ///
     /// # Errors

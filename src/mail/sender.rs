@@ -2,7 +2,7 @@
 //!
 //! It wakes when a request is committed on this node, and polls every second for those of other nodes.
 //! A message is rendered when it is sent, so its link and code are not stored. Failed attempts are
-//! retried ([`delivery`](super::delivery)). While the mail server is unreachable, messages keep their
+//! retried (`delivery`). While the mail server is unreachable, messages keep their
 //! order, and the sender connects less and less often.
 
 use std::sync::{Mutex, MutexGuard};

@@ -83,7 +83,7 @@ fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Warns at most once per [`WARNING_INTERVAL`] when an untrusted peer sends `X-Forwarded-For`: it
+/// Warns at most once per `WARNING_INTERVAL` when an untrusted peer sends `X-Forwarded-For`: it
 /// may be a proxy missing from the settings, and then all its clients count as one.
 #[derive(Debug, Default)]
 pub struct ForwardedForWarning(Mutex<Option<Instant>>);
