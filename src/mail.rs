@@ -22,8 +22,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use crate::clock::Clock;
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::metrics::{Counter, EncodeLabelSet, Family, counters};
@@ -109,8 +107,6 @@ pub struct Mail {
     keys: MailKeys,
     policy: MailPolicy,
     counters: MailCounters,
-    /// Wakes this node's sender.
-    wake: Arc<Notify>,
     /// The number of rows at the last count, plus those inserted since.
     rows: Arc<AtomicU64>,
     pending: Arc<Mutex<PendingNotices>>,
@@ -120,9 +116,8 @@ impl Mail {
     /// Creates the service from its dependencies.
     #[must_use]
     pub fn new(db: Database, clock: Clock, keys: MailKeys, policy: MailPolicy) -> Self {
-        let (counters, wake) = (MailCounters::default(), Arc::default());
-        let (rows, pending) = (Arc::default(), Arc::default());
-        Self { db, clock, keys, policy, counters, wake, rows, pending }
+        let (counters, rows, pending) = (MailCounters::default(), Arc::default(), Arc::default());
+        Self { db, clock, keys, policy, counters, rows, pending }
     }
 
     /// Whether mail can be sent.

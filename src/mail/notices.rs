@@ -158,7 +158,6 @@ impl Mail {
         if !is_notified && pending.notified.len() < MAX_REPLAYED_SESSIONS {
             pending.notified.insert(session, now);
             pending.waiting.push(Replay { user, network, user_agent });
-            self.wake.notify_one();
         }
     }
 

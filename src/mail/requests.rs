@@ -118,7 +118,7 @@ impl Mail {
         Ok(Ok(self.keys.request_token(new.purpose, id)))
     }
 
-    /// Inserts a row if there is room, and wakes the sender after the commit.
+    /// Inserts a row if there is room.
     pub(super) fn enqueue(&self, tx: &mut Tx<'_>, row: &NewRow) -> QueryResult<bool> {
         let is_full = self.rows.load(Ordering::Relaxed) >= self.policy.max_rows;
         // Requests without a message are deleted first. A notice is never rejected.
@@ -135,10 +135,9 @@ impl Mail {
             });
         }
         queries::insert(tx.connection(), row)?;
-        let (rows, wake) = (self.rows.clone(), self.wake.clone());
+        let rows = self.rows.clone();
         tx.after_commit(move || {
             rows.fetch_add(1, Ordering::Relaxed);
-            wake.notify_one();
         });
         Ok(true)
     }

@@ -1,6 +1,8 @@
 //! The sender of this node: chooses messages, renders them and hands them to the transport.
 //!
-//! It wakes when a request is committed on this node, and polls every second for those of other nodes.
+//! It polls every second. A request does not wake it: its work would slow down the next requests of
+//! the same client for a known address more than for an unknown one, and so tell which is which.
+//!
 //! A message is rendered when it is sent, so its link and code are not stored. Failed attempts are
 //! retried (`delivery`). While the mail server is unreachable, messages keep their
 //! order, and the sender connects less and less often.
@@ -22,7 +24,7 @@ use crate::locks;
 
 pub use super::triage::{Directory as AccountDirectory, Recipient};
 
-/// How often the sender polls for messages of other nodes and for due retries.
+/// How often the sender polls for requests and for due messages.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Messages that are sent concurrently.
@@ -71,10 +73,7 @@ impl MailSender {
     /// Sends until it is dropped.
     pub async fn run(&self) {
         loop {
-            tokio::select! {
-                () = self.mail.wake.notified() => {}
-                () = sleep(POLL_INTERVAL) => {}
-            }
+            sleep(POLL_INTERVAL).await;
             // A database that does not answer is tried again at the next interval.
             let _ = self.send_due().await;
         }

@@ -38,7 +38,7 @@ async fn after_kill_9_every_answered_registration_gets_a_valid_message() {
         });
         asked.extend(join_all(registrations).await);
         let [random] = random_bytes::<1>();
-        tokio::time::sleep(Duration::from_micros(u64::from(random) * 200)).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(random) * 5)).await;
         drop(service);
         end_leases(home.path());
     }

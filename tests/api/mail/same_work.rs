@@ -47,8 +47,8 @@ async fn known_and_unknown_addresses_get_the_same_answers_for_the_same_work() {
     let code = app.message_to(KNOWN).await.code();
     app.confirm(&request, &code).await.assert_status(201);
 
-    // Both insert a row without looking for an account and wake the sender, whose statements would
-    // be counted with theirs.
+    // Both insert a row without looking for an account. The sender's statements may be counted with
+    // theirs.
     let answer = |(status, headers, body, _): Seen| (status, headers, body);
     let forgot = async |email: &str| {
         let ask = async |n| app.forgot_from(&format!("198.51.100.{n}"), email).await;
