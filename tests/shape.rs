@@ -89,6 +89,8 @@ const ALLOWED_LIBRARIES: &str = "
     r2d2              -> database
     jsonwebtoken      -> tokens
     argon2            -> passwords
+    hugealloc         -> passwords
+    allocator_api2    -> passwords
     zxcvbn            -> passwords
     reqwest           -> verifier
     quick_cache       -> tokens::cache

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use allocator_api2::alloc::Allocator;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -15,11 +16,11 @@ pub fn cores() -> usize {
 }
 
 /// Hashes a second: with the service's parameters, number of threads and priority, each with memory
-/// that is allocated once.
-pub fn hashes(time: Duration) -> f64 {
+/// that is allocated once, by this allocator.
+pub fn hashes(allocator: impl Allocator + Copy + Send, time: Duration) -> f64 {
     let HashCost { memory_kib, iterations, parallelism } = HashCost::default();
     let params = Params::new(memory_kib, iterations, parallelism, Some(32)).unwrap();
-    let memory = vec![Block::new(); params.block_count()];
+    let memory = allocator_api2::vec![in allocator; Block::new(); params.block_count()];
     let mut memories = vec![memory; cores()];
     repeated(&mut memories, time, |memory| {
         rustix::process::nice(10).unwrap();

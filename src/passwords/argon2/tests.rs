@@ -127,6 +127,25 @@ fn a_cheap_old_hash_takes_as_much_work_as_the_dummy() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_worker_requests_huge_pages() {
+    if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        return;
+    }
+    let worker = Argon2Worker::new(HashCost::default()).unwrap();
+    let place = worker.memory.as_ptr().addr();
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let holds = |line: &str| {
+        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+        let address = |text| usize::from_str_radix(text, 16).ok();
+        Some((address(start)?..address(end)?).contains(&place))
+    };
+    let mut lines = smaps.lines().skip_while(|line| holds(line) != Some(true));
+    let flags = lines.find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
+    assert!(flags.split_whitespace().any(|flag| flag == "hg"), "it asked for none: {flags}");
+}
+
+#[test]
 fn unsupported_costs_are_rejected() {
     for cost in [
         HashCost { memory_kib: 0, ..CHEAP },
