@@ -21,9 +21,9 @@ use crate::support::until_within;
 const CONNECTIONS: u64 = 2_000;
 
 /// The most KiB that a connection with an unfinished body may use beyond an idle one. A body that is
-/// allocated in full takes 64. `cargo bench --bench load -- connections` measures the release build,
-/// whose futures are smaller.
-const MORE: u64 = 20;
+/// allocated in full takes 64. A debug build takes 13 to 14, because its futures are larger; `cargo
+/// bench --bench load -- connections` holds the release build to the same 12.
+const MORE: u64 = if cfg!(debug_assertions) { 16 } else { 12 };
 
 /// KiB that may stay after the last connection: each worker keeps 256 requests for reuse, with
 /// their read buffers.
@@ -74,8 +74,7 @@ async fn a_declared_but_unsent_body_takes_no_memory() {
     }
     assert!(
         most_of_all > start + KEPT,
-        "too few connections to measure how much memory is \
-                                         returned"
+        "too few connections to measure how much memory is returned"
     );
     let clock = Clock::system();
     let ended = clock.monotonic();
