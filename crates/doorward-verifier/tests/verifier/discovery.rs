@@ -142,14 +142,15 @@ async fn the_issuer_may_have_a_path_or_a_slash() {
 #[tokio::test]
 async fn the_tasks_end_with_the_last_clone() {
     let issuer = Issuer::start().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     let verifier = verifier(&issuer).await;
     let clone = verifier.clone();
     drop(verifier);
     issuer.drop_connections();
     until(|| issuer.requests(FEED).len() == 2).await;
+    assert!(tasks() > before);
     drop(clone);
     issuer.drop_connections();
-    let seen = issuer.requests(FEED).len();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(issuer.requests(FEED).len(), seen);
+    until(|| tasks() == before).await;
 }
