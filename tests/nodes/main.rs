@@ -11,6 +11,7 @@
 )]
 
 #[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "tests/api uses the rest")]
 mod support;
 
 mod clocks;
@@ -22,6 +23,8 @@ mod doctor;
 mod first_ready;
 mod mail;
 mod outage;
+mod own_server;
+mod proxy;
 mod races;
 mod refused;
 mod roles;

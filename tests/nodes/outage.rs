@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use doorward::config::Config;
 
+use crate::proxy::Proxy;
 use crate::support::client::Call;
 use crate::support::postgres::Cluster;
-use crate::support::proxy::Proxy;
 use crate::support::{TestApp, Tokens};
 
 async fn behind_a_proxy_with(change: impl FnOnce(&mut Config)) -> (Proxy, TestApp) {

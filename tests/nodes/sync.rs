@@ -3,9 +3,9 @@
 mod keys;
 mod revocations;
 
+use crate::proxy::Proxy;
 use crate::support::TestApp;
 use crate::support::postgres::Cluster;
-use crate::support::proxy::Proxy;
 
 /// Two nodes, of which the second reaches the database through a proxy.
 async fn one_beside_a_proxy() -> (Proxy, TestApp, TestApp) {

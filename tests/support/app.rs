@@ -55,7 +55,7 @@ pub struct TestApp {
 }
 
 /// The data of a service; several nodes may share it. It is removed with the last of them.
-struct Place {
+pub(crate) struct Place {
     directory: TempDir,
     /// PostgreSQL's URL.
     database: Option<String>,
@@ -66,7 +66,7 @@ impl Place {
         Self::of(on_postgres().then(|| Cluster::shared().database()))
     }
 
-    fn of(database: Option<String>) -> Self {
+    pub(crate) fn of(database: Option<String>) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), database }
     }
 
@@ -111,12 +111,7 @@ impl TestApp {
         Self::at(Place::new(), change).await
     }
 
-    /// A service on this PostgreSQL database, with the default statement timeout.
-    pub async fn on_database(url: String, change: impl FnOnce(&mut Config)) -> Self {
-        Self::at(Place::of(Some(url)), change).await
-    }
-
-    async fn at(place: Place, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn at(place: Place, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             public_url: ISSUER.into(),

@@ -48,5 +48,7 @@ pub fn blocks(markdown: &str) -> Vec<Block> {
 #[track_caller]
 pub fn block(page: &str, start: &str) -> String {
     let found = blocks(&text(page)).into_iter().find(|block| block.text.starts_with(start));
-    found.unwrap_or_else(|| panic!("{page} has no block that begins with {start:?}")).text
+    let block = found.unwrap_or_else(|| panic!("{page} has no block that begins with {start:?}"));
+    assert!(!block.language.is_empty(), "{page}:{}: name the block's language", block.line);
+    block.text
 }

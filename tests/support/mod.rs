@@ -1,8 +1,6 @@
 //! The test toolkit: a real server with its own database, and a client that checks each response
 //! against `openapi.yaml`.
 
-#![allow(dead_code, unused_imports, reason = "each test program leaves some of it unused")]
-
 pub mod app;
 pub mod binary;
 pub mod browser;
@@ -21,7 +19,6 @@ pub mod mailbox;
 pub mod nginx;
 pub mod postgres;
 pub mod program;
-pub mod proxy;
 pub mod raw;
 pub mod shell;
 

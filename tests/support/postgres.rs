@@ -75,15 +75,7 @@ impl Cluster {
         cluster.serving(settings)
     }
 
-    /// A standby of this server, which can be promoted.
-    pub fn standby(&self) -> Self {
-        let standby = Self::new();
-        let source = format!("host=127.0.0.1 port={} user=doorward", self.port);
-        standby.program("pg_basebackup", &["-D", "data", "-R", "-d", &source, "--no-sync"]);
-        standby.serving(&[])
-    }
-
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = env::temp_dir().join(format!("doorward-test-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&directory).unwrap();
         if let Some((user, group)) = server_user() {
@@ -99,13 +91,13 @@ impl Cluster {
         Self { port: free_port(), directory, settings: Vec::new(), server: None, guard }
     }
 
-    fn program(&self, name: &str, arguments: &[&str]) {
+    pub(crate) fn program(&self, name: &str, arguments: &[&str]) {
         let mut command = as_server(Command::new(binaries().join(name)), &self.directory);
         let done = command.args(arguments).output().unwrap();
         assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn serving(mut self, settings: &[&str]) -> Self {
+    pub(crate) fn serving(mut self, settings: &[&str]) -> Self {
         let fixed = [
             String::from("listen_addresses=127.0.0.1"),
             String::from("max_connections=1000"),
@@ -135,12 +127,7 @@ impl Cluster {
         assert!(started, "PostgreSQL does not start: {}", fs::read_to_string(log).unwrap());
     }
 
-    /// Kills the server like a crash.
-    pub fn crash(&mut self) {
-        self.end(Signal::QUIT);
-    }
-
-    fn end(&mut self, signal: Signal) {
+    pub(crate) fn end(&mut self, signal: Signal) {
         if let Some(mut server) = self.server.take() {
             let _ = kill_process(Pid::from_child(&server), signal);
             let _ = server.wait();

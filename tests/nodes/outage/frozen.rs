@@ -10,8 +10,8 @@ use doorward::database::schema::{audit_events, sessions};
 use doorward::secret::Secret;
 use uuid::Uuid;
 
+use crate::proxy::{Network, Proxy};
 use crate::support::postgres::Cluster;
-use crate::support::proxy::{Network, Proxy};
 use crate::support::{Answer, TestApp, until};
 
 use super::{behind_a_proxy_with, strict};

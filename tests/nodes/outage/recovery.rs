@@ -10,9 +10,9 @@ use doorward::database::schema::sessions;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
+use crate::proxy::{Network, Proxy};
 use crate::support::client::{Call, PASSWORD};
 use crate::support::postgres::{Cluster, number_of};
-use crate::support::proxy::{Network, Proxy};
 use crate::support::{Answer, TestApp, Tokens, id, until};
 
 use super::{behind_a_proxy_with, refresh, strict};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use doorward::clock::Clock;
 use doorward::config::WhenStale;
 
-use crate::support::proxy::Network;
+use crate::proxy::Network;
 use crate::support::until;
 
 use super::behind_a_proxy_with;

@@ -7,11 +7,11 @@ use doorward::keys::KeyLookup;
 use doorward::sessions::authenticate::AccessError;
 use futures_util::future::join_all;
 
+use crate::proxy::Network;
 use crate::support::client::PASSWORD;
 use crate::support::jwt::Jwt;
 use crate::support::keys::{kid_of, revoke_key};
 use crate::support::postgres::Cluster;
-use crate::support::proxy::Network;
 use crate::support::{TestApp, until};
 
 use super::one_beside_a_proxy;

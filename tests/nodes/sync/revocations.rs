@@ -10,10 +10,10 @@ use doorward::config::{Config, RevocationSync};
 use futures_util::future::join_all;
 use serde_json::json;
 
+use crate::proxy::Network;
 use crate::support::client::PASSWORD;
 use crate::support::feed::{log_out_and_be_heard, verifier};
 use crate::support::postgres::number_of;
-use crate::support::proxy::Network;
 use crate::support::{TestApp, Tokens, until, until_within};
 
 use super::one_beside_a_proxy;
