@@ -13,10 +13,13 @@ use super::{assert_none, collect, read, root};
 const AVOID: &[(&[&str], &str)] = &[
     (&["whoever", "whomever"], "name the actor"),
     (&["heed", "heeds", "heeded", "unheeded"], "use apply, check or ignore"),
-    (&["believe", "believes", "believed"], "use verify, accept or trust"),
-    (&["take back", "takes back", "taken back", "took back"], "use revoke or clear"),
-    (&["give up", "gives up", "given up", "gave up"], "use revoke, abandon or time out"),
-    (&["look after", "looks after", "looked after"], "use maintain"),
+    (&["believe", "believes", "believed", "believing"], "use verify, accept or trust"),
+    (&["take back", "takes back", "taken back", "took back", "taking back"], "use revoke or clear"),
+    (
+        &["give up", "gives up", "given up", "gave up", "giving up"],
+        "use revoke, abandon or time out",
+    ),
+    (&["look after", "looks after", "looked after", "looking after"], "use maintain"),
     (&["letter by letter"], "use `byte for byte` or `exactly`"),
     (&["is no", "are no", "was no", "were no"], "use `is not a`"),
 ];
