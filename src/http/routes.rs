@@ -37,7 +37,12 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
             web::resource("/reset")
                 .wrap(limits.password.middleware())
                 .get(reset_page::show)
-                .post(deferred(reset_page::submit)),
+                .post(deferred(reset_page::set_password)),
+        )
+        .service(
+            web::resource("/reset/message")
+                .wrap(limits.register.middleware())
+                .post(deferred(reset_page::request_message)),
         )
         .service(
             web::resource("/login")

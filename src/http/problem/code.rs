@@ -81,8 +81,8 @@ codes! {
     WrongPassword "wrong_password" FORBIDDEN
         "The password is wrong.";
     CsrfRefused "csrf_refused" FORBIDDEN
-        "A request with cookies must come from a page of this origin or of a listed one, and say so \
-         in Sec-Fetch-Site or Origin.";
+        "A request with cookies, or a form of /reset, must come from a page of this origin or of one \
+         listed in cors.origins. Browsers describe that page in Sec-Fetch-Site and Origin.";
     Forbidden "forbidden" FORBIDDEN
         "This is not allowed.";
     NotFound "not_found" NOT_FOUND

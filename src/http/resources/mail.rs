@@ -33,11 +33,11 @@ pub(in crate::http) struct Confirm {
 
 pub(in crate::http) async fn confirm_registration(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     body: Json<Confirm>,
 ) -> Result<HttpResponse, Problem> {
     let (request, code) = (body.0.request.expose(), body.0.code.expose());
-    let account = api.accounts.confirm_registration(request, code, origin.network()).await?;
+    let account = api.accounts.confirm_registration(request, code, source.network()).await?;
     let Account { id, email, created_at, .. } = account;
     Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
 }
@@ -51,14 +51,14 @@ pub(in crate::http) struct Forgot {
 
 pub(in crate::http) async fn forgot_password(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     language: Language,
     body: Json<Forgot>,
 ) -> Result<HttpResponse, Problem> {
     let Forgot { email, known_device } = body.0;
     // A malformed one proves nothing, and is not a reason to reject the request.
     let known_device = known_device.and_then(|token| api.sessions.parse_token(token.expose()).ok());
-    let source = MailSource { network: origin.network(), known_device, locale: language.0 };
+    let source = MailSource { network: source.network(), known_device, locale: language.0 };
     Ok(accepted(&api.accounts.forgot_password(&email, source).await?))
 }
 
@@ -77,7 +77,7 @@ pub(in crate::http) struct ResetPassword {
 
 pub(in crate::http) async fn reset_password(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     cookies: Cookies,
     body: Json<ResetPassword>,
 ) -> Result<HttpResponse, Problem> {
@@ -101,7 +101,7 @@ pub(in crate::http) async fn reset_password(
         shown,
         password: password.expose(),
         login: Some(ResetLogin { client_id, replaces }),
-        device: origin.device(label.map(check_label).transpose()?),
+        device: source.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.reset_password(reset).await?.ok_or(Code::InternalError)?;
     cookies.respond_with_tokens(tokens, transport)
@@ -117,12 +117,12 @@ pub(in crate::http) struct ChangeEmail {
 pub(in crate::http) async fn change_email(
     api: web::Data<Api>,
     caller: Caller,
-    origin: RequestSource,
+    source: RequestSource,
     language: Language,
     body: Json<ChangeEmail>,
 ) -> Result<HttpResponse, Problem> {
     let ChangeEmail { email, current_password } = body.0;
-    let (password, network) = (current_password.expose(), origin.network());
+    let (password, network) = (current_password.expose(), source.network());
     let accounts = &api.accounts;
     let request =
         accounts.request_email_change(caller.0, &email, password, network, language.0).await?;
@@ -132,10 +132,10 @@ pub(in crate::http) async fn change_email(
 pub(in crate::http) async fn confirm_email(
     api: web::Data<Api>,
     caller: Caller,
-    origin: RequestSource,
+    source: RequestSource,
     body: Json<Confirm>,
 ) -> Result<HttpResponse, Problem> {
     let (request, code) = (body.0.request.expose(), body.0.code.expose());
-    api.accounts.confirm_email(caller.0, request, code, origin.network()).await?;
+    api.accounts.confirm_email(caller.0, request, code, source.network()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,18 +1,16 @@
 //! `/reset`: the built-in page for setting a new password, for deployments without one of their own.
 //!
 //! It works without JavaScript: the user pastes the link from the message, or the page requests a
-//! message, keeps the request's token in the form, and accepts the code. With JavaScript, the token in
-//! the fragment of a mailed link fills the form; it is sent with the form and not before. No GET consumes
-//! anything. An error that the user can correct is shown above the form.
+//! message (`/reset/message`), keeps the request's token in the form, and accepts the code. With
+//! JavaScript, the token in the fragment of a mailed link fills the form; it is sent with the form and
+//! not before. No GET consumes anything. An error that the user can correct is shown above the form.
 
-use std::fmt::Write as _;
+mod html;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::future::LocalBoxFuture;
+use url::Url;
 
 use crate::accounts::mail_proof::{MailSource, ShownProof};
 use crate::accounts::reset_password::Reset;
@@ -22,10 +20,9 @@ use crate::http::request::form::Form;
 use crate::http::request::language::Language;
 use crate::http::request::requester::RequestSource;
 use crate::http::{Api, HttpSettings};
-use crate::secret::{Secret, sha256};
+use crate::secret::Secret;
 
-const STYLE: &str = include_str!("reset_page/page.css");
-const SCRIPT: &str = include_str!("reset_page/page.js");
+use html::{Page, Step};
 
 /// Characters of a link's token after its prefix.
 const TOKEN_CHARS: usize = 44;
@@ -50,141 +47,79 @@ impl FromRequest for OwnForm {
     }
 }
 
+impl OwnForm {
+    /// A field; empty when it is missing.
+    fn take(&mut self, name: &str) -> Secret<String> {
+        self.0.take_text(name).unwrap_or_else(|| Secret::new(String::new()))
+    }
+}
+
 pub(in crate::http) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     if !api.accounts.mail().is_on() {
         return Err(Code::EmailOff.into());
     }
-    Ok(page(&Step::Start, None))
+    Ok(page(&api).response(&Step::start()))
 }
 
-pub(in crate::http) async fn submit(
+/// Requests a message.
+pub(in crate::http) async fn request_message(
     api: web::Data<Api>,
-    origin: RequestSource,
+    source: RequestSource,
     language: Language,
-    form: OwnForm,
+    mut form: OwnForm,
 ) -> Result<HttpResponse, Problem> {
-    let mut form = form.0;
-    if let Some(email) = form.take_text("email") {
-        let source =
-            MailSource { network: origin.network(), known_device: None, locale: language.0 };
-        let request = api.accounts.forgot_password(email.expose(), source).await;
-        return page_or_problem(request.map_err(Problem::from), &Step::Start, |request| {
-            page(&Step::Requested(Secret::new(request)), None)
-        });
-    }
-    let mut field = |name| form.take_text(name).unwrap_or_else(|| Secret::new(String::new()));
-    let [link, request, code, password] = ["link", "request", "code", "password"].map(&mut field);
+    let source = MailSource { network: source.network(), known_device: None, locale: language.0 };
+    let email = form.take("email");
+    let request = api.accounts.forgot_password(email.expose(), source).await;
+    let done = request.map(|request| Step::Requested(Secret::new(request)));
+    page_or_problem(&api, done.map_err(Problem::from), &Step::start())
+}
+
+/// Sets the password.
+pub(in crate::http) async fn set_password(
+    api: web::Data<Api>,
+    source: RequestSource,
+    mut form: OwnForm,
+) -> Result<HttpResponse, Problem> {
+    let [link, request, code, password] =
+        ["link", "request", "code", "password"].map(|name| form.take(name));
     let (shown, step) = if request.expose().is_empty() {
-        (ShownProof::Link(token_of(link.expose())), Step::Start)
+        (ShownProof::Link(token_of(link.expose())), Step::Start { link: link.clone() })
     } else {
         let shown = ShownProof::Code { request: request.expose(), code: code.expose() };
         (shown, Step::Requested(request.clone()))
     };
-    let device = origin.device(None);
+    let device = source.device(None);
     let reset = Reset { shown, password: password.expose(), login: None, device };
-    let done = api.accounts.reset_password(reset).await;
-    page_or_problem(done.map_err(Problem::from), &step, |_| page(&Step::Done, None))
+    let done = api.accounts.reset_password(reset).await.map(|_| Step::Done);
+    page_or_problem(&api, done.map_err(Problem::from), &step)
 }
 
-/// Shows an error that the user can correct above the form.
-fn page_or_problem<T>(
-    result: Result<T, Problem>,
-    step: &Step,
-    done: impl FnOnce(T) -> HttpResponse,
+/// The page after a form was sent: the next step, or `again` below an error that the user can correct.
+fn page_or_problem(
+    api: &Api,
+    result: Result<Step, Problem>,
+    again: &Step,
 ) -> Result<HttpResponse, Problem> {
     match result {
-        Ok(value) => Ok(done(value)),
+        Ok(step) => Ok(page(api).response(&step)),
         Err(problem) if matches!(problem.code(), Code::InvalidFields | Code::InvalidLink) => {
-            Ok(page(step, Some(problem.text())))
+            Ok(page(api).with_error(problem.text()).response(again))
         }
         Err(problem) => Err(problem),
     }
+}
+
+/// The page below the path of the public URL.
+fn page(api: &Api) -> Page {
+    let path = Url::parse(&api.issuer).map(|url| url.path().trim_end_matches('/').to_owned());
+    Page::new(path.unwrap_or_default())
 }
 
 /// The token in a link, or the token itself.
 fn token_of(text: &str) -> &str {
     let token = text.find("dwm_").and_then(|at| text.get(at..at + 4 + TOKEN_CHARS));
     token.unwrap_or_default()
-}
-
-/// The steps of a reset.
-enum Step {
-    Start,
-    /// A message was requested; this is the request's token.
-    Requested(Secret<String>),
-    Done,
-}
-
-const PASSWORD: &str = "<label>New password <input name=\"password\" type=\"password\" \
-                        autocomplete=\"new-password\" required></label>\n\
-                        <button>Set the password</button>\n</form>\n";
-
-fn page(step: &Step, error: Option<&str>) -> HttpResponse {
-    let mut body = String::new();
-    if let Some(error) = error {
-        // Writing to a String cannot fail.
-        let _ = writeln!(body, "<p role=\"alert\">{}</p>", escaped(error));
-    }
-    match step {
-        Step::Start => {
-            body.push_str(
-                "<form method=\"post\">\n<label id=\"by-link\">The link from the message <input \
-                 name=\"link\" autocomplete=\"off\" required></label>\n",
-            );
-            body.push_str(PASSWORD);
-            body.push_str(
-                "<form method=\"post\" id=\"ask\">\n<p>No message yet?</p>\n<label>Your e-mail \
-                 address <input name=\"email\" type=\"email\" autocomplete=\"email\" \
-                 required></label>\n<button>Send one</button>\n</form>\n",
-            );
-        }
-        Step::Requested(request) => {
-            body.push_str(
-                "<p>If there is an account with this address, a message is on its way. Type its \
-                 code here, or open its link.</p>\n<form method=\"post\">\n",
-            );
-            let request = escaped(request.expose());
-            let _ = writeln!(body, "<input type=\"hidden\" name=\"request\" value=\"{request}\">");
-            body.push_str(
-                "<label>The code from the message <input name=\"code\" \
-                 autocomplete=\"one-time-code\" required></label>\n",
-            );
-            body.push_str(PASSWORD);
-        }
-        Step::Done => body.push_str(
-            "<p role=\"status\">Your password is set, and every session has ended. Log in with the \
-             new one.</p>\n",
-        ),
-    }
-    let hash = |text: &str| STANDARD.encode(sha256(text.as_bytes()));
-    let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'",
-        hash(SCRIPT),
-        hash(STYLE)
-    );
-    HttpResponse::Ok()
-        .insert_header((CONTENT_SECURITY_POLICY, policy))
-        // With no-referrer, browsers send the form with the origin `null`.
-        .insert_header((REFERRER_POLICY, "same-origin"))
-        .content_type("text/html; charset=utf-8")
-        .body(format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta \
-             name=\"viewport\" content=\"width=device-width\"><title>Set a new password</title>\
-             <style>{STYLE}</style></head>\n<body>\n<h1>Set a new password</h1>\n{body}\
-             <script>{SCRIPT}</script>\n</body>\n</html>\n"
-        ))
-}
-
-fn escaped(text: &str) -> String {
-    let escape = |c| match c {
-        '&' => String::from("&amp;"),
-        '<' => String::from("&lt;"),
-        '>' => String::from("&gt;"),
-        '"' => String::from("&quot;"),
-        c => String::from(c),
-    };
-    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -200,10 +135,5 @@ mod tests {
         for odd in ["", "dwm_", "dwm_short", "dwm_\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"] {
             assert_eq!(token_of(odd), "");
         }
-    }
-
-    #[test]
-    fn escaped_text_cannot_end_an_attribute() {
-        assert_eq!(escaped("\"><script>&"), "&quot;&gt;&lt;script&gt;&amp;");
     }
 }

@@ -9,12 +9,17 @@ async fn service() -> TestApp {
     with_mail_and(|config| config.public_url = String::from("http://localhost")).await
 }
 
-fn own(app: &TestApp) -> Call {
-    app.post("/reset").header("origin", "http://localhost")
+fn own(app: &TestApp, path: &str) -> Call {
+    app.post(path).header("origin", "http://localhost")
 }
 
 async fn submit(app: &TestApp, fields: &[(&str, &str)]) -> Answer {
-    own(app).form(fields).send().await.assert_status(200)
+    own(app, "/reset").form(fields).send().await.assert_status(200)
+}
+
+async fn request_message(app: &TestApp, email: &str) -> Answer {
+    let form = own(app, "/reset/message").form(&[("email", email)]);
+    form.send().await.assert_status(200)
 }
 
 #[tokio::test]
@@ -40,6 +45,7 @@ async fn a_pasted_link_sets_the_password_and_starts_no_session() {
     }
     let refused = submit(&app, &[("link", &link), ("password", "short")]).await;
     assert!(refused.text.contains("role=\"alert\""), "{}", refused.text);
+    assert!(refused.text.contains(&format!("value=\"{link}\"")), "{}", refused.text);
     let done = submit(&app, &[("link", &link), ("password", NEW_PASSWORD)]).await;
     assert!(done.text.contains("Your password is set"), "{}", done.text);
     assert!(done.header("set-cookie").is_none());
@@ -53,8 +59,8 @@ async fn a_pasted_link_sets_the_password_and_starts_no_session() {
 async fn the_page_requests_a_message_and_accepts_its_code() {
     let app = service().await;
     let user = app.signed_up().await;
-    let asked = submit(&app, &[("email", &user.email)]).await;
-    let nobody = submit(&app, &[("email", "nobody@example.com")]).await;
+    let asked = request_message(&app, &user.email).await;
+    let nobody = request_message(&app, "nobody@example.com").await;
     assert_eq!(asked.text.len(), nobody.text.len(), "it is the same page");
     let start = asked.text.find("dwq_").unwrap();
     let request = &asked.text[start..start + 48];
@@ -81,10 +87,12 @@ async fn a_page_of_another_origin_cannot_send_the_form() {
         ("sec-fetch-site", "same-site"),
         ("x-nothing", ""),
     ] {
-        let answer = app.post("/reset").header(name, value).form(&fields).send().await;
-        answer.assert_problem(403, "csrf_refused");
+        for path in ["/reset", "/reset/message"] {
+            let answer = app.post(path).header(name, value).form(&fields).send().await;
+            answer.assert_problem(403, "csrf_refused");
+        }
     }
-    let json = own(&app).body("application/json", "{}").send().await;
+    let json = own(&app, "/reset").body("application/json", "{}").send().await;
     json.assert_problem(415, "unsupported_media_type");
     app.reset_by_link(&link, NEW_PASSWORD).await.assert_status(200);
 }
@@ -96,8 +104,37 @@ async fn values_are_escaped_in_the_page() {
     let fields = [("request", odd), ("code", odd), ("password", NEW_PASSWORD)];
     let page = submit(&app, &fields).await;
     assert!(!page.text.contains("<script>alert"), "{}", page.text);
-    let page = submit(&app, &[("email", odd)]).await;
+    let page = submit(&app, &[("link", odd), ("password", NEW_PASSWORD)]).await;
     assert!(!page.text.contains("<script>alert"), "{}", page.text);
+    let page = request_message(&app, odd).await;
+    assert!(page.text.contains("role=\"alert\""), "{}", page.text);
+    assert!(!page.text.contains("<script>alert"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn the_page_requests_messages_at_the_rate_of_registrations() {
+    let app = with_mail_and(|config| {
+        config.public_url = String::from("http://localhost");
+        config.limits.register_burst = 2;
+        config.limits.register_per_minute = 1;
+    });
+    let app = app.await;
+    let email = "nobody@example.com";
+    request_message(&app, email).await;
+    request_message(&app, email).await;
+    let refused = own(&app, "/reset/message").form(&[("email", email)]).send().await;
+    refused.assert_problem(429, "rate_limited");
+    let other = submit(&app, &[("email", email)]).await;
+    assert!(other.text.contains("not valid"), "the other form requests nothing: {}", other.text);
+}
+
+#[tokio::test]
+async fn the_forms_are_sent_below_the_path_of_the_public_url() {
+    let app = with_mail_and(|config| config.public_url = String::from("http://localhost/a&b"));
+    let page = app.await.get("/reset").send().await.assert_status(200);
+    for action in ["action=\"/a&amp;b/reset\"", "action=\"/a&amp;b/reset/message\""] {
+        assert!(page.text.contains(action), "{}", page.text);
+    }
 }
 
 #[tokio::test]

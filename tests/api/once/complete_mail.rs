@@ -17,6 +17,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const WITH_BODY: [&str; 5] =
     ["/register/confirm", "/password/forgot", "/password/reset", "/me/email", "/me/email/confirm"];
 
+/// The forms of the built-in page.
+const PAGE: [&str; 2] = ["/reset", "/reset/message"];
+
 pub async fn every_answer() {
     let app = service(Verification::Off).await;
     good_answers(&app).await;
@@ -60,7 +63,8 @@ async fn good_answers(app: &TestApp) {
     let token = app.message_to(&user.email).await.token();
     app.reset_by_link(&token, NEW).await.assert_status(200);
     app.get("/reset").send().await.assert_status(200);
-    own(app, "/reset").form(&[("email", &user.email)]).send().await.assert_status(200);
+    own(app, "/reset").form(&[]).send().await.assert_status(200);
+    own(app, "/reset/message").form(&[("email", &user.email)]).send().await.assert_status(200);
 }
 
 async fn refusals(app: &TestApp) {
@@ -74,13 +78,16 @@ async fn refusals(app: &TestApp) {
         let huge = call().body("application/json", " ".repeat(5_000_000)).send().await;
         huge.assert_problem(413, "payload_too_large");
     }
-    own(app, "/reset").body(FORM, "a=1&a=2").send().await.assert_problem(400, "malformed_request");
-    let json = own(app, "/reset").body("application/json", "{}").send().await;
-    json.assert_problem(415, "unsupported_media_type");
-    let huge = own(app, "/reset").body(FORM, "a".repeat(5_000_000)).send().await;
-    huge.assert_problem(413, "payload_too_large");
-    let foreign = app.post("/reset").header("origin", "https://evil.example");
-    foreign.form(&[("email", "a@b.c")]).send().await.assert_problem(403, "csrf_refused");
+    for path in PAGE {
+        let twice = own(app, path).body(FORM, "a=1&a=2").send().await;
+        twice.assert_problem(400, "malformed_request");
+        let json = own(app, path).body("application/json", "{}").send().await;
+        json.assert_problem(415, "unsupported_media_type");
+        let huge = own(app, path).body(FORM, "a".repeat(5_000_000)).send().await;
+        huge.assert_problem(413, "payload_too_large");
+        let foreign = app.post(path).header("origin", "https://evil.example");
+        foreign.form(&[("email", "a@b.c")]).send().await.assert_problem(403, "csrf_refused");
+    }
 
     app.forgot_from("192.0.2.1", "nobody").await.assert_problem(422, "invalid_fields");
     app.forgot(&user.email).await;
@@ -129,7 +136,9 @@ async fn too_many_requests() {
         let call = app.post(path).bearer(&user.tokens.access).json(&body_of(path));
         call.send().await.assert_problem(429, "rate_limited");
     }
-    app.post("/reset").form(&[]).send().await.assert_problem(429, "rate_limited");
+    for path in PAGE {
+        app.post(path).form(&[]).send().await.assert_problem(429, "rate_limited");
+    }
 }
 
 async fn without_mail() {
@@ -140,8 +149,10 @@ async fn without_mail() {
         call.send().await.assert_problem(501, "email_off");
     }
     app.get("/reset").send().await.assert_problem(501, "email_off");
-    let page = own(&app, "/reset").form(&[("email", "a@b.c")]).send().await;
-    page.assert_problem(501, "email_off");
+    for path in PAGE {
+        let page = own(&app, path).form(&[("email", "a@b.c")]).send().await;
+        page.assert_problem(501, "email_off");
+    }
 }
 
 /// A database that another process holds, and a revocation list that is too old.
@@ -158,14 +169,15 @@ async fn while_unavailable(app: &TestApp) {
         other
     };
     let others = (hold(app), hold(&proving));
-    let fields = [("email", "a@b.c")];
-    let (confirm, forgot, reset, page) = tokio::join!(
+    let (link, email) = ([("link", token.as_str()), ("password", NEW)], [("email", "a@b.c")]);
+    let (confirm, forgot, reset, page, message) = tokio::join!(
         proving.confirm(&request, "0000-0000"),
         app.forgot_from("192.0.2.1", "nobody@example.com"),
         app.reset_by_link(&token, NEW),
-        own(app, "/reset").form(&fields).send()
+        own(app, "/reset").form(&link).send(),
+        own(app, "/reset/message").form(&email).send()
     );
-    for answer in [confirm, forgot, reset, page] {
+    for answer in [confirm, forgot, reset, page, message] {
         answer.assert_problem(503, "unavailable");
     }
     drop(others);
