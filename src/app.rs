@@ -147,8 +147,10 @@ impl App {
         let socket = Socket::open(inherited, config).await?;
         let address = socket.listener.local_addr()?;
         let database = settings::database_settings(config)?;
-        // Before any file is created that would be left without a database.
+        // Before any file is created.
         database.refuse_missing()?;
+        let issuer = config.issuer(address);
+        let sender = mail::SenderParts::new(config, &issuer, clock)?;
         config.create_data_dir()?;
         let secrets = config.master_secret()?;
         let throttle = Arc::new(LoginThrottle::new(
@@ -156,7 +158,6 @@ impl App {
             settings::throttle_settings(config),
             clock.clone(),
         ));
-        let issuer = config.issuer(address);
         let api = services::build(config, clock, &database, &secrets, &throttle, issuer).await?;
         let origins = ClientOrigins::load(api.clients.clone()).await?;
         let settings = http_settings(config, &api.issuer, clock);
@@ -175,7 +176,7 @@ impl App {
             row_counts: settings.requests.as_ref().map(|_| Arc::default()),
             secret_file: secrets.file,
             secret_file_missing: Arc::default(),
-            mail_sender: mail::sender(config, &api, clock)?.map(Arc::new),
+            mail_sender: sender.sender(&api).map(Arc::new),
         };
         let sources = settings.requests.clone().zip(tasks.row_counts.clone());
         let sources = sources.map(|(requests, row_counts)| MetricsSources {

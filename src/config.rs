@@ -59,7 +59,7 @@ pub struct Loaded {
     /// The source of each setting that is not at its default, by its dotted name.
     sources: BTreeMap<String, String>,
     /// The files that hold a secret, each with its setting.
-    secret_files: Vec<(String, PathBuf)>,
+    secret_files: Vec<(&'static str, PathBuf)>,
     /// The files from which a setting's value was read.
     named_files: BTreeMap<String, PathBuf>,
     /// The configuration file.
@@ -95,7 +95,7 @@ impl Loaded {
 
     /// The files that hold a secret, each with its setting.
     #[must_use]
-    pub fn secret_files(&self) -> &[(String, PathBuf)] {
+    pub fn secret_files(&self) -> &[(&'static str, PathBuf)] {
         &self.secret_files
     }
 }

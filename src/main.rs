@@ -40,12 +40,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note(&error.to_string());
-            // 2 means that a restart cannot help.
-            let is_final = error.is::<ConfigError>()
-                || matches!(error.downcast_ref(), Some(RunError::Start(StartError::Tls(_))));
-            ExitCode::from(if is_final { 2 } else { 1 })
+            ExitCode::from(if needs_a_change(&*error) { 2 } else { 1 })
         }
     }
+}
+
+/// Whether a setting is wrong, or a file that it names: a restart cannot help.
+fn needs_a_change(error: &(dyn Error + 'static)) -> bool {
+    let start = match error.downcast_ref() {
+        Some(RunError::Start(start)) => matches!(start, StartError::Tls(_) | StartError::Mail(_)),
+        Some(RunError::Ended(_)) | None => false,
+    };
+    start || error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AdminError::Mail(_)))
 }
 
 /// Prints clap's message about a command line, and ends the process. A URL in a wrong place may

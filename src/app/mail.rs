@@ -23,12 +23,24 @@ pub enum MailError {
     /// A template is invalid.
     #[error("email.templates: {0}")]
     Template(#[from] TemplateError),
-    /// The mail server's name is not a valid name for a certificate.
-    #[error("email.url: {0}; name the server as its certificate does")]
-    Server(#[from] lettre::transport::smtp::Error),
-    /// The sender is not an address.
-    #[error("email.from: {0}; write it as in `Example <no-reply@example.com>`")]
-    From(#[from] lettre::address::AddressError),
+    /// No encrypted connection to the mail server is possible.
+    #[error("email.url: {}", tls_problem(.0))]
+    Tls(#[from] lettre::transport::smtp::Error),
+}
+
+impl MailError {
+    /// The setting, and the problem with its remedy, for callers that show the two apart.
+    pub(crate) fn by_setting(&self) -> (&'static str, String) {
+        match self {
+            Self::Config(error) => ("email", error.to_string()),
+            Self::Template(error) => ("email.templates", error.to_string()),
+            Self::Tls(error) => ("email.url", tls_problem(error)),
+        }
+    }
+}
+
+fn tls_problem(error: &lettre::transport::smtp::Error) -> String {
+    format!("TLS cannot be set up: {error}; check the authorities that this machine trusts")
 }
 
 pub(super) fn service(
@@ -72,7 +84,7 @@ fn lifetimes(config: &Config) -> Lifetimes {
 pub(crate) fn renderer(config: &Config, issuer: &str) -> Result<MessageRenderer, MailError> {
     let folder = Some(config.email.templates.as_path()).filter(|path| !path.as_os_str().is_empty());
     let host = Url::parse(issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let name = config.mail_sender().parse::<lettre::message::Mailbox>()?.name;
+    let name = config.mail_sender()?.name;
     let service = name.filter(|_| !config.email.from.is_empty()).or(host);
     let own_page = format!("{issuer}/reset#token={{token}}");
     let link = Some(config.email.links.reset.clone()).filter(|link| !link.is_empty());
@@ -89,7 +101,7 @@ pub(crate) fn transport(
     config: &Config,
     clock: &Clock,
 ) -> Result<Option<MailTransport>, MailError> {
-    let from = config.mail_sender().parse()?;
+    let from = config.mail_sender()?;
     Ok(match config.mail_url()? {
         None => None,
         Some(MailUrl::Folder) => {
@@ -102,14 +114,23 @@ pub(crate) fn transport(
     })
 }
 
-/// The sender of this node; `None` when mail is off. Templates are checked in any case.
-pub(super) fn sender(
-    config: &Config,
-    api: &Api,
-    clock: &Clock,
-) -> Result<Option<MailSender>, MailError> {
-    let renderer = renderer(config, &api.issuer)?;
-    let transport = transport(config, clock)?;
-    let (mail, directory) = (api.accounts.mail().clone(), directory(api.sessions.clone()));
-    Ok(transport.map(|transport| MailSender::new(mail, directory, renderer, transport)))
+/// The parts of a sender that follow from the settings alone, so that an invalid one is found before
+/// any data is created.
+pub(super) struct SenderParts {
+    renderer: MessageRenderer,
+    transport: Option<MailTransport>,
+}
+
+impl SenderParts {
+    /// Templates are checked although mail is off.
+    pub(super) fn new(config: &Config, issuer: &str, clock: &Clock) -> Result<Self, MailError> {
+        Ok(Self { renderer: renderer(config, issuer)?, transport: transport(config, clock)? })
+    }
+
+    /// The sender of this node; `None` when mail is off.
+    pub(super) fn sender(self, api: &Api) -> Option<MailSender> {
+        let Self { renderer, transport } = self;
+        let (mail, directory) = (api.accounts.mail().clone(), directory(api.sessions.clone()));
+        transport.map(|transport| MailSender::new(mail, directory, renderer, transport))
+    }
 }

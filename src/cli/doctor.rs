@@ -146,14 +146,9 @@ impl Doctor<'_> {
         }
     }
 
-    fn secret_files(&mut self, files: &[(String, PathBuf)]) {
+    fn secret_files(&mut self, files: &[(&'static str, PathBuf)]) {
         for (setting, file) in files {
-            let check = match setting.as_str() {
-                "secret" => "secret",
-                "previous_secret" => "previous_secret",
-                _ => "database_url",
-            };
-            self.privacy(check, file, "640");
+            self.privacy(setting, file, "640");
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) use table::flat;
 pub(super) use variables::own_variables;
 
 use super::{Config, ConfigError, Flags, Loaded, renamed};
-use secret_files::{SECRETS, holds_secret, read_secret};
+use secret_files::{SECRETS, SecretSetting, read_secret};
 use table::{check_type, nest};
 
 /// The values given so far. The defaults, as TOML, define which settings exist and into which TOML
@@ -86,16 +86,17 @@ impl Layers {
         let mut named_files = BTreeMap::new();
         for (name, given) in self.given {
             let (mut value, mut source) = (given.value, given.source.to_string());
+            let secret = SecretSetting::named(&name);
             if given.in_file {
                 let path = PathBuf::from(value.as_str().unwrap_or_default());
                 source = format!("file {}, named by {source}", path.display());
                 value = read_secret(&path).map_err(|error| error.with_source(&*source))?;
                 named_files.insert(name.clone(), path.clone());
-                secret_files.push((name.clone(), path));
+                secret_files.extend(secret.map(|secret| (secret.name, path)));
             } else if let SettingSource::File(path) = given.source
-                && holds_secret(&name, &value)
+                && let Some(secret) = secret.filter(|secret| secret.is_in(&value))
             {
-                secret_files.push((name.clone(), path));
+                secret_files.push((secret.name, path));
             }
             nest(&mut table, &name, value);
             sources.insert(name, source);
@@ -120,7 +121,7 @@ impl Layers {
         };
         check_type(setting, &value).map_err(|problem| {
             // serde's error text includes the value.
-            let is_secret = SECRETS.contains(&setting) && !in_file;
+            let is_secret = SecretSetting::named(setting).is_some() && !in_file;
             let problem = if is_secret { "it is not text".to_owned() } else { problem };
             let example = if in_file {
                 "\"/run/secrets/doorward\"".into()
@@ -152,7 +153,7 @@ impl Layers {
             return Some((name, false));
         }
         name.strip_suffix("_file")
-            .filter(|setting| SECRETS.contains(setting))
+            .filter(|setting| SecretSetting::named(setting).is_some())
             .map(|setting| (setting, true))
     }
 
@@ -192,7 +193,7 @@ impl Layers {
                 0.9 * strsim::normalized_damerau_levenshtein(last_part(known), last_part(name)),
             )
         };
-        let twins = SECRETS.iter().map(|secret| format!("{secret}_file"));
+        let twins = SECRETS.iter().map(|secret| format!("{}_file", secret.name));
         let known = self.defaults.keys().cloned().chain(twins);
         known.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default()
     }

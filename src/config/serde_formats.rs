@@ -91,8 +91,8 @@ pub(super) mod hidden {
     }
 }
 
-/// A database URL: a secret, but shown when it has no part that could hold one.
-pub(super) mod database_url {
+/// A URL that may hold a secret: hidden unless it has no part that could hold one.
+pub(super) mod secret_url {
     use serde::Serializer;
 
     pub(crate) use super::hidden::deserialize;

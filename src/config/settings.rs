@@ -68,7 +68,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `sqlite://<path>` or `postgres://<user>:<password>@<host>/<database>`. Empty: `doorward.db`
     /// in `data_dir`. It can be read from a file named by `database_url_file`.
-    #[serde(with = "serde_formats::database_url")]
+    #[serde(with = "serde_formats::secret_url")]
     pub database_url: Option<Secret<String>>,
     /// The master secret, from which every other key is derived: 32 random bytes in base64
     /// (`doorward secret new`). It can be read from a file named by `secret_file`. Empty: with

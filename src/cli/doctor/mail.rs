@@ -22,13 +22,14 @@ impl Doctor<'_> {
         let config = self.config;
         let issuer = config.issuer(config.listen);
         if let Err(error) = renderer(config, &issuer) {
-            self.report("email", error.to_string());
+            let (setting, problem) = error.by_setting();
+            self.report(setting, problem);
         }
         // The transport needs a runtime, also to be dropped.
         let (problem, backlog) = actix_web::rt::System::new()
             .block_on(async { (transport_problem(config).await, backlog(config).await) });
-        if let Some(problem) = problem {
-            self.report("email.url", problem);
+        if let Some((setting, problem)) = problem {
+            self.report(setting, problem);
         }
         if let Some((backlog, now)) = backlog {
             self.waiting(backlog, now);
@@ -49,16 +50,17 @@ impl Doctor<'_> {
     }
 }
 
-/// The problem with the transport of messages, if there is one.
-async fn transport_problem(config: &Config) -> Option<String> {
-    match transport(config, &Clock::system()) {
-        Ok(Some(MailTransport::Folder(..))) if !config.is_for_this_machine() => Some(String::from(
+/// The problem with the transport of messages and its setting, if there is one.
+async fn transport_problem(config: &Config) -> Option<(&'static str, String)> {
+    let problem = match transport(config, &Clock::system()) {
+        Ok(Some(MailTransport::Folder(..))) if !config.is_for_this_machine() => String::from(
             "it is file:, so messages are only written to the folder outbox; name your mail server",
-        )),
-        Ok(Some(MailTransport::Folder(..)) | None) => None,
-        Ok(Some(MailTransport::Smtp(smtp, _))) => server_problem(&smtp).await,
-        Err(error) => Some(error.to_string()),
-    }
+        ),
+        Ok(Some(MailTransport::Folder(..)) | None) => return None,
+        Ok(Some(MailTransport::Smtp(smtp, _))) => server_problem(&smtp).await?,
+        Err(error) => return Some(error.by_setting()),
+    };
+    Some(("email.url", problem))
 }
 
 async fn server_problem(smtp: &SmtpTransport) -> Option<String> {

@@ -9,8 +9,31 @@ use zeroize::Zeroizing;
 use super::file::unreadable;
 use crate::config::ConfigError;
 
-/// Settings that hold a secret; `<name>_file` sets them too.
-pub(super) const SECRETS: [&str; 4] = ["database_url", "email.url", "secret", "previous_secret"];
+/// A setting that holds a secret; `<name>_file` sets it too.
+pub(super) struct SecretSetting {
+    pub(super) name: &'static str,
+    /// A URL, which holds a secret only if it has a password.
+    is_url: bool,
+}
+
+pub(super) const SECRETS: [SecretSetting; 4] = [
+    SecretSetting { name: "database_url", is_url: true },
+    SecretSetting { name: "email.url", is_url: true },
+    SecretSetting { name: "secret", is_url: false },
+    SecretSetting { name: "previous_secret", is_url: false },
+];
+
+impl SecretSetting {
+    /// The setting with this name, if it is one of [`SECRETS`].
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        SECRETS.iter().find(|secret| secret.name == name)
+    }
+
+    /// Whether this value of the setting contains a secret.
+    pub(super) fn is_in(&self, value: &Value) -> bool {
+        !self.is_url || value.as_str().unwrap_or_default().contains('@')
+    }
+}
 
 pub(super) fn read_secret(path: &Path) -> Result<Value, ConfigError> {
     let text = Zeroizing::new(fs::read_to_string(path).map_err(|error| unreadable(path, &error))?);
@@ -23,11 +46,4 @@ pub(super) fn read_secret(path: &Path) -> Result<Value, ConfigError> {
         )),
         secret => Ok(Value::String(secret.to_owned())),
     }
-}
-
-pub(super) fn holds_secret(setting: &str, value: &Value) -> bool {
-    let text = value.as_str().unwrap_or_default();
-    // A URL may have no password.
-    let is_url = matches!(setting, "database_url" | "email.url");
-    SECRETS.contains(&setting) && (!is_url || text.contains('@'))
 }

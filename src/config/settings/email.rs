@@ -17,7 +17,7 @@ pub struct EmailConfig {
     /// written to the folder `outbox` of `data_dir`, for trying the service out). Empty: `file:` while
     /// `public_url` is this machine's, otherwise mail is off. It can be read from the file that
     /// `email.url_file` names.
-    #[serde(with = "serde_formats::database_url")]
+    #[serde(with = "serde_formats::secret_url")]
     pub url: Option<Secret<String>>,
     /// The sender of messages, as in `Example <no-reply@example.com>`. Messages use its name for the
     /// service. Required with a mail server.

@@ -1,5 +1,6 @@
 //! Validation of the settings of e-mail.
 
+use lettre::message::Mailbox;
 use url::{Host, Url};
 
 use super::Checked;
@@ -28,9 +29,23 @@ impl Config {
     }
 
     /// The sender of messages.
-    #[must_use]
-    pub fn mail_sender(&self) -> &str {
-        if self.email.from.is_empty() { LOCAL_SENDER } else { &self.email.from }
+    ///
+    /// # Errors
+    /// [`ConfigError`] when `email.from` is invalid, or empty while there is a mail server.
+    pub fn mail_sender(&self) -> Result<Mailbox, ConfigError> {
+        let from = &self.email.from;
+        let invalid = |problem: String| {
+            let remedy = "write it as in `Example <no-reply@example.com>`";
+            ConfigError::new("email.from", problem, remedy)
+        };
+        let from = match self.mail_url()? {
+            Some(MailUrl::Smtp { .. }) if from.is_empty() => {
+                return Err(invalid(String::from("it is empty, and messages need a sender")));
+            }
+            _ if from.is_empty() => LOCAL_SENDER,
+            _ => from,
+        };
+        from.parse().map_err(|_| invalid(format!("`{from}` is not a valid sender")))
     }
 
     /// Whether `public_url` is this machine's, so that only its users are served.
@@ -52,24 +67,9 @@ impl Config {
         duration_in_range("email.code_lifetime", email.code_lifetime, MINUTE..=DAY)?;
         duration_in_range("email.link_lifetime", email.link_lifetime, MINUTE..=DAY)?;
         in_range("email.max_rows", email.max_rows, 1000..=10_000_000)?;
-        self.mail_from()?;
+        self.mail_sender()?;
         reset_link(&email.links.reset)?;
         self.verification()
-    }
-
-    fn mail_from(&self) -> Checked {
-        let from = &self.email.from;
-        if from.is_empty() && matches!(self.mail_url()?, Some(MailUrl::Smtp { .. })) {
-            let problem = "it is empty, and messages need a sender";
-            let remedy = "write it as in `Example <no-reply@example.com>`";
-            return Err(ConfigError::new("email.from", problem, remedy));
-        }
-        if self.mail_sender().parse::<lettre::message::Mailbox>().is_err() {
-            let problem = format!("`{from}` is not a valid sender");
-            let remedy = "write it as in `Example <no-reply@example.com>`";
-            return Err(ConfigError::new("email.from", problem, remedy));
-        }
-        Ok(())
     }
 
     /// Without mail nobody could register.

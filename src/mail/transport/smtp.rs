@@ -38,7 +38,7 @@ impl SmtpTransport {
     /// A server. The first message opens a connection.
     ///
     /// # Errors
-    /// When the host is not a valid name for a certificate.
+    /// When TLS cannot be set up.
     pub fn new(
         host: &str,
         port: u16,

@@ -29,6 +29,9 @@ pub enum MailUrlError {
     /// Another scheme, or none.
     #[error("it is neither file: nor a URL that begins with smtp:// or smtps://")]
     Scheme,
+    /// A host that no mail server can have.
+    #[error("its host is neither a name that a certificate can have nor an address")]
+    Host,
     /// A part without a meaning here.
     #[error("it has a path, a fragment, or another query than tls=required")]
     Parts,
@@ -48,6 +51,9 @@ impl MailUrl {
         }
         let url = Url::parse(text).map_err(|_| MailUrlError::Scheme)?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(MailUrlError::Scheme)?;
+        if !is_name_or_address(host) {
+            return Err(MailUrlError::Host);
+        }
         let requires_tls = match url.query() {
             None => false,
             Some("tls=required") => true,
@@ -71,6 +77,16 @@ impl MailUrl {
         let host = host.trim_matches(['[', ']']).to_owned();
         Ok(Self::Smtp { host, port: url.port().unwrap_or(port), tls, login })
     }
+}
+
+/// The parser checks the host for schemes such as http only.
+fn is_name_or_address(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let is_name = || host.len() <= 253 && host.split('.').all(is_label);
+    matches!(Host::parse(host), Ok(Host::Ipv4(_) | Host::Ipv6(_))) || is_name()
 }
 
 fn is_local(url: &Url) -> bool {
@@ -117,6 +133,7 @@ mod tests {
             ("smtp://[::1]:25", 25, TlsPolicy::None),
             ("smtp://localhost:25?tls=required", 25, TlsPolicy::StartTls),
             ("smtp://localhost.evil.example", 587, TlsPolicy::StartTls),
+            ("smtp://mail_relay", 587, TlsPolicy::StartTls),
         ] {
             let (_, found_port, found, login) = smtp(text);
             assert_eq!((found_port, found, login), (port, tls, None), "{text}");
@@ -146,6 +163,8 @@ mod tests {
             "smtp://ada:hunter2@mail.example.com/x",
             "smtp://mail.example.com?tls=none",
             "smtp://mail.example.com#x",
+            "smtp://mail..example.com",
+            "smtp://m%C3%A4il.example",
         ] {
             let error = MailUrl::parse(odd).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{odd}");

@@ -52,4 +52,5 @@ fn finds(command: &mut Command, check: &str, says: &str) {
     let problem = found[0]["problem"].as_str().unwrap();
     assert_eq!(found[0]["check"], check, "{out}");
     assert!(problem.contains(says) && problem.contains("; "), "{problem}: it should say {says}");
+    assert!(!problem.starts_with(&format!("{check}: ")), "{problem}: it repeats the check");
 }

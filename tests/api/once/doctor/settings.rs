@@ -50,6 +50,11 @@ fn it_finds_faults_of_the_settings() {
     unreachable.env("DOORWARD_EMAIL__FROM", "a@example.com");
     unreachable.env("DOORWARD_EMAIL__URL", "smtp://127.0.0.1:9");
     finds(&mut unreachable, "email.url", "cannot be used");
+    let templates = home.path().join("templates");
+    fs::create_dir(&templates).unwrap();
+    fs::write(templates.join("reset.txt"), "{{").unwrap();
+    let templates = templates.to_str().unwrap();
+    with("DOORWARD_EMAIL__TEMPLATES", templates, "email.templates", "reset.txt");
     with("DOORWARD_COOKIES__SAME_SITE", "none", "cookies.same_site", "cors.origins is empty");
     let mut slow = doctor(home.path());
     // Enough time to get a thread on any machine, and far less than the hash takes.

@@ -8,6 +8,7 @@ use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use serde_json::Value;
 
 use crate::support::binary::{data_of, printed};
 
@@ -67,6 +68,14 @@ fn it_finds_faults_of_the_files() {
     fs::copy(&secret, &copy).unwrap();
     mode(&copy, 0o644);
     finds(doctor(home.path()).env("DOORWARD_SECRET_FILE", &copy), "secret", "chmod 640");
+    let url = home.path().join("mail-url");
+    fs::write(&url, "file:").unwrap();
+    mode(&url, 0o644);
+    let mut readable = doctor(home.path());
+    let output = readable.env("DOORWARD_EMAIL__URL_FILE", &url).arg("--json").output().unwrap();
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let checks: Vec<&str> = found.iter().map(|it| it["check"].as_str().unwrap()).collect();
+    assert_eq!(checks, ["email.url"; 2], "readable by others, and no mail server: {found:?}");
     let settings = home.path().join("settings.toml");
     let line = format!("secret = \"{}\"\n", fs::read_to_string(&copy).unwrap().trim());
     fs::write(&settings, line).unwrap();
