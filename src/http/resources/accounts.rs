@@ -38,8 +38,13 @@ pub(in crate::http) async fn register(
         return Ok(mail::accepted(&request));
     }
     let account = api.accounts.sign_up(email, password.expose(), source.network()).await?;
+    Ok(created(account))
+}
+
+/// The response with a new account.
+pub(super) fn created(account: Account) -> HttpResponse {
     let Account { id, email, created_at, .. } = account;
-    Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
+    HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at }))
 }
 
 pub(in crate::http) async fn me(

@@ -5,8 +5,8 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::accounts::created;
 use super::sessions::{check_label, replaced_sessions};
-use crate::accounts::Account;
 use crate::accounts::mail_proof::{MailSource, ShownProof};
 use crate::accounts::reset_password::{Reset, ResetLogin};
 use crate::clients;
@@ -38,8 +38,7 @@ pub(in crate::http) async fn confirm_registration(
 ) -> Result<HttpResponse, Problem> {
     let (request, code) = (body.0.request.expose(), body.0.code.expose());
     let account = api.accounts.confirm_registration(request, code, source.network()).await?;
-    let Account { id, email, created_at, .. } = account;
-    Ok(HttpResponse::Created().json(json!({ "id": id, "email": email, "created_at": created_at })))
+    Ok(created(account))
 }
 
 #[derive(Deserialize)]
