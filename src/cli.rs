@@ -12,7 +12,7 @@ pub mod session;
 pub mod user;
 
 use std::error::Error;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use crate::accounts::InvalidEmail;
@@ -54,7 +54,7 @@ pub enum AdminError {
     )]
     NoSuchSession(String),
     /// The e-mail address is malformed.
-    #[error("{0}; nothing was added")]
+    #[error("{0}; nothing was done")]
     Email(#[from] InvalidEmail),
     /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
@@ -115,8 +115,8 @@ pub enum AdminError {
     /// The mail server did not accept a message.
     #[error("email.url: {0}; correct the setting, or see the mail server's log")]
     NotSent(#[from] SendError),
-    /// The system provided no thread.
-    #[error("cannot start: {0}")]
+    /// The system provided no thread, or the terminal does not answer.
+    #[error("cannot start: {0}; check the limits on threads, memory and open files")]
     System(#[from] io::Error),
 }
 
@@ -139,15 +139,15 @@ struct Opened {
 impl Opened {
     /// Opens the database for a command that writes.
     async fn new(config: &Config) -> Result<Self, AdminError> {
-        Self::at(Database::open_existing(&one_connection(config)?)?).await
+        Ok(Self::at(Database::open_existing(&one_connection(config)?)?).await?)
     }
 
     /// Opens the database for a command that only reads.
     async fn read_only(config: &Config) -> Result<Self, AdminError> {
-        Self::at(Database::open_read_only(&one_connection(config)?)?).await
+        Ok(Self::at(Database::open_read_only(&one_connection(config)?)?).await?)
     }
 
-    async fn at(db: Database) -> Result<Self, AdminError> {
+    async fn at(db: Database) -> Result<Self, StoreError> {
         let clocks = db.clocks().await?;
         warn_if_behind(&clocks);
         Ok(Self { db, clocks })
@@ -157,13 +157,27 @@ impl Opened {
         Clients::new(self.db, self.clocks.clock)
     }
 
-    /// A command only adds to the blocklist, so the staleness of its own copy does not matter.
-    async fn revocations(&self, config: &Config) -> Result<Revocations, AdminError> {
+    /// A command adds to the blocklist at most.
+    fn revocations(&self, config: &Config) -> Revocations {
         let CommandClocks { clock, expiry_clock, .. } = self.clocks.clone();
-        let policy = revocation_policy(config);
-        let revocations = Revocations::load(self.db.clone(), clock, policy).await?;
-        Ok(revocations.with_expiry_clock(expiry_clock))
+        Revocations::without_list(self.db.clone(), clock, expiry_clock, revocation_policy(config))
     }
+}
+
+/// Runs a command's asynchronous part on this thread.
+fn block_on<T, E: From<io::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Asks for confirmation at the terminal; without a terminal the answer is no.
+fn is_confirmed(question: &str) -> io::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(io::stderr(), "{question} ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
 }
 
 /// Warns on standard error that this machine's clock may be wrong.

@@ -47,11 +47,10 @@ fn main() -> ExitCode {
 
 /// Whether a setting is wrong, or a file that it names: a restart cannot help.
 fn needs_a_change(error: &(dyn Error + 'static)) -> bool {
-    let start = match error.downcast_ref() {
-        Some(RunError::Start(start)) => matches!(start, StartError::Tls(_) | StartError::Mail(_)),
-        Some(RunError::Ended(_)) | None => false,
-    };
-    start || error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(AdminError::Mail(_)))
+    use StartError::{Config, Mail, Tls};
+    error.is::<ConfigError>()
+        || matches!(error.downcast_ref(), Some(AdminError::Config(_) | AdminError::Mail(_)))
+        || matches!(error.downcast_ref(), Some(RunError::Start(Config(_) | Mail(_) | Tls(_))))
 }
 
 /// Prints clap's message about a command line, and ends the process. A URL in a wrong place may
@@ -89,10 +88,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
                 let database = config.database()?.named();
                 tracing::info!(database, "database_url and data_dir are not set");
             }
-            app::run(&config, writer).map_err(|error| match error {
-                RunError::Start(StartError::Config(error)) => error.into(),
-                error => error.into(),
-            })
+            Ok(app::run(&config, writer)?)
         }
         Command::Config => print(&config::load(flags)?.to_toml()?),
         Command::Doctor { questions, json } => examine(&config::load(flags)?, questions, *json),
@@ -119,7 +115,7 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
         Command::Audit(command) => run_admin_command(flags, |config| audit::audit(config, command)),
         Command::Key(command) => run_admin_command(flags, |config| key::key(config, command)),
         Command::Mail(command) => run_admin_command(flags, |config| mail::mail(config, command)),
-        Command::Hash(command) => finish(hash::hash(&config::load(flags)?.config, command)),
+        Command::Hash(command) => print(&hash::hash(&config::load(flags)?.config, command)?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "doorward", &mut script);
@@ -146,7 +142,11 @@ fn examine(loaded: &Loaded, questions: &DoctorArgs, json: bool) -> Result<(), Bo
         };
         found.iter().map(line).collect()
     })?;
-    if count == 0 { Ok(()) } else { Err(format!("{count} found; see above").into()) }
+    match count {
+        0 => Ok(()),
+        1 => Err("1 problem found; see above".into()),
+        _ => Err(format!("{count} problems found; see above").into()),
+    }
 }
 
 fn run_admin_command(
@@ -155,13 +155,5 @@ fn run_admin_command(
 ) -> Result<(), Box<dyn Error>> {
     let loaded = config::load(flags)?;
     print_database(&loaded, false)?;
-    finish(command(&loaded.private()?))
-}
-
-fn finish(done: Result<String, AdminError>) -> Result<(), Box<dyn Error>> {
-    let done = done.map_err(|error| match error {
-        AdminError::Config(error) => error.into(),
-        error => Box::<dyn Error>::from(error),
-    })?;
-    print(&done)
+    print(&command(&loaded.private()?)?)
 }

@@ -124,19 +124,37 @@ impl Revocations {
                 Ok((queries::stored_entries(c)?.into_iter().collect(), clock_skew))
             })
             .await?;
+        Ok(Self::with_list(db, clock, policy, listed, known_at, clock_skew))
+    }
+
+    /// For a process that verifies no tokens: it can revoke, and does not load the list. Its
+    /// revocations expire no earlier than by `expiry_clock`, because its own clock may be behind.
+    #[must_use]
+    pub fn without_list(
+        db: Database,
+        clock: Clock,
+        expiry_clock: Clock,
+        policy: RevocationPolicy,
+    ) -> Self {
+        let known_at = clock.monotonic();
+        let this = Self::with_list(db, clock, policy, HashMap::new(), known_at, Duration::ZERO);
+        Self { expiry_clock: Some(expiry_clock), ..this }
+    }
+
+    fn with_list(
+        db: Database,
+        clock: Clock,
+        policy: RevocationPolicy,
+        listed: HashMap<Id, Timestamp>,
+        known_at: Instant,
+        clock_skew: Duration,
+    ) -> Self {
         let log = feed::RevocationLog::new();
         let cache = Arc::new(RwLock::new(RevocationCache { listed, known_at, clock_skew, log }));
         let boot = Uuid::new_v4().as_u64_pair().0;
         let batches = watch::Sender::new(Arc::new(feed::FeedBatch::first(known_at)));
         let expiry_clock = None;
-        Ok(Self { db, clock, expiry_clock, policy, cache, boot, stored: Arc::default(), batches })
-    }
-
-    /// Makes later revocations expire no earlier than by `clock`, for a process whose own clock may
-    /// be behind.
-    #[must_use]
-    pub fn with_expiry_clock(self, clock: Clock) -> Self {
-        Self { expiry_clock: Some(clock), ..self }
+        Self { db, clock, expiry_clock, policy, cache, boot, stored: Arc::default(), batches }
     }
 
     /// The revocation status of a token with these ids.

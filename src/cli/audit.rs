@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use super::{AdminError, Opened, user};
+use super::{AdminError, Opened, block_on, user};
 use crate::audit::{self, AuditEntry, EventFilter, EventKind};
 use crate::clock::Timestamp;
 use crate::config::{Config, parse_duration};
@@ -45,7 +45,7 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = EventKind> {
 /// # Errors
 /// [`AdminError`].
 pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, AdminError> {
-    actix_web::rt::System::new().block_on(async {
+    block_on(async {
         // A malformed point in time is rejected before the database is opened.
         let since = command.since.as_deref().map(Since::parse).transpose()?;
         let opened = Opened::read_only(config).await?;
@@ -59,7 +59,7 @@ pub fn audit(config: &Config, command: &AuditCommand) -> Result<String, AdminErr
             // A deleted account still has events.
             Some(name) => Some(match Id::parse(name) {
                 Some(id) => id,
-                None => user::find(&user::accounts(config, opened).await?, name).await?.id,
+                None => user::find(&user::accounts(config, opened)?, name).await?.id,
             }),
             None => None,
         };

@@ -10,7 +10,7 @@ use crate::clients::{self, Client, ClientKind, ClientSettings};
 use crate::config::{self, Config, ConfigError};
 use crate::sessions::client_credentials;
 
-use super::{AdminError, Opened};
+use super::{AdminError, Opened, block_on};
 
 /// The shortest lifetime of a client's access tokens, as for the setting.
 const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ pub struct AddClient {
 /// # Errors
 /// [`AdminError`].
 pub fn client(config: &Config, command: &ClientCommand) -> Result<String, AdminError> {
-    actix_web::rt::System::new().block_on(async {
+    block_on(async {
         match command {
             ClientCommand::Add(new) => add(config, new).await,
             ClientCommand::List { json } => list(config, *json).await,
@@ -151,7 +151,7 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminEr
     let unknown = || AdminError::NoSuchClient(id.to_owned());
     let client = clients::canonical(id).ok_or_else(unknown)?;
     let opened = Opened::new(config).await?;
-    let revocations = opened.revocations(config).await?;
+    let revocations = opened.revocations(config);
     let Opened { db, clocks } = opened;
     let ended = client_credentials::remove_client(&db, &clocks.clock, &revocations, client).await?;
     let ended = ended.ok_or_else(unknown)?;

@@ -5,17 +5,15 @@ pub(super) mod operations;
 mod report;
 
 use std::error::Error;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Subcommand;
 
 pub use copy::CopyArgs;
 
-use super::print;
+use super::{is_confirmed, print};
 use crate::config::Config;
 use copy::copy;
-use operations::DataError;
 use report::{backup_summary, former_key, lines, migrated};
 
 const AFTER_RESTORE: &str = "\
@@ -24,6 +22,9 @@ accounts, passwords, which accounts are disabled or closed, and clients with the
 the backup. Subscribers of /revocations reject the old tokens as soon as Doorward runs, other
 services when their cached keys have expired (tokens.jwks_max_age).
 ";
+
+const AFTER_RESTORE_QUESTION: &str =
+    "This logs out every user. Has Doorward been stopped? Type yes to continue:";
 
 /// `doorward db …`.
 #[derive(Subcommand)]
@@ -96,9 +97,9 @@ pub enum DbCommand {
 /// A problem with the data, which has been printed.
 #[derive(Debug, thiserror::Error)]
 enum DataProblem {
-    #[error("the schema has problems; see the lines above")]
+    #[error("the schema has problems; see the lines above for the remedy of each")]
     Schema,
-    #[error("accounts have former e-mail keys; see the lines above")]
+    #[error("accounts have former e-mail keys; see the lines above for the remedy of each")]
     EmailKeys,
     #[error("the two databases differ; see the table above")]
     Difference,
@@ -118,24 +119,24 @@ enum DataProblem {
 /// Runs a command and prints its result.
 ///
 /// # Errors
-/// A [`ConfigError`](crate::config::ConfigError), or the database error.
+/// An [`AdminError`](super::AdminError), or the problem that was printed.
 pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
     match command {
         DbCommand::Migrate { email_keys } => {
-            print(&migrated(&operations::migrate(config).map_err(boxed)?))?;
+            print(&migrated(&operations::migrate(config)?))?;
             if *email_keys {
-                let rewritten = operations::rewrite_email_keys(config).map_err(boxed)?;
+                let rewritten = operations::rewrite_email_keys(config)?;
                 print(&format!("E-mail keys rewritten: {rewritten}.\n"))?;
             }
             Ok(())
         }
         DbCommand::Check => {
-            let report = operations::check(config).map_err(boxed)?;
+            let report = operations::check(config)?;
             print(&lines(&report))?;
             if !report.is_good() {
                 return Err(DataProblem::Schema.into());
             }
-            let former = operations::former_email_keys(config).map_err(boxed)?;
+            let former = operations::former_email_keys(config)?;
             print(&former.iter().map(former_key).collect::<String>())?;
             if former.is_empty() { Ok(()) } else { Err(DataProblem::EmailKeys.into()) }
         }
@@ -146,34 +147,14 @@ pub fn run(command: &DbCommand, config: &Config) -> Result<(), Box<dyn Error>> {
         }
         DbCommand::Restored { .. } => Err(DataProblem::Renamed.into()),
         DbCommand::AfterRestore { yes } => {
-            if !yes && !confirmed()? {
+            if !yes && !is_confirmed(AFTER_RESTORE_QUESTION)? {
                 return Err(DataProblem::Unconfirmed.into());
             }
-            let done = operations::after_restore(config).map_err(boxed)?;
+            let done = operations::after_restore(config)?;
             let (sessions, keys) = (done.sessions, done.keys);
             print(&format!(
                 "Sessions ended: {sessions}. Signing keys removed: {keys}.\n{AFTER_RESTORE}"
             ))
         }
     }
-}
-
-/// `main` recognises a configuration error by its type.
-fn boxed(error: DataError) -> Box<dyn Error> {
-    match error {
-        DataError::Config(error) => error.into(),
-        error => error.into(),
-    }
-}
-
-/// Whether the user confirms at the terminal.
-fn confirmed() -> io::Result<bool> {
-    if !io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    let mut stderr = io::stderr();
-    write!(stderr, "This logs out every user. Has Doorward been stopped? Type yes to continue: ")?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }

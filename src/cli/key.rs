@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{AdminError, Opened};
+use super::{AdminError, Opened, block_on};
 use crate::app::settings;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -78,7 +78,7 @@ pub fn key(config: &Config, command: &KeyCommand) -> Result<String, AdminError> 
     if matches!(command, KeyCommand::Retire { now: true, .. }) {
         return Err(AdminError::RetireNow);
     }
-    actix_web::rt::System::new().block_on(async {
+    block_on(async {
         let opened = match command {
             KeyCommand::List { .. } => Opened::read_only(config).await?,
             KeyCommand::Rotate { .. } | KeyCommand::Retire { .. } | KeyCommand::Revoke { .. } => {
@@ -109,7 +109,7 @@ struct Signing {
 impl Signing {
     async fn open(config: &Config, opened: Opened) -> Result<Self, AdminError> {
         let secrets = config.master_secret()?;
-        let revocations = opened.revocations(config).await?;
+        let revocations = opened.revocations(config);
         let (db, clock) = (opened.db, opened.clocks.clock);
         let (seal, policy) = (settings::seal(&secrets), settings::key_policy(config));
         let keys = KeyAdmin::open(db.clone(), clock.clone(), seal, policy).await?;

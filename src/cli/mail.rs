@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{AdminError, Opened};
+use super::{AdminError, Opened, block_on};
 use crate::accounts::Email;
 use crate::app::mail::{for_notices, renderer, transport};
 use crate::clock::Clock;
@@ -51,7 +51,7 @@ pub enum MailCommand {
 /// # Errors
 /// [`AdminError`].
 pub fn mail(config: &Config, command: &MailCommand) -> Result<String, AdminError> {
-    actix_web::rt::System::new().block_on(async {
+    block_on(async {
         match command {
             MailCommand::Test { address } => test(config, address).await,
             MailCommand::Preview { template, language, html } => {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{AdminError, user};
+use super::{AdminError, block_on, user};
 use crate::config::{Config, one_line};
 use crate::database::Id;
 use crate::sessions::Session;
@@ -39,7 +39,7 @@ pub enum SessionCommand {
 /// # Errors
 /// [`AdminError`].
 pub fn session(config: &Config, command: &SessionCommand) -> Result<String, AdminError> {
-    actix_web::rt::System::new().block_on(async {
+    block_on(async {
         match command {
             SessionCommand::List { user, json } => {
                 let admin = user::open_read_only(config).await?;

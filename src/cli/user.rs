@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{AdminError, Opened};
+use super::{AdminError, Opened, block_on};
 use crate::accounts::admin::AccountAdmin;
 use crate::accounts::{AccountDetails, Email};
 use crate::app::{self, settings};
@@ -120,7 +120,7 @@ pub struct User {
 /// # Errors
 /// [`AdminError`].
 pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError> {
-    actix_web::rt::System::new().block_on(async {
+    block_on(async {
         match command {
             UserCommand::List { after, limit, json } => {
                 list(&open_read_only(config).await?, after.as_deref(), *limit, *json).await
@@ -164,15 +164,15 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError
 }
 
 pub(super) async fn open(config: &Config) -> Result<AccountAdmin, AdminError> {
-    accounts(config, Opened::new(config).await?).await
+    accounts(config, Opened::new(config).await?)
 }
 
 pub(super) async fn open_read_only(config: &Config) -> Result<AccountAdmin, AdminError> {
-    accounts(config, Opened::read_only(config).await?).await
+    accounts(config, Opened::read_only(config).await?)
 }
 
-pub(super) async fn accounts(config: &Config, opened: Opened) -> Result<AccountAdmin, AdminError> {
-    let revocations = opened.revocations(config).await?;
+pub(super) fn accounts(config: &Config, opened: Opened) -> Result<AccountAdmin, AdminError> {
+    let revocations = opened.revocations(config);
     let Opened { db, clocks } = opened;
     let mail = app::mail::for_notices(config, db.clone(), clocks.clock.clone())?;
     let admin = AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config));

@@ -147,7 +147,7 @@ fn start_is_an_alias_of_serve() {
 fn an_invalid_address_is_reported_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let add = ["user", "add", "ada", "--password-file", "-"];
-    let says = ["give an e-mail address such as somebody@example.com; nothing was added"];
+    let says = ["give an e-mail address such as somebody@example.com; nothing was done"];
     refused(&mut bare(folder.path(), &add), &says);
 }
 

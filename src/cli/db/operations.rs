@@ -5,11 +5,9 @@ use std::time::Duration;
 use crate::accounts::email_keys;
 use crate::accounts::mail_proof;
 use crate::app::settings::{self, one_connection};
-use crate::cli::warn_if_behind;
-use crate::config::{Config, ConfigError};
-use crate::database::time::CommandClocks;
-use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
-use crate::revocations::Revocations;
+use crate::cli::{AdminError, Opened, block_on};
+use crate::config::Config;
+use crate::database::{self, Database, DatabaseUrl};
 use crate::tokens::revocation_id_of_kid;
 use crate::{keys, mail, sessions};
 
@@ -23,28 +21,11 @@ pub(crate) use crate::database::maintenance::copy::{
 /// The deadline of one statement that changes every session's row.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// Why an operation failed: one line with the cause and the remedy.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DataError {
-    /// A setting is invalid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database is unusable.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The database was opened and failed afterwards.
-    #[error(
-        "the database failed ({0}); see the log for the cause, stop Doorward on every node and run \
-         this again"
-    )]
-    Store(#[from] StoreError),
-}
-
 /// Applies the pending migrations to the configured database and returns their names.
 ///
 /// # Errors
-/// [`DataError`]; then nothing has changed.
-pub(crate) fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
+/// [`AdminError`]; then nothing has changed.
+pub(crate) fn migrate(config: &Config) -> Result<Vec<String>, AdminError> {
     let url = config.database()?;
     if let DatabaseUrl::Sqlite(_) = url {
         // As at a start: otherwise a database without its secret would look as if the secret were
@@ -58,11 +39,10 @@ pub(crate) fn migrate(config: &Config) -> Result<Vec<String>, DataError> {
 /// Rewrites the former keys of e-mail addresses and returns their number.
 ///
 /// # Errors
-/// [`DataError`]; then some may be rewritten.
-pub(crate) fn rewrite_email_keys(config: &Config) -> Result<u64, DataError> {
-    let settings = one_connection(config)?;
-    actix_web::rt::System::new().block_on(async {
-        let db = Database::open_existing(&settings)?;
+/// [`AdminError`]; then some may be rewritten.
+pub(crate) fn rewrite_email_keys(config: &Config) -> Result<u64, AdminError> {
+    block_on(async {
+        let Opened { db, .. } = Opened::new(config).await?;
         Ok(email_keys::rewrite(&db, Duration::ZERO).await?)
     })
 }
@@ -70,11 +50,10 @@ pub(crate) fn rewrite_email_keys(config: &Config) -> Result<u64, DataError> {
 /// The accounts that are stored under a former key of their e-mail addresses.
 ///
 /// # Errors
-/// [`DataError`] when they cannot be read.
-pub(crate) fn former_email_keys(config: &Config) -> Result<Vec<FormerKey>, DataError> {
-    let settings = one_connection(config)?;
-    actix_web::rt::System::new().block_on(async {
-        let db = Database::open_read_only(&settings)?;
+/// [`AdminError`] when they cannot be read.
+pub(crate) fn former_email_keys(config: &Config) -> Result<Vec<FormerKey>, AdminError> {
+    block_on(async {
+        let Opened { db, .. } = Opened::read_only(config).await?;
         Ok(email_keys::former(&db).await?)
     })
 }
@@ -82,8 +61,8 @@ pub(crate) fn former_email_keys(config: &Config) -> Result<Vec<FormerKey>, DataE
 /// Checks the configured database's schema without changing anything.
 ///
 /// # Errors
-/// [`DataError`] when it cannot be checked.
-pub(crate) fn check(config: &Config) -> Result<SchemaReport, DataError> {
+/// [`AdminError`] when it cannot be checked.
+pub(crate) fn check(config: &Config) -> Result<SchemaReport, AdminError> {
     Ok(database::check(&config.database()?)?)
 }
 
@@ -102,18 +81,15 @@ pub(crate) struct Restored {
 /// it twice is harmless.
 ///
 /// # Errors
-/// [`DataError`]; then nothing has changed, unless the connection failed during the commit.
-pub(crate) fn after_restore(config: &Config) -> Result<Restored, DataError> {
+/// [`AdminError`]; then nothing has changed, unless the connection failed during the commit.
+pub(crate) fn after_restore(config: &Config) -> Result<Restored, AdminError> {
     let mut settings = one_connection(config)?;
     settings.statement_timeout = STATEMENT_TIMEOUT;
-    actix_web::rt::System::new().block_on(async {
-        let db = Database::open_existing(&settings)?;
-        let clocks = db.clocks().await?;
-        warn_if_behind(&clocks);
-        let CommandClocks { clock, expiry_clock, .. } = clocks;
-        let policy = settings::revocation_policy(config);
-        let revocations = Revocations::load(db.clone(), clock.clone(), policy).await?;
-        let revocations = revocations.with_expiry_clock(expiry_clock);
+    block_on(async {
+        let opened = Opened::at(Database::open_existing(&settings)?).await?;
+        let revocations = opened.revocations(config);
+        let Opened { db, clocks } = opened;
+        let clock = clocks.clock;
         let life = settings::key_policy(config).trusted_for();
         let restored = db.write(move |tx| {
             let now = clock.now();

@@ -1,6 +1,5 @@
 //! Adding and deleting accounts, and setting passwords.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use serde_json::json;
@@ -9,7 +8,7 @@ use super::password::{hash, read_password};
 use super::{User, open};
 use crate::accounts::admin::AdminOutcome;
 use crate::accounts::{Account, AccountDetails, Email};
-use crate::cli::AdminError;
+use crate::cli::{AdminError, is_confirmed};
 use crate::config::Config;
 use crate::database::Id;
 
@@ -45,7 +44,7 @@ pub(super) async fn delete(config: &Config, user: &User, yes: bool) -> Result<St
         Some(AccountDetails { id, email, .. }) => (id, email),
         None => (Id::parse(&user.user).ok_or_else(unknown)?, user.user.clone()),
     };
-    if !yes && !is_confirmed(&name)? {
+    if !yes && !is_confirmed(&format!("Delete {name} permanently? Type yes to continue:"))? {
         return Err(AdminError::NotConfirmed);
     }
     let AdminOutcome { changed, sessions_ended } = admin.delete(id).await?;
@@ -57,15 +56,4 @@ pub(super) async fn delete(config: &Config, user: &User, yes: bool) -> Result<St
     } else {
         format!("deleted {name}; sessions that ended: {sessions_ended}\n")
     })
-}
-
-/// Asks for confirmation at the terminal, if there is one.
-fn is_confirmed(name: &str) -> Result<bool, AdminError> {
-    if !io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    write!(io::stderr(), "Delete {name} permanently? Type yes: ")?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == "yes")
 }

@@ -67,8 +67,8 @@ async fn an_account_is_added_and_logs_in() {
     assert!(said.starts_with("added bob@example.com, "), "{said}");
     for (email, says) in [
         ("ADA@example.com", "there is an account"),
-        ("nobody", "nothing was added"),
-        ("", "nothing was added"),
+        ("nobody", "nothing was done"),
+        ("", "nothing was done"),
     ] {
         let refusal = run(&mut add(email));
         assert_eq!(refusal.status.code(), Some(1));
