@@ -70,7 +70,7 @@ const CRATES: [(&str, &str); 2] =
 
 /// The modules where a crate, or a part of the standard library, may be named.
 const ALLOWED_LIBRARIES: &str = "
-    actix_web         -> http app cli verifier
+    actix_web         -> http app verifier
     actix_http        -> http app
     actix_service     -> http app
     actix_cors        -> http app

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Doctor;
 use crate::app::settings;
 use crate::cli::db::operations;
+use crate::cli::{AdminError, block_on};
 use crate::clock::{Clock, Timestamp};
 use crate::config::MasterSecrets;
 use crate::database::{self, CONNECTIONS_OUTSIDE_POOL, Database, DatabaseUrl, Inspected};
@@ -87,13 +88,13 @@ impl Doctor<'_> {
     fn keys(&self, secrets: &MasterSecrets) -> Result<(), String> {
         let settings = settings::one_connection(self.config).map_err(|error| error.to_string())?;
         let seal = settings::seal(secrets);
-        let keys = actix_web::rt::System::new().block_on(async {
-            let db = Database::open_read_only(&settings).map_err(|error| error.to_string())?;
+        let keys = block_on(async {
+            let db = Database::open_read_only(&settings)?;
             let policy = settings::key_policy(self.config);
-            let admin = KeyAdmin::open(db, Clock::system(), seal, policy).await;
-            let admin = admin.map_err(|error| error.to_string())?;
-            admin.list().await.map_err(|error| error.to_string())
-        })?;
+            let admin = KeyAdmin::open(db, Clock::system(), seal, policy).await?;
+            Ok::<_, AdminError>(admin.list().await?)
+        });
+        let keys = keys.map_err(|error| error.to_string())?;
         for key in keys {
             let (kid, state, made) = (key.kid, key.state, key.created_at);
             if made > self.now.plus(MAX_KEY_DELAY) {

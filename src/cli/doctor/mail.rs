@@ -1,10 +1,12 @@
 //! Checks of mail: the templates, the connection to the mail server, and messages that wait.
 
+use std::io;
 use std::time::Duration;
 
 use super::Doctor;
 use crate::app::mail::{for_notices, renderer, transport};
-use crate::app::settings;
+use crate::app::settings::one_connection;
+use crate::cli::block_on;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::database::Database;
@@ -26,8 +28,13 @@ impl Doctor<'_> {
             self.report(setting, problem);
         }
         // The transport needs a runtime, also to be dropped.
-        let (problem, backlog) = actix_web::rt::System::new()
-            .block_on(async { (transport_problem(config).await, backlog(config).await) });
+        let found = block_on(async {
+            io::Result::Ok((transport_problem(config).await, backlog(config).await))
+        });
+        let (problem, backlog) = match found {
+            Ok(found) => found,
+            Err(error) => return self.report("email", error.to_string()),
+        };
         if let Some((setting, problem)) = problem {
             self.report(setting, problem);
         }
@@ -77,7 +84,7 @@ async fn server_problem(smtp: &SmtpTransport) -> Option<String> {
 
 /// The messages that wait, and the present time. Other checks report an unusable database.
 async fn backlog(config: &Config) -> Option<(Backlog, Timestamp)> {
-    let settings = settings::one_connection(config).ok()?;
+    let settings = one_connection(config).ok()?;
     let db = Database::open_read_only(&settings).ok()?;
     let clock = db.clocks().await.ok()?.clock;
     let now = clock.now();

@@ -4,9 +4,8 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::http::header::HttpDate;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -127,9 +126,9 @@ fn parse(head: &str) -> Option<ProbeAnswer> {
     let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
     let mut fields = lines.take_while(|line| !line.is_empty()).filter_map(|l| l.split_once(':'));
     let date = fields.find(|(name, _)| name.eq_ignore_ascii_case("date"));
-    let date = date.and_then(|(_, value)| value.trim().parse::<HttpDate>().ok());
-    let seconds = |date: HttpDate| {
-        let since = std::time::SystemTime::from(date).duration_since(UNIX_EPOCH).ok()?;
+    let date = date.and_then(|(_, value)| httpdate::parse_http_date(value.trim()).ok());
+    let seconds = |date: SystemTime| {
+        let since = date.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_secs()).ok()
     };
     Some(ProbeAnswer { status, date: date.and_then(seconds).map(Timestamp::from_unix_seconds) })

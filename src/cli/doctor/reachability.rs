@@ -1,6 +1,5 @@
 //! Reachability checks: certificate, URL and the client address behind a proxy.
 
-use actix_web::http::header::HeaderValue;
 use url::Url;
 
 use super::{Doctor, DoctorArgs};
@@ -18,10 +17,9 @@ impl DoctorArgs {
         let peer = self.peer?;
         let (with, address) = match &self.forwarded_for {
             Some(text) => {
-                let address = HeaderValue::from_str(text).ok().map(|text| {
-                    ClientAddress::from_forwarded_for(peer, &text, &config.trusted_proxies)
-                        .to_string()
-                });
+                let address =
+                    ClientAddress::from_forwarded_for(peer, text, &config.trusted_proxies);
+                let address = address.map(|address| address.to_string());
                 (format!(" with X-Forwarded-For: {text}"), address)
             }
             None => (String::new(), None),
@@ -39,8 +37,7 @@ impl Doctor<'_> {
         };
         let peer = peer.to_canonical();
         let trusted = &self.config.trusted_proxies;
-        let seen = HeaderValue::from_str(text).ok();
-        let seen = seen.map(|text| ClientAddress::from_forwarded_for(peer, &text, trusted).ip());
+        let seen = ClientAddress::from_forwarded_for(peer, text, trusted).map(ClientAddress::ip);
         if !trusted.iter().any(|network| network.contains(&peer)) {
             let problem = format!(
                 "{peer} is not listed, so its X-Forwarded-For is ignored; list it if it is your \

@@ -29,16 +29,13 @@ impl ClientAddress {
         Self(client_ip_of(peer, request.headers(), trusted))
     }
 
-    /// The client address of a request from `peer` with this `X-Forwarded-For`.
+    /// The client address of a request from `peer` with this `X-Forwarded-For`; `None` if a header
+    /// cannot have that text.
     #[must_use]
-    pub fn from_forwarded_for(
-        peer: IpAddr,
-        forwarded_for: &HeaderValue,
-        trusted: &[IpNet],
-    ) -> Self {
+    pub fn from_forwarded_for(peer: IpAddr, text: &str, trusted: &[IpNet]) -> Option<Self> {
         let mut headers = HeaderMap::new();
-        headers.insert(FORWARDED_FOR, forwarded_for.clone());
-        Self(client_ip_of(peer, &headers, trusted))
+        headers.insert(FORWARDED_FOR, HeaderValue::from_str(text).ok()?);
+        Some(Self(client_ip_of(peer, &headers, trusted)))
     }
 
     /// The address.
