@@ -19,8 +19,8 @@
 //! it. In addition, every module may use `clock`, `locks`, `log_rate_limit`, `metrics`, `named` and
 //! `secret`.
 //!
-//! - [`config`]: every setting, defined once: default, bounds and meaning. Only `main` and [`app`]
-//!   read it; other modules get small structs such as [`sessions::SessionPolicy`].
+//! - [`config`]: every setting, defined once: default, bounds and meaning. Only `main`, [`app`] and
+//!   [`cli`] read it; other modules get small structs such as [`sessions::SessionPolicy`].
 //! - [`cli`]: the commands, one module each.
 //! - [`app`]: assembles and starts the service, runs the background tasks, shuts down without
 //!   losing a request.
@@ -28,7 +28,8 @@
 //!   passes, short handlers by resource (`http/resources`), the parts of a request that they take
 //!   (`http/request`), listeners and TLS (`http/server`), and the one place where an error of the
 //!   domain becomes a status and a text (`http/errors.rs`, with the texts in [`http::problem`]).
-//! - [`accounts`]: sign up, log in, change the password, close; login throttling.
+//! - [`accounts`]: sign up, log in, change or reset the password, change the address, close; login
+//!   throttling.
 //! - [`sessions`]: start, refresh, list, end. The rule for refresh tokens is one pure function,
 //!   [`sessions::rotation::decide`].
 //! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
@@ -43,8 +44,8 @@
 //! - [`mail`](mod@mail): requests that a mailbox proves, notices, the outbox and its sender. The rule
 //!   for requests is one pure function, [`mail::decide::decide`].
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
-//!   //!
-//!   migrations, schema drift, copies and backups; [`cli::db`] is its command.
+//!   that commits in groups; PostgreSQL has a pool. `database/maintenance` contains the work on a
+//!   whole database: migrations, schema drift, copies and backups; [`cli::db`] is its command.
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`metrics`]: metrics that several modules count. Every other metric belongs to the module that
 //!   counts it; `app/metrics.rs` lists them all. `named`: enums whose values have stable names.
@@ -107,7 +108,10 @@
 //! - A command: a module of [`cli`], and its variant in `main/command_line.rs`. A command that
 //!   needs a database is also listed in `tests/support/commands.rs`.
 //! - A metric: counted in the module that knows the outcome, listed in `app/metrics.rs`, described
-//!   in the README's table (a test compares them).
+//!   in the table of `docs/metrics.md` (a test compares them).
+//! - A message: [`mail::messages::MessageKind`] and a pair of templates in `mail/templates`, described
+//!   in `docs/email.md` (a test compares them). A new purpose of requests: [`mail::MailPurpose`], its
+//!   validity in [`mail::decide::decide`], and the unit of work that consumes it in [`accounts`].
 //! - A reason why sessions end: [`sessions::rotation::EndReason`], its text in
 //!   [`sessions::refresh::Refusal::explanation`], the list in `openapi.yaml`, and whether the
 //!   session's device remains known: `sessions/queries/devices.rs`.
