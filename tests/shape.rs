@@ -34,7 +34,7 @@ const MAY_USE: &str = "
     main          -> cli app config secret::MasterSecret
     cli           -> app config http::server::tls http::request::client_ip http::request::cookies
                      accounts sessions clients
-                     passwords tokens keys revocations audit mail database clock secret
+                     passwords tokens keys revocations audit mail database clock
     app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
     http          -> accounts sessions clients keys revocations audit mail clock secret metrics
@@ -44,7 +44,7 @@ const MAY_USE: &str = "
                      database::StoreError database::Database database::Id
                      database::with_database_deadline locks
     accounts      -> sessions clients
-                     passwords tokens refresh_token keys revocations audit mail database clock secret metrics named locks
+                     passwords refresh_token revocations audit mail database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
     clients       -> audit database clock secret
     keys          -> tokens audit database clock secret named locks
@@ -60,7 +60,7 @@ const MAY_USE: &str = "
     metrics       ->
     named         ->
     secret        ->
-    config        -> secret clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
+    config        -> secret tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
     verifier      -> tokens
 ";
 
@@ -71,14 +71,14 @@ const CRATES: [(&str, &str); 2] =
 /// The modules where a crate, or a part of the standard library, may be named.
 const ALLOWED_LIBRARIES: &str = "
     actix_web         -> http app verifier
-    actix_http        -> http app
-    actix_service     -> http app
-    actix_cors        -> http app
-    actix_governor    -> http app
+    actix_http        -> http
+    actix_service     -> http
+    actix_cors        -> http
+    actix_governor    -> http
     cookie            -> http app
     rustls            -> http cli
-    tokio_rustls      -> http cli
-    rustls_native_certs -> http cli
+    tokio_rustls      -> http
+    rustls_native_certs -> cli
     x509_parser       -> http
     prometheus_client -> metrics named app
     diesel            -> database revocations audit mail keys accounts sessions clients tokens::clock
@@ -105,7 +105,6 @@ const ALLOWED_LIBRARIES: &str = "
     mimalloc          -> main
     std::env          -> config
     rustix            -> passwords config cli app
-    libc              -> passwords config
 ";
 
 /// The allowed names at the top level, in addition to the ignored ones of `.gitignore`.
