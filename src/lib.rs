@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Calls go to the right and down, never back; `tests/shape.rs` reads the `use` lines and checks
-//! it. In addition, every module may use `clock`, `locks`, `log_rate_limit`, `metrics`, `named` and
-//! `secret`.
+//! it. In addition, every module may use `clock`, `locks`, `log_rate_limit`, `loopback`, `metrics`,
+//! `named` and `secret`.
 //!
 //! - [`config`]: every setting, defined once: default, bounds and meaning. Only `main`, [`app`] and
 //!   [`cli`] read it; other modules get small structs such as [`sessions::SessionPolicy`].
@@ -49,6 +49,7 @@
 //! - [`secret`]: randomness, key derivation, comparison in constant time, text that `Debug` hides.
 //! - [`metrics`]: metrics that several modules count. Every other metric belongs to the module that
 //!   counts it; `app/metrics.rs` lists them all. `named`: enums whose values have stable names.
+//! - `loopback`: hosts that are this machine by their names.
 //! - [`log_rate_limit`]: log lines at a bounded rate.
 //! - [`clock`]: the only source of time, so that tests can control it.
 //!
@@ -157,6 +158,7 @@ pub mod http;
 pub mod keys;
 mod locks;
 pub mod log_rate_limit;
+mod loopback;
 pub mod mail;
 pub mod metrics;
 mod named;

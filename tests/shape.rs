@@ -32,9 +32,9 @@ use paths::{Used, paths};
 /// the server has the first one's clock as its own.
 const MAY_USE: &str = "
     main          -> cli app config secret::MasterSecret
-    cli           -> app config http::server::tls http::request::client_ip http::request::cookies
+    cli           -> app config http::server::tls http::request::client_ip
                      accounts sessions clients
-                     passwords tokens keys revocations audit mail database clock
+                     passwords tokens keys revocations audit mail database clock loopback
     app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
     http          -> accounts sessions clients keys revocations audit mail clock secret metrics
@@ -42,14 +42,14 @@ const MAY_USE: &str = "
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id
-                     database::with_database_deadline locks
+                     database::with_database_deadline locks loopback
     accounts      -> sessions clients
                      passwords refresh_token revocations audit mail database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
     clients       -> audit database clock secret
     keys          -> tokens audit database clock secret named locks
     revocations   -> database clock locks
-    mail          -> audit database clock secret metrics named locks
+    mail          -> audit database clock secret metrics named locks loopback
     audit         -> database clock secret named locks
     passwords     -> clock secret metrics named locks
     refresh_token -> secret
@@ -57,10 +57,11 @@ const MAY_USE: &str = "
     database      -> clock secret metrics log_rate_limit locks
     log_rate_limit -> clock locks
     locks         ->
+    loopback      ->
     metrics       ->
     named         ->
     secret        ->
-    config        -> secret tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
+    config        -> secret loopback tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
     verifier      -> tokens
 ";
 

@@ -17,7 +17,7 @@ use url::Url;
 use crate::app::{is_exposed, settings};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Loaded, SameSite};
-use crate::http::request::cookies;
+use crate::loopback;
 use crate::passwords::time_of_a_hash;
 
 /// The minimum free space on the SQLite file's disk, in bytes: its write-ahead log alone may take a
@@ -230,7 +230,7 @@ impl Doctor<'_> {
 }
 
 fn is_local(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| cookies::is_local(&url))
+    Url::parse(url).is_ok_and(|url| loopback::is_local(&url))
 }
 
 /// Whether a directory is on a network file system, by the magic number of Linux (statfs(2): NFS,

@@ -1,11 +1,12 @@
 //! Validation of the settings of e-mail.
 
 use lettre::message::Mailbox;
-use url::{Host, Url};
+use url::Url;
 
 use super::Checked;
 use super::bounds::{DAY, MINUTE, duration_in_range, in_range};
 use crate::config::{Config, ConfigError, Verification};
+use crate::loopback::is_local;
 use crate::mail::transport::MailUrl;
 
 /// The sender of messages that are written to a folder.
@@ -54,12 +55,7 @@ impl Config {
         if self.public_url.is_empty() {
             return self.listen.ip().is_loopback();
         }
-        Url::parse(&self.public_url).is_ok_and(|url| match url.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        })
+        Url::parse(&self.public_url).is_ok_and(|url| is_local(&url))
     }
 
     pub(super) fn validate_email(&self) -> Checked {

@@ -44,7 +44,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 use serde::Deserialize;
 
 pub use names::{ACCESS, REFRESH};
-pub use policy::{CookiePolicy, is_local};
+pub use policy::CookiePolicy;
 
 use super::credentials::BearerToken;
 use super::csrf;

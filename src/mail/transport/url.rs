@@ -3,6 +3,7 @@
 use url::{Host, Url};
 
 use super::TlsPolicy;
+use crate::loopback::is_loopback;
 use crate::secret::Secret;
 
 /// The transport of messages, and its address.
@@ -92,12 +93,7 @@ fn is_name_or_address(host: &str) -> bool {
 fn is_local(url: &Url) -> bool {
     // The parser leaves the host of schemes other than http as text.
     let host = url.host_str().unwrap_or_default();
-    match Host::parse(host) {
-        Ok(Host::Domain(name)) => name == "localhost",
-        Ok(Host::Ipv4(address)) => address.is_loopback(),
-        Ok(Host::Ipv6(address)) => address.is_loopback(),
-        Err(_) => false,
-    }
+    Host::parse(host).is_ok_and(|host| is_loopback(&host))
 }
 
 /// Decodes percent-encoding with the parser of forms: `url` exports no other decoder.

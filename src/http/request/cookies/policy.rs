@@ -3,9 +3,10 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::SET_COOKIE;
 use cookie::{Cookie, SameSite};
-use url::{Host, Url};
+use url::Url;
 
 use crate::http::problem::{Code, Problem};
+use crate::loopback::is_local;
 
 /// The attributes of cookies, and the pages that may use them.
 #[derive(Clone, Debug)]
@@ -15,17 +16,6 @@ pub struct CookiePolicy {
     pub(super) secure_context: bool,
     own_origin: String,
     listed_origins: Vec<String>,
-}
-
-/// Whether a URL is local to this machine: browsers trust those without https.
-#[must_use]
-pub fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 impl CookiePolicy {
