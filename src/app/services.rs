@@ -23,7 +23,7 @@ use crate::revocations::Revocations;
 use crate::secret::{MasterSecret, Purpose};
 use crate::sessions::Sessions;
 
-/// Opens the database, loads the revocations and the signing keys, and builds what uses them.
+/// Opens the database, loads the revocations and the signing keys, and builds the services on them.
 ///
 /// # Errors
 /// [`StartError`] when the database or the keys are unusable, or the system gives no thread.

@@ -50,7 +50,7 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrNotAvailable => {
             "that address does not belong to this machine; choose another address"
         }
-        _ => "stop what uses that port, or choose another address",
+        _ => "stop the process that uses that port, or choose another address",
     }
 }
 

@@ -194,7 +194,7 @@ impl Tasks {
         }
     }
 
-    /// Counts what stored password hashes cost, at the start and once a day: they change when owners
+    /// Counts the stored password hashes by cost, at the start and once a day: they change when owners
     /// log in after the configured cost was lowered.
     async fn count_stored_costs(&self) {
         loop {

@@ -16,21 +16,21 @@ use crate::mail::messages::{MessageKind, RenderedMessage};
 /// The subcommands of `doorward mail`.
 #[derive(Subcommand)]
 pub enum MailCommand {
-    /// Send a test message at once and report the mail server's answer
+    /// Send a test message past the queue; an error is the mail server's answer
     #[command(after_help = "Example: doorward mail test ada@example.com")]
     Test {
         /// The recipient's e-mail address
         address: String,
     },
-    /// Print a message with example content
+    /// Print a message as its template renders it, with example content
     #[command(after_help = "Example: doorward mail preview reset --language de")]
     Preview {
-        /// The name of the message, which is that of its template
+        /// The message's name, such as reset; a wrong name prints all of them
         template: String,
-        /// The language of the template, as in de
+        /// Use the templates for this language, as in de
         #[arg(long, value_name = "LANGUAGE")]
         language: Option<String>,
-        /// Print the HTML page instead of the text
+        /// Print the message's HTML instead of its text
         #[arg(long)]
         html: bool,
     },

@@ -50,7 +50,7 @@ pub(super) fn refuse_writable_folder(setting: &str, folder: &Path) -> Result<(),
     let folder = folder.display();
     let problem = format!(
         "every user of this machine can write to the folder {folder} (its mode is {mode:o}), and so \
-         replace what is in it"
+         replace its files"
     );
     let remedy = format!(
         "chmod 700 {folder}, or name a folder in it that is not there yet, which Doorward makes for \

@@ -63,15 +63,15 @@ impl Doctor<'_> {
             Err(error) => {
                 let problem = format!(
                     "{url} cannot be reached as clients do: {error}; check its name, its \
-                     certificate and what forwards it"
+                     certificate and the proxy in front of it"
                 );
                 return self.report("url", problem);
             }
         };
         if answered.status != 200 {
             let problem = format!(
-                "{url} answers /healthz with {}, so another service answers there; check what \
-                 forwards it, and its path",
+                "{url} answers /healthz with {}, so another service answers there; check its path \
+                 and the proxy in front of it",
                 answered.status
             );
             return self.report("url", problem);

@@ -84,7 +84,7 @@ pub(in crate::http) async fn set_password(
     let [link, request, code, password] =
         ["link", "request", "code", "password"].map(|name| form.take(name));
     let (shown, step) = if request.expose().is_empty() {
-        (ShownProof::Link(token_of(link.expose())), Step::Start { link: link.clone() })
+        (ShownProof::Link(find_link_token(link.expose())), Step::Start { link: link.clone() })
     } else {
         let shown = ShownProof::Code { request: request.expose(), code: code.expose() };
         (shown, Step::Requested(request.clone()))
@@ -116,8 +116,8 @@ fn page(api: &Api) -> Page {
     Page::new(path.unwrap_or_default())
 }
 
-/// The token in a link, or the token itself.
-fn token_of(text: &str) -> &str {
+/// The token in a pasted link, or the pasted token; empty if there is none.
+fn find_link_token(text: &str) -> &str {
     let token = text.find("dwm_").and_then(|at| text.get(at..at + 4 + TOKEN_CHARS));
     token.unwrap_or_default()
 }
@@ -130,10 +130,10 @@ mod tests {
     fn a_token_is_found_in_a_link_or_alone() {
         let token = format!("dwm_{}", "A".repeat(TOKEN_CHARS));
         for text in [token.clone(), format!(" https://x.example/reset#token={token}\r\n")] {
-            assert_eq!(token_of(&text), token);
+            assert_eq!(find_link_token(&text), token);
         }
         for odd in ["", "dwm_", "dwm_short", "dwm_\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"] {
-            assert_eq!(token_of(odd), "");
+            assert_eq!(find_link_token(odd), "");
         }
     }
 }

@@ -100,15 +100,15 @@ impl Page {
                      <form method=\"post\" action=\"{action}/message\" id=\"ask\">\n\
                      <p>No message yet?</p>\n<label>Your e-mail address <input name=\"email\" \
                      type=\"email\" autocomplete=\"email\" required></label>\n\
-                     <button>Send one</button>\n</form>"
+                     <button>Send a message</button>\n</form>"
                 );
             }
             Step::Requested(request) => {
                 let request = escaped(request.expose());
                 let _ = writeln!(
                     body,
-                    "<p>If there is an account with this address, a message is on its way. Type \
-                     its code here, or open its link.</p>\n{form}<input type=\"hidden\" \
+                    "<p>If there is an account with this address, a message is sent to it. Type its \
+                     code here, or open its link.</p>\n{form}<input type=\"hidden\" \
                      name=\"request\" value=\"{request}\">\n<label>The code from the message \
                      <input name=\"code\" autocomplete=\"one-time-code\" required></label>\n\
                      {PASSWORD}"

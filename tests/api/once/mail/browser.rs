@@ -72,7 +72,7 @@ async fn without_scripts_the_page_asks_for_a_message_and_takes_its_code() {
     browser.open(&format!("{home}/reset")).await;
     browser.type_into("[name=email]", &user.email).await;
     browser.click("#ask button").await;
-    says(&browser, "a message is on its way").await;
+    says(&browser, "a message is sent to it").await;
     let code = app.message_to(&user.email).await.code();
     browser.type_into("[name=code]", &code).await;
     browser.type_into("[name=password]", NEW).await;

@@ -99,7 +99,7 @@ fn a_privileged_port_names_the_capability_that_it_needs() {
     for word in ["CAP_NET_BIND_SERVICE", ".socket", "--listen"] {
         assert!(refusal.stderr.contains(word), "{word}: {refusal:?}");
     }
-    assert!(!refusal.stderr.contains("stop what uses"), "{refusal:?}");
+    assert!(!refusal.stderr.contains("stop the process that uses"), "{refusal:?}");
 }
 
 #[test]
