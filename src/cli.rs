@@ -169,7 +169,7 @@ fn block_on<T, E: From<io::Error>>(work: impl Future<Output = Result<T, E>>) -> 
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Asks for confirmation at the terminal; without a terminal the answer is no.
+/// Whether the user confirms at the terminal; false without one.
 fn is_confirmed(question: &str) -> io::Result<bool> {
     if !io::stdin().is_terminal() {
         return Ok(false);
