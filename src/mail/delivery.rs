@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
+use super::messages::MessageKind;
 use super::queries::{MailRequest, outbox};
 use super::transport::SendError;
-use super::{Mail, MailPurpose, RETRY_FOR, count, notices};
+use super::{Mail, RETRY_FOR, count, notices};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, StoreError, Tx, time};
@@ -137,8 +138,11 @@ fn reason_to_abandon(
     if now >= row.created_at.plus(RETRY_FOR) {
         return Ok(Some("failed"));
     }
-    let changes_account = matches!(row.purpose(), MailPurpose::Reset | MailPurpose::EmailChange);
-    let is_stale = match row.user_id.filter(|_| changes_account) {
+    // Other messages have neither link nor code, and none of them becomes stale.
+    if !row.message().is_some_and(MessageKind::is_proof) {
+        return Ok(None);
+    }
+    let is_stale = match row.user_id {
         Some(user) => notices::version_of(connection, user)? != row.credentials_version,
         None => false,
     };

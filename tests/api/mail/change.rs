@@ -87,6 +87,17 @@ async fn a_request_does_not_tell_that_an_address_is_taken() {
 }
 
 #[tokio::test]
+async fn the_owner_of_a_taken_address_is_told_after_a_change_of_password() {
+    let app = with_mail().await;
+    let mut owner = app.signed_up().await;
+    owner.tokens = owner.change_password(PASSWORD, NEW_PASSWORD).await.tokens();
+    let user = app.signed_up().await;
+    ask(&user, &owner.email, PASSWORD).await.assert_status(202);
+    let message = app.message_to(&owner.email).await;
+    assert!(message.subject.contains("You have an account"), "{message:?}");
+}
+
+#[tokio::test]
 async fn an_address_that_was_taken_meanwhile_stays_its_owners() {
     let app = with_mail().await;
     let user = app.signed_up().await;
