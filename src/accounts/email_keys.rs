@@ -7,15 +7,11 @@
 
 use std::time::Duration;
 
-use diesel::prelude::*;
-use uuid::Uuid;
+use diesel::QueryResult;
 
 use super::Email;
-use crate::database::schema::users;
+use super::queries::email_keys::{self as queries, KeyRow};
 use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
-
-/// Accounts that are read at once.
-const BATCH: i64 = 500;
 
 /// An account that is stored under another key than the canonical one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +29,13 @@ pub struct FormerKey {
 /// # Errors
 /// [`StoreError`]: some may be rewritten; another call continues.
 pub async fn rewrite(db: &Database, pause: Duration) -> Result<u64, StoreError> {
+    // Most services have no such account, and need not read all of them at each start.
+    if !db.read(queries::has_non_ascii).await? {
+        return Ok(0);
+    }
     let (mut after, mut rewritten) = (None, 0);
     loop {
-        let rows = db.read(move |c| accounts(c, after)).await?;
+        let rows = db.read(move |c| queries::non_ascii(c, after)).await?;
         let Some(last) = rows.last() else { return Ok(rewritten) };
         after = Some(last.id);
         let former: Vec<KeyRow> = rows.into_iter().filter(KeyRow::is_former).collect();
@@ -53,7 +53,7 @@ pub async fn rewrite(db: &Database, pause: Duration) -> Result<u64, StoreError> 
 pub async fn former(db: &Database) -> Result<Vec<FormerKey>, StoreError> {
     let (mut after, mut found) = (None, Vec::new());
     loop {
-        let rows = db.read(move |c| accounts(c, after)).await?;
+        let rows = db.read(move |c| queries::non_ascii(c, after)).await?;
         let Some(last) = rows.last() else { return Ok(found) };
         after = Some(last.id);
         let former: Vec<KeyRow> = rows.into_iter().filter(KeyRow::is_former).collect();
@@ -63,48 +63,22 @@ pub async fn former(db: &Database) -> Result<Vec<FormerKey>, StoreError> {
     }
 }
 
-#[derive(Queryable)]
-struct KeyRow {
-    id: Id,
-    email: String,
-    email_key: String,
-}
-
 impl KeyRow {
     fn canonical(&self) -> String {
         Email::key_of(&self.email)
     }
 
-    /// The two keys of an address differ only if it has characters beyond ASCII.
     fn is_former(&self) -> bool {
-        !self.email_key.is_ascii() && self.email_key != self.canonical()
+        self.email_key != self.canonical()
     }
-}
-
-/// A batch of the accounts that are not closed, by id, which begins with the time.
-fn accounts(connection: &mut AnyConnection, after: Option<Id>) -> QueryResult<Vec<KeyRow>> {
-    let after = after.unwrap_or_else(|| Uuid::nil().into());
-    users::table
-        .filter(users::closed_at.is_null())
-        .filter(users::id.gt(after))
-        .order(users::id)
-        .limit(BATCH)
-        .select((users::id, users::email, users::email_key))
-        .load(connection)
 }
 
 fn described(connection: &mut AnyConnection, former: &[KeyRow]) -> QueryResult<Vec<FormerKey>> {
     let describe = |row: &KeyRow| {
-        let is_taken = is_taken(connection, &row.canonical())?;
+        let is_taken = queries::is_taken(connection, &row.canonical())?;
         Ok(FormerKey { id: row.id, email: row.email.clone(), is_taken })
     };
     former.iter().map(describe).collect()
-}
-
-fn is_taken(connection: &mut AnyConnection, key: &str) -> QueryResult<bool> {
-    let others: i64 =
-        users::table.filter(users::email_key.eq(key)).count().get_result(connection)?;
-    Ok(others > 0)
 }
 
 fn rewrite_all(tx: &mut Tx<'_>, former: &[KeyRow]) -> QueryResult<u64> {
@@ -120,11 +94,8 @@ fn rewrite_all(tx: &mut Tx<'_>, former: &[KeyRow]) -> QueryResult<u64> {
 /// Rewrites the key of an account; `None` when another one has it, or the account has changed.
 fn rewrite_one(connection: &mut AnyConnection, row: &KeyRow) -> QueryResult<Option<()>> {
     let canonical = row.canonical();
-    if is_taken(connection, &canonical)? {
+    if queries::is_taken(connection, &canonical)? {
         return Ok(None);
     }
-    let as_read =
-        users::table.filter(users::id.eq(row.id)).filter(users::email_key.eq(&row.email_key));
-    let rows = diesel::update(as_read).set(users::email_key.eq(canonical)).execute(connection)?;
-    Ok((rows == 1).then_some(()))
+    Ok(queries::set_key(connection, row, &canonical)?.then_some(()))
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod close;
 mod credentials;
+pub(super) mod email_keys;
 pub(super) mod mail;
 
 use diesel::backend::Backend;

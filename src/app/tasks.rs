@@ -11,7 +11,7 @@ use crate::accounts::email_keys;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
 use crate::config::SecretFile;
-use crate::database::ChangeSource;
+use crate::database::{ChangeSource, StoreError};
 use crate::http::middleware::cors::ClientOrigins;
 use crate::http::server::tls::Tls;
 use crate::http::{Api, Limits};
@@ -241,24 +241,21 @@ impl Tasks {
         }
     }
 
-    /// Small batches, with pauses for other units of work. All of them use the same checked time.
+    /// Small batches. All of them use the same checked time.
     async fn purge_by(&self, now: Timestamp) {
         let Api { revocations, sessions, accounts, audit, .. } = &self.api;
-        while let Ok(true) = revocations.purge(now).await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-        while let Ok(true) = sessions.purge(now).await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-        while let Ok(true) = accounts.purge().await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-        while let Ok(true) = audit.purge(now).await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
-        while let Ok(true) = accounts.mail().purge(now).await {
-            tokio::time::sleep(PURGE_PAUSE).await;
-        }
+        in_batches(|| revocations.purge(now)).await;
+        in_batches(|| sessions.purge(now)).await;
+        in_batches(|| accounts.purge()).await;
+        in_batches(|| audit.purge(now)).await;
+        in_batches(|| accounts.mail().purge(now)).await;
+    }
+}
+
+/// Purges until nothing is left or a batch fails, with pauses for other units of work.
+async fn in_batches(purge: impl AsyncFn() -> Result<bool, StoreError>) {
+    while let Ok(true) = purge().await {
+        tokio::time::sleep(PURGE_PAUSE).await;
     }
 }
 
