@@ -126,7 +126,7 @@ impl AccountAdmin {
         hash: PasswordHash,
     ) -> Result<Option<Account>, StoreError> {
         let clock = self.clock.clone();
-        self.db.write(move |tx| insert_account(tx, &email, &hash, None, clock.now())).await
+        self.db.write(move |tx| insert_account(tx, &email, &hash, None, None, clock.now())).await
     }
 
     /// The live sessions of an account, the most recently used first.

@@ -78,7 +78,6 @@ impl Accounts {
             audit::record(tx, changed.with_address(address), now)?;
             let context = notice_context(&device);
             this.mail.notify(tx, found.id, MessageKind::PasswordChanged, context, now)?;
-            this.mail.end_resets(tx, &found.email_key, now)?;
             let client_id = this.sessions.client_of(tx, access.session)?;
             let client = match clients::settings_of(tx.connection(), &client_id)? {
                 Ok(client) => client,

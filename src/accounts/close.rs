@@ -1,7 +1,7 @@
 //! Closing an account: its sessions end, personal data is erased, and later its row is deleted.
 
 use super::queries::{self, Credentials};
-use super::{Accounts, LogInError, MAX_COMPARISONS};
+use super::{Accounts, Email, LogInError, MAX_COMPARISONS};
 use crate::audit::{self, Event, EventKind};
 use crate::database::StoreError;
 use crate::mail::requests;
@@ -52,7 +52,9 @@ impl Accounts {
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
                     this.sessions.erase_devices(tx, found.id)?;
-                    requests::delete_of_account(tx, found.id, Some(&found.email_key))?;
+                    // Requests have the canonical key, the account may have the former one.
+                    let key = Email::key_of(&found.email);
+                    requests::delete_of_account(tx, found.id, Some(&key))?;
                     this.audit.erase_addresses(tx, found.id)?;
                 }
                 Ok(closed)

@@ -7,13 +7,14 @@
 use diesel::QueryResult;
 
 use super::mail_proof::{ConfirmError, MailSource, RequestMailError, ShownProof};
+use super::queries::AddressProof;
 use super::sign_up::insert_account;
-use super::{Account, Accounts, Email, queries};
+use super::{Account, Accounts, Email};
 use crate::audit::{self, Event, EventKind};
 use crate::database::{Id, Tx};
 use crate::mail::decide::MailProof;
 use crate::mail::{AccountState, MailPurpose};
-use crate::passwords::{Password, PasswordHash, UnacceptablePassword};
+use crate::passwords::{Password, UnacceptablePassword};
 
 impl Accounts {
     /// Requests an account with this address and password, and returns the request's token.
@@ -32,8 +33,7 @@ impl Accounts {
         let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
         checked.map_err(UnacceptablePassword::from)?;
         let hash = self.hasher.hash(password).await?;
-        let hash = Some(hash.as_str().to_owned());
-        Ok(self.request_mail(MailPurpose::Registration, &email, &source, hash).await?)
+        Ok(self.request_mail(MailPurpose::Registration, &email, &source, Some(hash)).await?)
     }
 
     /// Creates the account whose address the code proves, for a client at `address`.
@@ -69,12 +69,12 @@ impl Accounts {
         else {
             return Ok(None);
         };
-        let hash = PasswordHash::from_stored(hash.clone());
+        let proven = Some(AddressProof { locale: row.locale.as_deref() });
         tx.in_savepoint(|tx| {
-            let Some(account) = insert_account(tx, &email, &hash, Some(address), now)? else {
+            let Some(account) = insert_account(tx, &email, hash, proven, Some(address), now)?
+            else {
                 return Ok(None);
             };
-            queries::mail::mark_proven(tx.connection(), account.id, row.locale.as_deref(), now)?;
             let verified = Event::new(EventKind::EmailVerified).with_user(account.id);
             audit::record(tx, verified.with_address(Some(address)), now)?;
             let is_used = self.mail.use_up(tx, &row, proof, now)?;

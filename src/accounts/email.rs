@@ -94,6 +94,11 @@ pub struct EmailKeys {
 }
 
 impl EmailKeys {
+    /// Whether an account may have another key than the canonical one.
+    pub(super) fn are_different(&self) -> bool {
+        self.canonical != self.former
+    }
+
     /// The account that this spelling means: the one with its former key, if there is one.
     pub(super) fn pick<T>(&self, mut found: Vec<T>, key: impl Fn(&T) -> &String) -> Option<T> {
         let own = found.iter().position(|one| *key(one) == self.former).unwrap_or(0);

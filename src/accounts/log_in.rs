@@ -154,7 +154,7 @@ impl Accounts {
                     return Ok(None);
                 }
                 if known == KnownSource::UNKNOWN {
-                    this.notify_of_new_device(tx, found.id, device, now)?;
+                    this.notify_of_new_device(tx, &found, device, now)?;
                 }
                 // Before the new session starts: starting it may evict other sessions to stay
                 // within the limit.

@@ -7,7 +7,7 @@ use diesel::QueryResult;
 
 use crate::clients::UnknownClient;
 use crate::clock::Timestamp;
-use crate::database::{AnyConnection, Id, StoreError, Tx};
+use crate::database::{AnyConnection, StoreError, Tx};
 use crate::mail::codes::ForgedToken;
 use crate::mail::decide::MailProof;
 use crate::mail::messages::MessageKind;
@@ -15,10 +15,11 @@ use crate::mail::notices::NoticeContext;
 use crate::mail::requests::{MailRequestError, NewMailRequest};
 use crate::mail::sender::{AccountDirectory, Recipient};
 use crate::mail::{Mail, MailPurpose, MailRequest};
-use crate::passwords::{Overloaded, UnacceptablePassword};
+use crate::passwords::{Overloaded, PasswordHash, UnacceptablePassword};
 use crate::refresh_token::RefreshToken;
 use crate::sessions::{Device, IssueError, Sessions};
 
+use super::queries::Credentials;
 use super::{Accounts, Email, InvalidEmail, LogInError, queries};
 
 /// The source of a request for mail.
@@ -121,7 +122,7 @@ impl Accounts {
         purpose: MailPurpose,
         email: &Email,
         source: &MailSource<'_>,
-        password_hash: Option<String>,
+        password_hash: Option<PasswordHash>,
     ) -> Result<String, MailRequestError> {
         let new = NewMailRequest {
             purpose,
@@ -146,6 +147,8 @@ impl Accounts {
         if !self.mail.is_on() {
             return Err(ConfirmError::Off);
         }
+        // The clock decides whether the link or the code has expired.
+        self.sessions.ensure_clock().map_err(IssueError::from)?;
         let (row, proof) = match shown {
             ShownProof::Link(token) => {
                 let id = self.mail.read_link(purpose, token)?;
@@ -160,18 +163,18 @@ impl Accounts {
     }
 
     /// Notifies the owner of an account about a login from an unknown device and network, unless it is
-    /// the first login.
+    /// the first login. Sessions do not tell: expired ones are deleted.
     pub(super) fn notify_of_new_device(
         &self,
         tx: &mut Tx<'_>,
-        user: Id,
+        user: &Credentials,
         device: &Device,
         now: Timestamp,
     ) -> QueryResult<()> {
-        if !self.mail.is_on() || !queries::mail::has_sessions(tx.connection(), user)? {
+        if user.last_login_at.is_none() {
             return Ok(());
         }
-        self.mail.notify(tx, user, MessageKind::NewDevice, notice_context(device), now)
+        self.mail.notify(tx, user.id, MessageKind::NewDevice, notice_context(device), now)
     }
 }
 

@@ -98,15 +98,23 @@ impl From<String> for PasswordHash {
     }
 }
 
+/// The proof of a new account's address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddressProof<'a> {
+    /// The language of the message that proved it.
+    pub locale: Option<&'a str>,
+}
+
 /// Inserts an account; `None` when the address is taken.
 pub(super) fn insert(
     connection: &mut AnyConnection,
     email: &Email,
     hash: &PasswordHash,
+    proof: Option<AddressProof<'_>>,
     now: Timestamp,
 ) -> QueryResult<Option<Account>> {
-    // An account may still have the former key.
-    if find_id(connection, email)?.is_some() {
+    // An account may still have the former key, which no constraint compares.
+    if Email::keys_of(email.as_str()).are_different() && find_id(connection, email)?.is_some() {
         return Ok(None);
     }
     let id = Id::new(now);
@@ -117,6 +125,8 @@ pub(super) fn insert(
         users::password_hash.eq(hash.as_str()),
         users::created_at.eq(now),
         users::password_changed_at.eq(now),
+        users::email_verified_at.eq(proof.map(|_| now.as_micros())),
+        users::locale.eq(proof.and_then(|proof| proof.locale)),
     );
     // `on_conflict` does not exist for both databases at once.
     let inserted = match connection {
@@ -130,7 +140,7 @@ pub(super) fn insert(
     Ok((inserted == 1).then(|| Account {
         id,
         email: email.to_string(),
-        email_verified: false,
+        email_verified: proof.is_some(),
         roles: Vec::new(),
         created_at: now,
         password_changed_at: now,

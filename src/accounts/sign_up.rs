@@ -2,7 +2,7 @@
 
 use diesel::QueryResult;
 
-use super::queries::{self, Account};
+use super::queries::{self, Account, AddressProof};
 use super::{Accounts, Email, InvalidEmail};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
@@ -48,7 +48,7 @@ impl Accounts {
         let hash = self.hasher.hash(password).await?;
         let (clock, from) = (self.clock.clone(), address.to_owned());
         let made = self.db.write(move |tx| {
-            let account = insert_account(tx, &email, &hash, Some(&from), clock.now())?;
+            let account = insert_account(tx, &email, &hash, None, Some(&from), clock.now())?;
             account.map_or_else(
                 || Ok(Err(queries::find_id(tx.connection(), &email)?)),
                 |it| Ok(Ok(it)),
@@ -66,10 +66,11 @@ pub(super) fn insert_account(
     tx: &mut Tx<'_>,
     email: &Email,
     hash: &PasswordHash,
+    proof: Option<AddressProof<'_>>,
     address: Option<&str>,
     now: Timestamp,
 ) -> QueryResult<Option<Account>> {
-    let account = queries::insert(tx.connection(), email, hash, now)?;
+    let account = queries::insert(tx.connection(), email, hash, proof, now)?;
     if let Some(Account { id, .. }) = &account {
         let created = Event::new(EventKind::AccountCreated).with_user(*id);
         audit::record(tx, created.with_address(address), now)?;

@@ -2,7 +2,10 @@
 
 pub(super) mod outbox;
 
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql};
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
 
 use super::MailPurpose;
 use super::decide::{RequestState, WRONG_CODES};
@@ -10,6 +13,7 @@ use super::messages::MessageKind;
 use crate::clock::Timestamp;
 use crate::database::schema::mail_requests as table;
 use crate::database::{AnyConnection, Id};
+use crate::passwords::PasswordHash;
 
 pub use outbox::Backlog;
 
@@ -33,7 +37,8 @@ pub struct MailRequest {
     #[expect(dead_code, reason = "rows are read whole; only statements use it")]
     quota: Option<String>,
     /// The password hash of a registration.
-    pub password_hash: Option<String>,
+    #[diesel(deserialize_as = StoredHash)]
+    pub password_hash: Option<PasswordHash>,
     /// The account's version when the message was chosen, or when the change was requested.
     pub credentials_version: Option<i64>,
     /// The user agent, for a notice.
@@ -54,6 +59,27 @@ pub struct MailRequest {
     expires_at: Timestamp,
     #[expect(dead_code, reason = "rows are read whole; only statements use it")]
     outcome: Option<String>,
+}
+
+/// The stored password hash of a registration.
+#[derive(Debug)]
+pub struct StoredHash(Option<PasswordHash>);
+
+impl<DB: Backend> Queryable<Nullable<Text>, DB> for StoredHash
+where
+    Option<String>: FromSql<Nullable<Text>, DB>,
+{
+    type Row = Option<String>;
+
+    fn build(column: Option<String>) -> deserialize::Result<Self> {
+        Ok(Self(column.map(PasswordHash::from_stored)))
+    }
+}
+
+impl From<StoredHash> for Option<PasswordHash> {
+    fn from(StoredHash(hash): StoredHash) -> Self {
+        hash
+    }
 }
 
 impl MailRequest {
@@ -102,7 +128,7 @@ pub(super) struct NewRow {
     pub address_key: String,
     pub network: Option<String>,
     pub device: Option<Id>,
-    pub password_hash: Option<String>,
+    pub password_hash: Option<PasswordHash>,
     pub credentials_version: Option<i64>,
     pub detail: Option<String>,
     pub locale: Option<String>,
@@ -122,7 +148,7 @@ pub(super) fn insert(connection: &mut AnyConnection, row: &NewRow) -> QueryResul
             table::address_key.eq(&row.address_key),
             table::network.eq(&row.network),
             table::device.eq(row.device),
-            table::password_hash.eq(&row.password_hash),
+            table::password_hash.eq(row.password_hash.as_ref().map(PasswordHash::as_str)),
             table::credentials_version.eq(row.credentials_version),
             table::detail.eq(&row.detail),
             table::locale.eq(&row.locale),
@@ -138,23 +164,29 @@ pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
     table::table.find(id).get_result(connection).optional()
 }
 
-/// The number of requests for an address from one client network (and device, if it shows one) since
-/// a moment. It ignores their outcome, because the number would otherwise tell whether an account
-/// exists.
-pub(super) fn count_recent(
+/// The requests for an address from one client network (and device, if it shows one) since a moment:
+/// when the last but `limit` - 1 was made, or `None` if there are fewer. It ignores their outcome,
+/// because it would otherwise tell whether an account exists.
+pub(super) fn recent(
     connection: &mut AnyConnection,
     row: &NewRow,
     since: Timestamp,
-) -> QueryResult<i64> {
+    limit: i64,
+) -> QueryResult<Option<Timestamp>> {
     let live = table::table
         .filter(table::address_key.eq(&row.address_key))
         .filter(table::purpose.eq(row.purpose.as_str()))
         .filter(table::network.eq(row.network.as_deref().unwrap_or_default()))
-        .filter(table::created_at.gt(since));
+        .filter(table::created_at.gt(since))
+        .order(table::created_at.desc())
+        .select(table::created_at)
+        .offset(limit - 1)
+        .limit(1);
     match row.device {
-        Some(device) => live.filter(table::device.eq(device)).count().get_result(connection),
-        None => live.filter(table::device.is_null()).count().get_result(connection),
+        Some(device) => live.filter(table::device.eq(device)).get_result(connection),
+        None => live.filter(table::device.is_null()).get_result(connection),
     }
+    .optional()
 }
 
 /// Counts an attempt at the code; false when the request accepts none. It locks the row: a burst of

@@ -11,8 +11,10 @@ use super::queries::{self, MailRequest, NewRow};
 use super::{AccountState, MIN_RETENTION, Mail, MailPurpose, RETRY_FOR};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
+use crate::passwords::PasswordHash;
 
-/// Requests with one purpose that a client network may make for an address within their lifetime.
+/// Requests with one purpose that a client network may make for an address within their lifetime, at
+/// most an hour.
 const MAX_RECENT: i64 = 3;
 
 /// Requests without a message that are deleted together when the table is full.
@@ -21,7 +23,7 @@ const EVICTION_BATCH: i64 = 100;
 /// Requests that a purge deletes in one unit of work.
 const PURGE_BATCH: i64 = 500;
 
-/// Retry-After of a rejected request: about as long as a message takes to arrive.
+/// Retry-After of a request that the full table rejects: about as long as a message takes to arrive.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A request that a client makes.
@@ -40,7 +42,7 @@ pub struct NewMailRequest {
     /// The account and version of a logged-in user.
     pub account: Option<(Id, i64)>,
     /// The password hash of a registration.
-    pub password_hash: Option<String>,
+    pub password_hash: Option<PasswordHash>,
     /// The client's language.
     pub locale: Option<String>,
 }
@@ -108,9 +110,12 @@ impl Mail {
             created_at: now,
             expires_at: self.expiry(now.plus(RETRY_FOR)),
         };
-        let since = now.minus(self.lifetime(new.purpose).min(MIN_RETENTION));
-        if queries::count_recent(tx.connection(), &row, since)? >= MAX_RECENT {
-            return Ok(Err(MailRequestError::TooMany { retry_after: RETRY_AFTER }));
+        let window = self.lifetime(new.purpose).min(MIN_RETENTION);
+        let since = now.minus(window);
+        // Another one is allowed when the oldest of the last three no longer counts.
+        if let Some(oldest) = queries::recent(tx.connection(), &row, since, MAX_RECENT)? {
+            let retry_after = oldest.plus(window).since(now);
+            return Ok(Err(MailRequestError::TooMany { retry_after }));
         }
         if !self.enqueue(tx, &row)? {
             return Ok(Err(MailRequestError::Full { retry_after: RETRY_AFTER }));
@@ -127,12 +132,8 @@ impl Mail {
             if deleted == 0 && row.purpose != MailPurpose::Notice {
                 return Ok(false);
             }
-            let rows = self.rows.clone();
-            tx.after_commit(move || {
-                let deleted = u64::try_from(deleted).unwrap_or(0);
-                let less = |rows: u64| Some(rows.saturating_sub(deleted));
-                let _ = rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-            });
+            let this = self.clone();
+            tx.after_commit(move || this.subtract_rows(deleted));
         }
         queries::insert(tx.connection(), row)?;
         let rows = self.rows.clone();
@@ -222,20 +223,6 @@ impl Mail {
         Ok(true)
     }
 
-    /// Marks the resets for an address as used, in the unit of work that changes the password in
-    /// another way.
-    ///
-    /// # Errors
-    /// The database error.
-    pub fn end_resets(
-        &self,
-        tx: &mut Tx<'_>,
-        address_key: &str,
-        now: Timestamp,
-    ) -> QueryResult<()> {
-        queries::use_up_all(tx.connection(), MailPurpose::Reset, address_key, now)
-    }
-
     /// Deletes a batch of requests that have expired at `now`. Returns whether there may be more.
     ///
     /// # Errors
@@ -244,8 +231,14 @@ impl Mail {
         let delete =
             move |tx: &mut Tx<'_>| queries::delete_expired(tx.connection(), now, PURGE_BATCH);
         let deleted = self.db.write(delete).await?;
-        self.count_rows().await?;
+        self.subtract_rows(deleted);
         Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
+    }
+
+    fn subtract_rows(&self, deleted: usize) {
+        let deleted = u64::try_from(deleted).unwrap_or(0);
+        let less = |rows: u64| Some(rows.saturating_sub(deleted));
+        let _ = self.rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Counts the rows, for the limit on their number.

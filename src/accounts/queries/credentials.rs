@@ -23,6 +23,7 @@ pub(in crate::accounts) struct Credentials {
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
     pub disabled_at: Option<Timestamp>,
+    pub last_login_at: Option<Timestamp>,
     /// A unit of work compares it to know that the rest is unchanged since it was read.
     #[diesel(column_name = credentials_version)]
     pub version: i64,

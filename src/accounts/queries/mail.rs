@@ -9,22 +9,9 @@ use super::{
 use crate::accounts::{Email, EmailKeys};
 use crate::clients::BUILT_IN;
 use crate::clock::Timestamp;
-use crate::database::schema::{sessions, users};
+use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
-
-/// Records that the address of a new account is proven.
-pub(in crate::accounts) fn mark_proven(
-    connection: &mut AnyConnection,
-    id: Id,
-    locale: Option<&str>,
-    now: Timestamp,
-) -> QueryResult<()> {
-    diesel::update(users::table.find(id))
-        .set((users::email_verified_at.eq(now), users::locale.eq(locale)))
-        .execute(connection)
-        .map(drop)
-}
 
 /// Sets the password of an account that is unchanged since it was read, and records that its address
 /// is proven and, for a session of this client, the login.
@@ -101,15 +88,6 @@ pub(in crate::accounts) fn recipient(
     let rows: Vec<(String, RecipientColumns)> =
         with_email_keys(keys).select((users::email_key, columns)).load(connection)?;
     Ok(keys.pick(rows, |(key, _)| key).map(|(_, columns)| columns))
-}
-
-/// Whether an account has had a login before.
-pub(in crate::accounts) fn has_sessions(
-    connection: &mut AnyConnection,
-    user: Id,
-) -> QueryResult<bool> {
-    let own = sessions::table.filter(sessions::user_id.eq(user)).select(sessions::id).limit(1);
-    Ok(!own.load::<Id>(connection)?.is_empty())
 }
 
 /// Raises the version of every account, after a backup was restored: links that were mailed before are

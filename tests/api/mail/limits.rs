@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{NEW_PASSWORD, rows};
 use crate::support::mailbox::{with_mail, with_mail_and};
+use crate::support::until;
 
 #[tokio::test]
 async fn a_network_may_make_three_requests_for_any_address() {
@@ -33,6 +34,58 @@ async fn a_network_may_make_three_requests_for_any_address() {
     for email in [user.email.as_str(), "nobody@example.com"] {
         app.forgot_from("198.51.100.1", email).await.assert_status(202);
     }
+}
+
+#[tokio::test]
+async fn retry_after_is_the_time_until_the_oldest_request_no_longer_counts() {
+    let app = with_mail().await;
+    let user = app.signed_up().await;
+    for email in [user.email.as_str(), "nobody@example.com"] {
+        for _ in 0..3 {
+            app.forgot_from("198.51.100.1", email).await.assert_status(202);
+            app.until_mail_is_sent().await;
+            app.advance(10 * 60);
+        }
+        let refused = app.forgot_from("198.51.100.1", email).await;
+        let refused = refused.assert_problem(429, "rate_limited");
+        assert_eq!(refused.header("retry-after"), Some("1800"));
+        app.advance(30 * 60 - 1);
+        app.forgot_from("198.51.100.1", email).await.assert_problem(429, "rate_limited");
+        app.advance(1);
+        app.forgot_from("198.51.100.1", email).await.assert_status(202);
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_for_an_hour_at_most() {
+    let app =
+        with_mail_and(|config| config.email.link_lifetime = Duration::from_secs(24 * 60 * 60));
+    let app = app.await;
+    let user = app.signed_up().await;
+    for email in [user.email.as_str(), "nobody@example.com"] {
+        for _ in 0..3 {
+            app.forgot_from("198.51.100.1", email).await.assert_status(202);
+        }
+        app.until_mail_is_sent().await;
+        app.advance(60 * 60 - 1);
+        app.forgot_from("198.51.100.1", email).await.assert_problem(429, "rate_limited");
+        app.advance(1);
+        app.forgot_from("198.51.100.1", email).await.assert_status(202);
+    }
+}
+
+#[tokio::test]
+async fn requests_whose_message_is_not_chosen_yet_are_in_the_backlog() {
+    let app = with_mail().await;
+    let mut networks = 0..;
+    // The sender may be faster.
+    until(async || {
+        let from = format!("198.51.100.{}", networks.next().unwrap());
+        app.forgot_from(&from, "nobody@example.com").await.assert_status(202);
+        let backlog = app.api.accounts.mail().backlog().await.unwrap();
+        backlog.waiting > 0 && backlog.oldest == Some(app.clock.now())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -72,8 +72,8 @@ async fn a_failed_commit_is_a_503_for_every_request_of_its_group() {
 
     app.db().write(|tx| tx.connection().batch_execute(FAIL_COMMITS)).await.unwrap();
     let hold = BusyWriter::on(app.db()).await;
-    // A registration of a taken address writes nothing, so no commit of it can fail.
-    let requests: [BoxFuture<'_, Answer>; 5] = [
+    let requests: [BoxFuture<'_, Answer>; 6] = [
+        app.register(&owner.email, PASSWORD).boxed(),
         app.register("new@example.com", PASSWORD).boxed(),
         app.refresh(&refreshing.refresh).boxed(),
         app.refresh(&spent.refresh).boxed(),
