@@ -215,7 +215,7 @@ impl Tasks {
     /// Sends the messages that wait.
     async fn send_mail(&self) {
         if let Some(sender) = &self.mail_sender {
-            sender.run().await;
+            sender.run(|| self.api.revocations.is_clock_trusted()).await;
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{AdminError, Opened, block_on};
 use crate::accounts::Email;
+use crate::app::MailError;
 use crate::app::mail::{for_notices, renderer, transport};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -66,7 +67,9 @@ async fn test(config: &Config, address: &str) -> Result<String, AdminError> {
     let (address, clock) = (Email::parse(address)?, Clock::system());
     let transport = transport(config, &clock)?.ok_or(AdminError::MailOff)?;
     let renderer = renderer(config, &config.issuer(config.listen))?;
-    let message = renderer.sample(MessageKind::Test, address.as_str(), None, clock.now());
+    let message = renderer
+        .sample(MessageKind::Test, address.as_str(), None, clock.now())
+        .map_err(MailError::from)?;
     transport.send(&message).await?;
     Ok(format!("sent to {address}\n"))
 }
@@ -83,7 +86,7 @@ fn preview(
     let renderer = renderer(config, &config.issuer(config.listen))?;
     let now = Clock::system().now();
     let RenderedMessage { subject, text, html: page, .. } =
-        renderer.sample(message, "ada@example.com", language, now);
+        renderer.sample(message, "ada@example.com", language, now).map_err(MailError::from)?;
     Ok(if html { page } else { format!("Subject: {subject}\n\n{text}") })
 }
 

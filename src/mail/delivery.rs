@@ -5,7 +5,8 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use super::messages::MessageKind;
-use super::queries::{MailRequest, outbox};
+use super::queries::MailRequest;
+use super::queries::outbox::{self, Postponed};
 use super::transport::SendError;
 use super::{Mail, RETRY_FOR, count, notices};
 use crate::audit::{self, Event, EventKind};
@@ -18,6 +19,9 @@ const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// The wait after the first attempt; each further wait is four times as long.
 const FIRST_RETRY_WAIT: Duration = Duration::from_secs(5);
+
+/// The wait after the server ended the connection. It does not grow: the message may not be the cause.
+const DROPPED_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait between two attempts.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -79,26 +83,24 @@ impl Mail {
         let purpose = row.purpose();
         match result {
             Ok(()) => {
-                outbox::handed_over(tx.connection(), row.id, now, self.expiry(now))?;
-                count(tx, &self.counters.sent, purpose);
+                if outbox::handed_over(tx.connection(), row.id, now, self.expiry(now))? {
+                    count(tx, &self.counters.sent, purpose);
+                }
             }
             Err(error) if error.is_permanent() => {
                 tracing::warn!(request = %row.id, purpose = purpose.as_str(), %error, "the mail server rejected a message");
                 self.abandon(tx, row, "failed", now)?;
             }
             Err(error) => {
-                let waits = if error.is_of_server() {
-                    // The message is not the cause, so it keeps its place in the order.
-                    Duration::ZERO
-                } else {
-                    backoff(row.sends)
-                };
                 tracing::warn!(request = %row.id, purpose = purpose.as_str(), %error, "a message was not sent; it is retried");
-                let next = if waits.is_zero() { row.created_at } else { now.plus(waits) };
+                let is_tried = !error.is_unreachable() && !error.is_dropped();
                 // The server may have accepted it, and its answer was lost.
                 let tried_at = lease_clock(tx.connection(), now)?;
-                outbox::postpone(tx.connection(), row.id, next, tried_at)?;
-                count(tx, &self.counters.retried, purpose);
+                let postponed =
+                    Postponed { next: next_attempt(row, error, now), tried_at, is_tried };
+                if outbox::postpone(tx.connection(), row.id, &postponed)? {
+                    count(tx, &self.counters.retried, purpose);
+                }
             }
         }
         Ok(())
@@ -111,8 +113,10 @@ impl Mail {
         outcome: &'static str,
         now: Timestamp,
     ) -> QueryResult<()> {
-        outbox::abandon(tx.connection(), row.id, outcome, self.expiry(now))?;
-        if outcome == "failed" {
+        // Only the node whose statement changed the row records it.
+        if outbox::abandon(tx.connection(), row.id, outcome, self.expiry(now))?
+            && outcome == "failed"
+        {
             let purpose = row.purpose();
             let failed = Event::new(EventKind::MailFailed).detail(purpose.as_str());
             let failed = row.user_id.map_or(failed.clone(), |user| failed.with_user(user));
@@ -149,7 +153,20 @@ fn reason_to_abandon(
     Ok((row.is_used() || is_stale).then_some("superseded"))
 }
 
-/// The wait after an attempt.
+/// When a message is tried again.
+fn next_attempt(row: &MailRequest, error: &SendError, now: Timestamp) -> Timestamp {
+    if error.is_unreachable() {
+        // It keeps its place in the order.
+        row.created_at
+    } else if error.is_dropped() {
+        // Behind the others: if this message is the cause, it does not delay them.
+        now.plus(DROPPED_WAIT)
+    } else {
+        now.plus(backoff(row.sends))
+    }
+}
+
+/// The wait after an attempt that the server answered.
 fn backoff(sends: i64) -> Duration {
     let doublings = u32::try_from(sends).unwrap_or(0).min(8) * 2;
     FIRST_RETRY_WAIT.saturating_mul(1 << doublings).min(MAX_RETRY_WAIT)

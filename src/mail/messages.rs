@@ -130,14 +130,16 @@ struct Content {
 
 impl MessageRenderer {
     /// The message for a request.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`TemplateError`]: a template cannot be rendered with these values.
     pub fn render(
         &self,
         message: MessageKind,
         row: &MailRequest,
         keys: &MailKeys,
         lifetimes: Lifetimes,
-    ) -> RenderedMessage {
+    ) -> Result<RenderedMessage, TemplateError> {
         let purpose = row.purpose();
         let code = message.is_proof().then(|| keys.code(purpose, row.id));
         let link = (message == MessageKind::Reset).then(|| {
@@ -158,15 +160,21 @@ impl MessageRenderer {
     }
 
     /// A message with example content.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`TemplateError`]: a template cannot be rendered with these values.
     pub fn sample(
         &self,
         message: MessageKind,
         to: &str,
         locale: Option<&str>,
         now: Timestamp,
-    ) -> RenderedMessage {
-        let content = Content {
+    ) -> Result<RenderedMessage, TemplateError> {
+        self.write(message, Id::new(now), locale, &self.sample_content(to, now))
+    }
+
+    fn sample_content(&self, to: &str, now: Timestamp) -> Content {
+        Content {
             email: to.to_owned(),
             code: String::from("ABCD-EFGH"),
             link: self.service.reset_link.replace("{token}", "dwm_EXAMPLE"),
@@ -175,8 +183,7 @@ impl MessageRenderer {
             time: display_time(now),
             code_minutes: 10,
             link_minutes: 60,
-        };
-        self.write(message, Id::new(now), locale, &content)
+        }
     }
 
     fn write(
@@ -185,7 +192,7 @@ impl MessageRenderer {
         id: Id,
         locale: Option<&str>,
         content: &Content,
-    ) -> RenderedMessage {
+    ) -> Result<RenderedMessage, TemplateError> {
         let language = locale.filter(|locale| self.languages.contains(*locale));
         let part = |part: &str| {
             let own = language.map(|language| format!("{language}/{}.{part}", message.as_str()));
@@ -193,23 +200,25 @@ impl MessageRenderer {
                 .unwrap_or_else(|| format!("{}.{part}", message.as_str()))
         };
         // The subject contains nothing that a client has sent.
-        let subject = self.render_template(&part("subject"), &Content::default());
-        RenderedMessage {
+        let subject = self.render_template(&part("subject"), &Content::default())?;
+        Ok(RenderedMessage {
             id,
             message,
             to: content.email.clone(),
             subject: plain(subject.trim()),
-            text: self.render_template(&part("txt"), content),
-            html: self.render_template(&part("html"), content),
-        }
+            text: self.render_template(&part("txt"), content)?,
+            html: self.render_template(&part("html"), content)?,
+        })
     }
 
-    /// Renders a template. Each was rendered once at the start, so failures are not expected.
-    fn render_template(&self, name: &str, content: &Content) -> String {
-        self.try_render_template(name, content).unwrap_or_else(|error| {
-            tracing::error!(template = name, %error, "a mail template cannot be rendered");
-            String::new()
-        })
+    /// Renders a template. Each was rendered at the start, so failures are not expected.
+    fn render_template(&self, name: &str, content: &Content) -> Result<String, TemplateError> {
+        let rendered = self.try_render_template(name, content);
+        let rendered = rendered.map_err(|error| TemplateError::invalid(name, &error))?;
+        if rendered.trim().is_empty() {
+            return Err(TemplateError::Empty(name.to_owned()));
+        }
+        Ok(rendered)
     }
 
     fn try_render_template(

@@ -3,8 +3,7 @@
 //! They go to proven addresses only, so that a mistyped address does not send them to a stranger. Each
 //! is one row, enqueued in the unit of work of its event.
 
-use std::collections::HashMap;
-use std::mem;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
@@ -26,13 +25,14 @@ const LIMIT_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// The maximum number of characters of a user agent in a notice.
 const MAX_USER_AGENT_CHARS: usize = 100;
 
-/// The maximum number of sessions whose last notice of a replay is remembered.
+/// The maximum number of sessions whose last notice of a replay is remembered, and of notices that
+/// wait in memory.
 const MAX_REPLAYED_SESSIONS: usize = 10_000;
 
 /// Notices of events that have no unit of work; the sender writes them.
 #[derive(Debug, Default)]
 pub(super) struct PendingNotices {
-    waiting: Vec<Replay>,
+    waiting: VecDeque<Replay>,
     /// When the last notice about a session was enqueued.
     notified: HashMap<Id, Instant>,
 }
@@ -155,32 +155,40 @@ impl Mail {
         }
         let is_notified =
             pending.notified.get(&session).is_some_and(|at| now.duration_since(*at) < LIMIT_PERIOD);
-        if !is_notified && pending.notified.len() < MAX_REPLAYED_SESSIONS {
+        let has_room = pending.notified.len() < MAX_REPLAYED_SESSIONS
+            && pending.waiting.len() < MAX_REPLAYED_SESSIONS;
+        if !is_notified && has_room {
             pending.notified.insert(session, now);
-            pending.waiting.push(Replay { user, network, user_agent });
+            pending.waiting.push_back(Replay { user, network, user_agent });
         }
     }
 
-    fn take_pending(&self) -> Vec<Replay> {
-        mem::take(&mut locks::lock(&self.pending).waiting)
+    /// Stores the notices that wait in memory. After a failure the rest keeps waiting.
+    pub(super) async fn store_pending_notices(&self) {
+        while let Some(replay) = self.next_pending() {
+            if let Err(error) = self.store_replay(replay.clone()).await {
+                tracing::warn!(%error, "a notice was not stored; it is retried");
+                // Behind the others, in case it is the cause.
+                locks::lock(&self.pending).waiting.push_back(replay);
+                return;
+            }
+        }
     }
 
-    /// Stores the notices that wait in memory.
-    pub(super) async fn store_pending_notices(&self) -> Result<(), StoreError> {
-        for replay in self.take_pending() {
-            let this = self.clone();
-            let written = self.db.write(move |tx| {
-                let Replay { user, network, user_agent } = &replay;
-                let context = NoticeContext {
-                    network: network.as_deref(),
-                    user_agent: user_agent.as_deref(),
-                };
-                let message = MessageKind::RefreshReplayedElsewhere;
-                this.notify(tx, *user, message, context, this.clock.now())
-            });
-            written.await?;
-        }
-        Ok(())
+    fn next_pending(&self) -> Option<Replay> {
+        locks::lock(&self.pending).waiting.pop_front()
+    }
+
+    async fn store_replay(&self, replay: Replay) -> Result<(), StoreError> {
+        let this = self.clone();
+        let written = self.db.write(move |tx| {
+            let Replay { user, network, user_agent } = &replay;
+            let context =
+                NoticeContext { network: network.as_deref(), user_agent: user_agent.as_deref() };
+            let message = MessageKind::RefreshReplayedElsewhere;
+            this.notify(tx, *user, message, context, this.clock.now())
+        });
+        written.await
     }
 }
 

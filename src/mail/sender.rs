@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Mail;
 use super::delivery::SendAttempt;
-use super::messages::{MessageRenderer, RenderedMessage};
+use super::messages::{MessageRenderer, RenderedMessage, TemplateError};
 use super::queries::MailRequest;
 use super::transport::{MailTransport, SendError};
 use super::triage::Directory;
@@ -70,10 +70,14 @@ impl MailSender {
         Self { mail, directory, renderer, transport, state: Mutex::default() }
     }
 
-    /// Sends until it is dropped.
-    pub async fn run(&self) {
+    /// Sends until it is dropped, while the clock is trusted: it decides when a message is due, too old
+    /// or expired.
+    pub async fn run(&self, is_clock_trusted: impl Fn() -> bool) {
         loop {
             sleep(POLL_INTERVAL).await;
+            if !is_clock_trusted() {
+                continue;
+            }
             // A database that does not answer is tried again at the next interval.
             let _ = self.send_due().await;
         }
@@ -84,8 +88,13 @@ impl MailSender {
         if self.is_time_to_count(now) {
             self.mail.count_rows().await?;
         }
-        self.mail.store_pending_notices().await?;
-        while self.mail.choose_messages(&self.directory).await? {}
+        self.mail.store_pending_notices().await;
+        let work = self.mail.work().await?;
+        if work.has_undecided {
+            while self.mail.choose_messages(&self.directory).await? {}
+        } else if !work.has_due {
+            return Ok(());
+        }
         while !self.is_paused(now) {
             let claimed = self.mail.claim(BATCH).await?;
             if claimed.is_empty() {
@@ -101,16 +110,20 @@ impl MailSender {
 
     async fn attempt(&self, row: MailRequest) -> SendAttempt {
         let result = match self.render(&row) {
-            Some(rendered) => {
+            Some(Ok(rendered)) => {
                 let sending = self.transport.send(&rendered);
                 timeout(ATTEMPT_TIMEOUT, sending).await.unwrap_or(Err(SendError::timed_out()))
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "a mail template cannot be rendered");
+                Err(SendError::transient(error.to_string()))
             }
             None => Err(SendError::permanent("this version has no message of that name")),
         };
         (row, result)
     }
 
-    fn render(&self, row: &MailRequest) -> Option<RenderedMessage> {
+    fn render(&self, row: &MailRequest) -> Option<Result<RenderedMessage, TemplateError>> {
         let message = row.message()?;
         let lifetimes = self.mail.policy.lifetimes;
         Some(self.renderer.render(message, row, &self.mail.keys, lifetimes))
@@ -129,12 +142,15 @@ impl MailSender {
         self.state().paused.is_some_and(|(until, _)| now < until)
     }
 
-    /// Pauses while the server is unreachable, and continues when it has accepted a message.
+    /// Pauses when every attempt has failed because of the server, and continues when it has answered
+    /// about a message.
     fn pause_if_unreachable(&self, tried: &[SendAttempt]) {
-        let is_unreachable =
-            |(_, result): &SendAttempt| result.as_ref().is_err_and(SendError::is_of_server);
+        let is_of_server = |(_, result): &SendAttempt| {
+            let error = result.as_ref().err();
+            error.is_some_and(|error| error.is_unreachable() || error.is_dropped())
+        };
         let mut state = self.state();
-        if !tried.iter().any(is_unreachable) {
+        if !tried.iter().all(is_of_server) {
             state.paused = None;
             return;
         }

@@ -37,8 +37,10 @@ enum SendErrorKind {
     Permanent,
     /// The server may accept it later.
     Transient,
-    /// The server is unusable at the moment, for any message.
-    Server,
+    /// The server ended the connection: it is about to stop, or it does so because of this message.
+    Dropped,
+    /// The server is unreachable or rejects the login, for any message.
+    Unreachable,
 }
 
 impl SendError {
@@ -46,12 +48,13 @@ impl SendError {
         Self { text: text.into(), kind: SendErrorKind::Permanent }
     }
 
+    pub(super) fn transient(text: impl Into<String>) -> Self {
+        Self { text: text.into(), kind: SendErrorKind::Transient }
+    }
+
     /// An attempt that timed out: the server may have accepted the message.
     pub(super) fn timed_out() -> Self {
-        Self {
-            text: String::from("the mail server did not answer in time"),
-            kind: SendErrorKind::Transient,
-        }
+        Self::transient("the mail server did not answer in time")
     }
 
     /// Whether this message is rejected permanently.
@@ -60,10 +63,14 @@ impl SendError {
         self.kind == SendErrorKind::Permanent
     }
 
-    /// Whether no message can be sent at the moment.
-    #[must_use]
-    pub fn is_of_server(&self) -> bool {
-        self.kind == SendErrorKind::Server
+    /// Whether the server ended the connection.
+    pub(super) fn is_dropped(&self) -> bool {
+        self.kind == SendErrorKind::Dropped
+    }
+
+    /// Whether no attempt can have reached the server.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.kind == SendErrorKind::Unreachable
     }
 }
 

@@ -69,12 +69,14 @@ pub type Directory =
     Arc<dyn Fn(&mut AnyConnection, &MailRequest) -> QueryResult<Option<Recipient>> + Send + Sync>;
 
 impl Mail {
+    /// Asks for work, in one statement.
+    pub(super) async fn work(&self) -> Result<outbox::Work, StoreError> {
+        let now = self.clock.now();
+        self.db.read(move |c| outbox::work(c, now)).await
+    }
+
     /// Chooses the messages of a batch of requests. Returns whether there may be more.
     pub(super) async fn choose_messages(&self, directory: &Directory) -> Result<bool, StoreError> {
-        let waiting = self.db.read(|c| outbox::undecided(c, 1)).await?;
-        if waiting.is_empty() {
-            return Ok(false);
-        }
         let (this, directory) = (self.clone(), Arc::clone(directory));
         self.db
             .write(move |tx| {
@@ -97,13 +99,16 @@ impl Mail {
         let recipient = directory(tx.connection(), row)?;
         let is_known = recipient.as_ref().is_some_and(|recipient| recipient.is_known);
         let Some(chosen) = message_for(row, recipient) else {
-            return self.choose_none(tx, row, "no_account", now);
+            return self.choose_none(tx, row, "no_account", now).map(drop);
         };
         let Some(quota) = free_quota(tx.connection(), row, is_known, now)? else {
-            let limited = Event::new(EventKind::MailLimited).detail(chosen.message.as_str());
-            record(tx, limited, chosen.user, row, now)?;
-            count(tx, &self.counters.over_limit, row.purpose());
-            return self.choose_none(tx, row, "over_limit", now);
+            // Only the node whose statement changed the row records it.
+            if self.choose_none(tx, row, "over_limit", now)? {
+                let limited = Event::new(EventKind::MailLimited).detail(chosen.message.as_str());
+                record(tx, limited, chosen.user, row, now)?;
+                count(tx, &self.counters.over_limit, row.purpose());
+            }
+            return Ok(());
         };
         let chosen = Chosen { quota, ..chosen };
         if outbox::choose(tx.connection(), row, &chosen)? {
@@ -119,9 +124,9 @@ impl Mail {
         row: &MailRequest,
         outcome: &str,
         now: Timestamp,
-    ) -> QueryResult<()> {
+    ) -> QueryResult<bool> {
         let expires_at = self.expiry(now);
-        outbox::choose_none(tx.connection(), row.id, outcome, expires_at).map(drop)
+        outbox::choose_none(tx.connection(), row.id, outcome, expires_at)
     }
 }
 

@@ -1,7 +1,8 @@
 """A mail server for the tests, by aiosmtpd: each message becomes a file, in the order of arrival.
 
 Arguments: folder, port, and for STARTTLS and a login certificate, key, user and password. The recipient says what the
-server does: `permanent…` is refused for good, `transient…` twice for a while, `dropped…` is taken and not answered once.
+server does: `permanent…` is refused for good, `transient…` twice for a while, `dropped…` is taken and not answered once,
+`busy…` makes it close the connection.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ class Handler:
         self.tries[address] += 1
         if address.startswith("permanent"):
             return "550 5.1.1 no such mailbox"
+        if address.startswith("busy"):
+            return "421 4.3.2 not now"
         if address.startswith("transient") and self.tries[address] < 3:
             return "451 4.7.1 greylisted"
         envelope.rcpt_tos.append(address)

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::clock::Timestamp;
+
 use super::{Content, MessageKind, MessageRenderer, ServiceInfo, environment};
 
 /// Why templates cannot be used.
@@ -27,6 +29,9 @@ pub enum TemplateError {
     /// The first line is not the subject.
     #[error("{}: its first line is not the subject; begin it with `Subject: `", .0.display())]
     NoSubject(PathBuf),
+    /// Nothing is left of it with these values.
+    #[error("{0}: it renders an empty text; write a text that every message shows")]
+    Empty(String),
     /// It cannot be rendered.
     #[error("{name}: {cause}; correct the template (docs/email.md lists the variables)")]
     Invalid {
@@ -44,7 +49,8 @@ fn names() -> String {
 
 impl MessageRenderer {
     /// Loads the templates. Those in `folder` replace the built-in ones; a subfolder named after a
-    /// language (`de`) contains the templates for it. Each template is rendered once.
+    /// language (`de`) contains the templates for it. Each template is rendered, with empty and with
+    /// example values.
     ///
     /// # Errors
     /// [`TemplateError`] for the first invalid one.
@@ -109,23 +115,26 @@ impl MessageRenderer {
 
     fn add(&mut self, name: &str, source: String) -> Result<(), TemplateError> {
         let added = self.templates.add_template_owned(name.to_owned(), source);
-        added.map_err(|error| invalid(name, &error))
+        added.map_err(|error| TemplateError::invalid(name, &error))
     }
 
-    /// Renders every template once.
+    /// Renders every template with empty values, and with example values.
     fn check(&self) -> Result<(), TemplateError> {
-        let names: Vec<String> =
-            self.templates.templates().map(|(name, _)| name.to_owned()).collect();
-        names.iter().try_for_each(|name| {
+        let sample = self.sample_content("ada@example.com", Timestamp::from_unix_seconds(0));
+        for (name, _) in self.templates.templates() {
             let rendered = self.try_render_template(name, &Content::default());
-            rendered.map(drop).map_err(|error| invalid(name, &error))
-        })
+            rendered.map_err(|error| TemplateError::invalid(name, &error))?;
+            self.render_template(name, &sample)?;
+        }
+        Ok(())
     }
 }
 
-fn invalid(name: &str, error: &minijinja::Error) -> TemplateError {
-    let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
-    TemplateError::Invalid { name: name.to_owned(), cause: format!("{error}{line}") }
+impl TemplateError {
+    pub(super) fn invalid(name: &str, error: &minijinja::Error) -> Self {
+        let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
+        Self::Invalid { name: name.to_owned(), cause: format!("{error}{line}") }
+    }
 }
 
 /// Whether a folder's name is a language (RFC 5646 2.2.1).
@@ -136,7 +145,6 @@ fn is_language(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
 
     fn service() -> ServiceInfo {
         ServiceInfo {
@@ -169,7 +177,7 @@ mod tests {
         let renderer = MessageRenderer::load(None, service()).unwrap();
         for &message in MessageKind::ALL {
             let now = Timestamp::from_unix_seconds(1_800_000_000);
-            let it = renderer.sample(message, "ada@example.com", None, now);
+            let it = renderer.sample(message, "ada@example.com", None, now).unwrap();
             assert!(it.subject.contains("Example & Co") && !it.subject.contains('\n'), "{it:?}");
             assert!(it.text.contains("Example & Co"), "{it:?}");
             assert!(it.html.contains("Example &amp; Co"), "{it:?}");
@@ -189,7 +197,8 @@ mod tests {
         ]);
         let renderer = MessageRenderer::load(Some(folder.path()), service()).unwrap();
         let now = Timestamp::from_unix_seconds(0);
-        let render = |locale| renderer.sample(MessageKind::Test, "<b>@example.com", locale, now);
+        let render =
+            |locale| renderer.sample(MessageKind::Test, "<b>@example.com", locale, now).unwrap();
         let (english, german) = (render(None), render(Some("de")));
         assert_eq!((english.subject.as_str(), german.subject.as_str()), ("Ours", "Probe"));
         assert_eq!(english.text.trim(), "Ours: <b>@example.com");
@@ -205,6 +214,10 @@ mod tests {
         assert!(error(&[("test.txt", "Subject: {{ email }}\n\nx")]).contains("test.subject"));
         assert!(error(&[("test.html", "{{ emial }}")]).contains("test.html"));
         assert!(error(&[("test.html", "{% if %}")]).contains("line 1"));
+        let only_with_values = "{% if code %}{{ no_such_variable }}{% endif %}x";
+        assert!(error(&[("test.html", only_with_values)]).contains("test.html"));
+        assert!(error(&[("test.html", "{% if not code %}x{% endif %}")]).contains("empty"));
+        assert!(error(&[("test.txt", "Subject: x\n\n")]).contains("test.txt: it renders an empty"));
         let nowhere = MessageRenderer::load(Some(Path::new("/nowhere/at/all")), service());
         assert!(matches!(nowhere, Err(TemplateError::Unreadable { .. })));
     }

@@ -1,6 +1,6 @@
 //! The statements of the outbox: the choice of a message, leases, and results of attempts.
 
-use diesel::dsl::{count_star, min};
+use diesel::dsl::{count_star, exists, min};
 use diesel::prelude::*;
 
 use super::MailRequest;
@@ -123,18 +123,18 @@ pub(in crate::mail) fn lease(
         .filter(table::next_send_at.is_not_null())
         .filter(table::leased_until.is_null().or(table::leased_until.le(lease_now)));
     diesel::update(free)
-        .set((table::leased_until.eq(until), table::sends.eq(table::sends + 1_i64)))
+        .set(table::leased_until.eq(until))
         .execute(connection)
         .map(|rows| rows == 1)
 }
 
-/// Stores that the mail server accepted the message.
+/// Stores that the mail server accepted the message; false when that is stored already.
 pub(in crate::mail) fn handed_over(
     connection: &mut AnyConnection,
     id: Id,
     at: Timestamp,
     expires_at: Timestamp,
-) -> QueryResult<()> {
+) -> QueryResult<bool> {
     let waiting = table::table.filter(table::id.eq(id)).filter(table::handed_at.is_null());
     let nothing = None::<i64>;
     diesel::update(waiting)
@@ -143,33 +143,46 @@ pub(in crate::mail) fn handed_over(
             table::next_send_at.eq(nothing),
             table::outcome.eq("sent"),
             table::expires_at.eq(expires_at),
+            table::sends.eq(table::sends + 1_i64),
         ))
         .execute(connection)
-        .map(drop)
+        .map(|rows| rows == 1)
 }
 
-/// Schedules another attempt. `tried_at` is the latest moment at which the server may have accepted
-/// the message.
+/// Another attempt at a message.
+pub(in crate::mail) struct Postponed {
+    /// When it is due.
+    pub next: Timestamp,
+    /// The latest moment at which the server may have accepted the message.
+    pub tried_at: Timestamp,
+    /// Whether the failed attempt counts: the server has answered about the message.
+    pub is_tried: bool,
+}
+
+/// Schedules another attempt; false when the message no longer waits.
 pub(in crate::mail) fn postpone(
     connection: &mut AnyConnection,
     id: Id,
-    next: Timestamp,
-    tried_at: Timestamp,
-) -> QueryResult<()> {
+    postponed: &Postponed,
+) -> QueryResult<bool> {
     let waiting = table::table.filter(table::id.eq(id)).filter(table::next_send_at.is_not_null());
     diesel::update(waiting)
-        .set((table::next_send_at.eq(next), table::leased_until.eq(tried_at)))
+        .set((
+            table::next_send_at.eq(postponed.next),
+            table::leased_until.eq(postponed.tried_at),
+            table::sends.eq(table::sends + i64::from(postponed.is_tried)),
+        ))
         .execute(connection)
-        .map(drop)
+        .map(|rows| rows == 1)
 }
 
-/// Abandons a message.
+/// Abandons a message; false when it no longer waits.
 pub(in crate::mail) fn abandon(
     connection: &mut AnyConnection,
     id: Id,
     outcome: &str,
     expires_at: Timestamp,
-) -> QueryResult<()> {
+) -> QueryResult<bool> {
     let nothing = None::<i64>;
     let waiting = table::table.filter(table::id.eq(id)).filter(table::next_send_at.is_not_null());
     diesel::update(waiting)
@@ -179,10 +192,10 @@ pub(in crate::mail) fn abandon(
             table::expires_at.eq(expires_at),
         ))
         .execute(connection)
-        .map(drop)
+        .map(|rows| rows == 1)
 }
 
-/// The messages that wait.
+/// The messages that wait, and the requests whose message is not chosen yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Their number.
@@ -192,11 +205,38 @@ pub struct Backlog {
 }
 
 pub(in crate::mail) fn backlog(connection: &mut AnyConnection) -> QueryResult<Backlog> {
-    let (waiting, oldest): (i64, Option<Timestamp>) = table::table
+    type Totals = (i64, Option<Timestamp>);
+    let totals = (count_star(), min(table::created_at));
+    // Two statements, because each has an index of its own.
+    let (chosen, oldest): Totals = table::table
         .filter(table::next_send_at.is_not_null())
-        .select((count_star(), min(table::created_at)))
+        .select(totals)
         .get_result(connection)?;
-    Ok(Backlog { waiting: u64::try_from(waiting).unwrap_or(0), oldest })
+    let (undecided, oldest_undecided): Totals = table::table
+        .filter(table::message.is_null())
+        .filter(table::outcome.is_null())
+        .select(totals)
+        .get_result(connection)?;
+    let waiting = u64::try_from(chosen.saturating_add(undecided)).unwrap_or(0);
+    Ok(Backlog { waiting, oldest: oldest.into_iter().chain(oldest_undecided).min() })
+}
+
+/// The work that the sender finds.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mail) struct Work {
+    /// Whether a request has no choice of its message yet.
+    pub has_undecided: bool,
+    /// Whether a message is due, leased or not.
+    pub has_due: bool,
+}
+
+/// Asks for work in one statement.
+pub(in crate::mail) fn work(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<Work> {
+    let undecided = table::table.filter(table::message.is_null()).filter(table::outcome.is_null());
+    let due = table::table.filter(table::next_send_at.le(now));
+    let (has_undecided, has_due) =
+        diesel::select((exists(undecided), exists(due))).get_result(connection)?;
+    Ok(Work { has_undecided, has_due })
 }
 
 /// Messages that wait, leased or not, in the order in which they are sent.

@@ -44,7 +44,7 @@ impl OutboxFolder {
         let written = written.unwrap_or_else(|_| Err(io::Error::other("the write panicked")));
         let file = written.map_err(|error| SendError {
             text: format!("{}: {error}", self.path.display()),
-            kind: SendErrorKind::Server,
+            kind: SendErrorKind::Unreachable,
         })?;
         tracing::info!(file = %file.display(), message = message.as_str(), "message written to a file");
         Ok(())

@@ -76,7 +76,7 @@ impl SmtpTransport {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let text = String::from("the server closed the connection");
-                Err(SendError { text, kind: SendErrorKind::Server })
+                Err(SendError { text, kind: SendErrorKind::Dropped })
             }
             Err(error) => Err(classify(&error)),
         }
@@ -87,14 +87,20 @@ fn classify(error: &Error) -> SendError {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     let text = format!("{error}{}", cause.unwrap_or_default());
     let kind = match error.status().map(u16::from) {
-        Some(status) if LOGIN_REJECTED.contains(&status) => SendErrorKind::Server,
-        // RFC 5321 3.8: the server is about to close every connection.
-        Some(421) => SendErrorKind::Server,
+        Some(status) if LOGIN_REJECTED.contains(&status) => SendErrorKind::Unreachable,
+        // RFC 5321 3.8: the server closes the connection. Some servers do so because of one message.
+        Some(421) => SendErrorKind::Dropped,
         Some(_) if error.is_permanent() => SendErrorKind::Permanent,
         Some(_) => SendErrorKind::Transient,
         // The server lacks SMTPUTF8, which the address needs.
         None if error.is_client() && text.contains("SMTPUTF8") => SendErrorKind::Permanent,
-        None => SendErrorKind::Server,
+        None if is_connecting(error) => SendErrorKind::Unreachable,
+        None => SendErrorKind::Dropped,
     };
     SendError { text, kind }
+}
+
+/// Whether no connection was established. lettre has no predicate for this kind of error.
+fn is_connecting(error: &Error) -> bool {
+    error.is_tls() || error.to_string().starts_with("Connection error")
 }

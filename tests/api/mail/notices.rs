@@ -2,11 +2,18 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use doorward::config::Verification;
+use doorward::database::schema::sessions;
+use doorward::mail::{MailPurpose, PurposeLabel};
+use doorward::metrics::{Counter, Family};
 use serde_json::json;
 
 use super::NEW_PASSWORD;
-use crate::support::mailbox::{Message, request_of, with_mail};
+use crate::support::mailbox::{Message, request_of, with_mail, with_mail_and};
 use crate::support::{PASSWORD, TestApp, User, until};
 
 /// A user with a proven address and an empty mailbox.
@@ -76,6 +83,38 @@ async fn the_owner_is_notified_of_logins_from_unknown_devices() {
 }
 
 #[tokio::test]
+async fn logins_count_as_earlier_ones_after_their_sessions_are_deleted() {
+    let app = with_mail().await;
+    let user = proven(&app).await;
+    let deleted = app.db().write(|tx| diesel::delete(sessions::table).execute(tx.connection()));
+    assert_eq!(deleted.await.unwrap(), 1);
+    log_in_from(&app, "198.51.100.7", "Browser", &user.email).await;
+    assert!(app.message_to(&user.email).await.subject.contains("login"));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_rendered_waits_and_is_not_sent_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "Subject: Code\n\n{{ code }}{% if 'broken' in email %}{{ nothing.at.all }}{% endif %}";
+    fs::write(folder.path().join("registration.txt"), text).unwrap();
+    let app = with_mail_and(|config| {
+        config.accounts.verification = Verification::Required;
+        config.email.templates = folder.path().to_owned();
+    })
+    .await;
+    app.register("broken@example.com", PASSWORD).await.assert_status(202);
+    app.register("ada@example.com", PASSWORD).await.assert_status(202);
+    let label = PurposeLabel { purpose: MailPurpose::Registration };
+    let counter = |family: &Family<PurposeLabel, Counter>| family.get_or_create(&label).get();
+    let counters = app.api.accounts.mail().counters();
+    until(async || counter(&counters.retried) == 1 && counter(&counters.sent) == 1).await;
+    assert_eq!(counter(&counters.failed), 0);
+    let outbox = fs::read_dir(app.config.data_dir.join("outbox")).unwrap();
+    assert_eq!(outbox.count(), 1);
+}
+
+#[tokio::test]
 async fn an_unproven_address_gets_no_notices() {
     let app = with_mail().await;
     let user = app.signed_up().await;
@@ -129,4 +168,27 @@ async fn notices_are_limited_except_those_about_the_password() {
     let call = app.post("/login").header("x-forwarded-for", "198.51.100.99").json(&body);
     call.send().await.assert_status(200);
     assert_eq!(app.messages().await.len(), 12);
+}
+
+#[tokio::test]
+async fn a_notice_of_a_replay_is_stored_after_a_failed_write() {
+    let app = with_mail().await;
+    let mut user = proven(&app).await;
+    let stolen = user.tokens.refresh.clone();
+    user.refresh().await.assert_status(200);
+    rename(&app, "mail_requests", "away").await;
+    let call = app.post("/refresh").header("x-forwarded-for", "203.0.113.9");
+    let call = call.header("user-agent", "Thief/1.0");
+    call.json(&json!({ "refresh_token": stolen })).send().await.assert_status(200);
+    // The sender tries every second.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    rename(&app, "away", "mail_requests").await;
+    until(async || !app.messages().await.is_empty()).await;
+    assert!(subjects(&app).await[0].contains("two devices"));
+}
+
+async fn rename(app: &TestApp, table: &'static str, to: &'static str) {
+    let rename = format!("ALTER TABLE {table} RENAME TO {to}");
+    let renamed = app.db().write(move |tx| tx.connection().batch_execute(&rename));
+    renamed.await.unwrap();
 }

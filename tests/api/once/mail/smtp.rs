@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use doorward::mail::{MailPurpose, PurposeLabel};
+
 use super::server::{FROM, MailServer, sending_to};
 use crate::once::interop::certificate;
 use crate::support::mailbox::{Message, request_of};
@@ -108,6 +110,10 @@ async fn a_message_whose_answer_was_lost_is_sent_again_with_the_same_id() {
     let Some(server) = MailServer::started().await else { return };
     let app = sending_to(&server).await;
     let request = request_of(app.register("dropped@example.com", PASSWORD).await);
+    let label = PurposeLabel { purpose: MailPurpose::Registration };
+    let retried = app.api.accounts.mail().counters().retried.get_or_create(&label).clone();
+    until(async || retried.get() == 1).await;
+    app.advance(5);
     until(async || server.messages().len() == 2).await;
     app.until_mail_is_sent().await;
     let messages = server.messages();
