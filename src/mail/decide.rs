@@ -23,6 +23,8 @@ use super::MailPurpose;
 use crate::clock::Timestamp;
 
 #[cfg(test)]
+mod change_model;
+#[cfg(test)]
 mod model;
 
 /// The number of wrong codes after which a request accepts none.

@@ -7,6 +7,7 @@ mod trust;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use doorward::config::Config;
+use doorward::secret::Secret;
 use serde_json::json;
 
 use crate::support::app::behind_a_proxy;
@@ -35,6 +36,7 @@ impl Owner {
     async fn at_home() -> Self {
         let app = TestApp::with(|config: &mut Config| {
             behind_a_proxy(config);
+            config.email.url = Some(Secret::new(String::from("file:")));
             config.limits.failed_logins_per_account = 20;
             // Many hashes, whose cost does not matter in these tests.
             config.passwords.iterations = 1;
@@ -101,6 +103,12 @@ impl Owner {
         let path = file.path().to_str().unwrap();
         let set = ["user", "set-password", &self.email, "--password-file", path];
         assert!(self.app.command(&set).status().unwrap().success());
+    }
+
+    async fn change_email(&self, network: &str, password: &str) -> Answer {
+        let body = json!({ "email": "grace@example.org", "current_password": password });
+        let request = self.app.post("/me/email").header("x-forwarded-for", network);
+        request.bearer(&self.tokens.access).json(&body).send().await
     }
 
     async fn close(&self, network: &str, password: &str) -> Answer {

@@ -4,13 +4,17 @@
 use std::time::Duration;
 
 use doorward::clock::{Clock, Timestamp};
+use doorward::mail::{MailPurpose, PurposeLabel};
 use serde_json::json;
 
 use crate::support::client::PASSWORD;
+use crate::support::mailbox::{request_of, with_mail_and};
 use crate::support::{Answer, TestApp, until};
 
 /// By how many seconds the clock is wrong: a little more than it may be, minutes, a month.
 const SKEWS: [i64; 6] = [40, -40, 660, -660, 31 * 86400, -31 * 86400];
+
+const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_with_a_wrong_clock_answers_503_to_everything_that_its_clock_decides() {
@@ -84,6 +88,41 @@ async fn a_node_with_a_wrong_clock_ends_sessions_by_their_refresh_tokens() {
             until(async || one.me(&tokens.access).await.status == 401).await;
             one.refresh(&tokens.refresh).await.assert_problem(401, "invalid_grant");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_wrong_clock_neither_sends_mail_nor_accepts_its_links_and_codes() {
+    let base = with_mail_and(|config| {
+        config.revocations.max_clock_skew = Duration::from_secs(30);
+    })
+    .await;
+    let one = base.another_node_by(Clock::system()).await;
+    for skew in SKEWS {
+        let wrong = one.another_node_by(clock_ahead(skew)).await;
+        let user = one.signed_up().await;
+        let new = format!("new{skew}@example.org");
+        let body = json!({ "email": new, "current_password": PASSWORD });
+        let ask = |node: &TestApp| node.post("/me/email").bearer(&user.tokens.access).json(&body);
+        assert_refused(ask(&wrong).send().await);
+        let request = request_of(ask(&one).send().await);
+        one.forgot(&user.email).await;
+        let link = one.message_to(&user.email).await.token();
+        let code = one.message_to(&new).await.code();
+        let sent = wrong.api.accounts.mail().counters().sent.clone();
+        for &purpose in MailPurpose::ALL {
+            assert_eq!(sent.get_or_create(&PurposeLabel { purpose }).get(), 0, "{skew}");
+        }
+
+        assert_refused(wrong.reset_by_link(&link, NEW_PASSWORD).await);
+        let body = json!({ "request": request, "code": code });
+        let confirm =
+            |node: &TestApp| node.post("/me/email/confirm").bearer(&user.tokens.access).json(&body);
+        assert_refused(confirm(&wrong).send().await);
+        confirm(&one).send().await.assert_status(204);
+        one.forgot(&new).await;
+        let link = one.messages_to(&new).await.last().unwrap().token();
+        one.reset_by_link(&link, NEW_PASSWORD).await.assert_status(200);
     }
 }
 

@@ -1,11 +1,13 @@
 //! Mail requests and messages on two nodes.
 
+use doorward::config::Verification;
 use doorward::mail::{MailPurpose, PurposeLabel};
 use futures_util::future::join_all;
+use serde_json::json;
 
-use crate::support::TestApp;
 use crate::support::app::CROWD;
-use crate::support::mailbox::{race_resets, with_mail_and};
+use crate::support::mailbox::{race_resets, request_of, with_mail_and};
+use crate::support::{Answer, PASSWORD, TestApp};
 
 #[tokio::test]
 async fn two_nodes_send_each_message_once() {
@@ -35,4 +37,73 @@ async fn two_nodes_send_each_message_once() {
 async fn of_twenty_concurrent_uses_on_two_nodes_one_succeeds() {
     let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
     race_resets(&app, &app.another_node().await).await;
+}
+
+#[tokio::test]
+async fn of_twenty_concurrent_confirmations_on_two_nodes_one_creates_the_account() {
+    let app = with_mail_and(|config| {
+        config.database.pool_size = CROWD;
+        config.accounts.verification = Verification::Required;
+    })
+    .await;
+    let other = app.another_node().await;
+    let email = "ada@example.com";
+    let passwords = [PASSWORD, "nine herons borrow umbrellas"];
+    let mut proofs = Vec::new();
+    for password in passwords {
+        let request = request_of(app.register(email, password).await);
+        app.until_mail_is_sent().await;
+        app.advance(1);
+        proofs.push((request, app.messages_to(email).await.last().unwrap().code()));
+    }
+    let attempts = (0..20).map(|n| {
+        let (node, (request, code)) = (if n % 4 < 2 { &app } else { &other }, &proofs[n % 2]);
+        async move { (node.confirm(request, code).await, n % 2) }
+    });
+    let answers = join_all(attempts).await;
+    let winner = the_one_that_succeeded(answers, 201);
+    app.log_in(email, passwords[winner]).await.assert_status(200);
+    app.log_in(email, passwords[1 - winner]).await.assert_problem(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn of_two_accounts_that_confirm_one_address_on_two_nodes_one_gets_it() {
+    const NEW: &str = "grace@example.org";
+    let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
+    let other = app.another_node().await;
+    let users = [app.signed_up().await, app.signed_up().await];
+    let mut proofs = Vec::new();
+    for user in &users {
+        let body = json!({ "email": NEW, "current_password": PASSWORD });
+        let call = app.post("/me/email").bearer(&user.tokens.access).json(&body);
+        let request = request_of(call.send().await);
+        app.until_mail_is_sent().await;
+        app.advance(1);
+        proofs.push((request, app.messages_to(NEW).await.last().unwrap().code()));
+    }
+    let attempts = (0..20).map(|n| {
+        let node = if n % 4 < 2 { &app } else { &other };
+        let ((request, code), access) = (&proofs[n % 2], &users[n % 2].tokens.access);
+        let body = json!({ "request": request, "code": code });
+        let call = node.post("/me/email/confirm").bearer(access).json(&body);
+        async move { (call.send().await, n % 2) }
+    });
+    let answers = join_all(attempts).await;
+    let winner = the_one_that_succeeded(answers, 204);
+    for (n, user) in users.iter().enumerate() {
+        let email = if n == winner { NEW } else { &user.email };
+        assert_eq!(user.me().await.body["email"], email);
+    }
+}
+
+/// Asserts that one of these attempts succeeded and the others got the one answer, and returns whose
+/// it was.
+fn the_one_that_succeeded(answers: Vec<(Answer, usize)>, status: u16) -> usize {
+    let (won, lost): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|(answer, _)| answer.status == status);
+    assert_eq!(won.len(), 1, "{won:#?}");
+    for (answer, _) in lost {
+        answer.assert_problem(400, "invalid_link");
+    }
+    won[0].1
 }

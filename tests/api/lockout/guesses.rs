@@ -79,6 +79,23 @@ async fn guesses_with_a_rotated_token_do_not_use_up_the_limits_of_a_logged_in_us
 }
 
 #[tokio::test]
+async fn guesses_at_a_change_of_the_address_count_as_those_at_a_change_of_the_password() {
+    let owner = Owner::at_home().await;
+    for n in 0..LIMIT {
+        let thief = format!("192.0.2.{}", 100 + n);
+        let guess = match n % 2 {
+            0 => owner.change_email(&thief, WRONG).await,
+            _ => owner.change_password(&thief, WRONG, NEW_PASSWORD).await,
+        };
+        guess.assert_problem(403, "wrong_password");
+    }
+    owner.change_email(AWAY, PASSWORD).await.assert_problem(429, "too_many_failed_logins");
+    owner.change_password(AWAY, PASSWORD, NEW_PASSWORD).await.assert_status(429);
+    owner.log_in(HOME, None, PASSWORD).await.assert_status(200);
+    owner.change_email(HOME, PASSWORD).await.assert_status(202);
+}
+
+#[tokio::test]
 async fn guesses_with_an_access_token_do_not_use_up_the_owners_network_and_device_limits() {
     let mut owner = Owner::at_home().await;
     owner.guess_from_everywhere().await;

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use doorward::database::schema::mail_requests as table;
 use doorward::secret::random_bytes;
 use futures_util::future::join_all;
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::program::{connect, messages, waiting, with_verification};
@@ -48,6 +49,41 @@ async fn after_kill_9_every_answered_registration_gets_a_valid_message() {
     assert_eq!(messages.len(), asked.len());
     // The codes of the first rounds may be older than ten minutes on a very slow machine.
     for (email, request) in &asked {
+        let message = messages.iter().find(|message| message.to == *email).expect(email);
+        let body = json!({ "request": request, "code": message.code() });
+        service.post("/register/confirm", &body).await.unwrap().assert_status(201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_that_was_answered_before_a_kill_gets_a_valid_message() {
+    let home = home();
+    let mut answered = Vec::new();
+    for round in 0..number_of("DOORWARD_TEST_KILLS").unwrap_or(KILLS) {
+        let service = Doorward::start(&mut with_verification(home.path()));
+        let registrations = (0..CONCURRENT).map(|n| {
+            let (email, service) = (format!("user{round}.{n}@example.com"), &service);
+            async move {
+                let body = json!({ "email": email, "password": PASSWORD });
+                // Some get no answer.
+                let answer = service.post("/register", &body).await.ok()?;
+                Some((email, request_of(answer)))
+            }
+        });
+        let [random] = random_bytes::<1>();
+        let kill = async {
+            tokio::time::sleep(Duration::from_millis(u64::from(random) / 2)).await;
+            service.signal(Signal::KILL);
+        };
+        let (answers, ()) = tokio::join!(join_all(registrations), kill);
+        answered.extend(answers.into_iter().flatten());
+        drop(service);
+        end_leases(home.path());
+    }
+    let service = Doorward::start(&mut with_verification(home.path()));
+    until(async || waiting(home.path()) == 0).await;
+    let messages = messages(home.path());
+    for (email, request) in &answered {
         let message = messages.iter().find(|message| message.to == *email).expect(email);
         let body = json!({ "request": request, "code": message.code() });
         service.post("/register/confirm", &body).await.unwrap().assert_status(201);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use diesel::prelude::*;
 use doorward::database::AnyConnection;
@@ -12,6 +13,7 @@ use super::program::{connect, messages, waiting, with_verification};
 use crate::support::binary::{Doorward, data_of, database_of, doorward, home, printed};
 use crate::support::client::PASSWORD;
 use crate::support::mailbox::request_of;
+use crate::support::postgres::binaries;
 use crate::support::until;
 
 #[tokio::test]
@@ -39,7 +41,9 @@ async fn database_backups_and_log_contain_no_token_and_no_code() {
     service.post("/password/reset", &body).await.unwrap().assert_status(200);
 
     let mut places = vec![(String::from("the row"), rows_as_text(home.path()).into_bytes())];
-    if database_of(home.path()).is_none() {
+    if let Some(url) = database_of(home.path()) {
+        places.extend(copies_of(&url));
+    } else {
         printed(doorward(home.path()).args(["db", "backup", "backup.db"]));
         places.push((String::from("backup"), fs::read(home.path().join("backup.db")).unwrap()));
         for entry in fs::read_dir(data_of(home.path())).unwrap() {
@@ -58,9 +62,49 @@ async fn database_backups_and_log_contain_no_token_and_no_code() {
         let piece = secret.trim_start_matches("dwq_").trim_start_matches("dwm_").as_bytes();
         let piece = &piece[..piece.len().min(20)];
         for (place, bytes) in &places {
-            assert!(!bytes.windows(piece.len()).any(|it| it == piece), "{secret} is in {place}");
+            assert!(!contains(bytes, piece), "{secret} is in {place}");
         }
     }
+}
+
+/// A dump of a PostgreSQL database, and the files in which the server stores it.
+fn copies_of(url: &str) -> Vec<(String, Vec<u8>)> {
+    #[derive(QueryableByName)]
+    struct Place {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        folder: String,
+    }
+    let dump = Command::new(binaries().join("pg_dump")).args(["--inserts", url]).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let mut copies = vec![(String::from("the dump"), dump.stdout)];
+    let mut connection = PgConnection::establish(url).unwrap();
+    diesel::sql_query("CHECKPOINT").execute(&mut connection).unwrap();
+    let place: Place = diesel::sql_query(
+        "SELECT current_setting('data_directory') || '/base/' || oid AS folder FROM pg_database \
+         WHERE datname = current_database()",
+    )
+    .get_result(&mut connection)
+    .unwrap();
+    for entry in fs::read_dir(place.folder).unwrap() {
+        let path = entry.unwrap().path();
+        copies.push((path.display().to_string(), fs::read(&path).unwrap()));
+    }
+    for part in ["ada@example.com", "mail_requests"] {
+        let has_part = |(_, bytes): &(String, Vec<u8>)| contains(bytes, part.as_bytes());
+        assert!(copies.iter().filter(|copy| has_part(copy)).count() > 1, "{part} is in them");
+    }
+    copies
+}
+
+fn contains(bytes: &[u8], piece: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == piece[0]) {
+        if rest[at..].starts_with(piece) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
 }
 
 /// Every row of the table as text.

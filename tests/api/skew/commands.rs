@@ -34,6 +34,7 @@ async fn commands_on_a_machine_with_a_wrong_clock_take_effect() {
         for arguments in [
             vec!["end-sessions"],
             vec!["set-password", "--password-file", file],
+            vec!["set-email", "moved@example.org"],
             vec!["disable"],
             vec!["delete", "--yes"],
         ] {

@@ -1,14 +1,18 @@
 //! A mail server that is unreachable for a while.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use diesel::prelude::*;
+use doorward::clock::Timestamp;
+use doorward::config::Config;
 use doorward::database::schema::mail_requests as table;
 use doorward::mail::{MailPurpose, PurposeLabel};
 
 use super::server::{FROM, MailServer, sending_to, sending_to_with};
 use crate::support::mailbox::request_of;
 use crate::support::postgres::number_of;
+use crate::support::program::free_port;
 use crate::support::{PASSWORD, TestApp, until, until_within};
 
 /// Registrations during the outage, unless `DOORWARD_TEST_MAIL_OUTAGE` says otherwise: 180000 are an
@@ -72,7 +76,13 @@ async fn an_outage_is_bounded_reported_and_made_up_for() {
     assert!(found.contains("cannot be used"), "{found}");
     age(&app, Duration::from_secs(10 * 60)).await;
     let found = doctor(&app, &server);
-    assert!(found.contains(&format!("{max_rows} messages wait")), "{found}");
+    let line = format!("{max_rows} messages wait, the oldest for ");
+    assert!(found.contains(&line), "{found}");
+    let page = metrics(&app).await;
+    assert!(page.contains(&format!("\ndoorward_mail_queue_length {max_rows}\n")), "{page}");
+    let wait =
+        page.lines().find_map(|line| line.strip_prefix("doorward_mail_oldest_wait_seconds "));
+    assert!(wait.unwrap().parse::<f64>().unwrap() >= 600.0, "{page}");
 
     server.start().await;
     let patience = Duration::from_secs(120 + max_rows / 5);
@@ -82,12 +92,64 @@ async fn an_outage_is_bounded_reported_and_made_up_for() {
     assert_in_order(&server);
 }
 
+#[tokio::test]
+async fn messages_that_make_the_server_close_the_connection_delay_no_other() {
+    let Some(server) = MailServer::started().await else { return };
+    let app = sending_to(&server).await;
+    // As many as are sent at once.
+    for n in 0..CONCURRENT {
+        app.register(&format!("busy{n}@example.com"), PASSWORD).await.assert_status(202);
+    }
+    app.advance(1);
+    app.register("ada@example.com", PASSWORD).await.assert_status(202);
+    until(async || server.messages().len() == 1).await;
+    assert_eq!(server.messages()[0].to, "ada@example.com");
+    let backlog = app.api.accounts.mail().backlog().await.unwrap();
+    assert_eq!(backlog.waiting, CONCURRENT as u64);
+}
+
+#[tokio::test]
+async fn attempts_during_an_outage_do_not_lengthen_later_waits() {
+    let Some(mut server) = MailServer::prepared(None) else { return };
+    let app = sending_to(&server).await;
+    app.register("transient@example.com", PASSWORD).await.assert_status(202);
+    let label = PurposeLabel { purpose: MailPurpose::Registration };
+    let retried = || app.api.accounts.mail().counters().retried.get_or_create(&label).get();
+    until(async || retried() >= 3).await;
+    server.start().await;
+    let next = async || {
+        let next = app
+            .db()
+            .read(|c| table::table.select(table::next_send_at).get_result::<Option<Timestamp>>(c));
+        next.await.unwrap().unwrap().as_micros() - app.clock.now().as_micros()
+    };
+    until(async || next().await > 0).await;
+    assert_eq!(next().await, 5_000_000);
+}
+
 /// Messages arrive in the order of their requests, as far as concurrent sending allows.
 fn assert_in_order(server: &MailServer) {
     for (n, message) in server.messages().iter().enumerate() {
         let place: usize = message.to[4..10].parse().unwrap();
         assert!(place.abs_diff(n) < CONCURRENT, "{n}: {message:?}");
     }
+}
+
+/// The metrics of a node that is started now: it counts at its start, and then once a minute.
+async fn metrics(app: &TestApp) -> String {
+    let page = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let change = |config: &mut Config| {
+        (config.metrics.enabled, config.metrics.listen) = (true, page);
+    };
+    let node = app.another_node_with(change).await;
+    let mut text = String::new();
+    until(async || {
+        let answer = node.http.get(format!("http://{page}/metrics")).send().await.unwrap();
+        text = answer.text().await.unwrap();
+        text.contains("doorward_mail_queue_length")
+    })
+    .await;
+    text
 }
 
 /// The findings of `doorward doctor`.
