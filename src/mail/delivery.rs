@@ -5,10 +5,10 @@ use std::time::Duration;
 use diesel::QueryResult;
 
 use super::messages::MessageKind;
-use super::queries::MailRequest;
 use super::queries::outbox::{self, Postponed};
+use super::queries::{self, MailRequest};
 use super::transport::SendError;
-use super::{Mail, RETRY_FOR, count, notices};
+use super::{Mail, RETRY_FOR, count};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, StoreError, Tx, time};
@@ -147,7 +147,7 @@ fn reason_to_abandon(
         return Ok(None);
     }
     let is_stale = match row.user_id {
-        Some(user) => notices::version_of(connection, user)? != row.credentials_version,
+        Some(user) => queries::version_of(connection, user)? != row.credentials_version,
         None => false,
     };
     Ok((row.is_used() || is_stale).then_some("superseded"))

@@ -6,13 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
+use diesel::QueryResult;
 
 use super::messages::MessageKind;
 use super::queries::{self, NewRow};
 use super::{Mail, MailPurpose, RETRY_FOR, count};
 use crate::clock::Timestamp;
-use crate::database::schema::users;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 use crate::locks;
 
@@ -200,23 +199,6 @@ pub fn notice_recipient(
     connection: &mut AnyConnection,
     user: Id,
 ) -> QueryResult<Option<NoticeRecipient>> {
-    let row: Option<(String, String, Option<String>)> = users::table
-        .find(user)
-        .filter(users::email_verified_at.is_not_null())
-        .filter(users::closed_at.is_null())
-        .select((users::email, users::email_key, users::locale))
-        .get_result(connection)
-        .optional()?;
-    Ok(row.map(|(email, email_key, locale)| NoticeRecipient { user, email, email_key, locale }))
-}
-
-/// The version of an account that is open and enabled.
-pub(super) fn version_of(connection: &mut AnyConnection, user: Id) -> QueryResult<Option<i64>> {
-    users::table
-        .find(user)
-        .filter(users::disabled_at.is_null())
-        .filter(users::closed_at.is_null())
-        .select(users::credentials_version)
-        .get_result(connection)
-        .optional()
+    let proven = queries::proven_address(connection, user)?;
+    Ok(proven.map(|(email, email_key, locale)| NoticeRecipient { user, email, email_key, locale }))
 }

@@ -1,4 +1,5 @@
-//! The table of mail requests: every statement on it; those of the outbox are in [`outbox`].
+//! The statements of mail: on the table of mail requests, and the reads of accounts that notices need.
+//! Those of the outbox are in [`outbox`].
 
 pub(super) mod outbox;
 
@@ -11,7 +12,7 @@ use super::MailPurpose;
 use super::decide::{RequestState, WRONG_CODES};
 use super::messages::MessageKind;
 use crate::clock::Timestamp;
-use crate::database::schema::mail_requests as table;
+use crate::database::schema::{mail_requests as table, users};
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
 
@@ -258,6 +259,31 @@ pub(super) fn count_notices(
         .filter(table::created_at.gt(since))
         .count()
         .get_result(connection)
+}
+
+/// The proven address of an open account, its key, and the owner's language.
+pub(super) fn proven_address(
+    connection: &mut AnyConnection,
+    user: Id,
+) -> QueryResult<Option<(String, String, Option<String>)>> {
+    users::table
+        .find(user)
+        .filter(users::email_verified_at.is_not_null())
+        .filter(users::closed_at.is_null())
+        .select((users::email, users::email_key, users::locale))
+        .get_result(connection)
+        .optional()
+}
+
+/// The version of an account that is open and enabled.
+pub(super) fn version_of(connection: &mut AnyConnection, user: Id) -> QueryResult<Option<i64>> {
+    users::table
+        .find(user)
+        .filter(users::disabled_at.is_null())
+        .filter(users::closed_at.is_null())
+        .select(users::credentials_version)
+        .get_result(connection)
+        .optional()
 }
 
 pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
