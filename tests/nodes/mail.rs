@@ -1,6 +1,8 @@
 //! Mail requests and messages on two nodes.
 
+use diesel::prelude::*;
 use doorward::config::Verification;
+use doorward::database::schema::audit_events;
 use doorward::mail::{MailPurpose, PurposeLabel};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -31,6 +33,33 @@ async fn two_nodes_send_each_message_once() {
     let of_both = sent(&app) + sent(&other);
     assert_eq!(of_both, u64::try_from(app.messages().await.len()).unwrap());
     assert_eq!(of_both, 24);
+}
+
+#[tokio::test]
+async fn two_nodes_record_each_request_over_the_limit_once() {
+    let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
+    let other = app.another_node().await;
+    let email = app.signed_up().await.email;
+    // Twelve from unknown networks get a message.
+    let asks = (0..30).map(|n| {
+        let node = if n % 2 == 0 { &app } else { &other };
+        let (email, network) = (&email, format!("198.51.100.{n}"));
+        async move { node.forgot_from(&network, email).await.assert_status(202) }
+    });
+    join_all(asks).await;
+    app.until_mail_is_sent().await;
+    let limited = |node: &TestApp| {
+        let counters = &node.api.accounts.mail().counters().over_limit;
+        counters.get_or_create(&PurposeLabel { purpose: MailPurpose::Reset }).get()
+    };
+    assert_eq!(limited(&app) + limited(&other), 18);
+    let recorded = app.db().read(|c| {
+        audit_events::table
+            .filter(audit_events::event.eq("mail_limited"))
+            .count()
+            .get_result::<i64>(c)
+    });
+    assert_eq!(recorded.await.unwrap(), 18);
 }
 
 #[tokio::test]

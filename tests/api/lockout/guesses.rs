@@ -81,6 +81,7 @@ async fn guesses_with_a_rotated_token_do_not_use_up_the_limits_of_a_logged_in_us
 #[tokio::test]
 async fn guesses_at_a_change_of_the_address_count_as_those_at_a_change_of_the_password() {
     let owner = Owner::at_home().await;
+    owner.guess_from_everywhere().await;
     for n in 0..LIMIT {
         let thief = format!("192.0.2.{}", 100 + n);
         let guess = match n % 2 {

@@ -104,8 +104,8 @@ async fn messages_that_make_the_server_close_the_connection_delay_no_other() {
     app.register("ada@example.com", PASSWORD).await.assert_status(202);
     until(async || server.messages().len() == 1).await;
     assert_eq!(server.messages()[0].to, "ada@example.com");
-    let backlog = app.api.accounts.mail().backlog().await.unwrap();
-    assert_eq!(backlog.waiting, CONCURRENT as u64);
+    until(async || app.api.accounts.mail().backlog().await.unwrap().waiting == CONCURRENT as u64)
+        .await;
 }
 
 #[tokio::test]
