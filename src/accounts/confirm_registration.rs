@@ -14,7 +14,7 @@ use crate::audit::{self, Event, EventKind};
 use crate::database::{Id, Tx};
 use crate::mail::decide::MailProof;
 use crate::mail::{AccountState, MailPurpose};
-use crate::passwords::{Password, UnacceptablePassword};
+use crate::passwords::{Password, PasswordHash, UnacceptablePassword};
 
 impl Accounts {
     /// Requests an account with this address and password, and returns the request's token.
@@ -69,9 +69,10 @@ impl Accounts {
         else {
             return Ok(None);
         };
+        let hash = PasswordHash::from_stored(hash.expose().clone());
         let proven = Some(AddressProof { locale: row.locale.as_deref() });
         tx.in_savepoint(|tx| {
-            let Some(account) = insert_account(tx, &email, hash, proven, Some(address), now)?
+            let Some(account) = insert_account(tx, &email, &hash, proven, Some(address), now)?
             else {
                 return Ok(None);
             };

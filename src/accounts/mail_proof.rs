@@ -17,6 +17,7 @@ use crate::mail::sender::{AccountDirectory, Recipient};
 use crate::mail::{Mail, MailPurpose, MailRequest};
 use crate::passwords::{Overloaded, PasswordHash, UnacceptablePassword};
 use crate::refresh_token::RefreshToken;
+use crate::secret::Secret;
 use crate::sessions::{Device, IssueError, Sessions};
 
 use super::queries::Credentials;
@@ -131,7 +132,7 @@ impl Accounts {
             network: source.network.to_owned(),
             device: source.known_device.as_ref().map(|token| token.session.into()),
             account: None,
-            password_hash,
+            password_hash: password_hash.map(|hash| Secret::new(hash.as_str().to_owned())),
             locale: source.locale.clone(),
         };
         self.mail.request(new).await

@@ -14,7 +14,7 @@ use super::messages::MessageKind;
 use crate::clock::Timestamp;
 use crate::database::schema::{mail_requests as table, users};
 use crate::database::{AnyConnection, Id};
-use crate::passwords::PasswordHash;
+use crate::secret::Secret;
 
 pub use outbox::Backlog;
 
@@ -39,7 +39,7 @@ pub struct MailRequest {
     quota: Option<String>,
     /// The password hash of a registration.
     #[diesel(deserialize_as = StoredHash)]
-    pub password_hash: Option<PasswordHash>,
+    pub password_hash: Option<Secret<String>>,
     /// The account's version when the message was chosen, or when the change was requested.
     pub credentials_version: Option<i64>,
     /// The user agent, for a notice.
@@ -64,7 +64,7 @@ pub struct MailRequest {
 
 /// The stored password hash of a registration.
 #[derive(Debug)]
-pub struct StoredHash(Option<PasswordHash>);
+pub struct StoredHash(Option<Secret<String>>);
 
 impl<DB: Backend> Queryable<Nullable<Text>, DB> for StoredHash
 where
@@ -73,11 +73,11 @@ where
     type Row = Option<String>;
 
     fn build(column: Option<String>) -> deserialize::Result<Self> {
-        Ok(Self(column.map(PasswordHash::from_stored)))
+        Ok(Self(column.map(Secret::new)))
     }
 }
 
-impl From<StoredHash> for Option<PasswordHash> {
+impl From<StoredHash> for Option<Secret<String>> {
     fn from(StoredHash(hash): StoredHash) -> Self {
         hash
     }
@@ -129,7 +129,7 @@ pub(super) struct NewRow {
     pub address_key: String,
     pub network: Option<String>,
     pub device: Option<Id>,
-    pub password_hash: Option<PasswordHash>,
+    pub password_hash: Option<Secret<String>>,
     pub credentials_version: Option<i64>,
     pub detail: Option<String>,
     pub locale: Option<String>,
@@ -149,7 +149,7 @@ pub(super) fn insert(connection: &mut AnyConnection, row: &NewRow) -> QueryResul
             table::address_key.eq(&row.address_key),
             table::network.eq(&row.network),
             table::device.eq(row.device),
-            table::password_hash.eq(row.password_hash.as_ref().map(PasswordHash::as_str)),
+            table::password_hash.eq(row.password_hash.as_ref().map(Secret::expose)),
             table::credentials_version.eq(row.credentials_version),
             table::detail.eq(&row.detail),
             table::locale.eq(&row.locale),

@@ -11,7 +11,7 @@ use super::queries::{self, MailRequest, NewRow};
 use super::{AccountState, MIN_RETENTION, Mail, MailPurpose, RETRY_FOR};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
-use crate::passwords::PasswordHash;
+use crate::secret::Secret;
 
 /// Requests with one purpose that a client network may make for an address within their lifetime, at
 /// most an hour.
@@ -42,7 +42,7 @@ pub struct NewMailRequest {
     /// The account and version of a logged-in user.
     pub account: Option<(Id, i64)>,
     /// The password hash of a registration.
-    pub password_hash: Option<PasswordHash>,
+    pub password_hash: Option<Secret<String>>,
     /// The client's language.
     pub locale: Option<String>,
 }

@@ -150,7 +150,7 @@ impl World {
                 assert_eq!(request.state.version, Some(version), "older than a change: {self:?}");
                 self.holder = Some(request.by);
                 self.versions[request.by as usize] += 1;
-                // All of the address, whoever requested them.
+                // Those of the other account, too.
                 for request in &mut self.requests {
                     request.state.is_used = true;
                 }
