@@ -103,8 +103,10 @@ impl Tasks {
         let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             tick.tick().await;
-            // A clock that is ahead would rotate keys before verifiers know the new ones.
+            // A clock that is ahead would rotate keys before verifiers know the new ones. A fault of
+            // the database's files was logged, and ends with the process only.
             if self.api.revocations.is_clock_trusted()
+                && self.api.db.fault().is_none()
                 && let Err(error) = self.api.keys.maintain().await
             {
                 tracing::error!(%error, "signing key maintenance failed");
