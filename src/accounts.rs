@@ -10,6 +10,7 @@
 pub mod admin;
 mod change_email;
 mod change_password;
+mod claims;
 mod close;
 mod confirm_registration;
 mod email;
@@ -21,6 +22,7 @@ mod own_password;
 mod password_check;
 mod queries;
 pub mod reset_password;
+mod roles;
 mod sign_up;
 mod stored_costs;
 pub mod throttle;
@@ -35,11 +37,13 @@ use crate::passwords::{Hasher, PasswordPolicy};
 use crate::sessions::{Sessions, Subject};
 
 pub use change_password::ChangeError;
+pub use claims::{CustomClaims, InvalidClaims};
 pub use email::{Email, EmailKeys, InvalidEmail};
 pub use log_in::{LogInError, LoginAttempt};
 use metrics::{LoginCounters, login_counters};
 use queries::Credentials;
 pub use queries::{Account, AccountDetails};
+pub use roles::{InvalidRoles, RoleSet};
 pub use sign_up::SignUpError;
 use throttle::LoginThrottle;
 
@@ -111,6 +115,6 @@ impl Accounts {
 
 impl Credentials {
     fn subject(&self) -> Subject {
-        Subject { user: self.id, roles: self.roles.clone() }
+        Subject::new(self.id, self.roles.clone(), self.claims.as_deref())
     }
 }

@@ -15,9 +15,9 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use crate::accounts::InvalidEmail;
+use crate::accounts::{InvalidClaims, InvalidEmail, InvalidRoles};
 use crate::app::MailError;
-use crate::app::settings::{one_connection, revocation_policy};
+use crate::app::settings::{one_connection, revocation_policy, token_size_limit};
 use crate::clients::{AddError, Clients, InvalidClient};
 use crate::config::{Config, ConfigError};
 use crate::database::time::CommandClocks;
@@ -26,6 +26,7 @@ use crate::keys::KeysError;
 use crate::mail::transport::SendError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
+use crate::tokens::TokenTooLong;
 
 /// Why a command failed, wholly or partly.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,15 @@ pub enum AdminError {
     /// The e-mail address is malformed.
     #[error("{0}; nothing was added")]
     Email(#[from] InvalidEmail),
+    /// The roles are invalid.
+    #[error("{0}; nothing was changed")]
+    Roles(#[from] InvalidRoles),
+    /// The custom claims are invalid.
+    #[error("{0}; nothing was changed")]
+    Claims(#[from] InvalidClaims),
+    /// Access tokens would be too long.
+    #[error("{0}; nothing was changed. Use fewer or shorter ones, or raise the setting")]
+    TokenTooLong(#[from] TokenTooLong),
     /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
     EmailTaken(String),
@@ -124,6 +134,7 @@ impl From<AddError> for AdminError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Invalid(error) => error.into(),
+            AddError::TooLong(error) => error.into(),
             AddError::Store(error) => error.into(),
         }
     }
@@ -153,8 +164,9 @@ impl Opened {
         Ok(Self { db, clocks })
     }
 
-    fn clients(self) -> Clients {
-        Clients::new(self.db, self.clocks.clock)
+    fn clients(self, config: &Config) -> Clients {
+        let limit = token_size_limit(config, &config.issuer(config.listen));
+        Clients::new(self.db, self.clocks.clock, limit)
     }
 
     /// A command only adds to the blocklist, so the staleness of its own copy does not matter.

@@ -26,6 +26,7 @@ use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::secret::Secret;
+use crate::tokens::{TokenSizeLimit, TokenTooLong};
 
 pub use authentication::{AuthenticatedClient, AuthenticationError};
 pub use description::InvalidClient;
@@ -41,6 +42,7 @@ pub const BUILT_IN: &str = "doorward";
 pub struct Clients {
     db: Database,
     clock: Clock,
+    size_limit: TokenSizeLimit,
 }
 
 /// A client, as operators see it.
@@ -88,6 +90,9 @@ pub enum AddError {
     /// Its description is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidClient),
+    /// Its tokens would be too long.
+    #[error(transparent)]
+    TooLong(#[from] TokenTooLong),
     /// The database did not store it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,8 +101,8 @@ pub enum AddError {
 impl Clients {
     /// Creates the service from its dependencies.
     #[must_use]
-    pub const fn new(db: Database, clock: Clock) -> Self {
-        Self { db, clock }
+    pub const fn new(db: Database, clock: Clock, size_limit: TokenSizeLimit) -> Self {
+        Self { db, clock, size_limit }
     }
 
     /// Adds a client. A confidential client gets a secret, which is not stored and is returned only
@@ -115,6 +120,7 @@ impl Clients {
             ClientKind::Public { .. } => None,
             ClientKind::Confidential { scopes } => {
                 check_scopes(scopes)?;
+                self.size_limit.check_client(&scopes.join(" "))?;
                 Some(new_secret())
             }
         };
@@ -137,6 +143,21 @@ impl Clients {
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self) -> Result<Vec<Client>, StoreError> {
         self.db.read(queries::all).await
+    }
+
+    /// The clients whose own tokens with all of their scopes are longer than `tokens.max_bytes`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn oversized_tokens(&self) -> Result<Vec<Id>, StoreError> {
+        let is_oversized = |client: &Client| match &client.kind {
+            ClientKind::Public { .. } => false,
+            ClientKind::Confidential { scopes } => {
+                self.size_limit.check_client(&scopes.join(" ")).is_err()
+            }
+        };
+        let clients = self.list().await?;
+        Ok(clients.iter().filter(|it| is_oversized(it)).map(|client| client.id).collect())
     }
 
     /// The web origins of all public clients.

@@ -24,6 +24,7 @@ use actix_web::http::header::HeaderValue;
 use ipnet::IpNet;
 
 use crate::accounts::Accounts;
+use crate::accounts::admin::AccountAdmin;
 use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -46,6 +47,8 @@ pub use routes::routes;
 pub struct Api {
     /// Accounts and passwords.
     pub accounts: Accounts,
+    /// Account administration.
+    pub account_admin: AccountAdmin,
     /// Sessions and tokens.
     pub sessions: Sessions,
     /// OAuth clients.

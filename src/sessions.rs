@@ -25,6 +25,7 @@ mod termination;
 mod trusted_clock;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use diesel::QueryResult;
 
@@ -69,6 +70,7 @@ pub struct Sessions {
     mail: Mail,
     refreshes: RefreshCounters,
     verified: Arc<VerifiedTokenCache>,
+    oversized: Arc<AtomicU64>,
 }
 
 impl Sessions {
@@ -87,7 +89,20 @@ impl Sessions {
     ) -> Self {
         let refreshes = refresh_counters();
         let verified = Arc::new(VerifiedTokenCache::new(VERIFIED_TOKENS));
-        Self { db, clock, keys, revocations, tags, policy, audit, mail, refreshes, verified }
+        let oversized = Arc::default();
+        Self {
+            db,
+            clock,
+            keys,
+            revocations,
+            tags,
+            policy,
+            audit,
+            mail,
+            refreshes,
+            verified,
+            oversized,
+        }
     }
 
     /// The client that a session belongs to.

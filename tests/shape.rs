@@ -46,7 +46,7 @@ const MAY_USE: &str = "
     accounts      -> sessions clients
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
-    clients       -> audit database clock secret
+    clients       -> audit database clock secret tokens
     keys          -> tokens audit database clock secret named locks
     revocations   -> database clock locks
     mail          -> audit database clock secret metrics named locks

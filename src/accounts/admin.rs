@@ -4,10 +4,12 @@
 //! It writes to the database directly, also while servers run; they sync its revocations like those
 //! of another node.
 
+mod grants;
+
 use diesel::QueryResult;
 
 use super::sign_up::insert_account;
-use super::{Account, AccountDetails, Email, queries};
+use super::{Account, AccountDetails, Email, RoleSet, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
@@ -19,6 +21,9 @@ use crate::revocations::Revocations;
 use crate::revocations::sync::SyncMode;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
+use crate::tokens::TokenSizeLimit;
+
+pub use grants::{GrantChange, GrantError, GrantOutcome, LiveSessions, OversizedTokens};
 
 /// Account administration.
 #[derive(Clone)]
@@ -29,6 +34,7 @@ pub struct AccountAdmin {
     sync_mode: SyncMode,
     /// Enqueues notices to owners.
     mail: Option<Mail>,
+    size_limit: TokenSizeLimit,
 }
 
 /// The result of an administrative operation on an account.
@@ -48,8 +54,9 @@ impl AccountAdmin {
         clock: Clock,
         revocations: Revocations,
         sync_mode: SyncMode,
+        size_limit: TokenSizeLimit,
     ) -> Self {
-        Self { db, clock, revocations, sync_mode, mail: None }
+        Self { db, clock, revocations, sync_mode, mail: None, size_limit }
     }
 
     /// Notifies owners of changes of their accounts.
@@ -116,7 +123,7 @@ impl AccountAdmin {
         .await
     }
 
-    /// Creates an account; `None` when the address is taken.
+    /// Creates an account with these roles; `None` when the address is taken.
     ///
     /// # Errors
     /// [`StoreError`]: no account was created.
@@ -124,9 +131,18 @@ impl AccountAdmin {
         &self,
         email: Email,
         hash: PasswordHash,
+        roles: RoleSet,
     ) -> Result<Option<Account>, StoreError> {
-        let clock = self.clock.clone();
-        self.db.write(move |tx| insert_account(tx, &email, &hash, None, clock.now())).await
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let account = insert_account(tx, &email, &hash, None, now)?;
+                let Some(account) = account else { return Ok(None) };
+                grants::grant_first_roles(tx, account.id, &roles, now)?;
+                Ok(Some(Account { roles: roles.to_vec(), ..account }))
+            })
+            .await
     }
 
     /// The live sessions of an account, the most recently used first.

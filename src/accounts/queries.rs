@@ -3,6 +3,7 @@
 mod admin;
 mod close;
 mod credentials;
+mod grants;
 pub(super) mod mail;
 
 use diesel::backend::Backend;
@@ -28,6 +29,7 @@ pub(super) use close::{close, close_any_version, delete, delete_closed};
 pub(super) use credentials::{
     Credentials, credentials, credentials_by_id, record_login, set_password,
 };
+pub(super) use grants::{list_grants, lock_grants, set_grants};
 
 /// An account as its owner sees it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize)]

@@ -18,7 +18,7 @@ use crate::revocations::sync::SyncMode;
 use crate::revocations::{RevocationPolicy, StalePolicy};
 use crate::secret::Purpose;
 use crate::sessions::SessionPolicy;
-use crate::tokens::Expected;
+use crate::tokens::{Expected, TokenSizeLimit};
 
 /// The longest time that any access token may be accepted: its lifetime plus the leeway of
 /// verifiers.
@@ -108,6 +108,18 @@ pub(crate) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
             leeway: Duration::ZERO,
         },
         token_lifetime: config.tokens.lifetime,
+        max_token_bytes: config.tokens.max_bytes,
+    }
+}
+
+/// With an issuer that follows from the address, tokens of a command may differ by a few bytes from
+/// the service's.
+pub(crate) fn token_size_limit(config: &Config, issuer: &str) -> TokenSizeLimit {
+    TokenSizeLimit {
+        max_bytes: config.tokens.max_bytes,
+        algorithm: config.tokens.algorithm,
+        issuer: issuer.to_owned(),
+        audience: config.audience.clone(),
     }
 }
 

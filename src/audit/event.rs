@@ -20,6 +20,10 @@ named! {
         RegistrationRefused = "registration_refused",
         /// The password was changed, by its owner or an operator.
         PasswordChanged = "password_changed",
+        /// An operator changed the account's roles; the detail names them.
+        RolesChanged = "roles_changed",
+        /// An operator changed the account's custom claims; the detail names them.
+        ClaimsChanged = "claims_changed",
         /// An operator disabled the account.
         AccountDisabled = "account_disabled",
         /// An operator enabled it again.

@@ -97,7 +97,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, AdminError> {
     for origin in &new.origin {
         config::check_origin("--origin", origin)?;
     }
-    let (client, secret) = Opened::new(config).await?.clients().add(&new.name, kind).await?;
+    let (client, secret) = Opened::new(config).await?.clients(config).add(&new.name, kind).await?;
     if new.json {
         let mut shown = as_json(&client);
         if let Some(secret) = secret {
@@ -131,7 +131,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
 }
 
 async fn list(config: &Config, json: bool) -> Result<String, AdminError> {
-    let clients = Opened::read_only(config).await?.clients().list().await?;
+    let clients = Opened::read_only(config).await?.clients(config).list().await?;
     if json {
         return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
     }

@@ -1,6 +1,7 @@
 //! `doorward user …`: administers accounts, while the service runs or not.
 
 mod change;
+mod grants;
 mod output;
 mod password;
 
@@ -15,6 +16,7 @@ use crate::app::{self, settings};
 use crate::config::Config;
 
 use change::{add, delete};
+use grants::{ClaimsCommand, RolesCommand, claims, roles};
 use output::{list, outcome_text, show};
 use password::{hash, read_password};
 
@@ -50,10 +52,19 @@ pub enum UserCommand {
         /// The file with the password in its first line; `-` for standard input
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// A role of the account
+        #[arg(long, value_name = "ROLE")]
+        role: Vec<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Set, add or remove the roles of an account
+    #[command(subcommand)]
+    Roles(RolesCommand),
+    /// Set or clear the custom claims of an account
+    #[command(subcommand)]
+    Claims(ClaimsCommand),
     /// Delete an account permanently: its sessions and tokens end at once, on every node
     ///
     /// Its events (`doorward audit`) stay without addresses, for as long as events are kept. For an
@@ -126,9 +137,11 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError
                 list(&open_read_only(config).await?, after.as_deref(), *limit, *json).await
             }
             UserCommand::Show(user) => show(&open_read_only(config).await?, user).await,
-            UserCommand::Add { email, password_file, json } => {
-                add(config, email, password_file.as_deref(), *json).await
+            UserCommand::Add { email, password_file, role, json } => {
+                add(config, email, password_file.as_deref(), role, *json).await
             }
+            UserCommand::Roles(command) => roles(config, command).await,
+            UserCommand::Claims(command) => claims(config, command).await,
             UserCommand::Delete { user, yes } => delete(config, user, *yes).await,
             UserCommand::Disable(user) => {
                 let (admin, account) = of(config, user).await?;
@@ -175,7 +188,9 @@ pub(super) async fn accounts(config: &Config, opened: Opened) -> Result<AccountA
     let revocations = opened.revocations(config).await?;
     let Opened { db, clocks } = opened;
     let mail = app::mail::for_notices(config, db.clone(), clocks.clock.clone())?;
-    let admin = AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config));
+    let sync_mode = settings::sync_mode(config);
+    let limit = settings::token_size_limit(config, &config.issuer(config.listen));
+    let admin = AccountAdmin::new(db, clocks.clock, revocations, sync_mode, limit);
     Ok(admin.with_mail(mail))
 }
 

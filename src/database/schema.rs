@@ -20,6 +20,7 @@ diesel::table! {
         credentials_version -> BigInt,
         email_verified_at -> Nullable<BigInt>,
         locale -> Nullable<Text>,
+        claims -> Nullable<Text>,
     }
 }
 

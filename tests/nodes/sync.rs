@@ -2,6 +2,7 @@
 
 mod keys;
 mod revocations;
+mod roles;
 
 use crate::support::TestApp;
 use crate::support::postgres::Cluster;

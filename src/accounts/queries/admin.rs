@@ -21,6 +21,8 @@ pub struct AccountDetails {
     /// The account's roles.
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
+    /// The account's custom claims: a JSON object.
+    pub claims: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its password was last set.

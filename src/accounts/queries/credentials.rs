@@ -22,6 +22,7 @@ pub(in crate::accounts) struct Credentials {
     pub hash: PasswordHash,
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
+    pub claims: Option<String>,
     pub disabled_at: Option<Timestamp>,
     /// A unit of work compares it to know that the rest is unchanged since it was read.
     #[diesel(column_name = credentials_version)]

@@ -41,11 +41,12 @@ pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, Ad
     }
     let moment = |at: Option<_>, never: &str| at.map_or(never.to_owned(), |at| format!("{at}"));
     Ok(format!(
-        "id: {}\nemail: {}\nroles: {}\ncreated: {}\npassword changed: {}\nlast login: {}\n\
+        "id: {}\nemail: {}\nroles: {}\nclaims: {}\ncreated: {}\npassword changed: {}\nlast login: {}\n\
          disabled: {}\nlive sessions: {sessions}\n",
         account.id,
         account.email,
         account.roles.join(" "),
+        account.claims.as_deref().unwrap_or("none"),
         account.created_at,
         account.password_changed_at,
         moment(account.last_login_at, "never"),
@@ -75,10 +76,13 @@ pub(super) fn outcome_text(
 }
 
 fn as_json(account: &AccountDetails) -> Value {
+    let claims = account.claims.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let claims: Value = claims.unwrap_or_else(|| json!({}));
     json!({
         "id": account.id,
         "email": account.email,
         "roles": account.roles,
+        "claims": claims,
         "created_at": account.created_at,
         "password_changed_at": account.password_changed_at,
         "last_login_at": account.last_login_at,

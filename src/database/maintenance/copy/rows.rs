@@ -86,6 +86,7 @@ rows! {
         credentials_version: i64,
         email_verified_at: Option<i64>,
         locale: Option<String>,
+        claims: Option<String>,
     }
     Client of clients by id: String {
         id: String,
