@@ -44,7 +44,7 @@ use metrics::{LoginCounters, login_counters};
 use queries::Credentials;
 pub use queries::{Account, AccountDetails};
 pub use roles::{InvalidRoles, RoleSet};
-pub use sign_up::SignUpError;
+pub use sign_up::{RegistrationPolicy, SignUpError};
 use throttle::LoginThrottle;
 
 /// The maximum number of comparisons for one attempt: if the account changes after it was read, the
@@ -62,6 +62,7 @@ pub struct Accounts {
     sessions: Sessions,
     audit: Audit,
     mail: Mail,
+    registration: RegistrationPolicy,
     logins: LoginCounters,
 }
 
@@ -79,8 +80,25 @@ impl Accounts {
         audit: Audit,
         mail: Mail,
     ) -> Self {
-        let logins = login_counters();
-        Self { db, clock, hasher, policy, throttle, sessions, audit, mail, logins }
+        let (registration, logins) = (RegistrationPolicy::Open, login_counters());
+        Self {
+            db,
+            clock,
+            hasher,
+            policy,
+            throttle,
+            sessions,
+            audit,
+            mail,
+            registration,
+            logins,
+        }
+    }
+
+    /// Sets who may sign up; without it, everybody.
+    #[must_use]
+    pub fn with_registration(self, registration: RegistrationPolicy) -> Self {
+        Self { registration, ..self }
     }
 
     /// The hashing pool.

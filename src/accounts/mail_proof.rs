@@ -36,6 +36,9 @@ pub struct MailSource<'a> {
 /// Why mail was not requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestMailError {
+    /// Only operators create accounts.
+    #[error("registration is closed")]
+    Closed,
     /// The address is not a valid e-mail address.
     #[error(transparent)]
     Email(#[from] InvalidEmail),
@@ -82,6 +85,9 @@ pub enum ConfirmError {
     /// Mail is off.
     #[error("mail is off")]
     Off,
+    /// Only operators create accounts.
+    #[error("registration is closed")]
+    Closed,
     /// The new password is not acceptable.
     #[error(transparent)]
     Password(#[from] UnacceptablePassword),

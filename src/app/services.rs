@@ -68,7 +68,8 @@ pub(super) async fn build(
         sessions.clone(),
         audit.clone(),
         mail,
-    );
+    )
+    .with_registration(settings::registration_policy(config));
     let clients = Clients::new(db.clone(), clock.clone(), size_limit.clone());
     let account_admin = AccountAdmin::new(
         db.clone(),

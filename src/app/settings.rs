@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 
+use crate::accounts::RegistrationPolicy;
 use crate::accounts::throttle::ThrottleSettings;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
@@ -109,6 +110,13 @@ pub(crate) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
         },
         token_lifetime: config.tokens.lifetime,
         max_token_bytes: config.tokens.max_bytes,
+    }
+}
+
+pub(crate) const fn registration_policy(config: &Config) -> RegistrationPolicy {
+    match config.accounts.registration {
+        config::Registration::Open => RegistrationPolicy::Open,
+        config::Registration::Closed => RegistrationPolicy::Closed,
     }
 }
 

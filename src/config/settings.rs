@@ -26,7 +26,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{AccountsConfig, Verification};
+pub use accounts::{AccountsConfig, Registration, Verification};
 pub use audit::AuditConfig;
 pub use browser::{CookiesConfig, CorsConfig, SameSite};
 pub use database::DatabaseConfig;

@@ -54,6 +54,7 @@ impl From<ClockSkewed> for Problem {
 impl From<SignUpError> for Problem {
     fn from(error: SignUpError) -> Self {
         match error {
+            SignUpError::Closed => Self::new(Code::RegistrationClosed),
             SignUpError::Email(error) => invalid("/email", &error),
             SignUpError::Password(error) => invalid("/password", &error),
             SignUpError::Taken => Self::new(Code::EmailTaken),
@@ -108,6 +109,7 @@ impl From<MailRequestError> for Problem {
 impl From<RequestMailError> for Problem {
     fn from(error: RequestMailError) -> Self {
         match error {
+            RequestMailError::Closed => Self::new(Code::RegistrationClosed),
             RequestMailError::Email(error) => invalid("/email", &error),
             RequestMailError::Password(error) => invalid("/password", &error),
             RequestMailError::Overloaded(overloaded) => overloaded.into(),
@@ -124,6 +126,7 @@ impl From<ConfirmError> for Problem {
         match error {
             ConfirmError::InvalidLink => Self::new(Code::InvalidLink),
             ConfirmError::Off => Self::new(Code::EmailOff),
+            ConfirmError::Closed => Self::new(Code::RegistrationClosed),
             ConfirmError::Password(error) => invalid("/password", &error),
             ConfirmError::Client(unknown) => unknown.into(),
             ConfirmError::Overloaded(overloaded) => overloaded.into(),

@@ -80,6 +80,8 @@ codes! {
         "This service sends no e-mail. Contact its operator.";
     WrongPassword "wrong_password" FORBIDDEN
         "The password is wrong.";
+    RegistrationClosed "registration_closed" FORBIDDEN
+        "Registration is closed. The operator of this service creates accounts.";
     CsrfRefused "csrf_refused" FORBIDDEN
         "A request with cookies must come from a page of this origin or of a listed one, and say so \
          in Sec-Fetch-Site or Origin.";
