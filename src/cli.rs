@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use crate::accounts::{InvalidClaims, InvalidEmail, InvalidRoles};
 use crate::app::MailError;
-use crate::app::settings::{one_connection, revocation_policy, token_size_limit};
+use crate::app::settings::{client_policy, one_connection, revocation_policy};
 use crate::clients::{AddError, Clients, InvalidClient};
 use crate::config::{Config, ConfigError};
 use crate::database::time::CommandClocks;
@@ -165,8 +165,8 @@ impl Opened {
     }
 
     fn clients(self, config: &Config) -> Clients {
-        let limit = token_size_limit(config, &config.issuer(config.listen));
-        Clients::new(self.db, self.clocks.clock, limit)
+        let policy = client_policy(config, &config.issuer(config.listen));
+        Clients::new(self.db, self.clocks.clock, policy)
     }
 
     /// A command only adds to the blocklist, so the staleness of its own copy does not matter.

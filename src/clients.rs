@@ -10,7 +10,9 @@
 //! removing one by the command line takes effect on every node immediately.
 
 mod authentication;
+mod change;
 mod description;
+mod policy;
 mod queries;
 mod requesting;
 mod secrets;
@@ -26,11 +28,13 @@ use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::secret::Secret;
-use crate::tokens::{TokenSizeLimit, TokenTooLong};
+use crate::tokens::TokenTooLong;
 
 pub use authentication::{AuthenticatedClient, AuthenticationError};
-pub use description::InvalidClient;
-use description::{check_name, check_scopes};
+pub use change::{ClientChange, ClientChangeError, DurationChange, MAX_OVERLAP, RotatedSecret};
+pub use description::{InvalidClient, InvalidOrigin, check_origin};
+use description::{check_name, check_origins, check_scopes};
+pub use policy::{ClientPolicy, MIN_TOKEN_LIFETIME};
 pub use requesting::{RequestingClient, UnknownClient, ensure_known, settings_of};
 use secrets::{digest, new_secret};
 
@@ -42,11 +46,11 @@ pub const BUILT_IN: &str = "doorward";
 pub struct Clients {
     db: Database,
     clock: Clock,
-    size_limit: TokenSizeLimit,
+    policy: ClientPolicy,
 }
 
 /// A client, as operators see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its id.
     pub id: Id,
@@ -56,6 +60,10 @@ pub struct Client {
     pub kind: ClientKind,
     /// When it was added.
     pub created_at: Timestamp,
+    /// Until when the secret before the present one is accepted.
+    pub old_secret_until: Option<Timestamp>,
+    /// A number that rises with every change.
+    pub version: i64,
 }
 
 /// The two kinds of RFC 6749 2.1.
@@ -101,8 +109,8 @@ pub enum AddError {
 impl Clients {
     /// Creates the service from its dependencies.
     #[must_use]
-    pub const fn new(db: Database, clock: Clock, size_limit: TokenSizeLimit) -> Self {
-        Self { db, clock, size_limit }
+    pub const fn new(db: Database, clock: Clock, policy: ClientPolicy) -> Self {
+        Self { db, clock, policy }
     }
 
     /// Adds a client. A confidential client gets a secret, which is not stored and is returned only
@@ -117,15 +125,22 @@ impl Clients {
     ) -> Result<(Client, Option<Secret<String>>), AddError> {
         check_name(name)?;
         let secret = match &kind {
-            ClientKind::Public { .. } => None,
+            ClientKind::Public { origins, client_settings } => {
+                check_origins(origins).map_err(InvalidClient::from)?;
+                self.policy.check_lifetime(client_settings.token_lifetime)?;
+                self.policy.check_window(client_settings.retry_window)?;
+                None
+            }
             ClientKind::Confidential { scopes } => {
                 check_scopes(scopes)?;
-                self.size_limit.check_client(&scopes.join(" "))?;
+                self.policy.size_limit.check_client(&scopes.join(" "))?;
                 Some(new_secret())
             }
         };
         let created_at = self.clock.now();
-        let client = Client { id: Id::new(created_at), name: name.to_owned(), kind, created_at };
+        let (id, name) = (Id::new(created_at), name.to_owned());
+        let (old_secret_until, version) = (None, 0);
+        let client = Client { id, name, kind, created_at, old_secret_until, version };
         let (row, hash) = (client.clone(), secret.as_ref().map(|it| digest(it.expose())));
         self.db
             .write(move |tx| {
@@ -153,7 +168,7 @@ impl Clients {
         let is_oversized = |client: &Client| match &client.kind {
             ClientKind::Public { .. } => false,
             ClientKind::Confidential { scopes } => {
-                self.size_limit.check_client(&scopes.join(" ")).is_err()
+                self.policy.size_limit.check_client(&scopes.join(" ")).is_err()
             }
         };
         let clients = self.list().await?;

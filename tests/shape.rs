@@ -61,6 +61,7 @@ const MAY_USE: &str = "
     named         ->
     secret        ->
     config        -> secret clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
+                     clients::check_origin clients::InvalidOrigin
     verifier      -> tokens
 ";
 

@@ -70,7 +70,7 @@ pub(super) async fn build(
         mail,
     )
     .with_registration(settings::registration_policy(config));
-    let clients = Clients::new(db.clone(), clock.clone(), size_limit.clone());
+    let clients = Clients::new(db.clone(), clock.clone(), settings::client_policy(config, &issuer));
     let account_admin = AccountAdmin::new(
         db.clone(),
         clock.clone(),

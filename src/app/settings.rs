@@ -7,6 +7,7 @@ use actix_web::http::header::HeaderValue;
 
 use crate::accounts::RegistrationPolicy;
 use crate::accounts::throttle::ThrottleSettings;
+use crate::clients::ClientPolicy;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
 use crate::http::middleware::cors::{ClientOrigins, CorsPolicy};
@@ -117,6 +118,13 @@ pub(crate) const fn registration_policy(config: &Config) -> RegistrationPolicy {
     match config.accounts.registration {
         config::Registration::Open => RegistrationPolicy::Open,
         config::Registration::Closed => RegistrationPolicy::Closed,
+    }
+}
+
+pub(crate) fn client_policy(config: &Config, issuer: &str) -> ClientPolicy {
+    ClientPolicy {
+        size_limit: token_size_limit(config, issuer),
+        max_token_lifetime: config.tokens.lifetime,
     }
 }
 

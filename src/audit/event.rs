@@ -43,6 +43,10 @@ named! {
         AccessTokenRevoked = "access_token_revoked",
         /// A client was registered; the detail is its id.
         ClientAdded = "client_added",
+        /// A client's name, origins, scopes or lifetimes were changed; the detail is its id.
+        ClientChanged = "client_changed",
+        /// A client got another secret; the detail is its id.
+        ClientSecretRotated = "client_secret_rotated",
         /// A client was removed; the detail is its id.
         ClientRemoved = "client_removed",
         /// A client sent a wrong secret or an unknown id.

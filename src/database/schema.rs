@@ -90,6 +90,9 @@ diesel::table! {
         token_lifetime -> Nullable<BigInt>,
         retry_window -> Nullable<BigInt>,
         created_at -> BigInt,
+        old_secret_hash -> Nullable<Binary>,
+        old_secret_until -> Nullable<BigInt>,
+        version -> BigInt,
     }
 }
 

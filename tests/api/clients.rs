@@ -1,5 +1,6 @@
 //! OAuth clients: ownership of sessions and tokens, client settings, and the command line.
 
+mod change;
 mod commands;
 mod removal;
 mod sessions;

@@ -98,6 +98,9 @@ rows! {
         token_lifetime: Option<i64>,
         retry_window: Option<i64>,
         created_at: i64,
+        old_secret_hash: Option<Vec<u8>>,
+        old_secret_until: Option<i64>,
+        version: i64,
     }
     Session of sessions by id: Id {
         id: Id,
