@@ -15,6 +15,8 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use nix::unistd::{User, getuid};
+
 use crate::accounts::{InvalidClaims, InvalidEmail, InvalidRoles};
 use crate::app::MailError;
 use crate::app::settings::{client_policy, one_connection, revocation_policy};
@@ -150,7 +152,8 @@ struct Opened {
 impl Opened {
     /// Opens the database for a command that writes.
     async fn new(config: &Config) -> Result<Self, AdminError> {
-        Self::at(Database::open_existing(&one_connection(config)?)?).await
+        let db = Database::open_existing(&one_connection(config)?)?;
+        Self::at(db.with_actor(&actor())).await
     }
 
     /// Opens the database for a command that only reads.
@@ -175,6 +178,16 @@ impl Opened {
         let policy = revocation_policy(config);
         let revocations = Revocations::load(self.db.clone(), clock, policy).await?;
         Ok(revocations.with_expiry_clock(expiry_clock))
+    }
+}
+
+/// The operating-system user who runs the command, as the audit trail names it.
+fn actor() -> String {
+    let uid = getuid();
+    match User::from_uid(uid) {
+        Ok(Some(user)) => format!("os:{}", user.name),
+        // A user without an entry, as in a container.
+        Ok(None) | Err(_) => format!("os:{uid}"),
     }
 }
 

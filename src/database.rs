@@ -103,6 +103,8 @@ pub struct Database {
     /// Statements run on the pool's connections.
     statements: Arc<AtomicU64>,
     write_refusals: WriteRefusals,
+    /// The operator for whom this handle's units run.
+    actor: Option<Arc<str>>,
 }
 
 enum Backend {

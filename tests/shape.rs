@@ -102,6 +102,7 @@ const ALLOWED_LIBRARIES: &str = "
     rpassword         -> cli
     tracing_appender  -> main
     indicatif         -> cli
+    nix               -> cli
     clap_complete     -> main
     mimalloc          -> main
     std::env          -> config

@@ -94,13 +94,14 @@ pub struct Event {
     pub(super) session: Option<Id>,
     pub(super) address: Option<String>,
     pub(super) detail: Option<String>,
+    pub(super) actor: Option<String>,
 }
 
 impl Event {
     /// An event without an account, session or address.
     #[must_use]
     pub const fn new(kind: EventKind) -> Self {
-        Self { kind, user: None, session: None, address: None, detail: None }
+        Self { kind, user: None, session: None, address: None, detail: None, actor: None }
     }
 
     /// Sets the account: its owner sees the event at `/me/activity`.
@@ -127,14 +128,20 @@ impl Event {
         Self { detail: Some(detail.into()), ..self }
     }
 
+    /// Sets the operator who causes it, if it is one.
+    #[must_use]
+    pub fn with_actor(self, actor: Option<&str>) -> Self {
+        Self { actor: actor.map(str::to_owned).or(self.actor), ..self }
+    }
+
     pub(super) fn log(&self) {
         let (event, detail) = (self.kind.as_str(), self.detail.as_deref());
         let (user, session) = (self.user.map(display), self.session.map(display));
-        let address = self.address.as_deref();
+        let (address, actor) = (self.address.as_deref(), self.actor.as_deref());
         if self.kind == EventKind::RefreshTokenReused {
-            tracing::warn!(event, user, session, address, detail);
+            tracing::warn!(event, user, session, address, actor, detail);
         } else {
-            tracing::info!(event, user, session, address, detail);
+            tracing::info!(event, user, session, address, actor, detail);
         }
     }
 }

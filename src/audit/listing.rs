@@ -44,7 +44,8 @@ pub async fn list(db: &Database, wanted: EventFilter) -> Result<EventPage, Store
 }
 
 impl Audit {
-    /// At most `limit` events of an account before `before`, the newest first.
+    /// At most `limit` events of an account before `before`, the newest first, without the operators
+    /// who caused them.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -55,6 +56,8 @@ impl Audit {
         limit: u32,
     ) -> Result<EventPage, StoreError> {
         let wanted = EventFilter { user: Some(user), kind: None, since: None, before, limit };
-        list(&self.db, wanted).await
+        let mut page = list(&self.db, wanted).await?;
+        page.events.iter_mut().for_each(|event| event.actor = None);
+        Ok(page)
     }
 }

@@ -31,6 +31,9 @@ pub struct AuditEntry {
     pub detail: Option<String>,
     /// How often it happened within a minute.
     pub times: i64,
+    /// The operator who caused it: `os:NAME` for a command, or a client's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
 }
 
 impl AuditEntry {
@@ -44,6 +47,7 @@ impl AuditEntry {
             address: event.address.clone(),
             detail: event.detail.clone(),
             times: 1,
+            actor: event.actor.clone(),
         }
     }
 }

@@ -109,6 +109,7 @@ diesel::table! {
         address -> Nullable<Text>,
         detail -> Nullable<Text>,
         times -> BigInt,
+        actor -> Nullable<Text>,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::accounts::email_keys;
 use crate::accounts::mail_proof;
 use crate::app::settings::{self, one_connection};
-use crate::cli::warn_if_behind;
+use crate::cli::{actor, warn_if_behind};
 use crate::config::{Config, ConfigError};
 use crate::database::time::CommandClocks;
 use crate::database::{self, Database, DatabaseUrl, OpenError, StoreError};
@@ -107,7 +107,7 @@ pub(crate) fn after_restore(config: &Config) -> Result<Restored, DataError> {
     let mut settings = one_connection(config)?;
     settings.statement_timeout = STATEMENT_TIMEOUT;
     actix_web::rt::System::new().block_on(async {
-        let db = Database::open_existing(&settings)?;
+        let db = Database::open_existing(&settings)?.with_actor(&actor());
         let clocks = db.clocks().await?;
         warn_if_behind(&clocks);
         let CommandClocks { clock, expiry_clock, .. } = clocks;

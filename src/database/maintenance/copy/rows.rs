@@ -147,6 +147,7 @@ rows! {
         address: Option<String>,
         detail: Option<String>,
         times: i64,
+        actor: Option<String>,
     }
     MailRequest of mail_requests by id: Id {
         id: Id,
