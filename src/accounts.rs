@@ -7,6 +7,7 @@
 //! e-mail costs as much as a wrong password, and a login that checked a password while it was being
 //! changed leaves no session behind.
 
+mod add;
 pub mod admin;
 mod change_email;
 mod change_password;
@@ -36,6 +37,7 @@ use crate::mail::Mail;
 use crate::passwords::{Hasher, PasswordPolicy};
 use crate::sessions::{Sessions, Subject};
 
+pub use add::{AddAccountError, NewAccount, NewPassword};
 pub use change_password::ChangeError;
 pub use claims::{CustomClaims, InvalidClaims};
 pub use email::{Email, EmailKeys, InvalidEmail};
@@ -81,18 +83,7 @@ impl Accounts {
         mail: Mail,
     ) -> Self {
         let (registration, logins) = (RegistrationPolicy::Open, login_counters());
-        Self {
-            db,
-            clock,
-            hasher,
-            policy,
-            throttle,
-            sessions,
-            audit,
-            mail,
-            registration,
-            logins,
-        }
+        Self { db, clock, hasher, policy, throttle, sessions, audit, mail, registration, logins }
     }
 
     /// Sets who may sign up; without it, everybody.

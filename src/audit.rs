@@ -32,7 +32,7 @@ use crate::locks;
 pub use event::{Event, EventKind};
 use failures::FailureCounts;
 use ids::first_id;
-pub use listing::{EventFilter, EventPage, list};
+pub use listing::{EventFilter, EventPage, EventRange, list};
 pub use queries::AuditEntry;
 
 /// Events deleted in one batch of a purge, so that no other unit waits long for it.

@@ -20,7 +20,7 @@ use nix::unistd::{User, getuid};
 use crate::accounts::{InvalidClaims, InvalidEmail, InvalidRoles};
 use crate::app::MailError;
 use crate::app::settings::{client_policy, one_connection, revocation_policy};
-use crate::clients::{AddError, Clients, InvalidClient};
+use crate::clients::{AddError, Clients, InvalidClient, ProtectedClient};
 use crate::config::{Config, ConfigError};
 use crate::database::time::CommandClocks;
 use crate::database::{Database, OpenError, StoreError};
@@ -39,6 +39,9 @@ pub enum AdminError {
     /// The client's description is invalid.
     #[error("{0}; correct the client's description")]
     Invalid(#[from] InvalidClient),
+    /// Only over HTTP, where a command is not.
+    #[error(transparent)]
+    Protected(ProtectedClient),
     /// No such client.
     #[error("there is no client `{0}`; `doorward client list` shows the registered ones")]
     NoSuchClient(String),
@@ -137,6 +140,7 @@ impl From<AddError> for AdminError {
         match error {
             AddError::Invalid(error) => error.into(),
             AddError::TooLong(error) => error.into(),
+            AddError::Protected(error) => Self::Protected(error),
             AddError::Store(error) => error.into(),
         }
     }

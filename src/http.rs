@@ -7,6 +7,7 @@
 //! order: extract, parse into domain types, call one method, name the status. `errors.rs` has the
 //! exhaustive `match` that turns each domain error into a [`problem::Problem`].
 
+mod admin_routes;
 mod errors;
 pub mod middleware;
 pub mod problem;
@@ -35,6 +36,7 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
+pub use admin_routes::admin_routes;
 use middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use request::client_ip::ForwardedForWarning;
 use request::cookies::CookiePolicy;

@@ -46,7 +46,9 @@ pub use log_out::{LogOutError, SessionScope};
 pub use policy::SessionPolicy;
 pub use replacement::ReplacedSessions;
 pub use start::{Device, Subject};
-pub use termination::{EndCause, count_of, end_every_session, end_session, end_sessions_of};
+pub use termination::{
+    EndCause, count_of, end_every_session, end_session, end_sessions_of, owner_of,
+};
 pub use trusted_clock::ClockSkewed;
 
 use metrics::{RefreshCounters, refresh_counters};

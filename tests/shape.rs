@@ -39,14 +39,14 @@ const MAY_USE: &str = "
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
     http          -> accounts sessions clients keys revocations audit mail clock secret metrics
                      log_rate_limit
-                     passwords::Overloaded refresh_token::Malformed tokens::TokenError
+                     passwords::Overloaded refresh_token::Malformed tokens::TokenError tokens::TokenTooLong
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
-                     database::StoreError database::Database database::Id
+                     database::StoreError database::Database database::Id database::ExpectedVersion
                      database::with_database_deadline locks
     accounts      -> sessions clients
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
-    clients       -> audit database clock secret tokens
+    clients       -> audit database clock secret tokens named
     keys          -> tokens audit database clock secret named locks
     revocations   -> database clock locks
     mail          -> audit database clock secret metrics named locks

@@ -5,6 +5,7 @@
 //! of another node.
 
 mod grants;
+mod update;
 
 use diesel::QueryResult;
 
@@ -23,7 +24,8 @@ use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
 use crate::tokens::TokenSizeLimit;
 
-pub use grants::{GrantChange, GrantError, GrantOutcome, LiveSessions, OversizedTokens};
+pub use grants::{AccountChangeError, GrantChange, GrantOutcome, LiveSessions, OversizedTokens};
+pub use update::{AccountFilter, AccountPage, AccountUpdate};
 
 /// Account administration.
 #[derive(Clone)]
@@ -114,11 +116,7 @@ impl AccountAdmin {
     /// [`StoreError`]: nothing has changed.
     pub async fn enable(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |_, tx, now| {
-            let changed = queries::enable(tx.connection(), user)?;
-            if changed {
-                audit::record(tx, Event::new(EventKind::AccountEnabled).with_user(user), now)?;
-            }
-            Ok(AdminOutcome { changed, sessions_ended: 0 })
+            Ok(AdminOutcome { changed: enable(tx, user, now)?, sessions_ended: 0 })
         })
         .await
     }
@@ -174,20 +172,30 @@ impl AccountAdmin {
     /// # Errors
     /// [`StoreError`] when not all of it was deleted.
     pub async fn delete(&self, user: Id) -> Result<AdminOutcome, StoreError> {
-        let closed = self
-            .write(move |this, tx, now| {
-                let changed = queries::close_any_version(tx.connection(), user, now)?;
-                let mut sessions_ended = 0;
-                if changed {
-                    audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
-                    let reason = EndReason::AccountClosed;
-                    sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
-                    audit::erase_addresses(tx, user)?;
-                    mail::requests::delete_of_account(tx, user, None)?;
-                }
-                Ok(AdminOutcome { changed, sessions_ended })
-            })
-            .await?;
+        let closed = self.write(move |this, tx, now| this.close_in_tx(tx, user, now)).await?;
+        self.delete_remains(user, closed).await
+    }
+
+    /// Closes an account, which erases it, and ends its sessions.
+    fn close_in_tx(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<AdminOutcome> {
+        let changed = queries::close_any_version(tx.connection(), user, now)?;
+        let mut sessions_ended = 0;
+        if changed {
+            audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
+            let reason = EndReason::AccountClosed;
+            sessions_ended = end_sessions_of(&self.revocations, tx, user, reason, now)?;
+            audit::erase_addresses(tx, user)?;
+            mail::requests::delete_of_account(tx, user, None)?;
+        }
+        Ok(AdminOutcome { changed, sessions_ended })
+    }
+
+    /// Deletes the rows of an account that may have just been closed.
+    async fn delete_remains(
+        &self,
+        user: Id,
+        closed: AdminOutcome,
+    ) -> Result<AdminOutcome, StoreError> {
         while self.db.write(move |tx| sessions::delete_batch_of(tx, user)).await? {}
         let clock = self.clock.clone();
         let deleted = self.db.write(move |tx| {
@@ -335,4 +343,13 @@ pub(super) fn disable(
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
     }
     Ok(AdminOutcome { changed, sessions_ended })
+}
+
+/// Lets an account log in again, in the caller's unit of work; false when it was not disabled.
+fn enable(tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<bool> {
+    let changed = queries::enable(tx.connection(), user)?;
+    if changed {
+        audit::record(tx, Event::new(EventKind::AccountEnabled).with_user(user), now)?;
+    }
+    Ok(changed)
 }

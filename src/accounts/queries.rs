@@ -23,13 +23,13 @@ use crate::passwords::PasswordHash;
 pub use admin::AccountDetails;
 pub(super) use admin::{
     disable, enable, find_details, find_details_by_email_keys, list_details, password_hashes,
-    replace_password,
+    replace_password, search,
 };
 pub(super) use close::{close, close_any_version, delete, delete_closed};
 pub(super) use credentials::{
     Credentials, credentials, credentials_by_id, record_login, set_password,
 };
-pub(super) use grants::{list_grants, lock_grants, set_grants};
+pub(super) use grants::{LockedAccount, list_grants, lock_account, set_grants};
 
 /// An account as its owner sees it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize)]
@@ -156,10 +156,14 @@ pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
 }
 
 /// Every statement that changes credentials or the state of an account raises its version and comes
-/// first in its unit of work: it locks the row, which a read does not.
+/// first in its unit of work: it locks the row, which a read does not. It also raises the version
+/// that operators compare.
 #[diesel::dsl::auto_type]
 fn incremented_version() -> _ {
-    users::credentials_version.eq(users::credentials_version + 1_i64)
+    (
+        users::credentials_version.eq(users::credentials_version + 1_i64),
+        users::version.eq(users::version + 1_i64),
+    )
 }
 
 #[diesel::dsl::auto_type]

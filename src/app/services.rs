@@ -67,7 +67,7 @@ pub(super) async fn build(
         Arc::clone(throttle),
         sessions.clone(),
         audit.clone(),
-        mail,
+        mail.clone(),
     )
     .with_registration(settings::registration_policy(config));
     let clients = Clients::new(db.clone(), clock.clone(), settings::client_policy(config, &issuer));
@@ -78,7 +78,8 @@ pub(super) async fn build(
         // The node's own sync notifies the others.
         SyncMode::Poll,
         size_limit,
-    );
+    )
+    .with_mail(mail);
     let limits = &config.limits;
     let refresh = settings::rate(limits.refresh_per_minute, limits.refresh_burst);
     let failures = settings::rate(limits.login_per_minute, limits.login_burst);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::clock_jumps::{JumpDetector, MAX_CLOCK_JUMP};
 use super::metrics::RowCounts;
-use crate::accounts::email_keys;
 use crate::accounts::admin::OversizedTokens;
+use crate::accounts::email_keys;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
 use crate::config::SecretFile;

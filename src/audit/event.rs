@@ -51,6 +51,8 @@ named! {
         ClientRemoved = "client_removed",
         /// A client sent a wrong secret or an unknown id.
         ClientAuthenticationFailed = "client_authentication_failed",
+        /// A client read through the admin API; reads are added up by client and minute.
+        AdminRead = "admin_read",
         /// A signing key is published, but does not sign yet; the detail is its `kid`.
         KeyPublished = "key_published",
         /// A signing key became active.

@@ -6,7 +6,7 @@ use diesel::upsert::excluded;
 use serde::Serialize;
 
 use super::ids::{first_id, next_id};
-use super::{Event, EventFilter};
+use super::{Event, EventFilter, EventRange};
 use crate::clock::Timestamp;
 use crate::database::schema::audit_events;
 use crate::database::{AnyConnection, Id};
@@ -108,6 +108,25 @@ pub(super) fn list(
     }
     if let Some(before) = wanted.before {
         query = query.filter(audit_events::id.lt(before));
+    }
+    query.load(connection)
+}
+
+/// The oldest first, and one more than requested if there are newer ones.
+pub(super) fn list_after(
+    connection: &mut AnyConnection,
+    wanted: &EventRange,
+) -> QueryResult<Vec<AuditEntry>> {
+    let mut query =
+        audit_events::table.order(audit_events::id).limit(i64::from(wanted.limit) + 1).into_boxed();
+    if let Some(user) = wanted.user {
+        query = query.filter(audit_events::user_id.eq(user));
+    }
+    if let Some(kind) = wanted.kind {
+        query = query.filter(audit_events::event.eq(kind.as_str()));
+    }
+    if let Some(after) = wanted.after {
+        query = query.filter(audit_events::id.gt(after));
     }
     query.load(connection)
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::clients::{self, Client, ClientKind, ClientSettings, MIN_TOKEN_LIFETIME};
 use crate::config::{self, Config, ConfigError};
+use crate::database::ExpectedVersion;
 use crate::sessions::client_credentials;
 
 use super::{AdminError, Opened};
@@ -166,9 +167,10 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminEr
     let client = clients::canonical(id).ok_or_else(unknown)?;
     let opened = Opened::new(config).await?;
     let revocations = opened.revocations(config).await?;
-    let Opened { db, clocks } = opened;
-    let ended = client_credentials::remove_client(&db, &clocks.clock, &revocations, client).await?;
-    let ended = ended.ok_or_else(unknown)?;
+    let clients = opened.clients(config);
+    let any = ExpectedVersion::Any;
+    let ended = client_credentials::remove_client(&clients, &revocations, client, any).await;
+    let ended = ended.map_err(|error| change::failed(error, id))?;
     Ok(if json {
         format!("{}\n", json!({ "client_id": client, "sessions_ended": ended }))
     } else {

@@ -7,9 +7,9 @@ use diesel::QueryResult;
 use super::description::{check_name, check_origins, check_scopes};
 use super::queries;
 use super::secrets::{digest, new_secret};
-use super::{Client, ClientKind, Clients, InvalidClient};
+use super::{Client, ClientKind, Clients, InvalidClient, ProtectedClient};
 use crate::audit::{self, Event, EventKind};
-use crate::database::{Id, StoreError, Tx};
+use crate::database::{ExpectedVersion, Id, StoreError, Tx};
 use crate::secret::Secret;
 use crate::tokens::TokenTooLong;
 
@@ -55,7 +55,9 @@ impl DurationChange {
         }
     }
 
-    const fn duration(self) -> Option<Duration> {
+    /// The duration, if it is set.
+    #[must_use]
+    pub const fn duration(self) -> Option<Duration> {
         match self {
             Self::Keep | Self::UseSetting => None,
             Self::Set(duration) => Some(duration),
@@ -69,6 +71,12 @@ pub enum ClientChangeError {
     /// No client has this id.
     #[error("there is no such client")]
     NoSuchClient,
+    /// The client has changed since the operator read it.
+    #[error("the client has another version")]
+    OtherVersion,
+    /// Clients with a scope of Doorward are changed on the machine only.
+    #[error(transparent)]
+    Protected(#[from] ProtectedClient),
     /// Its description would be invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidClient),
@@ -94,10 +102,15 @@ impl Clients {
     ///
     /// # Errors
     /// [`ClientChangeError`]: nothing has changed.
-    pub async fn change(&self, id: Id, change: ClientChange) -> Result<Client, ClientChangeError> {
+    pub async fn change(
+        &self,
+        id: Id,
+        change: ClientChange,
+        expected: ExpectedVersion,
+    ) -> Result<Client, ClientChangeError> {
         self.check(&change)?;
         let this = self.clone();
-        self.db.write(move |tx| this.change_in_tx(tx, id, &change)).await?
+        self.db.write(move |tx| this.change_in_tx(tx, id, &change, &expected)).await?
     }
 
     /// Gives a service another secret. The present one stays valid for `overlap`, and those before it
@@ -124,11 +137,15 @@ impl Clients {
         tx: &mut Tx<'_>,
         id: Id,
         change: &ClientChange,
+        expected: &ExpectedVersion,
     ) -> QueryResult<Result<Client, ClientChangeError>> {
         for _ in 0..MAX_ATTEMPTS {
             let Some(stored) = queries::find(tx.connection(), id)? else {
                 return Ok(Err(ClientChangeError::NoSuchClient));
             };
+            if let Err(refused) = self.check_access(&stored.client, expected) {
+                return Ok(Err(refused));
+            }
             let changed = match change.apply(&stored.client) {
                 Ok(changed) => changed,
                 Err(invalid) => return Ok(Err(invalid.into())),
@@ -155,6 +172,9 @@ impl Clients {
             let Some(stored) = queries::find(tx.connection(), id)? else {
                 return Ok(Err(ClientChangeError::NoSuchClient));
             };
+            if let Err(refused) = self.check_access(&stored.client, &ExpectedVersion::Any) {
+                return Ok(Err(refused));
+            }
             if let ClientKind::Public { .. } = stored.client.kind {
                 return Ok(Err(InvalidClient::NoSecret.into()));
             }
@@ -165,6 +185,37 @@ impl Clients {
             }
         }
         Err(diesel::result::Error::RollbackTransaction)
+    }
+
+    /// Removes a client in the caller's unit of work.
+    pub(crate) fn remove_in_tx(
+        &self,
+        tx: &mut Tx<'_>,
+        id: Id,
+        expected: &ExpectedVersion,
+    ) -> QueryResult<Result<(), ClientChangeError>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(stored) = queries::find(tx.connection(), id)? else {
+                return Ok(Err(ClientChangeError::NoSuchClient));
+            };
+            if let Err(refused) = self.check_access(&stored.client, expected) {
+                return Ok(Err(refused));
+            }
+            if queries::delete(tx.connection(), &stored)? {
+                return self.record(tx, EventKind::ClientRemoved, id).map(Ok);
+            }
+        }
+        Err(diesel::result::Error::RollbackTransaction)
+    }
+
+    /// Whether the caller may change this client in its present version.
+    fn check_access(
+        &self,
+        client: &Client,
+        expected: &ExpectedVersion,
+    ) -> Result<(), ClientChangeError> {
+        self.refuse_doorwards(client.scopes())?;
+        if expected.allows(client.version) { Ok(()) } else { Err(ClientChangeError::OtherVersion) }
     }
 
     fn record(&self, tx: &mut Tx<'_>, kind: EventKind, id: Id) -> QueryResult<()> {
@@ -181,6 +232,7 @@ impl Clients {
         }
         if let Some(scopes) = &change.scopes {
             check_scopes(scopes)?;
+            self.refuse_doorwards(scopes)?;
             self.policy.size_limit.check_client(&scopes.join(" "))?;
         }
         self.policy.check_lifetime(change.token_lifetime.duration())?;

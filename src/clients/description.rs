@@ -2,6 +2,8 @@
 
 use url::Url;
 
+use super::scope::check_doorwards;
+
 /// The longest name, in characters.
 const NAME_CHARS: usize = 100;
 
@@ -17,6 +19,13 @@ pub enum InvalidClient {
     /// A scope does not match RFC 6749 3.3.
     #[error("`{0}` is not a valid scope: use visible ASCII without quotes or backslashes")]
     Scope(String),
+    /// A scope of Doorward that does not exist.
+    #[error(
+        "`{0}` is not a scope of Doorward: those are doorward:users.read, doorward:users.write, \
+             doorward:sessions.write, doorward:clients.read, doorward:clients.write and \
+             doorward:audit.read"
+    )]
+    DoorwardScope(String),
     /// The scopes are too long together.
     #[error("the scopes have more than 1000 characters together")]
     Scopes,
@@ -86,6 +95,7 @@ pub(super) fn check_scopes(scopes: &[String]) -> Result<(), InvalidClient> {
     if let Some(odd) = scopes.iter().find(|scope| !is_scope(scope)) {
         return Err(InvalidClient::Scope(odd.clone()));
     }
+    check_doorwards(scopes)?;
     if scopes.join(" ").len() > SCOPE_BYTES { Err(InvalidClient::Scopes) } else { Ok(()) }
 }
 

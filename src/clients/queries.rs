@@ -210,8 +210,9 @@ pub(super) fn client_settings(
         .map(|row| row.map(ClientSettings::from_micros))
 }
 
-pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<bool> {
-    diesel::delete(clients::table.find(id.to_string())).execute(connection).map(|rows| rows == 1)
+/// Deletes a client, provided that it is unchanged since it was read.
+pub(super) fn delete(connection: &mut AnyConnection, read: &Stored) -> QueryResult<bool> {
+    diesel::delete(unchanged_since_read(read)).execute(connection).map(|rows| rows == 1)
 }
 
 fn micros(duration: Duration) -> i64 {

@@ -21,6 +21,7 @@ diesel::table! {
         email_verified_at -> Nullable<BigInt>,
         locale -> Nullable<Text>,
         claims -> Nullable<Text>,
+        version -> BigInt,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Conversion of domain errors to problems: an exhaustive `match` for each group of operations.
 
+mod admin;
+
 use std::time::Duration;
 
 use actix_web::error::{PathError, QueryPayloadError};
@@ -258,7 +260,7 @@ impl From<PathError> for Problem {
     }
 }
 
-fn invalid(pointer: &'static str, error: &dyn std::fmt::Display) -> Problem {
+pub(super) fn invalid(pointer: &'static str, error: &dyn std::fmt::Display) -> Problem {
     let detail = error.to_string();
     Problem::new(Code::InvalidFields).detail(detail.clone()).field(pointer, detail)
 }

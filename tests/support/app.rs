@@ -188,7 +188,7 @@ impl TestApp {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                app.run(stop).await.unwrap();
+                Box::pin(app.run(stop)).await.unwrap();
             });
         });
         let (address, api) = started.await.expect("the service starts");

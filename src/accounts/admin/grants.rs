@@ -8,7 +8,8 @@
 use diesel::QueryResult;
 
 use super::{AccountAdmin, AdminOutcome};
-use crate::accounts::{CustomClaims, InvalidRoles, RoleSet, queries};
+use crate::accounts::queries::{self, LockedAccount};
+use crate::accounts::{CustomClaims, InvalidRoles, RoleSet};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
@@ -33,9 +34,10 @@ pub enum GrantChange {
 }
 
 /// The effect on the account's sessions when a role or claim is taken away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LiveSessions {
     /// They end, and their tokens are revoked.
+    #[default]
     End,
     /// They continue: access tokens keep the old roles until they expire.
     Keep,
@@ -52,10 +54,13 @@ pub struct GrantOutcome {
 
 /// Why a change was refused.
 #[derive(Debug, thiserror::Error)]
-pub enum GrantError {
+pub enum AccountChangeError {
     /// No open account has this id.
     #[error("there is no such account")]
     NoSuchUser,
+    /// The account has changed since the operator read it.
+    #[error("the account has another version")]
+    OtherVersion,
     /// There would be too many roles.
     #[error(transparent)]
     Roles(#[from] InvalidRoles),
@@ -78,7 +83,7 @@ pub struct OversizedTokens {
 
 /// Roles and custom claims together: both count in a token's length.
 #[derive(Clone, PartialEq, Eq)]
-struct Grants {
+pub(super) struct Grants {
     roles: RoleSet,
     claims: CustomClaims,
 }
@@ -87,13 +92,13 @@ impl AccountAdmin {
     /// Changes roles or custom claims. A grant takes effect with the next refresh.
     ///
     /// # Errors
-    /// [`GrantError`]: nothing has changed.
+    /// [`AccountChangeError`]: nothing has changed.
     pub async fn change_grants(
         &self,
         user: Id,
         change: GrantChange,
         live: LiveSessions,
-    ) -> Result<GrantOutcome, GrantError> {
+    ) -> Result<GrantOutcome, AccountChangeError> {
         let this = self.clone();
         self.db
             .write(move |tx| {
@@ -114,24 +119,38 @@ impl AccountAdmin {
         change: &GrantChange,
         live: LiveSessions,
         now: Timestamp,
-    ) -> QueryResult<Result<GrantOutcome, GrantError>> {
+    ) -> QueryResult<Result<GrantOutcome, AccountChangeError>> {
         // First the user's row, by an UPDATE: a read would not lock it.
-        let Some((roles, claims)) = queries::lock_grants(tx.connection(), user)? else {
-            return Ok(Err(GrantError::NoSuchUser));
-        };
-        let before = Grants::from_stored(&roles, claims.as_deref());
+        match queries::lock_account(tx.connection(), user)? {
+            Some(locked) => {
+                self.change_locked_grants(tx, user, &Grants::of(&locked), change, live, now)
+            }
+            None => Ok(Err(AccountChangeError::NoSuchUser)),
+        }
+    }
+
+    /// Changes the roles or custom claims of a locked account.
+    pub(super) fn change_locked_grants(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        before: &Grants,
+        change: &GrantChange,
+        live: LiveSessions,
+        now: Timestamp,
+    ) -> QueryResult<Result<GrantOutcome, AccountChangeError>> {
         let after = match before.changed(change) {
             Ok(after) => after,
             Err(invalid) => return Ok(Err(invalid.into())),
         };
-        if before == after {
+        if *before == after {
             let outcome = AdminOutcome { changed: false, sessions_ended: 0 };
             return Ok(Ok(GrantOutcome { outcome, is_taken_away: false }));
         }
         if let Err(too_long) = self.check_size(&after) {
             return Ok(Err(too_long.into()));
         }
-        store_grants(tx, user, &before, &after, now)?;
+        store_grants(tx, user, before, &after, now)?;
         let is_taken_away = before.is_reduced_in(&after);
         let mut sessions_ended = 0;
         if is_taken_away && live == LiveSessions::End {
@@ -216,6 +235,10 @@ fn store_grants(
 }
 
 impl Grants {
+    pub(super) fn of(account: &LockedAccount) -> Self {
+        Self::from_stored(&account.roles, account.claims.as_deref())
+    }
+
     fn from_stored(roles: &str, claims: Option<&str>) -> Self {
         let claims = CustomClaims::from_stored(claims);
         Self { roles: RoleSet::from_stored(roles), claims }

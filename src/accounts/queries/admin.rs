@@ -4,7 +4,8 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::{Roles, incremented_version, open_account, with_email_keys};
-use crate::accounts::EmailKeys;
+use crate::accounts::admin::AccountFilter;
+use crate::accounts::{Email, EmailKeys};
 use crate::clock::Timestamp;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
@@ -31,6 +32,8 @@ pub struct AccountDetails {
     pub last_login_at: Option<Timestamp>,
     /// Since when logins are rejected.
     pub disabled_at: Option<Timestamp>,
+    /// A number that rises with every change except a login.
+    pub version: i64,
 }
 
 /// A page of the accounts that are not closed, ordered by id, which begins with the time.
@@ -47,6 +50,36 @@ pub(in crate::accounts) fn list_details(
         .limit(limit.into())
         .select(AccountDetails::as_select())
         .load(connection)
+}
+
+/// A page of the accounts that are not closed, and one more if there are further ones.
+pub(in crate::accounts) fn search(
+    connection: &mut AnyConnection,
+    wanted: &AccountFilter,
+) -> QueryResult<Vec<AccountDetails>> {
+    if let Some(email) = &wanted.email {
+        let found = find_details_by_email_keys(connection, &Email::keys_of(email))?;
+        let fits = |found: &AccountDetails| {
+            wanted.after.is_none_or(|after| found.id > after)
+                && wanted.disabled.is_none_or(|disabled| found.disabled_at.is_some() == disabled)
+        };
+        return Ok(found.into_iter().filter(fits).collect());
+    }
+    let mut query = users::table
+        .filter(users::closed_at.is_null())
+        .order(users::id)
+        .limit(i64::from(wanted.limit) + 1)
+        .select(AccountDetails::as_select())
+        .into_boxed();
+    if let Some(after) = wanted.after {
+        query = query.filter(users::id.gt(after));
+    }
+    match wanted.disabled {
+        Some(true) => query = query.filter(users::disabled_at.is_not_null()),
+        Some(false) => query = query.filter(users::disabled_at.is_null()),
+        None => {}
+    }
+    query.load(connection)
 }
 
 pub(in crate::accounts) fn find_details(

@@ -7,18 +7,23 @@ use super::open_account;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
 
-/// The columns of roles and custom claims.
-pub(in crate::accounts) type GrantColumns = (String, Option<String>);
+/// An account whose row is locked.
+#[derive(Queryable)]
+pub(in crate::accounts) struct LockedAccount {
+    pub roles: String,
+    pub claims: Option<String>,
+    pub version: i64,
+}
 
-/// The roles and custom claims of an account, whose row is locked and whose version is raised: a
-/// concurrent login that has read it starts no session.
-pub(in crate::accounts) fn lock_grants(
+/// Locks an account's row: a concurrent login that has read it starts no session. The version that
+/// operators compare does not rise by it.
+pub(in crate::accounts) fn lock_account(
     connection: &mut AnyConnection,
     id: Id,
-) -> QueryResult<Option<GrantColumns>> {
+) -> QueryResult<Option<LockedAccount>> {
     diesel::update(open_account(id))
         .set(users::credentials_version.eq(users::credentials_version + 1_i64))
-        .returning((users::roles, users::claims))
+        .returning((users::roles, users::claims, users::version))
         .get_result(connection)
         .optional()
 }
@@ -31,7 +36,11 @@ pub(in crate::accounts) fn set_grants(
     claims: Option<&str>,
 ) -> QueryResult<()> {
     diesel::update(open_account(id))
-        .set((users::roles.eq(roles), users::claims.eq(claims)))
+        .set((
+            users::roles.eq(roles),
+            users::claims.eq(claims),
+            users::version.eq(users::version + 1_i64),
+        ))
         .execute(connection)
         .map(drop)
 }

@@ -21,7 +21,11 @@ pub(in crate::accounts) fn mark_proven(
     now: Timestamp,
 ) -> QueryResult<()> {
     diesel::update(users::table.find(id))
-        .set((users::email_verified_at.eq(now), users::locale.eq(locale)))
+        .set((
+            users::email_verified_at.eq(now),
+            users::locale.eq(locale),
+            users::version.eq(users::version + 1_i64),
+        ))
         .execute(connection)
         .map(drop)
 }

@@ -11,6 +11,7 @@ use crate::clients::{
     self, ClientChange, ClientChangeError, DurationChange, MAX_OVERLAP, MIN_TOKEN_LIFETIME,
 };
 use crate::config::{self, Config, ConfigError};
+use crate::database::{ExpectedVersion, Id};
 
 /// Resets a lifetime to the global setting.
 const DEFAULT: &str = "default";
@@ -82,7 +83,10 @@ pub(super) async fn set(config: &Config, wanted: &SetClient) -> Result<String, A
         )?,
     };
     let clients = Opened::new(config).await?.clients(config);
-    let changed = clients.change(id, change).await.map_err(|error| failed(error, &wanted.id))?;
+    let changed = clients
+        .change(id, change, ExpectedVersion::Any)
+        .await
+        .map_err(|error| failed(error, &wanted.id))?;
     Ok(if wanted.json {
         format!("{}\n", as_json(&changed))
     } else {
@@ -115,7 +119,7 @@ pub(super) async fn rotate_secret(
     ))
 }
 
-fn id(text: &str) -> Result<crate::database::Id, AdminError> {
+fn id(text: &str) -> Result<Id, AdminError> {
     clients::canonical(text).ok_or_else(|| AdminError::NoSuchClient(text.to_owned()))
 }
 
@@ -132,9 +136,12 @@ fn duration(
     })
 }
 
-fn failed(error: ClientChangeError, id: &str) -> AdminError {
+pub(super) fn failed(error: ClientChangeError, id: &str) -> AdminError {
     match error {
-        ClientChangeError::NoSuchClient => AdminError::NoSuchClient(id.to_owned()),
+        // A command expects no version, and may change every client.
+        ClientChangeError::NoSuchClient
+        | ClientChangeError::OtherVersion
+        | ClientChangeError::Protected(_) => AdminError::NoSuchClient(id.to_owned()),
         ClientChangeError::Invalid(error) => error.into(),
         ClientChangeError::TooLong(error) => error.into(),
         ClientChangeError::Store(error) => error.into(),

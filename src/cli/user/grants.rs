@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{User, of};
-use crate::accounts::admin::{GrantChange, GrantError, GrantOutcome, LiveSessions};
+use crate::accounts::admin::{AccountChangeError, GrantChange, GrantOutcome, LiveSessions};
 use crate::accounts::{CustomClaims, RoleSet};
 use crate::cli::AdminError;
 use crate::config::Config;
@@ -129,10 +129,13 @@ async fn change_grants(
     let (admin, account) = of(config, user).await?;
     let changed = admin.change_grants(account.id, change, live).await;
     let GrantOutcome { outcome, is_taken_away } = changed.map_err(|error| match error {
-        GrantError::NoSuchUser => AdminError::NoSuchUser(user.user.clone()),
-        GrantError::Roles(error) => error.into(),
-        GrantError::TooLong(error) => error.into(),
-        GrantError::Store(error) => error.into(),
+        // A command expects no version.
+        AccountChangeError::NoSuchUser | AccountChangeError::OtherVersion => {
+            AdminError::NoSuchUser(user.user.clone())
+        }
+        AccountChangeError::Roles(error) => error.into(),
+        AccountChangeError::TooLong(error) => error.into(),
+        AccountChangeError::Store(error) => error.into(),
     })?;
     let email = &account.email;
     if user.json {

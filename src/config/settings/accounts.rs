@@ -40,4 +40,3 @@ pub enum Verification {
     /// The account is created after the proof.
     Required,
 }
-}

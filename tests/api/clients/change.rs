@@ -142,7 +142,9 @@ async fn changes_of_one_client_at_once_are_all_kept() {
         ..Default::default()
     };
     let clients = &app.api.clients;
-    let (one, other) = tokio::join!(clients.change(id, name), clients.change(id, origins));
+    let any = || doorward::database::ExpectedVersion::Any;
+    let (one, other) =
+        tokio::join!(clients.change(id, name, any()), clients.change(id, origins, any()));
     one.unwrap();
     other.unwrap();
     let listed = clients.list().await.unwrap();

@@ -87,6 +87,7 @@ rows! {
         email_verified_at: Option<i64>,
         locale: Option<String>,
         claims: Option<String>,
+        version: i64,
     }
     Client of clients by id: String {
         id: String,
