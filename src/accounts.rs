@@ -92,6 +92,13 @@ impl Accounts {
         Self { registration, ..self }
     }
 
+    /// Whether the owners of accounts that operators create set the first password, even while mail
+    /// is off.
+    #[must_use]
+    pub fn is_by_invitation(&self) -> bool {
+        self.registration == RegistrationPolicy::Invite
+    }
+
     /// The hashing pool.
     #[must_use]
     pub const fn hasher(&self) -> &Hasher {

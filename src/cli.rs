@@ -74,6 +74,23 @@ pub enum AdminError {
     /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
     EmailTaken(String),
+    /// The link of an invitation would lead nowhere.
+    #[error(
+        "mail is off, and so is the page that the link leads to; set email.url, or \
+         accounts.registration to `invite`"
+    )]
+    InviteOff,
+    /// No enabled account has this name.
+    #[error(
+        "`{0}` gets no message: it is disabled or closed, or its invitation has expired; \
+             `doorward user show` shows it"
+    )]
+    NotMailable(String),
+    /// Too many messages.
+    #[error(
+        "`{0}` got three messages of operators within an hour; nothing was sent, try again later"
+    )]
+    TooMuchMail(String),
     /// The deletion was not confirmed.
     #[error("not confirmed; nothing was deleted. Pass --yes to skip the prompt")]
     NotConfirmed,

@@ -1,8 +1,9 @@
 //! An account that an operator adds over HTTP.
 
-use super::admin::AccountAdmin;
+use super::admin::{AccountAdmin, OperatorMailError};
 use super::{AccountDetails, Accounts, Email, InvalidEmail, InvalidRoles, RoleSet};
 use crate::database::StoreError;
+use crate::mail::requests::MailRequestError;
 use crate::passwords::{InvalidHash, Overloaded, Password, PasswordHash, UnacceptablePassword};
 use crate::secret::Secret;
 use crate::tokens::TokenTooLong;
@@ -16,6 +17,8 @@ pub struct NewAccount {
     pub password: NewPassword,
     /// Its roles.
     pub roles: Vec<String>,
+    /// Whether its address counts as proven.
+    pub email_verified: bool,
 }
 
 /// The password of a new account.
@@ -25,6 +28,8 @@ pub enum NewPassword {
     Text(Secret<String>),
     /// Its hash by another system: Argon2 as a PHC string.
     Hash(Secret<String>),
+    /// None: a mailed link lets the owner set one.
+    Invite,
 }
 
 /// Why an account was not added.
@@ -48,12 +53,31 @@ pub enum AddAccountError {
     /// An account with this address exists.
     #[error("the e-mail address is taken")]
     Taken,
+    /// The invitation was not mailed.
+    #[error(transparent)]
+    Mail(MailRequestError),
     /// The hashing queue is full.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<MailRequestError> for AddAccountError {
+    fn from(error: MailRequestError) -> Self {
+        Self::Mail(error)
+    }
+}
+
+impl From<OperatorMailError> for AddAccountError {
+    fn from(error: OperatorMailError) -> Self {
+        match error {
+            OperatorMailError::Request(error) => Self::Mail(error),
+            // It may have been closed meanwhile, and then its address is free.
+            OperatorMailError::Taken | OperatorMailError::NoSuchUser => Self::Taken,
+        }
+    }
 }
 
 impl Accounts {
@@ -72,8 +96,13 @@ impl Accounts {
         let hash = match new.password {
             NewPassword::Text(text) => self.hash_new_password(&email, text.expose()).await?,
             NewPassword::Hash(phc) => PasswordHash::parse(phc.expose())?,
+            NewPassword::Invite if !self.mail.is_on() => return Err(MailRequestError::Off.into()),
+            NewPassword::Invite => return Ok(operator.invite(email, roles).await?.account),
         };
-        let added = operator.add(email, hash, roles).await?.ok_or(AddAccountError::Taken)?;
+        let added = operator
+            .add(email, hash, roles, new.email_verified)
+            .await?
+            .ok_or(AddAccountError::Taken)?;
         // It may have been closed meanwhile, and then its address is free.
         operator.show(added.id).await?.ok_or(AddAccountError::Taken)
     }

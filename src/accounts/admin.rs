@@ -5,6 +5,7 @@
 //! of another node.
 
 mod grants;
+mod invitations;
 mod update;
 
 use diesel::QueryResult;
@@ -25,6 +26,7 @@ use crate::sessions::{self, Session, end_session, end_sessions_of};
 use crate::tokens::TokenSizeLimit;
 
 pub use grants::{AccountChangeError, GrantChange, GrantOutcome, LiveSessions, OversizedTokens};
+pub use invitations::{Invitation, OperatorMailError};
 pub use update::{AccountFilter, AccountPage, AccountUpdate};
 
 /// Account administration.
@@ -65,18 +67,6 @@ impl AccountAdmin {
     #[must_use]
     pub fn with_mail(self, mail: Mail) -> Self {
         Self { mail: Some(mail), ..self }
-    }
-
-    /// At most `limit` accounts that are not closed, by creation time, starting after `after`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list(
-        &self,
-        after: Option<Id>,
-        limit: u32,
-    ) -> Result<Vec<AccountDetails>, StoreError> {
-        self.db.read(move |c| queries::list_details(c, after, limit)).await
     }
 
     /// The account of this id or e-mail address.
@@ -121,7 +111,8 @@ impl AccountAdmin {
         .await
     }
 
-    /// Creates an account with these roles; `None` when the address is taken.
+    /// Creates an account with these roles, and an address that counts as proven or not; `None` when
+    /// the address is taken.
     ///
     /// # Errors
     /// [`StoreError`]: no account was created.
@@ -130,6 +121,7 @@ impl AccountAdmin {
         email: Email,
         hash: PasswordHash,
         roles: RoleSet,
+        is_verified: bool,
     ) -> Result<Option<Account>, StoreError> {
         let this = self.clone();
         self.db
@@ -138,7 +130,11 @@ impl AccountAdmin {
                 let account = insert_account(tx, &email, &hash, None, now)?;
                 let Some(account) = account else { return Ok(None) };
                 grants::grant_first_roles(tx, account.id, &roles, now)?;
-                Ok(Some(Account { roles: roles.to_vec(), ..account }))
+                if is_verified {
+                    update::set_verified(tx, account.id, true, now)?;
+                }
+                let roles = roles.to_vec();
+                Ok(Some(Account { roles, email_verified: is_verified, ..account }))
             })
             .await
     }

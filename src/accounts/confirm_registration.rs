@@ -27,7 +27,7 @@ impl Accounts {
         source: MailSource<'_>,
     ) -> Result<String, RequestMailError> {
         // Before the address is read: the answer and its time say nothing about it.
-        if self.registration == RegistrationPolicy::Closed {
+        if self.registration != RegistrationPolicy::Open {
             return Err(RequestMailError::Closed);
         }
         let email = Email::parse(email)?;
@@ -50,7 +50,7 @@ impl Accounts {
         code: &str,
         address: &str,
     ) -> Result<Account, ConfirmError> {
-        if self.registration == RegistrationPolicy::Closed {
+        if self.registration != RegistrationPolicy::Open {
             return Err(ConfirmError::Closed);
         }
         let shown = ShownProof::Code { request, code };

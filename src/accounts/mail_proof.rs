@@ -149,7 +149,8 @@ impl Accounts {
         purpose: MailPurpose,
         shown: ShownProof<'_>,
     ) -> Result<(MailRequest, MailProof), ConfirmError> {
-        if !self.mail.is_on() {
+        // An operator can hand over the link of an invitation.
+        if !self.mail.is_on() && purpose != MailPurpose::Invitation {
             return Err(ConfirmError::Off);
         }
         let (row, proof) = match shown {
@@ -186,11 +187,13 @@ impl Accounts {
 pub fn directory(sessions: Sessions) -> AccountDirectory {
     Arc::new(move |connection: &mut AnyConnection, row: &MailRequest| {
         let found = queries::mail::recipient(connection, &Email::keys_of(&row.address))?;
-        let Some((user, email, version, locale, disabled_at)) = found else { return Ok(None) };
+        let Some((user, email, version, locale, invited_until, disabled_at)) = found else {
+            return Ok(None);
+        };
         let network = row.network.as_deref().unwrap_or_default();
         let is_known = sessions.is_known_source(connection, user, row.device, network)?;
         let is_disabled = disabled_at.is_some();
-        Ok(Some(Recipient { user, email, version, locale, is_disabled, is_known }))
+        Ok(Some(Recipient { user, email, version, locale, invited_until, is_disabled, is_known }))
     })
 }
 

@@ -4,6 +4,7 @@ mod admin;
 mod close;
 mod credentials;
 mod grants;
+mod invitations;
 pub(super) mod mail;
 
 use diesel::backend::Backend;
@@ -22,14 +23,17 @@ use crate::passwords::PasswordHash;
 
 pub use admin::AccountDetails;
 pub(super) use admin::{
-    disable, enable, find_details, find_details_by_email_keys, list_details, password_hashes,
-    replace_password, search,
+    disable, enable, find_details, find_details_by_email_keys, password_hashes, replace_password,
+    search,
 };
 pub(super) use close::{close, close_any_version, delete, delete_closed};
 pub(super) use credentials::{
     Credentials, credentials, credentials_by_id, record_login, set_password,
 };
 pub(super) use grants::{LockedAccount, list_grants, lock_account, set_grants};
+pub(super) use invitations::{
+    expired_invitations, lock_expired_invitation, mail_account, mark_invited, set_verified,
+};
 
 /// An account as its owner sees it.
 #[derive(Clone, Debug, Queryable, Selectable, Serialize)]

@@ -16,6 +16,8 @@ pub enum RegistrationPolicy {
     Open,
     /// Nobody: operators create accounts.
     Closed,
+    /// Nobody: operators create accounts, whose owners set the first password.
+    Invite,
 }
 
 /// Why a sign-up failed.
@@ -53,7 +55,7 @@ impl Accounts {
         address: &str,
     ) -> Result<Account, SignUpError> {
         // Before the address is read: the answer and its time say nothing about it.
-        if self.registration == RegistrationPolicy::Closed {
+        if self.registration != RegistrationPolicy::Open {
             return Err(SignUpError::Closed);
         }
         let email = Email::parse(email)?;

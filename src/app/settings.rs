@@ -118,6 +118,7 @@ pub(crate) const fn registration_policy(config: &Config) -> RegistrationPolicy {
     match config.accounts.registration {
         config::Registration::Open => RegistrationPolicy::Open,
         config::Registration::Closed => RegistrationPolicy::Closed,
+        config::Registration::Invite => RegistrationPolicy::Invite,
     }
 }
 

@@ -265,11 +265,14 @@ impl Tasks {
 
     /// Small batches, with pauses for other units of work. All of them use the same checked time.
     async fn purge_by(&self, now: Timestamp) {
-        let Api { revocations, sessions, accounts, audit, .. } = &self.api;
+        let Api { revocations, sessions, accounts, account_admin, audit, .. } = &self.api;
         while let Ok(true) = revocations.purge(now).await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
         while let Ok(true) = sessions.purge(now).await {
+            tokio::time::sleep(PURGE_PAUSE).await;
+        }
+        while let Ok(true) = account_admin.close_expired_invitations(now).await {
             tokio::time::sleep(PURGE_PAUSE).await;
         }
         while let Ok(true) = accounts.purge().await {

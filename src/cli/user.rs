@@ -2,6 +2,7 @@
 
 mod change;
 mod grants;
+mod invitations;
 mod output;
 mod password;
 
@@ -17,6 +18,7 @@ use crate::config::Config;
 
 use change::{add, delete};
 use grants::{ClaimsCommand, RolesCommand, claims, roles};
+use invitations::{invite, mail_reset, mark_verified};
 use output::{list, outcome_text, show};
 use password::{hash, read_password};
 
@@ -30,6 +32,9 @@ pub enum UserCommand {
         /// List accounts after this one, by its id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
+        /// Disabled accounts only
+        #[arg(long)]
+        disabled: bool,
         /// Maximum number of accounts to print
         #[arg(long, default_value_t = 100)]
         limit: u32,
@@ -55,9 +60,42 @@ pub enum UserCommand {
         /// A role of the account
         #[arg(long, value_name = "ROLE")]
         role: Vec<String>,
+        /// Its address counts as proven
+        #[arg(long)]
+        verified: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Add an account without a password; its owner sets one by a link
+    ///
+    /// The link is mailed and printed. It is valid once, and for 7 days; then the account is deleted.
+    #[command(after_help = "Example: doorward user invite ada@example.com --role editor")]
+    Invite {
+        /// The e-mail address
+        email: String,
+        /// A role of the account
+        #[arg(long, value_name = "ROLE")]
+        role: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mail a link by which the owner sets a new password; to an invited account, its invitation
+    ///
+    /// The present password stays valid until then. An address gets at most three such messages an
+    /// hour.
+    #[command(after_help = "Example: doorward user mail-reset ada@example.com")]
+    MailReset(User),
+    /// Record that the address of an account is proven
+    #[command(after_help = "Example: doorward user mark-verified ada@example.com")]
+    MarkVerified {
+        /// The account.
+        #[command(flatten)]
+        user: User,
+        /// Record that it is not proven
+        #[arg(long)]
+        undo: bool,
     },
     /// Set, add or remove the roles of an account
     #[command(subcommand)]
@@ -133,13 +171,17 @@ pub struct User {
 pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError> {
     actix_web::rt::System::new().block_on(async {
         match command {
-            UserCommand::List { after, limit, json } => {
-                list(&open_read_only(config).await?, after.as_deref(), *limit, *json).await
+            UserCommand::List { after, disabled, limit, json } => {
+                let admin = open_read_only(config).await?;
+                list(&admin, after.as_deref(), *disabled, *limit, *json).await
             }
             UserCommand::Show(user) => show(&open_read_only(config).await?, user).await,
-            UserCommand::Add { email, password_file, role, json } => {
-                add(config, email, password_file.as_deref(), role, *json).await
+            UserCommand::Add { email, password_file, role, verified, json } => {
+                add(config, email, password_file.as_deref(), role, *verified, *json).await
             }
+            UserCommand::Invite { email, role, json } => invite(config, email, role, *json).await,
+            UserCommand::MailReset(user) => mail_reset(config, user).await,
+            UserCommand::MarkVerified { user, undo } => mark_verified(config, user, !undo).await,
             UserCommand::Roles(command) => roles(config, command).await,
             UserCommand::Claims(command) => claims(config, command).await,
             UserCommand::Delete { user, yes } => delete(config, user, *yes).await,

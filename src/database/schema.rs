@@ -22,6 +22,7 @@ diesel::table! {
         locale -> Nullable<Text>,
         claims -> Nullable<Text>,
         version -> BigInt,
+        invited_until -> Nullable<BigInt>,
     }
 }
 

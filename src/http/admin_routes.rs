@@ -20,6 +20,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
                 .delete(users::delete),
         )
         .service(web::resource("/users/{id}/roles").put(deferred(users::set_roles)))
+        .service(web::resource("/users/{id}/password-reset").post(deferred(users::reset_password)))
         .service(
             web::resource("/users/{id}/sessions").get(sessions::list).delete(sessions::end_all),
         )
@@ -45,7 +46,7 @@ pub(super) fn required_scope(method: &Method, pattern: &str) -> Option<AdminScop
         ("GET", "/admin/users" | "/admin/users/{id}" | "/admin/users/{id}/sessions") => {
             AdminScope::UsersRead
         }
-        ("POST", "/admin/users")
+        ("POST", "/admin/users" | "/admin/users/{id}/password-reset")
         | ("PATCH" | "DELETE", "/admin/users/{id}")
         | ("PUT", "/admin/users/{id}/roles") => AdminScope::UsersWrite,
         ("DELETE", "/admin/users/{id}/sessions" | "/admin/users/{id}/sessions/{sid}") => {

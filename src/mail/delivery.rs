@@ -78,7 +78,7 @@ impl Mail {
         let purpose = row.purpose();
         match result {
             Ok(()) => {
-                outbox::handed_over(tx.connection(), row.id, now, self.expiry(now))?;
+                outbox::handed_over(tx.connection(), row.id, now, self.expiry_of(row, now))?;
                 count(tx, &self.counters.sent, purpose);
             }
             Err(error) if error.is_permanent() => {
@@ -110,7 +110,7 @@ impl Mail {
         outcome: &'static str,
         now: Timestamp,
     ) -> QueryResult<()> {
-        outbox::abandon(tx.connection(), row.id, outcome, self.expiry(now))?;
+        outbox::abandon(tx.connection(), row.id, outcome, self.expiry_of(row, now))?;
         if outcome == "failed" {
             let purpose = row.purpose();
             let failed = Event::new(EventKind::MailFailed).detail(purpose.as_str());
@@ -138,9 +138,12 @@ fn reason_to_abandon(
         return Ok(Some("failed"));
     }
     let changes_account = matches!(row.purpose(), MailPurpose::Reset | MailPurpose::EmailChange);
-    let is_stale = match row.user_id.filter(|_| changes_account) {
-        Some(user) => notices::version_of(connection, user)? != row.credentials_version,
-        None => false,
+    let is_stale = match row.user_id {
+        Some(user) if row.invited_until().is_some() => !notices::is_invited(connection, user)?,
+        Some(user) if changes_account => {
+            notices::version_of(connection, user)? != row.credentials_version
+        }
+        _ => false,
     };
     Ok((row.is_used() || is_stale).then_some("superseded"))
 }

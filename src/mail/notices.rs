@@ -117,6 +117,8 @@ impl Mail {
             id: Id::new(now),
             purpose: MailPurpose::Notice,
             message: Some(message),
+            outcome: None,
+            quota: None,
             user_id: Some(user),
             address: recipient.email.clone(),
             address_key: recipient.email_key.clone(),
@@ -200,6 +202,16 @@ pub fn notice_recipient(
         .get_result(connection)
         .optional()?;
     Ok(row.map(|(email, email_key, locale)| NoticeRecipient { user, email, email_key, locale }))
+}
+
+/// Whether an account is open, enabled and without a password.
+pub(super) fn is_invited(connection: &mut AnyConnection, user: Id) -> QueryResult<bool> {
+    let invited = users::table
+        .filter(users::id.eq(user))
+        .filter(users::invited_until.is_not_null())
+        .filter(users::disabled_at.is_null())
+        .filter(users::closed_at.is_null());
+    diesel::select(diesel::dsl::exists(invited)).get_result(connection)
 }
 
 /// The version of an account that is open and enabled.

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use super::MailPurpose;
 use super::decide::{RequestState, WRONG_CODES};
 use super::messages::MessageKind;
+use super::triage::Quota;
 use crate::clock::Timestamp;
 use crate::database::schema::mail_requests as table;
 use crate::database::{AnyConnection, Id};
@@ -50,8 +51,8 @@ pub struct MailRequest {
     leased_until: Option<Timestamp>,
     handed_at: Option<Timestamp>,
     used_at: Option<Timestamp>,
-    #[expect(dead_code, reason = "rows are read whole; only statements use it")]
-    expires_at: Timestamp,
+    /// When the row is deleted.
+    pub expires_at: Timestamp,
     #[expect(dead_code, reason = "rows are read whole; only statements use it")]
     outcome: Option<String>,
 }
@@ -81,7 +82,14 @@ impl MailRequest {
             attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
             mailed_at: self.handed_at.or(self.leased_until).filter(|_| is_proof),
             version: self.credentials_version,
+            invited_until: self.invited_until(),
         }
+    }
+
+    /// Until when an invitation is valid; `None` for other messages.
+    #[must_use]
+    pub fn invited_until(&self) -> Option<Timestamp> {
+        (self.message() == Some(MessageKind::Invitation)).then_some(self.expires_at)
     }
 
     /// Whether it has been used.
@@ -97,6 +105,9 @@ pub(super) struct NewRow {
     pub id: Id,
     pub purpose: MailPurpose,
     pub message: Option<MessageKind>,
+    /// Why it is not sent.
+    pub outcome: Option<&'static str>,
+    pub quota: Option<Quota>,
     pub user_id: Option<Id>,
     pub address: String,
     pub address_key: String,
@@ -111,12 +122,15 @@ pub(super) struct NewRow {
 }
 
 pub(super) fn insert(connection: &mut AnyConnection, row: &NewRow) -> QueryResult<()> {
-    let due = row.message.map(|_| row.created_at.as_micros());
+    let is_due = row.message.is_some() && row.outcome.is_none();
+    let due = is_due.then(|| row.created_at.as_micros());
     diesel::insert_into(table::table)
         .values((
             table::id.eq(row.id),
             table::purpose.eq(row.purpose.as_str()),
             table::message.eq(row.message.map(MessageKind::as_str)),
+            table::outcome.eq(row.outcome),
+            table::quota.eq(row.quota.map(Quota::as_str)),
             table::user_id.eq(row.user_id),
             table::address.eq(&row.address),
             table::address_key.eq(&row.address_key),

@@ -53,8 +53,20 @@ fn password_file(text: &str) -> (tempfile::TempDir, String) {
 #[tokio::test]
 async fn every_command_shows_an_example() {
     let app = start().await;
-    let user =
-        ["add", "list", "show", "disable", "enable", "end-sessions", "set-password", "delete"];
+    let user = [
+        "add",
+        "list",
+        "show",
+        "disable",
+        "enable",
+        "end-sessions",
+        "set-email",
+        "set-password",
+        "delete",
+        "invite",
+        "mail-reset",
+        "mark-verified",
+    ];
     for (group, commands) in [
         ("user", &user[..]),
         ("user roles", &["set", "add", "remove"]),

@@ -3,6 +3,7 @@
 mod audit;
 mod clients;
 mod listener;
+mod mail;
 mod scopes;
 mod users;
 

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 
 use crate::support::TestApp;
 use crate::support::app::CROWD;
-use crate::support::mailbox::{race_resets, with_mail_and};
+use crate::support::mailbox::{race_invitation, race_resets, with_mail_and};
 
 #[tokio::test]
 async fn two_nodes_send_each_message_once() {
@@ -35,4 +35,11 @@ async fn two_nodes_send_each_message_once() {
 async fn of_twenty_concurrent_uses_on_two_nodes_one_succeeds() {
     let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
     race_resets(&app, &app.another_node().await).await;
+}
+
+#[tokio::test]
+async fn of_twenty_concurrent_uses_of_an_invitation_on_two_nodes_one_succeeds() {
+    let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
+    app.catch_up();
+    race_invitation(&app, &app.another_node().await).await;
 }

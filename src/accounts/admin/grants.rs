@@ -61,6 +61,9 @@ pub enum AccountChangeError {
     /// The account has changed since the operator read it.
     #[error("the account has another version")]
     OtherVersion,
+    /// Another account has the address.
+    #[error("the e-mail address is taken")]
+    Taken,
     /// There would be too many roles.
     #[error(transparent)]
     Roles(#[from] InvalidRoles),

@@ -6,7 +6,9 @@ use super::grants::Grants;
 use super::{
     AccountAdmin, AccountChangeError, AdminOutcome, GrantChange, LiveSessions, disable, enable,
 };
-use crate::accounts::{AccountDetails, queries};
+use crate::accounts::queries::{self, LockedAccount};
+use crate::accounts::{AccountDetails, Email};
+use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{ExpectedVersion, Id, StoreError, Tx};
 use crate::sessions::{self, Session, end_session};
@@ -14,6 +16,10 @@ use crate::sessions::{self, Session, end_session};
 /// A change of an account; `None` leaves a part unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct AccountUpdate {
+    /// The e-mail address. Another one is unproven, and ends every session.
+    pub email: Option<Email>,
+    /// Whether the address counts as proven.
+    pub email_verified: Option<bool>,
     /// Whether logins are rejected.
     pub disabled: Option<bool>,
     /// Roles or custom claims.
@@ -86,7 +92,18 @@ impl AccountAdmin {
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                this.update_in_tx(tx, user, &update, &expected, now)
+                // A unique key that is violated means a taken address, too.
+                let mut refusal = AccountChangeError::Taken;
+                let done = tx.in_savepoint(|tx| {
+                    match this.update_in_tx(tx, user, &update, &expected, now)? {
+                        Ok(account) => Ok(Some(account)),
+                        Err(error) => {
+                            refusal = error;
+                            Ok(None)
+                        }
+                    }
+                })?;
+                Ok(done.ok_or(refusal))
             })
             .await?
     }
@@ -106,6 +123,9 @@ impl AccountAdmin {
         if !expected.allows(locked.version) {
             return Ok(Err(AccountChangeError::OtherVersion));
         }
+        if !self.update_address(tx, user, update, &locked, now)? {
+            return Ok(Err(AccountChangeError::Taken));
+        }
         let mut sessions_ended = 0;
         if let Some(change) = &update.grants {
             let before = Grants::of(&locked);
@@ -124,6 +144,33 @@ impl AccountAdmin {
         self.announce(tx, sessions_ended)?;
         let account = queries::find_details(tx.connection(), user)?;
         Ok(account.ok_or(AccountChangeError::NoSuchUser))
+    }
+
+    /// Changes the address of a locked account, and whether it is proven; false when another account
+    /// has the address.
+    fn update_address(
+        &self,
+        tx: &mut Tx<'_>,
+        user: Id,
+        update: &AccountUpdate,
+        locked: &LockedAccount,
+        now: Timestamp,
+    ) -> QueryResult<bool> {
+        let mut was_verified = locked.email_verified_at.is_some();
+        let other = update.email.as_ref().filter(|email| email.as_str() != locked.email);
+        if let Some(email) = other {
+            if self.set_email_in_tx(tx, user, email, now)?.is_none() {
+                return Ok(false);
+            }
+            was_verified = false;
+        }
+        match update.email_verified {
+            Some(is_verified) if is_verified != was_verified => {
+                set_verified(tx, user, is_verified, now)?;
+            }
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// [`AccountAdmin::delete`] for an account of an expected version.
@@ -190,4 +237,17 @@ impl AccountAdmin {
             })
             .await
     }
+}
+
+/// Sets whether an address counts as proven, in the caller's unit of work.
+pub(super) fn set_verified(
+    tx: &mut Tx<'_>,
+    user: Id,
+    is_verified: bool,
+    now: Timestamp,
+) -> QueryResult<()> {
+    queries::set_verified(tx.connection(), user, is_verified.then_some(now))?;
+    let verified = Event::new(EventKind::EmailVerified).with_user(user);
+    let event = if is_verified { verified } else { verified.detail("withdrawn") };
+    audit::record(tx, event, now)
 }

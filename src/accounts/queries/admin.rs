@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::{Roles, incremented_version, open_account, with_email_keys};
+use super::{IsPresent, Roles, incremented_version, open_account, with_email_keys};
 use crate::accounts::admin::AccountFilter;
 use crate::accounts::{Email, EmailKeys};
 use crate::clock::Timestamp;
@@ -19,6 +19,11 @@ pub struct AccountDetails {
     pub id: Id,
     /// The address as entered.
     pub email: String,
+    /// Whether the address is proven.
+    #[diesel(column_name = email_verified_at, deserialize_as = IsPresent)]
+    pub email_verified: bool,
+    /// Until when it accepts its invitation; `None` when it has a password.
+    pub invited_until: Option<Timestamp>,
     /// The account's roles.
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
@@ -36,23 +41,7 @@ pub struct AccountDetails {
     pub version: i64,
 }
 
-/// A page of the accounts that are not closed, ordered by id, which begins with the time.
-pub(in crate::accounts) fn list_details(
-    connection: &mut AnyConnection,
-    after: Option<Id>,
-    limit: u32,
-) -> QueryResult<Vec<AccountDetails>> {
-    let after = after.unwrap_or_else(|| Uuid::nil().into());
-    users::table
-        .filter(users::closed_at.is_null())
-        .filter(users::id.gt(after))
-        .order(users::id)
-        .limit(limit.into())
-        .select(AccountDetails::as_select())
-        .load(connection)
-}
-
-/// A page of the accounts that are not closed, and one more if there are further ones.
+/// A page of the accounts that are not closed, ordered by id, which begins with the time, and one more if there are further ones.
 pub(in crate::accounts) fn search(
     connection: &mut AnyConnection,
     wanted: &AccountFilter,
@@ -147,6 +136,7 @@ pub(in crate::accounts) fn replace_password(
         .set((
             users::password_hash.eq(hash.as_str()),
             users::password_changed_at.eq(now),
+            users::invited_until.eq(None::<i64>),
             incremented_version(),
         ))
         .execute(connection)

@@ -23,6 +23,8 @@ pub(in crate::accounts) struct Credentials {
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
     pub claims: Option<String>,
+    /// Set while an invited account has no password.
+    pub invited_until: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
     /// A unit of work compares it to know that the rest is unchanged since it was read.
     #[diesel(column_name = credentials_version)]

@@ -4,12 +4,15 @@ use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::open_account;
+use crate::clock::Timestamp;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
 
 /// An account whose row is locked.
 #[derive(Queryable)]
 pub(in crate::accounts) struct LockedAccount {
+    pub email: String,
+    pub email_verified_at: Option<Timestamp>,
     pub roles: String,
     pub claims: Option<String>,
     pub version: i64,
@@ -23,7 +26,13 @@ pub(in crate::accounts) fn lock_account(
 ) -> QueryResult<Option<LockedAccount>> {
     diesel::update(open_account(id))
         .set(users::credentials_version.eq(users::credentials_version + 1_i64))
-        .returning((users::roles, users::claims, users::version))
+        .returning((
+            users::email,
+            users::email_verified_at,
+            users::roles,
+            users::claims,
+            users::version,
+        ))
         .get_result(connection)
         .optional()
 }

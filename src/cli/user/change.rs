@@ -18,6 +18,7 @@ pub(super) async fn add(
     email: &str,
     password_file: Option<&Path>,
     roles: &[String],
+    is_verified: bool,
     json: bool,
 ) -> Result<String, AdminError> {
     let email = Email::parse(email)?;
@@ -31,7 +32,7 @@ pub(super) async fn add(
     }
     let password = read_password(password_file)?;
     let hash = hash(config, email.as_str(), &password).await?;
-    let account = admin.add(email.clone(), hash, roles).await?.ok_or_else(taken)?;
+    let account = admin.add(email.clone(), hash, roles, is_verified).await?.ok_or_else(taken)?;
     let Account { id, email, roles, created_at, .. } = account;
     Ok(if json {
         format!(

@@ -128,15 +128,7 @@ async fn change_grants(
 ) -> Result<String, AdminError> {
     let (admin, account) = of(config, user).await?;
     let changed = admin.change_grants(account.id, change, live).await;
-    let GrantOutcome { outcome, is_taken_away } = changed.map_err(|error| match error {
-        // A command expects no version.
-        AccountChangeError::NoSuchUser | AccountChangeError::OtherVersion => {
-            AdminError::NoSuchUser(user.user.clone())
-        }
-        AccountChangeError::Roles(error) => error.into(),
-        AccountChangeError::TooLong(error) => error.into(),
-        AccountChangeError::Store(error) => error.into(),
-    })?;
+    let GrantOutcome { outcome, is_taken_away } = changed.map_err(|error| refused(error, user))?;
     let email = &account.email;
     if user.json {
         let said = json!({
@@ -162,6 +154,19 @@ async fn change_grants(
             outcome.sessions_ended
         ),
     })
+}
+
+pub(super) fn refused(error: AccountChangeError, user: &User) -> AdminError {
+    match error {
+        // A command expects no version.
+        AccountChangeError::NoSuchUser | AccountChangeError::OtherVersion => {
+            AdminError::NoSuchUser(user.user.clone())
+        }
+        AccountChangeError::Taken => AdminError::EmailTaken(user.user.clone()),
+        AccountChangeError::Roles(error) => error.into(),
+        AccountChangeError::TooLong(error) => error.into(),
+        AccountChangeError::Store(error) => error.into(),
+    }
 }
 
 fn minutes(lifetime: std::time::Duration) -> String {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountsConfig {
-    /// Who may register: `open` (everybody), or `closed` (nobody: accounts come from
-    /// `doorward user add`).
+    /// Who may register: `open` (everybody), `closed` (nobody: accounts come from
+    /// `doorward user add`), or `invite` (nobody: accounts come from `doorward user invite`, and
+    /// their owners set the first password by a link).
     pub registration: Registration,
 
     /// Whether a registration must prove its e-mail address: `off`, or `required` (the account is
@@ -29,6 +30,8 @@ pub enum Registration {
     Open,
     /// Nobody.
     Closed,
+    /// Nobody; operators invite people.
+    Invite,
 }
 
 /// Whether a registration must prove its e-mail address.

@@ -2,7 +2,7 @@
 
 use super::invalid;
 use crate::accounts::AddAccountError;
-use crate::accounts::admin::AccountChangeError;
+use crate::accounts::admin::{AccountChangeError, OperatorMailError};
 use crate::clients::{AddError, ClientChangeError, InvalidClient, ProtectedClient};
 use crate::http::problem::{Code, Problem};
 use crate::tokens::TokenTooLong;
@@ -16,6 +16,7 @@ impl From<AddAccountError> for Problem {
             AddAccountError::Roles(error) => invalid("/roles", &error),
             AddAccountError::TooLong(error) => error.into(),
             AddAccountError::Taken => Self::new(Code::EmailTaken),
+            AddAccountError::Mail(error) => error.into(),
             AddAccountError::Overloaded(overloaded) => overloaded.into(),
             AddAccountError::Store(error) => error.into(),
         }
@@ -27,9 +28,20 @@ impl From<AccountChangeError> for Problem {
         match error {
             AccountChangeError::NoSuchUser => Self::new(Code::NotFound),
             AccountChangeError::OtherVersion => Self::new(Code::PreconditionFailed),
+            AccountChangeError::Taken => Self::new(Code::EmailTaken),
             AccountChangeError::Roles(error) => invalid("/roles", &error),
             AccountChangeError::TooLong(error) => error.into(),
             AccountChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperatorMailError> for Problem {
+    fn from(error: OperatorMailError) -> Self {
+        match error {
+            OperatorMailError::NoSuchUser => Self::new(Code::NotFound),
+            OperatorMailError::Taken => Self::new(Code::EmailTaken),
+            OperatorMailError::Request(error) => error.into(),
         }
     }
 }

@@ -23,7 +23,7 @@ async fn every_declared_response_of_every_operation_occurs() {
     feed(&app).await;
     refused_pages().await;
     closed_registration().await;
-    super::complete_admin::answers().await;
+    Box::pin(super::complete_admin::answers()).await;
     too_many_requests().await;
     a_service_in_trouble(&app).await;
     Box::pin(super::complete_mail::every_answer()).await;

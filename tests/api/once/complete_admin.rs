@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use doorward::config::{Registration, Verification};
 use serde_json::json;
 
 use crate::admin_api::{NOBODY, SCOPES, on_main_port, operations, token};
 use crate::support::client::PASSWORD;
+use crate::support::mailbox::with_mail_and;
 use crate::support::{TestApp, id};
 
 /// Every declared response of the admin API.
@@ -15,6 +17,7 @@ pub(super) async fn answers() {
     let other = token(&app, &["orders:read"]).await;
     refusals(&app, &all, &other).await;
     good_answers(&app, &all).await;
+    with_and_without_mail(&app, &all).await;
     let stale = TestApp::with(|config| {
         on_main_port(config);
         config.revocations.max_staleness = Duration::ZERO;
@@ -70,6 +73,32 @@ async fn refusals(app: &TestApp, all: &str, other: &str) {
     }
 }
 
+/// `app` sends none.
+async fn with_and_without_mail(app: &TestApp, all: &str) {
+    let new = json!({ "email": "invited@example.com", "invite": true });
+    let add = app.post("/admin/users").bearer(all).json(&new).send().await;
+    add.assert_problem(501, "email_off");
+    let reset = |user: &str| format!("/admin/users/{user}/password-reset");
+    let ada = app.signed_up().await;
+    let off = app.post(&reset(&ada.id)).bearer(all).send().await;
+    off.assert_problem(501, "email_off");
+
+    let app = with_mail_and(|config| {
+        on_main_port(config);
+        config.accounts.registration = Registration::Closed;
+        config.accounts.verification = Verification::Required;
+    })
+    .await;
+    app.confirm("dwq_x", "0000-0000").await.assert_problem(403, "registration_closed");
+    let all = token(&app, &SCOPES).await;
+    let made = app.post("/admin/users").bearer(&all).json(&new).send().await.assert_status(201);
+    let path = reset(made.body["id"].as_str().unwrap());
+    for _ in 0..3 {
+        app.post(&path).bearer(&all).send().await.assert_status(202);
+    }
+    app.post(&path).bearer(&all).send().await.assert_problem(429, "rate_limited");
+}
+
 async fn good_answers(app: &TestApp, all: &str) {
     let call = |method: &str, path: &str| {
         let call = app.call(method, path).bearer(all);
@@ -85,6 +114,10 @@ async fn good_answers(app: &TestApp, all: &str) {
     let odd = json!({ "roles": ["A"] });
     call("PUT", &roles).json(&odd).send().await.assert_problem(422, "invalid_fields");
     call("PUT", &roles).json(&json!({ "roles": ["a"] })).send().await.assert_status(200);
+    let other = json!({ "email": "other@example.com", "password": PASSWORD });
+    call("POST", "/admin/users").json(&other).send().await.assert_status(201);
+    let taken = json!({ "email": "other@example.com" });
+    call("PATCH", &path).json(&taken).send().await.assert_problem(409, "email_taken");
     let odd = json!({ "claims": { "a b": 1 } });
     call("PATCH", &path).json(&odd).send().await.assert_problem(422, "invalid_fields");
     call("PATCH", &path).json(&json!({ "disabled": false })).send().await.assert_status(200);

@@ -88,6 +88,7 @@ rows! {
         locale: Option<String>,
         claims: Option<String>,
         version: i64,
+        invited_until: Option<i64>,
     }
     Client of clients by id: String {
         id: String,

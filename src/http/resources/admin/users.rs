@@ -10,12 +10,12 @@ use super::{id, page_length};
 use crate::accounts::admin::{
     AccountFilter, AccountPage, AccountUpdate, GrantChange, LiveSessions,
 };
-use crate::accounts::{AccountDetails, CustomClaims, NewAccount, NewPassword, RoleSet};
+use crate::accounts::{AccountDetails, CustomClaims, Email, NewAccount, NewPassword, RoleSet};
 use crate::database::Id;
 use crate::http::Api;
 use crate::http::errors::invalid;
 use crate::http::problem::{Code, Problem};
-use crate::http::request::json::Json;
+use crate::http::request::json::{Json, OptionalJson};
 use crate::http::request::operator::{IfMatch, Operator, entity_tag};
 use crate::secret::Secret;
 
@@ -47,7 +47,11 @@ pub(in crate::http) struct AddUser {
     password: Option<Secret<String>>,
     password_hash: Option<Secret<String>>,
     #[serde(default)]
+    invite: bool,
+    #[serde(default)]
     roles: Vec<String>,
+    #[serde(default)]
+    email_verified: bool,
 }
 
 pub(in crate::http) async fn add(
@@ -55,17 +59,21 @@ pub(in crate::http) async fn add(
     operator: Operator,
     body: Json<AddUser>,
 ) -> Result<HttpResponse, Problem> {
-    let AddUser { email, password, password_hash, roles } = body.0;
-    let password = match (password, password_hash) {
-        (Some(text), None) => NewPassword::Text(text),
-        (None, Some(hash)) => NewPassword::Hash(hash),
-        (Some(_), Some(_)) | (None, None) => {
-            return Err(Problem::new(Code::MalformedRequest)
-                .detail("Send either password or password_hash."));
+    let AddUser { email, password, password_hash, invite, roles, email_verified } = body.0;
+    let password = match (password, password_hash, invite) {
+        (Some(text), None, false) => NewPassword::Text(text),
+        (None, Some(hash), false) => NewPassword::Hash(hash),
+        // The invitation proves the address.
+        (None, None, true) if !email_verified => NewPassword::Invite,
+        _ => {
+            return Err(Problem::new(Code::MalformedRequest).detail(
+                "Send one of password, password_hash and invite, and no email_verified with invite.",
+            ));
         }
     };
     let admin = api.account_admin.with_actor(&operator.actor());
-    let account = api.accounts.add(&admin, NewAccount { email, password, roles }).await?;
+    let account =
+        api.accounts.add(&admin, NewAccount { email, password, roles, email_verified }).await?;
     let mut response = respond(StatusCode::CREATED, &account);
     if let Ok(location) = format!("/admin/users/{}", account.id).parse() {
         response.headers_mut().insert(LOCATION, location);
@@ -85,6 +93,8 @@ pub(in crate::http) async fn show(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ChangeUser {
+    email: Option<String>,
+    email_verified: Option<bool>,
     disabled: Option<bool>,
     claims: Option<Map<String, Value>>,
     #[serde(default)]
@@ -98,11 +108,14 @@ pub(in crate::http) async fn change(
     expected: IfMatch,
     body: Json<ChangeUser>,
 ) -> Result<HttpResponse, Problem> {
-    let ChangeUser { disabled, claims, keep_sessions } = body.0;
+    let ChangeUser { email, email_verified, disabled, claims, keep_sessions } = body.0;
+    let email = email.map(|text| Email::parse(&text)).transpose();
+    let email = email.map_err(|error| invalid("/email", &error))?;
     let claims = claims.map(|members| CustomClaims::parse(&Value::Object(members).to_string()));
     let claims = claims.transpose().map_err(|error| invalid("/claims", &error))?;
     let grants = claims.map(GrantChange::SetClaims);
-    let update = AccountUpdate { disabled, grants, live: live(keep_sessions) };
+    let live = live(keep_sessions);
+    let update = AccountUpdate { email, email_verified, disabled, grants, live };
     let admin = api.account_admin.with_actor(&operator.actor());
     Ok(respond(StatusCode::OK, &admin.update(id(&user)?, update, expected.0).await?))
 }
@@ -125,7 +138,7 @@ pub(in crate::http) async fn set_roles(
     let SetRoles { roles, keep_sessions } = body.0;
     let roles = RoleSet::parse(&roles).map_err(|error| invalid("/roles", &error))?;
     let grants = Some(GrantChange::SetRoles(roles));
-    let update = AccountUpdate { disabled: None, grants, live: live(keep_sessions) };
+    let update = AccountUpdate { grants, live: live(keep_sessions), ..AccountUpdate::default() };
     let admin = api.account_admin.with_actor(&operator.actor());
     Ok(respond(StatusCode::OK, &admin.update(id(&user)?, update, expected.0).await?))
 }
@@ -139,6 +152,20 @@ pub(in crate::http) async fn delete(
     let admin = api.account_admin.with_actor(&operator.actor());
     admin.delete_expected(id(&user)?, expected.0).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct MailReset {}
+
+pub(in crate::http) async fn reset_password(
+    api: web::Data<Api>,
+    operator: Operator,
+    user: web::Path<String>,
+    _: OptionalJson<MailReset>,
+) -> Result<HttpResponse, Problem> {
+    api.account_admin.with_actor(&operator.actor()).mail_reset(id(&user)?).await?;
+    Ok(HttpResponse::Accepted().finish())
 }
 
 const fn live(keep_sessions: bool) -> LiveSessions {
@@ -156,6 +183,8 @@ fn shown(account: &AccountDetails) -> Value {
     json!({
         "id": account.id,
         "email": account.email,
+        "email_verified": account.email_verified,
+        "invited_until": account.invited_until,
         "roles": account.roles,
         "claims": claims.unwrap_or_else(|| json!({})),
         "disabled": account.disabled_at.is_some(),
