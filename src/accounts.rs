@@ -7,9 +7,11 @@
 //! e-mail costs as much as a wrong password, and a login that checked a password while it was being
 //! changed leaves no session behind.
 
+mod add;
 pub mod admin;
 mod change_email;
 mod change_password;
+mod claims;
 mod close;
 mod confirm_registration;
 mod email;
@@ -21,6 +23,7 @@ mod own_password;
 mod password_check;
 mod queries;
 pub mod reset_password;
+mod roles;
 mod sign_up;
 mod stored_costs;
 pub mod throttle;
@@ -34,13 +37,16 @@ use crate::mail::Mail;
 use crate::passwords::{Hasher, PasswordPolicy};
 use crate::sessions::{Sessions, Subject};
 
+pub use add::{AddAccountError, NewAccount, NewPassword};
 pub use change_password::ChangeError;
+pub use claims::{CustomClaims, InvalidClaims};
 pub use email::{Email, EmailKeys, InvalidEmail};
 pub use log_in::{LogInError, LoginAttempt};
 use metrics::{LoginCounters, login_counters};
 use queries::Credentials;
 pub use queries::{Account, AccountDetails};
-pub use sign_up::SignUpError;
+pub use roles::{InvalidRoles, RoleSet};
+pub use sign_up::{RegistrationPolicy, SignUpError};
 use throttle::LoginThrottle;
 
 /// The maximum number of comparisons for one attempt: if the account changes after it was read, the
@@ -58,6 +64,7 @@ pub struct Accounts {
     sessions: Sessions,
     audit: Audit,
     mail: Mail,
+    registration: RegistrationPolicy,
     logins: LoginCounters,
 }
 
@@ -75,8 +82,21 @@ impl Accounts {
         audit: Audit,
         mail: Mail,
     ) -> Self {
-        let logins = login_counters();
-        Self { db, clock, hasher, policy, throttle, sessions, audit, mail, logins }
+        let (registration, logins) = (RegistrationPolicy::Open, login_counters());
+        Self { db, clock, hasher, policy, throttle, sessions, audit, mail, registration, logins }
+    }
+
+    /// Sets who may sign up; without it, everybody.
+    #[must_use]
+    pub fn with_registration(self, registration: RegistrationPolicy) -> Self {
+        Self { registration, ..self }
+    }
+
+    /// Whether the owners of accounts that operators create set the first password, even while mail
+    /// is off.
+    #[must_use]
+    pub fn is_by_invitation(&self) -> bool {
+        self.registration == RegistrationPolicy::Invite
     }
 
     /// The hashing pool.
@@ -111,6 +131,6 @@ impl Accounts {
 
 impl Credentials {
     fn subject(&self) -> Subject {
-        Subject { user: self.id, roles: self.roles.clone() }
+        Subject::new(self.id, self.roles.clone(), self.claims.as_deref())
     }
 }

@@ -3,6 +3,7 @@
 //! The same [`App::build`] serves production and the tests, which pass their own clock and listen
 //! on port 0.
 
+mod admin_listener;
 mod banner;
 mod clock_jumps;
 mod errors;
@@ -114,7 +115,7 @@ pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
             banner::print(&app.api.issuer);
         }
         let stop = signals.stop(app.tasks.tls.clone(), clock, log.flush);
-        app.run(stop).await.map_err(RunError::Ended)
+        Box::pin(app.run(stop)).await.map_err(RunError::Ended)
     })
 }
 
@@ -190,8 +191,11 @@ impl App {
             clock: clock.clone(),
             dropped_lines,
         });
-        let auxiliary =
+        let mut auxiliary =
             listen_auxiliary(config, &api.issuer, sources, may_share_port, clock).await?;
+        let tls = tasks.tls.clone();
+        auxiliary
+            .extend(admin_listener::listen(config, &settings, &api, may_share_port, tls).await?);
         Ok(Self { address, api, running, auxiliary, tasks })
     }
 
@@ -321,13 +325,19 @@ fn listen(
     };
     let (settings, api, limits) = (settings.clone(), web::Data::new(api.clone()), limits.clone());
     let cors = web::Data::new(settings::cors_policy(config, client_origins.clone()));
+    let has_admin = config.admin.enabled && config.admin.on_main_port;
     server::serve(socket.listener, server_settings, move || {
         let limits = limits.clone();
         actix_web::App::new()
             .app_data(settings.clone())
             .app_data(api.clone())
             .app_data(cors.clone())
-            .configure(move |routes| http::routes(routes, &limits))
+            .configure(move |routes| {
+                if has_admin {
+                    http::admin_routes(routes);
+                }
+                http::routes(routes, &limits);
+            })
             .wrap(from_fn(middleware::reject_invalid))
             .wrap(cors.middleware())
             .wrap(from_fn(cors::explain))

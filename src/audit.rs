@@ -32,7 +32,7 @@ use crate::locks;
 pub use event::{Event, EventKind};
 use failures::FailureCounts;
 use ids::first_id;
-pub use listing::{EventFilter, EventPage, list};
+pub use listing::{EventFilter, EventPage, EventRange, list};
 pub use queries::AuditEntry;
 
 /// Events deleted in one batch of a purge, so that no other unit waits long for it.
@@ -44,6 +44,7 @@ const PURGE_BATCH: i64 = 500;
 /// The database error.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
+    let event = event.with_actor(tx.actor());
     queries::insert(tx.connection(), &AuditEntry::of(&event, now))?;
     tx.after_commit(move || event.log());
     Ok(())
@@ -55,6 +56,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> QueryResult<()> 
 /// The database error.
 pub fn record_all(tx: &mut Tx<'_>, events: Vec<Event>, now: Timestamp) -> QueryResult<()> {
     tx.begin()?;
+    let events: Vec<Event> = events.into_iter().map(|event| event.with_actor(tx.actor())).collect();
     let entries: Vec<AuditEntry> = events.iter().map(|event| AuditEntry::of(event, now)).collect();
     queries::insert_all(tx.connection(), &entries)?;
     tx.after_commit(move || events.iter().for_each(Event::log));

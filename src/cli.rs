@@ -15,10 +15,12 @@ use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use crate::accounts::InvalidEmail;
+use nix::unistd::{User, getuid};
+
+use crate::accounts::{InvalidClaims, InvalidEmail, InvalidRoles};
 use crate::app::MailError;
-use crate::app::settings::{one_connection, revocation_policy};
-use crate::clients::{AddError, Clients, InvalidClient};
+use crate::app::settings::{client_policy, one_connection, revocation_policy};
+use crate::clients::{AddError, Clients, InvalidClient, ProtectedClient};
 use crate::config::{Config, ConfigError};
 use crate::database::time::CommandClocks;
 use crate::database::{Database, OpenError, StoreError};
@@ -26,6 +28,7 @@ use crate::keys::KeysError;
 use crate::mail::transport::SendError;
 use crate::passwords::{Overloaded, PasswordTooLong, WeakPassword};
 use crate::revocations::Revocations;
+use crate::tokens::TokenTooLong;
 
 /// Why a command failed, wholly or partly.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,9 @@ pub enum AdminError {
     /// The client's description is invalid.
     #[error("{0}; correct the client's description")]
     Invalid(#[from] InvalidClient),
+    /// Only over HTTP, where a command is not.
+    #[error(transparent)]
+    Protected(ProtectedClient),
     /// No such client.
     #[error("there is no client `{0}`; `doorward client list` shows the registered ones")]
     NoSuchClient(String),
@@ -56,9 +62,35 @@ pub enum AdminError {
     /// The e-mail address is malformed.
     #[error("{0}; nothing was done")]
     Email(#[from] InvalidEmail),
+    /// The roles are invalid.
+    #[error("{0}; nothing was changed")]
+    Roles(#[from] InvalidRoles),
+    /// The custom claims are invalid.
+    #[error("{0}; nothing was changed")]
+    Claims(#[from] InvalidClaims),
+    /// Access tokens would be too long.
+    #[error("{0}; nothing was changed. Use fewer or shorter ones, or raise the setting")]
+    TokenTooLong(#[from] TokenTooLong),
     /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
     EmailTaken(String),
+    /// The link of an invitation would lead nowhere.
+    #[error(
+        "mail is off, and so is the page that the link leads to; set email.url, or \
+         accounts.registration to `invite`"
+    )]
+    InviteOff,
+    /// No enabled account has this name.
+    #[error(
+        "`{0}` gets no message: it is disabled or closed, or its invitation has expired; \
+             `doorward user show` shows it"
+    )]
+    NotMailable(String),
+    /// Too many messages.
+    #[error(
+        "`{0}` got three messages of operators within an hour; nothing was sent, try again later"
+    )]
+    TooMuchMail(String),
     /// The deletion was not confirmed.
     #[error("not confirmed; nothing was deleted. Pass --yes to skip the prompt")]
     NotConfirmed,
@@ -124,6 +156,8 @@ impl From<AddError> for AdminError {
     fn from(error: AddError) -> Self {
         match error {
             AddError::Invalid(error) => error.into(),
+            AddError::TooLong(error) => error.into(),
+            AddError::Protected(error) => Self::Protected(error),
             AddError::Store(error) => error.into(),
         }
     }
@@ -139,7 +173,8 @@ struct Opened {
 impl Opened {
     /// Opens the database for a command that writes.
     async fn new(config: &Config) -> Result<Self, AdminError> {
-        Ok(Self::at(Database::open_existing(&one_connection(config)?)?).await?)
+        let db = Database::open_existing(&one_connection(config)?)?;
+        Ok(Self::at(db.with_actor(&actor())).await?)
     }
 
     /// Opens the database for a command that only reads.
@@ -153,8 +188,9 @@ impl Opened {
         Ok(Self { db, clocks })
     }
 
-    fn clients(self) -> Clients {
-        Clients::new(self.db, self.clocks.clock)
+    fn clients(self, config: &Config) -> Clients {
+        let policy = client_policy(config, &config.issuer(config.listen));
+        Clients::new(self.db, self.clocks.clock, policy)
     }
 
     /// A command adds to the blocklist at most.
@@ -178,6 +214,16 @@ fn is_confirmed(question: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
+}
+
+/// The operating-system user who runs the command, as the audit trail names it.
+fn actor() -> String {
+    let uid = getuid();
+    match User::from_uid(uid) {
+        Ok(Some(user)) => format!("os:{}", user.name),
+        // A user without an entry, as in a container.
+        Ok(None) | Err(_) => format!("os:{uid}"),
+    }
 }
 
 /// Warns on standard error that this machine's clock may be wrong.

@@ -10,9 +10,12 @@
 //! removing one by the command line takes effect on every node immediately.
 
 mod authentication;
+mod change;
 mod description;
+mod policy;
 mod queries;
 mod requesting;
+mod scope;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -20,17 +23,19 @@ mod tests;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use diesel::QueryResult;
-
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
-use crate::database::{Database, Id, StoreError, Tx};
+use crate::database::{Database, Id, StoreError};
 use crate::secret::Secret;
+use crate::tokens::TokenTooLong;
 
 pub use authentication::{AuthenticatedClient, AuthenticationError};
-pub use description::InvalidClient;
-use description::{check_name, check_scopes};
+pub use change::{ClientChange, ClientChangeError, DurationChange, MAX_OVERLAP, RotatedSecret};
+pub use description::{InvalidClient, InvalidOrigin, check_origin};
+use description::{check_name, check_origins, check_scopes};
+pub use policy::{ClientPolicy, MIN_TOKEN_LIFETIME};
 pub use requesting::{RequestingClient, UnknownClient, ensure_known, settings_of};
+pub use scope::AdminScope;
 use secrets::{digest, new_secret};
 
 /// The built-in public client, for requests that name none.
@@ -41,10 +46,21 @@ pub const BUILT_IN: &str = "doorward";
 pub struct Clients {
     db: Database,
     clock: Clock,
+    policy: ClientPolicy,
+    origin: CallOrigin,
+}
+
+/// How a change of a client arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CallOrigin {
+    /// By a command on the machine, or a test.
+    Machine,
+    /// Over HTTP: scopes of Doorward are out of reach.
+    Http,
 }
 
 /// A client, as operators see it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     /// Its id.
     pub id: Id,
@@ -54,6 +70,10 @@ pub struct Client {
     pub kind: ClientKind,
     /// When it was added.
     pub created_at: Timestamp,
+    /// Until when the secret before the present one is accepted.
+    pub old_secret_until: Option<Timestamp>,
+    /// A number that rises with every change.
+    pub version: i64,
 }
 
 /// The two kinds of RFC 6749 2.1.
@@ -88,16 +108,38 @@ pub enum AddError {
     /// Its description is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidClient),
+    /// Its tokens would be too long.
+    #[error(transparent)]
+    TooLong(#[from] TokenTooLong),
+    /// Scopes of Doorward are granted on the machine only.
+    #[error(transparent)]
+    Protected(#[from] ProtectedClient),
     /// The database did not store it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
+/// A client with a scope of Doorward was to be changed or created over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("clients with a scope of doorward: are administered on the machine only")]
+pub struct ProtectedClient;
+
+impl Client {
+    /// The scopes of a service; an app has none.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        match &self.kind {
+            ClientKind::Public { .. } => &[],
+            ClientKind::Confidential { scopes } => scopes,
+        }
+    }
+}
+
 impl Clients {
     /// Creates the service from its dependencies.
     #[must_use]
-    pub const fn new(db: Database, clock: Clock) -> Self {
-        Self { db, clock }
+    pub const fn new(db: Database, clock: Clock, policy: ClientPolicy) -> Self {
+        Self { db, clock, policy, origin: CallOrigin::Machine }
     }
 
     /// Adds a client. A confidential client gets a secret, which is not stored and is returned only
@@ -112,14 +154,23 @@ impl Clients {
     ) -> Result<(Client, Option<Secret<String>>), AddError> {
         check_name(name)?;
         let secret = match &kind {
-            ClientKind::Public { .. } => None,
+            ClientKind::Public { origins, client_settings } => {
+                check_origins(origins).map_err(InvalidClient::from)?;
+                self.policy.check_lifetime(client_settings.token_lifetime)?;
+                self.policy.check_window(client_settings.retry_window)?;
+                None
+            }
             ClientKind::Confidential { scopes } => {
                 check_scopes(scopes)?;
+                self.refuse_doorwards(scopes)?;
+                self.policy.size_limit.check_client(&scopes.join(" "))?;
                 Some(new_secret())
             }
         };
         let created_at = self.clock.now();
-        let client = Client { id: Id::new(created_at), name: name.to_owned(), kind, created_at };
+        let (id, name) = (Id::new(created_at), name.to_owned());
+        let (old_secret_until, version) = (None, 0);
+        let client = Client { id, name, kind, created_at, old_secret_until, version };
         let (row, hash) = (client.clone(), secret.as_ref().map(|it| digest(it.expose())));
         self.db
             .write(move |tx| {
@@ -131,12 +182,70 @@ impl Clients {
         Ok((client, secret))
     }
 
+    /// The database, for the units of work that remove a client.
+    pub(crate) const fn database(&self) -> &Database {
+        &self.db
+    }
+
+    /// The clock of these units.
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The same clients for a caller of the admin API, as the audit trail names it.
+    #[must_use]
+    pub fn over_http(&self, actor: &str) -> Self {
+        let db = self.db.clone().with_actor(actor);
+        Self { db, origin: CallOrigin::Http, ..self.clone() }
+    }
+
+    /// Refuses scopes of Doorward over HTTP.
+    fn refuse_doorwards(&self, scopes: &[String]) -> Result<(), ProtectedClient> {
+        let is_protected = scopes.iter().any(|scope| scope::is_doorwards(scope));
+        if self.origin == CallOrigin::Http && is_protected {
+            return Err(ProtectedClient);
+        }
+        Ok(())
+    }
+
+    /// Whether a service has this scope now, whatever its tokens say.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn has_scope(&self, id: Id, scope: AdminScope) -> Result<bool, StoreError> {
+        let found = self.db.read(move |c| queries::find(c, id)).await?;
+        Ok(found.is_some_and(|stored| stored.client.scopes().iter().any(|it| it == scope.as_str())))
+    }
+
+    /// A client.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn find(&self, id: Id) -> Result<Option<Client>, StoreError> {
+        Ok(self.db.read(move |c| queries::find(c, id)).await?.map(|stored| stored.client))
+    }
+
     /// Every added client, the oldest first.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn list(&self) -> Result<Vec<Client>, StoreError> {
         self.db.read(queries::all).await
+    }
+
+    /// The clients whose own tokens with all of their scopes are longer than `tokens.max_bytes`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn oversized_tokens(&self) -> Result<Vec<Id>, StoreError> {
+        let is_oversized = |client: &Client| match &client.kind {
+            ClientKind::Public { .. } => false,
+            ClientKind::Confidential { scopes } => {
+                self.policy.size_limit.check_client(&scopes.join(" ")).is_err()
+            }
+        };
+        let clients = self.list().await?;
+        Ok(clients.iter().filter(|it| is_oversized(it)).map(|client| client.id).collect())
     }
 
     /// The web origins of all public clients.
@@ -147,14 +256,6 @@ impl Clients {
         let lists = self.db.read_without_timeout(queries::origins).await?;
         Ok(lists.iter().flat_map(|list| split(list)).collect())
     }
-}
-
-/// Removes a client in the caller's unit of work; false when no client has this id.
-///
-/// # Errors
-/// The database error.
-pub fn remove(tx: &mut Tx<'_>, id: Id) -> QueryResult<bool> {
-    queries::delete(tx.connection(), id)
 }
 
 /// The id in its canonical form; `None` for malformed ids.

@@ -15,6 +15,7 @@ mod connection;
 mod connection_refusals;
 mod data_version;
 mod deadline;
+mod expected_version;
 mod fault;
 mod file_checks;
 mod file_identity;
@@ -49,6 +50,7 @@ pub use connection::{AnyConnection, MultiBackend};
 pub use connection_refusals::CONNECTIONS_OUTSIDE_POOL;
 pub use data_version::DataVersionPoller;
 pub use deadline::with_database_deadline;
+pub use expected_version::ExpectedVersion;
 pub use listen::Listener;
 pub use load::Load;
 pub use maintenance::drift::{SchemaReport, check};
@@ -103,6 +105,8 @@ pub struct Database {
     /// Statements run on the pool's connections.
     statements: Arc<AtomicU64>,
     write_refusals: WriteRefusals,
+    /// The operator for whom this handle's units run.
+    actor: Option<Arc<str>>,
 }
 
 enum Backend {

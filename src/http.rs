@@ -7,6 +7,7 @@
 //! order: extract, parse into domain types, call one method, name the status. `errors.rs` has the
 //! exhaustive `match` that turns each domain error into a [`problem::Problem`].
 
+mod admin_routes;
 mod errors;
 pub mod middleware;
 pub mod problem;
@@ -24,6 +25,7 @@ use actix_web::http::header::HeaderValue;
 use ipnet::IpNet;
 
 use crate::accounts::Accounts;
+use crate::accounts::admin::AccountAdmin;
 use crate::audit::Audit;
 use crate::clients::Clients;
 use crate::clock::Clock;
@@ -34,6 +36,7 @@ use crate::metrics::Requests;
 use crate::revocations::Revocations;
 use crate::sessions::Sessions;
 
+pub use admin_routes::admin_routes;
 use middleware::limits::{AddressLimiter, FailureLimiter, KeyedLimiter};
 use request::client_ip::ForwardedForWarning;
 use request::cookies::CookiePolicy;
@@ -46,6 +49,8 @@ pub use routes::routes;
 pub struct Api {
     /// Accounts and passwords.
     pub accounts: Accounts,
+    /// Account administration.
+    pub account_admin: AccountAdmin,
     /// Sessions and tokens.
     pub sessions: Sessions,
     /// OAuth clients.

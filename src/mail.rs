@@ -12,6 +12,7 @@ pub mod decide;
 mod delivery;
 pub mod messages;
 pub mod notices;
+pub mod operators;
 mod queries;
 pub mod requests;
 pub mod sender;
@@ -46,6 +47,8 @@ named! {
         Registration = "registration",
         /// To set a new password.
         Reset = "reset",
+        /// To set the first password of an account that an operator has created.
+        Invitation = "invitation",
         /// To change an account's address, or to prove the present one.
         EmailChange = "email_change",
         /// To tell the owner of an account about an event; it authorises nothing.

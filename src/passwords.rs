@@ -73,6 +73,13 @@ pub enum UnacceptablePassword {
     Weak(#[from] WeakPassword),
 }
 
+/// A hash of another system that cannot be verified here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Give an Argon2 hash as a PHC string ($argon2id$v=19$m=…,t=…,p=…$salt$hash), at most 8 times as costly as Doorward's own."
+)]
+pub struct InvalidHash;
+
 /// The hash of a password, as a PHC string: algorithm, parameters, salt and tag in one text.
 #[derive(Clone, Debug)]
 pub struct PasswordHash(Secret<String>);
@@ -83,6 +90,18 @@ impl PasswordHash {
     #[must_use]
     pub const fn from_stored(phc: String) -> Self {
         Self(Secret::new(phc))
+    }
+
+    /// Reads the hash of another system.
+    ///
+    /// # Errors
+    /// [`InvalidHash`]: it cannot be verified here.
+    pub fn parse(phc: &str) -> Result<Self, InvalidHash> {
+        if argon2::is_verifiable(phc) {
+            Ok(Self(Secret::new(phc.to_owned())))
+        } else {
+            Err(InvalidHash)
+        }
     }
 
     /// The text to store.

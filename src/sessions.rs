@@ -25,6 +25,7 @@ mod termination;
 mod trusted_clock;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use diesel::QueryResult;
 
@@ -45,7 +46,9 @@ pub use log_out::{LogOutError, SessionScope};
 pub use policy::SessionPolicy;
 pub use replacement::ReplacedSessions;
 pub use start::{Device, Subject};
-pub use termination::{EndCause, count_of, end_every_session, end_session, end_sessions_of};
+pub use termination::{
+    EndCause, count_of, end_every_session, end_session, end_sessions_of, owner_of,
+};
 pub use trusted_clock::ClockSkewed;
 
 use metrics::{RefreshCounters, refresh_counters};
@@ -69,6 +72,7 @@ pub struct Sessions {
     mail: Mail,
     refreshes: RefreshCounters,
     verified: Arc<VerifiedTokenCache>,
+    oversized: Arc<AtomicU64>,
 }
 
 impl Sessions {
@@ -87,7 +91,20 @@ impl Sessions {
     ) -> Self {
         let refreshes = refresh_counters();
         let verified = Arc::new(VerifiedTokenCache::new(VERIFIED_TOKENS));
-        Self { db, clock, keys, revocations, tags, policy, audit, mail, refreshes, verified }
+        let oversized = Arc::default();
+        Self {
+            db,
+            clock,
+            keys,
+            revocations,
+            tags,
+            policy,
+            audit,
+            mail,
+            refreshes,
+            verified,
+            oversized,
+        }
     }
 
     /// The client that a session belongs to.

@@ -39,14 +39,14 @@ const MAY_USE: &str = "
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
     http          -> accounts sessions clients keys revocations audit mail clock secret metrics
                      log_rate_limit
-                     passwords::Overloaded refresh_token::Malformed tokens::TokenError
+                     passwords::Overloaded refresh_token::Malformed tokens::TokenError tokens::TokenTooLong
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
-                     database::StoreError database::Database database::Id
+                     database::StoreError database::Database database::Id database::ExpectedVersion
                      database::with_database_deadline locks loopback
     accounts      -> sessions clients
                      passwords refresh_token revocations audit mail database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
-    clients       -> audit database clock secret
+    clients       -> audit database clock secret tokens named
     keys          -> tokens audit database clock secret named locks
     revocations   -> database clock locks
     mail          -> audit database clock secret metrics named locks loopback
@@ -61,7 +61,8 @@ const MAY_USE: &str = "
     metrics       ->
     named         ->
     secret        ->
-    config        -> secret loopback tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
+    config        -> secret loopback clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
+                     clients::check_origin clients::InvalidOrigin
     verifier      -> tokens
 ";
 
@@ -102,6 +103,7 @@ const ALLOWED_LIBRARIES: &str = "
     rpassword         -> cli
     tracing_appender  -> main
     indicatif         -> cli
+    nix               -> cli
     clap_complete     -> main
     mimalloc          -> main
     std::env          -> config

@@ -4,10 +4,14 @@
 //! It writes to the database directly, also while servers run; they sync its revocations like those
 //! of another node.
 
+mod grants;
+mod invitations;
+mod update;
+
 use diesel::QueryResult;
 
 use super::sign_up::insert_account;
-use super::{Account, AccountDetails, Email, queries};
+use super::{Account, AccountDetails, Email, RoleSet, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
@@ -19,6 +23,11 @@ use crate::revocations::Revocations;
 use crate::revocations::sync::SyncMode;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
+use crate::tokens::TokenSizeLimit;
+
+pub use grants::{AccountChangeError, GrantChange, GrantOutcome, LiveSessions, OversizedTokens};
+pub use invitations::{Invitation, OperatorMailError};
+pub use update::{AccountFilter, AccountPage, AccountUpdate};
 
 /// Account administration.
 #[derive(Clone)]
@@ -29,6 +38,7 @@ pub struct AccountAdmin {
     sync_mode: SyncMode,
     /// Enqueues notices to owners.
     mail: Option<Mail>,
+    size_limit: TokenSizeLimit,
 }
 
 /// The result of an administrative operation on an account.
@@ -48,26 +58,15 @@ impl AccountAdmin {
         clock: Clock,
         revocations: Revocations,
         sync_mode: SyncMode,
+        size_limit: TokenSizeLimit,
     ) -> Self {
-        Self { db, clock, revocations, sync_mode, mail: None }
+        Self { db, clock, revocations, sync_mode, mail: None, size_limit }
     }
 
     /// Notifies owners of changes of their accounts.
     #[must_use]
     pub fn with_mail(self, mail: Mail) -> Self {
         Self { mail: Some(mail), ..self }
-    }
-
-    /// At most `limit` accounts that are not closed, by creation time, starting after `after`.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the database does not answer.
-    pub async fn list(
-        &self,
-        after: Option<Id>,
-        limit: u32,
-    ) -> Result<Vec<AccountDetails>, StoreError> {
-        self.db.read(move |c| queries::list_details(c, after, limit)).await
     }
 
     /// The account of this id or e-mail address.
@@ -107,16 +106,13 @@ impl AccountAdmin {
     /// [`StoreError`]: nothing has changed.
     pub async fn enable(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |_, tx, now| {
-            let changed = queries::enable(tx.connection(), user)?;
-            if changed {
-                audit::record(tx, Event::new(EventKind::AccountEnabled).with_user(user), now)?;
-            }
-            Ok(AdminOutcome { changed, sessions_ended: 0 })
+            Ok(AdminOutcome { changed: enable(tx, user, now)?, sessions_ended: 0 })
         })
         .await
     }
 
-    /// Creates an account; `None` when the address is taken.
+    /// Creates an account with these roles, and an address that counts as proven or not; `None` when
+    /// the address is taken.
     ///
     /// # Errors
     /// [`StoreError`]: no account was created.
@@ -124,9 +120,23 @@ impl AccountAdmin {
         &self,
         email: Email,
         hash: PasswordHash,
+        roles: RoleSet,
+        is_verified: bool,
     ) -> Result<Option<Account>, StoreError> {
-        let clock = self.clock.clone();
-        self.db.write(move |tx| insert_account(tx, &email, &hash, None, None, clock.now())).await
+        let this = self.clone();
+        self.db
+            .write(move |tx| {
+                let now = this.clock.now();
+                let account = insert_account(tx, &email, &hash, None, None, now)?;
+                let Some(account) = account else { return Ok(None) };
+                grants::grant_first_roles(tx, account.id, &roles, now)?;
+                if is_verified {
+                    update::set_verified(tx, account.id, true, now)?;
+                }
+                let roles = roles.to_vec();
+                Ok(Some(Account { roles, email_verified: is_verified, ..account }))
+            })
+            .await
     }
 
     /// The live sessions of an account, the most recently used first.
@@ -158,20 +168,30 @@ impl AccountAdmin {
     /// # Errors
     /// [`StoreError`] when not all of it was deleted.
     pub async fn delete(&self, user: Id) -> Result<AdminOutcome, StoreError> {
-        let closed = self
-            .write(move |this, tx, now| {
-                let changed = queries::close_any_version(tx.connection(), user, now)?;
-                let mut sessions_ended = 0;
-                if changed {
-                    audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
-                    let reason = EndReason::AccountClosed;
-                    sessions_ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
-                    audit::erase_addresses(tx, user)?;
-                    mail::requests::delete_of_account(tx, user, None)?;
-                }
-                Ok(AdminOutcome { changed, sessions_ended })
-            })
-            .await?;
+        let closed = self.write(move |this, tx, now| this.close_in_tx(tx, user, now)).await?;
+        self.delete_remains(user, closed).await
+    }
+
+    /// Closes an account, which erases it, and ends its sessions.
+    fn close_in_tx(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<AdminOutcome> {
+        let changed = queries::close_any_version(tx.connection(), user, now)?;
+        let mut sessions_ended = 0;
+        if changed {
+            audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
+            let reason = EndReason::AccountClosed;
+            sessions_ended = end_sessions_of(&self.revocations, tx, user, reason, now)?;
+            audit::erase_addresses(tx, user)?;
+            mail::requests::delete_of_account(tx, user, None)?;
+        }
+        Ok(AdminOutcome { changed, sessions_ended })
+    }
+
+    /// Deletes the rows of an account that may have just been closed.
+    async fn delete_remains(
+        &self,
+        user: Id,
+        closed: AdminOutcome,
+    ) -> Result<AdminOutcome, StoreError> {
         while self.db.write(move |tx| sessions::delete_batch_of(tx, user)).await? {}
         let clock = self.clock.clone();
         let deleted = self.db.write(move |tx| {
@@ -319,4 +339,13 @@ pub(super) fn disable(
         sessions_ended = end_sessions_of(revocations, tx, user, EndReason::AccountDisabled, now)?;
     }
     Ok(AdminOutcome { changed, sessions_ended })
+}
+
+/// Lets an account log in again, in the caller's unit of work; false when it was not disabled.
+fn enable(tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<bool> {
+    let changed = queries::enable(tx.connection(), user)?;
+    if changed {
+        audit::record(tx, Event::new(EventKind::AccountEnabled).with_user(user), now)?;
+    }
+    Ok(changed)
 }

@@ -9,7 +9,7 @@ use diesel::QueryResult;
 use super::mail_proof::{ConfirmError, MailSource, RequestMailError, ShownProof};
 use super::queries::AddressProof;
 use super::sign_up::insert_account;
-use super::{Account, Accounts, Email};
+use super::{Account, Accounts, Email, RegistrationPolicy};
 use crate::audit::{self, Event, EventKind};
 use crate::database::{Id, Tx};
 use crate::mail::decide::MailProof;
@@ -27,6 +27,10 @@ impl Accounts {
         password: &str,
         source: MailSource<'_>,
     ) -> Result<String, RequestMailError> {
+        // Before the address is read: the answer and its time say nothing about it.
+        if self.registration != RegistrationPolicy::Open {
+            return Err(RequestMailError::Closed);
+        }
         let email = Email::parse(email)?;
         let password = Password::parse(password).map_err(UnacceptablePassword::from)?;
         let personal = vec![email.to_string()];
@@ -46,6 +50,9 @@ impl Accounts {
         code: &str,
         address: &str,
     ) -> Result<Account, ConfirmError> {
+        if self.registration != RegistrationPolicy::Open {
+            return Err(ConfirmError::Closed);
+        }
         let shown = ShownProof::Code { request, code };
         let (row, proof) = self.verify_proof(MailPurpose::Registration, shown).await?;
         let (this, address) = (self.clone(), address.to_owned());

@@ -38,6 +38,9 @@ pub struct MailSource<'a> {
 /// Why mail was not requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestMailError {
+    /// Only operators create accounts.
+    #[error("registration is closed")]
+    Closed,
     /// The address is not a valid e-mail address.
     #[error(transparent)]
     Email(#[from] InvalidEmail),
@@ -84,6 +87,9 @@ pub enum ConfirmError {
     /// Mail is off.
     #[error("mail is off")]
     Off,
+    /// Only operators create accounts.
+    #[error("registration is closed")]
+    Closed,
     /// The new password is not acceptable.
     #[error(transparent)]
     Password(#[from] UnacceptablePassword),
@@ -145,7 +151,8 @@ impl Accounts {
         purpose: MailPurpose,
         shown: ShownProof<'_>,
     ) -> Result<(MailRequest, MailProof), ConfirmError> {
-        if !self.mail.is_on() {
+        // An operator can hand over the link of an invitation.
+        if !self.mail.is_on() && purpose != MailPurpose::Invitation {
             return Err(ConfirmError::Off);
         }
         // The clock decides whether the link or the code has expired.
@@ -184,11 +191,13 @@ impl Accounts {
 pub fn directory(sessions: Sessions) -> AccountDirectory {
     Arc::new(move |connection: &mut AnyConnection, row: &MailRequest| {
         let found = queries::mail::recipient(connection, &Email::keys_of(&row.address))?;
-        let Some((user, email, version, locale, disabled_at)) = found else { return Ok(None) };
+        let Some((user, email, version, locale, invited_until, disabled_at)) = found else {
+            return Ok(None);
+        };
         let network = row.network.as_deref().unwrap_or_default();
         let is_known = sessions.is_known_source(connection, user, row.device, network)?;
         let is_disabled = disabled_at.is_some();
-        Ok(Some(Recipient { user, email, version, locale, is_disabled, is_known }))
+        Ok(Some(Recipient { user, email, version, locale, invited_until, is_disabled, is_known }))
     })
 }
 

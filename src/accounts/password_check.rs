@@ -126,6 +126,8 @@ impl Accounts {
         let user = found.as_ref().map(|found| found.id);
         let candidate = match &found {
             None => self.hasher.dummy(email_key),
+            // It has no password, and costs the same as an unknown address.
+            Some(found) if found.invited_until.is_some() => self.hasher.dummy(email_key),
             // The account's own hash is computed, because another one could cost more or less.
             Some(found) if !compares_password || found.disabled_at.is_some() => {
                 Candidate::Uncompared(found.hash.clone())

@@ -4,6 +4,8 @@ mod admin;
 mod close;
 mod credentials;
 pub(super) mod email_keys;
+mod grants;
+mod invitations;
 pub(super) mod mail;
 
 use diesel::backend::Backend;
@@ -22,12 +24,16 @@ use crate::passwords::PasswordHash;
 
 pub use admin::AccountDetails;
 pub(super) use admin::{
-    disable, enable, find_details, find_details_by_email_keys, list_details, password_hashes,
-    replace_password,
+    disable, enable, find_details, find_details_by_email_keys, password_hashes, replace_password,
+    search,
 };
 pub(super) use close::{close, close_any_version, delete, delete_closed};
 pub(super) use credentials::{
     Credentials, credentials, credentials_by_id, record_login, set_password,
+};
+pub(super) use grants::{LockedAccount, list_grants, lock_account, set_grants};
+pub(super) use invitations::{
+    expired_invitations, lock_expired_invitation, mail_account, mark_invited, set_verified,
 };
 
 /// An account as its owner sees it.
@@ -165,10 +171,14 @@ pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
 }
 
 /// Every statement that changes credentials or the state of an account raises its version and comes
-/// first in its unit of work: it locks the row, which a read does not.
+/// first in its unit of work: it locks the row, which a read does not. It also raises the version
+/// that operators compare.
 #[diesel::dsl::auto_type]
 fn incremented_version() -> _ {
-    users::credentials_version.eq(users::credentials_version + 1_i64)
+    (
+        users::credentials_version.eq(users::credentials_version + 1_i64),
+        users::version.eq(users::version + 1_i64),
+    )
 }
 
 #[diesel::dsl::auto_type]

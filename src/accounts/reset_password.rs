@@ -37,6 +37,14 @@ pub struct ResetLogin {
     pub replaces: ReplacedSessions,
 }
 
+/// A genuine link or code.
+#[derive(Clone, Copy)]
+struct VerifiedProof {
+    request: Id,
+    purpose: MailPurpose,
+    proof: MailProof,
+}
+
 /// The result of a reset's unit of work.
 enum ResetOutcome {
     Set(Option<Box<Grant>>),
@@ -65,16 +73,17 @@ impl Accounts {
     /// [`ConfirmError`]: the old password stays valid and no session has ended.
     pub async fn reset_password(&self, reset: Reset<'_>) -> Result<Option<Tokens>, ConfirmError> {
         let password = Password::parse(reset.password).map_err(UnacceptablePassword::from)?;
-        let (row, proof) = self.verify_proof(MailPurpose::Reset, reset.shown).await?;
+        let purpose = self.purpose_of(reset.shown);
+        let (row, proof) = self.verify_proof(purpose, reset.shown).await?;
         let personal = vec![row.address.clone()];
         let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
         checked.map_err(UnacceptablePassword::from)?;
         let hash = self.hasher.hash(password).await?;
         let (this, login, device) = (self.clone(), reset.login.clone(), reset.device.clone());
-        let id = row.id;
+        let verified = VerifiedProof { request: row.id, purpose, proof };
         let done = self
             .db
-            .write(move |tx| this.reset_in_tx(tx, id, proof, &hash, login.as_ref(), &device))
+            .write(move |tx| this.reset_in_tx(tx, verified, &hash, login.as_ref(), &device))
             .await?;
         match done {
             Some(ResetOutcome::Set(Some(grant))) => Ok(Some(self.sessions.issue(&grant)?)),
@@ -84,11 +93,19 @@ impl Accounts {
         }
     }
 
+    /// The purpose of a link; a code is that of a reset.
+    fn purpose_of(&self, shown: ShownProof<'_>) -> MailPurpose {
+        let invitation = MailPurpose::Invitation;
+        match shown {
+            ShownProof::Link(token) if self.mail.read_link(invitation, token).is_ok() => invitation,
+            ShownProof::Link(_) | ShownProof::Code { .. } => MailPurpose::Reset,
+        }
+    }
+
     fn reset_in_tx(
         &self,
         tx: &mut Tx<'_>,
-        request: Id,
-        proof: MailProof,
+        VerifiedProof { request, purpose, proof }: VerifiedProof,
         hash: &PasswordHash,
         login: Option<&ResetLogin>,
         device: &Device,
@@ -107,7 +124,7 @@ impl Accounts {
             None => None,
         };
         let state = found.as_ref().map_or(AccountState::Barred, queries::Credentials::state);
-        let may = self.mail.may_consume(&row, MailPurpose::Reset, proof, state, now);
+        let may = self.mail.may_consume(&row, purpose, proof, state, now);
         let Some(found) = found.filter(|_| may) else { return Ok(None) };
         tx.in_savepoint(|tx| {
             // First the user's row, by an UPDATE: a concurrent login leaves no session behind.
@@ -137,8 +154,11 @@ impl Accounts {
         sessions::record_password_set(tx, found.id)?;
         let cause = EndCause { reason: EndReason::PasswordReset, address };
         self.sessions.end_all(tx, found.id, None, cause, now)?;
-        let context = notice_context(device);
-        self.mail.notify(tx, found.id, MessageKind::PasswordChanged, context, now)?;
+        // The owner of an invited account expects no notice about the first password.
+        if found.invited_until.is_none() {
+            let context = notice_context(device);
+            self.mail.notify(tx, found.id, MessageKind::PasswordChanged, context, now)?;
+        }
         let Some((login, client)) = session else { return Ok(None) };
         self.sessions.replace(tx, &login.replaces, device, now)?;
         let (subject, client_id) = (found.subject(), &login.client_id);
@@ -151,6 +171,8 @@ impl queries::Credentials {
     pub(super) const fn state(&self) -> AccountState {
         if self.disabled_at.is_some() {
             AccountState::Barred
+        } else if self.invited_until.is_some() {
+            AccountState::Invited
         } else {
             AccountState::Good { version: self.version }
         }

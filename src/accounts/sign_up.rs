@@ -9,9 +9,23 @@ use crate::clock::Timestamp;
 use crate::database::{StoreError, Tx};
 use crate::passwords::{Overloaded, Password, PasswordHash, UnacceptablePassword};
 
+/// Who may sign up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationPolicy {
+    /// Everybody.
+    Open,
+    /// Nobody: operators create accounts.
+    Closed,
+    /// Nobody: operators create accounts, whose owners set the first password.
+    Invite,
+}
+
 /// Why a sign-up failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignUpError {
+    /// Only operators create accounts.
+    #[error("registration is closed")]
+    Closed,
     /// The address is not a valid e-mail address.
     #[error(transparent)]
     Email(#[from] InvalidEmail),
@@ -40,6 +54,10 @@ impl Accounts {
         password: &str,
         address: &str,
     ) -> Result<Account, SignUpError> {
+        // Before the address is read: the answer and its time say nothing about it.
+        if self.registration != RegistrationPolicy::Open {
+            return Err(SignUpError::Closed);
+        }
         let email = Email::parse(email)?;
         let password = Password::parse(password).map_err(UnacceptablePassword::from)?;
         let personal = vec![email.to_string()];

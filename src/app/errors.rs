@@ -9,6 +9,7 @@ use crate::config::ConfigError;
 use crate::database::{OpenError, StoreError};
 use crate::http::server::tls::TlsError;
 use crate::keys::KeysError;
+use crate::tokens::TokenTooLong;
 
 /// Why the service does not start: one line with the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum StartError {
     /// The certificate or its key is unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Every access token would be too long.
+    #[error("tokens.max_bytes: {0}, without any role; raise it, or shorten public_url or audience")]
+    TokenTooLong(#[from] TokenTooLong),
     /// The database is unusable.
     #[error(transparent)]
     Database(#[from] OpenError),

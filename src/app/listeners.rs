@@ -1,11 +1,16 @@
-//! Auxiliary listeners: the redirect to https and the metrics.
+//! Auxiliary listeners: the redirect to https, the metrics, the admin API.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use actix_web::web;
+use actix_http::{Request, Response};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
+use actix_web::body::MessageBody;
+use actix_web::dev::AppConfig;
+use actix_web::{Error, web};
 use tokio::sync::watch;
 
 use super::StartError;
@@ -13,6 +18,7 @@ use super::socket::bind;
 use crate::clock::Clock;
 use crate::http::requests_in_progress::RequestsInProgress;
 use crate::http::server::raw_errors::RawErrors;
+use crate::http::server::tls::Tls;
 use crate::http::server::{self, HttpServer, ServerSettings};
 
 /// The most connections of such a listener.
@@ -37,6 +43,30 @@ impl AuxiliaryListener {
         clock: &Clock,
         routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
+        let app = move || actix_web::App::new().configure(routes.clone());
+        Self::serve(setting, address, is_shared, clock, None, app).await
+    }
+
+    /// The same for an app with a middleware of its own, over https with a certificate.
+    pub(super) async fn serve<F, I, S, B>(
+        setting: &'static str,
+        address: SocketAddr,
+        is_shared: bool,
+        clock: &Clock,
+        tls: Option<Tls>,
+        app: F,
+    ) -> Result<Self, StartError>
+    where
+        F: Fn() -> I + Send + Clone + 'static,
+        I: IntoServiceFactory<S, Request>,
+        S: ServiceFactory<Request, Config = AppConfig> + 'static,
+        S::Error: Into<Error>,
+        S::InitError: fmt::Debug,
+        S::Response: Into<Response<B>>,
+        S::Service: 'static,
+        <S::Service as Service<Request>>::Future: 'static,
+        B: MessageBody + 'static,
+    {
         let failed = |error| StartError::AuxiliaryListener(setting, address, error);
         let listener = bind(address, is_shared).await.map_err(failed)?;
         tracing::info!(setting, address = %listener.local_addr()?, "auxiliary listener started");
@@ -55,9 +85,8 @@ impl AuxiliaryListener {
             is_draining: Arc::new(AtomicBool::new(false)),
             in_progress: RequestsInProgress::default(),
             raw: Arc::new(RawErrors { hsts: None, clock: clock.clone() }),
-            tls: None,
+            tls,
         };
-        let app = move || actix_web::App::new().configure(routes.clone());
         Ok(Self { setting, running: server::serve(listener, server_settings, app)? })
     }
 

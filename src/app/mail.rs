@@ -63,6 +63,11 @@ pub(crate) fn for_notices(
     with_keys(config, MailKeys::new(&MasterSecret::generate(), None), db, clock)
 }
 
+/// For a command that makes links.
+pub(crate) fn for_links(config: &Config, db: Database, clock: Clock) -> Result<Mail, ConfigError> {
+    service(config, &config.master_secret()?, db, clock)
+}
+
 fn with_keys(
     config: &Config,
     keys: MailKeys,
@@ -83,17 +88,22 @@ fn lifetimes(config: &Config) -> Lifetimes {
 
 pub(crate) fn renderer(config: &Config, issuer: &str) -> Result<MessageRenderer, MailError> {
     let folder = Some(config.email.templates.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let service = service_info(config, issuer)?;
+    Ok(MessageRenderer::load(folder, service)?)
+}
+
+/// The properties of the service that messages contain.
+pub(crate) fn service_info(config: &Config, issuer: &str) -> Result<ServiceInfo, MailError> {
     let host = Url::parse(issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
     let name = config.mail_sender()?.name;
     let service = name.filter(|_| !config.email.from.is_empty()).or(host);
     let own_page = format!("{issuer}/reset#token={{token}}");
     let link = Some(config.email.links.reset.clone()).filter(|link| !link.is_empty());
-    let service = ServiceInfo {
+    Ok(ServiceInfo {
         name: service.unwrap_or_else(|| issuer.to_owned()),
         issuer: issuer.to_owned(),
         reset_link: link.unwrap_or(own_page),
-    };
-    Ok(MessageRenderer::load(folder, service)?)
+    })
 }
 
 /// The transport of messages; `None` when mail is off.

@@ -161,6 +161,8 @@ impl Collector for MetricsSources {
         put(page, "refreshes", "Refreshes", sessions.refreshes())?;
         let help = "Access tokens in the cache of verified signatures";
         put(page, "token_cache_entries", help, &gauge(sessions.token_cache_entries()))?;
+        let help = "Access tokens issued that are longer than tokens.max_bytes";
+        put(page, "oversized_access_tokens", help, &counter(sessions.oversized_tokens()))?;
         self.hashing(page)?;
         self.store(page)?;
         self.revocations(page)?;

@@ -7,6 +7,7 @@ use actix_web::web;
 
 use super::{StartError, mail, settings};
 use crate::accounts::Accounts;
+use crate::accounts::admin::AccountAdmin;
 use crate::accounts::throttle::LoginThrottle;
 use crate::audit::Audit;
 use crate::clients::Clients;
@@ -20,6 +21,7 @@ use crate::keys::Keys;
 use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
 use crate::revocations::Revocations;
+use crate::revocations::sync::SyncMode;
 use crate::secret::{MasterSecret, Purpose};
 use crate::sessions::Sessions;
 
@@ -35,6 +37,8 @@ pub(super) async fn build(
     throttle: &Arc<LoginThrottle>,
     issuer: String,
 ) -> Result<Api, StartError> {
+    let size_limit = settings::token_size_limit(config, &issuer);
+    size_limit.check_user(&[], None)?;
     let db = Database::open(database)?;
     let revocations =
         Revocations::load(db.clone(), clock.clone(), settings::revocation_policy(config)).await?;
@@ -63,15 +67,27 @@ pub(super) async fn build(
         Arc::clone(throttle),
         sessions.clone(),
         audit.clone(),
-        mail,
-    );
+        mail.clone(),
+    )
+    .with_registration(settings::registration_policy(config));
+    let clients = Clients::new(db.clone(), clock.clone(), settings::client_policy(config, &issuer));
+    let account_admin = AccountAdmin::new(
+        db.clone(),
+        clock.clone(),
+        revocations.clone(),
+        // The node's own sync notifies the others.
+        SyncMode::Poll,
+        size_limit,
+    )
+    .with_mail(mail);
     let limits = &config.limits;
     let refresh = settings::rate(limits.refresh_per_minute, limits.refresh_burst);
     let failures = settings::rate(limits.login_per_minute, limits.login_burst);
     Ok(Api {
         accounts,
+        account_admin,
         sessions,
-        clients: Clients::new(db.clone(), clock.clone()),
+        clients,
         keys,
         revocations,
         audit,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 
+use crate::accounts::RegistrationPolicy;
 use crate::accounts::throttle::ThrottleSettings;
+use crate::clients::ClientPolicy;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
 use crate::http::middleware::cors::{ClientOrigins, CorsPolicy};
@@ -18,7 +20,7 @@ use crate::revocations::sync::SyncMode;
 use crate::revocations::{RevocationPolicy, StalePolicy};
 use crate::secret::Purpose;
 use crate::sessions::SessionPolicy;
-use crate::tokens::Expected;
+use crate::tokens::{Expected, TokenSizeLimit};
 
 /// The longest time that any access token may be accepted: its lifetime plus the leeway of
 /// verifiers.
@@ -108,6 +110,33 @@ pub(crate) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
             leeway: Duration::ZERO,
         },
         token_lifetime: config.tokens.lifetime,
+        max_token_bytes: config.tokens.max_bytes,
+    }
+}
+
+pub(crate) const fn registration_policy(config: &Config) -> RegistrationPolicy {
+    match config.accounts.registration {
+        config::Registration::Open => RegistrationPolicy::Open,
+        config::Registration::Closed => RegistrationPolicy::Closed,
+        config::Registration::Invite => RegistrationPolicy::Invite,
+    }
+}
+
+pub(crate) fn client_policy(config: &Config, issuer: &str) -> ClientPolicy {
+    ClientPolicy {
+        size_limit: token_size_limit(config, issuer),
+        max_token_lifetime: config.tokens.lifetime,
+    }
+}
+
+/// With an issuer that follows from the address, tokens of a command may differ by a few bytes from
+/// the service's.
+pub(crate) fn token_size_limit(config: &Config, issuer: &str) -> TokenSizeLimit {
+    TokenSizeLimit {
+        max_bytes: config.tokens.max_bytes,
+        algorithm: config.tokens.algorithm,
+        issuer: issuer.to_owned(),
+        audience: config.audience.clone(),
     }
 }
 

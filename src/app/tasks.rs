@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock_jumps::{JumpDetector, MAX_CLOCK_JUMP};
 use super::metrics::RowCounts;
+use crate::accounts::admin::OversizedTokens;
 use crate::accounts::email_keys;
 use crate::accounts::throttle::LoginThrottle;
 use crate::clock::{Clock, Timestamp};
@@ -84,8 +85,29 @@ impl Tasks {
             self.count_stored_costs(),
             self.send_mail(),
             self.rewrite_email_keys(is_sqlite),
+            self.warn_of_oversized_tokens(),
             return_freed_memory()
         );
+    }
+
+    /// Checks once whether roles and custom claims still fit into access tokens: the settings may
+    /// have changed since they were set.
+    async fn warn_of_oversized_tokens(&self) {
+        match self.api.account_admin.oversized_tokens().await {
+            Ok(OversizedTokens { accounts, first: Some(first) }) => tracing::warn!(
+                accounts,
+                %first,
+                "access tokens are longer than tokens.max_bytes; raise it, or remove roles or claims"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the lengths of tokens could not be checked"),
+        }
+        for client in self.api.clients.oversized_tokens().await.unwrap_or_default() {
+            tracing::warn!(
+                %client,
+                "the client's tokens are longer than tokens.max_bytes; raise it, or remove scopes"
+            );
+        }
     }
 
     /// Syncs the revocations of other processes.
@@ -245,9 +267,10 @@ impl Tasks {
 
     /// Small batches. All of them use the same checked time.
     async fn purge_by(&self, now: Timestamp) {
-        let Api { revocations, sessions, accounts, audit, .. } = &self.api;
+        let Api { revocations, sessions, accounts, account_admin, audit, .. } = &self.api;
         in_batches(|| revocations.purge(now)).await;
         in_batches(|| sessions.purge(now)).await;
+        in_batches(|| account_admin.close_expired_invitations(now)).await;
         in_batches(|| accounts.purge()).await;
         in_batches(|| audit.purge(now)).await;
         in_batches(|| accounts.mail().purge(now)).await;

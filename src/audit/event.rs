@@ -20,6 +20,10 @@ named! {
         RegistrationRefused = "registration_refused",
         /// The password was changed, by its owner or an operator.
         PasswordChanged = "password_changed",
+        /// An operator changed the account's roles; the detail names them.
+        RolesChanged = "roles_changed",
+        /// An operator changed the account's custom claims; the detail names them.
+        ClaimsChanged = "claims_changed",
         /// An operator disabled the account.
         AccountDisabled = "account_disabled",
         /// An operator enabled it again.
@@ -39,10 +43,16 @@ named! {
         AccessTokenRevoked = "access_token_revoked",
         /// A client was registered; the detail is its id.
         ClientAdded = "client_added",
+        /// A client's name, origins, scopes or lifetimes were changed; the detail is its id.
+        ClientChanged = "client_changed",
+        /// A client got another secret; the detail is its id.
+        ClientSecretRotated = "client_secret_rotated",
         /// A client was removed; the detail is its id.
         ClientRemoved = "client_removed",
         /// A client sent a wrong secret or an unknown id.
         ClientAuthenticationFailed = "client_authentication_failed",
+        /// A client read through the admin API; reads are added up by client and minute.
+        AdminRead = "admin_read",
         /// A signing key is published, but does not sign yet; the detail is its `kid`.
         KeyPublished = "key_published",
         /// A signing key became active.
@@ -86,13 +96,14 @@ pub struct Event {
     pub(super) session: Option<Id>,
     pub(super) address: Option<String>,
     pub(super) detail: Option<String>,
+    pub(super) actor: Option<String>,
 }
 
 impl Event {
     /// An event without an account, session or address.
     #[must_use]
     pub const fn new(kind: EventKind) -> Self {
-        Self { kind, user: None, session: None, address: None, detail: None }
+        Self { kind, user: None, session: None, address: None, detail: None, actor: None }
     }
 
     /// Sets the account: its owner sees the event at `/me/activity`.
@@ -119,14 +130,20 @@ impl Event {
         Self { detail: Some(detail.into()), ..self }
     }
 
+    /// Sets the operator who causes it, if it is one.
+    #[must_use]
+    pub fn with_actor(self, actor: Option<&str>) -> Self {
+        Self { actor: actor.map(str::to_owned).or(self.actor), ..self }
+    }
+
     pub(super) fn log(&self) {
         let (event, detail) = (self.kind.as_str(), self.detail.as_deref());
         let (user, session) = (self.user.map(display), self.session.map(display));
-        let address = self.address.as_deref();
+        let (address, actor) = (self.address.as_deref(), self.actor.as_deref());
         if self.kind == EventKind::RefreshTokenReused {
-            tracing::warn!(event, user, session, address, detail);
+            tracing::warn!(event, user, session, address, actor, detail);
         } else {
-            tracing::info!(event, user, session, address, detail);
+            tracing::info!(event, user, session, address, actor, detail);
         }
     }
 }

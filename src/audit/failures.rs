@@ -20,9 +20,12 @@ const MAX_PER_KIND: usize = 200;
 /// Replaces the address when there are several.
 const SEVERAL_ADDRESSES: &str = "several addresses";
 
-/// The failures and replays of the last minute, by kind, account and session.
+/// The kind, account, session and operator of events that are added up.
+type FailureKey = (EventKind, Option<Id>, Option<Id>, Option<String>);
+
+/// The failures and replays of the last minute, by kind, account, session and operator.
 #[derive(Default)]
-pub(super) struct FailureCounts(HashMap<(EventKind, Option<Id>, Option<Id>), FailureCount>);
+pub(super) struct FailureCounts(HashMap<FailureKey, FailureCount>);
 
 struct FailureCount {
     row: AuditEntry,
@@ -33,7 +36,7 @@ struct FailureCount {
 impl FailureCounts {
     /// Adds an event; false when there is no room for it.
     pub(super) fn add(&mut self, event: &Event, now: Timestamp) -> bool {
-        let key = (event.kind, event.user, event.session);
+        let key = (event.kind, event.user, event.session, event.actor.clone());
         let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MAX_PER_KIND;
         match self.0.get_mut(&key) {
             // An unwritten row is not dropped for a new minute.
@@ -77,7 +80,7 @@ impl FailureCounts {
 
     /// Drops the aggregates of an account.
     pub(super) fn forget(&mut self, user: Id) {
-        self.0.retain(|(_, of, _), _| *of != Some(user));
+        self.0.retain(|(_, of, ..), _| *of != Some(user));
     }
 
     fn count_of(&self, kind: EventKind) -> usize {

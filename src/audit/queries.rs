@@ -6,7 +6,7 @@ use diesel::upsert::excluded;
 use serde::Serialize;
 
 use super::ids::{first_id, next_id};
-use super::{Event, EventFilter};
+use super::{Event, EventFilter, EventRange};
 use crate::clock::Timestamp;
 use crate::database::schema::audit_events;
 use crate::database::{AnyConnection, Id};
@@ -31,6 +31,9 @@ pub struct AuditEntry {
     pub detail: Option<String>,
     /// How often it happened within a minute.
     pub times: i64,
+    /// The operator who caused it: `os:NAME` for a command, or a client's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
 }
 
 impl AuditEntry {
@@ -44,6 +47,7 @@ impl AuditEntry {
             address: event.address.clone(),
             detail: event.detail.clone(),
             times: 1,
+            actor: event.actor.clone(),
         }
     }
 }
@@ -104,6 +108,25 @@ pub(super) fn list(
     }
     if let Some(before) = wanted.before {
         query = query.filter(audit_events::id.lt(before));
+    }
+    query.load(connection)
+}
+
+/// The oldest first, and one more than requested if there are newer ones.
+pub(super) fn list_after(
+    connection: &mut AnyConnection,
+    wanted: &EventRange,
+) -> QueryResult<Vec<AuditEntry>> {
+    let mut query =
+        audit_events::table.order(audit_events::id).limit(i64::from(wanted.limit) + 1).into_boxed();
+    if let Some(user) = wanted.user {
+        query = query.filter(audit_events::user_id.eq(user));
+    }
+    if let Some(kind) = wanted.kind {
+        query = query.filter(audit_events::event.eq(kind.as_str()));
+    }
+    if let Some(after) = wanted.after {
+        query = query.filter(audit_events::id.gt(after));
     }
     query.load(connection)
 }

@@ -91,7 +91,7 @@ impl Since {
 }
 
 fn described(entry: &AuditEntry) -> String {
-    let AuditEntry { at, event, user_id, session_id, address, detail, times, .. } = entry;
+    let AuditEntry { at, event, user_id, session_id, address, detail, times, actor, .. } = entry;
     let mut line = format!("{at}  {event}");
     // Writing to a String cannot fail.
     if *times > 1 {
@@ -104,6 +104,9 @@ fn described(entry: &AuditEntry) -> String {
     }
     if let Some(address) = address {
         let _ = write!(line, "  from {address}");
+    }
+    if let Some(actor) = actor {
+        let _ = write!(line, "  by {actor}");
     }
     if let Some(detail) = detail {
         let _ = write!(line, "  ({detail})");

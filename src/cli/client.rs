@@ -1,19 +1,20 @@
 //! `doorward client …`: the registered apps and services.
 
+mod change;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::clients::{self, Client, ClientKind, ClientSettings};
+use crate::clients::{self, Client, ClientKind, ClientSettings, MIN_TOKEN_LIFETIME};
 use crate::config::{self, Config, ConfigError};
+use crate::database::ExpectedVersion;
 use crate::sessions::client_credentials;
 
 use super::{AdminError, Opened, block_on};
-
-/// The shortest lifetime of a client's access tokens, as for the setting.
-const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+use change::{RotateSecret, SetClient};
 
 /// The subcommands of `doorward client`.
 #[derive(Subcommand)]
@@ -32,6 +33,18 @@ pub enum ClientCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Change a client's name, origins, scopes or lifetimes: its id, sessions and tokens stay
+    #[command(
+        after_help = "Example: doorward client set 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93 --origin \
+                      https://shop.example.com"
+    )]
+    Set(SetClient),
+    /// Give a service another secret, which is shown once: its tokens stay
+    #[command(
+        after_help = "Example: doorward client rotate-secret 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93 \
+                      --keep-old 24h"
+    )]
+    RotateSecret(RotateSecret),
     /// Remove a client: its sessions end and its tokens are revoked
     #[command(after_help = "Example: doorward client remove 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
     Remove {
@@ -80,6 +93,8 @@ pub fn client(config: &Config, command: &ClientCommand) -> Result<String, AdminE
         match command {
             ClientCommand::Add(new) => add(config, new).await,
             ClientCommand::List { json } => list(config, *json).await,
+            ClientCommand::Set(wanted) => change::set(config, wanted).await,
+            ClientCommand::RotateSecret(wanted) => change::rotate_secret(config, wanted).await,
             ClientCommand::Remove { id, json } => remove(config, id, *json).await,
         }
     })
@@ -97,7 +112,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, AdminError> {
     for origin in &new.origin {
         config::check_origin("--origin", origin)?;
     }
-    let (client, secret) = Opened::new(config).await?.clients().add(&new.name, kind).await?;
+    let (client, secret) = Opened::new(config).await?.clients(config).add(&new.name, kind).await?;
     if new.json {
         let mut shown = as_json(&client);
         if let Some(secret) = secret {
@@ -131,7 +146,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
 }
 
 async fn list(config: &Config, json: bool) -> Result<String, AdminError> {
-    let clients = Opened::read_only(config).await?.clients().list().await?;
+    let clients = Opened::read_only(config).await?.clients(config).list().await?;
     if json {
         return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
     }
@@ -152,9 +167,10 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminEr
     let client = clients::canonical(id).ok_or_else(unknown)?;
     let opened = Opened::new(config).await?;
     let revocations = opened.revocations(config);
-    let Opened { db, clocks } = opened;
-    let ended = client_credentials::remove_client(&db, &clocks.clock, &revocations, client).await?;
-    let ended = ended.ok_or_else(unknown)?;
+    let clients = opened.clients(config);
+    let any = ExpectedVersion::Any;
+    let ended = client_credentials::remove_client(&clients, &revocations, client, any).await;
+    let ended = ended.map_err(|error| change::failed(error, id))?;
     Ok(if json {
         format!("{}\n", json!({ "client_id": client, "sessions_ended": ended }))
     } else {
@@ -163,7 +179,7 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminEr
 }
 
 fn as_json(client: &Client) -> Value {
-    let Client { id, name, kind, created_at } = client;
+    let Client { id, name, kind, created_at, .. } = client;
     let mut shown = json!({ "client_id": id, "name": name, "created_at": created_at });
     let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
     match kind {

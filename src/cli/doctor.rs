@@ -4,6 +4,7 @@ mod database;
 mod mail;
 mod probe;
 mod reachability;
+mod tokens;
 
 use std::fs;
 use std::net::IpAddr;
@@ -68,6 +69,7 @@ pub fn examine(loaded: &Loaded, questions: &DoctorArgs) -> Vec<Finding> {
     doctor.data_directory();
     doctor.database();
     doctor.mail();
+    doctor.tokens();
     doctor.hashing();
     doctor.files();
     doctor.found

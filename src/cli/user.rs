@@ -1,6 +1,8 @@
 //! `doorward user …`: administers accounts, while the service runs or not.
 
 mod change;
+mod grants;
+mod invitations;
 mod output;
 mod password;
 
@@ -15,6 +17,8 @@ use crate::app::{self, settings};
 use crate::config::Config;
 
 use change::{add, delete};
+use grants::{ClaimsCommand, RolesCommand, claims, roles};
+use invitations::{invite, mail_reset, mark_verified};
 use output::{list, outcome_text, show};
 use password::{hash, read_password};
 
@@ -28,6 +32,9 @@ pub enum UserCommand {
         /// List accounts after this one, by its id
         #[arg(long, value_name = "ID")]
         after: Option<String>,
+        /// Disabled accounts only
+        #[arg(long)]
+        disabled: bool,
         /// Maximum number of accounts to print
         #[arg(long, default_value_t = 100)]
         limit: u32,
@@ -50,10 +57,52 @@ pub enum UserCommand {
         /// The file with the password in its first line; `-` for standard input
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// A role of the account
+        #[arg(long, value_name = "ROLE")]
+        role: Vec<String>,
+        /// Its address counts as proven
+        #[arg(long)]
+        verified: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Add an account without a password; its owner sets one by a link
+    ///
+    /// The link is mailed and printed. It is valid once, and for 7 days; then the account is deleted.
+    #[command(after_help = "Example: doorward user invite ada@example.com --role editor")]
+    Invite {
+        /// The e-mail address
+        email: String,
+        /// A role of the account
+        #[arg(long, value_name = "ROLE")]
+        role: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Mail a link by which the owner sets a new password; to an invited account, its invitation
+    ///
+    /// The present password stays valid until then. An address gets at most three such messages an
+    /// hour.
+    #[command(after_help = "Example: doorward user mail-reset ada@example.com")]
+    MailReset(User),
+    /// Record that the address of an account is proven
+    #[command(after_help = "Example: doorward user mark-verified ada@example.com")]
+    MarkVerified {
+        /// The account.
+        #[command(flatten)]
+        user: User,
+        /// Record that it is not proven
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Set, add or remove the roles of an account
+    #[command(subcommand)]
+    Roles(RolesCommand),
+    /// Set or clear the custom claims of an account
+    #[command(subcommand)]
+    Claims(ClaimsCommand),
     /// Delete an account permanently: its sessions and tokens end at once, on every node
     ///
     /// Its events (`doorward audit`) stay without addresses, for as long as events are kept. For an
@@ -122,13 +171,19 @@ pub struct User {
 pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError> {
     block_on(async {
         match command {
-            UserCommand::List { after, limit, json } => {
-                list(&open_read_only(config).await?, after.as_deref(), *limit, *json).await
+            UserCommand::List { after, disabled, limit, json } => {
+                let admin = open_read_only(config).await?;
+                list(&admin, after.as_deref(), *disabled, *limit, *json).await
             }
             UserCommand::Show(user) => show(&open_read_only(config).await?, user).await,
-            UserCommand::Add { email, password_file, json } => {
-                add(config, email, password_file.as_deref(), *json).await
+            UserCommand::Add { email, password_file, role, verified, json } => {
+                add(config, email, password_file.as_deref(), role, *verified, *json).await
             }
+            UserCommand::Invite { email, role, json } => invite(config, email, role, *json).await,
+            UserCommand::MailReset(user) => mail_reset(config, user).await,
+            UserCommand::MarkVerified { user, undo } => mark_verified(config, user, !undo).await,
+            UserCommand::Roles(command) => roles(config, command).await,
+            UserCommand::Claims(command) => claims(config, command).await,
             UserCommand::Delete { user, yes } => delete(config, user, *yes).await,
             UserCommand::Disable(user) => {
                 let (admin, account) = of(config, user).await?;
@@ -175,7 +230,9 @@ pub(super) fn accounts(config: &Config, opened: Opened) -> Result<AccountAdmin, 
     let revocations = opened.revocations(config);
     let Opened { db, clocks } = opened;
     let mail = app::mail::for_notices(config, db.clone(), clocks.clock.clone())?;
-    let admin = AccountAdmin::new(db, clocks.clock, revocations, settings::sync_mode(config));
+    let sync_mode = settings::sync_mode(config);
+    let limit = settings::token_size_limit(config, &config.issuer(config.listen));
+    let admin = AccountAdmin::new(db, clocks.clock, revocations, sync_mode, limit);
     Ok(admin.with_mail(mail))
 }
 

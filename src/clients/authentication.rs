@@ -1,7 +1,8 @@
 //! Authentication of confidential clients by their secrets.
 
+use super::queries::{self, Credentials};
 use super::secrets::{digest, is_secret};
-use super::{Clients, canonical, queries, split};
+use super::{Clients, canonical, split};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError};
 use crate::secret::equal;
@@ -52,9 +53,12 @@ impl Clients {
             })
             .await?;
         // A public client has no hash: for it, as for an unknown id, a dummy hash is compared.
-        let (stored, scopes) = found.unwrap_or_default();
-        let stored = stored.unwrap_or_else(|| vec![0; shown.len()]);
-        if equal(&stored, &shown) {
+        let Credentials { secret_hash, old_secret_hash, old_secret_until, scopes } =
+            found.unwrap_or_default();
+        let dummy = || vec![0; shown.len()];
+        let is_present = equal(&secret_hash.unwrap_or_else(dummy), &shown);
+        let is_old = equal(&old_secret_hash.unwrap_or_else(dummy), &shown);
+        if is_present || is_old && old_secret_until.is_some_and(|until| seen_at < until) {
             Ok(AuthenticatedClient { id, scopes: split(&scopes).collect(), seen_at })
         } else {
             Err(AuthenticationError::Wrong)

@@ -6,6 +6,7 @@
 //! Bounds are checked in `validate`.
 
 mod accounts;
+mod admin;
 mod audit;
 mod browser;
 mod database;
@@ -26,7 +27,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{AccountsConfig, Verification};
+pub use accounts::{AccountsConfig, Registration, Verification};
+pub use admin::AdminConfig;
 pub use audit::AuditConfig;
 pub use browser::{CookiesConfig, CorsConfig, SameSite};
 pub use database::DatabaseConfig;
@@ -110,6 +112,8 @@ pub struct Config {
     pub cors: CorsConfig,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
     pub cookies: CookiesConfig,
+    /// The admin API.
+    pub admin: AdminConfig,
     /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
     /// The database's connections.
@@ -145,6 +149,7 @@ impl Default for Config {
             audit: AuditConfig::default(),
             cors: CorsConfig::default(),
             cookies: CookiesConfig::default(),
+            admin: AdminConfig::default(),
             metrics: MetricsConfig::default(),
             database: DatabaseConfig::default(),
             accounts: AccountsConfig::default(),

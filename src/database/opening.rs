@@ -115,6 +115,7 @@ impl Database {
             backend: Arc::new(backend),
             statements,
             write_refusals: WriteRefusals::default(),
+            actor: None,
         })
     }
 }

@@ -20,6 +20,9 @@ diesel::table! {
         credentials_version -> BigInt,
         email_verified_at -> Nullable<BigInt>,
         locale -> Nullable<Text>,
+        claims -> Nullable<Text>,
+        version -> BigInt,
+        invited_until -> Nullable<BigInt>,
     }
 }
 
@@ -89,6 +92,9 @@ diesel::table! {
         token_lifetime -> Nullable<BigInt>,
         retry_window -> Nullable<BigInt>,
         created_at -> BigInt,
+        old_secret_hash -> Nullable<Binary>,
+        old_secret_until -> Nullable<BigInt>,
+        version -> BigInt,
     }
 }
 
@@ -105,6 +111,7 @@ diesel::table! {
         address -> Nullable<Text>,
         detail -> Nullable<Text>,
         times -> BigInt,
+        actor -> Nullable<Text>,
     }
 }
 

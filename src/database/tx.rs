@@ -1,5 +1,7 @@
 //! One unit of work that writes.
 
+use std::sync::Arc;
+
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 use diesel::result::{DatabaseErrorKind, Error};
@@ -16,6 +18,7 @@ pub struct Tx<'a> {
     pub(super) hooks: &'a mut Vec<Hook>,
     pub(super) state: &'a mut TxState,
     pub(super) caller: &'a CallerAlive,
+    pub(super) actor: Option<Arc<str>>,
 }
 
 /// The stage of a unit of work.
@@ -41,6 +44,13 @@ impl Tx<'_> {
             *self.state = TxState::Writing;
         }
         self.connection
+    }
+
+    /// The operator for whom the unit runs ([`super::Database::with_actor`]); none for a user or the
+    /// service itself.
+    #[must_use]
+    pub fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
     }
 
     /// Begins the transaction that a unit of [`super::Database::write_one`] needs for more than one

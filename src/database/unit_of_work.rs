@@ -20,6 +20,12 @@ use super::{
 const READ_TIMEOUT: Duration = Duration::from_millis(2500);
 
 impl Database {
+    /// A handle whose units run for this operator, as the audit trail names it.
+    #[must_use]
+    pub fn with_actor(self, actor: &str) -> Self {
+        Self { actor: Some(actor.into()), ..self }
+    }
+
     /// Runs a unit that only reads.
     ///
     /// # Errors
@@ -107,6 +113,7 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
+        let unit = for_actor(self.actor.clone(), unit);
         let (backend, write_refusals) = (Arc::clone(&self.backend), self.write_refusals.clone());
         async move {
             write_refusals.record(match &*backend {
@@ -132,6 +139,7 @@ impl Database {
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
         refuse_nesting();
+        let unit = for_actor(self.actor.clone(), unit);
         let (backend, write_refusals) = (Arc::clone(&self.backend), self.write_refusals.clone());
         async move {
             write_refusals.record(match &*backend {
@@ -139,6 +147,17 @@ impl Database {
                 Backend::Postgres(postgres) => postgres.write(unit, TxState::Reading).await,
             })
         }
+    }
+}
+
+/// A unit that knows for whom it runs.
+fn for_actor<T>(
+    actor: Option<Arc<str>>,
+    mut unit: impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+) -> impl FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static {
+    move |tx| {
+        tx.actor.clone_from(&actor);
+        unit(tx)
     }
 }
 

@@ -130,7 +130,7 @@ where
         let Self { work, span, hooks, .. } = self;
         let _entered = span.enter();
         let (state, caller) = (&mut TxState::InTransaction, &CallerAlive::default());
-        let result = guarded(|| work(&mut Tx { connection, hooks, state, caller }));
+        let result = guarded(|| work(&mut Tx { connection, hooks, state, caller, actor: None }));
         match result {
             Ok(value) => {
                 self.value = Some(Ok(value));

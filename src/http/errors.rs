@@ -1,5 +1,7 @@
 //! Conversion of domain errors to problems: an exhaustive `match` for each group of operations.
 
+mod admin;
+
 use std::time::Duration;
 
 use actix_web::error::{PathError, QueryPayloadError};
@@ -54,6 +56,7 @@ impl From<ClockSkewed> for Problem {
 impl From<SignUpError> for Problem {
     fn from(error: SignUpError) -> Self {
         match error {
+            SignUpError::Closed => Self::new(Code::RegistrationClosed),
             SignUpError::Email(error) => invalid("/email", &error),
             SignUpError::Password(error) => invalid("/password", &error),
             SignUpError::Taken => Self::new(Code::EmailTaken),
@@ -108,6 +111,7 @@ impl From<MailRequestError> for Problem {
 impl From<RequestMailError> for Problem {
     fn from(error: RequestMailError) -> Self {
         match error {
+            RequestMailError::Closed => Self::new(Code::RegistrationClosed),
             RequestMailError::Email(error) => invalid("/email", &error),
             RequestMailError::Password(error) => invalid("/password", &error),
             RequestMailError::Overloaded(overloaded) => overloaded.into(),
@@ -124,6 +128,7 @@ impl From<ConfirmError> for Problem {
         match error {
             ConfirmError::InvalidLink => Self::new(Code::InvalidLink),
             ConfirmError::Off => Self::new(Code::EmailOff),
+            ConfirmError::Closed => Self::new(Code::RegistrationClosed),
             ConfirmError::Password(error) => invalid("/password", &error),
             ConfirmError::Client(unknown) => unknown.into(),
             ConfirmError::Overloaded(overloaded) => overloaded.into(),
@@ -255,7 +260,7 @@ impl From<PathError> for Problem {
     }
 }
 
-fn invalid(pointer: &'static str, error: &dyn std::fmt::Display) -> Problem {
+pub(super) fn invalid(pointer: &'static str, error: &dyn std::fmt::Display) -> Problem {
     let detail = error.to_string();
     Problem::new(Code::InvalidFields).detail(detail.clone()).field(pointer, detail)
 }

@@ -3,6 +3,7 @@
 //! On the way in it assigns the request an id; [`reject_invalid`], one layer further in, rejects
 //! requests that are invalid for every resource. On the way out it turns every bare error into a
 //! problem document, adds the headers that every response has, and writes one line to the log.
+mod authorize_operator;
 mod completed;
 pub mod cors;
 mod finish_response;
@@ -23,6 +24,7 @@ use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+pub use authorize_operator::authorize_operator;
 pub(super) use finish_response::SECURITY_HEADERS;
 pub use reject_invalid::reject_invalid;
 

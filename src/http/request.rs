@@ -14,6 +14,7 @@ pub(super) mod form;
 pub mod idempotency_key;
 pub mod json;
 pub(super) mod language;
+pub(super) mod operator;
 pub(super) mod requester;
 pub mod traceparent;
 pub mod user_agent;

@@ -1,6 +1,7 @@
 //! The handlers, grouped by resource. The route table lists each of them.
 
 pub(super) mod accounts;
+pub(super) mod admin;
 pub(super) mod deferred;
 pub mod feed_connections;
 pub(super) mod health;

@@ -8,6 +8,7 @@
 //! | handed over; a code after five wrong ones | rejected | rejected |
 //! | handed over; the account has changed since | rejected | counted |
 //! | handed over, the account unchanged | **consumed** | counted |
+//! | an invitation, not expired; the account has no password | **consumed** | counted |
 //!
 //! Five wrong codes end the code, but not the link: a stranger who requested the reset of somebody
 //! else's password has the token of the request, and could otherwise make the owner's message
@@ -44,6 +45,9 @@ pub struct RequestState {
     pub mailed_at: Option<Timestamp>,
     /// The account's version when the message was chosen, or when the change was requested.
     pub version: Option<i64>,
+    /// Until when it is valid, if it is an invitation. The operator may hand its link over, so it does
+    /// not depend on a message.
+    pub invited_until: Option<Timestamp>,
 }
 
 /// The account that the request would change.
@@ -56,6 +60,8 @@ pub enum AccountState {
         /// Its version: raised by every change of credentials, address or state.
         version: i64,
     },
+    /// It was created by an operator and has no password yet.
+    Invited,
     /// It is disabled or closed.
     Barred,
 }
@@ -110,16 +116,22 @@ pub fn decide(
         MailProof::Link => lifetimes.link,
         MailProof::RightCode => lifetimes.code,
     };
-    let is_fresh = request.mailed_at.is_some_and(|at| now < at.plus(lifetime));
+    let is_fresh = match request.invited_until {
+        Some(until) => proof == MailProof::Link && now < until,
+        None => request.mailed_at.is_some_and(|at| now < at.plus(lifetime)),
+    };
     if is_fresh && fits(request, account) { MailDecision::Consume } else { MailDecision::Reject }
 }
 
 /// Whether the account is in the state that the request requires.
 fn fits(request: &RequestState, account: AccountState) -> bool {
+    let is_invitation = request.invited_until.is_some();
     match (request.purpose, account) {
+        // A forgotten password sends the invitation again.
+        (MailPurpose::Invitation | MailPurpose::Reset, AccountState::Invited) => is_invitation,
         (MailPurpose::Registration, AccountState::None) => true,
         (MailPurpose::Reset | MailPurpose::EmailChange, AccountState::Good { version }) => {
-            request.version == Some(version)
+            !is_invitation && request.version == Some(version)
         }
         _ => false,
     }

@@ -83,7 +83,8 @@ impl Mail {
         let purpose = row.purpose();
         match result {
             Ok(()) => {
-                if outbox::handed_over(tx.connection(), row.id, now, self.expiry(now))? {
+                let expires = self.expiry_of(row, now);
+                if outbox::handed_over(tx.connection(), row.id, now, expires)? {
                     count(tx, &self.counters.sent, purpose);
                 }
             }
@@ -114,7 +115,7 @@ impl Mail {
         now: Timestamp,
     ) -> QueryResult<()> {
         // Only the node whose statement changed the row records it.
-        if outbox::abandon(tx.connection(), row.id, outcome, self.expiry(now))?
+        if outbox::abandon(tx.connection(), row.id, outcome, self.expiry_of(row, now))?
             && outcome == "failed"
         {
             let purpose = row.purpose();
@@ -147,6 +148,7 @@ fn reason_to_abandon(
         return Ok(None);
     }
     let is_stale = match row.user_id {
+        Some(user) if row.invited_until().is_some() => !queries::is_invited(connection, user)?,
         Some(user) => queries::version_of(connection, user)? != row.credentials_version,
         None => false,
     };

@@ -6,6 +6,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 
 use super::Lifetimes;
 use super::codes::MailKeys;
+use super::operators::INVITATION_LIFETIME;
 use super::queries::MailRequest;
 use crate::clock::Timestamp;
 use crate::database::Id;
@@ -50,6 +51,8 @@ messages! {
     Registration "registration" "The code that creates an account.";
     AccountExists "account_exists" "A registration or a change of address named the address of an account.";
     Reset "reset" "The link and the code to set a new password.";
+    OperatorReset "operator_reset" "The link of a reset that an operator requests.";
+    Invitation "invitation" "The link to set the first password.";
     EmailCode "email_code" "The code that proves an address.";
     PasswordChanged "password_changed" "A notice: the password was changed.";
     EmailChanged "email_changed" "A notice to the old address: the account has another one.";
@@ -70,6 +73,17 @@ impl MessageKind {
     /// Whether it contains a link or a code.
     #[must_use]
     pub const fn is_proof(self) -> bool {
+        self.has_link() || self.has_code()
+    }
+
+    /// Whether it contains a link.
+    const fn has_link(self) -> bool {
+        matches!(self, Self::Reset | Self::OperatorReset | Self::Invitation)
+    }
+
+    /// Whether it contains a code.
+    #[must_use]
+    pub const fn has_code(self) -> bool {
         matches!(self, Self::Registration | Self::Reset | Self::EmailCode)
     }
 
@@ -108,6 +122,14 @@ pub struct ServiceInfo {
     pub reset_link: String,
 }
 
+impl ServiceInfo {
+    /// The link of a reset with this token.
+    #[must_use]
+    pub fn link_with(&self, token: &str) -> String {
+        self.reset_link.replace("{token}", token)
+    }
+}
+
 /// Renders messages.
 pub struct MessageRenderer {
     templates: Environment<'static>,
@@ -126,6 +148,7 @@ struct Content {
     time: String,
     code_minutes: u64,
     link_minutes: u64,
+    until: String,
 }
 
 impl MessageRenderer {
@@ -141,11 +164,10 @@ impl MessageRenderer {
         lifetimes: Lifetimes,
     ) -> Result<RenderedMessage, TemplateError> {
         let purpose = row.purpose();
-        let code = message.is_proof().then(|| keys.code(purpose, row.id));
-        let link = (message == MessageKind::Reset).then(|| {
-            let token = keys.link_token(purpose, row.id);
-            self.service.reset_link.replace("{token}", &token)
-        });
+        let code = message.has_code().then(|| keys.code(purpose, row.id));
+        let link =
+            message.has_link().then(|| self.service.link_with(&keys.link_token(purpose, row.id)));
+        let until = row.invited_until().map(display_time);
         let content = Content {
             email: row.address.clone(),
             code: code.unwrap_or_default(),
@@ -155,6 +177,7 @@ impl MessageRenderer {
             time: display_time(row.created_at),
             code_minutes: lifetimes.code.as_secs() / 60,
             link_minutes: lifetimes.link.as_secs() / 60,
+            until: until.unwrap_or_default(),
         };
         self.write(message, row.id, row.locale.as_deref(), &content)
     }
@@ -177,12 +200,13 @@ impl MessageRenderer {
         Content {
             email: to.to_owned(),
             code: String::from("ABCD-EFGH"),
-            link: self.service.reset_link.replace("{token}", "dwm_EXAMPLE"),
+            link: self.service.link_with("dwm_EXAMPLE"),
             network: String::from("192.0.2.1"),
             user_agent: String::from("Example/1.0"),
             time: display_time(now),
             code_minutes: 10,
             link_minutes: 60,
+            until: display_time(now.plus(INVITATION_LIFETIME)),
         }
     }
 
@@ -232,9 +256,10 @@ impl MessageRenderer {
             return template.render(context! { service });
         }
         let Content { email, code, link, network, user_agent, time, .. } = content;
-        let Content { code_minutes, link_minutes, .. } = content;
+        let Content { code_minutes, link_minutes, until, .. } = content;
         template.render(context! {
-            service, issuer, email, code, link, network, user_agent, time, code_minutes, link_minutes
+            service, issuer, email, code, link, network, user_agent, time, code_minutes,
+            link_minutes, until
         })
     }
 }

@@ -116,6 +116,8 @@ impl Mail {
             id: Id::new(now),
             purpose: MailPurpose::Notice,
             message: Some(message),
+            outcome: None,
+            quota: None,
             user_id: Some(user),
             address: recipient.email.clone(),
             address_key: recipient.email_key.clone(),

@@ -11,6 +11,7 @@ use diesel::sql_types::{Nullable, Text};
 use super::MailPurpose;
 use super::decide::{RequestState, WRONG_CODES};
 use super::messages::MessageKind;
+use super::triage::Quota;
 use crate::clock::Timestamp;
 use crate::database::schema::{mail_requests as table, users};
 use crate::database::{AnyConnection, Id};
@@ -56,8 +57,8 @@ pub struct MailRequest {
     leased_until: Option<Timestamp>,
     handed_at: Option<Timestamp>,
     used_at: Option<Timestamp>,
-    #[expect(dead_code, reason = "rows are read whole; only statements use it")]
-    expires_at: Timestamp,
+    /// When the row is deleted.
+    pub expires_at: Timestamp,
     #[expect(dead_code, reason = "rows are read whole; only statements use it")]
     outcome: Option<String>,
 }
@@ -108,7 +109,14 @@ impl MailRequest {
             attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
             mailed_at: self.handed_at.or(self.leased_until).filter(|_| is_proof),
             version: self.credentials_version,
+            invited_until: self.invited_until(),
         }
+    }
+
+    /// Until when an invitation is valid; `None` for other messages.
+    #[must_use]
+    pub fn invited_until(&self) -> Option<Timestamp> {
+        (self.message() == Some(MessageKind::Invitation)).then_some(self.expires_at)
     }
 
     /// Whether it has been used.
@@ -124,6 +132,9 @@ pub(super) struct NewRow {
     pub id: Id,
     pub purpose: MailPurpose,
     pub message: Option<MessageKind>,
+    /// Why it is not sent.
+    pub outcome: Option<&'static str>,
+    pub quota: Option<Quota>,
     pub user_id: Option<Id>,
     pub address: String,
     pub address_key: String,
@@ -138,12 +149,15 @@ pub(super) struct NewRow {
 }
 
 pub(super) fn insert(connection: &mut AnyConnection, row: &NewRow) -> QueryResult<()> {
-    let due = row.message.map(|_| row.created_at.as_micros());
+    let is_due = row.message.is_some() && row.outcome.is_none();
+    let due = is_due.then(|| row.created_at.as_micros());
     diesel::insert_into(table::table)
         .values((
             table::id.eq(row.id),
             table::purpose.eq(row.purpose.as_str()),
             table::message.eq(row.message.map(MessageKind::as_str)),
+            table::outcome.eq(row.outcome),
+            table::quota.eq(row.quota.map(Quota::as_str)),
             table::user_id.eq(row.user_id),
             table::address.eq(&row.address),
             table::address_key.eq(&row.address_key),
@@ -273,6 +287,16 @@ pub(super) fn proven_address(
         .select((users::email, users::email_key, users::locale))
         .get_result(connection)
         .optional()
+}
+
+/// Whether an account is open, enabled and without a password.
+pub(super) fn is_invited(connection: &mut AnyConnection, user: Id) -> QueryResult<bool> {
+    let invited = users::table
+        .filter(users::id.eq(user))
+        .filter(users::invited_until.is_not_null())
+        .filter(users::disabled_at.is_null())
+        .filter(users::closed_at.is_null());
+    diesel::select(diesel::dsl::exists(invited)).get_result(connection)
 }
 
 /// The version of an account that is open and enabled.

@@ -98,6 +98,8 @@ impl Mail {
             id,
             purpose: new.purpose,
             message: None,
+            outcome: None,
+            quota: None,
             user_id: new.account.map(|(user, _)| user),
             address: new.address.clone(),
             address_key: new.address_key.clone(),
@@ -162,7 +164,7 @@ impl Mail {
                 let row = queries::find(tx.connection(), id)?;
                 let is_right = this.keys.is_code(purpose, id, &code);
                 let right = row.filter(|row| {
-                    is_open && is_right && row.message().is_some_and(MessageKind::is_proof)
+                    is_open && is_right && row.message().is_some_and(MessageKind::has_code)
                 });
                 if right.is_some() {
                     queries::return_attempt(tx.connection(), id)?;
@@ -253,13 +255,19 @@ impl Mail {
         now.plus(self.longest_lifetime().max(MIN_RETENTION))
     }
 
+    /// The same for a given row: an invitation is valid until a fixed time.
+    pub(super) fn expiry_of(&self, row: &MailRequest, now: Timestamp) -> Timestamp {
+        row.invited_until().unwrap_or_else(|| self.expiry(now))
+    }
+
     /// The lifetime of a request whose message is handed over at once.
     fn lifetime(&self, purpose: MailPurpose) -> Duration {
         match purpose {
             MailPurpose::Reset => self.longest_lifetime(),
-            MailPurpose::Registration | MailPurpose::EmailChange | MailPurpose::Notice => {
-                self.policy.lifetimes.code
-            }
+            MailPurpose::Registration
+            | MailPurpose::Invitation
+            | MailPurpose::EmailChange
+            | MailPurpose::Notice => self.policy.lifetimes.code,
         }
     }
 

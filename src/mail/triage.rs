@@ -18,7 +18,10 @@ use crate::database::{AnyConnection, Id, StoreError, Tx};
 const BATCH: i64 = 50;
 
 /// The period over which messages to an address are limited.
-const LIMIT_PERIOD: Duration = Duration::from_secs(60 * 60);
+pub(super) const LIMIT_PERIOD: Duration = Duration::from_secs(60 * 60);
+
+/// Messages to an address within the period that operators can cause.
+pub(super) const MAX_FOR_OPERATORS: i64 = 3;
 
 /// Messages to an address within the period that one client network can cause.
 const MAX_PER_NETWORK: i64 = 3;
@@ -36,6 +39,8 @@ pub(super) enum Quota {
     Unknown,
     /// That of known devices and networks.
     Known,
+    /// That of operators.
+    Operator,
 }
 
 impl Quota {
@@ -43,6 +48,7 @@ impl Quota {
         match self {
             Self::Unknown => "unknown",
             Self::Known => "known",
+            Self::Operator => "operator",
         }
     }
 }
@@ -58,6 +64,8 @@ pub struct Recipient {
     pub version: i64,
     /// The owner's language.
     pub locale: Option<String>,
+    /// Until when it accepts its invitation, if it has no password yet.
+    pub invited_until: Option<Timestamp>,
     /// Whether it is disabled.
     pub is_disabled: bool,
     /// Whether the device or the network of the request is known to it.
@@ -98,7 +106,7 @@ impl Mail {
     ) -> QueryResult<()> {
         let recipient = directory(tx.connection(), row)?;
         let is_known = recipient.as_ref().is_some_and(|recipient| recipient.is_known);
-        let Some(chosen) = message_for(row, recipient) else {
+        let Some(chosen) = message_for(row, recipient, now) else {
             return self.choose_none(tx, row, "no_account", now).map(drop);
         };
         let Some(quota) = free_quota(tx.connection(), row, is_known, now)? else {
@@ -131,7 +139,7 @@ impl Mail {
 }
 
 /// The message of a request, regardless of limits.
-fn message_for(row: &MailRequest, recipient: Option<Recipient>) -> Option<Chosen> {
+fn message_for(row: &MailRequest, recipient: Option<Recipient>, now: Timestamp) -> Option<Chosen> {
     if row.is_used() {
         return None;
     }
@@ -142,6 +150,7 @@ fn message_for(row: &MailRequest, recipient: Option<Recipient>) -> Option<Chosen
         address: it.email,
         version: Some(it.version),
         locale: it.locale.or_else(|| row.locale.clone()),
+        expires_at: None,
     };
     let to_address = |message| Chosen {
         message,
@@ -150,18 +159,25 @@ fn message_for(row: &MailRequest, recipient: Option<Recipient>) -> Option<Chosen
         address: row.address.clone(),
         version: row.credentials_version,
         locale: row.locale.clone(),
+        expires_at: None,
     };
     match (row.purpose(), recipient) {
         (_, Some(recipient)) if recipient.is_disabled => None,
         (MailPurpose::Registration, None) => Some(to_address(MessageKind::Registration)),
         (MailPurpose::Registration, Some(it)) => Some(to_account(MessageKind::AccountExists, it)),
+        (MailPurpose::Reset, Some(it @ Recipient { invited_until: Some(until), .. })) => {
+            let again =
+                Chosen { expires_at: Some(until), ..to_account(MessageKind::Invitation, it) };
+            (now < until).then_some(again)
+        }
         (MailPurpose::Reset, it) => it.map(|it| to_account(MessageKind::Reset, it)),
         (MailPurpose::EmailChange, Some(it)) if Some(it.user) != row.user_id => {
             // The row stays that of the requesting account; the message goes to the other one.
             Some(Chosen { user: row.user_id, ..to_account(MessageKind::AccountExists, it) })
         }
         (MailPurpose::EmailChange, _) => Some(to_address(MessageKind::EmailCode)),
-        (MailPurpose::Notice, _) => None,
+        // Their messages are chosen when they are made.
+        (MailPurpose::Invitation | MailPurpose::Notice, _) => None,
     }
 }
 

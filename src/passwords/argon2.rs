@@ -32,6 +32,15 @@ pub struct HashCost {
     pub parallelism: u32,
 }
 
+/// The maximum cost of another system's hash, as memory times passes: 8 times the default. A costlier
+/// one would occupy a hashing thread.
+const MAX_FOREIGN_WORK: u64 = 8 * 2 * 19_456;
+
+/// Whether a hash of another system can be verified, at an acceptable cost.
+pub(super) fn is_verifiable(phc: &str) -> bool {
+    Stored::parse(phc).is_some_and(|stored| stored.work() <= MAX_FOREIGN_WORK)
+}
+
 impl HashCost {
     /// 1 GiB. A larger value is a mistake, or an attack on the server's memory by way of the
     /// database.

@@ -5,10 +5,8 @@ use serde::Serialize;
 use super::rotation::EndReason;
 use super::termination::end_some;
 use super::{IssueError, Sessions, queries};
-use crate::audit::{self, Event, EventKind};
-use crate::clients::{self, AuthenticatedClient};
-use crate::clock::Clock;
-use crate::database::{Database, Id, StoreError};
+use crate::clients::{AuthenticatedClient, ClientChangeError, Clients};
+use crate::database::{ExpectedVersion, Id};
 use crate::revocations::Revocations;
 use crate::tokens::Claims;
 
@@ -82,29 +80,33 @@ impl Sessions {
 
 /// Removes a client: after the first unit of work its sessions cannot be refreshed and its tokens
 /// are rejected. Then its sessions end, batch by batch; if that is interrupted, another call
-/// continues. Returns the number of ended sessions, or `None` when there was nothing to remove.
+/// continues. Returns the number of ended sessions.
 ///
 /// # Errors
-/// [`StoreError`] when not all of it was stored.
+/// [`ClientChangeError`]: unless it is the database's, nothing has changed.
 pub async fn remove_client(
-    db: &Database,
-    clock: &Clock,
+    clients: &Clients,
     revocations: &Revocations,
     client: Id,
-) -> Result<Option<usize>, StoreError> {
-    let (now, list) = (clock.clone(), revocations.clone());
+    expected: ExpectedVersion,
+) -> Result<usize, ClientChangeError> {
+    let (db, clock) = (clients.database(), clients.clock());
+    let (this, list) = (clients.clone(), revocations.clone());
     let removed = db
         .write(move |tx| {
-            let removed = clients::remove(tx, client)?;
-            if removed {
-                let now = now.now();
-                list.revoke_client(tx, client, now)?;
-                let event = Event::new(EventKind::ClientRemoved).detail(client.to_string());
-                audit::record(tx, event, now)?;
+            let removed = this.remove_in_tx(tx, client, &expected)?;
+            if removed.is_ok() {
+                list.revoke_client(tx, client, this.clock().now())?;
             }
             Ok(removed)
         })
         .await?;
+    let is_removed = match removed {
+        Ok(()) => true,
+        // Another call may have been interrupted.
+        Err(ClientChangeError::NoSuchClient) => false,
+        Err(refused) => return Err(refused),
+    };
     let id = client.to_string();
     let sessions = db.read(move |c| queries::live_of_client(c, &id)).await?;
     let mut ended = 0;
@@ -117,5 +119,5 @@ pub async fn remove_client(
             })
             .await?;
     }
-    Ok((removed || ended > 0).then_some(ended))
+    if is_removed || ended > 0 { Ok(ended) } else { Err(ClientChangeError::NoSuchClient) }
 }

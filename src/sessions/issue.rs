@@ -94,6 +94,7 @@ impl Sessions {
         let access_token = self.sign(&Claims {
             sid: Some(session.uuid()),
             roles: grant.subject.roles.clone(),
+            ext: grant.subject.ext.clone(),
             ..self.claims(grant.subject.user, grant.client_id.clone(), at, lifetime)
         })?;
         Ok(Tokens {
@@ -126,13 +127,18 @@ impl Sessions {
             sid: None,
             scope: None,
             roles: Vec::new(),
+            ext: None,
         }
     }
 
     pub(super) fn sign(&self, claims: &Claims) -> Result<String, IssueError> {
-        self.keys.signing().sign(claims).map_err(|error| {
+        let token = self.keys.signing().sign(claims).map_err(|error| {
             tracing::error!(%error, "an access token cannot be signed");
             IssueError::Signing
-        })
+        })?;
+        if token.len() > self.policy.max_token_bytes {
+            self.count_oversized(claims.sub, token.len());
+        }
+        Ok(token)
     }
 }

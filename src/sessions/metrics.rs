@@ -1,5 +1,9 @@
 //! Counts refreshes by outcome, and live sessions.
 
+use std::sync::atomic::Ordering;
+
+use uuid::Uuid;
+
 use super::refresh::{RefreshError, Refusal};
 use super::{Sessions, queries};
 use crate::database::StoreError;
@@ -72,6 +76,19 @@ impl Sessions {
     #[must_use]
     pub const fn refreshes(&self) -> &RefreshCounters {
         &self.refreshes
+    }
+
+    /// The access tokens since the start that were longer than `tokens.max_bytes`.
+    #[must_use]
+    pub fn oversized_tokens(&self) -> u64 {
+        self.oversized.load(Ordering::Relaxed)
+    }
+
+    /// Counts a token that is too long. The first one is also logged.
+    pub(super) fn count_oversized(&self, sub: Uuid, bytes: usize) {
+        if self.oversized.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(%sub, bytes, "an access token is longer than tokens.max_bytes");
+        }
     }
 
     pub(super) fn count_refresh(&self, outcome: RefreshOutcome) {

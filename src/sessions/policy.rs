@@ -24,6 +24,8 @@ pub struct SessionPolicy {
     pub expected: Expected,
     /// The lifetime of an access token.
     pub token_lifetime: Duration,
+    /// The length from which on an access token is counted as too long, in bytes.
+    pub max_token_bytes: usize,
 }
 
 impl SessionPolicy {

@@ -61,3 +61,7 @@ pub(super) fn insert(connection: &mut AnyConnection, new: &NewSession<'_>) -> Qu
 pub(super) fn client_of(connection: &mut AnyConnection, id: Id) -> QueryResult<String> {
     sessions::table.find(id).select(sessions::client_id).get_result(connection)
 }
+
+pub(super) fn owner_of(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Id>> {
+    sessions::table.find(id).select(sessions::user_id).get_result(connection).optional()
+}

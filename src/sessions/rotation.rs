@@ -224,6 +224,8 @@ named! {
         PasswordReset = "password_reset",
         /// The account's address was changed.
         EmailChanged = "email_changed",
+        /// A role or a custom claim was taken from the account.
+        RolesChanged = "roles_changed",
         /// The account was disabled.
         AccountDisabled = "account_disabled",
         /// The account was closed.

@@ -1,6 +1,7 @@
 //! Starting a session, within the limit of the user's live sessions.
 
 use diesel::QueryResult;
+use serde_json::{Map, Value};
 
 use super::queries::{self, NewSession};
 use super::rotation::EndReason;
@@ -12,13 +13,24 @@ use crate::clock::Timestamp;
 use crate::database::{Id, Tx};
 use crate::refresh_token::{FamilySecret, RefreshToken};
 
-/// The subject and roles that a session's tokens carry.
+/// The subject, roles and custom claims that a session's tokens carry.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The account.
-    pub user: Id,
-    /// Roles that the tokens carry.
-    pub roles: Vec<String>,
+    pub(super) user: Id,
+    pub(super) roles: Vec<String>,
+    pub(super) ext: Option<Map<String, Value>>,
+}
+
+impl Subject {
+    /// A subject from the columns of its account; `claims` is a JSON object.
+    #[must_use]
+    pub fn new(user: Id, roles: Vec<String>, claims: Option<&str>) -> Self {
+        let ext = claims.and_then(|text| {
+            let parsed = serde_json::from_str(text);
+            parsed.inspect_err(|_| tracing::error!(%user, "the custom claims are not JSON")).ok()
+        });
+        Self { user, roles, ext }
+    }
 }
 
 /// Data about the device, by which the owner recognises a session.

@@ -102,6 +102,14 @@ pub fn end_session(
     end_one(revocations, tx, session, EndReason::EndedByUser.into(), now)
 }
 
+/// The account that a session belongs to.
+///
+/// # Errors
+/// The database error.
+pub fn owner_of(connection: &mut AnyConnection, session: Id) -> QueryResult<Option<Id>> {
+    queries::owner_of(connection, session)
+}
+
 /// The number of a user's live sessions.
 ///
 /// # Errors

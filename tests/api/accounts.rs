@@ -1,5 +1,6 @@
 //! Accounts: sign up, change the password, close.
 
+mod closed;
 mod closing;
 mod hashes;
 mod password;

@@ -3,6 +3,8 @@
 mod accounts;
 mod disable;
 mod password;
+mod role_races;
+mod roles;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -51,11 +53,30 @@ fn password_file(text: &str) -> (tempfile::TempDir, String) {
 #[tokio::test]
 async fn every_command_shows_an_example() {
     let app = start().await;
-    let user =
-        ["add", "list", "show", "disable", "enable", "end-sessions", "set-password", "delete"];
-    for (group, commands) in [("user", &user[..]), ("session", &["list", "end"])] {
+    let user = [
+        "add",
+        "list",
+        "show",
+        "disable",
+        "enable",
+        "end-sessions",
+        "set-email",
+        "set-password",
+        "delete",
+        "invite",
+        "mail-reset",
+        "mark-verified",
+    ];
+    for (group, commands) in [
+        ("user", &user[..]),
+        ("user roles", &["set", "add", "remove"]),
+        ("user claims", &["set", "clear"]),
+        ("session", &["list", "end"]),
+    ] {
         for command in commands {
-            let help = printed(&mut app.command(&[group, command, "--help"]));
+            let mut words: Vec<&str> = group.split(' ').collect();
+            words.extend([*command, "--help"]);
+            let help = printed(&mut app.command(&words));
             assert!(help.contains(&format!("doorward {group} {command} ")), "{help}");
         }
     }

@@ -1,5 +1,6 @@
 //! The audit trail: stored events, who sees them, and the cost of a flood of failures.
 
+mod actors;
 mod events;
 mod failures;
 mod list;

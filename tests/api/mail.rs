@@ -2,6 +2,7 @@
 
 mod change;
 mod crash;
+mod invitations;
 mod keys;
 mod limits;
 mod links;

@@ -12,6 +12,7 @@ mod support;
 
 mod accounts;
 mod admin;
+mod admin_api;
 mod audit;
 mod bounds;
 mod caddy;

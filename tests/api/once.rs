@@ -6,6 +6,7 @@ mod backup;
 mod browser;
 mod clock_ahead;
 mod complete;
+mod complete_admin;
 mod complete_mail;
 mod damaged;
 mod disk;

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::app::CROWD;
-use crate::support::mailbox::{race_resets, request_of, with_mail_and};
+use crate::support::mailbox::{race_invitation, race_resets, request_of, with_mail_and};
 use crate::support::{Answer, PASSWORD, TestApp};
 
 #[tokio::test]
@@ -135,4 +135,11 @@ fn the_one_that_succeeded(answers: Vec<(Answer, usize)>, status: u16) -> usize {
         answer.assert_problem(400, "invalid_link");
     }
     won[0].1
+}
+
+#[tokio::test]
+async fn of_twenty_concurrent_uses_of_an_invitation_on_two_nodes_one_succeeds() {
+    let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
+    app.catch_up();
+    race_invitation(&app, &app.another_node().await).await;
 }

@@ -2,6 +2,7 @@
 
 mod keys;
 mod revocations;
+mod roles;
 
 use crate::proxy::Proxy;
 use crate::support::TestApp;

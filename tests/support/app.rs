@@ -17,6 +17,7 @@ use doorward::database::{Database, Id, OpenError};
 use doorward::http::Api;
 use doorward::revocations::sync::SyncMode;
 use doorward::secret::Secret;
+use doorward::tokens::TokenSizeLimit;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -182,7 +183,7 @@ impl TestApp {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                app.run(stop).await.unwrap();
+                Box::pin(app.run(stop)).await.unwrap();
             });
         });
         let (address, api) = started.await.expect("the service starts");
@@ -245,7 +246,19 @@ impl TestApp {
     /// Account administration, on a machine whose clock is this node's.
     pub fn admin(&self) -> AccountAdmin {
         let revocations = self.api.revocations.clone();
-        AccountAdmin::new(self.db().clone(), self.clock.clone(), revocations, SyncMode::Listen)
+        let limit = TokenSizeLimit {
+            max_bytes: self.config.tokens.max_bytes,
+            algorithm: self.config.tokens.algorithm,
+            issuer: self.api.issuer.clone(),
+            audience: self.config.audience.clone(),
+        };
+        AccountAdmin::new(
+            self.db().clone(),
+            self.clock.clone(),
+            revocations,
+            SyncMode::Listen,
+            limit,
+        )
     }
 
     /// The number of passwords hashed since the start.

@@ -114,6 +114,15 @@ impl Contract {
         self.each_operation().map(|(name, _)| name).collect()
     }
 
+    /// The operations of the admin API, each with its scope.
+    pub fn operator_scopes(&self) -> Vec<(String, String)> {
+        let of = |operation: Node<'_>| {
+            let scope = operation.get("security")?.value.pointer("/0/operator/0")?.as_str()?;
+            Some(scope.to_owned())
+        };
+        self.each_operation().filter_map(|(name, node)| Some((name, of(node)?))).collect()
+    }
+
     /// The codes that a problem can have.
     pub fn problem_codes(&self) -> Vec<String> {
         let codes = &self.document["components"]["schemas"]["ProblemCode"]["enum"];

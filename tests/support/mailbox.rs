@@ -8,9 +8,10 @@ use doorward::database::schema::mail_requests;
 use doorward::secret::Secret;
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::app::behind_a_proxy;
+use super::binary::printed;
 use super::{Answer, TestApp};
 
 /// A message as its recipient sees it.
@@ -169,6 +170,25 @@ pub fn request_of(answer: Answer) -> String {
     answer.assert_status(202).body["request"].as_str().unwrap().to_owned()
 }
 
+/// Invites an address by the command, and returns the command's JSON.
+pub fn invite(app: &TestApp, email: &str, arguments: &[&str]) -> Value {
+    let mut command = app.command(&["user", "invite", email, "--json"]);
+    command.args(arguments).env("DOORWARD_EMAIL__URL", "file:");
+    let invited = serde_json::from_str(&printed(&mut command)).unwrap();
+    // The command's clock is not the service's.
+    app.catch_up();
+    invited
+}
+
+/// Accepts an invitation by two links twenty times at once, on two nodes: one use succeeds.
+pub async fn race_invitation(app: &TestApp, other: &TestApp) {
+    let email = "ada@example.com";
+    invite(app, email, &[]);
+    app.forgot(email).await;
+    let messages = app.messages_to(email).await;
+    race_links(app, other, email, [messages[0].token(), messages[1].token()]).await;
+}
+
 /// Uses two links of one account twenty times at once, on two nodes: one use succeeds.
 pub async fn race_resets(app: &TestApp, other: &TestApp) {
     let user = app.signed_up().await;
@@ -176,7 +196,10 @@ pub async fn race_resets(app: &TestApp, other: &TestApp) {
         app.forgot(&user.email).await;
     }
     let messages = app.messages_to(&user.email).await;
-    let tokens = [messages[0].token(), messages[1].token()];
+    race_links(app, other, &user.email, [messages[0].token(), messages[1].token()]).await;
+}
+
+async fn race_links(app: &TestApp, other: &TestApp, email: &str, tokens: [String; 2]) {
     let attempts = (0..20).map(|n| {
         let (node, token) = (if n % 4 < 2 { app } else { other }, &tokens[n % 2]);
         let password = format!("number {n} of twenty herons");
@@ -189,5 +212,5 @@ pub async fn race_resets(app: &TestApp, other: &TestApp) {
     for (answer, _) in lost {
         answer.assert_problem(400, "invalid_link");
     }
-    app.log_in(&user.email, &won[0].1).await.assert_status(200);
+    app.log_in(email, &won[0].1).await.assert_status(200);
 }

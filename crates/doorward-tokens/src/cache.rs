@@ -98,6 +98,7 @@ mod tests {
             sid: None,
             scope: None,
             roles: Vec::new(),
+            ext: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod ecdsa_low_s;
 mod jwk;
 mod keys;
 mod revocation_id;
+mod size;
 pub mod strict_json;
 #[cfg(test)]
 mod tests;
@@ -22,11 +23,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use jwk::{Algorithm, Jwk, KeyError, UnknownAlgorithm};
 pub use keys::{SignError, SigningKey, VerifyingKey};
 pub use revocation_id::{revocation_id_of_kid, revocation_id_to_claim};
+pub use size::{TokenSizeLimit, TokenTooLong};
 pub use token_id::TokenId;
 
 use crate::clock::Timestamp;
@@ -70,6 +73,9 @@ pub struct Claims {
     /// The user's roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// Custom claims, which operators set.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub ext: Option<Map<String, Value>>,
 }
 
 /// The audience: one name or several (RFC 7519 4.1.3).

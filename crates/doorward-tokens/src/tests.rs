@@ -2,6 +2,7 @@
 
 mod contents;
 mod forgeries;
+mod size;
 
 use std::sync::LazyLock;
 
@@ -48,6 +49,7 @@ fn claims() -> Claims {
         sid: Some(Uuid::from_u128(0x0192_f7a8_6d1c_7a3e_8f00_7777_8888_9999)),
         scope: None,
         roles: vec![],
+        ext: None,
     }
 }
 

@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::{Roles, incremented_version, open_account, with_email_keys};
-use crate::accounts::EmailKeys;
+use super::{IsPresent, Roles, incremented_version, open_account, with_email_keys};
+use crate::accounts::admin::AccountFilter;
+use crate::accounts::{Email, EmailKeys};
 use crate::clock::Timestamp;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
@@ -18,9 +19,16 @@ pub struct AccountDetails {
     pub id: Id,
     /// The address as entered.
     pub email: String,
+    /// Whether the address is proven.
+    #[diesel(column_name = email_verified_at, deserialize_as = IsPresent)]
+    pub email_verified: bool,
+    /// Until when it accepts its invitation; `None` when it has a password.
+    pub invited_until: Option<Timestamp>,
     /// The account's roles.
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
+    /// The account's custom claims: a JSON object.
+    pub claims: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its password was last set.
@@ -29,22 +37,38 @@ pub struct AccountDetails {
     pub last_login_at: Option<Timestamp>,
     /// Since when logins are rejected.
     pub disabled_at: Option<Timestamp>,
+    /// A number that rises with every change except a login.
+    pub version: i64,
 }
 
-/// A page of the accounts that are not closed, ordered by id, which begins with the time.
-pub(in crate::accounts) fn list_details(
+/// A page of the accounts that are not closed, ordered by id, which begins with the time, and one more if there are further ones.
+pub(in crate::accounts) fn search(
     connection: &mut AnyConnection,
-    after: Option<Id>,
-    limit: u32,
+    wanted: &AccountFilter,
 ) -> QueryResult<Vec<AccountDetails>> {
-    let after = after.unwrap_or_else(|| Uuid::nil().into());
-    users::table
+    if let Some(email) = &wanted.email {
+        let found = find_details_by_email_keys(connection, &Email::keys_of(email))?;
+        let fits = |found: &AccountDetails| {
+            wanted.after.is_none_or(|after| found.id > after)
+                && wanted.disabled.is_none_or(|disabled| found.disabled_at.is_some() == disabled)
+        };
+        return Ok(found.into_iter().filter(fits).collect());
+    }
+    let mut query = users::table
         .filter(users::closed_at.is_null())
-        .filter(users::id.gt(after))
         .order(users::id)
-        .limit(limit.into())
+        .limit(i64::from(wanted.limit) + 1)
         .select(AccountDetails::as_select())
-        .load(connection)
+        .into_boxed();
+    if let Some(after) = wanted.after {
+        query = query.filter(users::id.gt(after));
+    }
+    match wanted.disabled {
+        Some(true) => query = query.filter(users::disabled_at.is_not_null()),
+        Some(false) => query = query.filter(users::disabled_at.is_null()),
+        None => {}
+    }
+    query.load(connection)
 }
 
 pub(in crate::accounts) fn find_details(
@@ -112,6 +136,7 @@ pub(in crate::accounts) fn replace_password(
         .set((
             users::password_hash.eq(hash.as_str()),
             users::password_changed_at.eq(now),
+            users::invited_until.eq(None::<i64>),
             incremented_version(),
         ))
         .execute(connection)

@@ -38,11 +38,15 @@ fn erased(id: Id, now: Timestamp) -> _ {
     // No address contains a space.
     let key: String = format!("closed {id}");
     let at: i64 = now.as_micros();
+    let no_claims: Option<String> = None;
+    let not_invited: Option<i64> = None;
     (
         users::email.eq(""),
         users::email_key.eq(key),
         users::password_hash.eq(""),
         users::roles.eq(""),
+        users::claims.eq(no_claims),
+        users::invited_until.eq(not_invited),
         users::closed_at.eq(at),
         incremented_version(),
     )

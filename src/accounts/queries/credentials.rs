@@ -22,6 +22,9 @@ pub(in crate::accounts) struct Credentials {
     pub hash: PasswordHash,
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
+    pub claims: Option<String>,
+    /// Set while an invited account has no password.
+    pub invited_until: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
     pub last_login_at: Option<Timestamp>,
     /// A unit of work compares it to know that the rest is unchanged since it was read.

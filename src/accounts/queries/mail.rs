@@ -30,6 +30,7 @@ pub(in crate::accounts) fn reset_password(
             users::password_hash.eq(hash.as_str()),
             users::password_changed_at.eq(now),
             users::email_verified_at.eq(now),
+            users::invited_until.eq(None::<i64>),
             incremented_version(),
         ))
         .execute(connection)
@@ -74,17 +75,23 @@ pub(in crate::accounts) fn replace_address(
         .map(|rows| rows == 1)
 }
 
-/// The columns of an account that its mail needs: id, address, version, language, and when it was
-/// disabled.
+/// The columns of an account that its mail needs: id, address, version, language, until when it is
+/// invited, and when it was disabled.
 pub(in crate::accounts) type RecipientColumns =
-    (Id, String, i64, Option<String>, Option<Timestamp>);
+    (Id, String, i64, Option<String>, Option<Timestamp>, Option<Timestamp>);
 
 pub(in crate::accounts) fn recipient(
     connection: &mut AnyConnection,
     keys: &EmailKeys,
 ) -> QueryResult<Option<RecipientColumns>> {
-    let columns =
-        (users::id, users::email, users::credentials_version, users::locale, users::disabled_at);
+    let columns = (
+        users::id,
+        users::email,
+        users::credentials_version,
+        users::locale,
+        users::invited_until,
+        users::disabled_at,
+    );
     let rows: Vec<(String, RecipientColumns)> =
         with_email_keys(keys).select((users::email_key, columns)).load(connection)?;
     Ok(keys.pick(rows, |(key, _)| key).map(|(_, columns)| columns))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::accounts::email_keys;
 use crate::accounts::mail_proof;
 use crate::app::settings::{self, one_connection};
-use crate::cli::{AdminError, Opened, block_on};
+use crate::cli::{AdminError, Opened, actor, block_on};
 use crate::config::Config;
 use crate::database::{self, Database, DatabaseUrl};
 use crate::tokens::revocation_id_of_kid;
@@ -86,7 +86,8 @@ pub(crate) fn after_restore(config: &Config) -> Result<Restored, AdminError> {
     let mut settings = one_connection(config)?;
     settings.statement_timeout = STATEMENT_TIMEOUT;
     block_on(async {
-        let opened = Opened::at(Database::open_existing(&settings)?).await?;
+        let db = Database::open_existing(&settings)?.with_actor(&actor());
+        let opened = Opened::at(db).await?;
         let revocations = opened.revocations(config);
         let Opened { db, clocks } = opened;
         let clock = clocks.clock;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::password::{hash, read_password};
 use super::{User, open};
 use crate::accounts::admin::AdminOutcome;
-use crate::accounts::{Account, AccountDetails, Email};
+use crate::accounts::{Account, AccountDetails, Email, RoleSet};
 use crate::cli::{AdminError, is_confirmed};
 use crate::config::Config;
 use crate::database::Id;
@@ -16,10 +16,14 @@ pub(super) async fn add(
     config: &Config,
     email: &str,
     password_file: Option<&Path>,
+    roles: &[String],
+    is_verified: bool,
     json: bool,
 ) -> Result<String, AdminError> {
     let email = Email::parse(email)?;
+    let roles = RoleSet::parse(roles)?;
     let admin = open(config).await?;
+    admin.check_roles(&roles)?;
     let taken = || AdminError::EmailTaken(email.to_string());
     // Before the password is typed.
     if admin.find(email.as_str()).await?.is_some() {
@@ -27,10 +31,13 @@ pub(super) async fn add(
     }
     let password = read_password(password_file)?;
     let hash = hash(config, email.as_str(), &password).await?;
-    let account = admin.add(email.clone(), hash).await?.ok_or_else(taken)?;
-    let Account { id, email, created_at, .. } = account;
+    let account = admin.add(email.clone(), hash, roles, is_verified).await?.ok_or_else(taken)?;
+    let Account { id, email, roles, created_at, .. } = account;
     Ok(if json {
-        format!("{}\n", json!({ "id": id, "email": email, "created_at": created_at }))
+        format!(
+            "{}\n",
+            json!({ "id": id, "email": email, "roles": roles, "created_at": created_at })
+        )
     } else {
         format!("added {email}, {id}\n")
     })

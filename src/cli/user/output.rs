@@ -6,25 +6,32 @@ use serde_json::{Value, json};
 
 use super::{User, find};
 use crate::accounts::AccountDetails;
-use crate::accounts::admin::{AccountAdmin, AdminOutcome};
+use crate::accounts::admin::{AccountAdmin, AccountFilter, AdminOutcome};
 use crate::cli::AdminError;
 use crate::database::Id;
 
 pub(super) async fn list(
     admin: &AccountAdmin,
     after: Option<&str>,
+    disabled: bool,
     limit: u32,
     json: bool,
 ) -> Result<String, AdminError> {
     let unknown = |id: &str| AdminError::NoSuchUser(id.to_owned());
     let after = after.map(|id| Id::parse(id).ok_or_else(|| unknown(id))).transpose()?;
-    let listed_accounts = admin.list(after, limit).await?;
+    let wanted = AccountFilter { email: None, disabled: disabled.then_some(true), after, limit };
+    let listed_accounts = admin.search(wanted).await?.accounts;
     if json {
         return Ok(format!("{}\n", listed_accounts.iter().map(as_json).collect::<Value>()));
     }
     let mut lines = String::new();
-    for AccountDetails { id, email, created_at, disabled_at, .. } in &listed_accounts {
-        let state = if disabled_at.is_some() { "  disabled" } else { "" };
+    for account in &listed_accounts {
+        let AccountDetails { id, email, created_at, .. } = account;
+        let state = match (account.disabled_at, account.invited_until) {
+            (Some(_), _) => "  disabled",
+            (None, Some(_)) => "  invited",
+            (None, None) => "",
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(lines, "{id}  {created_at}  {email}{state}");
     }
@@ -41,12 +48,16 @@ pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, Ad
     }
     let moment = |at: Option<_>, never: &str| at.map_or(never.to_owned(), |at| format!("{at}"));
     Ok(format!(
-        "id: {}\nemail: {}\nroles: {}\ncreated: {}\npassword changed: {}\nlast login: {}\n\
-         disabled: {}\nlive sessions: {sessions}\n",
+        "id: {}\nemail: {}\nemail proven: {}\nroles: {}\nclaims: {}\ncreated: {}\n\
+         invited until: {}\npassword changed: {}\nlast login: {}\ndisabled: {}\n\
+         live sessions: {sessions}\n",
         account.id,
         account.email,
+        if account.email_verified { "yes" } else { "no" },
         account.roles.join(" "),
+        account.claims.as_deref().unwrap_or("none"),
         account.created_at,
+        moment(account.invited_until, "no"),
         account.password_changed_at,
         moment(account.last_login_at, "never"),
         moment(account.disabled_at, "no"),
@@ -75,10 +86,15 @@ pub(super) fn outcome_text(
 }
 
 fn as_json(account: &AccountDetails) -> Value {
+    let claims = account.claims.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let claims: Value = claims.unwrap_or_else(|| json!({}));
     json!({
         "id": account.id,
         "email": account.email,
+        "email_verified": account.email_verified,
+        "invited_until": account.invited_until,
         "roles": account.roles,
+        "claims": claims,
         "created_at": account.created_at,
         "password_changed_at": account.password_changed_at,
         "last_login_at": account.last_login_at,

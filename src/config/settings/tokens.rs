@@ -29,6 +29,10 @@ pub struct TokensConfig {
     /// none.
     #[serde(with = "serde_formats::duration")]
     pub verifier_leeway: Duration,
+    /// The longest access token, in bytes: 512 to 4000. Roles, custom claims and scopes that would
+    /// make a longer one are refused when they are set. Proxies and browsers limit headers and
+    /// cookies.
+    pub max_bytes: usize,
 }
 
 impl Default for TokensConfig {
@@ -39,6 +43,7 @@ impl Default for TokensConfig {
             key_lifetime: Duration::from_secs(90 * DAY),
             jwks_max_age: Duration::from_secs(10 * MINUTE),
             verifier_leeway: Duration::from_secs(30),
+            max_bytes: 1024,
         }
     }
 }

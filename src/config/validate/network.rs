@@ -70,9 +70,11 @@ fn hsts(text: &str) -> Checked {
 /// one of them at random.
 pub(super) fn listeners(config: &Config) -> Checked {
     let metrics = config.metrics.enabled.then_some(("metrics.listen", config.metrics.listen));
+    let has_admin = config.admin.enabled && !config.admin.on_main_port;
+    let admin = has_admin.then_some(("admin.listen", config.admin.listen));
     let redirect = config.tls.http_redirect_listen.map(|from| ("tls.http_redirect_listen", from));
     let mut taken = vec![("listen", config.listen)];
-    for (setting, address) in redirect.into_iter().chain(metrics) {
+    for (setting, address) in redirect.into_iter().chain(metrics).chain(admin) {
         if let Some((other, at)) = taken.iter().find(|(_, it)| meet(*it, address)) {
             let problem = format!("{address} is already taken by {other} ({at})");
             let remedy = "give each listener a port of its own";

@@ -21,6 +21,7 @@ pub(super) fn tokens(tokens: &TokensConfig) -> Checked {
     duration_in_range("tokens.lifetime", tokens.lifetime, MINUTE..=DAY)?;
     duration_in_range("tokens.key_lifetime", tokens.key_lifetime, DAY..=TEN_YEARS)?;
     duration_in_range("tokens.jwks_max_age", tokens.jwks_max_age, MINUTE..=DAY)?;
+    in_range("tokens.max_bytes", tokens.max_bytes, 512..=4000)?;
     duration_in_range("tokens.verifier_leeway", tokens.verifier_leeway, Duration::ZERO..=5 * MINUTE)
 }
 

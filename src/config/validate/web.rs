@@ -4,6 +4,7 @@ use url::Url;
 
 use super::Checked;
 use super::bounds::in_range;
+use crate::clients::{InvalidOrigin, check_origin};
 use crate::config::{Config, ConfigError, SameSite};
 
 pub(super) fn public_url(text: &str) -> Checked {
@@ -43,25 +44,18 @@ pub(super) fn audience(text: &str) -> Checked {
 }
 
 pub(in crate::config) fn origin(text: &str) -> Checked {
-    // A host of `*` parses, but no browser sends it.
-    let url = Url::parse(text).ok().filter(|_| !text.contains('*'));
-    let canonical = url.as_ref().and_then(|url| {
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        url.host_str().map(|host| format!("{}://{host}{port}", url.scheme()))
-    });
-    match canonical {
-        Some(canonical) if canonical == text => Ok(()),
-        Some(canonical) => Err(ConfigError::new(
+    check_origin(text).map_err(|error| match error {
+        InvalidOrigin::Form(text, canonical) => ConfigError::new(
             "cors.origins",
             format!("`{text}` is not an origin in the form that browsers send"),
             format!("write {canonical}"),
-        )),
-        None => Err(ConfigError::new(
+        ),
+        InvalidOrigin::Shape(text) => ConfigError::new(
             "cors.origins",
             format!("`{text}` is not a valid origin"),
             "list each origin as in https://app.example.com",
-        )),
-    }
+        ),
+    })
 }
 
 /// Names of header fields (RFC 9110 5.6.2), except `*`.

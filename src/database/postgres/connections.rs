@@ -53,7 +53,8 @@ impl PgConnectionState {
         caller: &CallerAlive,
     ) -> QueryResult<T> {
         let connection = &mut self.connection;
-        let mut result = guarded(|| unit(&mut Tx { connection, hooks, state, caller }));
+        let mut result =
+            guarded(|| unit(&mut Tx { connection, hooks, state, caller, actor: None }));
         if *state == TxState::InTransaction {
             // If the response is lost, it is unknown whether the commit was made.
             result = result.and_then(|value| {

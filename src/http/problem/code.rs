@@ -80,11 +80,15 @@ codes! {
         "This service sends no e-mail. Contact its operator.";
     WrongPassword "wrong_password" FORBIDDEN
         "The password is wrong.";
+    RegistrationClosed "registration_closed" FORBIDDEN
+        "Registration is closed. The operator of this service creates accounts.";
     CsrfRefused "csrf_refused" FORBIDDEN
         "A request with cookies, or a form of /reset, must come from a page of this origin or of one \
          listed in cors.origins. Browsers describe that page in Sec-Fetch-Site and Origin.";
     Forbidden "forbidden" FORBIDDEN
         "This is not allowed.";
+    InsufficientScope "insufficient_scope" FORBIDDEN
+        "The access token lacks the scope of this operation.";
     NotFound "not_found" NOT_FOUND
         "There is nothing here.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
@@ -93,6 +97,10 @@ codes! {
         "The request took too long to arrive.";
     EmailTaken "email_taken" CONFLICT
         "An account with this e-mail address exists.";
+    PreconditionFailed "precondition_failed" PRECONDITION_FAILED
+        "It has changed since you read it. Read it again, and send its new entity tag in If-Match.";
+    PreconditionRequired "precondition_required" PRECONDITION_REQUIRED
+        "Send the entity tag of the version that you have read in If-Match.";
     PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE
         "The body is too large.";
     UriTooLong "uri_too_long" URI_TOO_LONG

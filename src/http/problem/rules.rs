@@ -65,6 +65,8 @@ impl Code {
     pub(super) fn challenge(self) -> Option<String> {
         let error = match self {
             Self::InvalidToken | Self::TokenExpired | Self::TokenRevoked => "invalid_token",
+            // RFC 6750 3.1.
+            Self::InsufficientScope => "insufficient_scope",
             Self::MultipleCredentials | Self::TokenInQuery => "invalid_request",
             // RFC 6749 5.2: in the scheme that the client has to use.
             Self::InvalidClient => return Some(String::from(r#"Basic realm="doorward""#)),

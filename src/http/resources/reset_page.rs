@@ -55,7 +55,8 @@ impl OwnForm {
 }
 
 pub(in crate::http) async fn show(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    if !api.accounts.mail().is_on() {
+    // While mail is off, operators may hand over the links of invitations.
+    if !api.accounts.mail().is_on() && !api.accounts.is_by_invitation() {
         return Err(Code::EmailOff.into());
     }
     Ok(page(&api).response(&Step::start()))

@@ -91,6 +91,7 @@ impl World {
                     attempts: 0,
                     mailed_at: None,
                     version: Some(self.version(by)),
+                    invited_until: None,
                 },
                 chosen: None,
                 is_delivered: false,

@@ -107,6 +107,7 @@ impl World {
                     attempts: 0,
                     mailed_at: None,
                     version: None,
+                    invited_until: None,
                 },
                 is_chosen: false,
                 delivered: Delivery::Pending,
@@ -232,4 +233,54 @@ fn no_order_of_resets_lets_a_stranger_in_or_keeps_the_owner_out() {
 fn no_order_of_registrations_gives_a_stranger_the_account() {
     let (states, consumed) = explore(MailPurpose::Registration);
     assert!(states > 1000 && consumed > 100, "{states} states, {consumed} consumptions");
+}
+
+#[test]
+fn an_invitation_is_accepted_by_its_link_until_it_expires_or_the_account_has_a_password() {
+    let purposes = [MailPurpose::Invitation, MailPurpose::Reset];
+    let states = [
+        AccountState::None,
+        AccountState::Good { version: 1 },
+        AccountState::Invited,
+        AccountState::Barred,
+    ];
+    let proofs = [MailProof::Link, MailProof::RightCode, MailProof::WrongCode];
+    for (purpose, wanted) in purposes.into_iter().flat_map(|one| purposes.map(|two| (one, two))) {
+        for (account, proof) in states.into_iter().flat_map(|it| proofs.map(|proof| (it, proof))) {
+            for (is_used, until) in [(false, NOW), (false, NOW.plus(LIFETIMES.link)), (true, NOW)] {
+                for mailed_at in [None, Some(NOW)] {
+                    let (attempts, version) = (WRONG_CODES, Some(1));
+                    let request = RequestState {
+                        purpose,
+                        is_used,
+                        attempts,
+                        mailed_at,
+                        version,
+                        invited_until: Some(until),
+                    };
+                    let decision = decide(&request, wanted, proof, account, NOW, LIFETIMES);
+                    let may = purpose == wanted
+                        && !is_used
+                        && until > NOW
+                        && proof == MailProof::Link
+                        && account == AccountState::Invited;
+                    assert_eq!(decision == MailDecision::Consume, may, "{request:?} {account:?}");
+                }
+            }
+        }
+    }
+    // And no other message sets a first password.
+    let reset = RequestState {
+        purpose: MailPurpose::Reset,
+        is_used: false,
+        attempts: 0,
+        mailed_at: Some(NOW),
+        version: Some(1),
+        invited_until: None,
+    };
+    for proof in [MailProof::Link, MailProof::RightCode] {
+        let (wanted, account) = (MailPurpose::Reset, AccountState::Invited);
+        let decision = decide(&reset, wanted, proof, account, NOW, LIFETIMES);
+        assert_eq!(decision, MailDecision::Reject);
+    }
 }

@@ -52,6 +52,8 @@ pub(in crate::mail) struct Chosen {
     pub address: String,
     pub version: Option<i64>,
     pub locale: Option<String>,
+    /// When the row is deleted, if it is valid until then.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// Stores the message of a request; false when another node has chosen already.
@@ -68,6 +70,7 @@ pub(in crate::mail) fn choose(
             table::address.eq(&chosen.address),
             table::credentials_version.eq(chosen.version),
             table::locale.eq(&chosen.locale),
+            chosen.expires_at.map(|at| table::expires_at.eq(at)),
             table::next_send_at.eq(row.created_at.as_micros()),
         ))
         .execute(connection)

@@ -42,6 +42,11 @@ impl Stored {
         })
     }
 
+    /// Memory in KiB times passes.
+    pub(super) fn work(&self) -> u64 {
+        u64::from(self.hash_params.params.m_cost()) * u64::from(self.hash_params.params.t_cost())
+    }
+
     pub(super) fn dummy(hash_params: &HashParams) -> Self {
         Self {
             hash_params: hash_params.clone(),

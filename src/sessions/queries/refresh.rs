@@ -28,6 +28,7 @@ pub(in crate::sessions) struct SessionRow {
     address: Option<String>,
     pub created_at: Timestamp,
     roles: String,
+    claims: Option<String>,
     disabled_at: Option<Timestamp>,
     registered: Option<String>,
     token_lifetime: Option<i64>,
@@ -62,7 +63,7 @@ impl SessionRow {
 
     pub(in crate::sessions) fn subject(&self) -> Subject {
         let roles = self.roles.split_whitespace().map(str::to_owned).collect();
-        Subject { user: self.user_id, roles }
+        Subject::new(self.user_id, roles, self.claims.as_deref())
     }
 
     /// The settings of the session's client.
@@ -107,6 +108,7 @@ pub(in crate::sessions) fn find(
             sessions::address,
             sessions::created_at,
             users::roles,
+            users::claims,
             users::disabled_at,
             registered::id.nullable(),
             registered::token_lifetime.nullable(),

@@ -55,6 +55,9 @@ impl Refusal {
             Self::Ended(EndReason::EmailChanged) => {
                 "The account's e-mail address was changed. Log in with the new one."
             }
+            Self::Ended(EndReason::RolesChanged) => {
+                "The account's permissions have changed. Log in again."
+            }
             Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
             Self::Ended(EndReason::AccountClosed) => "The account was closed.",
             Self::Ended(EndReason::TooManySessions) => {

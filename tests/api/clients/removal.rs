@@ -1,5 +1,7 @@
 //! The removal of a client.
 
+use diesel::prelude::*;
+use doorward::database::schema::clients;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
@@ -48,7 +50,7 @@ async fn an_interrupted_removal_lets_no_session_continue() {
     let now = app.clock.now();
     app.db()
         .write(move |tx| {
-            doorward::clients::remove(tx, client)?;
+            diesel::delete(clients::table.find(client.to_string())).execute(tx.connection())?;
             revocations.revoke(tx, client, now)
         })
         .await

@@ -15,14 +15,16 @@ async fn app_with(app: &TestApp, client_settings: ClientSettings) -> Client {
 
 #[tokio::test]
 async fn an_apps_token_lifetime_can_only_shorten_the_general_one() {
-    let app = TestApp::start().await;
-    let user = app.signed_up().await;
+    let app = TestApp::with(|config| config.tokens.lifetime = Duration::from_secs(86_400)).await;
     let lifetime = |seconds| ClientSettings {
         token_lifetime: Some(Duration::from_secs(seconds)),
         ..ClientSettings::default()
     };
     let short = app_with(&app, lifetime(60)).await;
-    let long = app_with(&app, lifetime(100_000)).await;
+    let long = app_with(&app, lifetime(80_000)).await;
+    // The setting is lowered after the client was added.
+    let app = app.restart_with(|config| config.tokens.lifetime = Duration::from_secs(600)).await;
+    let user = app.signed_up().await;
     let body = app.log_in_to(&long, &user.email).await.assert_status(200).body;
     assert_eq!(body["expires_in"], 600);
     let answer = app.log_in_to(&short, &user.email).await;

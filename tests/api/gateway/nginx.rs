@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use doorward::config::Registration;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::client::PASSWORD;
 use crate::support::jar::{HTTPS, Jar};
 use crate::support::nginx::Nginx;
 use crate::support::program::{find, free_port};
@@ -24,9 +26,6 @@ impl Gateway {
     async fn start(nginx: &Path, doorward: SocketAddr) -> Self {
         let application = application().await;
         let block = docs::block("docs/forward-auth.md", "# Doorward under /auth/");
-        let closed = docs::block("docs/forward-auth.md", "# Only the operator adds accounts");
-        let (server, end) = block.trim_end().rsplit_once('}').unwrap();
-        let block = format!("{server}{closed}}}{end}");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let server = block.replace("listen 443 ssl;", &format!("listen {address};"));
         let plain = |line: &&str| !line.trim_start().starts_with("ssl_");
@@ -142,7 +141,6 @@ async fn nginx_lets_a_foreign_page_send_nothing_with_cookies() {
         request.header("cookie", &field).header("sec-fetch-site", "same-origin").send()
     };
     assert_eq!(own(gateway.http.get(path("/me"))).await.unwrap().status(), 200);
-    assert_eq!(own(gateway.http.post(path("/register"))).await.unwrap().status(), 403);
     assert_eq!(own(gateway.http.post(path("/logout"))).await.unwrap().status(), 204);
     let (status, _) = gateway.ask(Method::GET, &[cookie, same]).await;
     assert_eq!(status, 401);
@@ -159,4 +157,17 @@ async fn nginx_answers_503_while_revocation_status_is_unknown() {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.headers()["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn nginx_lets_nobody_register_where_the_settings_close_registration() {
+    let Some([nginx]) = find(["nginx"], "nginx-light") else { return };
+    let closed = docs::block("docs/forward-auth.md", "[accounts]\n");
+    assert_eq!(closed, "[accounts]\nregistration = \"closed\"\n");
+    let app = TestApp::with(|config| config.accounts.registration = Registration::Closed).await;
+    let gateway = Gateway::start(&nginx, app.address).await;
+    let new = json!({ "email": "ada@example.com", "password": PASSWORD });
+    let asked = gateway.http.post(format!("{}/auth/register", gateway.url));
+    let asked = asked.header("content-type", "application/json").body(new.to_string());
+    assert_eq!(asked.send().await.unwrap().status(), 403);
 }

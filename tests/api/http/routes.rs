@@ -12,7 +12,9 @@ const METHODS: [&str; 10] =
 
 #[test]
 fn the_router_and_openapi_yaml_know_the_same_operations() {
-    assert_eq!(router(), Contract::load().operations());
+    let (mut known, admin) = (router(), include_str!("../../../src/http/admin_routes.rs"));
+    known.extend(routes_in(admin, "/admin"));
+    assert_eq!(known, Contract::load().operations());
 }
 
 #[tokio::test]
@@ -94,16 +96,22 @@ async fn a_path_that_does_not_exist_is_a_404_for_every_method() {
 
 /// The router's operations, as `GET /path/{parameter}`, parsed from its source.
 fn router() -> BTreeSet<String> {
-    let source = include_str!("../../../src/http/routes.rs");
+    routes_in(include_str!("../../../src/http/routes.rs"), "")
+}
+
+fn routes_in(source: &str, prefix: &str) -> BTreeSet<String> {
     let resources = source.split("web::resource(\"").skip(1);
     resources
         .flat_map(|resource| {
             let (path, rest) = resource.split_once('"').unwrap();
             let known = ["get", "post", "put", "patch", "delete"];
-            let own = rest.split(".default_service").next().unwrap();
+            let own = rest
+                .split([".default_service", "config.service"][usize::from(!prefix.is_empty())])
+                .next()
+                .unwrap();
             let methods = known.iter().filter(|method| own.contains(&format!(".{method}(")));
             let methods: Vec<String> =
-                methods.map(|method| format!("{} {path}", method.to_uppercase())).collect();
+                methods.map(|it| format!("{} {prefix}{path}", it.to_uppercase())).collect();
             assert!(!methods.is_empty(), "{path}");
             methods
         })

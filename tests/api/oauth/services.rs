@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use doorward::database::ExpectedVersion;
+
 use crate::support::{Answer, TestApp, claims, id};
 
 use super::{assert_active, assert_inactive, form, machine_token};
@@ -68,10 +70,10 @@ async fn removing_a_service_revokes_its_tokens() {
     let kept = text(machine_token(&app, &stays).await);
     let revocations = &app.api.revocations;
     doorward::sessions::client_credentials::remove_client(
-        app.db(),
-        &app.clock,
+        &app.api.clients,
         revocations,
         id(&gone.id),
+        ExpectedVersion::Any,
     )
     .await
     .unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
+use doorward::config::Registration;
 use serde_json::json;
 
 use crate::support::contract::Contract;
@@ -21,6 +22,8 @@ async fn every_declared_response_of_every_operation_occurs() {
     oauth(&app).await;
     feed(&app).await;
     refused_pages().await;
+    closed_registration().await;
+    Box::pin(super::complete_admin::answers()).await;
     too_many_requests().await;
     a_service_in_trouble(&app).await;
     Box::pin(super::complete_mail::every_answer()).await;
@@ -55,6 +58,12 @@ async fn good_answers(app: &TestApp) {
     {
         app.get(path).send().await.assert_status(200);
     }
+}
+
+async fn closed_registration() {
+    let app = TestApp::with(|config| config.accounts.registration = Registration::Closed).await;
+    let answer = app.register("ada@example.com", PASSWORD).await;
+    answer.assert_problem(403, "registration_closed");
 }
 
 const WITH_BODY: [&str; 6] =

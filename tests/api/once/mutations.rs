@@ -35,7 +35,7 @@ const ORDER: [u8; 32] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_mutated_token_is_accepted() {
-    let services = [
+    let services = vec![
         Issued::by(Algorithm::Es256).await,
         Issued::by(Algorithm::EdDsa).await,
         Issued::by(Algorithm::Rs256).await,

@@ -57,6 +57,13 @@ fn a_claim_of_the_wrong_type_is_not_treated_as_absent() {
             "roles {wrong}"
         );
     }
+    for wrong in [Value::Null, json!("pro"), json!(["pro"]), json!(1)] {
+        assert_eq!(
+            verify_with_claims(&[("ext", wrong.clone())]),
+            Err(TokenError::Claims),
+            "ext {wrong}"
+        );
+    }
 }
 
 #[test]

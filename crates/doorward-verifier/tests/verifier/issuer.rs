@@ -167,6 +167,7 @@ impl Issuer {
             sid: Some(Uuid::new_v4()),
             scope: None,
             roles: Vec::new(),
+            ext: None,
         }
     }
 

@@ -86,6 +86,9 @@ rows! {
         credentials_version: i64,
         email_verified_at: Option<i64>,
         locale: Option<String>,
+        claims: Option<String>,
+        version: i64,
+        invited_until: Option<i64>,
     }
     Client of clients by id: String {
         id: String,
@@ -97,6 +100,9 @@ rows! {
         token_lifetime: Option<i64>,
         retry_window: Option<i64>,
         created_at: i64,
+        old_secret_hash: Option<Vec<u8>>,
+        old_secret_until: Option<i64>,
+        version: i64,
     }
     Session of sessions by id: Id {
         id: Id,
@@ -143,6 +149,7 @@ rows! {
         address: Option<String>,
         detail: Option<String>,
         times: i64,
+        actor: Option<String>,
     }
     MailRequest of mail_requests by id: Id {
         id: Id,

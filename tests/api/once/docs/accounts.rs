@@ -51,3 +51,31 @@ fn the_cost_of_a_hash_is_measured() {
     let said = Shell::new().run(&docs::block("docs/accounts.md", "doorward hash calibrate"));
     assert!(said.contains("iterations = "), "{said}");
 }
+
+#[tokio::test]
+async fn roles_and_claims_are_granted_and_taken_away() {
+    let mut shell = Shell::new();
+    let service = shell.start("doorward");
+    let email = "grace@example.com";
+    service.register(email, PASSWORD).await.unwrap().assert_status(201);
+    let lines = docs::block("docs/accounts.md", "doorward user roles add");
+    let (grants, clear) = lines.trim_end().rsplit_once('\n').unwrap();
+    shell.run(grants);
+    let tokens = service.log_in(email, PASSWORD).await.unwrap().tokens();
+    let claims = crate::support::claims(&tokens.access);
+    assert_eq!((&claims["roles"][0], &claims["ext"]["plan"]), (&"editor".into(), &"pro".into()));
+    let said = shell.run(clear);
+    assert!(said.contains("10 min"), "{said}");
+    service.me(&tokens.access).await.unwrap().assert_status(200);
+}
+
+#[tokio::test]
+async fn a_person_is_invited() {
+    let mut shell = Shell::new();
+    let service = shell.start("doorward");
+    let said = shell.run(&docs::block("docs/accounts.md", "doorward user invite"));
+    assert!(said.contains("/reset#token=dwm_") && said.contains("mailed as well"), "{said}");
+    let listed = shell.run("doorward user list");
+    assert!(listed.contains("heidi@example.com  invited"), "{listed}");
+    drop(service);
+}

@@ -45,6 +45,11 @@ fn clients_are_registered_used_and_removed() {
     assert_eq!((json(active)["active"].as_bool(), status), (Some(true), "200"));
     assert_eq!(inactive, r#"{"active":false}"#);
 
+    let change = docs::block("docs/oauth-clients.md", "doorward client set");
+    let said = shell.run(&change.replace("019ab3e1-0b52-7e90-a2c6-5d41f7b80a93", id));
+    assert!(said.contains("dws_"), "{said}");
+    assert!(shell.run("doorward client list").contains("Orders API"));
+
     let remove = remove.replace("019ab3e1-0b52-7e90-a2c6-5d41f7b80a93", id);
     shell.run(&remove);
     assert!(!shell.run("doorward client list").contains(id));

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::support::client::PASSWORD;
 use crate::support::docs;
 use crate::support::shell::Shell;
@@ -67,4 +69,26 @@ fn the_schema_is_checked_and_migrated_and_the_doctor_reports() {
     // It finds what is wrong with this machine, too.
     let said = shell.run(&format!("{} 2>&1 || true", doctor.trim_end()));
     assert!(said.contains("doorward-data"), "{said}");
+}
+
+#[tokio::test]
+async fn the_admin_api_is_called_by_a_service_with_a_scope() {
+    let mut shell = Shell::new();
+    let settings = "export DOORWARD_ADMIN__ENABLED=true DOORWARD_ADMIN__ON_MAIN_PORT=true";
+    let service = shell.start(&format!("{settings}\ndoorward"));
+    let add = docs::block("docs/operations.md", "doorward client add --name Support");
+    let added = shell.run(&format!("{} --json", add.trim_end()));
+    let added: Value = serde_json::from_str(&added).unwrap();
+    let [id, secret] = ["client_id", "client_secret"].map(|name| added[name].as_str().unwrap());
+    let lines = docs::block("docs/operations.md", "URL=http://127.0.0.1:8080\nADMIN=");
+    // The admin port is the same for all tests.
+    let lines = lines.replace("http://127.0.0.1:9465", "http://127.0.0.1:8080");
+    let said = shell.run(&format!("CLIENT_ID={id}\nCLIENT_SECRET={secret}\n{lines}"));
+    let [invited, changed, status] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("three answers: {said}");
+    };
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert!(read(invited)["invited_until"].is_string(), "{invited}");
+    assert_eq!((&read(changed)["roles"][0], status), (&"editor".into(), "202"));
+    assert!(service.stop().0.success());
 }

@@ -1,0 +1,2 @@
+DROP INDEX users_with_grants;
+ALTER TABLE users DROP COLUMN claims;

@@ -1,0 +1,2 @@
+DROP INDEX users_invited;
+ALTER TABLE users DROP COLUMN invited_until;

@@ -1,0 +1,3 @@
+ALTER TABLE clients DROP COLUMN version;
+ALTER TABLE clients DROP COLUMN old_secret_until;
+ALTER TABLE clients DROP COLUMN old_secret_hash;

@@ -1,0 +1,95 @@
+//! Invited accounts: those without a password.
+
+use diesel::prelude::*;
+
+use super::{AccountDetails, incremented_version, open_account};
+use crate::clock::Timestamp;
+use crate::database::schema::users;
+use crate::database::{AnyConnection, Id};
+use crate::mail::operators::MailAccount;
+
+/// Records that a new account has no password, and until when it may be given one.
+pub(in crate::accounts) fn mark_invited(
+    connection: &mut AnyConnection,
+    id: Id,
+    until: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(open_account(id))
+        .set((users::invited_until.eq(until), users::version.eq(users::version + 1_i64)))
+        .execute(connection)
+        .map(drop)
+}
+
+/// An account to which an operator sends a message, if it is enabled.
+pub(in crate::accounts) fn mail_account(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<Option<MailAccount>> {
+    type Columns = (String, String, i64, Option<String>, Option<Timestamp>);
+    let columns = (
+        users::email,
+        users::email_key,
+        users::credentials_version,
+        users::locale,
+        users::invited_until,
+    );
+    let row: Option<Columns> = open_account(id)
+        .filter(users::disabled_at.is_null())
+        .select(columns)
+        .get_result(connection)
+        .optional()?;
+    Ok(row.map(|(email, email_key, version, locale, invited_until)| MailAccount {
+        user: id,
+        email,
+        email_key,
+        version,
+        locale,
+        invited_until,
+    }))
+}
+
+/// Ids of accounts whose invitation has expired.
+pub(in crate::accounts) fn expired_invitations(
+    connection: &mut AnyConnection,
+    now: Timestamp,
+    limit: i64,
+) -> QueryResult<Vec<Id>> {
+    users::table
+        .filter(users::invited_until.le(now))
+        .filter(users::closed_at.is_null())
+        .select(users::id)
+        .limit(limit)
+        .load(connection)
+}
+
+/// Locks an account whose invitation has expired; false when it was accepted meanwhile.
+pub(in crate::accounts) fn lock_expired_invitation(
+    connection: &mut AnyConnection,
+    id: Id,
+    now: Timestamp,
+) -> QueryResult<bool> {
+    diesel::update(open_account(id).filter(users::invited_until.le(now)))
+        .set(incremented_version())
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
+/// Sets whether the address is proven.
+pub(in crate::accounts) fn set_verified(
+    connection: &mut AnyConnection,
+    id: Id,
+    at: Option<Timestamp>,
+) -> QueryResult<()> {
+    diesel::update(open_account(id))
+        .set((users::email_verified_at.eq(at.map(Timestamp::as_micros)), incremented_version()))
+        .execute(connection)
+        .map(drop)
+}
+
+impl AccountDetails {
+    /// Whether it has no password yet.
+    #[must_use]
+    pub const fn is_invited(&self) -> bool {
+        self.invited_until.is_some()
+    }
+}

@@ -1,0 +1,275 @@
+//! Changes of a client that keep its id, its sessions and its tokens.
+
+use std::time::Duration;
+
+use diesel::QueryResult;
+
+use super::description::{check_name, check_origins, check_scopes};
+use super::queries;
+use super::secrets::{digest, new_secret};
+use super::{Client, ClientKind, Clients, InvalidClient, ProtectedClient};
+use crate::audit::{self, Event, EventKind};
+use crate::database::{ExpectedVersion, Id, StoreError, Tx};
+use crate::secret::Secret;
+use crate::tokens::TokenTooLong;
+
+/// How often a change that lost a race reads the row again.
+const MAX_ATTEMPTS: usize = 20;
+
+/// The longest time that a replaced secret stays valid.
+pub const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A change of a client; `None` leaves a part unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct ClientChange {
+    /// The display name.
+    pub name: Option<String>,
+    /// All web origins of an app.
+    pub origins: Option<Vec<String>>,
+    /// All scopes of a service. Tokens with a removed scope stay valid until they expire.
+    pub scopes: Option<Vec<String>>,
+    /// The lifetime of an app's access tokens.
+    pub token_lifetime: DurationChange,
+    /// An app's retry window.
+    pub retry_window: DurationChange,
+}
+
+/// A change of a duration that overrides a global setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DurationChange {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// The global setting applies.
+    UseSetting,
+    /// This duration applies.
+    Set(Duration),
+}
+
+impl DurationChange {
+    fn apply(self, present: &mut Option<Duration>) {
+        match self {
+            Self::Keep => {}
+            Self::UseSetting => *present = None,
+            Self::Set(duration) => *present = Some(duration),
+        }
+    }
+
+    /// The duration, if it is set.
+    #[must_use]
+    pub const fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Keep | Self::UseSetting => None,
+            Self::Set(duration) => Some(duration),
+        }
+    }
+}
+
+/// Why a client was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientChangeError {
+    /// No client has this id.
+    #[error("there is no such client")]
+    NoSuchClient,
+    /// The client has changed since the operator read it.
+    #[error("the client has another version")]
+    OtherVersion,
+    /// Clients with a scope of Doorward are changed on the machine only.
+    #[error(transparent)]
+    Protected(#[from] ProtectedClient),
+    /// Its description would be invalid.
+    #[error(transparent)]
+    Invalid(#[from] InvalidClient),
+    /// Its tokens would be too long.
+    #[error(transparent)]
+    TooLong(#[from] TokenTooLong),
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A client's new secret, which is not stored.
+#[derive(Debug)]
+pub struct RotatedSecret {
+    /// The client as it is now.
+    pub client: Client,
+    /// The new secret.
+    pub secret: Secret<String>,
+}
+
+impl Clients {
+    /// Changes a client, and returns it as it is then. A change takes effect with its next request.
+    ///
+    /// # Errors
+    /// [`ClientChangeError`]: nothing has changed.
+    pub async fn change(
+        &self,
+        id: Id,
+        change: ClientChange,
+        expected: ExpectedVersion,
+    ) -> Result<Client, ClientChangeError> {
+        self.check(&change)?;
+        let this = self.clone();
+        self.db.write(move |tx| this.change_in_tx(tx, id, &change, &expected)).await?
+    }
+
+    /// Gives a service another secret. The present one stays valid for `overlap`, and those before it
+    /// end at once.
+    ///
+    /// # Errors
+    /// [`ClientChangeError`]: the secret has not changed.
+    pub async fn rotate_secret(
+        &self,
+        id: Id,
+        overlap: Duration,
+    ) -> Result<RotatedSecret, ClientChangeError> {
+        if overlap > MAX_OVERLAP {
+            return Err(InvalidClient::Overlap.into());
+        }
+        let (this, secret) = (self.clone(), new_secret());
+        let hash = digest(secret.expose());
+        let rotated = self.db.write(move |tx| this.rotate_in_tx(tx, id, &hash, overlap)).await?;
+        Ok(RotatedSecret { client: rotated?, secret })
+    }
+
+    fn change_in_tx(
+        &self,
+        tx: &mut Tx<'_>,
+        id: Id,
+        change: &ClientChange,
+        expected: &ExpectedVersion,
+    ) -> QueryResult<Result<Client, ClientChangeError>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(stored) = queries::find(tx.connection(), id)? else {
+                return Ok(Err(ClientChangeError::NoSuchClient));
+            };
+            if let Err(refused) = self.check_access(&stored.client, expected) {
+                return Ok(Err(refused));
+            }
+            let changed = match change.apply(&stored.client) {
+                Ok(changed) => changed,
+                Err(invalid) => return Ok(Err(invalid.into())),
+            };
+            if changed == stored.client {
+                return Ok(Ok(changed));
+            }
+            if let Some(changed) = queries::update(tx.connection(), &stored, &changed)? {
+                self.record(tx, EventKind::ClientChanged, id)?;
+                return Ok(Ok(changed));
+            }
+        }
+        Err(diesel::result::Error::RollbackTransaction)
+    }
+
+    fn rotate_in_tx(
+        &self,
+        tx: &mut Tx<'_>,
+        id: Id,
+        hash: &[u8; 32],
+        overlap: Duration,
+    ) -> QueryResult<Result<Client, ClientChangeError>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(stored) = queries::find(tx.connection(), id)? else {
+                return Ok(Err(ClientChangeError::NoSuchClient));
+            };
+            if let Err(refused) = self.check_access(&stored.client, &ExpectedVersion::Any) {
+                return Ok(Err(refused));
+            }
+            if let ClientKind::Public { .. } = stored.client.kind {
+                return Ok(Err(InvalidClient::NoSecret.into()));
+            }
+            let until = (!overlap.is_zero()).then(|| self.clock.now().plus(overlap));
+            if let Some(client) = queries::replace_secret(tx.connection(), &stored, hash, until)? {
+                self.record(tx, EventKind::ClientSecretRotated, id)?;
+                return Ok(Ok(client));
+            }
+        }
+        Err(diesel::result::Error::RollbackTransaction)
+    }
+
+    /// Removes a client in the caller's unit of work.
+    pub(crate) fn remove_in_tx(
+        &self,
+        tx: &mut Tx<'_>,
+        id: Id,
+        expected: &ExpectedVersion,
+    ) -> QueryResult<Result<(), ClientChangeError>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(stored) = queries::find(tx.connection(), id)? else {
+                return Ok(Err(ClientChangeError::NoSuchClient));
+            };
+            if let Err(refused) = self.check_access(&stored.client, expected) {
+                return Ok(Err(refused));
+            }
+            if queries::delete(tx.connection(), &stored)? {
+                return self.record(tx, EventKind::ClientRemoved, id).map(Ok);
+            }
+        }
+        Err(diesel::result::Error::RollbackTransaction)
+    }
+
+    /// Whether the caller may change this client in its present version.
+    fn check_access(
+        &self,
+        client: &Client,
+        expected: &ExpectedVersion,
+    ) -> Result<(), ClientChangeError> {
+        self.refuse_doorwards(client.scopes())?;
+        if expected.allows(client.version) { Ok(()) } else { Err(ClientChangeError::OtherVersion) }
+    }
+
+    fn record(&self, tx: &mut Tx<'_>, kind: EventKind, id: Id) -> QueryResult<()> {
+        audit::record(tx, Event::new(kind).detail(id.to_string()), self.clock.now())
+    }
+
+    /// Checks the values that do not depend on the client.
+    fn check(&self, change: &ClientChange) -> Result<(), ClientChangeError> {
+        if let Some(name) = &change.name {
+            check_name(name)?;
+        }
+        if let Some(origins) = &change.origins {
+            check_origins(origins).map_err(InvalidClient::from)?;
+        }
+        if let Some(scopes) = &change.scopes {
+            check_scopes(scopes)?;
+            self.refuse_doorwards(scopes)?;
+            self.policy.size_limit.check_client(&scopes.join(" "))?;
+        }
+        self.policy.check_lifetime(change.token_lifetime.duration())?;
+        Ok(self.policy.check_window(change.retry_window.duration())?)
+    }
+}
+
+impl ClientChange {
+    /// The client with this change.
+    fn apply(&self, client: &Client) -> Result<Client, InvalidClient> {
+        let mut changed = client.clone();
+        if let Some(name) = &self.name {
+            changed.name.clone_from(name);
+        }
+        match &mut changed.kind {
+            ClientKind::Public { origins, client_settings } => {
+                if self.scopes.is_some() {
+                    return Err(InvalidClient::OfServices);
+                }
+                if let Some(list) = &self.origins {
+                    origins.clone_from(list);
+                }
+                self.token_lifetime.apply(&mut client_settings.token_lifetime);
+                self.retry_window.apply(&mut client_settings.retry_window);
+            }
+            ClientKind::Confidential { scopes } => {
+                if self.origins.is_some()
+                    || self.token_lifetime != DurationChange::Keep
+                    || self.retry_window != DurationChange::Keep
+                {
+                    return Err(InvalidClient::OfApps);
+                }
+                if let Some(list) = &self.scopes {
+                    scopes.clone_from(list);
+                }
+            }
+        }
+        Ok(changed)
+    }
+}
