@@ -15,6 +15,7 @@ mod faults;
 mod file_limit;
 mod files;
 mod folders;
+mod generated;
 mod hash;
 mod interop;
 mod logs;
