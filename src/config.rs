@@ -42,10 +42,10 @@ pub use flags::Flags;
 pub use master_secret::{MasterSecrets, SecretFile};
 pub use privacy::refuse_world_readable;
 pub use settings::{
-    AccountsConfig, AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, EmailConfig,
-    EmailLinksConfig, LimitsConfig, LogConfig, LogFormat, MetricsConfig, PasswordsConfig,
-    RevocationSync, RevocationsConfig, SameSite, SessionsConfig, TlsConfig, TokensConfig,
-    Verification, WhenStale,
+    AccountsConfig, AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig, DocsConfig,
+    EmailConfig, EmailLinksConfig, LimitsConfig, LogConfig, LogFormat, MetricsConfig,
+    PasswordsConfig, RevocationSync, RevocationsConfig, SameSite, SessionsConfig, TlsConfig,
+    TokensConfig, Verification, WhenStale,
 };
 pub use single_values::{check_origin, database_of, parse_duration};
 

@@ -9,6 +9,7 @@ mod accounts;
 mod audit;
 mod browser;
 mod database;
+mod docs;
 mod email;
 mod limits;
 mod log;
@@ -30,6 +31,7 @@ pub use accounts::{AccountsConfig, Verification};
 pub use audit::AuditConfig;
 pub use browser::{CookiesConfig, CorsConfig, SameSite};
 pub use database::DatabaseConfig;
+pub use docs::DocsConfig;
 pub use email::{EmailConfig, EmailLinksConfig};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
@@ -110,6 +112,8 @@ pub struct Config {
     pub cors: CorsConfig,
     /// Cookies, for pages that log in with `"transport": "cookie"`.
     pub cookies: CookiesConfig,
+    /// The page about the API.
+    pub docs: DocsConfig,
     /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
     /// The database's connections.
@@ -145,6 +149,7 @@ impl Default for Config {
             audit: AuditConfig::default(),
             cors: CorsConfig::default(),
             cookies: CookiesConfig::default(),
+            docs: DocsConfig::default(),
             metrics: MetricsConfig::default(),
             database: DatabaseConfig::default(),
             accounts: AccountsConfig::default(),

@@ -1,6 +1,7 @@
 //! Tests that do not depend on the kind of database, and tests of the SQLite file itself. The run
 //! on PostgreSQL leaves this module out.
 
+mod api_page;
 mod arguments;
 mod backup;
 mod browser;

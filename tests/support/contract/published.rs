@@ -33,7 +33,7 @@ const AFTER: [&str; 8] =
 fn its_schemas_are_plain() {
     let document = document();
     let mut count = 0;
-    for_each_schema(&document, String::new(), &mut |pointer, schema| {
+    for_each_schema(&document, "", &mut |pointer, schema| {
         count += 1;
         for keyword in FORBIDDEN {
             assert!(schema.get(keyword).is_none(), "openapi.yaml: {keyword} at {pointer}");
@@ -50,7 +50,7 @@ fn its_schemas_are_plain() {
 
 #[test]
 fn no_default_makes_a_member_required() {
-    for_each_schema(&document(), String::new(), &mut |pointer, schema| {
+    for_each_schema(&document(), "", &mut |pointer, schema| {
         let is_member = pointer.contains("/properties/") || pointer.contains("/schemas/");
         assert!(!is_member || schema.get("default").is_none(), "openapi.yaml: {pointer}");
     });
@@ -95,17 +95,17 @@ fn document() -> Value {
 }
 
 /// Visits every schema that is not a reference.
-fn for_each_schema(value: &Value, pointer: String, visit: &mut dyn FnMut(&str, &Value)) {
+fn for_each_schema(value: &Value, pointer: &str, visit: &mut dyn FnMut(&str, &Value)) {
     let is_schema = pointer.ends_with("/schema")
         || pointer.ends_with("/items")
         || pointer.rsplit('/').nth(1) == Some("properties")
         || pointer.starts_with("/components/schemas/") && pointer.matches('/').count() == 3;
     if is_schema && value.get("$ref").is_none() {
-        visit(&pointer, value);
+        visit(pointer, value);
     }
     for (name, child) in members(Some(value)) {
         if name != "example" && name != "examples" {
-            for_each_schema(child, format!("{pointer}/{}", name.replace('/', "~1")), visit);
+            for_each_schema(child, &format!("{pointer}/{}", name.replace('/', "~1")), visit);
         }
     }
 }
