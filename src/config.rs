@@ -43,7 +43,7 @@ pub use master_secret::{MasterSecrets, SecretFile};
 pub use privacy::refuse_world_readable;
 pub use settings::{
     AccountsConfig, AdminConfig, AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig,
-    EmailConfig, EmailLinksConfig, LimitsConfig, LogConfig, LogFormat, MetricsConfig,
+    DocsConfig, EmailConfig, EmailLinksConfig, LimitsConfig, LogConfig, LogFormat, MetricsConfig,
     PasswordsConfig, Registration, RevocationSync, RevocationsConfig, SameSite, SessionsConfig,
     TlsConfig, TokensConfig, Verification, WhenStale,
 };

@@ -71,6 +71,8 @@ pub struct Api {
     pub feed_connections: FeedConnections,
     /// `iss`, and the base of the metadata's URLs.
     pub issuer: String,
+    /// Whether `/docs` is served.
+    pub has_docs: bool,
     /// Whether a registration must prove its address.
     pub verifies_addresses: bool,
 }

@@ -143,6 +143,8 @@
 //!   keys, subscribes to the revocation feed, and verifies without I/O. The server does not use it;
 //!   its tests do.
 //!
+//! A third one, `crates/doorward-swagger-ui`, has the files of the page at `/docs`.
+//!
 //! The server's one feature, `postgres-tls`, adds TLS to the connection to PostgreSQL.
 
 #![warn(unreachable_pub)]

@@ -38,7 +38,7 @@ const MAY_USE: &str = "
     app           -> config http accounts sessions clients
                      passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
     http          -> accounts sessions clients keys revocations audit mail clock secret metrics
-                     log_rate_limit
+                     log_rate_limit swagger-ui
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError tokens::TokenTooLong
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id database::ExpectedVersion
@@ -64,11 +64,15 @@ const MAY_USE: &str = "
     config        -> secret loopback clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
                      clients::check_origin clients::InvalidOrigin
     verifier      -> tokens
+    swagger-ui    ->
 ";
 
 /// The crates below `crates`, each with its module in these tables.
-const CRATES: [(&str, &str); 2] =
-    [("doorward_tokens", "tokens"), ("doorward_verifier", "verifier")];
+const CRATES: [(&str, &str); 3] = [
+    ("doorward_swagger_ui", "swagger-ui"),
+    ("doorward_tokens", "tokens"),
+    ("doorward_verifier", "verifier"),
+];
 
 /// The modules where a crate, or a part of the standard library, may be named.
 const ALLOWED_LIBRARIES: &str = "

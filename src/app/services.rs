@@ -96,6 +96,7 @@ pub(super) async fn build(
         client_failures: FailureLimiter::new(failures, buckets(config)),
         feed_connections: FeedConnections::default(),
         issuer,
+        has_docs: config.docs.enabled,
         verifies_addresses: config.accounts.verification == Verification::Required,
     })
 }

@@ -8,7 +8,7 @@ use super::{Loaded, layers, one_line, serde_formats};
 
 /// The files of the settings, in the order in which they are printed. The doc comments there become
 /// the comments above each setting here, so that a setting is documented once.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     include_str!("settings.rs"),
     include_str!("settings/log.rs"),
     include_str!("settings/tls.rs"),
@@ -20,6 +20,7 @@ const SETTINGS: [&str; 15] = [
     include_str!("settings/audit.rs"),
     include_str!("settings/browser.rs"),
     include_str!("settings/admin.rs"),
+    include_str!("settings/docs.rs"),
     include_str!("settings/metrics.rs"),
     include_str!("settings/database.rs"),
     include_str!("settings/accounts.rs"),

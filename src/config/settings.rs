@@ -10,6 +10,7 @@ mod admin;
 mod audit;
 mod browser;
 mod database;
+mod docs;
 mod email;
 mod limits;
 mod log;
@@ -32,6 +33,7 @@ pub use admin::AdminConfig;
 pub use audit::AuditConfig;
 pub use browser::{CookiesConfig, CorsConfig, SameSite};
 pub use database::DatabaseConfig;
+pub use docs::DocsConfig;
 pub use email::{EmailConfig, EmailLinksConfig};
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
@@ -114,6 +116,8 @@ pub struct Config {
     pub cookies: CookiesConfig,
     /// The admin API.
     pub admin: AdminConfig,
+    /// The page about the API.
+    pub docs: DocsConfig,
     /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
     /// The database's connections.
@@ -150,6 +154,7 @@ impl Default for Config {
             cors: CorsConfig::default(),
             cookies: CookiesConfig::default(),
             admin: AdminConfig::default(),
+            docs: DocsConfig::default(),
             metrics: MetricsConfig::default(),
             database: DatabaseConfig::default(),
             accounts: AccountsConfig::default(),

@@ -3,8 +3,11 @@
 pub(super) mod accounts;
 pub(super) mod admin;
 pub(super) mod deferred;
+pub(super) mod docs;
 pub mod feed_connections;
 pub(super) mod health;
+mod html;
+pub(super) mod index;
 pub(super) mod mail;
 pub(super) mod metadata;
 pub(super) mod oauth;

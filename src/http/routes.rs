@@ -6,7 +6,8 @@ use super::Limits;
 use super::problem::{Code, Problem};
 use super::resources::deferred::deferred;
 use super::resources::{
-    accounts, health, mail, metadata, oauth, reset_page, revocation_feed, sessions, verify,
+    accounts, docs, health, index, mail, metadata, oauth, reset_page, revocation_feed, sessions,
+    verify,
 };
 
 /// All routes of the API. `openapi.yaml` describes the same operations, and a test compares the
@@ -82,9 +83,12 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/.well-known/jwks.json").get(metadata::jwks))
         .service(web::resource("/.well-known/oauth-authorization-server").get(metadata::metadata))
         .service(web::resource("/openapi.yaml").get(metadata::openapi))
+        .service(web::resource("/").get(index::index))
+        .service(web::resource("/docs").get(docs::page))
         .service(web::resource("/healthz").get(health::healthz))
         .service(web::resource("/readyz").get(health::readyz))
-        // Last: the router tries them in order, and this one by a regular expression.
+        // Last: the router tries them in order, and these by regular expressions.
+        .service(web::resource("/docs/{file}").get(docs::file))
         .service(web::resource("/sessions/{id}").delete(sessions::end))
         .default_service(web::to(not_found));
 }

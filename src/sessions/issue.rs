@@ -24,6 +24,7 @@ pub struct Tokens {
     refresh_expires_in: u64,
     generation: u32,
     session_id: Id,
+    retry_window: u64,
 }
 
 /// The two tokens themselves, for a client that gets them outside the response's body.
@@ -52,6 +53,8 @@ pub struct Grant {
     pub(super) expires_at: Timestamp,
     /// The lifetime of the access token, unless the session ends earlier.
     pub(super) lifetime: Duration,
+    /// How long after a rotation further requests get the same tokens.
+    pub(super) retry_window: Duration,
 }
 
 /// Why tokens cannot be issued, although the session is live.
@@ -105,6 +108,7 @@ impl Sessions {
             refresh_expires_in: grant.expires_at.since(at).as_secs(),
             generation: grant.token.generation,
             session_id: session,
+            retry_window: seconds_rounded_up(grant.retry_window),
         })
     }
 
@@ -141,4 +145,9 @@ impl Sessions {
         }
         Ok(token)
     }
+}
+
+/// Whole seconds: a client that waits so long has left the window.
+const fn seconds_rounded_up(time: Duration) -> u64 {
+    if time.subsec_nanos() == 0 { time.as_secs() } else { time.as_secs() + 1 }
 }

@@ -230,6 +230,7 @@ impl Sessions {
         let grant = Grant {
             subject: row.subject(),
             lifetime: self.policy.lifetime(row.client_settings()),
+            retry_window: self.policy.window(row.client_settings()),
             token: request.token.at_generation(generation),
             client_id: row.client_id,
             granted_at: now,

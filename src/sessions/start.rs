@@ -85,6 +85,7 @@ impl Sessions {
             granted_at: now,
             expires_at,
             lifetime: self.policy.lifetime(client),
+            retry_window: self.policy.window(client),
         })
     }
 

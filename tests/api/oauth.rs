@@ -14,7 +14,7 @@ use crate::support::{Answer, Client, TestApp};
 
 const ENDPOINTS: [&str; 3] = ["/token", "/introspect", "/revoke"];
 
-fn form(app: &TestApp, path: &str, parameters: &[(&str, &str)]) -> Call {
+pub fn form(app: &TestApp, path: &str, parameters: &[(&str, &str)]) -> Call {
     app.post(path).form(parameters)
 }
 

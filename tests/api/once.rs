@@ -1,6 +1,7 @@
 //! Tests that do not depend on the kind of database, and tests of the SQLite file itself. The run
 //! on PostgreSQL leaves this module out.
 
+mod api_page;
 mod arguments;
 mod backup;
 mod browser;
@@ -16,6 +17,7 @@ mod faults;
 mod file_limit;
 mod files;
 mod folders;
+mod generated;
 mod hash;
 mod interop;
 mod logs;

@@ -57,7 +57,8 @@ impl Browser {
         let mut prefs = json!({ "profile.cookie_controls_mode": 0 });
         prefs.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let options = json!({ "binary": chromium, "args": flags, "prefs": prefs });
-        let wanted = json!({ "goog:chromeOptions": options });
+        let logged = json!({ "performance": "ALL", "browser": "ALL" });
+        let wanted = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": logged });
         let body = json!({ "capabilities": { "alwaysMatch": wanted } });
         let made = http.post(format!("{url}/session")).json(&body).send().await.unwrap();
         let made: Value = made.json().await.unwrap();
@@ -71,6 +72,11 @@ impl Browser {
         let mut answer: Value = request.send().await.unwrap().json().await.unwrap();
         assert!(answer["value"].get("error").is_none(), "{path} {body}: {answer}");
         answer["value"].take()
+    }
+
+    /// Sets the size of the window, in pixels.
+    pub async fn resize(&self, width: u32, height: u32) {
+        self.command("window/rect", &json!({ "width": width, "height": height })).await;
     }
 
     /// Navigates to a page and waits until it is loaded.
@@ -112,6 +118,24 @@ impl Browser {
     pub async fn click(&self, selector: &str) {
         let element = self.element(selector).await;
         self.command(&format!("element/{element}/click"), &json!({})).await;
+    }
+
+    /// The URL of every request since the last call.
+    pub async fn requests(&self) -> Vec<String> {
+        let entries = self.command("se/log", &json!({ "type": "performance" })).await;
+        let messages = entries.as_array().unwrap().iter().map(|entry| {
+            let text = entry["message"].as_str().unwrap();
+            serde_json::from_str::<Value>(text).unwrap()["message"].take()
+        });
+        let sent = messages.filter(|it| it["method"] == "Network.requestWillBeSent");
+        sent.map(|it| it["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The messages of the console since the last call, with refusals by a content security policy.
+    pub async fn console(&self) -> Vec<String> {
+        let entries = self.command("se/log", &json!({ "type": "browser" })).await;
+        let entries = entries.as_array().unwrap().iter();
+        entries.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
     async fn element(&self, selector: &str) -> String {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::http::problem::{Code, Problem};
@@ -17,10 +18,27 @@ pub(in crate::http) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
+/// A node that serves requests.
+#[derive(Serialize)]
+pub(super) struct Readiness {
+    /// `ready`, or `degraded` while writes are rejected.
+    pub status: &'static str,
+    revocations_age_seconds: f64,
+    clock_skew_seconds: f64,
+}
+
 pub(in crate::http) async fn readyz(
     api: web::Data<Api>,
     settings: web::Data<HttpSettings>,
 ) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(readiness(&api, &settings).await?))
+}
+
+/// The state of this node.
+///
+/// # Errors
+/// `not_ready`, with the reason.
+pub(super) async fn readiness(api: &Api, settings: &HttpSettings) -> Result<Readiness, Problem> {
     if settings.is_shutting_down.load(Ordering::Relaxed) {
         return Err(Problem::new(Code::NotReady).detail("This node is shutting down."));
     }
@@ -47,9 +65,9 @@ pub(in crate::http) async fn readyz(
     }
     // Another node would reject them, too, or has a disk of its own; reads are served.
     let status = if api.db.refuses_writes() { "degraded" } else { "ready" };
-    Ok(HttpResponse::Ok().json(json!({
-        "status": status,
-        "revocations_age_seconds": staleness.as_secs_f64(),
-        "clock_skew_seconds": clock_skew.as_secs_f64(),
-    })))
+    Ok(Readiness {
+        status,
+        revocations_age_seconds: staleness.as_secs_f64(),
+        clock_skew_seconds: clock_skew.as_secs_f64(),
+    })
 }

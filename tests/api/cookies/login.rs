@@ -16,7 +16,14 @@ async fn a_login_with_cookies_shows_the_page_no_token() {
     let answer = call.send().await.assert_status(200);
     let session = answer.body["session_id"].as_str().unwrap().replace('-', "");
     let members: Vec<&String> = answer.body.as_object().unwrap().keys().collect();
-    let told = ["expires_in", "generation", "refresh_expires_in", "session_id", "token_type"];
+    let told = [
+        "expires_in",
+        "generation",
+        "refresh_expires_in",
+        "retry_window",
+        "session_id",
+        "token_type",
+    ];
     assert_eq!(members, told);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
 

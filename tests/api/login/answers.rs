@@ -11,6 +11,7 @@ async fn a_login_returns_tokens_that_caches_must_not_store() {
     assert_eq!(answer.body["expires_in"], 600);
     assert_eq!(answer.body["refresh_expires_in"], 30 * 86400);
     assert_eq!(answer.body["generation"], 0);
+    assert_eq!(answer.body["retry_window"], 30);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let tokens = answer.tokens();
     assert!(tokens.access.len() < 450, "{} bytes", tokens.access.len());

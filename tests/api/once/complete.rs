@@ -54,10 +54,20 @@ async fn good_answers(app: &TestApp) {
     let tag = keys.header("etag").unwrap();
     let again = app.get("/.well-known/jwks.json").header("if-none-match", tag).send().await;
     again.assert_status(304);
-    for path in ["/.well-known/oauth-authorization-server", "/openapi.yaml", "/healthz", "/readyz"]
-    {
+    for path in [
+        "/",
+        "/docs",
+        "/docs/swagger-ui.css",
+        "/.well-known/oauth-authorization-server",
+        "/openapi.yaml",
+        "/healthz",
+        "/readyz",
+    ] {
         app.get(path).send().await.assert_status(200);
     }
+    app.get("/docs/nothing").send().await.assert_problem(404, "not_found");
+    let without_docs = TestApp::with(|config| config.docs.enabled = false).await;
+    without_docs.get("/docs").send().await.assert_problem(404, "not_found");
 }
 
 async fn closed_registration() {

@@ -108,14 +108,15 @@ pub fn python_with(name: &str, requirements: &str) -> Option<PathBuf> {
     let home = installed(name, &[requirements], |home| {
         at_least(Command::new("python3").arg("--version"), "Python 3.", PYTHON)?;
         done(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(home))?;
-        let flags = ["-m", "pip", "install", "--quiet", "-r", requirements];
-        done(Command::new(home.join("venv/bin/python")).args(flags).current_dir(home))
+        let file = Path::new(requirements).file_name().unwrap();
+        let flags = ["-m", "pip", "install", "--quiet", "-r"];
+        done(Command::new(home.join("venv/bin/python")).args(flags).arg(file).current_dir(home))
     });
     home.map(|home| home.join("venv/bin"))
 }
 
 /// Runs a script against its own service, and expects a line for each library.
-fn against_the_service(script: &mut Command, libraries: &[&str]) {
+pub fn against_the_service(script: &mut Command, libraries: &[&str]) {
     let home = tempfile::tempdir().unwrap();
     let service = Doorward::start(doorward(home.path()).envs([PATIENT, SLOWLY]));
     let arguments = ["client", "add", "--name", "interop", "--scope", "orders:read", "--json"];

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::TestApp;
+use doorward::clients::{ClientKind, ClientSettings};
+
+use crate::oauth::form;
+use crate::support::{PASSWORD, TestApp};
 
 use super::{KEY_1, KEY_2};
 
@@ -42,6 +45,30 @@ async fn an_access_token_never_outlives_its_session() {
     assert_eq!(answer.body["expires_in"], 300);
     app.advance(300);
     user.me().await.assert_problem(401, "token_expired");
+}
+
+#[tokio::test]
+async fn every_answer_with_tokens_has_the_retry_window_of_its_client() {
+    let app =
+        TestApp::with(|config| config.sessions.retry_window = Duration::from_millis(6500)).await;
+    let user = app.signed_up().await;
+    let log_in = app.log_in(&user.email, PASSWORD).await;
+    let refresh = app.refresh(&user.tokens.refresh).await;
+    let token = [("grant_type", "refresh_token"), ("refresh_token", user.tokens.refresh.as_str())];
+    let token = form(&app, "/token", &token).send().await;
+    let change = user.change_password(PASSWORD, "nine herons borrow umbrellas").await;
+    for answer in [log_in, refresh, token, change] {
+        assert_eq!(answer.assert_status(200).body["retry_window"], 7, "rounded up");
+    }
+
+    let own =
+        ClientSettings { retry_window: Some(Duration::from_secs(2)), ..ClientSettings::default() };
+    let kind = ClientKind::Public { origins: Vec::new(), client_settings: own };
+    let (client, user) = (app.client(kind).await, app.signed_up().await);
+    let log_in = app.log_in_to(&client, &user.email).await;
+    assert_eq!(log_in.body["retry_window"], 2);
+    let refresh = app.refresh_as(&client, &log_in.tokens().refresh).await;
+    assert_eq!(refresh.body["retry_window"], 2);
 }
 
 #[tokio::test]

@@ -1,28 +1,15 @@
 //! The HTML of the page, for each step of a reset.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use actix_web::http::header::REFERRER_POLICY;
 
-use crate::secret::{Secret, sha256};
+use crate::http::resources::html::{Page, escaped};
+use crate::secret::Secret;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-
-/// The page's own style and script, and nothing else.
-static CONTENT_POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |text: &str| STANDARD.encode(sha256(text.as_bytes()));
-    format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; form-action 'self'; \
-         base-uri 'none'; frame-ancestors 'none'",
-        hash(SCRIPT),
-        hash(STYLE)
-    )
-});
 
 const PASSWORD: &str = "<label>New password <input name=\"password\" type=\"password\" \
                         autocomplete=\"new-password\" required></label>\n\
@@ -49,13 +36,13 @@ impl Step {
 }
 
 /// The page, without its content.
-pub(super) struct Page {
+pub(super) struct ResetPage {
     /// The URL's path that the forms are sent to.
     action: String,
     error: Option<String>,
 }
 
-impl Page {
+impl ResetPage {
     /// The page at `/reset` below this path.
     pub(super) fn new(path: String) -> Self {
         Self { action: escaped(&(path + "/reset")), error: None }
@@ -74,17 +61,15 @@ impl Page {
             let _ = writeln!(body, "<p role=\"alert\">{error}</p>");
         }
         self.write_step(step, &mut body);
-        HttpResponse::Ok()
-            .insert_header((CONTENT_SECURITY_POLICY, CONTENT_POLICY.as_str()))
-            // With no-referrer, browsers send the form with the origin `null`.
-            .insert_header((REFERRER_POLICY, "same-origin"))
-            .content_type("text/html; charset=utf-8")
-            .body(format!(
-                "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta \
-                 name=\"viewport\" content=\"width=device-width\"><title>Set a new \
-                 password</title><style>{STYLE}</style></head>\n<body>\n<h1>Set a new \
-                 password</h1>\n{body}<script>{SCRIPT}</script>\n</body>\n</html>\n"
-            ))
+        let page = Page {
+            title: "Set a new password",
+            body: &body,
+            style: STYLE,
+            script: SCRIPT,
+            policy: "form-action 'self'",
+        };
+        // With no-referrer, browsers send the form with the origin `null`.
+        page.respond().insert_header((REFERRER_POLICY, "same-origin")).body(page.text())
     }
 
     fn write_step(&self, step: &Step, body: &mut String) {
@@ -119,26 +104,5 @@ impl Page {
                  the new one.</p>\n",
             ),
         }
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let escape = |c| match c {
-        '&' => String::from("&amp;"),
-        '<' => String::from("&lt;"),
-        '>' => String::from("&gt;"),
-        '"' => String::from("&quot;"),
-        c => String::from(c),
-    };
-    text.chars().map(escape).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escaped_text_cannot_end_an_attribute() {
-        assert_eq!(escaped("\"><script>&"), "&quot;&gt;&lt;script&gt;&amp;");
     }
 }
