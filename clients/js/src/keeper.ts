@@ -11,7 +11,7 @@ import {
 } from './rules.js';
 import { listen } from './stores.js';
 import type { Event, Listener, Store } from './types.js';
-import { DoorwardError, type Wire } from './wire.js';
+import { DoorwardError, networkError, type Wire } from './wire.js';
 
 /** Milliseconds for which a caller waits for retries. */
 const PATIENCE = 15_000;
@@ -164,16 +164,27 @@ export function createKeeper(store: Store, wire: Wire, margin = 30, refreshes = 
     // For callers that come after `Retry-After` was heard.
     const early = notBefore - performance.now();
     if (early > 0) await pause(early);
-    const aborter = new AbortController();
-    // No older request is under way when the tokens of an answer may be refreshed.
-    const timer = setTimeout(() => aborter.abort(), windowOf(sent) * 0.6 || TIMEOUT);
     const body = hasCookies ? app : { refresh_token: sent.refresh_token, ...app };
+    const aborter = new AbortController();
+    let timer;
+    // No older request is under way when the tokens of an answer may be refreshed. The promise
+    // counts where `fetch` ignores the signal.
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => {
+          aborter.abort();
+          reject(networkError());
+        },
+        windowOf(sent) * 0.6 || TIMEOUT,
+      );
+    });
     try {
-      const answer = await wire.post<Tokens>('/refresh', body, {
+      const answered = wire.post<Tokens>('/refresh', body, {
         headers: { 'Idempotency-Key': sent.key! },
         keepalive: hasCookies,
         signal: aborter.signal,
       });
+      const answer = await Promise.race([answered, late]);
       // A captive portal may answer anything.
       if (!answer.session_id) throw new DoorwardError(200, {});
       return await change((now) => afterRefresh(now, sent, answer));

@@ -29,11 +29,13 @@ export class DoorwardError extends Error {
   }
 }
 
+export const networkError = (cause?: unknown) =>
+  new DoorwardError(0, { code: 'network_error', transient: true }, 0, cause);
+
 /** The JSON of a successful answer. */
 export async function answerOf<T>(sent: Promise<Response>): Promise<T> {
   const answer = await sent.catch((cause: unknown) => {
-    if (cause instanceof DoorwardError) throw cause;
-    throw new DoorwardError(0, { code: 'network_error', transient: true }, 0, cause);
+    throw cause instanceof DoorwardError ? cause : networkError(cause);
   });
   const body = await answer.json().catch(() => (answer.status === 204 ? {} : null));
   if (answer.ok && body) return body as T;

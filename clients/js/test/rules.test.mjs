@@ -24,7 +24,10 @@ test('rule 1: tabs refresh without a lock, and read the record again just before
   await world.advance(1);
   const all = [first, ...others].map((page) => page.client.refresh());
   const sessions = await world.wait(Promise.all(all));
-  assert.deepEqual(sessions.map((it) => it.generation), [1, 1, 1, 1]);
+  assert.deepEqual(
+    sessions.map((it) => it.generation),
+    [1, 1, 1, 1],
+  );
   assert.equal(new Set(net.of('/refresh').map((it) => it.body.refresh_token)).size, 1);
   assert.equal(device.record.generation, 1);
   // Another tab has refreshed in the meantime: this one has nothing to send.
@@ -52,7 +55,13 @@ test('rule 2: a key is stored before sending, sent with every retry, and dropped
   assert.match(keys[0], /^[!-~]{16,255}$/);
   assert.equal('key' in device.record, false);
   // A page that comes after a killed one finds its key.
-  const { world: later, device: phone, net: other, open: reopen, signedIn: signIn } = fixture({
+  const {
+    world: later,
+    device: phone,
+    net: other,
+    open: reopen,
+    signedIn: signIn,
+  } = fixture({
     refresh: (note, count) => (count === 1 ? never() : json(200, tokens(1))),
   });
   const killed = await signIn();
@@ -77,7 +86,9 @@ test('rule 3: a lower generation, and an answer after a sign-out, are dropped', 
   assert.equal(device.record.refresh_token, 'refresh-5');
 
   for (const where of ['the same tab', 'another tab']) {
-    const again = fixture({ refresh: () => again.world.sleep(500).then(() => json(200, tokens(1))) });
+    const again = fixture({
+      refresh: () => again.world.sleep(500).then(() => json(200, tokens(1))),
+    });
     const [one, two] = [await again.signedIn(), again.open()];
     await again.world.advance(1);
     const refreshed = one.client.refresh();
@@ -101,7 +112,8 @@ test('rule 4: only invalid_grant ends the session', async () => {
   const survived = {
     'no network': () => lost(),
     503: () => problem(503, 'unavailable', { transient: true, headers: { 'Retry-After': '1' } }),
-    429: () => problem(429, 'too_many_requests', { transient: true, headers: { 'Retry-After': '2' } }),
+    429: () =>
+      problem(429, 'too_many_requests', { transient: true, headers: { 'Retry-After': '2' } }),
     'a gateway': () => new Response('<h1>Bad Gateway</h1>', { status: 502 }),
     'a captive portal': () => new Response('<h1>Welcome</h1>', { status: 200 }),
     'JSON of a captive portal': () => json(200, { hello: 'guest' }),
@@ -356,7 +368,11 @@ test('rule 10: React Native and Node have asynchronous stores and no events', as
 test('rule 11: a refresh token is not refreshed again within the retry window', async () => {
   const { world, net, signedIn } = fixture({ other: () => problem(401, 'token_revoked') });
   const page = await signedIn();
-  assert.equal((await world.wait(page.client.refresh())).generation, 1, 'a login is not a rotation');
+  assert.equal(
+    (await world.wait(page.client.refresh())).generation,
+    1,
+    'a login is not a rotation',
+  );
   await world.advance(29);
   assert.equal((await world.wait(page.client.refresh(), 1)).generation, 1, 'the present tokens');
   assert.equal(net.of('/refresh').length, 1);

@@ -116,7 +116,10 @@ export class Page {
     const { world, stored } = device;
     this.device = device;
     const opened = world.now - Math.floor(Math.random() * 1e6);
-    const alive = (call) => (...values) => this.isAlive && call(...values);
+    const alive =
+      (call) =>
+      (...values) =>
+        this.isAlive && call(...values);
     const timers = new Map();
     const window = {
       addEventListener: (name, heard) => this.#listeners(name).add(heard),
