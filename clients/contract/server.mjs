@@ -90,7 +90,12 @@ function deferred() {
 }
 
 const sorted = (value) =>
-  value && Object.fromEntries(Object.entries(Object(value)).sort().map(([k, v]) => [k, v]));
+  value &&
+  Object.fromEntries(
+    Object.entries(Object(value))
+      .sort()
+      .map(([k, v]) => [k, v]),
+  );
 
 /** Starts the server on this machine; port 0 lets the system choose. */
 export async function start(port = 0) {
@@ -115,7 +120,8 @@ export async function start(port = 0) {
     if (typeof answer === 'string') return;
     response.statusCode = answer.status;
     response.setHeader('Content-Type', 'application/json');
-    for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value);
+    for (const [name, value] of Object.entries(answer.headers ?? {}))
+      response.setHeader(name, value);
     response.end(answer.text ?? (answer.body && JSON.stringify(answer.body)));
   }
 

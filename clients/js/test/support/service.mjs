@@ -105,6 +105,7 @@ export class Service {
 
   async kill() {
     const child = this.#process;
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('close', resolve));
     child.kill('SIGKILL');
     await ended;
