@@ -72,6 +72,7 @@ export class Service {
     const settings = Object.entries(this.settings);
     const flags = settings.flatMap(([key, value]) => ['--set', `${key}=${value}`]);
     const preload = this.faketime && {
+      TZ: 'UTC',
       LD_PRELOAD: this.faketime,
       FAKETIME_TIMESTAMP_FILE: this.#clock,
       FAKETIME_NO_CACHE: '1',
@@ -97,15 +98,25 @@ export class Service {
     writeFileSync(this.#clock, `${seconds < 0 ? '' : '+'}${seconds}`);
   }
 
+  /** The same, but the clock stands still until it is set again. */
+  freezeTime(milliseconds) {
+    const text = new Date(milliseconds).toISOString();
+    writeFileSync(this.#clock, `${text.slice(0, 10)} ${text.slice(11, 19)}`);
+  }
+
   /** The output of a command. */
   command(...command) {
     const options = { cwd: this.#home, env: this.#environment, encoding: 'utf8' };
     return execFileSync(binary, command, options);
   }
 
+  get isRunning() {
+    return this.#process.exitCode === null && this.#process.signalCode === null;
+  }
+
   async kill() {
+    if (!this.isRunning) return;
     const child = this.#process;
-    if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('close', resolve));
     child.kill('SIGKILL');
     await ended;
