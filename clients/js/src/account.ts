@@ -1,4 +1,4 @@
-import type { Keeper } from './keeper.js';
+import type { Records } from './records.js';
 import { isSignedIn, recordOf, viewOf, type Tokens } from './rules.js';
 import type { Client, Session } from './types.js';
 import { DoorwardError, type Wire } from './wire.js';
@@ -10,9 +10,9 @@ export type Call = <T>(method: string, path: string, body?: object) => Promise<T
 export type Begin = (path: string, body: object) => Promise<Session>;
 
 /** The operations of accounts, one request each. */
-export function createAccount(wire: Wire, keeper: Keeper, call: Call, begin: Begin) {
+export function createAccount(wire: Wire, records: Records, call: Call, begin: Begin) {
   const { post } = wire;
-  const { read, change } = keeper;
+  const { read, change } = records;
 
   /** The newest refresh token that this device had. The browser sends a cookie by itself. */
   async function knownDevice() {
@@ -32,7 +32,7 @@ export function createAccount(wire: Wire, keeper: Keeper, call: Call, begin: Beg
       }),
     async closeAccount(password) {
       await call('POST', '/me/close', { password });
-      await change(() => null, 'account_closed');
+      await change(() => null);
     },
     password: {
       async change(current_password, new_password) {

@@ -1,19 +1,18 @@
 import { createAccount } from './account.js';
-import { createKeeper } from './keeper.js';
+import { createRecords } from './records.js';
+import { createRefresher, pause } from './refresher.js';
 import { isSignedIn, markOf, recordOf, viewOf, type SignedIn, type Tokens } from './rules.js';
 import { defaultStore } from './stores.js';
 import type { Client, Options, Session } from './types.js';
 import { answerOf, createWire, type DoorwardError } from './wire.js';
 
 /** Makes a client for one Doorward, with at most one session. */
-export function createClient(options: Options): Client;
-/** @internal `refreshes` is false where cookies cannot be set. */
-export function createClient(options: Options, refreshes?: boolean): Client;
-export function createClient(options: Options, refreshes?: boolean): Client {
+export function createClient(options: Options): Client {
   const wire = createWire(options);
   const { base, hasCookies, send, post } = wire;
-  const keeper = createKeeper(options.store ?? defaultStore(), wire, options.margin, refreshes);
-  const { read, change, current, renew, pause } = keeper;
+  const records = createRecords(options.store ?? defaultStore());
+  const { read, change, onChange, close } = records;
+  const { current, renew } = createRefresher(wire, records, options);
   const trusted = [base, ...(options.origins ?? [])].map((url) => new URL(url).origin);
 
   async function session(): Promise<Session | null> {
@@ -28,9 +27,9 @@ export function createClient(options: Options, refreshes?: boolean): Client {
   }
 
   async function authorizedFetch(input: string | URL | Request, init?: RequestInit) {
-    const isRequest = input instanceof Request;
-    const place = isRequest ? input : new URL(input, globalThis.location?.href ?? base);
-    const request = new Request(place, init);
+    const url =
+      input instanceof Request ? input : new URL(input, globalThis.location?.href ?? base);
+    const request = new Request(url, init);
     if (!trusted.includes(new URL(request.url).origin)) return send(request);
     const now = await current();
     const answer = await send(withCredentials(request.clone(), now));
@@ -66,9 +65,10 @@ export function createClient(options: Options, refreshes?: boolean): Client {
         return hasCookies ? { signed_out: true } : null;
       }, 'logout');
     }
-    const isDone = (now || hasCookies) && (await logOut(scope, now));
-    if (isDone && hasCookies) await change((stored) => (stored?.signed_out ? null : stored));
-    return !!isDone;
+    if (!now && !hasCookies) return false;
+    const isDone = await logOut(scope, now);
+    if (isDone) await change((stored) => (stored?.signed_out ? null : stored));
+    return isDone;
   }
 
   /** Resolves to whether Doorward has ended the sessions. */
@@ -94,8 +94,8 @@ export function createClient(options: Options, refreshes?: boolean): Client {
     session,
     fetch: authorizedFetch,
     refresh: async () => viewOf(await renew()),
-    onChange: keeper.onChange,
-    close: keeper.close,
-    ...createAccount(wire, keeper, call, begin),
+    onChange,
+    close,
+    ...createAccount(wire, records, call, begin),
   };
 }

@@ -51,9 +51,9 @@ export const recordOf = (answer: Tokens): SignedIn => ({ ...answer, at: Date.now
  * another tab has signed out or in since, or has stored a higher generation of the session.
  */
 export function afterRefresh(now: Stored | null, sent: Stored, answer: Tokens): Stored | null {
-  const isOther = now?.session_id !== sent.session_id || now?.signed_out;
+  if (now?.session_id !== sent.session_id || now?.signed_out) return now;
   const isOlder = answer.session_id === now?.session_id && answer.generation < now.generation!;
-  return isOther || isOlder ? now : recordOf(answer);
+  return isOlder ? now : recordOf(answer);
 }
 
 /** The record after `invalid_grant`: its refresh token still proves the device. */

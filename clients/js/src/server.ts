@@ -22,6 +22,7 @@ export function createServerClient(options: ServerOptions): Client {
     ...others,
     transport: 'cookie',
     store: memory(),
+    refreshes: !!setCookie,
     async fetch(request) {
       request.headers.set('Cookie', [...jar].map(([name, value]) => `${name}=${value}`).join('; '));
       request.headers.set('Origin', origin);
@@ -36,7 +37,7 @@ export function createServerClient(options: ServerOptions): Client {
       return answer;
     },
   };
-  return createClient(own, !!setCookie);
+  return createClient(own);
 }
 
 function pair(text: string): [string, string] {

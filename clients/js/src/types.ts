@@ -38,6 +38,8 @@ export interface Options {
   origins?: readonly string[];
   /** Seconds before the expiry of an access token from which on it is refreshed. Default: 30. */
   margin?: number;
+  /** Whether tokens are refreshed: not by a server that cannot set cookies. Default: true. */
+  refreshes?: boolean;
   /** Sends all requests. Default: the platform's `fetch`. */
   fetch?: Fetch;
 }

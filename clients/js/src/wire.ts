@@ -16,7 +16,7 @@ export class DoorwardError extends Error {
     /** The whole problem document. */
     readonly problem: Record<string, any>,
     /** Seconds to wait before the next attempt. */
-    readonly retryAfter: number = 0,
+    readonly retryAfter = 0,
     cause?: unknown,
   ) {
     super(problem.detail ?? problem.code ?? status, { cause });
