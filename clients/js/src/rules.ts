@@ -51,7 +51,9 @@ export const recordOf = (answer: Tokens): SignedIn => ({ ...answer, at: Date.now
  * another tab has signed out or in since, or has stored a higher generation of the session.
  */
 export function afterRefresh(now: Stored | null, sent: Stored, answer: Tokens): Stored | null {
-  if (now?.session_id !== sent.session_id || now?.signed_out) return now;
+  if (now?.session_id !== sent.session_id) return now;
+  // Without a session (cookies), a sign-out shows by the key that is gone.
+  if (!now?.session_id && now?.key !== sent.key) return now;
   const isOlder = answer.session_id === now?.session_id && answer.generation < now.generation!;
   return isOlder ? now : recordOf(answer);
 }
