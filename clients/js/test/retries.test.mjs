@@ -37,7 +37,7 @@ test('rule 4: retries wait for Retry-After, and the network that comes back wake
   const times = gone.net.of('/refresh').map((it) => it.at);
   assert.ok(times[1] - times[0] < times[2] - times[1], 'backoff');
 
-  // Where the platform knows that there is no network, nobody waits.
+  // Nobody waits when the platform knows that there is no network.
   const offline = fixture({ refresh: lost });
   const phone = await offline.signedIn();
   phone.isOnline = false;

@@ -88,8 +88,9 @@ test(`an honest user is never signed out: ${MINUTES} minutes`, options, async (c
   start(first);
   for (let tabs = 1; tabs < TABS; tabs++) start(open());
 
+  let isOver = false;
   async function setClock() {
-    for (;;) {
+    while (!isOver) {
       await world.sleep(between(20_000, 300_000));
       counts.jumps++;
       const sizes = [2_000, 60_000, 3_600_000, 86_400_000];
@@ -99,9 +100,11 @@ test(`an honest user is never signed out: ${MINUTES} minutes`, options, async (c
   async function restart() {
     for (;;) {
       await world.sleep(between(60_000, 400_000));
+      if (isOver) break;
       counts.restarts++;
       await world.real(service.kill());
       await world.sleep(between(100, 40_000));
+      if (isOver) break;
       service.freezeTime(START + world.now);
       await world.real(service.run());
     }
@@ -109,6 +112,7 @@ test(`an honest user is never signed out: ${MINUTES} minutes`, options, async (c
   void setClock();
   void restart();
   for (let minute = 0; minute < MINUTES && !failure; minute++) await world.advance(60);
+  isOver = true;
   assert.ifError(failure);
 
   assert.equal(counts.signedOut, 0, `seed ${SEED}`);
