@@ -28,11 +28,12 @@ before(async () => {
 after(() => service?.stop());
 
 /** A browser whose user has signed in on a good network. */
-async function signedIn(world, internet) {
+async function signedIn(world, internet, transport) {
   const device = new Device(world);
+  if (transport === 'cookie') device.jar = new Map();
   const open = () => {
     const page = new Page(device, internet.fetch);
-    page.client = page.library.createClient({ url: service.url });
+    page.client = page.library.createClient({ url: service.url, transport });
     return page;
   };
   const page = open();
@@ -42,14 +43,15 @@ async function signedIn(world, internet) {
   return { device, open, page };
 }
 
-test(`an honest user is never signed out: ${MINUTES} minutes`, options, async (context) => {
+async function walk(context, transport) {
   const random = seeded(SEED);
   const between = (from, to) => from + random() * (to - from);
   const world = new World();
   service.freezeTime(START);
   const internet = new Internet(world, service, { random });
-  const { device, open, page: first } = await signedIn(world, internet);
-  const { session_id } = device.record;
+  const { device, open, page: first } = await signedIn(world, internet, transport);
+  const { session_id, refresh_token } = device.record;
+  assert.equal(!!refresh_token, transport === 'bearer');
   Object.assign(internet, { losesRequests: 0.1, losesAnswers: 0.3, kills: 0.2 });
   const counts = { calls: 0, failedCalls: 0, jumps: 0, restarts: 0, signedOut: 0 };
   internet.heard = (page, status, body) => {
@@ -127,7 +129,12 @@ test(`an honest user is never signed out: ${MINUTES} minutes`, options, async (c
   context.diagnostic(`seed ${SEED}: ${text.join(', ')}`);
   const { rotations, lostAnswers } = internet.counts;
   assert.ok(rotations >= MINUTES / 2 && lostAnswers > MINUTES, text.join());
-});
+}
+
+for (const transport of ['bearer', 'cookie']) {
+  const name = `an honest user is never signed out: ${MINUTES} minutes, ${transport}`;
+  test(name, options, (context) => walk(context, transport));
+}
 
 test(
   'a stolen token ends the session within three refreshes of the owner',

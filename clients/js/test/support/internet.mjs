@@ -41,7 +41,9 @@ export class Internet {
   async #pass(request, page) {
     const { world, counts, random } = this;
     const isRefresh = request.url.endsWith('/refresh');
-    const { method, headers, url } = request;
+    const { method, url } = request;
+    const { jar } = page.device;
+    const headers = new Headers(request.headers);
     const body = method === 'GET' ? undefined : await request.text();
     await this.#delay();
     if (request.signal.aborted) throw lost();
@@ -51,6 +53,8 @@ export class Internet {
     }
     counts.requests++;
     this.service.freezeTime(START + world.now);
+    if (jar) headers.set('Cookie', [...jar].map((pair) => pair.join('=')).join('; '));
+    if (jar) headers.set('Origin', this.service.url);
     const { answer, text } = await world.real(send(url, { method, headers, body }));
     if (isRefresh) this.#count(answer, text);
     if (random() < this.losesAnswers) {
@@ -58,6 +62,8 @@ export class Internet {
       return this.#lose();
     }
     await this.#delay();
+    // The browser keeps the cookies although the page is gone.
+    if (jar) keep(jar, answer.headers.getSetCookie());
     if (isRefresh && answer.ok && random() < this.kills) {
       counts.kills++;
       this.killed(page);
@@ -74,6 +80,15 @@ export class Internet {
     const name = `${session_id} ${generation}`;
     if (!this.#generations.has(name)) this.counts.rotations++;
     this.#generations.add(name);
+  }
+}
+
+/** Stores cookies as a browser does. */
+function keep(jar, cookies) {
+  for (const text of cookies) {
+    const [, name, value] = /^([^=]+)=([^;]*)/.exec(text);
+    if (/max-age=0/i.test(text)) jar.delete(name);
+    else jar.set(name, value);
   }
 }
 
