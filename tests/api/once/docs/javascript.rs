@@ -4,9 +4,9 @@
 //! If Node or npm is missing, or the package's tools cannot be installed, the tests of the package
 //! are skipped with a notice; if skipping is not allowed (`CI` is set) they fail.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
 
 use crate::once::interop::{at_least, done};
 use crate::support::binary::program;
