@@ -117,7 +117,7 @@ const ALLOWED_LIBRARIES: &str = "
 /// The allowed names at the top level, in addition to the ignored ones of `.gitignore`.
 const TOP: &str = "
     Cargo.toml Cargo.lock src crates migrations diesel.toml openapi.yaml tests README.md CHANGELOG.md CONTRIBUTING.md benches
-    book.toml docs LICENSE-APACHE LICENSE-MIT clippy.toml deny.toml rustfmt.toml .cargo .ci .git .gitignore
+    book.toml clients docs examples LICENSE-APACHE LICENSE-MIT clippy.toml deny.toml rustfmt.toml .cargo .ci .git .gitignore
 ";
 
 #[test]
@@ -312,11 +312,25 @@ fn sources() -> Vec<(String, String)> {
 }
 
 fn collect(root: &Path, path: &str, found: &mut Vec<(String, String)>) {
+    collect_files(root, path, &["rs"], found);
+}
+
+/// The scripts of the packages for other languages, but none that is installed or built.
+fn scripts() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect_files(&root(), "clients", &["ts", "mjs", "js"], &mut found);
+    found
+}
+
+fn collect_files(root: &Path, path: &str, kinds: &[&str], found: &mut Vec<(String, String)>) {
     for name in names(&root.join(path)) {
+        let is_kind = |kind: &&str| Path::new(&name).extension().is_some_and(|it| it == *kind);
         let path = format!("{path}/{name}");
         if root.join(&path).is_dir() {
-            collect(root, &path, found);
-        } else if Path::new(&name).extension().is_some_and(|extension| extension == "rs") {
+            if name != "node_modules" && name != "dist" {
+                collect_files(root, &path, kinds, found);
+            }
+        } else if kinds.iter().any(is_kind) {
             let text = read(&root.join(&path));
             found.push((path, text));
         }

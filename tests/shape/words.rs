@@ -7,7 +7,7 @@ use std::path::Path;
 use proc_macro2::{Group, TokenStream, TokenTree};
 
 use super::pages::{self, pages};
-use super::{assert_none, collect, read, root};
+use super::{assert_none, collect, read, root, scripts};
 
 /// Words and phrases in any text, and the remedy. This file is exempt.
 const AVOID: &[(&[&str], &str)] = &[
@@ -47,6 +47,7 @@ fn texts_use_plain_terms() {
         .flat_map(|(path, text)| of_rust(path, text))
         .collect();
     violations.extend(of_yaml("openapi.yaml", &read(&root().join("openapi.yaml"))));
+    violations.extend(scripts().iter().flat_map(|(path, text)| of_script(path, text)));
     violations.extend(pages().iter().flat_map(|(page, text)| of_markdown(page, text)));
     assert_none(&violations);
 }
@@ -74,6 +75,19 @@ fn of_rust(path: &str, text: &str) -> BTreeSet<String> {
     strings(stream, &mut literals);
     for (line, literal) in literals {
         found.extend(avoided(&literal).into_iter().map(|it| format!("{path}:{line}: {it}")));
+    }
+    found
+}
+
+/// The violations in a script: in its comments, and in the words of its lines.
+fn of_script(path: &str, text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (line, paragraph) in paragraphs(text.lines().map(script_comment)) {
+        found.extend(avoided(&paragraph).into_iter().map(|it| format!("{path}:{line}: {it}")));
+        found.extend(beginnings(&paragraph).into_iter().map(|it| format!("{path}:{line}: {it}")));
+    }
+    for (line, code) in (1..).zip(text.lines()) {
+        found.extend(avoided(code).into_iter().map(|it| format!("{path}:{line}: {it}")));
     }
     found
 }
@@ -107,6 +121,17 @@ fn comment(line: &str) -> Line<'_> {
         "" => Line::Other,
         text if text.starts_with(['-', '*', '#', '|']) => Line::First(text),
         text => Line::Next(text),
+    }
+}
+
+/// The text of a comment line of a script, of either kind.
+fn script_comment(line: &str) -> Line<'_> {
+    let line = line.trim();
+    let text = line.strip_prefix("/**").or_else(|| line.strip_prefix("* "));
+    match text.map(|text| text.trim_end_matches("*/").trim()) {
+        Some("") => Line::Other,
+        Some(text) => Line::Next(text),
+        None => comment(line),
     }
 }
 
@@ -229,6 +254,8 @@ fn phrases_are_found_across_lines_and_in_literals() {
     );
     let yaml = "a:\n  description: >-\n    Kept. What\n    is kept.\n  summary: Whatever it is\n";
     assert_eq!(of_yaml("a.yaml", yaml).len(), 2);
+    let script = "/** Ends when the caller gives\n * up. */\nf('it is no scope'); // plain\n";
+    assert_eq!(of_script("a.ts", script).len(), 2);
     let page = "# What\n\nIt gives\nup. Where it is.\n\n```\nit gives up\n```\n\n| whoever | `whoever` |\n";
     assert_eq!(of_markdown("a.md", page).len(), 3);
 }

@@ -2,11 +2,10 @@
 //! run against the service.
 
 mod accounts;
-mod browsers;
 mod clients;
 mod email;
+mod javascript;
 mod languages;
 mod operations;
 mod resource;
 mod settings;
-mod vite;

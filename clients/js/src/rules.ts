@@ -1,0 +1,65 @@
+// The rules of docs/client-contract.md that need neither a network nor a timer.
+
+import type { Session } from './types.js';
+
+/** An answer with tokens. With cookies it contains none. */
+export interface Tokens {
+  access_token?: string;
+  expires_in: number;
+  refresh_token?: string;
+  session_id: string;
+  generation: number;
+  /** Seconds after a rotation in which a refresh yields the same tokens. */
+  retry_window?: number;
+}
+
+/** The client's record, one for all tabs. Nobody is signed in without a `session_id`. */
+export interface Stored extends Partial<Tokens> {
+  /** When the tokens came, by the wall clock in milliseconds. */
+  at?: number;
+  /** The `Idempotency-Key` of a refresh that was not answered yet. */
+  key?: string;
+  /** The last refresh token of a session that ended by itself: proof for the next login. */
+  known_device?: string;
+  /** With cookies: signed out, but Doorward has not acknowledged it, so cookies may be left. */
+  signed_out?: boolean;
+}
+
+/** The record of somebody who is signed in. */
+export type SignedIn = Stored & Tokens & { at: number };
+
+export const isSignedIn = (now: Stored | null): now is SignedIn => !!now?.session_id;
+
+/** Milliseconds of `sessions.retry_window`, which older servers do not tell. */
+export const windowOf = (now: Stored): number => (now.retry_window ?? 30) * 1000;
+
+/** Distinguishes the tokens of one answer from all others; empty without any. */
+export const markOf = (now: Stored | null): string =>
+  isSignedIn(now) ? [now.session_id, now.generation, now.at, now.access_token].join() : '';
+
+/** A record as the application sees it. */
+export const viewOf = (now: Stored | null): Session | null =>
+  isSignedIn(now)
+    ? { id: now.session_id, generation: now.generation, accessToken: now.access_token }
+    : null;
+
+/** The record of an answer: its tokens, without a key. */
+export const recordOf = (answer: Tokens): SignedIn => ({ ...answer, at: Date.now() });
+
+/**
+ * The record after the answer to a refresh with the record `sent`. The answer is dropped when
+ * another tab has signed out or in since, or has stored a higher generation of the session.
+ */
+export function afterRefresh(now: Stored | null, sent: Stored, answer: Tokens): Stored | null {
+  if (now?.session_id !== sent.session_id) return now;
+  // Without a session (cookies), a sign-out shows by the key that is gone.
+  if (!now?.session_id && now?.key !== sent.key) return now;
+  const isOlder = answer.session_id === now?.session_id && answer.generation < now.generation!;
+  return isOlder ? now : recordOf(answer);
+}
+
+/** The record after `invalid_grant`: its refresh token still proves the device. */
+export function afterEnd(now: Stored | null, sent: Stored): Stored | null {
+  if (now?.session_id !== sent.session_id) return now;
+  return now?.refresh_token ? { known_device: now.refresh_token } : null;
+}

@@ -1,0 +1,46 @@
+// Pages that a server renders: it has the visitor's cookies, and no store.
+
+import { createClient, memory } from './index.js';
+import type { Client, Options } from './index.js';
+
+export interface ServerOptions extends Pick<Options, 'url' | 'clientId' | 'origins' | 'fetch'> {
+  /** The `Cookie` header of the visitor's request. */
+  cookie: string | null | undefined;
+  /** Adds `Set-Cookie` headers to the response. Without it nothing is ever refreshed. */
+  setCookie?: (cookies: string[]) => void;
+  /** The origin of the page, for requests that change something. By default that of `url`. */
+  origin?: string;
+}
+
+/** A client for one request of a visitor. */
+export function createServerClient(options: ServerOptions): Client {
+  const { cookie, setCookie, origin = new URL(options.url).origin, ...others } = options;
+  const send = options.fetch ?? ((request: Request) => fetch(request));
+  const jar = new Map((cookie ?? '').split(/; */).filter(Boolean).map(pair));
+
+  const own: Options = {
+    ...others,
+    transport: 'cookie',
+    store: memory(),
+    refreshes: !!setCookie,
+    async fetch(request) {
+      request.headers.set('Cookie', [...jar].map(([name, value]) => `${name}=${value}`).join('; '));
+      request.headers.set('Origin', origin);
+      const answer = await send(request);
+      const cookies = answer.headers.getSetCookie();
+      for (const text of cookies) {
+        const [name, value] = pair(text.split(';')[0]!);
+        if (/; *max-age=0/i.test(text)) jar.delete(name);
+        else jar.set(name, value);
+      }
+      if (cookies.length) setCookie?.(cookies);
+      return answer;
+    },
+  };
+  return createClient(own);
+}
+
+function pair(text: string): [string, string] {
+  const at = text.indexOf('=');
+  return [text.slice(0, at).trim(), text.slice(at + 1)];
+}

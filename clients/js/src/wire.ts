@@ -1,0 +1,68 @@
+import type { Fetch, Options } from './types.js';
+
+/** A refusal of Doorward, or a network error (code `network_error`, status 0). */
+export class DoorwardError extends Error {
+  /** Stable; docs/client-contract.md lists the important ones. */
+  readonly code: string | undefined;
+  /** Why a session has ended, with `invalid_grant`. */
+  readonly reason: string | undefined;
+  /** Whether the same request may succeed later. */
+  readonly transient: boolean;
+  /** The members that were rejected. */
+  readonly errors: readonly { pointer: string; detail: string }[] | undefined;
+
+  constructor(
+    readonly status: number,
+    /** The whole problem document. */
+    readonly problem: Record<string, any>,
+    /** Seconds to wait before the next attempt. */
+    readonly retryAfter = 0,
+    cause?: unknown,
+  ) {
+    super(problem.detail ?? problem.code ?? status, { cause });
+    this.code = problem.code;
+    this.reason = problem.reason;
+    this.errors = problem.errors;
+    // Without a code it comes from a proxy, a gateway or a captive portal, and says nothing about
+    // the session. It is final only if it is a 4xx.
+    this.transient = problem.code ? !!problem.transient : !/^4(?!08|29)/.test(`${status}`);
+  }
+}
+
+export const networkError = (cause?: unknown) =>
+  new DoorwardError(0, { code: 'network_error', transient: true }, 0, cause);
+
+/** The JSON of a successful answer. */
+export async function answerOf<T>(sent: Promise<Response>): Promise<T> {
+  const answer = await sent.catch((cause: unknown) => {
+    throw cause instanceof DoorwardError ? cause : networkError(cause);
+  });
+  const body = await answer.json().catch(() => (answer.status === 204 ? {} : null));
+  if (answer.ok && body) return body as T;
+  throw new DoorwardError(answer.status, body ?? {}, +answer.headers.get('Retry-After')! || 0);
+}
+
+/** Sends requests to Doorward without an access token. */
+export function createWire(options: Options) {
+  const { url, clientId, transport, fetch: own } = options;
+  const base = new URL(url, globalThis.location?.href).href.replace(/\/$/, '');
+  const hasCookies = transport === 'cookie';
+  const send: Fetch = own ?? ((request) => fetch(request));
+
+  const request = (path: string, body?: object, init?: RequestInit) =>
+    new Request(base + path, {
+      method: 'POST',
+      credentials: hasCookies ? 'include' : 'omit',
+      ...init,
+      headers: { ...(body && { 'Content-Type': 'application/json' }), ...init?.headers },
+      body: body && JSON.stringify(body),
+    });
+
+  const post = <T>(path: string, body?: object, init?: RequestInit) =>
+    answerOf<T>(send(request(path, body, init)));
+
+  const app = clientId ? { client_id: clientId } : undefined;
+  return { base, hasCookies, app, send, request, post };
+}
+
+export type Wire = ReturnType<typeof createWire>;

@@ -1,0 +1,71 @@
+// Rule 4 of docs/client-contract.md: retries, by the packed client in a world whose clock and
+// network the test moves.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fixture, URL_OF_LOGIN } from './support/fixture.mjs';
+import { json, problem, tokens } from './support/world.mjs';
+
+const lost = () => Promise.reject(new TypeError('Failed to fetch'));
+
+test('rule 4: retries wait for Retry-After, and the network that comes back wakes them', async () => {
+  const slow = fixture({
+    refresh: (note, count) =>
+      count === 1
+        ? problem(503, 'unavailable', { transient: true, headers: { 'Retry-After': '60' } })
+        : json(200, tokens(1)),
+  });
+  const page = await slow.signedIn();
+  await assert.rejects(slow.world.wait(page.client.refresh()), { transient: true, retryAfter: 60 });
+  assert.equal((await slow.world.wait(page.client.session())).id, 'S', 'still signed in');
+  await assert.rejects(slow.world.wait(page.client.refresh(), 1), { retryAfter: 60 });
+  assert.equal(slow.net.of('/refresh').length, 1, 'later callers do not ask again');
+  await slow.world.advance(50);
+  await slow.world.wait(page.client.refresh());
+  const [first, second] = slow.net.of('/refresh');
+  assert.ok(second.at - first.at >= 60_000);
+
+  const gone = fixture({ refresh: (note, count) => (count < 4 ? lost() : json(200, tokens(1))) });
+  const tab = await gone.signedIn();
+  const refreshed = tab.client.refresh();
+  await gone.world.advance(4);
+  const sent = gone.net.of('/refresh').length;
+  tab.dispatch('online');
+  await gone.world.settle();
+  assert.equal(gone.net.of('/refresh').length, sent + 1);
+  await gone.world.wait(refreshed);
+  const times = gone.net.of('/refresh').map((it) => it.at);
+  assert.ok(times[1] - times[0] < times[2] - times[1], 'backoff');
+
+  // Nobody waits when the platform knows that there is no network.
+  const offline = fixture({ refresh: lost });
+  const phone = await offline.signedIn();
+  phone.isOnline = false;
+  await offline.world.advance(601);
+  const before = offline.world.now;
+  await assert.rejects(offline.world.wait(phone.client.fetch(`${URL_OF_LOGIN}/me`)), {
+    code: 'network_error',
+    transient: true,
+  });
+  assert.ok(offline.world.now - before < 200);
+  assert.equal((await offline.world.wait(phone.client.session())).id, 'S');
+});
+
+test('rule 4: a refused login is shown at once, and never retried', async () => {
+  const { world, open, net } = fixture({ other: () => problem(401, 'x') });
+  const page = open({
+    fetch: async () =>
+      net.requests.push(1) &&
+      problem(429, 'too_many_failed_logins', { headers: { 'Retry-After': '900' } }),
+  });
+  const refused = page.client.signIn('ada@example.com', 'wrong');
+  await assert.rejects(world.wait(refused), {
+    code: 'too_many_failed_logins',
+    status: 429,
+    retryAfter: 900,
+    transient: false,
+  });
+  await world.advance(3600);
+  assert.equal(net.requests.length, 1);
+  assert.equal(await world.wait(page.client.session()), null);
+});
