@@ -3,7 +3,7 @@
 #![expect(missing_docs, reason = "the macro makes public items of its own")]
 
 diesel::table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Binary, Nullable, Text};
     use crate::database::sql_types::IdSql;
 
     users (id) {
@@ -22,6 +22,14 @@ diesel::table! {
         locale -> Nullable<Text>,
         claims -> Nullable<Text>,
         version -> BigInt,
+        totp_secret -> Nullable<Binary>,
+        totp_last_step -> Nullable<BigInt>,
+        totp_confirmed_at -> Nullable<BigInt>,
+        totp_pending -> Nullable<Binary>,
+        totp_pending_at -> Nullable<BigInt>,
+        factor_failures -> BigInt,
+        factor_window_at -> Nullable<BigInt>,
+        recovery_codes -> Nullable<Binary>,
     }
 }
 
@@ -49,6 +57,8 @@ diesel::table! {
         address -> Nullable<Text>,
         reopened_generation -> Nullable<BigInt>,
         changed_password_at -> Nullable<BigInt>,
+        auth_time -> Nullable<BigInt>,
+        amr -> Nullable<Text>,
     }
 }
 
