@@ -3,6 +3,7 @@
 pub(super) mod accounts;
 pub(super) mod admin;
 pub(super) mod deferred;
+pub(super) mod factors;
 pub mod feed_connections;
 pub(super) mod health;
 pub(super) mod mail;

@@ -6,7 +6,7 @@ use super::Limits;
 use super::problem::{Code, Problem};
 use super::resources::deferred::deferred;
 use super::resources::{
-    accounts, health, mail, metadata, oauth, reset_page, revocation_feed, sessions, verify,
+    accounts, factors, health, mail, metadata, oauth, reset_page, revocation_feed, sessions, verify,
 };
 
 /// All routes of the API. `openapi.yaml` describes the same operations, and a test compares the
@@ -44,6 +44,11 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
                 .wrap(limits.password.middleware())
                 .post(deferred(sessions::log_in)),
         )
+        .service(
+            web::resource("/login/factor")
+                .wrap(limits.password.middleware())
+                .post(deferred(factors::log_in)),
+        )
         .service(web::resource("/refresh").post(deferred(sessions::refresh)))
         .service(web::resource("/logout").post(deferred(sessions::log_out)))
         .service(web::resource("/me").get(accounts::me))
@@ -62,6 +67,31 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
             web::resource("/me/email/confirm")
                 .wrap(limits.password.middleware())
                 .post(deferred(mail::confirm_email)),
+        )
+        .service(
+            web::resource("/me/totp")
+                .wrap(limits.password.middleware())
+                .post(deferred(factors::begin_totp)),
+        )
+        .service(
+            web::resource("/me/totp/confirm")
+                .wrap(limits.password.middleware())
+                .post(deferred(factors::confirm_totp)),
+        )
+        .service(
+            web::resource("/me/totp/remove")
+                .wrap(limits.password.middleware())
+                .post(deferred(factors::remove_totp)),
+        )
+        .service(
+            web::resource("/me/recovery-codes")
+                .wrap(limits.password.middleware())
+                .post(deferred(factors::replace_recovery_codes)),
+        )
+        .service(
+            web::resource("/me/reauthenticate")
+                .wrap(limits.password.middleware())
+                .post(deferred(factors::reauthenticate)),
         )
         .service(
             web::resource("/me/close")

@@ -7,6 +7,7 @@ mod browser;
 mod clock_ahead;
 mod complete;
 mod complete_admin;
+mod complete_factors;
 mod complete_mail;
 mod damaged;
 mod disk;

@@ -24,6 +24,7 @@ pub mod program;
 pub mod proxy;
 pub mod raw;
 pub mod shell;
+pub mod totp;
 
 pub use app::TestApp;
 pub use client::{Answer, Client, PASSWORD, Tokens, User};

@@ -42,7 +42,7 @@ pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, Ad
     let moment = |at: Option<_>, never: &str| at.map_or(never.to_owned(), |at| format!("{at}"));
     Ok(format!(
         "id: {}\nemail: {}\nroles: {}\nclaims: {}\ncreated: {}\npassword changed: {}\nlast login: {}\n\
-         disabled: {}\nlive sessions: {sessions}\n",
+         disabled: {}\nsecond factors: {}\nlive sessions: {sessions}\n",
         account.id,
         account.email,
         account.roles.join(" "),
@@ -51,6 +51,7 @@ pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, Ad
         account.password_changed_at,
         moment(account.last_login_at, "never"),
         moment(account.disabled_at, "no"),
+        if account.factors.is_empty() { "none".into() } else { account.factors.join(" ") },
     ))
 }
 
@@ -87,5 +88,6 @@ fn as_json(account: &AccountDetails) -> Value {
         "password_changed_at": account.password_changed_at,
         "last_login_at": account.last_login_at,
         "disabled_at": account.disabled_at,
+        "factors": account.factors,
     })
 }

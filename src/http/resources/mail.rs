@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::sessions::{check_label, replaced_sessions};
-use crate::accounts::Account;
 use crate::accounts::mail_proof::{MailSource, ShownProof};
 use crate::accounts::reset_password::{Reset, ResetLogin};
+use crate::accounts::{Account, OwnerProof};
 use crate::clients;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
@@ -17,6 +17,7 @@ use crate::http::request::cookies::{Cookies, Transport};
 use crate::http::request::json::Json;
 use crate::http::request::language::Language;
 use crate::http::request::requester::RequestSource;
+use crate::http::request::second_factor::SecondFactorMember;
 use crate::secret::Secret;
 
 /// The answer to every request for a message.
@@ -100,7 +101,11 @@ pub(in crate::http) async fn reset_password(
     let reset = Reset {
         shown,
         password: password.expose(),
-        login: Some(ResetLogin { client_id, replaces }),
+        login: Some(ResetLogin {
+            client_id,
+            replaces,
+            with_cookies: transport == Transport::Cookie,
+        }),
         device: origin.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.reset_password(reset).await?.ok_or(Code::InternalError)?;
@@ -112,6 +117,7 @@ pub(in crate::http) async fn reset_password(
 pub(in crate::http) struct ChangeEmail {
     email: String,
     current_password: Secret<String>,
+    second_factor: Option<SecondFactorMember>,
 }
 
 pub(in crate::http) async fn change_email(
@@ -121,12 +127,14 @@ pub(in crate::http) async fn change_email(
     language: Language,
     body: Json<ChangeEmail>,
 ) -> Result<HttpResponse, Problem> {
-    let ChangeEmail { email, current_password } = body.0;
-    let (password, network) = (current_password.expose(), origin.network());
-    let accounts = &api.accounts;
-    let request =
-        accounts.request_email_change(caller.0, &email, password, network, language.0).await?;
-    Ok(accepted(&request))
+    let ChangeEmail { email, current_password, second_factor } = body.0;
+    let proof = OwnerProof {
+        password: current_password,
+        second_factor: SecondFactorMember::parse(second_factor)?,
+        device: origin.device(None),
+    };
+    let requested = api.accounts.request_email_change(caller.0, &email, &proof, language.0);
+    Ok(accepted(&requested.await?))
 }
 
 pub(in crate::http) async fn confirm_email(

@@ -14,7 +14,7 @@ const ROUNDS: usize = 40;
 
 #[tokio::test]
 async fn closed_registration_answers_alike_for_known_and_unknown_addresses() {
-    assert_alike(TestApp::start().await).await;
+    Box::pin(assert_alike(TestApp::start().await)).await;
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn closed_registration_answers_alike_where_addresses_are_proven() {
     let app = app.restart_with(required).await;
     let pending = request_of(app.register("bea@example.com", PASSWORD).await);
     let code = app.message_to("bea@example.com").await.code();
-    let app = assert_alike_after(app, &email).await;
+    let app = Box::pin(assert_alike_after(app, &email)).await;
     assert!(app.messages_to(&email).await.is_empty());
     // A registration that was requested before.
     app.confirm(&pending, &code).await.assert_problem(403, "registration_closed");
@@ -33,7 +33,7 @@ async fn closed_registration_answers_alike_where_addresses_are_proven() {
 
 async fn assert_alike(app: TestApp) {
     let email = app.signed_up().await.email.clone();
-    assert_alike_after(app, &email).await;
+    Box::pin(assert_alike_after(app, &email)).await;
 }
 
 /// Closes registration and registers `email`, a known address, and unknown ones.
