@@ -1,8 +1,12 @@
 //! Step-up: `auth_time` and `amr`, and the ways in which services require a recent login.
 
+use std::time::Duration;
+
 use doorward::config::Config;
+use doorward_verifier::VerifyError;
 use serde_json::json;
 
+use crate::support::feed::verifier;
 use crate::support::totp::totp;
 use crate::support::{Answer, TestApp, claims};
 
@@ -103,4 +107,19 @@ async fn tokens_are_short_with_the_claims_and_without() {
     println!("bytes of an access token: {plain}, with auth_time and amr {full}");
     assert!(plain < 450, "{plain}");
     assert!(full < 512, "{full}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_verifies_itself_requires_a_recent_login() {
+    let app = TestApp::with(|config| config.public_url = String::new()).await;
+    let ada = app.enrolled().await;
+    let tokens = ada.log_in().await;
+    let all = verifier(&app).await;
+    let recent = all.max_auth_age(Duration::from_secs(300));
+    let old = ada.user.tokens.access.clone();
+    assert!(all.verify_or_refetch(&old).await.is_ok());
+    let too_old = VerifyError::InsufficientAuthentication { max_age: Duration::from_secs(300) };
+    assert_eq!(recent.verify(&old), Err(too_old));
+    let said = recent.verify_or_refetch(&tokens.access).await.unwrap();
+    assert_eq!((said.auth_time, said.amr.len()), (Some(app.clock.now().unix_seconds()), 3));
 }
