@@ -1,4 +1,5 @@
-//! Accounts: sign up, log in, change the password or the address, reset the password, close.
+//! Accounts: sign up, log in, change the password or the address, reset the password, set up and
+//! prove a second factor, close.
 //!
 //! Every operation that checks a password takes the same path: an attempt is reserved with login
 //! throttling, one hash is computed, and only then is the database changed, on condition that the
@@ -17,37 +18,46 @@ mod confirm_registration;
 mod email;
 pub mod email_keys;
 mod log_in;
+mod log_in_factor;
 pub mod mail_proof;
 pub mod metrics;
 mod own_password;
+mod owner_proof;
 mod password_check;
 mod queries;
+mod reauthenticate;
 pub mod reset_password;
 mod roles;
+mod second_factor;
 mod sign_up;
 mod stored_costs;
 pub mod throttle;
+mod totp;
 
 use std::sync::Arc;
 
 use crate::audit::Audit;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError};
 use crate::mail::Mail;
 use crate::passwords::{Hasher, PasswordPolicy};
-use crate::sessions::{Sessions, Subject};
+use crate::sessions::{AuthMethods, Authentication, Sessions, Subject};
 
 pub use add::{AddAccountError, NewAccount, NewPassword};
 pub use change_password::ChangeError;
 pub use claims::{CustomClaims, InvalidClaims};
 pub use email::{Email, EmailKeys, InvalidEmail};
 pub use log_in::{LogInError, LoginAttempt};
+pub use log_in_factor::FactorAttempt;
 use metrics::{LoginCounters, login_counters};
+pub use owner_proof::{Owner, OwnerProof};
 use queries::Credentials;
 pub use queries::{Account, AccountDetails};
 pub use roles::{InvalidRoles, RoleSet};
+pub use second_factor::{FactorChallenge, FactorPolicy, RequiredFactor};
 pub use sign_up::{RegistrationPolicy, SignUpError};
 use throttle::LoginThrottle;
+pub use totp::ConfirmTotpError;
 
 /// The maximum number of comparisons for one attempt: if the account changes after it was read, the
 /// password is compared again.
@@ -65,6 +75,7 @@ pub struct Accounts {
     audit: Audit,
     mail: Mail,
     registration: RegistrationPolicy,
+    factors: Arc<FactorPolicy>,
     logins: LoginCounters,
 }
 
@@ -81,9 +92,23 @@ impl Accounts {
         sessions: Sessions,
         audit: Audit,
         mail: Mail,
+        factors: FactorPolicy,
     ) -> Self {
         let (registration, logins) = (RegistrationPolicy::Open, login_counters());
-        Self { db, clock, hasher, policy, throttle, sessions, audit, mail, registration, logins }
+        let factors = Arc::new(factors);
+        Self {
+            db,
+            clock,
+            hasher,
+            policy,
+            throttle,
+            sessions,
+            audit,
+            mail,
+            registration,
+            factors,
+            logins,
+        }
     }
 
     /// Sets who may sign up; without it, everybody.
@@ -130,7 +155,9 @@ impl Accounts {
 }
 
 impl Credentials {
-    fn subject(&self) -> Subject {
-        Subject::new(self.id, self.roles.clone(), self.claims.as_deref())
+    /// The subject of a session that begins at `at` with an authentication by these methods.
+    fn subject(&self, at: Timestamp, methods: AuthMethods) -> Subject {
+        let authentication = Some(Authentication { at, methods });
+        Subject::new(self.id, self.roles.clone(), self.claims.as_deref(), authentication)
     }
 }

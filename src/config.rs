@@ -44,8 +44,8 @@ pub use privacy::refuse_world_readable;
 pub use settings::{
     AccountsConfig, AdminConfig, AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig,
     DocsConfig, EmailConfig, EmailLinksConfig, LimitsConfig, LogConfig, LogFormat, MetricsConfig,
-    PasswordsConfig, Registration, RevocationSync, RevocationsConfig, SameSite, SessionsConfig,
-    TlsConfig, TokensConfig, Verification, WhenStale,
+    PasswordsConfig, Registration, RequireSecondFactor, RevocationSync, RevocationsConfig,
+    SameSite, SessionsConfig, TlsConfig, TokensConfig, Verification, WhenStale,
 };
 pub use single_values::{check_origin, database_of, parse_duration};
 

@@ -11,7 +11,7 @@
 //! main ──► cli, app ──► http ──► accounts ──► sessions ──► keys, revocations ──► database ──► clock
 //!           │                   │            │              │  audit, mail                 ▲
 //!           ▼                   ▼            ▼              ▼                              │
-//!         config            passwords refresh_token         tokens ────────────────────────┘
+//!         config       passwords factors refresh_token      tokens ────────────────────────┘
 //!                                      clients
 //! ```
 //!
@@ -34,6 +34,7 @@
 //!   [`sessions::rotation::decide`].
 //! - [`clients`]: the apps and services that tokens are issued to, their secrets and settings.
 //! - [`passwords`]: parsing, policy and hashing, with the bounded hashing pool.
+//! - [`factors`]: TOTP secrets, recovery codes, and the tokens of an unfinished login; no I/O.
 //! - [`tokens`]: access tokens: claims, signing, strict verification, the cache of verified ones.
 //!   Only this module uses `jsonwebtoken`. A separate crate.
 //! - [`refresh_token`]: the format of refresh tokens; no I/O.
@@ -156,6 +157,7 @@ pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod database;
+pub mod factors;
 pub mod http;
 pub mod keys;
 mod locks;

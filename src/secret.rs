@@ -4,6 +4,8 @@
 //! One key per [`Purpose`] is derived from the master secret, so that a leaked key compromises one
 //! purpose only.
 
+pub mod crockford;
+
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -88,6 +90,12 @@ pub enum Purpose {
     MailLink,
     /// The code in a message.
     MailCode,
+    /// Encryption of TOTP secrets in the database.
+    TotpSeal,
+    /// The token of a login that lacks the second factor.
+    FactorTicket,
+    /// The token of a login that needs a second factor to be set up.
+    EnrolTicket,
 }
 
 impl Purpose {
@@ -100,6 +108,9 @@ impl Purpose {
             Self::MailRequest => b"doorward mail request v1",
             Self::MailLink => b"doorward mail link v1",
             Self::MailCode => b"doorward mail code v1",
+            Self::TotpSeal => b"doorward totp seal v1",
+            Self::FactorTicket => b"doorward factor ticket v1",
+            Self::EnrolTicket => b"doorward enrol ticket v1",
         }
     }
 }

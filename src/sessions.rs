@@ -7,6 +7,7 @@
 //! tokens are revoked with it.
 
 pub mod authenticate;
+mod authentication;
 pub mod client_credentials;
 mod devices;
 pub mod introspection;
@@ -39,8 +40,9 @@ use crate::revocations::Revocations;
 use crate::secret::equal;
 use crate::tokens::cache::VerifiedTokenCache;
 
+pub use authentication::{AccessToken, AuthMethods, Authentication};
 pub use devices::{DeviceToken, KnownSource, record_password_set};
-pub use issue::{Grant, IssueError, TokenTexts, Tokens};
+pub use issue::{AccessGrant, Grant, IssueError, TokenTexts, Tokens};
 pub use listing::{Session, delete_batch_of, live_of};
 pub use log_out::{LogOutError, SessionScope};
 pub use policy::SessionPolicy;
@@ -105,14 +107,6 @@ impl Sessions {
             verified,
             oversized,
         }
-    }
-
-    /// The client that a session belongs to.
-    ///
-    /// # Errors
-    /// The database error; "not found" when there is no such session.
-    pub fn client_of(&self, tx: &mut Tx<'_>, session: Id) -> QueryResult<String> {
-        queries::client_of(tx.connection(), session)
     }
 
     /// The revocation list that ended sessions are added to.

@@ -36,15 +36,15 @@ const MAY_USE: &str = "
                      accounts sessions clients
                      passwords tokens keys revocations audit mail database clock loopback
     app           -> config http accounts sessions clients
-                     passwords tokens refresh_token keys revocations audit mail database clock secret metrics locks
-    http          -> accounts sessions clients keys revocations audit mail clock secret metrics
+                     passwords factors tokens refresh_token keys revocations audit mail database clock secret metrics locks
+    http          -> accounts sessions clients factors keys revocations audit mail clock secret metrics
                      log_rate_limit swagger-ui
                      passwords::Overloaded refresh_token::Malformed tokens::TokenError tokens::TokenTooLong
                      tokens::revocation_id_to_claim tokens::Claims tokens::strict_json
                      database::StoreError database::Database database::Id database::ExpectedVersion
                      database::with_database_deadline locks loopback
     accounts      -> sessions clients
-                     passwords refresh_token revocations audit mail database clock secret metrics named locks
+                     passwords factors refresh_token revocations audit mail database clock secret metrics named locks
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
     clients       -> audit database clock secret tokens named
     keys          -> tokens audit database clock secret named locks
@@ -52,6 +52,7 @@ const MAY_USE: &str = "
     mail          -> audit database clock secret metrics named locks loopback
     audit         -> database clock secret named locks
     passwords     -> clock secret metrics named locks
+    factors       -> clock secret named
     refresh_token -> secret
     tokens        ->
     database      -> clock secret metrics log_rate_limit locks
@@ -98,6 +99,8 @@ const ALLOWED_LIBRARIES: &str = "
     hugealloc         -> passwords
     allocator_api2    -> passwords
     zxcvbn            -> passwords
+    totp_rs           -> factors
+    qrcode            -> factors
     reqwest           -> verifier
     quick_cache       -> tokens::cache
     listenfd          -> config

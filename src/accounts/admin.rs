@@ -4,6 +4,7 @@
 //! It writes to the database directly, also while servers run; they sync its revocations like those
 //! of another node.
 
+mod factors;
 mod grants;
 mod invitations;
 mod update;

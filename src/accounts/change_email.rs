@@ -4,7 +4,8 @@
 use diesel::QueryResult;
 
 use super::mail_proof::{ConfirmError, RequestMailError, ShownProof};
-use super::{Accounts, Email, LogInError, MAX_COMPARISONS, queries};
+use super::owner_proof::{FactorRule, OwnerProof, ProvenOwner};
+use super::{Accounts, Email, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
@@ -13,10 +14,9 @@ use crate::mail::messages::MessageKind;
 use crate::mail::notices::{self, NoticeContext};
 use crate::mail::requests::{MailRequestError, NewMailRequest};
 use crate::mail::{AccountState, MailPurpose, MailRequest};
-use crate::passwords::Password;
-use crate::sessions::EndCause;
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
+use crate::sessions::{Device, EndCause};
 
 impl Accounts {
     /// Requests the code that makes `email` the account's address, and returns the request's token.
@@ -28,43 +28,36 @@ impl Accounts {
         &self,
         access: AuthenticatedSession,
         email: &str,
-        password: &str,
-        network: &str,
+        proof: &OwnerProof,
         locale: Option<String>,
     ) -> Result<String, RequestMailError> {
         if !self.mail.is_on() {
             return Err(MailRequestError::Off.into());
         }
         let email = Email::parse(email)?;
-        let (mut found, known) = self.credentials_of(access, network).await?;
-        let mut reservation = self.reserve_in_session(access, &found, known, network)?;
-        let password = Password::parse(password).ok();
-        for _ in 0..MAX_COMPARISONS {
-            let right =
-                self.verify_own_password(found, password.clone(), reservation, network).await?;
+        let request = async |proven: ProvenOwner| {
             let new = NewMailRequest {
                 purpose: MailPurpose::EmailChange,
                 address: email.to_string(),
                 address_key: email.key(),
-                network: network.to_owned(),
+                network: proof.network().to_owned(),
                 device: None,
-                account: Some((right.found.id, right.found.version)),
+                account: Some((proven.found.id, proven.found.version)),
                 password_hash: None,
                 locale: locale.clone(),
             };
-            if let Some(requested) = self.request_if_unchanged(new).await? {
-                return Ok(requested?);
-            }
-            reservation = right.reservation;
-            (found, _) = self.credentials_of(access, network).await?;
-        }
-        Err(LogInError::Changing.into())
+            let requested = self.request_if_unchanged(new, proven, proof.device.clone()).await?;
+            Ok::<_, RequestMailError>(requested.transpose()?)
+        };
+        self.with_proof(access.into(), proof, FactorRule::Required, request).await
     }
 
     /// Makes a request of an account; `None` when the account has changed since it was read.
     async fn request_if_unchanged(
         &self,
         new: NewMailRequest,
+        proven: ProvenOwner,
+        device: Device,
     ) -> Result<Option<Result<String, MailRequestError>>, StoreError> {
         let this = self.clone();
         let requested = self.db.write(move |tx| {
@@ -73,7 +66,11 @@ impl Accounts {
             if found.is_none_or(|found| found.version != version) {
                 return Ok(None);
             }
-            this.mail.insert(tx, &new, this.clock.now()).map(Some)
+            let now = this.clock.now();
+            if !proven.use_factor(&this, tx, &device, now)? {
+                return Ok(None);
+            }
+            this.mail.insert(tx, &new, now).map(Some)
         });
         requested.await
     }
@@ -137,7 +134,8 @@ impl Accounts {
             } else {
                 self.end_other_sessions(tx, access, network, now)?;
                 if let Some(recipient) = &old_recipient {
-                    let context = NoticeContext { network: Some(network), user_agent: None };
+                    let context =
+                        NoticeContext { network: Some(network), ..NoticeContext::default() };
                     self.mail.notify_at(tx, recipient, MessageKind::EmailChanged, context, now)?;
                 }
             }

@@ -1,48 +1,44 @@
 //! Closing an account: its sessions end, personal data is erased, and later its row is deleted.
 
-use super::queries::{self, Credentials};
-use super::{Accounts, Email, LogInError, MAX_COMPARISONS};
+use super::owner_proof::{FactorRule, OwnerProof, ProvenOwner};
+use super::{Accounts, Email, LogInError, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::database::StoreError;
 use crate::mail::requests;
-use crate::passwords::Password;
+use crate::sessions::Device;
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
 
 impl Accounts {
-    /// Closes the account at its owner's request from `address`: its sessions end, and personal
-    /// data is erased.
+    /// Closes the account at its owner's request: its sessions end, and personal data is erased.
     ///
     /// # Errors
     /// [`LogInError`]: the account stays open.
     pub async fn close(
         &self,
         access: AuthenticatedSession,
-        password: &str,
-        address: &str,
+        proof: &OwnerProof,
     ) -> Result<(), LogInError> {
-        let (mut found, known) = self.credentials_of(access, address).await?;
-        let mut reservation = self.reserve_in_session(access, &found, known, address)?;
-        let password = Password::parse(password).ok();
-        for _ in 0..MAX_COMPARISONS {
-            let right =
-                self.verify_own_password(found, password.clone(), reservation, address).await?;
-            if self.close_if_unchanged(right.found).await? {
-                return Ok(());
-            }
-            reservation = right.reservation;
-            (found, _) = self.credentials_of(access, address).await?;
-        }
-        Err(LogInError::Changing)
+        let close = async |proven: ProvenOwner| {
+            let closed = self.close_if_unchanged(proven, proof.device.clone()).await?;
+            Ok::<_, LogInError>(closed.then_some(()))
+        };
+        self.with_proof(access.into(), proof, FactorRule::Required, close).await
     }
 
     /// Closes an account; false when it has changed since it was read.
-    async fn close_if_unchanged(&self, found: Credentials) -> Result<bool, StoreError> {
+    async fn close_if_unchanged(
+        &self,
+        proven: ProvenOwner,
+        device: Device,
+    ) -> Result<bool, StoreError> {
         let this = self.clone();
         self.db
             .write(move |tx| {
                 let now = this.clock.now();
-                let closed = queries::close(tx.connection(), &found, now)?;
+                let found = &proven.found;
+                let closed = proven.use_factor(&this, tx, &device, now)?
+                    && queries::close(tx.connection(), found, now)?;
                 if closed {
                     audit::record(
                         tx,

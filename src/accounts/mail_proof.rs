@@ -84,6 +84,9 @@ pub enum ConfirmError {
     /// It is wrong, used, expired or unknown; the answer does not say which.
     #[error("the link or code is not valid, or no longer")]
     InvalidLink,
+    /// The password is set, and the login needs more than the mailbox.
+    #[error(transparent)]
+    NotLoggedIn(LogInError),
     /// Mail is off.
     #[error("mail is off")]
     Off,
@@ -203,7 +206,11 @@ pub fn directory(sessions: Sessions) -> AccountDirectory {
 
 /// The source of a request as a notice states it.
 pub(super) fn notice_context(device: &Device) -> NoticeContext<'_> {
-    NoticeContext { network: device.address.as_deref(), user_agent: device.user_agent.as_deref() }
+    NoticeContext {
+        network: device.address.as_deref(),
+        user_agent: device.user_agent.as_deref(),
+        codes_left: None,
+    }
 }
 
 /// Raises the version of every account, in the unit of work that makes a restored backup safe.

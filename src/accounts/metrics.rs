@@ -12,7 +12,13 @@ named! {
         Succeeded = "succeeded",
         /// Unknown address, wrong password, disabled account.
         InvalidCredentials = "invalid_credentials",
-        /// Too many failed logins for this account.
+        /// The password was right, and the second factor is missing.
+        SecondFactorRequired = "second_factor_required",
+        /// The second factor was wrong or used before, or its token has expired.
+        InvalidSecondFactor = "invalid_second_factor",
+        /// The password was right, and a second factor must be set up first.
+        SecondFactorSetupRequired = "second_factor_setup_required",
+        /// Too many failed logins, or codes, for this account.
         Throttled = "throttled",
         /// No public client has this id.
         UnknownClient = "unknown_client",
@@ -42,10 +48,22 @@ impl LoginOutcome {
         match result {
             Ok(_) => Self::Succeeded,
             Err(LogInError::Wrong) => Self::InvalidCredentials,
+            Err(LogInError::SecondFactorRequired(_)) => Self::SecondFactorRequired,
+            Err(LogInError::InvalidSecondFactor | LogInError::InvalidFactorToken) => {
+                Self::InvalidSecondFactor
+            }
+            Err(LogInError::SecondFactorSetupRequired { .. }) => Self::SecondFactorSetupRequired,
             Err(LogInError::Throttled { .. }) => Self::Throttled,
             Err(LogInError::Client(_)) => Self::UnknownClient,
             Err(LogInError::Overloaded(_)) => Self::Overloaded,
-            Err(LogInError::Changing | LogInError::Issue(_)) => Self::Failed,
+            // The last three are for changes by a logged-in owner, which are not counted.
+            Err(
+                LogInError::Changing
+                | LogInError::Issue(_)
+                | LogInError::FactorProofRequired
+                | LogInError::InvalidEnrolToken
+                | LogInError::NoFactor,
+            ) => Self::Failed,
         }
     }
 }
@@ -68,6 +86,15 @@ impl Accounts {
     /// [`StoreError`] when the database does not answer.
     pub async fn count(&self) -> Result<u64, StoreError> {
         let count = self.db.read(queries::count).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// The number of open accounts with a second factor.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer.
+    pub async fn count_with_factor(&self) -> Result<u64, StoreError> {
+        let count = self.db.read(queries::factors::count).await?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

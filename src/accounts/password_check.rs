@@ -31,6 +31,25 @@ pub(super) struct ReservedAttempt {
     compares_password: bool,
 }
 
+impl ReservedAttempt {
+    /// Keeps the reservation spent unless [`Self::give_back`] is called, although the password was
+    /// right.
+    pub(super) const fn keep_spent(&mut self) {
+        self.reservation.release_on_drop(false);
+    }
+
+    /// Releases the reservation on drop.
+    pub(super) const fn give_back(&mut self) {
+        self.reservation.release_on_drop(true);
+    }
+
+    /// Keeps the reservation spent, and returns its shares for
+    /// [`LoginThrottle::give_back`](super::throttle::LoginThrottle::give_back).
+    pub(super) fn spend(self) -> Vec<u8> {
+        self.reservation.spend()
+    }
+}
+
 /// Why an attempt was not reserved.
 #[derive(Clone, Copy)]
 enum ReserveRefusal {

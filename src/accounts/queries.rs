@@ -4,6 +4,7 @@ mod admin;
 mod close;
 mod credentials;
 pub(super) mod email_keys;
+pub(super) mod factors;
 mod grants;
 mod invitations;
 pub(super) mod mail;
@@ -12,7 +13,7 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql};
 use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Nullable, Text};
 use serde::Serialize;
 
 use super::{Email, EmailKeys};
@@ -20,6 +21,7 @@ use crate::clients::BUILT_IN;
 use crate::clock::Timestamp;
 use crate::database::schema::{clients, users};
 use crate::database::{AnyConnection, Id};
+use crate::factors::{FactorKind, recovery_codes};
 use crate::passwords::PasswordHash;
 
 pub use admin::AccountDetails;
@@ -29,7 +31,7 @@ pub(super) use admin::{
 };
 pub(super) use close::{close, close_any_version, delete, delete_closed};
 pub(super) use credentials::{
-    Credentials, credentials, credentials_by_id, record_login, set_password,
+    Credentials, credentials, credentials_by_id, record_login, set_password, upgrade_hash,
 };
 pub(super) use grants::{LockedAccount, list_grants, lock_account, set_grants};
 pub(super) use invitations::{
@@ -54,6 +56,12 @@ pub struct Account {
     pub created_at: Timestamp,
     /// When its password was last set.
     pub password_changed_at: Timestamp,
+    /// Its second factors: `totp`, or none.
+    #[diesel(column_name = totp_secret, deserialize_as = Factors)]
+    pub factors: Vec<&'static str>,
+    /// Its unused recovery codes.
+    #[diesel(column_name = recovery_codes, deserialize_as = CodesLeft)]
+    pub recovery_codes_left: usize,
 }
 
 /// Roles are stored in one column, separated by spaces.
@@ -74,6 +82,48 @@ where
 impl From<Roles> for Vec<String> {
     fn from(Roles(column): Roles) -> Self {
         column.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+/// The second factors of an account, by the presence of its sealed secret.
+#[derive(Debug)]
+pub struct Factors(bool);
+
+impl<DB: Backend> Queryable<Nullable<Binary>, DB> for Factors
+where
+    Option<Vec<u8>>: FromSql<Nullable<Binary>, DB>,
+{
+    type Row = Option<Vec<u8>>;
+
+    fn build(column: Option<Vec<u8>>) -> deserialize::Result<Self> {
+        Ok(Self(column.is_some()))
+    }
+}
+
+impl From<Factors> for Vec<&'static str> {
+    fn from(Factors(has_totp): Factors) -> Self {
+        has_totp.then_some(FactorKind::Totp.as_str()).into_iter().collect()
+    }
+}
+
+/// The number of recovery codes in their column.
+#[derive(Debug)]
+pub struct CodesLeft(usize);
+
+impl<DB: Backend> Queryable<Nullable<Binary>, DB> for CodesLeft
+where
+    Option<Vec<u8>>: FromSql<Nullable<Binary>, DB>,
+{
+    type Row = Option<Vec<u8>>;
+
+    fn build(column: Option<Vec<u8>>) -> deserialize::Result<Self> {
+        Ok(Self(column.map_or(0, |digests| recovery_codes::count(&digests))))
+    }
+}
+
+impl From<CodesLeft> for usize {
+    fn from(CodesLeft(count): CodesLeft) -> Self {
+        count
     }
 }
 
@@ -150,6 +200,8 @@ pub(super) fn insert(
         roles: Vec::new(),
         created_at: now,
         password_changed_at: now,
+        factors: Vec::new(),
+        recovery_codes_left: 0,
     }))
 }
 

@@ -3,17 +3,18 @@
 use diesel::QueryResult;
 
 use super::mail_proof::{ConfirmError, MailSource, RequestMailError, ShownProof, notice_context};
-use super::{Accounts, Email, queries};
+use super::{Accounts, Email, LogInError, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, ClientSettings};
 use crate::clock::Timestamp;
 use crate::database::{Id, Tx};
+use crate::factors::tickets::FactorTicket;
 use crate::mail::decide::MailProof;
 use crate::mail::messages::MessageKind;
 use crate::mail::{AccountState, MailPurpose};
 use crate::passwords::{Password, PasswordHash, UnacceptablePassword};
 use crate::sessions::rotation::EndReason;
-use crate::sessions::{self, Device, EndCause, Grant, ReplacedSessions, Tokens};
+use crate::sessions::{self, AuthMethods, Device, EndCause, Grant, ReplacedSessions, Tokens};
 
 /// A reset of a password.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct ResetLogin {
     pub client_id: String,
     /// The sessions that it replaces.
     pub replaces: ReplacedSessions,
+    /// Whether the client wants its tokens as cookies.
+    pub with_cookies: bool,
 }
 
 /// A genuine link or code.
@@ -48,6 +51,8 @@ struct VerifiedProof {
 /// The result of a reset's unit of work.
 enum ResetOutcome {
     Set(Option<Box<Grant>>),
+    /// The password is set, and the login needs more.
+    NotLoggedIn(Box<LogInError>),
     UnknownClient(clients::UnknownClient),
 }
 
@@ -66,11 +71,12 @@ impl Accounts {
         Ok(self.request_mail(MailPurpose::Reset, &email, &source, None).await?)
     }
 
-    /// Sets a new password, ends every session, and starts one if requested. A rejected password does
-    /// not use up the link or the code.
+    /// Sets a new password, ends every session, and starts one if requested, unless the account has a
+    /// second factor, or needs one. A rejected password does not use up the link or the code.
     ///
     /// # Errors
-    /// [`ConfirmError`]: the old password stays valid and no session has ended.
+    /// [`ConfirmError`]: the old password stays valid and no session has ended, except for
+    /// [`ConfirmError::NotLoggedIn`].
     pub async fn reset_password(&self, reset: Reset<'_>) -> Result<Option<Tokens>, ConfirmError> {
         let password = Password::parse(reset.password).map_err(UnacceptablePassword::from)?;
         let purpose = self.purpose_of(reset.shown);
@@ -88,6 +94,7 @@ impl Accounts {
         match done {
             Some(ResetOutcome::Set(Some(grant))) => Ok(Some(self.sessions.issue(&grant)?)),
             Some(ResetOutcome::Set(None)) => Ok(None),
+            Some(ResetOutcome::NotLoggedIn(error)) => Err(ConfirmError::NotLoggedIn(*error)),
             Some(ResetOutcome::UnknownClient(unknown)) => Err(unknown.into()),
             None => Err(ConfirmError::InvalidLink),
         }
@@ -126,16 +133,51 @@ impl Accounts {
         let state = found.as_ref().map_or(AccountState::Barred, queries::Credentials::state);
         let may = self.mail.may_consume(&row, purpose, proof, state, now);
         let Some(found) = found.filter(|_| may) else { return Ok(None) };
+        // A mailbox replaces the password, not the second factor.
+        let refused = login.and_then(|login| self.refused_login(&found, login, device, now));
+        let session = session.filter(|_| refused.is_none());
         tx.in_savepoint(|tx| {
             // First the user's row, by an UPDATE: a concurrent login leaves no session behind.
-            let client_id = login.map(|login| login.client_id.as_str());
+            let client_id = session.as_ref().map(|(login, _)| login.client_id.as_str());
             if !queries::mail::reset_password(tx.connection(), &found, client_id, hash, now)? {
                 return Ok(None);
             }
             let grant = self.restart_sessions(tx, &found, session, device, now)?;
             let is_used = self.mail.use_up(tx, &row, proof, now)?;
-            Ok(is_used.then_some(ResetOutcome::Set(grant.map(Box::new))))
+            let outcome = match refused {
+                Some(error) => ResetOutcome::NotLoggedIn(Box::new(error)),
+                None => ResetOutcome::Set(grant.map(Box::new)),
+            };
+            Ok(is_used.then_some(outcome))
         })
+    }
+
+    /// Why an account whose password is being reset gets no session: it has a second factor, or must
+    /// have one. The latter is not set up with a mailed proof: it needs a login.
+    fn refused_login(
+        &self,
+        found: &queries::Credentials,
+        login: &ResetLogin,
+        device: &Device,
+        now: Timestamp,
+    ) -> Option<LogInError> {
+        if !found.has_factor() {
+            let is_required = self.requires_factor(&found.roles);
+            let error = LogInError::SecondFactorSetupRequired { enrol_token: None };
+            return is_required.then_some(error);
+        }
+        let ticket = FactorTicket {
+            user: found.id.uuid(),
+            // The one that the new password has.
+            version: found.version.saturating_add(1),
+            issued_at: now,
+            client_id: login.client_id.clone(),
+            label: device.label.clone(),
+            with_cookies: login.with_cookies,
+            is_unknown_source: false,
+            shares: Vec::new(),
+        };
+        Some(self.challenge(&ticket, found))
     }
 
     /// Ends every session of an account whose password was reset, notifies its owner, and starts the
@@ -161,7 +203,8 @@ impl Accounts {
         }
         let Some((login, client)) = session else { return Ok(None) };
         self.sessions.replace(tx, &login.replaces, device, now)?;
-        let (subject, client_id) = (found.subject(), &login.client_id);
+        let subject = found.subject(now, AuthMethods::PASSWORD);
+        let client_id = &login.client_id;
         self.sessions.start(tx, &subject, client_id, client, device, now).map(Some)
     }
 }

@@ -112,9 +112,32 @@ struct Share {
     id: CounterId,
     /// A part of the window.
     cost: Duration,
-    /// Whether it is the counter of the whole account.
-    is_account_wide: bool,
+    kind: ShareKind,
 }
+
+/// The kinds of counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShareKind {
+    /// Of one request source.
+    Source,
+    /// Of all sessions, or all devices, of an account.
+    TokenKind,
+    /// Of the whole account.
+    Account,
+}
+
+impl ShareKind {
+    const fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::Source,
+            1 => Self::TokenKind,
+            _ => Self::Account,
+        }
+    }
+}
+
+/// A share as bytes: its kind, and the counter.
+const SHARE_BYTES: usize = 1 + size_of::<CounterId>();
 
 impl LoginThrottle {
     /// Creates throttling state without any failures.
@@ -134,6 +157,28 @@ impl LoginThrottle {
     #[must_use]
     pub fn reserve_known(&self, email_key: &str, source: &ThrottleKey) -> ReserveOutcome {
         self.reserve_shares(email_key, source, false)
+    }
+
+    /// Gives back the shares of a spent reservation, which [`Reservation::spend`] has returned on
+    /// this or another node. Shares that this node does not know have no effect.
+    pub fn give_back(&self, shares: &[u8]) {
+        let mut counters = lock(&self.counters);
+        let (shares, _) = shares.as_chunks::<SHARE_BYTES>();
+        for [kind, id @ ..] in shares {
+            let cost = self.settings.window / self.attempts(ShareKind::from_byte(*kind)).max(1);
+            if let Some(counter) = counters.get_mut(id) {
+                counter.full_at = counter.full_at.minus(cost);
+            }
+        }
+    }
+
+    /// The attempts that a full counter of this kind allows.
+    const fn attempts(&self, kind: ShareKind) -> u32 {
+        match kind {
+            ShareKind::Source => self.settings.per_source,
+            ShareKind::TokenKind => FAILURES_PER_TOKEN_KIND,
+            ShareKind::Account => self.settings.per_account,
+        }
     }
 
     /// The number of counters.
@@ -164,16 +209,17 @@ impl LoginThrottle {
             evict_counters(&mut counters, now);
         }
         let mut moved = Vec::with_capacity(shares.len());
-        for Share { id, cost, is_account_wide } in &shares {
+        for Share { id, cost, kind } in &shares {
+            let is_account_wide = *kind == ShareKind::Account;
             let before =
                 counters.get(id).copied().unwrap_or(Counter { full_at: now, in_flight: 0 });
             let full_at = before.full_at.max(now).plus(*cost);
             let missing = full_at.since(now).saturating_sub(window);
             if missing.is_zero() {
                 moved.push((*id, Counter { full_at, in_flight: before.in_flight + 1 }));
-            } else if is_unknown_source || !*is_account_wide {
+            } else if is_unknown_source || !is_account_wide {
                 // Known sources take nothing from the account's counter once its limit is reached.
-                return refusal(missing, *cost * before.in_flight, *is_account_wide);
+                return refusal(missing, *cost * before.in_flight, is_account_wide);
             }
         }
         shares.truncate(moved.len());
@@ -194,16 +240,16 @@ impl LoginThrottle {
             }
             ThrottleKey::Session(session) => (format!("session {session}"), Some("sessions")),
         };
-        let share = |counter: &str, attempts: u32, is_account_wide| {
+        let share = |counter: &str, kind| {
             // An e-mail address may hold any character and a source no NUL, so two pairs never
             // collide.
             let mac = self.key.mac(format!("{counter}\0{email_key}").as_bytes());
             let id = std::array::from_fn(|i| mac[i]);
-            Share { id, cost: self.settings.window / attempts.max(1), is_account_wide }
+            Share { id, cost: self.settings.window / self.attempts(kind).max(1), kind }
         };
-        let mut shares = vec![share(&source, self.settings.per_source, false)];
-        shares.extend(of_all.map(|all| share(all, FAILURES_PER_TOKEN_KIND, false)));
-        shares.push(share("account", self.settings.per_account, true));
+        let mut shares = vec![share(&source, ShareKind::Source)];
+        shares.extend(of_all.map(|all| share(all, ShareKind::TokenKind)));
+        shares.push(share("account", ShareKind::Account));
         shares
     }
 }
@@ -231,6 +277,16 @@ impl Reservation {
     /// Releases the reservation: no password was compared, or it was right.
     pub fn release(mut self) {
         self.is_released = true;
+    }
+
+    /// Keeps the reservation spent, and returns its shares: each a kind and a counter.
+    #[must_use]
+    pub fn spend(mut self) -> Vec<u8> {
+        self.is_released = false;
+        self.shares
+            .iter()
+            .flat_map(|share| std::iter::once(share.kind as u8).chain(share.id))
+            .collect()
     }
 
     /// Sets whether the reservation is released on drop. Until then it stays, for an attempt that

@@ -40,6 +40,7 @@ pub(super) struct RowCounts(Mutex<Option<Rows>>);
 #[derive(Clone)]
 struct Rows {
     users: u64,
+    users_with_second_factor: u64,
     sessions: u64,
     blocklist: u64,
     /// The messages that wait.
@@ -71,6 +72,7 @@ impl Rows {
         };
         Ok(Self {
             users: api.accounts.count().await?,
+            users_with_second_factor: api.accounts.count_with_factor().await?,
             sessions: api.sessions.count().await?,
             blocklist: api.revocations.stored().await?,
             mail: api.accounts.mail().backlog().await?,
@@ -236,10 +238,11 @@ impl MetricsSources {
     /// The numbers counted in the database. Omitted before the first count.
     fn rows(&self, page: &mut Page<'_>) -> fmt::Result {
         let rows = locks::lock(&self.row_counts.0).clone();
-        let Some(Rows { users, sessions, blocklist, mail, keys }) = rows else {
-            return Ok(());
-        };
+        let Some(rows) = rows else { return Ok(()) };
+        let Rows { users, users_with_second_factor, sessions, blocklist, mail, keys } = rows;
         put(page, "users", "Accounts", &ConstGauge::new(users))?;
+        let help = "Accounts with a second factor";
+        put(page, "users_with_second_factor", help, &ConstGauge::new(users_with_second_factor))?;
         put(page, "sessions", "Live sessions", &ConstGauge::new(sessions))?;
         put(page, "blocklist_rows", "Rows of the blocklist", &ConstGauge::new(blocklist))?;
         put(page, "mail_queue_length", "Messages that wait", &ConstGauge::new(mail.waiting))?;

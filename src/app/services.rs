@@ -58,6 +58,7 @@ pub(super) async fn build(
         audit.clone(),
         mail.clone(),
     );
+    let factors = settings::factor_policy(config, secrets, &issuer);
     let hasher = Hasher::start(settings::hasher_settings(config), clock.clone())?;
     let accounts = Accounts::new(
         db.clone(),
@@ -68,6 +69,7 @@ pub(super) async fn build(
         sessions.clone(),
         audit.clone(),
         mail.clone(),
+        factors,
     )
     .with_registration(settings::registration_policy(config));
     let clients = Clients::new(db.clone(), clock.clone(), settings::client_policy(config, &issuer));

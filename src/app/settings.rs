@@ -4,12 +4,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
+use url::Url;
 
-use crate::accounts::RegistrationPolicy;
 use crate::accounts::throttle::ThrottleSettings;
+use crate::accounts::{FactorPolicy, RegistrationPolicy, RequiredFactor};
 use crate::clients::ClientPolicy;
 use crate::config::{self, Config, ConfigError, MasterSecrets};
 use crate::database::DatabaseSettings;
+use crate::factors::keys::FactorKeys;
 use crate::http::middleware::cors::{ClientOrigins, CorsPolicy};
 use crate::http::middleware::limits::Rate;
 use crate::http::request::cookies::CookiePolicy;
@@ -65,6 +67,24 @@ pub(crate) fn seal(secrets: &MasterSecrets) -> Seal {
     }
 }
 
+pub(crate) fn factor_policy(
+    config: &Config,
+    secrets: &MasterSecrets,
+    issuer: &str,
+) -> FactorPolicy {
+    let host = Url::parse(issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
+    FactorPolicy {
+        keys: FactorKeys::new(&secrets.current, secrets.previous.as_ref()),
+        fresh_for: config.accounts.fresh_for,
+        required: match &config.accounts.require_second_factor {
+            config::RequireSecondFactor::Off => RequiredFactor::Off,
+            config::RequireSecondFactor::All => RequiredFactor::All,
+            config::RequireSecondFactor::Roles(roles) => RequiredFactor::Roles(roles.clone()),
+        },
+        service: host.unwrap_or_else(|| issuer.to_owned()),
+    }
+}
+
 pub(crate) fn throttle_settings(config: &Config) -> ThrottleSettings {
     ThrottleSettings {
         per_source: config.limits.failed_logins_per_address,
@@ -111,6 +131,7 @@ pub(crate) fn session_policy(config: &Config, issuer: &str) -> SessionPolicy {
         },
         token_lifetime: config.tokens.lifetime,
         max_token_bytes: config.tokens.max_bytes,
+        auth_claims: config.tokens.auth_claims,
     }
 }
 

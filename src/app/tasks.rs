@@ -83,6 +83,7 @@ impl Tasks {
             self.probe_writes(),
             self.purge(),
             self.count_stored_costs(),
+            self.reseal_factors(),
             self.send_mail(),
             self.rewrite_email_keys(is_sqlite),
             self.warn_of_oversized_tokens(),
@@ -225,6 +226,13 @@ impl Tasks {
             let counted = self.api.accounts.count_stored_costs().await;
             let pause = if counted.is_ok() { STORED_COSTS_INTERVAL } else { MAINTENANCE_INTERVAL };
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Encrypts TOTP secrets under the current master secret, if there is a previous one.
+    async fn reseal_factors(&self) {
+        while self.api.accounts.reseal_factors(PURGE_PAUSE).await.is_err() {
+            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
         }
     }
 

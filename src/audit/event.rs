@@ -77,6 +77,20 @@ named! {
         EmailVerified = "email_verified",
         /// The address was changed, by its owner or an operator.
         EmailChanged = "email_changed",
+        /// A second factor was set up; the detail is its kind.
+        FactorAdded = "factor_added",
+        /// The owner removed the second factor; the detail is its kind.
+        FactorRemoved = "factor_removed",
+        /// An operator removed every second factor and recovery code.
+        FactorsReset = "factors_reset",
+        /// New recovery codes replaced the old ones.
+        RecoveryCodesReplaced = "recovery_codes_replaced",
+        /// A recovery code was used; the detail is how many are left.
+        RecoveryCodeUsed = "recovery_code_used",
+        /// A second factor was wrong, after a right password or in a session; or it was used before.
+        SecondFactorFailed = "second_factor_failed",
+        /// A code was rejected because too many had been tried.
+        SecondFactorThrottled = "second_factor_throttled",
     }
 }
 

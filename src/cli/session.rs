@@ -23,11 +23,22 @@ pub enum SessionCommand {
         #[arg(long)]
         json: bool,
     },
-    /// End a session: its tokens are rejected at once, on every node
-    #[command(after_help = "Example: doorward session end 019ab3e1-0b52-7e90-a2c6-5d41f7b80a93")]
+    /// End sessions: their tokens are rejected at once, on every node
+    ///
+    /// Either one session by its id, or those of all accounts without a second factor.
+    #[command(after_help = "Examples:\n  doorward session end \
+                            019ab3e1-0b52-7e90-a2c6-5d41f7b80a93\n  doorward session end \
+                            --without-factor --role admin")]
     End {
         /// The session's id
-        id: String,
+        #[arg(required_unless_present = "without_factor", conflicts_with = "without_factor")]
+        id: Option<String>,
+        /// End the sessions of every account without a second factor
+        #[arg(long)]
+        without_factor: bool,
+        /// Only of accounts with this role
+        #[arg(long, requires = "without_factor")]
+        role: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -51,7 +62,17 @@ pub fn session(config: &Config, command: &SessionCommand) -> Result<String, Admi
                     sessions.iter().map(described).collect()
                 })
             }
-            SessionCommand::End { id, json } => {
+            SessionCommand::End { id: None, role, json, .. } => {
+                let admin = user::open(config).await?;
+                let (accounts, sessions) =
+                    admin.end_sessions_without_factor(role.as_deref()).await?;
+                Ok(if *json {
+                    format!("{}\n", json!({ "accounts": accounts, "sessions_ended": sessions }))
+                } else {
+                    format!("accounts: {accounts}; sessions that ended: {sessions}\n")
+                })
+            }
+            SessionCommand::End { id: Some(id), json, .. } => {
                 let unknown = || AdminError::NoSuchSession(id.clone());
                 let session = Id::parse(id).ok_or_else(unknown)?;
                 let admin = user::open(config).await?;

@@ -126,6 +126,12 @@ pub enum UserCommand {
     /// End every session of an account and revoke its tokens
     #[command(after_help = "Example: doorward user end-sessions ada@example.com")]
     EndSessions(User),
+    /// Remove every second factor and recovery code of an account, and end every session
+    ///
+    /// For an owner who has lost all of them: the password alone logs in then. Make sure that it is
+    /// the owner who asks.
+    #[command(after_help = "Example: doorward user reset-factors ada@example.com")]
+    ResetFactors(User),
     /// Set another e-mail address and end every session
     ///
     /// The new address is not proven by this. It also restores an address that somebody else has
@@ -199,6 +205,12 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError
                 let (admin, account) = of(config, user).await?;
                 let done = admin.end_sessions(account.id).await?;
                 Ok(outcome_text(user, &account, done, "logged out", "it had no live session"))
+            }
+            UserCommand::ResetFactors(user) => {
+                let (admin, account) = of(config, user).await?;
+                let done = admin.reset_factors(account.id).await?;
+                let (did, otherwise) = ("removed the second factors of", "it had no second factor");
+                Ok(outcome_text(user, &account, done, did, otherwise))
             }
             UserCommand::SetEmail { user, email } => {
                 let email = Email::parse(email)?;

@@ -28,7 +28,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use accounts::{AccountsConfig, Registration, Verification};
+pub use accounts::{AccountsConfig, Registration, RequireSecondFactor, Verification};
 pub use admin::AdminConfig;
 pub use audit::AuditConfig;
 pub use browser::{CookiesConfig, CorsConfig, SameSite};
@@ -122,7 +122,7 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The database's connections.
     pub database: DatabaseConfig,
-    /// Registration.
+    /// Registration and second factors.
     pub accounts: AccountsConfig,
     /// E-mail.
     pub email: EmailConfig,

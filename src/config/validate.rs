@@ -1,6 +1,7 @@
 //! Range and cross-field validation. The bounds are also documented in the settings' comments, for
 //! operators.
 
+mod accounts;
 mod bounds;
 mod email;
 mod network;
@@ -63,6 +64,7 @@ impl Config {
         in_range("database.pool_size", self.database.pool_size, 1..=1000)?;
         let statement = self.database.statement_timeout;
         duration_in_range("database.statement_timeout", statement, SECOND / 10..=10 * SECOND)?;
+        accounts::accounts(&self.accounts)?;
         self.validate_email()
     }
 

@@ -3,7 +3,7 @@
 #![expect(missing_docs, reason = "the macro makes public items of its own")]
 
 diesel::table! {
-    use diesel::sql_types::{BigInt, Nullable, Text};
+    use diesel::sql_types::{BigInt, Binary, Nullable, Text};
     use crate::database::sql_types::IdSql;
 
     users (id) {
@@ -23,6 +23,14 @@ diesel::table! {
         claims -> Nullable<Text>,
         version -> BigInt,
         invited_until -> Nullable<BigInt>,
+        totp_secret -> Nullable<Binary>,
+        totp_last_step -> Nullable<BigInt>,
+        totp_confirmed_at -> Nullable<BigInt>,
+        totp_pending -> Nullable<Binary>,
+        totp_pending_at -> Nullable<BigInt>,
+        factor_failures -> BigInt,
+        factor_window_at -> Nullable<BigInt>,
+        recovery_codes -> Nullable<Binary>,
     }
 }
 
@@ -50,6 +58,8 @@ diesel::table! {
         address -> Nullable<Text>,
         reopened_generation -> Nullable<BigInt>,
         changed_password_at -> Nullable<BigInt>,
+        auth_time -> Nullable<BigInt>,
+        amr -> Nullable<Text>,
     }
 }
 

@@ -24,6 +24,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/users/{id}/sessions").get(sessions::list).delete(sessions::end_all),
         )
+        .service(web::resource("/users/{id}/factors").delete(users::reset_factors))
         .service(web::resource("/users/{id}/sessions/{sid}").delete(sessions::end))
         .service(web::resource("/clients").get(clients::list).post(deferred(clients::add)))
         .service(
@@ -48,7 +49,8 @@ pub(super) fn required_scope(method: &Method, pattern: &str) -> Option<AdminScop
         }
         ("POST", "/admin/users" | "/admin/users/{id}/password-reset")
         | ("PATCH" | "DELETE", "/admin/users/{id}")
-        | ("PUT", "/admin/users/{id}/roles") => AdminScope::UsersWrite,
+        | ("PUT", "/admin/users/{id}/roles")
+        | ("DELETE", "/admin/users/{id}/factors") => AdminScope::UsersWrite,
         ("DELETE", "/admin/users/{id}/sessions" | "/admin/users/{id}/sessions/{sid}") => {
             AdminScope::SessionsWrite
         }

@@ -8,9 +8,10 @@ use actix_web::error::{PathError, QueryPayloadError};
 
 use super::problem::{Code, Problem};
 use crate::accounts::mail_proof::{ConfirmError, RequestMailError};
-use crate::accounts::{ChangeError, LogInError, SignUpError};
+use crate::accounts::{ChangeError, ConfirmTotpError, FactorChallenge, LogInError, SignUpError};
 use crate::clients::{AuthenticationError, UnknownClient};
 use crate::database::StoreError;
+use crate::factors::FactorKind;
 use crate::mail::requests::MailRequestError;
 use crate::passwords::Overloaded;
 use crate::refresh_token::Malformed;
@@ -70,6 +71,23 @@ impl From<LogInError> for Problem {
     fn from(error: LogInError) -> Self {
         match error {
             LogInError::Wrong => Self::new(Code::InvalidCredentials),
+            LogInError::SecondFactorRequired(FactorChallenge { factor_token, factors }) => {
+                let factors = factors.into_iter().map(FactorKind::as_str).collect();
+                Self::new(Code::SecondFactorRequired).factor_token(factor_token, factors)
+            }
+            LogInError::InvalidSecondFactor => Self::new(Code::InvalidSecondFactor),
+            LogInError::InvalidFactorToken => Self::new(Code::InvalidSecondFactor)
+                .detail("The factor token is not valid, or no longer. Log in again.")
+                .field("/factor_token", "It is not valid, or no longer."),
+            LogInError::SecondFactorSetupRequired { enrol_token } => {
+                Self::new(Code::SecondFactorSetupRequired).enrol_token(enrol_token)
+            }
+            LogInError::InvalidEnrolToken => Self::new(Code::InvalidToken)
+                .detail("The enrol token is not valid, or no longer. Log in again."),
+            LogInError::FactorProofRequired => Self::new(Code::FactorProofRequired),
+            LogInError::NoFactor => {
+                Self::new(Code::NotFound).detail("The account has no second factor.")
+            }
             LogInError::Throttled { retry_after } => {
                 Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
@@ -129,6 +147,7 @@ impl From<ConfirmError> for Problem {
             ConfirmError::InvalidLink => Self::new(Code::InvalidLink),
             ConfirmError::Off => Self::new(Code::EmailOff),
             ConfirmError::Closed => Self::new(Code::RegistrationClosed),
+            ConfirmError::NotLoggedIn(error) => Self::from_reset(error),
             ConfirmError::Password(error) => invalid("/password", &error),
             ConfirmError::Client(unknown) => unknown.into(),
             ConfirmError::Overloaded(overloaded) => overloaded.into(),
@@ -144,11 +163,56 @@ impl Problem {
             LogInError::Wrong => {
                 Self::new(Code::WrongPassword).field(pointer, Code::WrongPassword.detail())
             }
+            LogInError::InvalidSecondFactor => {
+                let detail = Code::InvalidSecondFactor.detail();
+                Self::new(Code::FactorProofRequired).detail(detail).field("/second_factor", detail)
+            }
             LogInError::Throttled { .. }
+            | LogInError::SecondFactorRequired(_)
+            | LogInError::InvalidFactorToken
+            | LogInError::SecondFactorSetupRequired { .. }
+            | LogInError::InvalidEnrolToken
+            | LogInError::FactorProofRequired
+            | LogInError::NoFactor
             | LogInError::Changing
             | LogInError::Client(_)
             | LogInError::Overloaded(_)
             | LogInError::Issue(_) => error.into(),
+        }
+    }
+
+    /// For a login, with the member that has the second factor.
+    pub(super) fn from_login(error: LogInError, pointer: &str) -> Self {
+        let is_wrong_factor = matches!(error, LogInError::InvalidSecondFactor);
+        let problem = Self::from(error);
+        if is_wrong_factor {
+            return problem.field(pointer, Code::InvalidSecondFactor.detail());
+        }
+        problem
+    }
+
+    /// For a reset that has set the password and started no session.
+    fn from_reset(error: LogInError) -> Self {
+        let is_setup = matches!(error, LogInError::SecondFactorSetupRequired { .. });
+        let problem = Self::from(error);
+        if is_setup {
+            return problem.detail(
+                "The password is set. This account needs a second factor: log in to set one up.",
+            );
+        }
+        problem
+    }
+}
+
+impl From<ConfirmTotpError> for Problem {
+    fn from(error: ConfirmTotpError) -> Self {
+        match error {
+            ConfirmTotpError::WrongCode => invalid("/code", &"the code is wrong"),
+            ConfirmTotpError::NothingPending => invalid(
+                "/code",
+                &"this session has no secret to confirm, or no longer; request one at /me/totp",
+            ),
+            ConfirmTotpError::Rejected(error) => error.into(),
         }
     }
 }

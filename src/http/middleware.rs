@@ -45,6 +45,7 @@ pub(super) struct HeadRequest;
 /// The paths with errors in an OAuth format; everywhere else errors are plain problems.
 const OAUTH_ERROR_PATHS: &[(&str, ErrorFormat)] = &[
     ("/login", ErrorFormat::ProblemWithOAuth),
+    ("/login/factor", ErrorFormat::ProblemWithOAuth),
     ("/refresh", ErrorFormat::ProblemWithOAuth),
     ("/token", ErrorFormat::OAuth),
     ("/introspect", ErrorFormat::OAuth),

@@ -20,6 +20,8 @@ use serde::Serialize;
 pub use code::Code;
 pub use rules::ErrorFormat;
 
+use crate::secret::Secret;
+
 /// The media type of a [`Problem`].
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -34,6 +36,16 @@ struct Content {
     errors: Vec<FieldError>,
     reason: Option<&'static str>,
     retry_after: Duration,
+    next_step: NextStep,
+}
+
+/// Members with which a client continues; `max_age` is in the challenge, too.
+#[derive(Clone, Debug, Default)]
+struct NextStep {
+    factor_token: Option<Secret<String>>,
+    factors: Vec<&'static str>,
+    enrol_token: Option<Secret<String>>,
+    max_age: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +64,7 @@ impl Problem {
             errors: Vec::new(),
             reason: None,
             retry_after: Duration::from_secs(1),
+            next_step: NextStep::default(),
         }))
     }
 
@@ -84,6 +97,28 @@ impl Problem {
     #[must_use]
     pub fn has_reason(&self, reason: &str) -> bool {
         self.0.reason == Some(reason)
+    }
+
+    /// Adds the token of an unfinished login, and the second factors of the account.
+    #[must_use]
+    pub fn factor_token(mut self, token: Secret<String>, factors: Vec<&'static str>) -> Self {
+        self.0.next_step.factor_token = Some(token);
+        self.0.next_step.factors = factors;
+        self
+    }
+
+    /// Adds the token for setting up a second factor.
+    #[must_use]
+    pub fn enrol_token(mut self, token: Option<Secret<String>>) -> Self {
+        self.0.next_step.enrol_token = token;
+        self
+    }
+
+    /// Sets how long ago a login may be, in seconds.
+    #[must_use]
+    pub fn max_age(mut self, seconds: u64) -> Self {
+        self.0.next_step.max_age = Some(seconds);
+        self
     }
 
     /// Sets when to retry, rounded up to whole seconds; only 408, 429 and 503 send it.
@@ -131,7 +166,10 @@ impl Problem {
         // An OAuth endpoint does not accept bearer tokens.
         let challenged = form != ErrorFormat::OAuth || code == Code::InvalidClient;
         let challenge = code.challenge().filter(|_| challenged);
-        let challenge = challenge.map(|challenge| (WWW_AUTHENTICATE, challenge));
+        let max_age = self.0.next_step.max_age;
+        // RFC 9470 3.
+        let max_age = max_age.map(|it| format!(r#", max_age="{it}""#)).unwrap_or_default();
+        let challenge = challenge.map(|challenge| (WWW_AUTHENTICATE, challenge + &max_age));
         retry_after.into_iter().chain(challenge)
     }
 
@@ -139,6 +177,8 @@ impl Problem {
     pub(super) fn document(&self, request_id: Option<&str>, form: ErrorFormat) -> String {
         let content = &*self.0;
         let (code, status) = (content.code, content.code.status());
+        let next_step = &content.next_step;
+        let text = |token: &'_ Option<Secret<String>>| token.as_ref().map(|it| it.expose().clone());
         let document = Document {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
@@ -150,6 +190,10 @@ impl Problem {
             reason: content.reason,
             error: (form == ErrorFormat::ProblemWithOAuth).then(|| code.oauth_error()),
             transient: code.is_transient(),
+            factor_token: text(&next_step.factor_token),
+            factors: &next_step.factors,
+            enrol_token: text(&next_step.enrol_token),
+            max_age: next_step.max_age,
         };
         // Text, numbers and lists of them can always be written as JSON.
         serde_json::to_string(&document).unwrap_or_default()
@@ -186,6 +230,14 @@ struct Document<'a> {
     error: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     transient: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor_token: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    factors: &'a [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrol_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<u64>,
 }
 
 impl fmt::Display for Problem {

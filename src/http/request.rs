@@ -16,5 +16,6 @@ pub mod json;
 pub(super) mod language;
 pub(super) mod operator;
 pub(super) mod requester;
+pub(super) mod second_factor;
 pub mod traceparent;
 pub mod user_agent;

@@ -4,6 +4,7 @@ pub(super) mod accounts;
 pub(super) mod admin;
 pub(super) mod deferred;
 pub(super) mod docs;
+pub(super) mod factors;
 pub mod feed_connections;
 pub(super) mod health;
 mod html;

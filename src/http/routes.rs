@@ -6,74 +6,37 @@ use super::Limits;
 use super::problem::{Code, Problem};
 use super::resources::deferred::deferred;
 use super::resources::{
-    accounts, docs, health, index, mail, metadata, oauth, reset_page, revocation_feed, sessions,
-    verify,
+    accounts, docs, factors, health, index, mail, metadata, oauth, reset_page, revocation_feed,
+    sessions, verify,
 };
 
 /// All routes of the API. `openapi.yaml` describes the same operations, and a test compares the
 /// two.
 pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
+    let register = |path| web::resource(path).wrap(limits.register.middleware());
+    let password = |path| web::resource(path).wrap(limits.password.middleware());
     config
-        .service(
-            web::resource("/register")
-                .wrap(limits.register.middleware())
-                .post(deferred(accounts::register)),
-        )
-        .service(
-            web::resource("/register/confirm")
-                .wrap(limits.register.middleware())
-                .post(deferred(mail::confirm_registration)),
-        )
-        .service(
-            web::resource("/password/forgot")
-                .wrap(limits.register.middleware())
-                .post(deferred(mail::forgot_password)),
-        )
-        .service(
-            web::resource("/password/reset")
-                .wrap(limits.password.middleware())
-                .post(deferred(mail::reset_password)),
-        )
-        .service(
-            web::resource("/reset")
-                .wrap(limits.password.middleware())
-                .get(reset_page::show)
-                .post(deferred(reset_page::set_password)),
-        )
-        .service(
-            web::resource("/reset/message")
-                .wrap(limits.register.middleware())
-                .post(deferred(reset_page::request_message)),
-        )
-        .service(
-            web::resource("/login")
-                .wrap(limits.password.middleware())
-                .post(deferred(sessions::log_in)),
-        )
+        .service(register("/register").post(deferred(accounts::register)))
+        .service(register("/register/confirm").post(deferred(mail::confirm_registration)))
+        .service(register("/password/forgot").post(deferred(mail::forgot_password)))
+        .service(password("/password/reset").post(deferred(mail::reset_password)))
+        .service(password("/reset").get(reset_page::show).post(deferred(reset_page::set_password)))
+        .service(register("/reset/message").post(deferred(reset_page::request_message)))
+        .service(password("/login").post(deferred(sessions::log_in)))
+        .service(password("/login/factor").post(deferred(factors::log_in)))
         .service(web::resource("/refresh").post(deferred(sessions::refresh)))
         .service(web::resource("/logout").post(deferred(sessions::log_out)))
         .service(web::resource("/me").get(accounts::me))
         .service(web::resource("/me/activity").get(accounts::activity))
-        .service(
-            web::resource("/me/password")
-                .wrap(limits.password.middleware())
-                .post(deferred(accounts::change_password)),
-        )
-        .service(
-            web::resource("/me/email")
-                .wrap(limits.password.middleware())
-                .post(deferred(mail::change_email)),
-        )
-        .service(
-            web::resource("/me/email/confirm")
-                .wrap(limits.password.middleware())
-                .post(deferred(mail::confirm_email)),
-        )
-        .service(
-            web::resource("/me/close")
-                .wrap(limits.password.middleware())
-                .post(deferred(accounts::close)),
-        )
+        .service(password("/me/password").post(deferred(accounts::change_password)))
+        .service(password("/me/email").post(deferred(mail::change_email)))
+        .service(password("/me/email/confirm").post(deferred(mail::confirm_email)))
+        .service(password("/me/totp").post(deferred(factors::begin_totp)))
+        .service(password("/me/totp/confirm").post(deferred(factors::confirm_totp)))
+        .service(password("/me/totp/remove").post(deferred(factors::remove_totp)))
+        .service(password("/me/recovery-codes").post(deferred(factors::replace_recovery_codes)))
+        .service(password("/me/reauthenticate").post(deferred(factors::reauthenticate)))
+        .service(password("/me/close").post(deferred(accounts::close)))
         .service(web::resource("/sessions").get(sessions::list))
         .service(web::resource("/verify").get(verify::verify))
         .service(web::resource("/revocations").get(revocation_feed::revocations))

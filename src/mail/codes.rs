@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::MailPurpose;
 use crate::database::Id;
-use crate::secret::{self, DerivedKey, MasterSecret, equal};
+use crate::secret::{self, DerivedKey, MasterSecret, crockford, equal};
 
 /// The prefix of the token for the client that made the request.
 const REQUEST_PREFIX: &str = "dwq_";
@@ -26,9 +26,6 @@ const BODY: usize = 1 + ID;
 const TAG: usize = 16;
 /// Base64url characters of body and tag.
 const ENCODED: usize = (BODY + TAG) * 4 / 3;
-
-/// Crockford's base32: without the letters that look like digits, and without U.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// Characters of a code: 40 bits, so five guesses succeed with a probability below 2^-37.
 const CODE: usize = 8;
@@ -111,7 +108,7 @@ impl MailKeys {
     /// hyphen and spaces, O for 0 and I or L for 1.
     #[must_use]
     pub fn is_code(&self, purpose: MailPurpose, id: Id, text: &str) -> bool {
-        let Some(typed) = parse_code(text) else { return false };
+        let Some(typed) = crockford::parse::<CODE>(text) else { return false };
         let all = [Some(&self.current), self.previous.as_ref()];
         // Both are compared, so that the time does not depend on which one matches.
         all.into_iter()
@@ -162,23 +159,7 @@ fn mac(key: &DerivedKey, purpose: MailPurpose, body: &[u8]) -> [u8; 32] {
 
 fn code(key: &DerivedKey, purpose: MailPurpose, id: Id) -> [u8; CODE] {
     let mac = mac(key, purpose, &body(id));
-    // 256 is a multiple of 32, so each character is as likely as any other.
-    std::array::from_fn(|i| ALPHABET[usize::from(mac[i] % 32)])
-}
-
-fn parse_code(text: &str) -> Option<[u8; CODE]> {
-    let mut code = [0; CODE];
-    let mut length = 0;
-    for c in text.chars().filter(|c| !matches!(c, '-' | ' ')) {
-        let c = match c.to_ascii_uppercase() {
-            'O' => b'0',
-            'I' | 'L' => b'1',
-            c => u8::try_from(c).ok()?,
-        };
-        *code.get_mut(length)? = c;
-        length += 1;
-    }
-    (length == CODE).then_some(code)
+    crockford::encode(&std::array::from_fn(|i| mac[i]))
 }
 
 #[cfg(test)]

@@ -60,6 +60,13 @@ messages! {
     RefreshTokenReused "refresh_token_reused" "A notice: an old token was used again, and its session ended.";
     RefreshReplayedElsewhere "refresh_replayed_elsewhere"
         "A notice: a session is used from two devices.";
+    FactorAdded "factor_added" "A notice: a second factor was set up.";
+    FactorRemoved "factor_removed" "A notice: the second factor was removed.";
+    RecoveryCodesReplaced "recovery_codes_replaced" "A notice: the recovery codes were replaced.";
+    RecoveryCodeUsed "recovery_code_used" "A notice: a recovery code was used, and how many are left.";
+    SecondFactorFailed "second_factor_failed"
+        "A notice: several codes were tried, by somebody who knows the password.";
+    FactorsReset "factors_reset" "A notice: an operator removed the second factors.";
     Test "test" "An operator's test.";
 }
 
@@ -90,7 +97,17 @@ impl MessageKind {
     /// Whether it is a notice that the hourly limit does not drop.
     #[must_use]
     pub const fn is_vital(self) -> bool {
-        matches!(self, Self::PasswordChanged | Self::EmailChanged)
+        matches!(
+            self,
+            Self::PasswordChanged
+                | Self::EmailChanged
+                | Self::FactorAdded
+                | Self::FactorRemoved
+                | Self::RecoveryCodesReplaced
+                | Self::RecoveryCodeUsed
+                | Self::SecondFactorFailed
+                | Self::FactorsReset
+        )
     }
 }
 
@@ -146,6 +163,7 @@ struct Content {
     network: String,
     user_agent: String,
     time: String,
+    codes_left: String,
     code_minutes: u64,
     link_minutes: u64,
     until: String,
@@ -168,13 +186,19 @@ impl MessageRenderer {
         let link =
             message.has_link().then(|| self.service.link_with(&keys.link_token(purpose, row.id)));
         let until = row.invited_until().map(display_time);
+        let detail = row.detail.as_deref().map(plain).unwrap_or_default();
+        let (user_agent, codes_left) = match message {
+            MessageKind::RecoveryCodeUsed => (String::new(), detail),
+            _ => (detail, String::new()),
+        };
         let content = Content {
             email: row.address.clone(),
             code: code.unwrap_or_default(),
             link: link.unwrap_or_default(),
             network: row.network.clone().unwrap_or_default(),
-            user_agent: row.detail.as_deref().map(plain).unwrap_or_default(),
+            user_agent,
             time: display_time(row.created_at),
+            codes_left,
             code_minutes: lifetimes.code.as_secs() / 60,
             link_minutes: lifetimes.link.as_secs() / 60,
             until: until.unwrap_or_default(),
@@ -204,6 +228,7 @@ impl MessageRenderer {
             network: String::from("192.0.2.1"),
             user_agent: String::from("Example/1.0"),
             time: display_time(now),
+            codes_left: String::from("9"),
             code_minutes: 10,
             link_minutes: 60,
             until: display_time(now.plus(INVITATION_LIFETIME)),
@@ -256,9 +281,9 @@ impl MessageRenderer {
             return template.render(context! { service });
         }
         let Content { email, code, link, network, user_agent, time, .. } = content;
-        let Content { code_minutes, link_minutes, until, .. } = content;
+        let Content { codes_left, code_minutes, link_minutes, until, .. } = content;
         template.render(context! {
-            service, issuer, email, code, link, network, user_agent, time, code_minutes,
+            service, issuer, email, code, link, network, user_agent, time, codes_left, code_minutes,
             link_minutes, until
         })
     }

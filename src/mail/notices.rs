@@ -51,6 +51,8 @@ pub struct NoticeContext<'a> {
     pub network: Option<&'a str>,
     /// The client's user agent.
     pub user_agent: Option<&'a str>,
+    /// How many recovery codes are left, in a notice that one was used.
+    pub codes_left: Option<usize>,
 }
 
 /// The recipient of a notice.
@@ -125,9 +127,10 @@ impl Mail {
             device: None,
             password_hash: None,
             credentials_version: None,
-            detail: context
-                .user_agent
-                .map(|text| text.chars().take(MAX_USER_AGENT_CHARS).collect()),
+            detail: context.codes_left.map(|left| left.to_string()).or_else(|| {
+                let text = context.user_agent?;
+                Some(text.chars().take(MAX_USER_AGENT_CHARS).collect())
+            }),
             locale: recipient.locale.clone(),
             created_at: now,
             expires_at: self.expiry(now.plus(RETRY_FOR)),
@@ -184,8 +187,11 @@ impl Mail {
         let this = self.clone();
         let written = self.db.write(move |tx| {
             let Replay { user, network, user_agent } = &replay;
-            let context =
-                NoticeContext { network: network.as_deref(), user_agent: user_agent.as_deref() };
+            let context = NoticeContext {
+                network: network.as_deref(),
+                user_agent: user_agent.as_deref(),
+                codes_left: None,
+            };
             let message = MessageKind::RefreshReplayedElsewhere;
             this.notify(tx, *user, message, context, this.clock.now())
         });

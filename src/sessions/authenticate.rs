@@ -1,7 +1,9 @@
 //! Authentication of a request: an access token, verified without I/O.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::authentication::factor_proven_at;
 use super::{ClockSkewed, Sessions};
 use crate::clients;
 use crate::clock::Timestamp;
@@ -17,6 +19,15 @@ pub struct AuthenticatedSession {
     pub user: Id,
     /// The session (`sid`).
     pub session: Id,
+    /// When its user last proved a second factor (`auth_time`, if `amr` says so).
+    pub factor_proven_at: Option<Timestamp>,
+}
+
+impl AuthenticatedSession {
+    fn of(claims: &Claims, session: Id) -> Self {
+        let factor_proven_at = factor_proven_at(claims.auth_time, &claims.amr);
+        Self { user: claims.sub.into(), session, factor_proven_at }
+    }
 }
 
 /// Why an access token is rejected.
@@ -42,6 +53,11 @@ pub enum AccessError {
     Clock(#[from] ClockSkewed),
 }
 
+/// The user of a token was authenticated too long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the user was authenticated too long ago")]
+pub struct TooOld;
+
 impl Sessions {
     /// Verifies a user's access token: signature, claims, time and revocation. One with an unknown
     /// key waits for a database lookup; otherwise there is no I/O.
@@ -51,7 +67,7 @@ impl Sessions {
     pub async fn authenticate(&self, token: &str) -> Result<AuthenticatedSession, AccessError> {
         let claims = self.verify_access_token(token).await?;
         let session = claims.sid.ok_or(AccessError::NoUser)?;
-        Ok(AuthenticatedSession { user: claims.sub.into(), session: session.into() })
+        Ok(AuthenticatedSession::of(&claims, session.into()))
     }
 
     /// Verifies any access token, a user's or a client's, and returns its claims.
@@ -63,6 +79,17 @@ impl Sessions {
         self.check_claims(&token)?;
         self.check_revocation(&token.claims)?;
         Ok(Arc::clone(&token.claims))
+    }
+
+    /// Checks that the user of a verified token was authenticated at most `max_age` seconds ago. The
+    /// caller does so for each request.
+    ///
+    /// # Errors
+    /// [`TooOld`], also for a token that does not say when.
+    pub fn ensure_recent(&self, claims: &Claims, max_age: u64) -> Result<(), TooOld> {
+        let (max_age, leeway) = (Duration::from_secs(max_age), self.policy.expected.leeway);
+        let is_recent = claims.is_authenticated_within(max_age, leeway, self.clock.now());
+        if is_recent { Ok(()) } else { Err(TooOld) }
     }
 
     /// The session of a user's access token, if it has ended; one that was revoked alone has a live
@@ -79,7 +106,7 @@ impl Sessions {
         let client = clients::canonical(&claims.client_id);
         let has_ended =
             [Some(session), client].into_iter().flatten().any(|id| self.revocations.contains(id));
-        Ok(has_ended.then_some(AuthenticatedSession { user: claims.sub.into(), session }))
+        Ok(has_ended.then(|| AuthenticatedSession::of(&claims, session)))
     }
 
     pub(super) fn check_revocation(&self, claims: &Claims) -> Result<(), AccessError> {

@@ -48,7 +48,18 @@ enum Active {
     },
     /// RFC 7662 2.2 means the types of RFC 6749 5.1, which are those of access tokens: without a
     /// type and an audience, a refresh token cannot be mistaken for one.
-    Refresh { iss: String, sub: Uuid, client_id: String, sid: Uuid, iat: i64, exp: i64 },
+    Refresh {
+        iss: String,
+        sub: Uuid,
+        client_id: String,
+        sid: Uuid,
+        iat: i64,
+        exp: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        auth_time: Option<i64>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        amr: Vec<String>,
+    },
 }
 
 /// Why the status of a token is unknown.
@@ -144,6 +155,7 @@ impl Sessions {
                 let Some(row) = find_session(connection, &token)? else { return Ok(None) };
                 let (state, now) = (row.state(), this.clock.now());
                 let window = this.policy.window(row.client_settings());
+                let shown = this.in_tokens(row.subject().authentication, row.created_at);
                 Ok(match decide(&state, token.generation, None, now, window) {
                     Decision::Ended(_) | Decision::Expired | Decision::Reuse => None,
                     Decision::RepeatResponse
@@ -158,6 +170,8 @@ impl Sessions {
                         sid: token.session,
                         iat: row.created_at.unix_seconds(),
                         exp: row.expires_at.unix_seconds(),
+                        auth_time: shown.as_ref().map(|it| it.at.unix_seconds()),
+                        amr: shown.map(|it| it.methods.names()).unwrap_or_default(),
                     }),
                 })
             })

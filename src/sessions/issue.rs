@@ -4,6 +4,7 @@ use std::mem;
 use std::time::Duration;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{ClockSkewed, Sessions, Subject};
 use crate::clock::Timestamp;
@@ -46,15 +47,22 @@ pub struct TokenTexts {
 /// Tokens that a unit of work has granted: a session, a generation and a time.
 #[derive(Debug)]
 pub struct Grant {
-    pub(super) subject: Subject,
     pub(super) token: RefreshToken,
+    pub(super) access: AccessGrant,
+    /// How long after a rotation further requests get the same tokens.
+    pub(super) retry_window: Duration,
+}
+
+/// An access token that a unit of work has granted.
+#[derive(Debug)]
+pub struct AccessGrant {
+    pub(super) subject: Subject,
+    pub(super) session: Uuid,
     pub(super) client_id: String,
     pub(super) granted_at: Timestamp,
     pub(super) expires_at: Timestamp,
     /// The lifetime of the access token, unless the session ends earlier.
     pub(super) lifetime: Duration,
-    /// How long after a rotation further requests get the same tokens.
-    pub(super) retry_window: Duration,
 }
 
 /// Why tokens cannot be issued, although the session is live.
@@ -91,25 +99,37 @@ impl Sessions {
     /// # Errors
     /// [`IssueError::Signing`].
     pub fn issue(&self, grant: &Grant) -> Result<Tokens, IssueError> {
-        let at = grant.granted_at;
-        let lifetime = grant.lifetime.min(grant.expires_at.since(at));
-        let session = Id::from(grant.token.session);
-        let access_token = self.sign(&Claims {
-            sid: Some(session.uuid()),
-            roles: grant.subject.roles.clone(),
-            ext: grant.subject.ext.clone(),
-            ..self.claims(grant.subject.user, grant.client_id.clone(), at, lifetime)
-        })?;
+        let (access_token, lifetime) = self.sign_granted(&grant.access)?;
+        let AccessGrant { session, granted_at, expires_at, .. } = grant.access;
         Ok(Tokens {
             token_type: "Bearer",
             access_token,
             expires_in: lifetime.as_secs(),
             refresh_token: self.tags.encode(&grant.token),
-            refresh_expires_in: grant.expires_at.since(at).as_secs(),
+            refresh_expires_in: expires_at.since(granted_at).as_secs(),
             generation: grant.token.generation,
-            session_id: session,
+            session_id: session.into(),
             retry_window: seconds_rounded_up(grant.retry_window),
         })
+    }
+
+    /// Signs the access token of a session, and returns its lifetime as well.
+    pub(super) fn sign_granted(
+        &self,
+        grant: &AccessGrant,
+    ) -> Result<(String, Duration), IssueError> {
+        let AccessGrant { subject, session, client_id, granted_at, .. } = grant;
+        let lifetime = grant.lifetime.min(grant.expires_at.since(*granted_at));
+        let authentication = subject.authentication.as_ref();
+        let access_token = self.sign(&Claims {
+            sid: Some(*session),
+            roles: subject.roles.clone(),
+            ext: subject.ext.clone(),
+            auth_time: authentication.map(|it| it.at.unix_seconds()),
+            amr: authentication.map(|it| it.methods.names()).unwrap_or_default(),
+            ..self.claims(subject.user, client_id.clone(), *granted_at, lifetime)
+        })?;
+        Ok((access_token, lifetime))
     }
 
     /// The claims that every access token has.
@@ -132,6 +152,8 @@ impl Sessions {
             scope: None,
             roles: Vec::new(),
             ext: None,
+            auth_time: None,
+            amr: Vec::new(),
         }
     }
 

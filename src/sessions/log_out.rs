@@ -56,7 +56,7 @@ impl Sessions {
         scope: SessionScope,
         address: &str,
     ) -> Result<(), StoreError> {
-        let AuthenticatedSession { user, session } = access;
+        let AuthenticatedSession { user, session, .. } = access;
         let (this, address) = (self.clone(), address.to_owned());
         self.db
             .write(move |tx| {

@@ -26,6 +26,8 @@ pub struct SessionPolicy {
     pub token_lifetime: Duration,
     /// The length from which on an access token is counted as too long, in bytes.
     pub max_token_bytes: usize,
+    /// Whether every token says when and how its user was authenticated.
+    pub auth_claims: bool,
 }
 
 impl SessionPolicy {

@@ -8,7 +8,7 @@ mod refresh;
 
 use diesel::prelude::*;
 
-use super::Device;
+use super::{Authentication, Device};
 use crate::clock::Timestamp;
 use crate::database::schema::sessions;
 use crate::database::{AnyConnection, Id};
@@ -31,6 +31,7 @@ pub(super) struct NewSession<'a> {
     pub expires_at: Timestamp,
     pub ends_at: Timestamp,
     pub device: &'a Device,
+    pub authentication: Option<&'a Authentication>,
 }
 
 fn generation(column: i64) -> u32 {
@@ -53,13 +54,35 @@ pub(super) fn insert(connection: &mut AnyConnection, new: &NewSession<'_>) -> Qu
             sessions::label.eq(new.device.label.as_deref()),
             sessions::user_agent.eq(new.device.user_agent.as_deref()),
             sessions::address.eq(new.device.address.as_deref()),
+            sessions::auth_time.eq(new.authentication.map(|it| it.at.as_micros())),
+            sessions::amr.eq(new.authentication.map(|it| it.methods.as_str())),
         ))
         .execute(connection)
         .map(drop)
 }
 
-pub(super) fn client_of(connection: &mut AnyConnection, id: Id) -> QueryResult<String> {
-    sessions::table.find(id).select(sessions::client_id).get_result(connection)
+pub(super) fn client_and_authentication(
+    connection: &mut AnyConnection,
+    id: Id,
+) -> QueryResult<(String, Option<Timestamp>, Option<String>)> {
+    let columns = (sessions::client_id, sessions::auth_time, sessions::amr);
+    sessions::table.find(id).select(columns).get_result(connection)
+}
+
+/// Replaces the authentication of a session; false when the session has ended.
+pub(super) fn set_authentication(
+    connection: &mut AnyConnection,
+    id: Id,
+    authentication: &Authentication,
+) -> QueryResult<bool> {
+    let live = sessions::table.filter(sessions::id.eq(id)).filter(sessions::revoked_at.is_null());
+    diesel::update(live)
+        .set((
+            sessions::auth_time.eq(authentication.at),
+            sessions::amr.eq(authentication.methods.as_str()),
+        ))
+        .execute(connection)
+        .map(|rows| rows == 1)
 }
 
 pub(super) fn owner_of(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Id>> {

@@ -5,6 +5,7 @@ mod refusal;
 
 use diesel::QueryResult;
 
+use super::issue::AccessGrant;
 use super::metrics::RefreshOutcome;
 use super::queries::{self, SessionRow, SessionUpdate};
 use super::rotation::{Decision, EndReason, KeyHash, SessionState, decide, next_expiry};
@@ -227,15 +228,19 @@ impl Sessions {
             self.record_replay(tx, row.user_id, id, &request.device);
         }
         let expires_at = change.and_then(|change| change.expires_at);
-        let grant = Grant {
-            subject: row.subject(),
+        let mut subject = row.subject();
+        subject.authentication = self.in_tokens(subject.authentication, row.created_at);
+        let retry_window = self.policy.window(row.client_settings());
+        let access = AccessGrant {
+            subject,
+            session: id.uuid(),
             lifetime: self.policy.lifetime(row.client_settings()),
-            retry_window: self.policy.window(row.client_settings()),
-            token: request.token.at_generation(generation),
             client_id: row.client_id,
             granted_at: now,
             expires_at: expires_at.map_or(row.expires_at, Timestamp::from_micros),
         };
+        let token = request.token.at_generation(generation);
+        let grant = Grant { token, access, retry_window };
         Ok(Some((grant, outcome)))
     }
 
@@ -266,6 +271,7 @@ impl Sessions {
         let context = NoticeContext {
             network: device.address.as_deref(),
             user_agent: device.user_agent.as_deref(),
+            codes_left: None,
         };
         self.mail.notify(tx, row.user_id, MessageKind::RefreshTokenReused, context, now)?;
         self.end_one(tx, id, EndReason::RefreshTokenReused.into(), now)?;

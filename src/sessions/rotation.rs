@@ -226,6 +226,8 @@ named! {
         EmailChanged = "email_changed",
         /// A role or a custom claim was taken from the account.
         RolesChanged = "roles_changed",
+        /// An operator removed the second factors of the account.
+        FactorsReset = "factors_reset",
         /// The account was disabled.
         AccountDisabled = "account_disabled",
         /// The account was closed.

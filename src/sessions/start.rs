@@ -3,33 +3,47 @@
 use diesel::QueryResult;
 use serde_json::{Map, Value};
 
+use super::issue::AccessGrant;
 use super::queries::{self, NewSession};
 use super::rotation::EndReason;
 use super::termination::end_some;
-use super::{Grant, Sessions};
+use super::{Authentication, Grant, Sessions};
 use crate::audit::{self, Event, EventKind};
 use crate::clients::ClientSettings;
 use crate::clock::Timestamp;
 use crate::database::{Id, Tx};
 use crate::refresh_token::{FamilySecret, RefreshToken};
 
-/// The subject, roles and custom claims that a session's tokens carry.
+/// The subject, roles, custom claims and authentication that a session's tokens carry.
 #[derive(Clone, Debug)]
 pub struct Subject {
     pub(super) user: Id,
     pub(super) roles: Vec<String>,
     pub(super) ext: Option<Map<String, Value>>,
+    /// When and how the user was last authenticated.
+    pub(super) authentication: Option<Authentication>,
 }
 
 impl Subject {
     /// A subject from the columns of its account; `claims` is a JSON object.
     #[must_use]
-    pub fn new(user: Id, roles: Vec<String>, claims: Option<&str>) -> Self {
+    pub fn new(
+        user: Id,
+        roles: Vec<String>,
+        claims: Option<&str>,
+        authentication: Option<Authentication>,
+    ) -> Self {
         let ext = claims.and_then(|text| {
             let parsed = serde_json::from_str(text);
             parsed.inspect_err(|_| tracing::error!(%user, "the custom claims are not JSON")).ok()
         });
-        Self { user, roles, ext }
+        Self { user, roles, ext, authentication }
+    }
+
+    /// The same subject with another authentication.
+    #[must_use]
+    pub fn authenticated(self, authentication: Authentication) -> Self {
+        Self { authentication: Some(authentication), ..self }
     }
 }
 
@@ -73,20 +87,24 @@ impl Sessions {
             expires_at,
             ends_at,
             device,
+            authentication: subject.authentication.as_ref(),
         };
         queries::insert(tx.connection(), &session)?;
         let started =
             Event::new(EventKind::SessionStarted).with_user(subject.user).with_session(id);
         audit::record(tx, started.with_address(device.address.as_deref()), now)?;
-        Ok(Grant {
-            subject: subject.clone(),
-            token: RefreshToken::first(id.uuid(), family),
+        let mut subject = subject.clone();
+        subject.authentication = self.in_tokens(subject.authentication, now);
+        let access = AccessGrant {
+            subject,
+            session: id.uuid(),
             client_id: client_id.to_owned(),
             granted_at: now,
             expires_at,
             lifetime: self.policy.lifetime(client),
-            retry_window: self.policy.window(client),
-        })
+        };
+        let retry_window = self.policy.window(client);
+        Ok(Grant { token: RefreshToken::first(id.uuid(), family), access, retry_window })
     }
 
     /// Ends sessions so that one more stays within the limit: never refreshed ones first, then the

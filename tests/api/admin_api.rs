@@ -72,6 +72,7 @@ impl Operation {
     /// Whether it changes an account or a client of a version.
     pub fn needs_version(&self) -> bool {
         !self.path.contains("/sessions")
+            && !self.path.ends_with("/factors")
             && matches!(self.method.as_str(), "PUT" | "PATCH" | "DELETE")
     }
 }

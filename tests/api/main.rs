@@ -22,6 +22,7 @@ mod cookies;
 mod crash;
 mod data;
 mod dummy_hashes;
+mod factors;
 mod feed;
 mod flood;
 mod gateway;

@@ -8,6 +8,7 @@ mod browser;
 mod clock_ahead;
 mod complete;
 mod complete_admin;
+mod complete_factors;
 mod complete_mail;
 mod damaged;
 mod disk;

@@ -20,6 +20,7 @@ mod crowded;
 mod degraded;
 mod deployment;
 mod doctor;
+mod factors;
 mod first_ready;
 mod mail;
 mod outage;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Every command that needs an existing database.
-pub const COMMANDS: [&[&str]; 26] = [
+pub const COMMANDS: [&[&str]; 28] = [
     &["user", "list"],
     &["user", "show", "ada@example.com"],
     &["user", "add", "ada@example.com", "--password-file", "-"],
@@ -18,8 +18,10 @@ pub const COMMANDS: [&[&str]; 26] = [
     &["user", "invite", "ada@example.com"],
     &["user", "mail-reset", "ada@example.com"],
     &["user", "mark-verified", "ada@example.com"],
+    &["user", "reset-factors", "ada@example.com"],
     &["session", "list", "--user", "ada@example.com"],
     &["session", "end", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93"],
+    &["session", "end", "--without-factor"],
     &["client", "add", "--name", "Orders"],
     &["client", "list"],
     &["client", "remove", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93"],

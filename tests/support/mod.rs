@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod program;
 pub mod raw;
 pub mod shell;
+pub mod totp;
 
 pub use app::TestApp;
 pub use client::{Answer, Client, PASSWORD, Tokens, User};

@@ -99,6 +99,8 @@ mod tests {
             scope: None,
             roles: Vec::new(),
             ext: None,
+            auth_time: None,
+            amr: Vec::new(),
         }
     }
 

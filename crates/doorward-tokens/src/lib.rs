@@ -76,6 +76,29 @@ pub struct Claims {
     /// Custom claims, which operators set.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub ext: Option<Map<String, Value>>,
+    /// When the user was last authenticated, in seconds since 1970. A refresh does not change it.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// The methods of that authentication (RFC 8176), such as `pwd`, `otp` and `mfa`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+}
+
+impl Claims {
+    /// Whether the user was authenticated at most `max_age` before `now`, with this tolerance for
+    /// differences between clocks (RFC 9470). False for a token without `auth_time`.
+    #[must_use]
+    pub fn is_authenticated_within(
+        &self,
+        max_age: Duration,
+        leeway: Duration,
+        now: Timestamp,
+    ) -> bool {
+        self.auth_time.is_some_and(|seconds| {
+            let limit = max_age.saturating_add(leeway);
+            now <= Timestamp::from_unix_seconds(seconds).plus(limit)
+        })
+    }
 }
 
 /// The audience: one name or several (RFC 7519 4.1.3).

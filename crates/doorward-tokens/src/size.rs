@@ -11,6 +11,9 @@ const LONGEST_TIME: i64 = 9_999_999_999;
 /// The characters of a `kid` of Doorward's own keys.
 const KID_LENGTH: usize = 11;
 
+/// The longest `amr` of a session.
+const LONGEST_AMR: [&str; 3] = ["pwd", "otp", "mfa"];
+
 /// The bytes of a signature: ES256 and `EdDSA`, and RS256 with 3072 bits.
 const SIGNATURE_BYTES: usize = 64;
 const RSA_SIGNATURE_BYTES: usize = 384;
@@ -52,6 +55,8 @@ impl TokenSizeLimit {
             sid: Some(Uuid::max()),
             roles: roles.to_vec(),
             ext: ext.cloned(),
+            auth_time: Some(LONGEST_TIME),
+            amr: LONGEST_AMR.map(str::to_owned).into(),
             ..self.claims()
         })
     }
@@ -84,6 +89,8 @@ impl TokenSizeLimit {
             scope: None,
             roles: Vec::new(),
             ext: None,
+            auth_time: None,
+            amr: Vec::new(),
         }
     }
 

@@ -50,6 +50,8 @@ fn claims() -> Claims {
         scope: None,
         roles: vec![],
         ext: None,
+        auth_time: None,
+        amr: vec![],
     }
 }
 

@@ -52,6 +52,13 @@ impl Rejection {
             Self::NoToken => return Some("Bearer".to_owned()),
             Self::SeveralTokens => "invalid_request",
             Self::Token(error) if error.is_transient() => return None,
+            // RFC 9470 3.
+            Self::Token(VerifyError::InsufficientAuthentication { max_age }) => {
+                return Some(format!(
+                    r#"Bearer error="insufficient_user_authentication", error_description="{self}", max_age="{}""#,
+                    max_age.as_secs()
+                ));
+            }
             Self::Token(_) => "invalid_token",
         };
         Some(format!(r#"Bearer error="{error}", error_description="{self}""#))

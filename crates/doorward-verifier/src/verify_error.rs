@@ -1,5 +1,7 @@
 //! Why a token is rejected.
 
+use std::time::Duration;
+
 use doorward_tokens::TokenError;
 
 /// Why a token is rejected. The texts may be shown to its sender.
@@ -13,6 +15,13 @@ pub enum VerifyError {
     /// session.
     #[error("the access token was revoked")]
     Revoked,
+    /// The user was authenticated longer ago than [`Verifier::max_auth_age`](super::Verifier)
+    /// allows, or the token does not say when.
+    #[error("a more recent login is required")]
+    InsufficientAuthentication {
+        /// The limit.
+        max_age: Duration,
+    },
     /// The revocation list or the key set is too stale.
     #[error("revocation status is temporarily unavailable")]
     Stale,

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::{IsPresent, Roles, incremented_version, open_account, with_email_keys};
+use super::{Factors, IsPresent, Roles, incremented_version, open_account, with_email_keys};
 use crate::accounts::admin::AccountFilter;
 use crate::accounts::{Email, EmailKeys};
 use crate::clock::Timestamp;
@@ -37,6 +37,9 @@ pub struct AccountDetails {
     pub last_login_at: Option<Timestamp>,
     /// Since when logins are rejected.
     pub disabled_at: Option<Timestamp>,
+    /// Its second factors: `totp`, or none.
+    #[diesel(column_name = totp_secret, deserialize_as = Factors)]
+    pub factors: Vec<&'static str>,
     /// A number that rises with every change except a login.
     pub version: i64,
 }

@@ -3,6 +3,7 @@
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
+use super::factors::without_factors;
 use super::{Credentials, incremented_version, open_account, unchanged_since_read};
 use crate::clock::Timestamp;
 use crate::database::schema::{sessions, users};
@@ -47,6 +48,7 @@ fn erased(id: Id, now: Timestamp) -> _ {
         users::roles.eq(""),
         users::claims.eq(no_claims),
         users::invited_until.eq(not_invited),
+        without_factors(),
         users::closed_at.eq(at),
         incremented_version(),
     )

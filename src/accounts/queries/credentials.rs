@@ -3,7 +3,8 @@
 use diesel::prelude::*;
 
 use super::{
-    Roles, has_client, incremented_version, open_account, unchanged_since_read, with_email_keys,
+    Roles, factors, has_client, incremented_version, open_account, unchanged_since_read,
+    with_email_keys,
 };
 use crate::accounts::EmailKeys;
 use crate::clock::Timestamp;
@@ -30,6 +31,9 @@ pub(in crate::accounts) struct Credentials {
     /// A unit of work compares it to know that the rest is unchanged since it was read.
     #[diesel(column_name = credentials_version)]
     pub version: i64,
+    pub totp_secret: Option<Vec<u8>>,
+    pub totp_last_step: Option<i64>,
+    pub recovery_codes: Option<Vec<u8>>,
 }
 
 pub(in crate::accounts) fn credentials(
@@ -47,22 +51,38 @@ pub(in crate::accounts) fn credentials_by_id(
     open_account(id).select(Credentials::as_select()).get_result(connection).optional()
 }
 
-/// Records a login, and stores the password's upgraded hash if there is one, provided that the
-/// account is open, enabled and unchanged since it was read, and its client was not removed. An
-/// upgraded hash is of the same password, so the version stays.
+/// Records a login, stores the password's upgraded hash if there is one, and uses up the code of this
+/// step if there is one, provided that the account is open, enabled and unchanged since it was read,
+/// its client was not removed, and no code of the step was accepted before. An upgraded hash is of the
+/// same password, so the version stays.
 pub(in crate::accounts) fn record_login(
     connection: &mut AnyConnection,
     verified: &Credentials,
     client_id: &str,
     upgraded: Option<&PasswordHash>,
+    step: Option<i64>,
     now: Timestamp,
 ) -> QueryResult<bool> {
     let hash = upgraded.map(|hash| users::password_hash.eq(hash.as_str()));
     let has_client = has_client(client_id.to_owned());
-    diesel::update(unchanged_since_read(verified).filter(has_client))
-        .set((users::last_login_at.eq(now), hash))
+    let is_unused = factors::is_unused_step(step.unwrap_or(i64::MAX));
+    diesel::update(unchanged_since_read(verified).filter(has_client).filter(is_unused))
+        .set((users::last_login_at.eq(now), hash, step.map(factors::accepted_step)))
         .execute(connection)
         .map(|rows| rows == 1)
+}
+
+/// Stores the upgraded hash of a right password, provided that the account is unchanged since it was
+/// read.
+pub(in crate::accounts) fn upgrade_hash(
+    connection: &mut AnyConnection,
+    verified: &Credentials,
+    upgraded: &PasswordHash,
+) -> QueryResult<()> {
+    diesel::update(unchanged_since_read(verified))
+        .set(users::password_hash.eq(upgraded.as_str()))
+        .execute(connection)
+        .map(drop)
 }
 
 /// Sets a new password, provided that the account is unchanged since it was read.

@@ -50,7 +50,7 @@ pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, Ad
     Ok(format!(
         "id: {}\nemail: {}\nemail proven: {}\nroles: {}\nclaims: {}\ncreated: {}\n\
          invited until: {}\npassword changed: {}\nlast login: {}\ndisabled: {}\n\
-         live sessions: {sessions}\n",
+         second factors: {}\nlive sessions: {sessions}\n",
         account.id,
         account.email,
         if account.email_verified { "yes" } else { "no" },
@@ -61,6 +61,7 @@ pub(super) async fn show(admin: &AccountAdmin, user: &User) -> Result<String, Ad
         account.password_changed_at,
         moment(account.last_login_at, "never"),
         moment(account.disabled_at, "no"),
+        if account.factors.is_empty() { "none".into() } else { account.factors.join(" ") },
     ))
 }
 
@@ -99,5 +100,6 @@ fn as_json(account: &AccountDetails) -> Value {
         "password_changed_at": account.password_changed_at,
         "last_login_at": account.last_login_at,
         "disabled_at": account.disabled_at,
+        "factors": account.factors,
     })
 }

@@ -33,6 +33,9 @@ pub struct TokensConfig {
     /// make a longer one are refused when they are set. Proxies and browsers limit headers and
     /// cookies.
     pub max_bytes: usize,
+    /// Whether every access token of a session has `auth_time` and `amr`. Otherwise only those have
+    /// them whose user has proven a second factor, or the password again.
+    pub auth_claims: bool,
 }
 
 impl Default for TokensConfig {
@@ -44,6 +47,7 @@ impl Default for TokensConfig {
             jwks_max_age: Duration::from_secs(10 * MINUTE),
             verifier_leeway: Duration::from_secs(30),
             max_bytes: 1024,
+            auth_claims: false,
         }
     }
 }

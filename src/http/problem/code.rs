@@ -54,6 +54,14 @@ codes! {
          sites), or set cookies.same_site to none, which needs https.";
     InvalidCredentials "invalid_credentials" UNAUTHORIZED
         "The e-mail address or the password is wrong.";
+    SecondFactorRequired "second_factor_required" UNAUTHORIZED
+        "Send a code of the authenticator app, or a recovery code, with the factor token to \
+         /login/factor.";
+    InvalidSecondFactor "invalid_second_factor" UNAUTHORIZED
+        "The code is wrong or was used before.";
+    InsufficientUserAuthentication "insufficient_user_authentication" UNAUTHORIZED
+        "The last login is too long ago. Prove the password, and the second factor if there is one, \
+         at /me/reauthenticate.";
     MissingToken "missing_token" UNAUTHORIZED
         "Send an access token in the Authorization header, with the scheme Bearer, or in the cookie \
          of a login with cookies; from a page, call fetch with credentials: 'include'.";
@@ -82,6 +90,12 @@ codes! {
         "The password is wrong.";
     RegistrationClosed "registration_closed" FORBIDDEN
         "Registration is closed. The operator of this service creates accounts.";
+    SecondFactorSetupRequired "second_factor_setup_required" FORBIDDEN
+        "This account needs a second factor. Set one up at /me/totp with the enrol token, then log \
+         in.";
+    FactorProofRequired "factor_proof_required" FORBIDDEN
+        "This account has a second factor. Send a code of the authenticator app, or a recovery code, \
+         as second_factor.";
     CsrfRefused "csrf_refused" FORBIDDEN
         "A request with cookies, or a form of /reset, must come from a page of this origin or of one \
          listed in cors.origins. Browsers describe that page in Sec-Fetch-Site and Origin.";

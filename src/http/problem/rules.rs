@@ -41,7 +41,10 @@ impl Code {
     /// The RFC 6749 error code (5.2; 4.1.2.1 for the server's errors).
     pub(super) fn oauth_error(self) -> &'static str {
         match self {
-            Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
+            Self::InvalidCredentials
+            | Self::InvalidGrant
+            | Self::SecondFactorRequired
+            | Self::InvalidSecondFactor => "invalid_grant",
             Self::InvalidClient | Self::UnknownClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
@@ -67,6 +70,8 @@ impl Code {
             Self::InvalidToken | Self::TokenExpired | Self::TokenRevoked => "invalid_token",
             // RFC 6750 3.1.
             Self::InsufficientScope => "insufficient_scope",
+            // RFC 9470 3.
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
             Self::MultipleCredentials | Self::TokenInQuery => "invalid_request",
             // RFC 6749 5.2: in the scheme that the client has to use.
             Self::InvalidClient => return Some(String::from(r#"Basic realm="doorward""#)),

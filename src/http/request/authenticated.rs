@@ -6,6 +6,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
 use super::cookies::Cookies;
+use crate::accounts::{LogInError, Owner};
+use crate::factors::tickets::ENROL_PREFIX;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::sessions::authenticate::AuthenticatedSession;
@@ -28,6 +30,32 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         Self::of(request.clone()).map(|access| access.map(Self)).boxed_local()
+    }
+}
+
+/// The owner of an account: by an access token, or by a token for setting up a second factor before
+/// the first session, which no other resource accepts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EnrolmentCaller(pub Owner);
+
+impl EnrolmentCaller {
+    async fn of(request: HttpRequest) -> Result<Owner, Problem> {
+        let token = Cookies::of(&request)?.access_token(request.method().is_safe())?;
+        let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
+        if token.as_str().starts_with(ENROL_PREFIX) {
+            let ticket = api.accounts.read_enrol_token(token.as_str());
+            return Ok(Owner::Enrolment(ticket.map_err(|_| LogInError::InvalidEnrolToken)?));
+        }
+        Ok(api.sessions.authenticate(token.as_str()).await?.into())
+    }
+}
+
+impl FromRequest for EnrolmentCaller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        Self::of(request.clone()).map(|owner| owner.map(Self)).boxed_local()
     }
 }
 

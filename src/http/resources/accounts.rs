@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::mail;
-use crate::accounts::Account;
 use crate::accounts::mail_proof::MailSource;
+use crate::accounts::{Account, OwnerProof};
 use crate::database::Id;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
@@ -15,6 +15,7 @@ use crate::http::request::cookies::Cookies;
 use crate::http::request::json::Json;
 use crate::http::request::language::Language;
 use crate::http::request::requester::RequestSource;
+use crate::http::request::second_factor::SecondFactorMember;
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
@@ -80,6 +81,7 @@ pub(in crate::http) async fn activity(
 pub(in crate::http) struct ChangePassword {
     current_password: Secret<String>,
     new_password: Secret<String>,
+    second_factor: Option<SecondFactorMember>,
 }
 
 pub(in crate::http) async fn change_password(
@@ -90,8 +92,13 @@ pub(in crate::http) async fn change_password(
     body: Json<ChangePassword>,
 ) -> Result<HttpResponse, Problem> {
     let transport = cookies.transport(false)?;
-    let (present, new) = (body.0.current_password.expose(), body.0.new_password.expose());
-    let tokens = api.accounts.change_password(caller.0, present, new, source.device(None)).await?;
+    let ChangePassword { current_password, new_password, second_factor } = body.0;
+    let proof = OwnerProof {
+        password: current_password,
+        second_factor: SecondFactorMember::parse(second_factor)?,
+        device: source.device(None),
+    };
+    let tokens = api.accounts.change_password(caller.0, &proof, new_password.expose()).await?;
     cookies.respond_with_tokens(tokens, transport)
 }
 
@@ -99,6 +106,7 @@ pub(in crate::http) async fn change_password(
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Close {
     password: Secret<String>,
+    second_factor: Option<SecondFactorMember>,
 }
 
 pub(in crate::http) async fn close(
@@ -109,8 +117,10 @@ pub(in crate::http) async fn close(
     body: Json<Close>,
 ) -> Result<HttpResponse, Problem> {
     let transport = cookies.transport(false)?;
-    let password = body.0.password.expose();
-    let closed = api.accounts.close(caller.0, password, source.network()).await;
+    let Close { password, second_factor } = body.0;
+    let second_factor = SecondFactorMember::parse(second_factor)?;
+    let proof = OwnerProof { password, second_factor, device: source.device(None) };
+    let closed = api.accounts.close(caller.0, &proof).await;
     closed.map_err(|error| Problem::from_reauthentication(error, "/password"))?;
     cookies.clear(HttpResponse::NoContent().finish(), transport)
 }

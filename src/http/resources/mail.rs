@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::accounts::created;
 use super::sessions::{check_label, replaced_sessions};
+use crate::accounts::OwnerProof;
 use crate::accounts::mail_proof::{MailSource, ShownProof};
 use crate::accounts::reset_password::{Reset, ResetLogin};
 use crate::clients;
@@ -17,6 +18,7 @@ use crate::http::request::cookies::{Cookies, Transport};
 use crate::http::request::json::Json;
 use crate::http::request::language::Language;
 use crate::http::request::requester::RequestSource;
+use crate::http::request::second_factor::SecondFactorMember;
 use crate::secret::Secret;
 
 /// The answer to every request for a message.
@@ -99,7 +101,11 @@ pub(in crate::http) async fn reset_password(
     let reset = Reset {
         shown,
         password: password.expose(),
-        login: Some(ResetLogin { client_id, replaces }),
+        login: Some(ResetLogin {
+            client_id,
+            replaces,
+            with_cookies: transport == Transport::Cookie,
+        }),
         device: source.device(label.map(check_label).transpose()?),
     };
     let tokens = api.accounts.reset_password(reset).await?.ok_or(Code::InternalError)?;
@@ -111,6 +117,7 @@ pub(in crate::http) async fn reset_password(
 pub(in crate::http) struct ChangeEmail {
     email: String,
     current_password: Secret<String>,
+    second_factor: Option<SecondFactorMember>,
 }
 
 pub(in crate::http) async fn change_email(
@@ -120,12 +127,14 @@ pub(in crate::http) async fn change_email(
     language: Language,
     body: Json<ChangeEmail>,
 ) -> Result<HttpResponse, Problem> {
-    let ChangeEmail { email, current_password } = body.0;
-    let (password, network) = (current_password.expose(), source.network());
-    let accounts = &api.accounts;
-    let request =
-        accounts.request_email_change(caller.0, &email, password, network, language.0).await?;
-    Ok(accepted(&request))
+    let ChangeEmail { email, current_password, second_factor } = body.0;
+    let proof = OwnerProof {
+        password: current_password,
+        second_factor: SecondFactorMember::parse(second_factor)?,
+        device: source.device(None),
+    };
+    let requested = api.accounts.request_email_change(caller.0, &email, &proof, language.0);
+    Ok(accepted(&requested.await?))
 }
 
 pub(in crate::http) async fn confirm_email(

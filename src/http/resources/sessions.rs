@@ -14,6 +14,7 @@ use crate::http::request::cookies::{Cookies, Transport};
 use crate::http::request::idempotency_key::IdempotencyKey;
 use crate::http::request::json::{Json, OptionalJson};
 use crate::http::request::requester::RequestSource;
+use crate::http::request::second_factor::SecondFactorMember;
 use crate::secret::Secret;
 use crate::sessions::{ReplacedSessions, SessionScope, Tokens};
 
@@ -28,6 +29,7 @@ pub(in crate::http) struct LogIn {
     client_id: Option<String>,
     label: Option<String>,
     known_device: Option<Secret<String>>,
+    second_factor: Option<SecondFactorMember>,
     #[serde(default)]
     transport: Transport,
 }
@@ -38,13 +40,15 @@ pub(in crate::http) async fn log_in(
     cookies: Cookies,
     body: Json<LogIn>,
 ) -> Result<HttpResponse, Problem> {
-    let LogIn { email, password, client_id, label, known_device, transport } = body.0;
+    let LogIn { email, password, client_id, label, known_device, second_factor, transport } =
+        body.0;
     if transport == Transport::Cookie {
         cookies.ensure_allowed()?;
     }
     let attempt = LoginAttempt {
         email,
         password,
+        second_factor: SecondFactorMember::parse(second_factor)?,
         client_id: client_id.unwrap_or_else(|| clients::BUILT_IN.to_owned()),
         // A malformed one proves nothing, and is not a reason to reject a password.
         known_device: match known_device {
@@ -57,8 +61,10 @@ pub(in crate::http) async fn log_in(
         replaces: replaced_sessions(&api, &cookies, transport).await,
         network: source.network().to_owned(),
         device: source.device(label.map(check_label).transpose()?),
+        with_cookies: transport == Transport::Cookie,
     };
-    let tokens = api.accounts.log_in(attempt).await?;
+    let tokens = api.accounts.log_in(attempt).await;
+    let tokens = tokens.map_err(|error| Problem::from_login(error, "/second_factor"))?;
     cookies.respond_with_tokens(tokens, transport)
 }
 

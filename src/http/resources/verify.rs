@@ -38,6 +38,8 @@ const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 #[derive(Deserialize)]
 pub(in crate::http) struct VerifyQuery {
     preflights: Option<Preflights>,
+    /// How long ago the user may have been authenticated, in seconds (RFC 9470).
+    max_age: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +61,11 @@ pub(in crate::http) async fn verify(
     }
     let token = cookies.access_token(is_safe_method(&request))?;
     let claims = api.sessions.verify_access_token(token.as_str()).await?;
+    if let Some(max_age) = question.max_age {
+        api.sessions.ensure_recent(&claims, max_age.into()).map_err(|_| {
+            Problem::new(Code::InsufficientUserAuthentication).max_age(max_age.into())
+        })?;
+    }
     with_headers(described(&claims))
 }
 

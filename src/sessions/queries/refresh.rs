@@ -7,6 +7,7 @@ use crate::clients::{self, ClientSettings};
 use crate::clock::Timestamp;
 use crate::database::schema::{clients as registered, sessions, users};
 use crate::database::{AnyConnection, Id, PreparedUpdate};
+use crate::sessions::authentication::authentication_of;
 use crate::sessions::rotation::{EndReason, KeyHash, SessionState};
 use crate::sessions::{Device, Subject};
 
@@ -27,6 +28,8 @@ pub(in crate::sessions) struct SessionRow {
     user_agent: Option<String>,
     address: Option<String>,
     pub created_at: Timestamp,
+    auth_time: Option<Timestamp>,
+    amr: Option<String>,
     roles: String,
     claims: Option<String>,
     disabled_at: Option<Timestamp>,
@@ -63,7 +66,8 @@ impl SessionRow {
 
     pub(in crate::sessions) fn subject(&self) -> Subject {
         let roles = self.roles.split_whitespace().map(str::to_owned).collect();
-        Subject::new(self.user_id, roles, self.claims.as_deref())
+        let authentication = authentication_of(self.auth_time, self.amr.clone());
+        Subject::new(self.user_id, roles, self.claims.as_deref(), authentication)
     }
 
     /// The settings of the session's client.
@@ -107,6 +111,8 @@ pub(in crate::sessions) fn find(
             sessions::user_agent,
             sessions::address,
             sessions::created_at,
+            sessions::auth_time,
+            sessions::amr,
             users::roles,
             users::claims,
             users::disabled_at,

@@ -58,6 +58,9 @@ impl Refusal {
             Self::Ended(EndReason::RolesChanged) => {
                 "The account's permissions have changed. Log in again."
             }
+            Self::Ended(EndReason::FactorsReset) => {
+                "The second factors of the account were removed. Log in again."
+            }
             Self::Ended(EndReason::AccountDisabled) => "The account is disabled.",
             Self::Ended(EndReason::AccountClosed) => "The account was closed.",
             Self::Ended(EndReason::TooManySessions) => {

@@ -34,7 +34,7 @@ async fn accounts_are_listed_and_shown() {
     assert_eq!(shown["disabled_at"], Value::Null);
     let text = printed(&mut user(&app, &["show", &ada.id]));
     assert!(text.contains(&format!("email: {}\n", ada.email)), "{text}");
-    assert!(text.contains("disabled: no\nlive sessions: 1\n"), "{text}");
+    assert!(text.contains("disabled: no\nsecond factors: none\nlive sessions: 1\n"), "{text}");
     assert!(!text.contains("argon2"), "{text}");
     // A closed account is not found.
     app.post("/me/close")

@@ -27,6 +27,7 @@ async fn every_declared_response_of_every_operation_occurs() {
     too_many_requests().await;
     a_service_in_trouble(&app).await;
     Box::pin(super::complete_mail::every_answer()).await;
+    Box::pin(super::complete_factors::every_answer()).await;
     assert_eq!(Contract::load().unexercised(), Vec::<String>::new());
 }
 

@@ -122,6 +122,7 @@ async fn good_answers(app: &TestApp, all: &str) {
     call("PATCH", &path).json(&odd).send().await.assert_problem(422, "invalid_fields");
     call("PATCH", &path).json(&json!({ "disabled": false })).send().await.assert_status(200);
     let tokens = app.log_in("new@example.com", PASSWORD).await.tokens();
+    call("DELETE", &format!("{path}/factors")).send().await.assert_status(204);
     let sessions = format!("{path}/sessions");
     let one = format!("{sessions}/{}", tokens.session);
     call("DELETE", &one).send().await.assert_status(204);

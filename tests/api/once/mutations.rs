@@ -35,11 +35,10 @@ const ORDER: [u8; 32] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_mutated_token_is_accepted() {
-    let services = vec![
-        Issued::by(Algorithm::Es256).await,
-        Issued::by(Algorithm::EdDsa).await,
-        Issued::by(Algorithm::Rs256).await,
-    ];
+    let mut services = Vec::new();
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256] {
+        services.push(Issued::by(algorithm).await);
+    }
     let cases = number_of("DOORWARD_TEST_TOKENS").unwrap_or(TOKENS);
     let tried = tokio::task::block_in_place(|| {
         let tried = Cell::new(0_u64);

@@ -20,6 +20,9 @@ fn the_computed_length_of_a_token_is_its_real_length() {
                 client_id: Uuid::nil().to_string(),
                 roles: roles.clone(),
                 ext: ext.clone(),
+                // The longest that a session has.
+                auth_time: Some(NOW),
+                amr: ["pwd", "otp", "mfa"].map(str::to_owned).into(),
                 ..claims()
             };
             let bytes = key.sign(&claims).unwrap().len();

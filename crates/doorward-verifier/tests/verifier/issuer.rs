@@ -168,6 +168,8 @@ impl Issuer {
             scope: None,
             roles: Vec::new(),
             ext: None,
+            auth_time: None,
+            amr: Vec::new(),
         }
     }
 

@@ -48,6 +48,27 @@ async fn times_are_checked_each_time_with_the_leeway() {
 }
 
 #[tokio::test]
+async fn the_age_of_the_authentication_is_checked_each_time() {
+    let issuer = Issuer::start().await;
+    let limit = Duration::from_secs(60);
+    let patient = builder(&issuer).max_staleness(Duration::from_secs(600)).leeway(Duration::ZERO);
+    let verifier = started(patient).await;
+    let recent = verifier.max_auth_age(limit);
+    let mut claims = issuer.claims();
+    let too_old = Err(VerifyError::InsufficientAuthentication { max_age: limit });
+    let token = issuer.sign(&claims);
+    assert_eq!((verdict(&verifier, &token), verdict(&recent, &token)), (Ok(()), too_old.clone()));
+    (claims.auth_time, claims.amr) = (Some(claims.iat), vec!["pwd".into()]);
+    let token = issuer.sign(&claims);
+    assert_eq!(verdict(&recent, &token), Ok(()));
+    issuer.clock.advance(limit);
+    assert_eq!(verdict(&recent, &token), Ok(()));
+    issuer.clock.advance(Duration::from_secs(1));
+    assert_eq!((verdict(&verifier, &token), verdict(&recent, &token)), (Ok(()), too_old.clone()));
+    assert_eq!(recent.verify_or_refetch(&token).await.map(drop), too_old);
+}
+
+#[tokio::test]
 async fn forgeries_are_refused_and_change_nothing_for_the_honest() {
     let issuer = Issuer::start().await;
     let verifier = verifier(&issuer).await;

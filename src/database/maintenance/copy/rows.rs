@@ -89,6 +89,14 @@ rows! {
         claims: Option<String>,
         version: i64,
         invited_until: Option<i64>,
+        totp_secret: Option<Vec<u8>>,
+        totp_last_step: Option<i64>,
+        totp_confirmed_at: Option<i64>,
+        totp_pending: Option<Vec<u8>>,
+        totp_pending_at: Option<i64>,
+        factor_failures: i64,
+        factor_window_at: Option<i64>,
+        recovery_codes: Option<Vec<u8>>,
     }
     Client of clients by id: String {
         id: String,
@@ -124,6 +132,8 @@ rows! {
         address: Option<String>,
         reopened_generation: Option<i64>,
         changed_password_at: Option<i64>,
+        auth_time: Option<i64>,
+        amr: Option<String>,
     }
     Revocation of blocklist by id: Id {
         id: Id,

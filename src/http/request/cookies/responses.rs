@@ -7,8 +7,8 @@ use cookie::SameSite;
 use super::names::name_of_refresh_token;
 use super::{ACCESS, Cookies, Transport};
 use crate::http::problem::{Code, Problem};
-use crate::sessions::Tokens;
 use crate::sessions::refresh::Refusal;
+use crate::sessions::{AccessToken, Tokens};
 
 impl Cookies {
     /// For a login that asks for cookies: checks that this service may set them for this page, and
@@ -48,6 +48,24 @@ impl Cookies {
         policy.set(&mut response, ACCESS, texts.access.expose(), texts.expires_in)?;
         policy.set(&mut response, &name, texts.refresh.expose(), texts.refresh_expires_in)?;
         self.clear_refresh_tokens(&mut response, &name)?;
+        Ok(response)
+    }
+
+    /// The response with a new access token, in the body or in its cookie.
+    ///
+    /// # Errors
+    /// `internal_error` for a cookie that is not a valid header value; none here is one.
+    pub(crate) fn respond_with_access_token(
+        &self,
+        mut token: AccessToken,
+        transport: Transport,
+    ) -> Result<HttpResponse, Problem> {
+        if transport == Transport::Body {
+            return Ok(HttpResponse::Ok().json(token));
+        }
+        let (text, expires_in) = token.take_text();
+        let mut response = HttpResponse::Ok().json(token);
+        self.settings.cookies.set(&mut response, ACCESS, text.expose(), expires_in)?;
         Ok(response)
     }
 

@@ -168,6 +168,20 @@ pub(in crate::http) async fn reset_password(
     Ok(HttpResponse::Accepted().finish())
 }
 
+pub(in crate::http) async fn reset_factors(
+    api: web::Data<Api>,
+    operator: Operator,
+    user: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let user = id(&user)?;
+    let admin = api.account_admin.with_actor(&operator.actor());
+    // Without factors there is nothing to remove, and a repeated request is a success.
+    if !admin.reset_factors(user).await?.changed {
+        admin.show(user).await?.ok_or(Code::NotFound)?;
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
 const fn live(keep_sessions: bool) -> LiveSessions {
     if keep_sessions { LiveSessions::Keep } else { LiveSessions::End }
 }
@@ -190,5 +204,6 @@ fn shown(account: &AccountDetails) -> Value {
         "disabled": account.disabled_at.is_some(),
         "created_at": account.created_at,
         "password_changed_at": account.password_changed_at,
+        "factors": account.factors,
     })
 }

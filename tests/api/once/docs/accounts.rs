@@ -79,3 +79,31 @@ async fn a_person_is_invited() {
     assert!(listed.contains("heidi@example.com  invited"), "{listed}");
     drop(service);
 }
+
+#[tokio::test]
+async fn an_authenticator_app_is_set_up_used_and_removed() {
+    let mut shell = Shell::new();
+    let service = shell.start("doorward");
+    let output = shell.run(&docs::block("docs/accounts.md", "URL=http://127.0.0.1:8080\nfield"));
+    let lines: Vec<&str> = output.lines().collect();
+    let [_, codes, me, recent, removed] = lines[..] else { panic!("not five answers: {output}") };
+    let parsed = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let codes = parsed(codes)["recovery_codes"].as_array().map(Vec::len);
+    assert_eq!(codes, Some(10), "{output}");
+    assert_eq!(parsed(me)["factors"][0], "totp");
+    assert_eq!((recent, removed), ("200", "204"));
+    let said = shell.run(&docs::block("docs/accounts.md", "doorward session end --without-factor"));
+    assert!(said.contains("it had no second factor"), "{said}");
+    service.log_in("ada@example.com", PASSWORD).await.unwrap().assert_status(200);
+}
+
+#[test]
+fn the_requirement_of_a_second_factor_is_a_valid_setting() {
+    let shell = Shell::new();
+    let sample = docs::block("docs/accounts.md", "[accounts]\nrequire_second_factor");
+    fs::write(shell.home.path().join("doorward.toml"), sample).unwrap();
+    let printed = shell.run("doorward config");
+    assert!(printed.contains("accounts.require_second_factor = [\"admin\"]"), "{printed}");
+    let by_variable = "DOORWARD_ACCOUNTS__REQUIRE_SECOND_FACTOR='[\"support\"]' doorward config";
+    assert!(shell.run(by_variable).contains("= [\"support\"]"));
+}

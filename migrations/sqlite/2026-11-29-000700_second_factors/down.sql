@@ -1,0 +1,10 @@
+ALTER TABLE sessions DROP COLUMN amr;
+ALTER TABLE sessions DROP COLUMN auth_time;
+ALTER TABLE users DROP COLUMN recovery_codes;
+ALTER TABLE users DROP COLUMN factor_window_at;
+ALTER TABLE users DROP COLUMN factor_failures;
+ALTER TABLE users DROP COLUMN totp_pending_at;
+ALTER TABLE users DROP COLUMN totp_pending;
+ALTER TABLE users DROP COLUMN totp_confirmed_at;
+ALTER TABLE users DROP COLUMN totp_last_step;
+ALTER TABLE users DROP COLUMN totp_secret;

@@ -1,0 +1,16 @@
+-- A secret that is present is a second factor; NULL: there is none. Both secrets are sealed.
+ALTER TABLE users ADD COLUMN totp_secret BLOB;
+-- The step of the last code that was accepted: a code is good once.
+ALTER TABLE users ADD COLUMN totp_last_step INTEGER;
+ALTER TABLE users ADD COLUMN totp_confirmed_at INTEGER;
+-- A secret that its owner has not confirmed by a code yet.
+ALTER TABLE users ADD COLUMN totp_pending BLOB;
+ALTER TABLE users ADD COLUMN totp_pending_at INTEGER;
+-- Codes that were tried since the beginning of the window.
+ALTER TABLE users ADD COLUMN factor_failures INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE users ADD COLUMN factor_window_at INTEGER;
+-- The SHA-256 of each unused recovery code.
+ALTER TABLE users ADD COLUMN recovery_codes BLOB;
+-- When and how the user of a session was last authenticated; NULL for sessions from before.
+ALTER TABLE sessions ADD COLUMN auth_time INTEGER;
+ALTER TABLE sessions ADD COLUMN amr TEXT;
