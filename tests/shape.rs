@@ -45,6 +45,7 @@ const MAY_USE: &str = "
                      database::with_database_deadline locks loopback
     accounts      -> sessions clients
                      passwords factors refresh_token revocations audit mail database clock secret metrics named locks
+                     tokens::TokenTooLong tokens::TokenSizeLimit tokens::strict_json
     sessions      -> clients tokens refresh_token keys revocations audit mail database clock secret metrics named
     clients       -> audit database clock secret tokens named
     keys          -> tokens audit database clock secret named locks
@@ -78,8 +79,8 @@ const CRATES: [(&str, &str); 3] = [
 /// The modules where a crate, or a part of the standard library, may be named.
 const ALLOWED_LIBRARIES: &str = "
     actix_web         -> http app verifier
-    actix_http        -> http
-    actix_service     -> http
+    actix_http        -> http app
+    actix_service     -> http app
     actix_cors        -> http
     actix_governor    -> http
     cookie            -> http app

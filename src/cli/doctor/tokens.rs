@@ -2,7 +2,7 @@
 
 use super::Doctor;
 use crate::app::settings;
-use crate::cli::{Opened, user};
+use crate::cli::{AdminError, Opened, block_on, user};
 
 impl Doctor<'_> {
     /// Finds accounts whose roles and custom claims make tokens that are too long.
@@ -13,14 +13,14 @@ impl Doctor<'_> {
                 format!("{error}, without any role; raise it, or shorten public_url or audience");
             return self.report("tokens.max_bytes", problem);
         }
-        let found = actix_web::rt::System::new().block_on(async {
-            let opened = Opened::read_only(self.config).await.ok()?;
-            let clients = opened.clone().clients(self.config).oversized_tokens().await.ok()?;
-            let accounts = user::accounts(self.config, opened).ok()?;
-            Some((accounts.oversized_tokens().await.ok()?, clients))
+        let found = block_on(async {
+            let opened = Opened::read_only(self.config).await?;
+            let clients = opened.clone().clients(self.config).oversized_tokens().await?;
+            let accounts = user::accounts(self.config, opened)?;
+            Ok::<_, AdminError>((accounts.oversized_tokens().await?, clients))
         });
         // A database that does not answer has its own finding.
-        let Some((found, clients)) = found else { return };
+        let Ok((found, clients)) = found else { return };
         for client in clients {
             let problem =
                 format!("the tokens of the client {client} are longer; raise it, or remove scopes");
