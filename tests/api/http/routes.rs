@@ -100,10 +100,11 @@ fn router() -> BTreeSet<String> {
 }
 
 fn routes_in(source: &str, prefix: &str) -> BTreeSet<String> {
-    let resources = source.split("web::resource(\"").skip(1);
-    resources
-        .flat_map(|resource| {
-            let (path, rest) = resource.split_once('"').unwrap();
+    let services = source.split(".service(").skip(1);
+    services
+        .filter_map(|service| service.split_once("(\"")?.1.split_once('"'))
+        .filter(|(path, _)| path.starts_with('/'))
+        .flat_map(|(path, rest)| {
             let known = ["get", "post", "put", "patch", "delete"];
             let own = rest
                 .split([".default_service", "config.service"][usize::from(!prefix.is_empty())])
