@@ -67,7 +67,7 @@ impl Requests {
     /// Counts a response. The route is a pattern of the route table; requests for unknown resources
     /// have none.
     pub fn record(&self, route: Option<&str>, method: &str, status: u16, took: Duration) {
-        const METHODS: [&str; 5] = ["GET", "POST", "DELETE", "HEAD", "OPTIONS"];
+        const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
         const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
         let route = route.unwrap_or("other").to_owned();
         let method = METHODS.into_iter().find(|one| *one == method).unwrap_or("other");

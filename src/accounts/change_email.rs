@@ -67,10 +67,21 @@ impl Accounts {
                 return Ok(None);
             }
             let now = this.clock.now();
-            if !proven.use_factor(&this, tx, &device, now)? {
-                return Ok(None);
-            }
-            this.mail.insert(tx, &new, now).map(Some)
+            let mut refused = None;
+            let requested = tx.in_savepoint(|tx| {
+                if !proven.use_factor(&this, tx, &device, now)? {
+                    return Ok(None);
+                }
+                // A request that is refused uses up no code.
+                match this.mail.insert(tx, &new, now)? {
+                    Ok(requested) => Ok(Some(Ok(requested))),
+                    Err(error) => {
+                        refused = Some(Err(error));
+                        Ok(None)
+                    }
+                }
+            })?;
+            Ok(requested.or(refused))
         });
         requested.await
     }

@@ -64,6 +64,13 @@ impl Accounts {
         let granted = self.db.write(move |tx| {
             let now = this.clock.now();
             let found = &proven.found;
+            // Before anything changes: without its client there is no new session.
+            let (client_id, before) =
+                this.sessions.client_and_authentication_of(tx, access.session)?;
+            let client = match clients::settings_of(tx.connection(), &client_id)? {
+                Ok(client) => client,
+                Err(unknown) => return Ok(Some(Err(unknown))),
+            };
             if !proven.use_factor(&this, tx, &device, now)?
                 || !queries::set_password(tx.connection(), found, &hash, now)?
             {
@@ -74,12 +81,6 @@ impl Accounts {
             audit::record(tx, changed.with_address(address), now)?;
             let context = notice_context(&device);
             this.mail.notify(tx, found.id, MessageKind::PasswordChanged, context, now)?;
-            let (client_id, before) =
-                this.sessions.client_and_authentication_of(tx, access.session)?;
-            let client = match clients::settings_of(tx.connection(), &client_id)? {
-                Ok(client) => client,
-                Err(unknown) => return Ok(Some(Err(unknown))),
-            };
             this.sessions.record_password_change(tx, found.id, access.session, now)?;
             let cause = EndCause { reason: EndReason::PasswordChanged, address };
             this.sessions.end_all(tx, found.id, None, cause, now)?;

@@ -23,6 +23,9 @@ use crate::sessions::{AuthMethods, Device};
 /// How long a new secret may wait for its confirmation.
 const PENDING_FOR: Duration = ENROL_LIFETIME;
 
+/// The part of [`PENDING_FOR`] that an attempt to confirm costs, so five are possible.
+const CONFIRMATION_COST: Duration = Duration::from_secs(2 * 60);
+
 /// Why an authenticator app was not confirmed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfirmTotpError {
@@ -104,8 +107,22 @@ impl Accounts {
         // One of another session, or from before a change of the credentials, does not open.
         let opened = self.factors.keys.open(&pending, pending_context(owner, &found));
         let secret = opened.map_err(|_| ConfirmTotpError::NothingPending)?;
-        // A thief of the access token alone must not guess the code of the owner's secret.
-        self.reserve_guess(user, &device).await?;
+        // A thief of the access token alone must not guess the code of the owner's secret. These
+        // guesses have a limit of their own: those at the login must not keep the owner from a new app.
+        let (reserved, made_after) = (pending.clone(), self.clock.now().minus(PENDING_FOR));
+        let reserve = move |tx: &mut Tx<'_>| {
+            let cost = CONFIRMATION_COST;
+            queries::factors::reserve_confirmation(
+                tx.connection(),
+                user,
+                &reserved,
+                cost,
+                made_after,
+            )
+        };
+        if !self.db.write(reserve).await? {
+            return Err(ConfirmTotpError::NothingPending);
+        }
         let Some(step) = secret.matching_step(code, self.clock.now()) else {
             let network = device.address.as_deref().unwrap_or_default();
             self.audit.record_failure(EventKind::SecondFactorFailed, Some(user), network);

@@ -27,6 +27,9 @@ const MAX_CONNECTIONS: usize = 1000;
 /// How long a request may take to arrive, and how long a connection may be idle.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Longer than `limits.request_timeout` by default, so that a slow body gets its 408.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A listener that stops with the API's.
 pub(super) struct AuxiliaryListener {
     setting: &'static str,
@@ -76,7 +79,7 @@ impl AuxiliaryListener {
             connections_per_worker: MAX_CONNECTIONS,
             head_timeout: REQUEST_TIMEOUT,
             keep_alive: REQUEST_TIMEOUT,
-            response_timeout: 2 * REQUEST_TIMEOUT,
+            response_timeout: RESPONSE_TIMEOUT,
             socket_is_inherited: false,
             shutdown_delay: Duration::ZERO,
             drain_timeout: Duration::ZERO,

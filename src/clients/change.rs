@@ -153,6 +153,14 @@ impl Clients {
             if changed == stored.client {
                 return Ok(Ok(changed));
             }
+            let present = stored.client.scopes();
+            // Any scope may be taken away: see `AccountAdmin::change_grants`.
+            if changed.scopes().iter().any(|scope| !present.contains(scope))
+                && let Err(too_long) =
+                    self.policy.size_limit.check_client(&changed.scopes().join(" "))
+            {
+                return Ok(Err(too_long.into()));
+            }
             if let Some(changed) = queries::update(tx.connection(), &stored, &changed)? {
                 self.record(tx, EventKind::ClientChanged, id)?;
                 return Ok(Ok(changed));
@@ -233,7 +241,6 @@ impl Clients {
         if let Some(scopes) = &change.scopes {
             check_scopes(scopes)?;
             self.refuse_doorwards(scopes)?;
-            self.policy.size_limit.check_client(&scopes.join(" "))?;
         }
         self.policy.check_lifetime(change.token_lifetime.duration())?;
         Ok(self.policy.check_window(change.retry_window.duration())?)

@@ -36,9 +36,15 @@ pub struct HashCost {
 /// one would occupy a hashing thread.
 const MAX_FOREIGN_WORK: u64 = 8 * 2 * 19_456;
 
+/// The maximum memory of another system's hash, in KiB: 64 MiB, as PHP uses by default. Each hashing
+/// thread may need it.
+const MAX_FOREIGN_MEMORY_KIB: u32 = 65_536;
+
 /// Whether a hash of another system can be verified, at an acceptable cost.
 pub(super) fn is_verifiable(phc: &str) -> bool {
-    Stored::parse(phc).is_some_and(|stored| stored.work() <= MAX_FOREIGN_WORK)
+    Stored::parse(phc).is_some_and(|stored| {
+        stored.work() <= MAX_FOREIGN_WORK && stored.memory_kib() <= MAX_FOREIGN_MEMORY_KIB
+    })
 }
 
 impl HashCost {

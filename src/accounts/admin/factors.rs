@@ -1,6 +1,9 @@
 //! Removing the second factors of an account, and ending sessions without one.
 
+use std::collections::HashSet;
+
 use crate::accounts::queries;
+use crate::accounts::queries::factors::sessions_without_factor;
 use crate::audit::{self, Event, EventKind};
 use crate::database::{Id, StoreError};
 use crate::mail::messages::MessageKind;
@@ -10,7 +13,7 @@ use crate::sessions::rotation::EndReason;
 
 use super::{AccountAdmin, AdminOutcome};
 
-/// The number of accounts read in one query.
+/// The number of sessions read in one query.
 const BATCH: u32 = 500;
 
 impl AccountAdmin {
@@ -37,7 +40,7 @@ impl AccountAdmin {
         .await
     }
 
-    /// Ends the sessions of every account without a second factor, or of those with this role.
+    /// Ends every session without the proof of a second factor, or those of accounts with this role.
     /// Returns the number of accounts and of sessions that ended.
     ///
     /// # Errors
@@ -46,18 +49,18 @@ impl AccountAdmin {
         &self,
         role: Option<&str>,
     ) -> Result<(usize, usize), StoreError> {
-        let (mut after, mut accounts, mut sessions) = (None, 0, 0);
+        let (mut after, mut accounts, mut sessions) = (None, HashSet::new(), 0);
         loop {
-            let rows =
-                self.db.read(move |c| queries::factors::without_factor(c, after, BATCH)).await?;
-            let Some((last, _)) = rows.last() else { return Ok((accounts, sessions)) };
-            after = Some(*last);
+            let rows = self.db.read(move |c| sessions_without_factor(c, after, BATCH)).await?;
+            let Some(last) = rows.last() else { return Ok((accounts.len(), sessions)) };
+            after = Some(last.id);
             let has_role =
                 |roles: &str| role.is_none_or(|it| roles.split(' ').any(|own| own == it));
-            for (user, _) in rows.iter().filter(|(_, roles)| has_role(roles)) {
-                let ended = self.end_sessions(*user).await?.sessions_ended;
-                accounts += usize::from(ended > 0);
-                sessions += ended;
+            for session in rows.iter().filter(|session| has_role(&session.roles)) {
+                if self.end_session_of(session.user, session.id).await? {
+                    accounts.insert(session.user);
+                    sessions += 1;
+                }
             }
         }
     }

@@ -61,6 +61,9 @@ pub enum AccountChangeError {
     /// The account has changed since the operator read it.
     #[error("the account has another version")]
     OtherVersion,
+    /// The proof of an address would be withdrawn. Its owner would not be notified of a later change.
+    #[error("a proven address stays proven; send another email to change it")]
+    ProofStays,
     /// Another account has the address.
     #[error("the e-mail address is taken")]
     Taken,
@@ -150,7 +153,11 @@ impl AccountAdmin {
             let outcome = AdminOutcome { changed: false, sessions_ended: 0 };
             return Ok(Ok(GrantOutcome { outcome, is_taken_away: false }));
         }
-        if let Err(too_long) = self.check_size(&after) {
+        // Anything may be taken away: a token may have outgrown the limit after a change of the
+        // settings.
+        if after.is_reduced_in(before)
+            && let Err(too_long) = self.check_size(&after)
+        {
             return Ok(Err(too_long.into()));
         }
         store_grants(tx, user, before, &after, now)?;
@@ -221,7 +228,8 @@ fn store_grants(
 ) -> QueryResult<()> {
     let claims = after.claims.to_stored();
     let roles = after.roles.to_stored();
-    queries::set_grants(tx.connection(), user, &roles, claims.as_deref())?;
+    let is_taken_away = before.is_reduced_in(after);
+    queries::set_grants(tx.connection(), user, &roles, claims.as_deref(), is_taken_away)?;
     let added = after.roles.without(&before.roles).to_vec();
     let removed = before.roles.without(&after.roles).to_vec();
     if let Some(detail) = described(&added.join(" "), &removed.join(" ")) {

@@ -18,7 +18,7 @@ use crate::sessions::{self, Session, end_session};
 pub struct AccountUpdate {
     /// The e-mail address. Another one is unproven, and ends every session.
     pub email: Option<Email>,
-    /// Whether the address counts as proven.
+    /// Whether the address counts as proven. A proof ends with the address only.
     pub email_verified: Option<bool>,
     /// Whether logins are rejected.
     pub disabled: Option<bool>,
@@ -122,6 +122,14 @@ impl AccountAdmin {
         };
         if !expected.allows(locked.version) {
             return Ok(Err(AccountChangeError::OtherVersion));
+        }
+        let changes_address =
+            update.email.as_ref().is_some_and(|email| email.as_str() != locked.email);
+        if update.email_verified == Some(false)
+            && locked.email_verified_at.is_some()
+            && !changes_address
+        {
+            return Ok(Err(AccountChangeError::ProofStays));
         }
         if !self.update_address(tx, user, update, &locked, now)? {
             return Ok(Err(AccountChangeError::Taken));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diesel::dsl::{case_when, exists};
+use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 use uuid::Uuid;
@@ -112,6 +112,25 @@ pub(in crate::accounts) fn pending(
     Ok(row.and_then(|(sealed, at)| sealed.zip(at)))
 }
 
+/// Reserves a guess at the code of a pending secret: it costs this part of the time for which the
+/// secret may wait. False when no time is left, or another secret waits.
+pub(in crate::accounts) fn reserve_confirmation(
+    connection: &mut AnyConnection,
+    user: Id,
+    pending: &[u8],
+    cost: Duration,
+    made_after: Timestamp,
+) -> QueryResult<bool> {
+    let cost = i64::try_from(cost.as_micros()).unwrap_or(i64::MAX);
+    let waiting = open_account(user)
+        .filter(users::totp_pending.eq(Some(pending)))
+        .filter(users::totp_pending_at.gt(made_after.as_micros()));
+    diesel::update(waiting)
+        .set(users::totp_pending_at.eq(users::totp_pending_at - cost))
+        .execute(connection)
+        .map(|rows| rows == 1)
+}
+
 /// A confirmed secret and the recovery codes that belong to it.
 pub(in crate::accounts) struct NewFactor {
     pub pending: Vec<u8>,
@@ -136,7 +155,7 @@ pub(in crate::accounts) fn confirm(
             users::totp_pending.eq(None::<Vec<u8>>),
             users::totp_pending_at.eq(None::<i64>),
             users::recovery_codes.eq(Some(new.recovery_codes.as_slice())),
-            accepted_step(new.step),
+            users::totp_last_step.eq(new.step),
             incremented_version(),
         ))
         .execute(connection)
@@ -183,10 +202,13 @@ pub(in crate::accounts) fn replace_recovery_codes(
         .map(|rows| rows == 1)
 }
 
-/// Removes the factors of any open account that has one, or a secret that waits to be confirmed, and
-/// forgets the guesses.
+/// Removes the factors of any open account that has one, a secret that waits to be confirmed or
+/// guesses, and forgets the guesses.
 pub(in crate::accounts) fn reset(connection: &mut AnyConnection, user: Id) -> QueryResult<bool> {
-    let has_any = users::totp_secret.is_not_null().or(users::totp_pending.is_not_null());
+    let has_any = users::totp_secret
+        .is_not_null()
+        .or(users::totp_pending.is_not_null())
+        .or(users::factor_failures.gt(0_i64));
     diesel::update(open_account(user).filter(has_any))
         .set((
             without_factors(),
@@ -233,23 +255,29 @@ pub(in crate::accounts) fn reseal(
     diesel::update(same).set(users::totp_secret.eq(Some(new))).execute(connection).map(drop)
 }
 
-/// Some open accounts without a second factor that have sessions, with their roles.
-pub(in crate::accounts) fn without_factor(
+/// A session that began without a second factor.
+#[derive(Clone, Debug, Queryable)]
+pub(in crate::accounts) struct SessionWithoutFactor {
+    pub id: Id,
+    pub user: Id,
+    /// The account's roles, separated by spaces.
+    pub roles: String,
+}
+
+/// Some live sessions without the proof of a second factor, by their ids.
+pub(in crate::accounts) fn sessions_without_factor(
     connection: &mut AnyConnection,
     after: Option<Id>,
     limit: u32,
-) -> QueryResult<Vec<(Id, String)>> {
-    users::table
-        .filter(users::closed_at.is_null())
-        .filter(users::totp_secret.is_null())
-        .filter(users::id.gt(after.unwrap_or_else(|| Uuid::nil().into())))
-        .filter(exists(
-            sessions::table
-                .filter(sessions::user_id.eq(users::id))
-                .filter(sessions::revoked_at.is_null()),
-        ))
-        .order(users::id)
+) -> QueryResult<Vec<SessionWithoutFactor>> {
+    sessions::table
+        .inner_join(users::table.on(users::id.eq(sessions::user_id)))
+        .filter(sessions::revoked_at.is_null())
+        // RFC 8176: more than one factor.
+        .filter(sessions::amr.is_null().or(sessions::amr.not_like("%mfa%")))
+        .filter(sessions::id.gt(after.unwrap_or_else(|| Uuid::nil().into())))
+        .order(sessions::id)
         .limit(limit.into())
-        .select((users::id, users::roles))
+        .select((sessions::id, users::id, users::roles))
         .load(connection)
 }

@@ -18,14 +18,13 @@ pub(in crate::accounts) struct LockedAccount {
     pub version: i64,
 }
 
-/// Locks an account's row: a concurrent login that has read it starts no session. The version that
-/// operators compare does not rise by it.
+/// Locks an account's row and changes nothing.
 pub(in crate::accounts) fn lock_account(
     connection: &mut AnyConnection,
     id: Id,
 ) -> QueryResult<Option<LockedAccount>> {
     diesel::update(open_account(id))
-        .set(users::credentials_version.eq(users::credentials_version + 1_i64))
+        .set(users::version.eq(users::version))
         .returning((
             users::email,
             users::email_verified_at,
@@ -37,18 +36,21 @@ pub(in crate::accounts) fn lock_account(
         .optional()
 }
 
-/// Stores roles and custom claims of a locked account.
+/// Stores roles and custom claims of a locked account. If one is taken away, a concurrent login that
+/// has read the account starts no session; messages that wait become stale as well.
 pub(in crate::accounts) fn set_grants(
     connection: &mut AnyConnection,
     id: Id,
     roles: &str,
     claims: Option<&str>,
+    is_taken_away: bool,
 ) -> QueryResult<()> {
     diesel::update(open_account(id))
         .set((
             users::roles.eq(roles),
             users::claims.eq(claims),
             users::version.eq(users::version + 1_i64),
+            users::credentials_version.eq(users::credentials_version + i64::from(is_taken_away)),
         ))
         .execute(connection)
         .map(drop)

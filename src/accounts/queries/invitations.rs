@@ -81,7 +81,10 @@ pub(in crate::accounts) fn set_verified(
     at: Option<Timestamp>,
 ) -> QueryResult<()> {
     diesel::update(open_account(id))
-        .set((users::email_verified_at.eq(at.map(Timestamp::as_micros)), incremented_version()))
+        .set((
+            users::email_verified_at.eq(at.map(Timestamp::as_micros)),
+            users::version.eq(users::version + 1_i64),
+        ))
         .execute(connection)
         .map(drop)
 }

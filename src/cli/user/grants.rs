@@ -158,10 +158,10 @@ async fn change_grants(
 
 pub(super) fn refused(error: AccountChangeError, user: &User) -> AdminError {
     match error {
-        // A command expects no version.
-        AccountChangeError::NoSuchUser | AccountChangeError::OtherVersion => {
-            AdminError::NoSuchUser(user.user.clone())
-        }
+        // A command expects no version, and withdraws no proof.
+        AccountChangeError::NoSuchUser
+        | AccountChangeError::OtherVersion
+        | AccountChangeError::ProofStays => AdminError::NoSuchUser(user.user.clone()),
         AccountChangeError::Taken => AdminError::EmailTaken(user.user.clone()),
         AccountChangeError::Roles(error) => error.into(),
         AccountChangeError::TooLong(error) => error.into(),

@@ -29,6 +29,7 @@ impl From<AccountChangeError> for Problem {
             AccountChangeError::NoSuchUser => Self::new(Code::NotFound),
             AccountChangeError::OtherVersion => Self::new(Code::PreconditionFailed),
             AccountChangeError::Taken => Self::new(Code::EmailTaken),
+            AccountChangeError::ProofStays => invalid("/email_verified", &error),
             AccountChangeError::Roles(error) => invalid("/roles", &error),
             AccountChangeError::TooLong(error) => error.into(),
             AccountChangeError::Store(error) => error.into(),

@@ -40,24 +40,28 @@ impl FromRequest for IfMatch {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let fields: Vec<&str> =
-            request.headers().get_all(IF_MATCH).filter_map(|field| field.to_str().ok()).collect();
-        ready(if fields.is_empty() {
+        let mut fields = request.headers().get_all(IF_MATCH).peekable();
+        ready(if fields.peek().is_none() {
             Err(Code::PreconditionRequired.into())
         } else {
-            Ok(Self(parse(&fields)))
+            // A tag of other characters is none of this service.
+            let text: Vec<&str> = fields.map(|field| field.to_str().unwrap_or_default()).collect();
+            Ok(Self(parse(&text.join(","))))
         })
     }
 }
 
-/// A weak or malformed tag matches no version.
-fn parse(fields: &[&str]) -> ExpectedVersion {
-    let mut tags = fields.iter().flat_map(|field| field.split(',')).map(str::trim);
-    if tags.clone().any(|tag| tag == "*") {
+/// The versions of the tags, or `*` alone. A weak or malformed tag matches no version.
+fn parse(field: &str) -> ExpectedVersion {
+    if field.trim() == "*" {
         return ExpectedVersion::Any;
     }
-    let version = |tag: &str| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
-    ExpectedVersion::OneOf(tags.by_ref().filter_map(version).collect())
+    // Between two quotes is a tag; commas may be part of it.
+    let parts: Vec<&str> = field.split('"').collect();
+    let tags = parts.iter().enumerate().filter(|(n, _)| n % 2 == 1);
+    let strong = tags.filter(|(n, _)| !parts[n - 1].trim_end().ends_with("W/"));
+    let version = |tag: &str| tag.parse().ok().filter(|version: &i64| version.to_string() == tag);
+    ExpectedVersion::OneOf(strong.filter_map(|(_, tag)| version(tag)).collect())
 }
 
 /// The entity tag of a version.
@@ -71,10 +75,13 @@ mod tests {
 
     #[test]
     fn entity_tags_are_strong_and_quoted() {
-        let versions = |fields: &[&str]| parse(fields);
-        assert_eq!(versions(&["*"]), ExpectedVersion::Any);
-        assert_eq!(versions(&["\"3\", \"4\"", "\"5\""]), ExpectedVersion::OneOf(vec![3, 4, 5]));
-        assert_eq!(versions(&["W/\"3\"", "3", "\"x\"", ""]), ExpectedVersion::OneOf(vec![]));
-        assert!(parse(&[&entity_tag(7)]).allows(7) && !parse(&[&entity_tag(7)]).allows(8));
+        assert_eq!(parse("*"), ExpectedVersion::Any);
+        assert_eq!(parse("\"3\", \"4\",\"5\""), ExpectedVersion::OneOf(vec![3, 4, 5]));
+        for none in ["W/\"3\"", "3", "\"x\"", "", "\"3, *, 4\"", "\"3\", *", "\"+3\"", "\"03\""] {
+            let allows = parse(none);
+            let is_third = none == "\"3\", *";
+            assert_eq!(allows, ExpectedVersion::OneOf(if is_third { vec![3] } else { vec![] }));
+        }
+        assert!(parse(&entity_tag(7)).allows(7) && !parse(&entity_tag(7)).allows(8));
     }
 }

@@ -47,6 +47,11 @@ impl Stored {
         u64::from(self.hash_params.params.m_cost()) * u64::from(self.hash_params.params.t_cost())
     }
 
+    /// Memory in KiB.
+    pub(super) const fn memory_kib(&self) -> u32 {
+        self.hash_params.params.m_cost()
+    }
+
     pub(super) fn dummy(hash_params: &HashParams) -> Self {
         Self {
             hash_params: hash_params.clone(),

@@ -154,7 +154,7 @@ async fn a_token_that_has_outgrown_the_limit_is_issued_and_counted() {
     let text = json!({ "text": "x".repeat(LONG) }).to_string();
     let stored = app.db().write(move |tx| {
         diesel::update(users::table.find(user))
-            .set(users::claims.eq(&text))
+            .set((users::claims.eq(&text), users::roles.eq("admin editor")))
             .execute(tx.connection())
     });
     stored.await.unwrap();
@@ -169,4 +169,8 @@ async fn a_token_that_has_outgrown_the_limit_is_issued_and_counted() {
     assert!(
         problem.contains(&format!("the tokens of 1 accounts are longer, the first is {}", ada.id))
     );
+    // A role can be taken away, although the token remains too long.
+    let removed = app.command(&["user", "roles", "remove", &ada.email, "admin"]).output().unwrap();
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    app.refresh(&tokens.refresh).await.assert_ended("roles_changed");
 }
