@@ -1,18 +1,24 @@
 import type { Records } from './records.js';
 import { isSignedIn, recordOf, viewOf, type Tokens } from './rules.js';
 import type { Client, Session } from './types.js';
-import { DoorwardError, type Wire } from './wire.js';
-
-/** Sends a request with credentials. */
-export type Call = <T>(method: string, path: string, body?: object) => Promise<T>;
-
-/** Begins a session by a request without credentials. */
-export type Begin = (path: string, body: object) => Promise<Session>;
+import { answerOf, type DoorwardError, type Wire } from './wire.js';
 
 /** The operations of accounts, one request each. */
-export function createAccount(wire: Wire, records: Records, call: Call, begin: Begin) {
-  const { post } = wire;
+export function createAccount(wire: Wire, records: Records, authorizedFetch: Client['fetch']) {
+  const { post, hasCookies, app, request } = wire;
   const { read, change } = records;
+
+  /** Sends a request with credentials. */
+  const call = <T>(method: string, path: string, body?: object) =>
+    answerOf<T>(authorizedFetch(request(path, body, { method })));
+
+  /** Begins a session by a request without credentials. */
+  async function begin(path: string, body: object): Promise<Session> {
+    const transport = hasCookies ? 'cookie' : undefined;
+    const next = recordOf(await post<Tokens>(path, { ...body, ...app, transport }));
+    await change(() => next);
+    return viewOf(next)!;
+  }
 
   /** The newest refresh token that this device had. The browser sends a cookie by itself. */
   async function knownDevice() {

@@ -1,7 +1,7 @@
 import { createAccount } from './account.js';
 import { createRecords } from './records.js';
 import { createRefresher, pause } from './refresher.js';
-import { isSignedIn, markOf, recordOf, viewOf, type SignedIn, type Tokens } from './rules.js';
+import { isSignedIn, markOf, viewOf, type SignedIn } from './rules.js';
 import { defaultStore } from './stores.js';
 import type { Client, Options, Session } from './types.js';
 import { answerOf, createWire, type DoorwardError } from './wire.js';
@@ -9,7 +9,7 @@ import { answerOf, createWire, type DoorwardError } from './wire.js';
 /** Makes a client for one Doorward, with at most one session. */
 export function createClient(options: Options): Client {
   const wire = createWire(options);
-  const { base, hasCookies, send, post } = wire;
+  const { base, hasCookies, send } = wire;
   const records = createRecords(options.store ?? defaultStore());
   const { read, change, onChange, close } = records;
   const { current, renew } = createRefresher(wire, records, options);
@@ -44,16 +44,6 @@ export function createClient(options: Options): Client {
     if (hasCookies) return new Request(request, { credentials: 'include' });
     if (now) request.headers.set('Authorization', `Bearer ${now.access_token}`);
     return request;
-  }
-
-  const call = <T>(method: string, path: string, body?: object) =>
-    answerOf<T>(authorizedFetch(wire.request(path, body, { method })));
-
-  async function begin(path: string, body: object): Promise<Session> {
-    const transport = hasCookies ? 'cookie' : undefined;
-    const next = recordOf(await post<Tokens>(path, { ...body, ...wire.app, transport }));
-    await change(() => next);
-    return viewOf(next)!;
   }
 
   async function signOut({ scope = 'this' } = {}): Promise<boolean> {
@@ -96,6 +86,6 @@ export function createClient(options: Options): Client {
     refresh: async () => viewOf(await renew()),
     onChange,
     close,
-    ...createAccount(wire, records, call, begin),
+    ...createAccount(wire, records, authorizedFetch),
   };
 }
