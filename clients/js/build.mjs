@@ -17,7 +17,7 @@ const core = {
   },
 };
 const { outputFiles } = await build({
-  entryPoints: ['src/index.ts', 'src/server.ts'],
+  entryPoints: ['src/index.ts', 'src/server.ts', 'src/factors.ts'],
   outdir: 'dist',
   bundle: true,
   format: 'esm',

@@ -31,6 +31,7 @@ export function createAccount(wire: Wire, records: Records, authorizedFetch: Cli
       begin('/login', { email, password, ...options, ...(await knownDevice()) }),
     signUp: (email, password) => post('/register', { email, password }),
     confirmSignUp: (request, code) => post('/register/confirm', { request, code }),
+    _: { call, post, change },
     user: () =>
       call<never>('GET', '/me').catch((error: DoorwardError) => {
         if (error.status !== 401) throw error;

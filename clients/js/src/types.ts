@@ -1,4 +1,6 @@
+import type { Records } from './records.js';
 import type { Stored } from './rules.js';
+import type { Wire } from './wire.js';
 
 /** The signed-in session, as `session()` and listeners see it. */
 export interface Session {
@@ -79,13 +81,20 @@ export interface NewAccount {
   created_at: string;
 }
 
+/** A code of the authenticator app, or a recovery code. Each is good once. */
+export type SecondFactor = { totp: string } | { recovery_code: string };
+
 export interface Client {
   /** Creates an account, or requests a code when addresses must be proven. Does not sign in. */
   signUp(email: string, password: string): Promise<NewAccount | MailRequest>;
   /** Creates the account whose address the code proves. */
   confirmSignUp(request: string, code: string): Promise<NewAccount>;
   /** Begins a session. Every refusal is thrown at once, for the user to see. */
-  signIn(email: string, password: string, options?: { label?: string }): Promise<Session>;
+  signIn(
+    email: string,
+    password: string,
+    options?: { label?: string; second_factor?: SecondFactor },
+  ): Promise<Session>;
   /**
    * Ends this session, all of the account, or all others. Resolves to whether Doorward has
    * acknowledged it; this client is signed out in any case, except with `others`.
@@ -121,6 +130,12 @@ export interface Client {
   readonly sessions: {
     list(): Promise<SessionInfo[]>;
     end(id: string): Promise<void>;
+  };
+  /** @internal For `factors`: requests with and without credentials, and the record. */
+  readonly _: {
+    call<T>(method: string, path: string, body?: object): Promise<T>;
+    post: Wire['post'];
+    change: Records['change'];
   };
   /** Stops to listen to other tabs and to call listeners. The session continues. */
   close(): void;

@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
 const CORE = 3 * 1024;
+const WITH_FACTORS = 5 * 1024;
 
 test('the packed core has at most 3 KB gzipped, and no dependencies', (context) => {
   const folder = mkdtempSync(join(tmpdir(), 'doorward-pack-'));
@@ -19,10 +20,14 @@ test('the packed core has at most 3 KB gzipped, and no dependencies', (context) 
     const file = (name) => readFileSync(join(folder, 'package', name));
 
     const core = file('dist/index.js');
-    const size = gzipSync(core, { level: 9 }).length;
+    const sizeOf = (code) => gzipSync(code, { level: 9 }).length;
+    const size = sizeOf(core);
     context.diagnostic(`core: ${size} bytes gzipped, ${core.length} minified`);
     assert.ok(size <= CORE, `${size} bytes`);
     assert.doesNotMatch(core.toString(), /\bfrom\s*["']|\bimport\b/, 'the core is one file');
+    const more = sizeOf(file('dist/factors.js'));
+    context.diagnostic(`factors: ${more} bytes gzipped`);
+    assert.ok(size + more <= WITH_FACTORS, `${size} + ${more} bytes`);
 
     const manifest = JSON.parse(file('package.json'));
     assert.equal(manifest.dependencies, undefined);

@@ -6,7 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { factors } from '../dist/factors.js';
+import { createClient } from '../dist/index.js';
 import { PASSWORD, Service, withoutService } from './support/service.mjs';
+import { totp } from './support/totp.mjs';
 
 const root = new URL('../../../', import.meta.url);
 const options = { skip: withoutService };
@@ -26,7 +29,8 @@ function sample(page, start) {
   return found
     .replaceAll('https://login.example.com', service.url)
     .replace("'@doorward/client'", dist('index.js'))
-    .replace("'@doorward/client/server'", dist('server.js'));
+    .replace("'@doorward/client/server'", dist('server.js'))
+    .replace("'@doorward/client/factors'", dist('factors.js'));
 }
 
 /** Runs a module, and returns what it exports. */
@@ -48,6 +52,22 @@ test('the sample of the README signs in, calls, and signs out', options, async (
     `${head}${signUp}await auth.signIn${rest}export const { status } = answer;`,
   );
   assert.equal(status, 200);
+});
+
+test('the sample for second factors signs in with a code', options, async () => {
+  const auth = createClient({ url: service.url });
+  const email = 'edith@example.com';
+  await auth.signUp(email, PASSWORD);
+  await auth.signIn(email, PASSWORD);
+  const { secret } = await factors(auth).setUp(PASSWORD);
+  await factors(auth).confirm(totp(secret, Date.now()));
+  await auth.signOut();
+  // The first code is used.
+  const code = totp(secret, Date.now() + 30_000);
+  globalThis.visitor = { auth, email, password: PASSWORD, code };
+  const head = 'const { auth, email, password, code } = globalThis.visitor;\n';
+  await run(head + sample('clients/js/README.md', 'import { factors }'));
+  assert.equal((await auth.user()).email, email);
 });
 
 test('the sample for React Native keeps the record in the keychain', options, async () => {

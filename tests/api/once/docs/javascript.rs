@@ -89,6 +89,7 @@ fn the_package_runs_the_other_samples() {
         ("docs/web-apps.md", docs::block("docs/web-apps.md", "import { createServerClient }")),
         ("docs/mobile-apps.md", docs::block("docs/mobile-apps.md", "import * as Keychain")),
         ("clients/js/README.md", docs::block("clients/js/README.md", "import { createClient }")),
+        ("clients/js/README.md", docs::block("clients/js/README.md", "import { factors }")),
     ] {
         let start = sample.split(" from").next().unwrap();
         assert!(runner.contains(page) && runner.contains(start), "{page}: {start}");
