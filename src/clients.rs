@@ -208,7 +208,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Whether a service has this scope now, whatever its tokens say.
+    /// Whether a service has this scope now. A token may be older than a change of the scopes.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.

@@ -64,7 +64,7 @@ impl Accounts {
         let granted = self.db.write(move |tx| {
             let now = this.clock.now();
             let found = &proven.found;
-            // Before anything changes: without its client there is no new session.
+            // Before anything changes: the new session needs the settings of its client.
             let (client_id, before) =
                 this.sessions.client_and_authentication_of(tx, access.session)?;
             let client = match clients::settings_of(tx.connection(), &client_id)? {

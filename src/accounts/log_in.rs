@@ -52,10 +52,16 @@ pub enum LogInError {
     /// which.
     #[error("the e-mail address or the password is wrong")]
     Wrong,
-    /// Too many failed logins, or too many codes.
+    /// Too many failed logins.
     #[error("too many failed logins")]
     Throttled {
         /// How long until another attempt is allowed.
+        retry_after: Duration,
+    },
+    /// Too many codes of an authenticator app. Recovery codes are still accepted.
+    #[error("too many codes")]
+    TooManyCodes {
+        /// How long until another code is compared.
         retry_after: Duration,
     },
     /// The password is right, and the second factor is missing.
@@ -73,7 +79,7 @@ pub enum LogInError {
         /// The token for setting one up; none after a mailed proof.
         enrol_token: Option<Secret<String>>,
     },
-    /// The token for setting up a second factor is no longer valid.
+    /// The token for setting up a second factor has expired, or the account has changed since.
     #[error("the enrol token is not valid")]
     InvalidEnrolToken,
     /// A change needs a second factor, and neither the request nor the session has proven one.

@@ -50,6 +50,8 @@ impl Accounts {
             let found = found.filter(is_unchanged).ok_or(LogInError::InvalidFactorToken)?;
             let client = client?;
             let used = Some(check.compare(self, &found).await?);
+            // A ticket gives its reservation back once.
+            let is_first = found.last_login_at.is_none_or(|at| at < ticket.issued_at);
             let login = ProvenLogin {
                 found,
                 used,
@@ -61,8 +63,9 @@ impl Accounts {
                 is_unknown_source: ticket.is_unknown_source,
             };
             if let Some(grant) = self.start_session(login).await? {
-                // The password was right.
-                self.throttle.give_back(&ticket.shares);
+                if is_first {
+                    self.throttle.give_back(&ticket.shares);
+                }
                 return Ok(self.sessions.issue(&grant)?);
             }
         }

@@ -53,7 +53,7 @@ impl LoginOutcome {
                 Self::InvalidSecondFactor
             }
             Err(LogInError::SecondFactorSetupRequired { .. }) => Self::SecondFactorSetupRequired,
-            Err(LogInError::Throttled { .. }) => Self::Throttled,
+            Err(LogInError::Throttled { .. } | LogInError::TooManyCodes { .. }) => Self::Throttled,
             Err(LogInError::Client(_)) => Self::UnknownClient,
             Err(LogInError::Overloaded(_)) => Self::Overloaded,
             // The last three are for changes by a logged-in owner, which are not counted.

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use diesel::QueryResult;
+use tracing::Instrument as _;
 
 use super::mail_proof::notice_context;
 use super::queries::{self, Credentials};
@@ -17,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::factors::keys::{FactorKeys, SealContext};
 use crate::factors::tickets::{EnrolTicket, FactorTicket, InvalidTicket};
-use crate::factors::{FactorKind, SecondFactor, recovery_codes};
+use crate::factors::{FactorKind, SecondFactor, recovery_codes, totp};
 use crate::mail::messages::MessageKind;
 use crate::mail::notices::NoticeContext;
 use crate::secret::Secret;
@@ -29,7 +30,7 @@ const MAX_GUESSES: i64 = 20;
 /// The period over which guesses are limited.
 const GUESS_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The numbers of guesses at which the owner is notified: somebody knows the password.
+/// The numbers of guesses at which the owner is notified of a wrong one: somebody knows the password.
 const NOTIFIED_GUESSES: [i64; 2] = [5, MAX_GUESSES];
 
 /// The settings and keys of second factors.
@@ -126,42 +127,49 @@ impl Credentials {
 pub(super) struct FactorCheck<'a> {
     given: &'a SecondFactor,
     device: &'a Device,
-    is_reserved: bool,
+    /// The number of guesses within the window, with the reserved one.
+    guesses: Option<i64>,
 }
 
 impl<'a> FactorCheck<'a> {
     pub(super) const fn new(given: &'a SecondFactor, device: &'a Device) -> Self {
-        Self { given, device, is_reserved: false }
+        Self { given, device, guesses: None }
     }
 
     /// Compares the second factor with the account's. It can be repeated for an account that has
     /// changed meanwhile.
     ///
     /// # Errors
-    /// [`LogInError::InvalidSecondFactor`], [`LogInError::Throttled`] for too many guesses.
+    /// [`LogInError::InvalidSecondFactor`], [`LogInError::TooManyCodes`].
     pub(super) async fn compare(
         &mut self,
         accounts: &Accounts,
         found: &Credentials,
     ) -> Result<UsedFactor, LogInError> {
-        if self.given.kind() == FactorKind::Totp && !self.is_reserved {
-            accounts.reserve_guess(found.id, self.device).await?;
-            self.is_reserved = true;
-        }
         let used = match self.given {
-            SecondFactor::Totp(code) => accounts.used_step(found, code.expose())?,
+            // A typing error is not a guess.
+            SecondFactor::Totp(code) if !totp::is_code(code.expose()) => None,
+            SecondFactor::Totp(code) => {
+                if self.guesses.is_none() {
+                    self.guesses = Some(accounts.reserve_guess(found.id, self.device).await?);
+                }
+                accounts.used_step(found, code.expose())?
+            }
             SecondFactor::RecoveryCode(code) => {
                 let digests = found.recovery_codes.as_deref().filter(|_| found.has_factor());
                 let left = digests.and_then(|own| recovery_codes::without(own, code.expose()));
                 left.map(|left| UsedFactor::RecoveryCode { left })
             }
         };
-        used.ok_or_else(|| {
-            let network = self.device.address.as_deref().unwrap_or_default();
-            let failed = EventKind::SecondFactorFailed;
-            accounts.audit.record_failure(failed, Some(found.id), network);
-            LogInError::InvalidSecondFactor
-        })
+        if let Some(used) = used {
+            return Ok(used);
+        }
+        let network = self.device.address.as_deref().unwrap_or_default();
+        accounts.audit.record_failure(EventKind::SecondFactorFailed, Some(found.id), network);
+        if self.guesses.is_some_and(|guesses| NOTIFIED_GUESSES.contains(&guesses)) {
+            accounts.notify_of_guesses(found.id, self.device).await?;
+        }
+        Err(LogInError::InvalidSecondFactor)
     }
 }
 
@@ -187,37 +195,40 @@ impl Accounts {
         EnrolTicket::decode(text, &self.factors.keys, self.clock.now())
     }
 
-    /// Reserves a guess at a code of the account, on all nodes, and notifies the owner of many.
-    pub(super) async fn reserve_guess(&self, user: Id, device: &Device) -> Result<(), LogInError> {
-        let (this, source) = (self.clone(), device.clone());
-        let reserved = self.db.write(move |tx| this.reserve_guess_in_tx(tx, user, &source));
-        reserved.await?.map_err(|retry_after| {
+    /// Reserves a guess at a code of the account, on all nodes. Returns the number of guesses within
+    /// the window.
+    async fn reserve_guess(&self, user: Id, device: &Device) -> Result<i64, LogInError> {
+        let now = self.clock.now();
+        let reserved = self.db.write(move |tx| {
+            let limit = (MAX_GUESSES, GUESS_WINDOW);
+            match queries::factors::reserve_guess(tx.connection(), user, limit, now)? {
+                Some(guesses) => Ok(Ok(guesses)),
+                None => queries::factors::guesses_since(tx.connection(), user).map(Err),
+            }
+        });
+        reserved.await?.map_err(|since| {
             let network = device.address.as_deref().unwrap_or_default();
             let throttled = EventKind::SecondFactorThrottled;
             self.audit.record_failure(throttled, Some(user), network);
-            LogInError::Throttled { retry_after }
+            let until = since.unwrap_or(now).plus(GUESS_WINDOW);
+            let retry_after = until.since(now).max(Duration::from_secs(1));
+            LogInError::TooManyCodes { retry_after }
         })
     }
 
-    fn reserve_guess_in_tx(
-        &self,
-        tx: &mut Tx<'_>,
-        user: Id,
-        device: &Device,
-    ) -> QueryResult<Result<(), Duration>> {
-        let now = self.clock.now();
-        let limit = (MAX_GUESSES, GUESS_WINDOW);
-        let Some(guesses) = queries::factors::reserve_guess(tx.connection(), user, limit, now)?
-        else {
-            let since = queries::factors::guesses_since(tx.connection(), user)?;
-            let until = since.unwrap_or(now).plus(GUESS_WINDOW);
-            return Ok(Err(until.since(now).max(Duration::from_secs(1))));
+    /// Notifies the owner of many wrong codes, also if the client has disconnected.
+    async fn notify_of_guesses(&self, user: Id, device: &Device) -> Result<(), StoreError> {
+        let (this, device) = (self.clone(), device.clone());
+        let notified = async move {
+            let (db, mail, clock) = (this.db, this.mail, this.clock);
+            let notify = move |tx: &mut Tx<'_>| {
+                let (message, context) = (MessageKind::SecondFactorFailed, notice_context(&device));
+                mail.notify(tx, user, message, context, clock.now())
+            };
+            db.write(notify).await
         };
-        if NOTIFIED_GUESSES.contains(&guesses) {
-            let context = notice_context(device);
-            self.mail.notify(tx, user, MessageKind::SecondFactorFailed, context, now)?;
-        }
-        Ok(Ok(()))
+        let notified = tokio::spawn(notified.in_current_span()).await;
+        notified.map_err(|_| StoreError::Failed)?
     }
 
     /// The step of a right code, unless a code of that step or a later one was accepted before.

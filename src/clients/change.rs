@@ -69,7 +69,7 @@ impl DurationChange {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientChangeError {
     /// No client has this id.
-    #[error("there is no such client")]
+    #[error("the client does not exist")]
     NoSuchClient,
     /// The client has changed since the operator read it.
     #[error("the client has another version")]

@@ -18,6 +18,20 @@ const QR_PIXELS: u32 = 240;
 /// The name of the service in an authenticator app, if its own cannot be used.
 const DEFAULT_ISSUER: &str = "Doorward";
 
+/// Digits of a code.
+const DIGITS: usize = 6;
+
+/// Whether a text can be a code. Apps show it in groups.
+#[must_use]
+pub fn is_code(text: &str) -> bool {
+    let code = without_separators(text);
+    code.len() == DIGITS && code.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn without_separators(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.chars().filter(|c| !matches!(c, ' ' | '-')).collect())
+}
+
 /// A secret that an authenticator app shares.
 pub struct TotpSecret(Zeroizing<[u8; BYTES]>);
 
@@ -49,8 +63,7 @@ impl TotpSecret {
     /// The step whose code this is: the present one, the one before or the one after it.
     #[must_use]
     pub fn matching_step(&self, code: &str, now: Timestamp) -> Option<i64> {
-        let code: Zeroizing<String> =
-            Zeroizing::new(code.chars().filter(|c| !matches!(c, ' ' | '-')).collect());
+        let code = without_separators(code);
         let seconds = u64::try_from(now.unix_seconds()).ok()?;
         let step = Totp::check(&self.totp(DEFAULT_ISSUER, ""), &code, seconds)?;
         i64::try_from(step).ok()
@@ -132,10 +145,11 @@ mod tests {
     fn a_code_is_read_as_apps_show_it() {
         let now = Timestamp::from_unix_seconds(1_111_111_111);
         for typed in ["050471", "050 471", " 050-471 "] {
-            assert!(secret().matching_step(typed, now).is_some(), "{typed}");
+            assert!(secret().matching_step(typed, now).is_some() && is_code(typed), "{typed}");
         }
         for odd in ["", "50471", "+50471", "0504710", "05047l", "\u{660}50471"] {
             assert_eq!(secret().matching_step(odd, now), None, "{odd}");
+            assert!(!is_code(odd), "{odd}");
         }
     }
 

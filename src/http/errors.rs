@@ -91,6 +91,9 @@ impl From<LogInError> for Problem {
             LogInError::Throttled { retry_after } => {
                 Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
+            LogInError::TooManyCodes { retry_after } => Self::new(Code::TooManyFailedLogins)
+                .retry_after(retry_after)
+                .detail("Too many codes were tried. Send a recovery code, or try again later."),
             LogInError::Changing => Self::new(Code::Unavailable)
                 .detail("The account is being changed. Nothing was done; try again."),
             LogInError::Client(unknown) => unknown.into(),
@@ -168,6 +171,7 @@ impl Problem {
                 Self::new(Code::FactorProofRequired).detail(detail).field("/second_factor", detail)
             }
             LogInError::Throttled { .. }
+            | LogInError::TooManyCodes { .. }
             | LogInError::SecondFactorRequired(_)
             | LogInError::InvalidFactorToken
             | LogInError::SecondFactorSetupRequired { .. }

@@ -143,7 +143,7 @@ impl Sessions {
     /// The client that a session belongs to, and its authentication.
     ///
     /// # Errors
-    /// The database error; "not found" when there is no such session.
+    /// The database error; "not found" when the session does not exist.
     pub fn client_and_authentication_of(
         &self,
         tx: &mut Tx<'_>,

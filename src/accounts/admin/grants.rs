@@ -56,7 +56,7 @@ pub struct GrantOutcome {
 #[derive(Debug, thiserror::Error)]
 pub enum AccountChangeError {
     /// No open account has this id.
-    #[error("there is no such account")]
+    #[error("the account does not exist")]
     NoSuchUser,
     /// The account has changed since the operator read it.
     #[error("the account has another version")]

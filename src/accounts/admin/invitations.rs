@@ -29,7 +29,7 @@ pub struct Invitation {
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorMailError {
     /// No enabled account has this id.
-    #[error("there is no such account, or it is disabled")]
+    #[error("the account does not exist, or is disabled")]
     NoSuchUser,
     /// An account with this address exists.
     #[error("the e-mail address is taken")]

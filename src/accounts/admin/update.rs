@@ -220,7 +220,7 @@ impl AccountAdmin {
         Ok(ended.await?.changed)
     }
 
-    /// Ends every session of an account; false when there is no such account.
+    /// Ends every session of an account; false when the account does not exist.
     ///
     /// # Errors
     /// [`StoreError`]: no session has ended.
@@ -232,7 +232,7 @@ impl AccountAdmin {
         Ok(true)
     }
 
-    /// The live sessions of an account; `None` when there is no such account.
+    /// The live sessions of an account; `None` when the account does not exist.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.

@@ -70,6 +70,29 @@ async fn of_a_thousand_guesses_from_a_hundred_addresses_twenty_a_day_are_compare
 }
 
 #[tokio::test]
+async fn wrong_codes_are_told_to_the_owner_and_right_or_malformed_ones_are_not() {
+    let app = with_mail_and(|config: &mut Config| config.limits.failed_logins_per_account = 100);
+    let app = app.await;
+    let ada = app.enrolled_with_address().await;
+    app.clear_outbox().await;
+    let (email, authenticator) = (&ada.user.email, &ada.authenticator);
+    for malformed in ["", "12345", "1234567", "12345x"] {
+        app.log_in_with(email, totp(malformed)).await.assert_problem(401, "invalid_second_factor");
+    }
+    for _ in 0..4 {
+        let wrong = totp(&authenticator.wrong_code(&app));
+        app.log_in_with(email, wrong).await.assert_problem(401, "invalid_second_factor");
+    }
+    app.advance(60);
+    app.log_in_with(email, totp(&authenticator.code(&app))).await.assert_status(200);
+    assert_eq!(app.messages_to(email).await.len(), 0, "four wrong codes, and a right one");
+    let wrong = totp(&authenticator.wrong_code(&app));
+    app.log_in_with(email, wrong).await.assert_problem(401, "invalid_second_factor");
+    let warning = app.message_to(email).await;
+    assert!(warning.subject.contains("Somebody knows your password"), "{warning:?}");
+}
+
+#[tokio::test]
 async fn a_right_code_gives_its_own_guess_back_and_no_other() {
     let app = with_mail_and(|_| {}).await;
     let ada = app.enrolled().await;
