@@ -69,7 +69,9 @@ pub enum AdminError {
     #[error("{0}; nothing was changed")]
     Claims(#[from] InvalidClaims),
     /// Access tokens would be too long.
-    #[error("{0}; nothing was changed. Use fewer or shorter ones, or raise the setting")]
+    #[error(
+        "{0}; nothing was changed. Use fewer or shorter roles, claims or scopes, or raise the setting"
+    )]
     TokenTooLong(#[from] TokenTooLong),
     /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
@@ -91,6 +93,12 @@ pub enum AdminError {
         "`{0}` got three messages of operators within an hour; nothing was sent, try again later"
     )]
     TooMuchMail(String),
+    /// Too many messages wait to be sent.
+    #[error(
+        "too many messages wait to be sent; nothing was sent. `doorward doctor` tells why they \
+         wait; or raise email.max_rows"
+    )]
+    MailFull,
     /// The deletion was not confirmed.
     #[error("not confirmed; nothing was deleted. Pass --yes to skip the prompt")]
     NotConfirmed,

@@ -156,8 +156,7 @@ impl Clients {
         let secret = match &kind {
             ClientKind::Public { origins, client_settings } => {
                 check_origins(origins).map_err(InvalidClient::from)?;
-                self.policy.check_lifetime(client_settings.token_lifetime)?;
-                self.policy.check_window(client_settings.retry_window)?;
+                self.policy.check(client_settings)?;
                 None
             }
             ClientKind::Confidential { scopes } => {

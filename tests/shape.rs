@@ -64,7 +64,7 @@ const MAY_USE: &str = "
     named         ->
     secret        ->
     config        -> secret loopback clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
-                     clients::check_origin clients::InvalidOrigin
+                     clients::check_origin clients::InvalidOrigin accounts::RoleSet
     verifier      -> tokens
     swagger-ui    ->
 ";

@@ -70,7 +70,7 @@ pub enum LogInError {
     /// The second factor is wrong, or was used before.
     #[error("the second factor is wrong")]
     InvalidSecondFactor,
-    /// The token of the unfinished login is not valid, or no longer.
+    /// The token of the unfinished login is invalid or has expired.
     #[error("the factor token is not valid")]
     InvalidFactorToken,
     /// The password is right, and the account must have a second factor but has none.
@@ -179,7 +179,7 @@ impl Accounts {
     }
 
     /// Verifies the second factor of an account that has one, after the right password. While it is
-    /// missing or wrong, the password's reservation stays spent.
+    /// missing or wrong, the password's reservation stays.
     async fn prove_factor(
         &self,
         attempt: &LoginAttempt,
@@ -193,12 +193,10 @@ impl Accounts {
             }
             return Ok((right, None));
         }
-        right.reservation.keep_spent();
         let Some(check) = check else {
             return Err(self.challenge_for(attempt, right, is_unknown_source).await?);
         };
-        let used = check.compare(self, &right.found).await?;
-        right.reservation.give_back();
+        let used = check.compare_after(&mut right.reservation, self, &right.found).await?;
         Ok((right, Some(used)))
     }
 
@@ -211,7 +209,7 @@ impl Accounts {
         is_unknown_source: bool,
     ) -> Result<LogInError, StoreError> {
         let VerifiedPassword { found, upgraded, reservation } = right;
-        let shares = reservation.spend();
+        let shares = reservation.into_shares();
         let ticket = FactorTicket {
             user: found.id.uuid(),
             version: found.version,

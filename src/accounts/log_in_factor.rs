@@ -50,7 +50,7 @@ impl Accounts {
             let found = found.filter(is_unchanged).ok_or(LogInError::InvalidFactorToken)?;
             let client = client?;
             let used = Some(check.compare(self, &found).await?);
-            // A ticket gives its reservation back once.
+            // The first session releases the password's reservation.
             let is_first = found.last_login_at.is_none_or(|at| at < ticket.issued_at);
             let login = ProvenLogin {
                 found,
@@ -64,7 +64,7 @@ impl Accounts {
             };
             if let Some(grant) = self.start_session(login).await? {
                 if is_first {
-                    self.throttle.give_back(&ticket.shares);
+                    self.throttle.release(&ticket.shares);
                 }
                 return Ok(self.sessions.issue(&grant)?);
             }

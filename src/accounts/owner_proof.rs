@@ -142,10 +142,7 @@ impl Accounts {
             let VerifiedPassword { found: current, mut reservation, .. } = right;
             let mut used = None;
             if let Some(check) = check.as_mut().filter(|_| current.has_factor()) {
-                // A right password gives nothing back while the second factor is missing.
-                reservation.keep_spent();
-                used = Some(check.compare(self, &current).await?);
-                reservation.give_back();
+                used = Some(check.compare_after(&mut reservation, self, &current).await?);
             }
             if let Some(done) = apply(ProvenOwner { found: current, used }).await? {
                 return Ok(done);

@@ -32,21 +32,20 @@ pub(super) struct ReservedAttempt {
 }
 
 impl ReservedAttempt {
-    /// Keeps the reservation spent unless [`Self::give_back`] is called, although the password was
-    /// right.
-    pub(super) const fn keep_spent(&mut self) {
+    /// Keeps the reservation unless [`Self::release`] is called, although the password was right.
+    pub(super) const fn keep(&mut self) {
         self.reservation.release_on_drop(false);
     }
 
     /// Releases the reservation on drop.
-    pub(super) const fn give_back(&mut self) {
+    pub(super) const fn release(&mut self) {
         self.reservation.release_on_drop(true);
     }
 
-    /// Keeps the reservation spent, and returns its shares for
-    /// [`LoginThrottle::give_back`](super::throttle::LoginThrottle::give_back).
-    pub(super) fn spend(self) -> Vec<u8> {
-        self.reservation.spend()
+    /// Keeps the reservation, and returns its shares for
+    /// [`LoginThrottle::release`](super::throttle::LoginThrottle::release).
+    pub(super) fn into_shares(self) -> Vec<u8> {
+        self.reservation.into_shares()
     }
 }
 

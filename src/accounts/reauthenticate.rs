@@ -26,12 +26,16 @@ impl Accounts {
                 let ProvenOwner { found, used } = &proven;
                 let methods = used.as_ref().map_or(AuthMethods::PASSWORD, UsedFactor::methods);
                 let current = queries::credentials_by_id(tx.connection(), found.id)?;
-                if current.is_none_or(|current| current.version != found.version)
-                    || !proven.use_factor(&this, tx, &device, now)?
-                {
+                if current.is_none_or(|current| current.version != found.version) {
                     return Ok(None);
                 }
-                this.sessions.reauthenticate(tx, access.user, access.session, methods, now)
+                // Two statements: without a live session the code is not used up.
+                tx.in_savepoint(|tx| {
+                    if !proven.use_factor(&this, tx, &device, now)? {
+                        return Ok(None);
+                    }
+                    this.sessions.reauthenticate(tx, access.user, access.session, methods, now)
+                })
             });
             let Some(grant) = granted.await? else { return Ok(None) };
             Ok::<_, LogInError>(Some(self.sessions.issue_access_token(&grant)?))

@@ -11,18 +11,19 @@ use diesel::QueryResult;
 use tracing::Instrument as _;
 
 use super::mail_proof::notice_context;
+use super::password_check::ReservedAttempt;
 use super::queries::{self, Credentials};
 use super::{Accounts, LogInError};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::factors::keys::{FactorKeys, SealContext};
-use crate::factors::tickets::{EnrolTicket, FactorTicket, InvalidTicket};
+use crate::factors::tickets::{EnrolTicket, FactorTicket};
 use crate::factors::{FactorKind, SecondFactor, recovery_codes, totp};
 use crate::mail::messages::MessageKind;
 use crate::mail::notices::NoticeContext;
 use crate::secret::Secret;
-use crate::sessions::{AuthMethods, Device};
+use crate::sessions::{AuthMethods, Device, IssueError};
 
 /// Guesses at the codes of an account within [`GUESS_WINDOW`].
 const MAX_GUESSES: i64 = 20;
@@ -136,6 +137,28 @@ impl<'a> FactorCheck<'a> {
         Self { given, device, guesses: None }
     }
 
+    /// [`Self::compare`] after a right password. Its reservation stays unless the second factor is
+    /// right, or could not be compared.
+    ///
+    /// # Errors
+    /// As [`Self::compare`].
+    pub(super) async fn compare_after(
+        &mut self,
+        reservation: &mut ReservedAttempt,
+        accounts: &Accounts,
+        found: &Credentials,
+    ) -> Result<UsedFactor, LogInError> {
+        reservation.keep();
+        let compared = self.compare(accounts, found).await;
+        let refused = |error: &LogInError| {
+            matches!(error, LogInError::InvalidSecondFactor | LogInError::TooManyCodes { .. })
+        };
+        if !compared.as_ref().is_err_and(refused) {
+            reservation.release();
+        }
+        compared
+    }
+
     /// Compares the second factor with the account's. It can be repeated for an account that has
     /// changed meanwhile.
     ///
@@ -182,17 +205,22 @@ impl Accounts {
     /// Reads the token of an unfinished login.
     ///
     /// # Errors
-    /// [`InvalidTicket`].
-    pub fn read_factor_token(&self, text: &str) -> Result<FactorTicket, InvalidTicket> {
+    /// [`LogInError::InvalidFactorToken`], or [`LogInError::Issue`] while the node's clock is wrong.
+    pub fn read_factor_token(&self, text: &str) -> Result<FactorTicket, LogInError> {
+        // A clock that is ahead would make every token an expired one.
+        self.sessions.ensure_clock().map_err(IssueError::from)?;
         FactorTicket::decode(text, &self.factors.keys, self.clock.now())
+            .map_err(|_| LogInError::InvalidFactorToken)
     }
 
     /// Reads the token of a login that needs a second factor to be set up.
     ///
     /// # Errors
-    /// [`InvalidTicket`].
-    pub fn read_enrol_token(&self, text: &str) -> Result<EnrolTicket, InvalidTicket> {
+    /// [`LogInError::InvalidEnrolToken`], or [`LogInError::Issue`] while the node's clock is wrong.
+    pub fn read_enrol_token(&self, text: &str) -> Result<EnrolTicket, LogInError> {
+        self.sessions.ensure_clock().map_err(IssueError::from)?;
         EnrolTicket::decode(text, &self.factors.keys, self.clock.now())
+            .map_err(|_| LogInError::InvalidEnrolToken)
     }
 
     /// Reserves a guess at a code of the account, on all nodes. Returns the number of guesses within

@@ -159,9 +159,9 @@ impl LoginThrottle {
         self.reserve_shares(email_key, source, false)
     }
 
-    /// Gives back the shares of a spent reservation, which [`Reservation::spend`] has returned on
+    /// Releases the shares of a reservation, which [`Reservation::into_shares`] has returned on
     /// this or another node. Shares that this node does not know have no effect.
-    pub fn give_back(&self, shares: &[u8]) {
+    pub fn release(&self, shares: &[u8]) {
         let mut counters = lock(&self.counters);
         let (shares, _) = shares.as_chunks::<SHARE_BYTES>();
         for [kind, id @ ..] in shares {
@@ -279,9 +279,9 @@ impl Reservation {
         self.is_released = true;
     }
 
-    /// Keeps the reservation spent, and returns its shares: each a kind and a counter.
+    /// Keeps the reservation, and returns its shares: each a kind and a counter.
     #[must_use]
-    pub fn spend(mut self) -> Vec<u8> {
+    pub fn into_shares(mut self) -> Vec<u8> {
         self.is_released = false;
         self.shares
             .iter()

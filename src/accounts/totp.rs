@@ -23,7 +23,7 @@ use crate::sessions::{AuthMethods, Device};
 /// How long a new secret may wait for its confirmation.
 const PENDING_FOR: Duration = ENROL_LIFETIME;
 
-/// The part of [`PENDING_FOR`] that an attempt to confirm costs, so five are possible.
+/// The part of [`PENDING_FOR`] that an attempt to confirm costs, so at most five are possible.
 const CONFIRMATION_COST: Duration = Duration::from_secs(2 * 60);
 
 /// Why an authenticator app was not confirmed.
@@ -32,7 +32,7 @@ pub enum ConfirmTotpError {
     /// The code is not one of the secret.
     #[error("the code is wrong")]
     WrongCode,
-    /// No secret waits to be confirmed by this session, or no longer.
+    /// No secret waits to be confirmed by this session, or its time is over.
     #[error("no secret waits to be confirmed")]
     NothingPending,
     /// The request was rejected.
@@ -133,9 +133,13 @@ impl Accounts {
         let sealed = self.factors.keys.seal(&secret, context);
         let new = NewFactor { pending, sealed, step, recovery_codes: codes.digests };
         let this = self.clone();
-        let confirmed =
-            self.db.write(move |tx| this.confirm_in_tx(tx, owner, &found, &new, &device)).await?;
-        if confirmed { Ok(codes.texts) } else { Err(LogInError::Changing.into()) }
+        let confirm = move |tx: &mut Tx<'_>| {
+            tx.in_savepoint(|tx| this.confirm_in_tx(tx, owner, &found, &new, &device))
+        };
+        match self.db.write(confirm).await? {
+            Some(()) => Ok(codes.texts),
+            None => Err(LogInError::Changing.into()),
+        }
     }
 
     fn confirm_in_tx(
@@ -145,19 +149,18 @@ impl Accounts {
         found: &Credentials,
         new: &NewFactor,
         device: &Device,
-    ) -> QueryResult<bool> {
+    ) -> QueryResult<Option<()>> {
         let now = self.clock.now();
         if !queries::factors::confirm(tx.connection(), found, new, now)? {
-            return Ok(false);
+            return Ok(None);
         }
         let change =
             FactorChange { event: EventKind::FactorAdded, message: MessageKind::FactorAdded };
         self.record_factor_change(tx, found, change, device, now)?;
-        if let Some(session) = owner.session() {
-            // The code counts as a proof of its session.
-            self.sessions.reauthenticate(tx, found.id, session, AuthMethods::TOTP, now)?;
-        }
-        Ok(true)
+        let Some(session) = owner.session() else { return Ok(Some(())) };
+        // The code counts as a proof of its session, which may have ended meanwhile.
+        let proven = self.sessions.reauthenticate(tx, found.id, session, AuthMethods::TOTP, now)?;
+        Ok(proven.map(drop))
     }
 
     /// Removes the authenticator app and the recovery codes.

@@ -103,11 +103,14 @@ impl Tasks {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the lengths of tokens could not be checked"),
         }
-        for client in self.api.clients.oversized_tokens().await.unwrap_or_default() {
-            tracing::warn!(
-                %client,
-                "the client's tokens are longer than tokens.max_bytes; raise it, or remove scopes"
-            );
+        match self.api.clients.oversized_tokens().await {
+            Ok(clients) => clients.iter().for_each(|client| {
+                tracing::warn!(
+                    %client,
+                    "the client's tokens are longer than tokens.max_bytes; raise it, or remove scopes"
+                );
+            }),
+            Err(error) => tracing::warn!(%error, "the lengths of tokens could not be checked"),
         }
     }
 
@@ -231,7 +234,8 @@ impl Tasks {
 
     /// Encrypts TOTP secrets under the current master secret, if there is a previous one.
     async fn reseal_factors(&self) {
-        while self.api.accounts.reseal_factors(PURGE_PAUSE).await.is_err() {
+        while let Err(error) = self.api.accounts.reseal_factors(PURGE_PAUSE).await {
+            tracing::warn!(%error, "TOTP secrets could not be encrypted under the current secret");
             tokio::time::sleep(MAINTENANCE_INTERVAL).await;
         }
     }

@@ -89,14 +89,7 @@ pub enum UserCommand {
     MailReset(User),
     /// Record that the address of an account is proven
     #[command(after_help = "Example: doorward user mark-verified ada@example.com")]
-    MarkVerified {
-        /// The account.
-        #[command(flatten)]
-        user: User,
-        /// Record that it is not proven
-        #[arg(long)]
-        undo: bool,
-    },
+    MarkVerified(User),
     /// Set, add or remove the roles of an account
     #[command(subcommand)]
     Roles(RolesCommand),
@@ -187,7 +180,7 @@ pub fn user(config: &Config, command: &UserCommand) -> Result<String, AdminError
             }
             UserCommand::Invite { email, role, json } => invite(config, email, role, *json).await,
             UserCommand::MailReset(user) => mail_reset(config, user).await,
-            UserCommand::MarkVerified { user, undo } => mark_verified(config, user, !undo).await,
+            UserCommand::MarkVerified(user) => mark_verified(config, user).await,
             UserCommand::Roles(command) => roles(config, command).await,
             UserCommand::Claims(command) => claims(config, command).await,
             UserCommand::Delete { user, yes } => delete(config, user, *yes).await,

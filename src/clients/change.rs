@@ -72,7 +72,7 @@ pub enum ClientChangeError {
     #[error("the client does not exist")]
     NoSuchClient,
     /// The client has changed since the operator read it.
-    #[error("the client has another version")]
+    #[error("the client has changed since it was read")]
     OtherVersion,
     /// Clients with a scope of Doorward are changed on the machine only.
     #[error(transparent)]
@@ -152,6 +152,13 @@ impl Clients {
             };
             if changed == stored.client {
                 return Ok(Ok(changed));
+            }
+            if let ClientKind::Public { client_settings, .. } = &changed.kind
+                && (change.token_lifetime, change.retry_window)
+                    != (DurationChange::Keep, DurationChange::Keep)
+                && let Err(invalid) = self.policy.check(client_settings)
+            {
+                return Ok(Err(invalid.into()));
             }
             let present = stored.client.scopes();
             // Any scope may be taken away: see `AccountAdmin::change_grants`.
@@ -242,8 +249,7 @@ impl Clients {
             check_scopes(scopes)?;
             self.refuse_doorwards(scopes)?;
         }
-        self.policy.check_lifetime(change.token_lifetime.duration())?;
-        Ok(self.policy.check_window(change.retry_window.duration())?)
+        Ok(())
     }
 }
 

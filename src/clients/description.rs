@@ -36,7 +36,7 @@ pub enum InvalidClient {
     #[error("the lifetime of access tokens is 60 to {0} seconds (tokens.lifetime)")]
     TokenLifetime(u64),
     /// The retry window is out of bounds.
-    #[error("the retry window is 0 to {0} seconds (tokens.lifetime)")]
+    #[error("the retry window is 0 to {0} seconds, the lifetime of the client's access tokens")]
     RetryWindow(u64),
     /// An app was given scopes.
     #[error("an app has no scopes; only services have")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::InvalidClient;
+use super::{ClientSettings, InvalidClient};
 use crate::tokens::TokenSizeLimit;
 
 /// The shortest lifetime of a client's access tokens, as for the setting.
@@ -18,18 +18,17 @@ pub struct ClientPolicy {
 }
 
 impl ClientPolicy {
-    pub(super) fn check_lifetime(&self, lifetime: Option<Duration>) -> Result<(), InvalidClient> {
+    /// Checks the settings of a public client.
+    pub(super) fn check(&self, settings: &ClientSettings) -> Result<(), InvalidClient> {
         let bounds = MIN_TOKEN_LIFETIME..=self.max_token_lifetime;
-        if lifetime.is_none_or(|it| bounds.contains(&it)) {
-            return Ok(());
+        if settings.token_lifetime.is_some_and(|it| !bounds.contains(&it)) {
+            return Err(InvalidClient::TokenLifetime(self.max_token_lifetime.as_secs()));
         }
-        Err(InvalidClient::TokenLifetime(self.max_token_lifetime.as_secs()))
-    }
-
-    pub(super) fn check_window(&self, window: Option<Duration>) -> Result<(), InvalidClient> {
-        if window.is_none_or(|it| it <= self.max_token_lifetime) {
-            return Ok(());
+        // As for the two settings: a window ends within the lifetime of an access token.
+        let max_window = settings.token_lifetime.unwrap_or(self.max_token_lifetime);
+        if settings.retry_window.is_some_and(|it| it > max_window) {
+            return Err(InvalidClient::RetryWindow(max_window.as_secs()));
         }
-        Err(InvalidClient::RetryWindow(self.max_token_lifetime.as_secs()))
+        Ok(())
     }
 }

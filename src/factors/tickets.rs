@@ -65,7 +65,7 @@ pub struct EnrolTicket {
 
 /// A text that is not a valid ticket of this service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a valid token of this service, or no longer")]
+#[error("the token is invalid or has expired")]
 pub struct InvalidTicket;
 
 impl FactorTicket {

@@ -77,13 +77,13 @@ impl From<LogInError> for Problem {
             }
             LogInError::InvalidSecondFactor => Self::new(Code::InvalidSecondFactor),
             LogInError::InvalidFactorToken => Self::new(Code::InvalidSecondFactor)
-                .detail("The factor token is not valid, or no longer. Log in again.")
-                .field("/factor_token", "It is not valid, or no longer."),
+                .detail("The factor token is invalid or has expired. Log in again.")
+                .field("/factor_token", "It is invalid or has expired."),
             LogInError::SecondFactorSetupRequired { enrol_token } => {
                 Self::new(Code::SecondFactorSetupRequired).enrol_token(enrol_token)
             }
             LogInError::InvalidEnrolToken => Self::new(Code::InvalidToken)
-                .detail("The enrol token is not valid, or no longer. Log in again."),
+                .detail("The enrol token is invalid or has expired. Log in again."),
             LogInError::FactorProofRequired => Self::new(Code::FactorProofRequired),
             LogInError::NoFactor => {
                 Self::new(Code::NotFound).detail("The account has no second factor.")
@@ -214,7 +214,7 @@ impl From<ConfirmTotpError> for Problem {
             ConfirmTotpError::WrongCode => invalid("/code", &"the code is wrong"),
             ConfirmTotpError::NothingPending => invalid(
                 "/code",
-                &"this session has no secret to confirm, or no longer; request one at /me/totp",
+                &"no secret of this session waits to be confirmed; request one at /me/totp",
             ),
             ConfirmTotpError::Rejected(error) => error.into(),
         }

@@ -59,7 +59,7 @@ pub enum AccountChangeError {
     #[error("the account does not exist")]
     NoSuchUser,
     /// The account has changed since the operator read it.
-    #[error("the account has another version")]
+    #[error("the account has changed since it was read")]
     OtherVersion,
     /// The proof of an address would be withdrawn. Its owner would not be notified of a later change.
     #[error("a proven address stays proven; send another email to change it")]
@@ -228,8 +228,7 @@ fn store_grants(
 ) -> QueryResult<()> {
     let claims = after.claims.to_stored();
     let roles = after.roles.to_stored();
-    let is_taken_away = before.is_reduced_in(after);
-    queries::set_grants(tx.connection(), user, &roles, claims.as_deref(), is_taken_away)?;
+    queries::set_grants(tx.connection(), user, &roles, claims.as_deref())?;
     let added = after.roles.without(&before.roles).to_vec();
     let removed = before.roles.without(&after.roles).to_vec();
     if let Some(detail) = described(&added.join(" "), &removed.join(" ")) {

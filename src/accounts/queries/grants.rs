@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::open_account;
+use super::{incremented_version, open_account};
 use crate::clock::Timestamp;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
@@ -36,22 +36,16 @@ pub(in crate::accounts) fn lock_account(
         .optional()
 }
 
-/// Stores roles and custom claims of a locked account. If one is taken away, a concurrent login that
-/// has read the account starts no session; messages that wait become stale as well.
+/// Stores roles and custom claims of a locked account. A concurrent login that has read the others
+/// starts no session.
 pub(in crate::accounts) fn set_grants(
     connection: &mut AnyConnection,
     id: Id,
     roles: &str,
     claims: Option<&str>,
-    is_taken_away: bool,
 ) -> QueryResult<()> {
     diesel::update(open_account(id))
-        .set((
-            users::roles.eq(roles),
-            users::claims.eq(claims),
-            users::version.eq(users::version + 1_i64),
-            users::credentials_version.eq(users::credentials_version + i64::from(is_taken_away)),
-        ))
+        .set((users::roles.eq(roles), users::claims.eq(claims), incremented_version()))
         .execute(connection)
         .map(drop)
 }

@@ -66,19 +66,14 @@ pub(super) async fn mail_reset(config: &Config, user: &User) -> Result<String, A
     })
 }
 
-pub(super) async fn mark_verified(
-    config: &Config,
-    user: &User,
-    is_verified: bool,
-) -> Result<String, AdminError> {
+pub(super) async fn mark_verified(config: &Config, user: &User) -> Result<String, AdminError> {
     let (admin, account) = of(config, user).await?;
-    let update = AccountUpdate { email_verified: Some(is_verified), ..AccountUpdate::default() };
+    let update = AccountUpdate { email_verified: Some(true), ..AccountUpdate::default() };
     let updated = admin.update(account.id, update, ExpectedVersion::Any).await;
     let after = updated.map_err(|error| refused(error, user))?;
     let changed = after.email_verified != account.email_verified;
     let done = AdminOutcome { changed, sessions_ended: 0 };
-    let did = if is_verified { "recorded as proven:" } else { "recorded as not proven:" };
-    Ok(outcome_text(user, &account, done, did, "recorded like this already"))
+    Ok(outcome_text(user, &account, done, "recorded as proven:", "proven already"))
 }
 
 /// Opens the accounts with the service's secret, under which the links of messages are made.
@@ -96,8 +91,9 @@ fn mail_refused(error: &OperatorMailError, name: &str) -> AdminError {
         }
         OperatorMailError::Request(MailRequestError::Off) => AdminError::MailOff,
         OperatorMailError::Request(MailRequestError::Store(error)) => (*error).into(),
-        OperatorMailError::Request(
-            MailRequestError::TooMany { .. } | MailRequestError::Full { .. },
-        ) => AdminError::TooMuchMail(name.to_owned()),
+        OperatorMailError::Request(MailRequestError::TooMany { .. }) => {
+            AdminError::TooMuchMail(name.to_owned())
+        }
+        OperatorMailError::Request(MailRequestError::Full { .. }) => AdminError::MailFull,
     }
 }

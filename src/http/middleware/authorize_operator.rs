@@ -1,7 +1,8 @@
 //! Authorisation of the admin API, before a body is read.
 //!
 //! The scope must be in the token and in the client's row: one that was taken away is gone at once.
-//! An operation without a scope in the table is never reached.
+//! A handler takes an [`Operator`], which only this middleware inserts, so an operation without a
+//! scope in the table is refused.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};

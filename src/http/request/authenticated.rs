@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
 use super::cookies::Cookies;
-use crate::accounts::{LogInError, Owner};
+use crate::accounts::Owner;
 use crate::factors::tickets::ENROL_PREFIX;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
@@ -43,8 +43,7 @@ impl EnrolmentCaller {
         let token = Cookies::of(&request)?.access_token(request.method().is_safe())?;
         let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?;
         if token.as_str().starts_with(ENROL_PREFIX) {
-            let ticket = api.accounts.read_enrol_token(token.as_str());
-            return Ok(Owner::Enrolment(ticket.map_err(|_| LogInError::InvalidEnrolToken)?));
+            return Ok(Owner::Enrolment(api.accounts.read_enrol_token(token.as_str())?));
         }
         Ok(api.sessions.authenticate(token.as_str()).await?.into())
     }

@@ -3,8 +3,8 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::IF_MATCH;
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use actix_web::http::header::{self, Header as _, IF_MATCH};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use crate::database::{ExpectedVersion, Id};
 use crate::http::problem::{Code, Problem};
@@ -40,28 +40,28 @@ impl FromRequest for IfMatch {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let mut fields = request.headers().get_all(IF_MATCH).peekable();
-        ready(if fields.peek().is_none() {
-            Err(Code::PreconditionRequired.into())
+        ready(if request.headers().contains_key(IF_MATCH) {
+            Ok(Self(expected_version(request)))
         } else {
-            // A tag of other characters is none of this service.
-            let text: Vec<&str> = fields.map(|field| field.to_str().unwrap_or_default()).collect();
-            Ok(Self(parse(&text.join(","))))
+            Err(Code::PreconditionRequired.into())
         })
     }
 }
 
-/// The versions of the tags, or `*` alone. A weak or malformed tag matches no version.
-fn parse(field: &str) -> ExpectedVersion {
-    if field.trim() == "*" {
-        return ExpectedVersion::Any;
+/// The versions of the tags, or any. A weak or malformed tag matches no version.
+fn expected_version(request: &impl HttpMessage) -> ExpectedVersion {
+    match header::IfMatch::parse(request) {
+        Ok(header::IfMatch::Any) => ExpectedVersion::Any,
+        Ok(header::IfMatch::Items(tags)) => {
+            let strong = tags.iter().filter(|tag| !tag.weak);
+            ExpectedVersion::OneOf(strong.filter_map(|tag| version(tag.tag())).collect())
+        }
+        Err(_) => ExpectedVersion::OneOf(Vec::new()),
     }
-    // Between two quotes is a tag; commas may be part of it.
-    let parts: Vec<&str> = field.split('"').collect();
-    let tags = parts.iter().enumerate().filter(|(n, _)| n % 2 == 1);
-    let strong = tags.filter(|(n, _)| !parts[n - 1].trim_end().ends_with("W/"));
-    let version = |tag: &str| tag.parse().ok().filter(|version: &i64| version.to_string() == tag);
-    ExpectedVersion::OneOf(strong.filter_map(|(_, tag)| version(tag)).collect())
+}
+
+fn version(tag: &str) -> Option<i64> {
+    tag.parse().ok().filter(|version: &i64| version.to_string() == tag)
 }
 
 /// The entity tag of a version.
@@ -71,17 +71,29 @@ pub(crate) fn entity_tag(version: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+
     use super::*;
 
     #[test]
-    fn entity_tags_are_strong_and_quoted() {
-        assert_eq!(parse("*"), ExpectedVersion::Any);
-        assert_eq!(parse("\"3\", \"4\",\"5\""), ExpectedVersion::OneOf(vec![3, 4, 5]));
-        for none in ["W/\"3\"", "3", "\"x\"", "", "\"3, *, 4\"", "\"3\", *", "\"+3\"", "\"03\""] {
-            let allows = parse(none);
-            let is_third = none == "\"3\", *";
-            assert_eq!(allows, ExpectedVersion::OneOf(if is_third { vec![3] } else { vec![] }));
+    fn only_strong_tags_as_the_service_writes_them_match() {
+        let any = ExpectedVersion::Any;
+        let one_of = |versions: &[i64]| ExpectedVersion::OneOf(versions.to_vec());
+        for (field, expected) in [
+            ("*", any),
+            (&*entity_tag(7), one_of(&[7])),
+            ("\"3\", \"4\",\"5\"", one_of(&[3, 4, 5])),
+            ("W/\"3\"", one_of(&[])),
+            ("3", one_of(&[])),
+            ("\"3", one_of(&[])),
+            ("\"x\"", one_of(&[])),
+            ("\"+3\"", one_of(&[])),
+            ("\"03\"", one_of(&[])),
+            ("\"3, *, 4\"", one_of(&[])),
+            ("", one_of(&[])),
+        ] {
+            let request = TestRequest::default().insert_header((IF_MATCH, field)).to_http_request();
+            assert_eq!(expected_version(&request), expected, "{field}");
         }
-        assert!(parse(&entity_tag(7)).allows(7) && !parse(&entity_tag(7)).allows(8));
     }
 }

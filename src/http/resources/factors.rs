@@ -32,8 +32,7 @@ pub(in crate::http) async fn log_in(
     let LogInFactor { factor_token, totp, recovery_code } = body.0;
     let second_factor = one_of(totp, recovery_code, "/totp")?;
     let pointer = second_factor.kind().as_str();
-    let ticket = api.accounts.read_factor_token(factor_token.expose());
-    let ticket = ticket.map_err(|_| LogInError::InvalidFactorToken)?;
+    let ticket = api.accounts.read_factor_token(factor_token.expose())?;
     let transport = if ticket.with_cookies { Transport::Cookie } else { Transport::Body };
     if transport == Transport::Cookie {
         cookies.ensure_allowed()?;
