@@ -21,6 +21,12 @@ fn text_settings_accept_only_valid_forms() {
             "https://A.example,https://a.example:443, https://a.example,https://a.example/a b",
         ),
         ("audience", "a,https://api.example", ",a b,\u{e9}"),
+        (
+            "accounts.require_second_factor",
+            "off,all,[\"admin\"]",
+            "Off,[],[\"Admin\"],[\"a b\"],[\"\"],admin",
+        ),
+        ("accounts.fresh_for", "1m,1d", "59s,25h"),
         ("data_dir", "x", ""),
         (
             "database_url",

@@ -85,6 +85,7 @@ async fn a_change_that_is_invalid_is_refused_whole() {
         (&["set", &service.id, "--token-lifetime", "5m"], "lifetime"),
         (&["set", &shop.id, "--name", "New", "--origin", "https://a.example/"], "origin"),
         (&["set", &shop.id, "--token-lifetime", "1s"], "out of bounds"),
+        (&["set", &shop.id, "--token-lifetime", "2m", "--retry-window", "5m"], "0 to 120 seconds"),
         (&["set", &shop.id, "--name", ""], "a name has"),
         (&["set", &service.id, "--scope", &long], "tokens.max_bytes"),
         (&["set", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93", "--name", "x"], "there is no client"),

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use diesel::prelude::*;
 use doorward::config::Config;
+use doorward::database::Id;
+use doorward::database::schema::sessions;
 use doorward_verifier::VerifyError;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::support::feed::verifier;
-use crate::support::totp::totp;
+use crate::support::totp::{recovery_code, totp};
 use crate::support::{Answer, TestApp, claims};
 
 async fn verify(app: &TestApp, token: &str, max_age: u64) -> Answer {
@@ -122,4 +126,25 @@ async fn a_service_that_verifies_itself_requires_a_recent_login() {
     assert_eq!(recent.verify(&old), Err(too_old));
     let said = recent.verify_or_refetch(&tokens.access).await.unwrap();
     assert_eq!((said.auth_time, said.amr.len()), (Some(app.clock.now().unix_seconds()), 3));
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_meanwhile_uses_up_no_code() {
+    let app = TestApp::start().await;
+    let ada = app.enrolled().await;
+    let ended = ada.log_in().await;
+    app.advance(60);
+    let other = ada.log_in().await;
+    // As on a node that has not heard of it yet.
+    let session = Uuid::parse_str(claims(&ended.access)["sid"].as_str().unwrap()).unwrap();
+    let revoked = app.db().write(move |tx| {
+        diesel::update(sessions::table.find(Id::from(session)))
+            .set(sessions::revoked_at.eq(1_i64))
+            .execute(tx.connection())
+    });
+    assert_eq!(revoked.await.unwrap(), 1);
+    let code = recovery_code(&ada.recovery_codes[0]);
+    let refused = app.reauthenticate(&ended.access, Some(code)).await;
+    refused.assert_problem(503, "unavailable");
+    assert_eq!(app.me(&other.access).await.body["recovery_codes_left"], 10);
 }
