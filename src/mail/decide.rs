@@ -15,8 +15,10 @@
 //! useless. Wrong codes are counted alike whether or not an account exists, so the limit does not
 //! tell.
 //!
-//! The statements that consume a request have the same conditions in their `WHERE`, in case the row
-//! changes between reading and writing.
+//! The row or the account may change between reading and writing. So the statement that consumes a
+//! request repeats in its `WHERE` the purpose, that it is not used, the limit of wrong codes and the
+//! expiry of the row. The version is compared by the unit of work that changes the account
+//! (`accounts`).
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use diesel::QueryResult;
 
 use super::messages::MessageKind;
 use super::queries::NewRow;
-use super::queries::outbox::count_chosen;
-use super::requests::MailRequestError;
+use super::queries::outbox::nth_latest_chosen;
+use super::requests::{MailRequestError, RETRY_AFTER};
 use super::triage::{LIMIT_PERIOD, MAX_FOR_OPERATORS, Quota};
 use super::{Mail, MailPurpose, RETRY_FOR};
 use crate::audit::{self, Event, EventKind};
@@ -17,9 +17,6 @@ use crate::database::{Id, Tx};
 
 /// How long an invitation is valid.
 pub const INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// Retry-After when operators have requested too many messages.
-const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// The account that a message of an operator goes to.
 #[derive(Clone, Debug)]
@@ -70,9 +67,12 @@ impl Mail {
             return Ok(Err(MailRequestError::Off));
         }
         let (key, since) = (&to.email_key, now.minus(LIMIT_PERIOD));
-        let sent = count_chosen(tx.connection(), key, None, Quota::Operator, since)?;
-        if sent >= MAX_FOR_OPERATORS {
-            return Ok(Err(MailRequestError::TooMany { retry_after: RETRY_AFTER }));
+        // Another one is allowed when the oldest of the last three no longer counts.
+        let oldest =
+            nth_latest_chosen(tx.connection(), key, Quota::Operator, since, MAX_FOR_OPERATORS)?;
+        if let Some(oldest) = oldest {
+            let retry_after = oldest.plus(LIMIT_PERIOD).since(now);
+            return Ok(Err(MailRequestError::TooMany { retry_after }));
         }
         let (purpose, message) = match to.invited_until {
             Some(_) => (MailPurpose::Invitation, MessageKind::Invitation),

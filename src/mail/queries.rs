@@ -43,7 +43,7 @@ pub struct MailRequest {
     pub password_hash: Option<Secret<String>>,
     /// The account's version when the message was chosen, or when the change was requested.
     pub credentials_version: Option<i64>,
-    /// The user agent, for a notice.
+    /// In a notice: how many recovery codes are left, if one was used; otherwise the user agent.
     pub detail: Option<String>,
     /// The language of the message.
     pub locale: Option<String>,

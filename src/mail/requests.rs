@@ -24,7 +24,7 @@ const EVICTION_BATCH: i64 = 100;
 const PURGE_BATCH: i64 = 500;
 
 /// Retry-After of a request that the full table rejects: about as long as a message takes to arrive.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A request that a client makes.
 #[derive(Clone, Debug)]

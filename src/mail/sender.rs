@@ -143,7 +143,8 @@ impl MailSender {
     }
 
     /// Pauses when every attempt has failed because of the server, and continues when it has answered
-    /// about a message.
+    /// about a message. Only an unreachable server makes the pause grow: one that closes connections
+    /// may do so because of these messages, and must not delay others.
     fn pause_if_unreachable(&self, tried: &[SendAttempt]) {
         let is_of_server = |(_, result): &SendAttempt| {
             let error = result.as_ref().err();
@@ -154,9 +155,16 @@ impl MailSender {
             state.paused = None;
             return;
         }
-        let pause = state.paused.map_or(FIRST_PAUSE, |(_, next)| next);
-        let until = self.mail.clock.monotonic() + pause;
-        state.paused = Some((until, (pause * 2).min(MAX_PAUSE)));
+        let is_unreachable = |(_, result): &SendAttempt| {
+            result.as_ref().err().is_some_and(SendError::is_unreachable)
+        };
+        let (pause, next) = if tried.iter().any(is_unreachable) {
+            let pause = state.paused.map_or(FIRST_PAUSE, |(_, next)| next);
+            (pause, (pause * 2).min(MAX_PAUSE))
+        } else {
+            (FIRST_PAUSE, FIRST_PAUSE)
+        };
+        state.paused = Some((self.mail.clock.monotonic() + pause, next));
     }
 
     fn state(&self) -> MutexGuard<'_, SenderState> {

@@ -22,7 +22,7 @@ pub enum TemplateError {
     },
     /// No message has this name.
     #[error(
-        "{}: there is no such message; name the file after one of these, with .txt or .html: {}",
+        "`{}` is not the name of a message: use one of these, with .txt or .html: {}",
         .0.display(), names()
     )]
     Unknown(PathBuf),

@@ -43,6 +43,28 @@ pub(in crate::mail) fn count_chosen(
     }
 }
 
+/// When the n-th latest of the messages was requested that count against this quota of an address
+/// since a moment, or `None` if there are fewer.
+pub(in crate::mail) fn nth_latest_chosen(
+    connection: &mut AnyConnection,
+    address_key: &str,
+    quota: Quota,
+    since: Timestamp,
+    n: i64,
+) -> QueryResult<Option<Timestamp>> {
+    table::table
+        .filter(table::address_key.eq(address_key))
+        .filter(table::quota.eq(quota.as_str()))
+        .filter(table::created_at.gt(since))
+        .filter(table::used_at.is_null())
+        .order(table::created_at.desc())
+        .select(table::created_at)
+        .offset(n - 1)
+        .limit(1)
+        .get_result(connection)
+        .optional()
+}
+
 /// A chosen message and its recipient.
 #[derive(Clone, Debug)]
 pub(in crate::mail) struct Chosen {

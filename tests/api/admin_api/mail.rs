@@ -118,6 +118,26 @@ async fn operators_have_three_resets_an_hour_beside_those_of_strangers() {
 }
 
 #[tokio::test]
+async fn another_reset_is_allowed_after_retry_after() {
+    let (app, _) = start().await;
+    let desk = app.service(&SCOPES).await;
+    let ada = app.signed_up().await;
+    for _ in 0..3 {
+        let token = token_of(&app, &desk).await;
+        mail_reset(&app, &token, &ada.id).await.assert_status(202);
+        app.advance(15 * 60);
+    }
+    let token = token_of(&app, &desk).await;
+    let fourth = mail_reset(&app, &token, &ada.id).await.assert_problem(429, "rate_limited");
+    let retry_after: u64 = fourth.header("retry-after").unwrap().parse().unwrap();
+    assert!((14 * 60..=15 * 60).contains(&retry_after), "{retry_after}");
+    app.advance(retry_after);
+    let token = token_of(&app, &desk).await;
+    mail_reset(&app, &token, &ada.id).await.assert_status(202);
+    mail_reset(&app, &token, &ada.id).await.assert_problem(429, "rate_limited");
+}
+
+#[tokio::test]
 async fn a_mailed_link_outlives_changes_that_change_nothing() {
     let (app, desk) = start().await;
     let ada = app.signed_up().await;

@@ -109,6 +109,24 @@ async fn messages_that_make_the_server_close_the_connection_delay_no_other() {
 }
 
 #[tokio::test]
+async fn a_message_that_makes_the_server_close_the_connection_delays_no_later_one() {
+    let Some(server) = MailServer::started().await else { return };
+    let app = sending_to(&server).await;
+    app.register("busy@example.com", PASSWORD).await.assert_status(202);
+    let label = PurposeLabel { purpose: MailPurpose::Registration };
+    let retried = || app.api.accounts.mail().counters().retried.get_or_create(&label).get();
+    until(async || retried() == 1).await;
+    // Each attempt is alone in its round.
+    for attempts in 2..=6 {
+        app.advance(60 * 60);
+        until(async || retried() == attempts).await;
+    }
+    app.register("ada@example.com", PASSWORD).await.assert_status(202);
+    until_within(Duration::from_secs(15), async || server.messages().len() == 1).await;
+    assert_eq!(server.messages()[0].to, "ada@example.com");
+}
+
+#[tokio::test]
 async fn attempts_during_an_outage_do_not_lengthen_later_waits() {
     let Some(mut server) = MailServer::prepared(None) else { return };
     let app = sending_to(&server).await;
