@@ -6,10 +6,13 @@ mod failures;
 mod list;
 mod retention;
 
+use std::process::Command;
+
 use diesel::prelude::*;
 use doorward::audit::{self, EventFilter, EventKind};
 use doorward::database::schema::audit_events;
 
+use crate::support::binary::printed;
 use crate::support::{Answer, TestApp, User};
 
 const NEW_PASSWORD: &str = "eight walnuts paint the harbour";
@@ -27,6 +30,11 @@ fn named(answer: &Answer) -> Vec<(&str, Option<&str>)> {
 
 async fn rows(app: &TestApp) -> i64 {
     app.db().read(|c| audit_events::table.count().get_result(c)).await.unwrap()
+}
+
+/// The actor of commands that the tests run.
+pub fn os_actor() -> String {
+    format!("os:{}", printed(Command::new("id").arg("-un")).trim())
 }
 
 pub async fn stored(app: &TestApp, kind: EventKind) -> Vec<audit::AuditEntry> {

@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod program;
 pub mod raw;
 pub mod shell;
+pub mod statements;
 pub mod totp;
 
 pub use app::TestApp;

@@ -3,6 +3,7 @@
 use doorward::accounts::RoleSet;
 use doorward::accounts::admin::{GrantChange, LiveSessions};
 use futures_util::future::join_all;
+use serde_json::json;
 
 use crate::support::client::PASSWORD;
 use crate::support::postgres::number_of;
@@ -26,6 +27,9 @@ async fn a_removal_beside_logouts_logins_and_refreshes_leaves_no_token_with_the_
         change(GrantChange::AddRoles(roles(&["admin"]))).await.unwrap();
         let sessions = [ada.another_session().await, ada.another_session().await];
         let leaving = ada.another_session().await;
+        for tokens in sessions.iter().chain([&leaving]) {
+            assert_eq!(claims(&tokens.access)["roles"], json!(["admin"]));
+        }
         let (refreshed, logins, gone, removed) = tokio::join!(
             join_all(sessions.iter().map(|tokens| one.refresh(&tokens.refresh))),
             join_all((0..2).map(|_| one.log_in(&ada.email, PASSWORD))),

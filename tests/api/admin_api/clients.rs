@@ -32,10 +32,13 @@ async fn a_client_is_registered_changed_rotated_and_removed() {
     assert_eq!((&shown.body, tag(&shown)), (&changed.body, tag(&changed)));
 
     let rotate = app.post(&format!("{path}/rotate-secret")).bearer(&desk);
-    let rotated = rotate.json(&json!({ "keep_old_seconds": 60 })).send().await.assert_status(200);
+    let rotated = rotate.json(&json!({ "keep_old_seconds": 120 })).send().await.assert_status(200);
     let new = Client { secret: text(&rotated.body["client_secret"]), ..service.clone() };
-    for client in [&service, &new] {
-        app.introspect(client, "x").await.assert_status(200);
+    for seconds in [0, 60] {
+        app.advance(seconds);
+        for client in [&service, &new] {
+            app.introspect(client, "x").await.assert_status(200);
+        }
     }
     app.advance(61);
     app.introspect(&service, "x").await.assert_oauth(401, "invalid_client");
@@ -47,7 +50,7 @@ async fn a_client_is_registered_changed_rotated_and_removed() {
 }
 
 #[tokio::test]
-async fn an_app_has_lifetimes_and_null_is_the_setting() {
+async fn null_resets_a_lifetime_to_the_setting() {
     let app = start().await;
     let desk = token(&app, &WRITE).await;
     let new = json!({

@@ -165,7 +165,7 @@ async fn sessions_are_listed_and_ended() {
 }
 
 #[tokio::test]
-async fn an_account_can_bring_the_hash_of_another_system() {
+async fn an_account_is_created_with_a_password_hash() {
     let app = start().await;
     let desk = token(&app, &WRITE).await;
     let ada = app.signed_up().await;

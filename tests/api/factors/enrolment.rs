@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::mailbox::with_mail;
 use crate::support::totp::{Authenticator, codes_of, recovery_code, totp};
-use crate::support::{PASSWORD, TestApp, claims};
+use crate::support::{PASSWORD, TestApp, claims, id};
 
 #[tokio::test]
 async fn an_app_is_a_factor_once_a_code_confirms_it() {
@@ -128,6 +128,23 @@ async fn the_database_holds_no_secret_and_no_code() {
         let plain = code.replace('-', "");
         assert!(!digests.windows(plain.len()).any(|part| part == plain.as_bytes()));
     }
+}
+
+#[tokio::test]
+async fn a_closed_account_leaves_no_secret_behind() {
+    let app = TestApp::start().await;
+    let ada = app.enrolled().await;
+    let tokens = ada.log_in().await;
+    let body = json!({ "password": PASSWORD });
+    let closed = app.post("/me/close").bearer(&tokens.access).json(&body).send().await;
+    closed.assert_status(204);
+    let user = id(&ada.user.id);
+    let left = app.db().read(move |c| {
+        let columns = (users::totp_secret, users::recovery_codes);
+        let row = users::table.find(user).select(columns);
+        row.get_result::<(Option<Vec<u8>>, Option<Vec<u8>>)>(c)
+    });
+    assert_eq!(left.await.unwrap(), (None, None));
 }
 
 #[tokio::test]

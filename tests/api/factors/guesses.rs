@@ -2,6 +2,7 @@
 
 use doorward::config::Config;
 
+use super::proof::{OPERATIONS, attempt, stolen};
 use crate::support::mailbox::with_mail_and;
 use crate::support::totp::{recovery_code, totp};
 use crate::support::{PASSWORD, TestApp};
@@ -67,6 +68,44 @@ async fn of_a_thousand_guesses_from_a_hundred_addresses_twenty_a_day_are_compare
     let tokens = vec![app.factor_token(&email).await];
     let wrong = authenticator.wrong_code(&app);
     assert_eq!(guess(&app, &tokens, &wrong, 0, 30).await, Seen { compared: LIMIT, refused: 10 });
+}
+
+#[tokio::test]
+async fn guesses_at_every_operation_count_together() {
+    let app = with_mail_and(|config: &mut Config| {
+        config.limits.failed_logins_per_account = 100;
+        config.limits.failed_logins_per_address = 100;
+    })
+    .await;
+    let (ada, stolen) = stolen(&app).await;
+    let token = app.factor_token(&ada.user.email).await;
+    let wrong = totp(&ada.authenticator.wrong_code(&app));
+    let paths: Vec<&str> =
+        ["/login/factor", "/me/reauthenticate"].into_iter().chain(OPERATIONS).collect();
+    for n in 0..30 {
+        let path = paths[n % paths.len()];
+        let answer = match path {
+            "/login/factor" => app.log_in_factor(&token, &wrong).await,
+            _ => attempt(&app, path, &stolen, Some(wrong.clone())).await,
+        };
+        let (status, code) = match path {
+            _ if n >= LIMIT => (429, "too_many_failed_logins"),
+            "/login/factor" => (401, "invalid_second_factor"),
+            _ => (403, "factor_proof_required"),
+        };
+        println!("guess {n} at {path}: {}", answer.status);
+        answer.assert_problem(status, code);
+    }
+    // Nor is the right code compared, wherever it is sent.
+    let right = totp(&ada.authenticator.code(&app));
+    for path in OPERATIONS.into_iter().chain(["/me/reauthenticate"]) {
+        let refused = attempt(&app, path, &stolen, Some(right.clone())).await;
+        refused.assert_problem(429, "too_many_failed_logins");
+    }
+    let refused = app.log_in_factor(&token, &right).await;
+    refused.assert_problem(429, "too_many_failed_logins");
+    let code = recovery_code(&ada.recovery_codes[0]);
+    app.log_in_factor(&token, &code).await.assert_status(200);
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! An owner who has lost everything is let in by the operator.
 
+use doorward::audit::EventKind;
 use serde_json::json;
 
-use crate::admin_api::{NOBODY, on_main_port, token};
+use crate::admin_api::{NOBODY, on_main_port, token_of};
+use crate::audit::{os_actor, stored};
 use crate::support::mailbox::with_mail_and;
-use crate::support::{Answer, PASSWORD, TestApp, until};
+use crate::support::{Answer, PASSWORD, TestApp, id, until};
 
 async fn reset(app: &TestApp, token: &str, user: &str) -> Answer {
     app.call("DELETE", &format!("/admin/users/{user}/factors")).bearer(token).send().await
@@ -13,7 +15,8 @@ async fn reset(app: &TestApp, token: &str, user: &str) -> Answer {
 #[tokio::test]
 async fn the_admin_api_and_the_command_reset_the_factors_of_an_account() {
     let app = with_mail_and(on_main_port).await;
-    let token = token(&app, &["doorward:users.read", "doorward:users.write"]).await;
+    let desk = app.service(&["doorward:users.read", "doorward:users.write"]).await;
+    let token = token_of(&app, &desk).await;
     for by_command in [false, true] {
         let ada = app.enrolled_with_address().await;
         let (mut tokens, email) = (ada.log_in().await, ada.user.email.clone());
@@ -40,6 +43,10 @@ async fn the_admin_api_and_the_command_reset_the_factors_of_an_account() {
         let events = events.body["events"].as_array().unwrap().clone();
         let resets = events.iter().filter(|event| event["event"] == "factors_reset");
         assert_eq!(resets.count(), 1, "{events:#?}");
+        let actor = if by_command { os_actor() } else { desk.id.clone() };
+        let resets = stored(&app, EventKind::FactorsReset).await;
+        let reset = resets.iter().find(|it| it.user_id == Some(id(&ada.user.id))).unwrap();
+        assert_eq!(reset.actor, Some(actor));
         let mail = app.messages_to(&email).await;
         let notices = mail.iter().filter(|mail| mail.subject.contains("were removed"));
         assert_eq!(notices.count(), 1, "{mail:#?}");

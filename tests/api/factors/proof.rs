@@ -9,12 +9,18 @@ use crate::support::{Answer, PASSWORD, TestApp, claims};
 const NEW_PASSWORD: &str = "nine herons borrow umbrellas";
 
 /// Every operation that changes factors, address, password or the account itself.
-const OPERATIONS: [&str; 6] =
+pub(super) const OPERATIONS: [&str; 6] =
     ["/me/totp", "/me/totp/remove", "/me/recovery-codes", "/me/password", "/me/email", "/me/close"];
 
-async fn attempt(app: &TestApp, path: &str, token: &str, second_factor: Option<Value>) -> Answer {
+/// An attempt with this bearer and the right password.
+pub(super) async fn attempt(
+    app: &TestApp,
+    path: &str,
+    token: &str,
+    second_factor: Option<Value>,
+) -> Answer {
     let mut body = match path {
-        "/me/close" => json!({ "password": PASSWORD }),
+        "/me/close" | "/me/reauthenticate" => json!({ "password": PASSWORD }),
         "/me/password" => json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD }),
         "/me/email" => json!({ "current_password": PASSWORD, "email": "thief@example.com" }),
         _ => json!({ "current_password": PASSWORD }),
@@ -24,7 +30,7 @@ async fn attempt(app: &TestApp, path: &str, token: &str, second_factor: Option<V
 }
 
 /// A session of the account that has proven no factor, as a thief may have one.
-async fn stolen(app: &TestApp) -> (Enrolled<'_>, String) {
+pub(super) async fn stolen(app: &TestApp) -> (Enrolled<'_>, String) {
     let user = app.signed_up().await;
     let stolen = user.another_session().await.access;
     let (authenticator, recovery_codes) = app.enrol(&user.tokens.access).await;

@@ -2,7 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -137,17 +136,22 @@ async fn the_owner_is_notified_of_a_reused_refresh_token() {
     assert!(app.message_to(&user.email).await.subject.contains("was ended"));
 }
 
-#[tokio::test]
-async fn the_owner_is_notified_of_a_replay_once_an_hour() {
-    let app = with_mail().await;
-    let mut user = proven(&app).await;
+/// Uses a replaced refresh token of the user's session on another device.
+async fn replay(app: &TestApp, user: &mut User<'_>, times: usize) {
     let stolen = user.tokens.refresh.clone();
     user.refresh().await.assert_status(200);
-    for _ in 0..3 {
+    for _ in 0..times {
         let call = app.post("/refresh").header("x-forwarded-for", "203.0.113.9");
         let call = call.header("user-agent", "Thief/1.0");
         call.json(&json!({ "refresh_token": stolen })).send().await.assert_status(200);
     }
+}
+
+#[tokio::test]
+async fn the_owner_is_notified_of_a_replay_once_an_hour() {
+    let app = with_mail().await;
+    let mut user = proven(&app).await;
+    replay(&app, &mut user, 3).await;
     until(async || !app.messages().await.is_empty()).await;
     assert_eq!(subjects(&app).await.len(), 1);
     assert!(subjects(&app).await[0].contains("two devices"));
@@ -173,22 +177,32 @@ async fn notices_are_limited_except_those_about_the_password() {
 #[tokio::test]
 async fn a_notice_of_a_replay_is_stored_after_a_failed_write() {
     let app = with_mail().await;
-    let mut user = proven(&app).await;
-    let stolen = user.tokens.refresh.clone();
-    user.refresh().await.assert_status(200);
-    rename(&app, "mail_requests", "away").await;
-    let call = app.post("/refresh").header("x-forwarded-for", "203.0.113.9");
-    let call = call.header("user-agent", "Thief/1.0");
-    call.json(&json!({ "refresh_token": stolen })).send().await.assert_status(200);
-    // The sender tries every second.
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    rename(&app, "away", "mail_requests").await;
-    until(async || !app.messages().await.is_empty()).await;
-    assert!(subjects(&app).await[0].contains("two devices"));
+    let (mut ada, mut bea) = (proven(&app).await, proven(&app).await);
+    let (to_ada, to_bea) = (ada.email.clone(), bea.email.clone());
+    let notices = async |email: &str| app.messages_to(email).await.len();
+    replay(&app, &mut ada, 1).await;
+    until(async || notices(&to_ada).await == 1).await;
+
+    // The next notice to Ada is not stored.
+    execute(
+        &app,
+        "CREATE UNIQUE INDEX one_notice_each ON mail_requests (user_id) \
+         WHERE message = 'refresh_replayed_elsewhere'",
+    )
+    .await;
+    ada.tokens = ada.another_session().await;
+    replay(&app, &mut ada, 1).await;
+    replay(&app, &mut bea, 1).await;
+    // Bea's waits behind it: when hers is sent, Ada's has failed.
+    until(async || notices(&to_bea).await == 1).await;
+    assert_eq!(notices(&to_ada).await, 1);
+
+    execute(&app, "DROP INDEX one_notice_each").await;
+    until(async || notices(&to_ada).await == 2).await;
+    assert!(subjects(&app).await.iter().all(|subject| subject.contains("two devices")));
 }
 
-async fn rename(app: &TestApp, table: &'static str, to: &'static str) {
-    let rename = format!("ALTER TABLE {table} RENAME TO {to}");
-    let renamed = app.db().write(move |tx| tx.connection().batch_execute(&rename));
-    renamed.await.unwrap();
+async fn execute(app: &TestApp, statement: &'static str) {
+    let executed = app.db().write(move |tx| tx.connection().batch_execute(statement));
+    executed.await.unwrap();
 }

@@ -1,20 +1,15 @@
 //! Known and unknown addresses: the same answers and the same statements.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use diesel::Connection as _;
-use diesel::connection::InstrumentationEvent;
 use doorward::accounts::mail_proof::{MailSource, ShownProof};
 use doorward::accounts::reset_password::Reset;
 use doorward::app::App;
 use doorward::config::Verification;
-use doorward::database::Database;
 use doorward::sessions::Device;
 use serde_json::Value;
 
 use super::NEW_PASSWORD;
 use crate::support::mailbox::{request_of, with_mail_and};
+use crate::support::statements::WriterStatements;
 use crate::support::{Answer, PASSWORD, TestApp};
 
 /// The address of an account.
@@ -94,10 +89,10 @@ fn requests_for_known_and_unknown_addresses_run_the_same_statements_and_hashes()
         // A service whose tasks do not run: the sender's statements would be counted, too.
         let idle = App::build(&app.config, &app.clock).await.unwrap();
         let (accounts, db) = (idle.api().accounts.clone(), idle.api().db.clone());
-        let written = statements_of_the_writer(&app, &db).await;
+        let written = WriterStatements::count(&db).await;
         let counted = || {
             let (reads, hashes) = (db.load().statements, accounts.hasher().hashed());
-            (reads, written.load(Ordering::Relaxed), hashes)
+            (reads, written.so_far(), hashes)
         };
         let source =
             |network| MailSource { network, known_device: None, locale: Some("en".to_owned()) };
@@ -127,28 +122,4 @@ fn requests_for_known_and_unknown_addresses_run_the_same_statements_and_hashes()
         assert_eq!((costs[0][0].2, costs[0][1].2), (0, 1), "only a registration hashes");
         assert!(costs[0].iter().all(|cost| cost.0 + cost.1 > 0), "{costs:?}");
     });
-}
-
-/// Counts the statements of the writer of a SQLite database; those of PostgreSQL's connections are in
-/// the load.
-async fn statements_of_the_writer(app: &TestApp, db: &Database) -> Arc<AtomicU64> {
-    let count = Arc::new(AtomicU64::new(0));
-    if app.is_on_postgres() {
-        return count;
-    }
-    let counter = Arc::clone(&count);
-    let installed = db.write(move |tx| {
-        let counter = Arc::clone(&counter);
-        tx.connection().set_instrumentation(move |event: InstrumentationEvent<'_>| {
-            // Not the writer's own PRAGMAs for the log, which depend on the other service.
-            if let InstrumentationEvent::StartQuery { query, .. } = event
-                && !query.to_string().starts_with("PRAGMA")
-            {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        Ok(())
-    });
-    installed.await.unwrap();
-    count
 }

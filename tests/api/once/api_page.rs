@@ -84,7 +84,7 @@ async fn chromium_registers_logs_in_and_reads_the_account_by_try_it_out() {
 }
 
 #[tokio::test]
-async fn chromium_sees_the_state_and_the_way_on_in_one_screen() {
+async fn chromium_sees_the_state_and_the_links_in_one_screen() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let service = Doorward::start(&mut doorward(folder.path()));

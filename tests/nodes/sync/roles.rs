@@ -13,8 +13,12 @@ use crate::support::{TestApp, id, until};
 /// Removals, unless `DOORWARD_TEST_LOGOUTS` says otherwise.
 const REMOVALS: u64 = 200;
 
-/// The time in which every node and verifier knows, on a machine that is busy with other tests.
-const KNOWN: Duration = Duration::from_secs(4);
+/// The time in which every node and verifier knows, in a run that `DOORWARD_TEST_LOGOUTS` asks for:
+/// a machine that is busy with other tests may need longer.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// The 99th percentile in such a run.
+const P99: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_was_taken_away_is_refused_by_the_other_node_and_a_verifier() {
@@ -30,10 +34,12 @@ async fn a_role_that_was_taken_away_is_refused_by_the_other_node_and_a_verifier(
     };
     let clock = Clock::system();
     let mut took = Vec::new();
-    for _ in 0..number_of("DOORWARD_TEST_LOGOUTS").unwrap_or(REMOVALS) {
+    let wanted = number_of("DOORWARD_TEST_LOGOUTS");
+    for _ in 0..wanted.unwrap_or(REMOVALS) {
         change(GrantChange::AddRoles(role.clone())).await;
         let token = &ada.another_session().await.access;
         verifier.verify_or_refetch(token).await.unwrap();
+        assert_eq!(verifier.verify(token).unwrap().roles, ["admin"]);
         other.me(token).await.assert_status(200);
         change(GrantChange::RemoveRoles(role.clone())).await;
         let removed = clock.monotonic();
@@ -48,5 +54,7 @@ async fn a_role_that_was_taken_away_is_refused_by_the_other_node_and_a_verifier(
     let (half, p99, most) =
         (took[took.len() / 2], took[took.len() * 99 / 100], took[took.len() - 1]);
     println!("{} removals, p50 {half:.1?}, p99 {p99:.1?}, at most {most:.1?}", took.len());
-    assert!(most < KNOWN, "{most:?}");
+    if wanted.is_some() {
+        assert!(p99 < P99 && most < KNOWN, "p99 {p99:?}, at most {most:?}");
+    }
 }

@@ -5,6 +5,7 @@
 //! are skipped with a notice; if skipping is not allowed (`CI` is set) they fail.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -52,7 +53,22 @@ fn the_javascript_client_passes_its_checks_and_tests_with_this_service() {
         let [said, error] =
             [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it).into_owned());
         assert!(output.status.success(), "npm run {script}: {said}{error}");
+        // Skipped tests do not fail. The harness would hide their notices.
+        for line in said.lines().chain(error.lines()).filter(|line| line.contains("SKIPPED")) {
+            let _ = writeln!(io::stderr(), "npm run {script}: {line}");
+        }
     }
+}
+
+#[test]
+fn both_examples_have_the_same_forms_and_style() {
+    let forms = |example: &str| {
+        let page = text(&format!("examples/{example}/index.html"));
+        let begin = page.find("<style>").expect("a style");
+        let end = page.rfind("</form>").expect("a form");
+        page[begin..end].to_owned()
+    };
+    assert_eq!(forms("bearer"), forms("cookie"));
 }
 
 #[test]
