@@ -213,7 +213,7 @@ impl Clients {
     /// [`StoreError`] when the database does not answer.
     pub async fn has_scope(&self, id: Id, scope: AdminScope) -> Result<bool, StoreError> {
         let found = self.db.read(move |c| queries::find(c, id)).await?;
-        Ok(found.is_some_and(|stored| stored.client.scopes().iter().any(|it| it == scope.as_str())))
+        Ok(found.is_some_and(|client| client.scopes().iter().any(|it| it == scope.as_str())))
     }
 
     /// A client.
@@ -221,7 +221,7 @@ impl Clients {
     /// # Errors
     /// [`StoreError`] when the database does not answer.
     pub async fn find(&self, id: Id) -> Result<Option<Client>, StoreError> {
-        Ok(self.db.read(move |c| queries::find(c, id)).await?.map(|stored| stored.client))
+        self.db.read(move |c| queries::find(c, id)).await
     }
 
     /// Every added client, the oldest first.

@@ -13,9 +13,6 @@ use crate::database::{ExpectedVersion, Id, StoreError, Tx};
 use crate::secret::Secret;
 use crate::tokens::TokenTooLong;
 
-/// How often a change that lost a race reads the row again.
-const MAX_ATTEMPTS: usize = 20;
-
 /// The longest time that a replaced secret stays valid.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -139,41 +136,35 @@ impl Clients {
         change: &ClientChange,
         expected: &ExpectedVersion,
     ) -> QueryResult<Result<Client, ClientChangeError>> {
-        for _ in 0..MAX_ATTEMPTS {
-            let Some(stored) = queries::find(tx.connection(), id)? else {
-                return Ok(Err(ClientChangeError::NoSuchClient));
-            };
-            if let Err(refused) = self.check_access(&stored.client, expected) {
-                return Ok(Err(refused));
-            }
-            let changed = match change.apply(&stored.client) {
-                Ok(changed) => changed,
-                Err(invalid) => return Ok(Err(invalid.into())),
-            };
-            if changed == stored.client {
-                return Ok(Ok(changed));
-            }
-            if let ClientKind::Public { client_settings, .. } = &changed.kind
-                && (change.token_lifetime, change.retry_window)
-                    != (DurationChange::Keep, DurationChange::Keep)
-                && let Err(invalid) = self.policy.check(client_settings)
-            {
-                return Ok(Err(invalid.into()));
-            }
-            let present = stored.client.scopes();
-            // Any scope may be taken away: see `AccountAdmin::change_grants`.
-            if changed.scopes().iter().any(|scope| !present.contains(scope))
-                && let Err(too_long) =
-                    self.policy.size_limit.check_client(&changed.scopes().join(" "))
-            {
-                return Ok(Err(too_long.into()));
-            }
-            if let Some(changed) = queries::update(tx.connection(), &stored, &changed)? {
-                self.record(tx, EventKind::ClientChanged, id)?;
-                return Ok(Ok(changed));
-            }
+        let client = match self.lock(tx, id, expected)? {
+            Ok(client) => client,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let changed = match self.changed(&client, change) {
+            Ok(changed) if changed == client => return Ok(Ok(client)),
+            Ok(changed) => changed,
+            Err(invalid) => return Ok(Err(invalid)),
+        };
+        let stored = queries::update(tx.connection(), changed)?;
+        self.record(tx, EventKind::ClientChanged, id)?;
+        Ok(Ok(stored))
+    }
+
+    /// The client with this change, if it is valid then. Only what changes is checked: an operator may
+    /// have restricted the settings since.
+    fn changed(&self, client: &Client, change: &ClientChange) -> Result<Client, ClientChangeError> {
+        let changed = change.apply(client)?;
+        if let ClientKind::Public { client_settings, .. } = &changed.kind
+            && change.sets_duration()
+        {
+            self.policy.check(client_settings)?;
         }
-        Err(diesel::result::Error::RollbackTransaction)
+        let present = client.scopes();
+        // Any scope may be taken away: see `AccountAdmin::change_grants`.
+        if changed.scopes().iter().any(|scope| !present.contains(scope)) {
+            self.policy.size_limit.check_client(&changed.scopes().join(" "))?;
+        }
+        Ok(changed)
     }
 
     fn rotate_in_tx(
@@ -183,23 +174,17 @@ impl Clients {
         hash: &[u8; 32],
         overlap: Duration,
     ) -> QueryResult<Result<Client, ClientChangeError>> {
-        for _ in 0..MAX_ATTEMPTS {
-            let Some(stored) = queries::find(tx.connection(), id)? else {
-                return Ok(Err(ClientChangeError::NoSuchClient));
-            };
-            if let Err(refused) = self.check_access(&stored.client, &ExpectedVersion::Any) {
-                return Ok(Err(refused));
-            }
-            if let ClientKind::Public { .. } = stored.client.kind {
-                return Ok(Err(InvalidClient::NoSecret.into()));
-            }
-            let until = (!overlap.is_zero()).then(|| self.clock.now().plus(overlap));
-            if let Some(client) = queries::replace_secret(tx.connection(), &stored, hash, until)? {
-                self.record(tx, EventKind::ClientSecretRotated, id)?;
-                return Ok(Ok(client));
-            }
+        let client = match self.lock(tx, id, &ExpectedVersion::Any)? {
+            Ok(client) => client,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if let ClientKind::Public { .. } = client.kind {
+            return Ok(Err(InvalidClient::NoSecret.into()));
         }
-        Err(diesel::result::Error::RollbackTransaction)
+        let until = (!overlap.is_zero()).then(|| self.clock.now().plus(overlap));
+        let rotated = queries::replace_secret(tx.connection(), client, hash, until)?;
+        self.record(tx, EventKind::ClientSecretRotated, id)?;
+        Ok(Ok(rotated))
     }
 
     /// Removes a client in the caller's unit of work.
@@ -209,28 +194,28 @@ impl Clients {
         id: Id,
         expected: &ExpectedVersion,
     ) -> QueryResult<Result<(), ClientChangeError>> {
-        for _ in 0..MAX_ATTEMPTS {
-            let Some(stored) = queries::find(tx.connection(), id)? else {
-                return Ok(Err(ClientChangeError::NoSuchClient));
-            };
-            if let Err(refused) = self.check_access(&stored.client, expected) {
-                return Ok(Err(refused));
-            }
-            if queries::delete(tx.connection(), &stored)? {
-                return self.record(tx, EventKind::ClientRemoved, id).map(Ok);
-            }
+        if let Err(refused) = self.lock(tx, id, expected)? {
+            return Ok(Err(refused));
         }
-        Err(diesel::result::Error::RollbackTransaction)
+        queries::delete(tx.connection(), id)?;
+        self.record(tx, EventKind::ClientRemoved, id).map(Ok)
     }
 
-    /// Whether the caller may change this client in its present version.
-    fn check_access(
+    /// Locks and reads a client that the caller may change in its present version.
+    fn lock(
         &self,
-        client: &Client,
+        tx: &mut Tx<'_>,
+        id: Id,
         expected: &ExpectedVersion,
-    ) -> Result<(), ClientChangeError> {
-        self.refuse_doorwards(client.scopes())?;
-        if expected.allows(client.version) { Ok(()) } else { Err(ClientChangeError::OtherVersion) }
+    ) -> QueryResult<Result<Client, ClientChangeError>> {
+        let Some(client) = queries::lock(tx.connection(), id)? else {
+            return Ok(Err(ClientChangeError::NoSuchClient));
+        };
+        if let Err(protected) = self.refuse_doorwards(client.scopes()) {
+            return Ok(Err(protected.into()));
+        }
+        let is_expected = expected.allows(client.version);
+        Ok(if is_expected { Ok(client) } else { Err(ClientChangeError::OtherVersion) })
     }
 
     fn record(&self, tx: &mut Tx<'_>, kind: EventKind, id: Id) -> QueryResult<()> {
@@ -254,6 +239,10 @@ impl Clients {
 }
 
 impl ClientChange {
+    fn sets_duration(&self) -> bool {
+        (self.token_lifetime, self.retry_window) != (DurationChange::Keep, DurationChange::Keep)
+    }
+
     /// The client with this change.
     fn apply(&self, client: &Client) -> Result<Client, InvalidClient> {
         let mut changed = client.clone();
@@ -272,10 +261,7 @@ impl ClientChange {
                 self.retry_window.apply(&mut client_settings.retry_window);
             }
             ClientKind::Confidential { scopes } => {
-                if self.origins.is_some()
-                    || self.token_lifetime != DurationChange::Keep
-                    || self.retry_window != DurationChange::Keep
-                {
+                if self.origins.is_some() || self.sets_duration() {
                     return Err(InvalidClient::OfApps);
                 }
                 if let Some(list) = &self.scopes {

@@ -34,14 +34,6 @@ pub(super) fn insert(
         .map(drop)
 }
 
-/// A client, and the columns that are not shown.
-#[derive(Clone)]
-pub(super) struct Stored {
-    pub client: Client,
-    /// The id as it is stored.
-    id: String,
-}
-
 /// The columns of a client that operators see.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = clients)]
@@ -65,63 +57,61 @@ pub(super) fn all(connection: &mut AnyConnection) -> QueryResult<Vec<Client>> {
     rows.into_iter().map(Client::try_from).collect()
 }
 
-pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Stored>> {
-    let id = id.to_string();
+pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Client>> {
     let row: Option<ClientRow> = clients::table
-        .find(&id)
+        .find(id.to_string())
         .select(ClientRow::as_select())
         .get_result(connection)
         .optional()?;
-    row.map(|row| Ok(Stored { client: row.try_into()?, id })).transpose()
+    row.map(Client::try_from).transpose()
 }
 
-/// Stores a changed description, provided that the client is unchanged since it was read.
-pub(super) fn update(
-    connection: &mut AnyConnection,
-    read: &Stored,
-    changed: &Client,
-) -> QueryResult<Option<Client>> {
+/// Locks a client until the end of the unit of work, and changes nothing.
+pub(super) fn lock(connection: &mut AnyConnection, id: Id) -> QueryResult<Option<Client>> {
+    diesel::update(clients::table.find(id.to_string()))
+        .set(clients::version.eq(clients::version))
+        .execute(connection)?;
+    find(connection, id)
+}
+
+/// Stores the changed description of a locked client, and returns the client as it is then.
+pub(super) fn update(connection: &mut AnyConnection, changed: Client) -> QueryResult<Client> {
     let Description { scopes, origins, client_settings, .. } = Description::of(&changed.kind);
-    let rows = diesel::update(unchanged_since_read(read))
+    let version = changed.version + 1;
+    diesel::update(clients::table.find(changed.id.to_string()))
         .set((
             clients::name.eq(&changed.name),
             clients::scopes.eq(scopes),
             clients::origins.eq(origins),
             clients::token_lifetime.eq(client_settings.token_lifetime.map(micros)),
             clients::retry_window.eq(client_settings.retry_window.map(micros)),
-            clients::version.eq(clients::version + 1_i64),
+            clients::version.eq(version),
         ))
         .execute(connection)?;
-    let version = read.client.version + 1;
-    Ok((rows == 1).then(|| Client { version, ..changed.clone() }))
+    Ok(Client { version, ..changed })
 }
 
-/// Replaces the secret, provided that the client is unchanged since it was read. The replaced one is
-/// accepted until then.
+/// Replaces the secret of a locked client, and returns the client as it is then. The replaced secret
+/// is accepted until then.
 pub(super) fn replace_secret(
     connection: &mut AnyConnection,
-    read: &Stored,
+    client: Client,
     hash: &[u8; 32],
     until: Option<Timestamp>,
-) -> QueryResult<Option<Client>> {
+) -> QueryResult<Client> {
+    let row = clients::table.find(client.id.to_string());
     let present: Option<Vec<u8>> =
-        clients::table.find(&read.id).select(clients::secret_hash).get_result(connection)?;
-    let rows = diesel::update(unchanged_since_read(read))
+        row.clone().select(clients::secret_hash).get_result(connection)?;
+    let version = client.version + 1;
+    diesel::update(row)
         .set((
             clients::old_secret_hash.eq(present.filter(|_| until.is_some())),
             clients::old_secret_until.eq(until.map(Timestamp::as_micros)),
             clients::secret_hash.eq(hash.as_slice()),
-            clients::version.eq(clients::version + 1_i64),
+            clients::version.eq(version),
         ))
         .execute(connection)?;
-    let (old_secret_until, version) = (until, read.client.version + 1);
-    Ok((rows == 1).then(|| Client { old_secret_until, version, ..read.client.clone() }))
-}
-
-#[diesel::dsl::auto_type]
-fn unchanged_since_read(read: &Stored) -> _ {
-    let (id, version): (String, i64) = (read.id.clone(), read.client.version);
-    clients::table.filter(clients::id.eq(id)).filter(clients::version.eq(version))
+    Ok(Client { old_secret_until: until, version, ..client })
 }
 
 impl TryFrom<ClientRow> for Client {
@@ -210,9 +200,8 @@ pub(super) fn client_settings(
         .map(|row| row.map(ClientSettings::from_micros))
 }
 
-/// Deletes a client, provided that it is unchanged since it was read.
-pub(super) fn delete(connection: &mut AnyConnection, read: &Stored) -> QueryResult<bool> {
-    diesel::delete(unchanged_since_read(read)).execute(connection).map(|rows| rows == 1)
+pub(super) fn delete(connection: &mut AnyConnection, id: Id) -> QueryResult<()> {
+    diesel::delete(clients::table.find(id.to_string())).execute(connection).map(drop)
 }
 
 fn micros(duration: Duration) -> i64 {
