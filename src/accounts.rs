@@ -21,6 +21,7 @@ mod log_in;
 mod log_in_factor;
 pub mod mail_proof;
 pub mod metrics;
+mod new_password;
 mod own_password;
 mod owner_proof;
 mod password_check;

@@ -94,7 +94,11 @@ impl Accounts {
         let roles = RoleSet::parse(&new.roles)?;
         operator.check_roles(&roles)?;
         let hash = match new.password {
-            NewPassword::Text(text) => self.hash_new_password(&email, text.expose()).await?,
+            NewPassword::Text(text) => {
+                let password =
+                    Password::parse(text.expose()).map_err(UnacceptablePassword::from)?;
+                self.hash_new_password::<AddAccountError>(email.as_str(), password).await?
+            }
             NewPassword::Hash(phc) => PasswordHash::parse(phc.expose())?,
             NewPassword::Invite if !self.mail.is_on() => return Err(MailRequestError::Off.into()),
             NewPassword::Invite => return Ok(operator.invite(email, roles).await?.account),
@@ -105,17 +109,5 @@ impl Accounts {
             .ok_or(AddAccountError::Taken)?;
         // It may have been closed meanwhile, and then its address is free.
         operator.show(added.id).await?.ok_or(AddAccountError::Taken)
-    }
-
-    async fn hash_new_password(
-        &self,
-        email: &Email,
-        text: &str,
-    ) -> Result<PasswordHash, AddAccountError> {
-        let password = Password::parse(text).map_err(UnacceptablePassword::from)?;
-        let personal = vec![email.to_string()];
-        let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
-        checked.map_err(UnacceptablePassword::from)?;
-        Ok(self.hasher.hash(password).await?)
     }
 }

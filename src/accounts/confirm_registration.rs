@@ -33,10 +33,7 @@ impl Accounts {
         }
         let email = Email::parse(email)?;
         let password = Password::parse(password).map_err(UnacceptablePassword::from)?;
-        let personal = vec![email.to_string()];
-        let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
-        checked.map_err(UnacceptablePassword::from)?;
-        let hash = self.hasher.hash(password).await?;
+        let hash = self.hash_new_password::<RequestMailError>(email.as_str(), password).await?;
         Ok(self.request_mail(MailPurpose::Registration, &email, &source, Some(hash)).await?)
     }
 

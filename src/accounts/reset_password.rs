@@ -81,10 +81,7 @@ impl Accounts {
         let password = Password::parse(reset.password).map_err(UnacceptablePassword::from)?;
         let purpose = self.purpose_of(reset.shown);
         let (row, proof) = self.verify_proof(purpose, reset.shown).await?;
-        let personal = vec![row.address.clone()];
-        let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
-        checked.map_err(UnacceptablePassword::from)?;
-        let hash = self.hasher.hash(password).await?;
+        let hash = self.hash_new_password::<ConfirmError>(&row.address, password).await?;
         let (this, login, device) = (self.clone(), reset.login.clone(), reset.device.clone());
         let verified = VerifiedProof { request: row.id, purpose, proof };
         let done = self

@@ -60,10 +60,7 @@ impl Accounts {
         }
         let email = Email::parse(email)?;
         let password = Password::parse(password).map_err(UnacceptablePassword::from)?;
-        let personal = vec![email.to_string()];
-        let checked = self.hasher.check(self.policy, password.clone(), personal).await?;
-        checked.map_err(UnacceptablePassword::from)?;
-        let hash = self.hasher.hash(password).await?;
+        let hash = self.hash_new_password::<SignUpError>(email.as_str(), password).await?;
         let (clock, from) = (self.clock.clone(), address.to_owned());
         let made = self.db.write(move |tx| {
             let account = insert_account(tx, &email, &hash, None, Some(&from), clock.now())?;
