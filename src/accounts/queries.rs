@@ -35,7 +35,7 @@ pub(super) use credentials::{
 };
 pub(super) use grants::{LockedAccount, list_grants, lock_account, set_grants};
 pub(super) use invitations::{
-    expired_invitations, lock_expired_invitation, mail_account, mark_invited, set_verified,
+    expired_invitations, lock_expired_invitation, lock_mail_account, mark_invited, set_verified,
 };
 
 /// An account as its owner sees it.

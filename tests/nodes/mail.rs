@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::app::CROWD;
 use crate::support::mailbox::{race_invitation, race_resets, request_of, with_mail_and};
-use crate::support::{Answer, PASSWORD, TestApp};
+use crate::support::{Answer, PASSWORD, TestApp, id};
 
 #[tokio::test]
 async fn two_nodes_send_each_message_once() {
@@ -60,6 +60,19 @@ async fn two_nodes_record_each_request_over_the_limit_once() {
             .get_result::<i64>(c)
     });
     assert_eq!(recorded.await.unwrap(), 18);
+}
+
+#[tokio::test]
+async fn of_twenty_concurrent_requests_of_operators_on_two_nodes_three_are_accepted() {
+    let app = with_mail_and(|config| config.database.pool_size = CROWD).await;
+    let other = app.another_node().await;
+    let user = id(&app.signed_up().await.id);
+    let asks = (0..20).map(|n| {
+        let node = if n % 2 == 0 { &app } else { &other };
+        async move { node.api.account_admin.mail_reset(user).await }
+    });
+    let answers = join_all(asks).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3, "{answers:?}");
 }
 
 #[tokio::test]

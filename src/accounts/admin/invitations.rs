@@ -84,7 +84,7 @@ impl AccountAdmin {
         let this = self.clone();
         let requested = self.db.write(move |tx| {
             let now = this.clock.now();
-            let account = queries::mail_account(tx.connection(), user)?;
+            let account = queries::lock_mail_account(tx.connection(), user)?;
             let is_open = |account: &MailAccount| account.invited_until.is_none_or(|it| now < it);
             match account.filter(is_open) {
                 Some(account) => mail.request_reset(tx, &account, now).map(|done| Ok(done?)),
@@ -137,7 +137,7 @@ fn invite_in_tx(
     };
     queries::mark_invited(tx.connection(), made.id, now.plus(INVITATION_LIFETIME))?;
     grants::grant_first_roles(tx, made.id, roles, now)?;
-    let Some(account) = queries::mail_account(tx.connection(), made.id)? else {
+    let Some(account) = queries::lock_mail_account(tx.connection(), made.id)? else {
         return Ok(Err(OperatorMailError::NoSuchUser));
     };
     let token = match mail.invite(tx, &account, now)? {

@@ -20,8 +20,9 @@ pub(in crate::accounts) fn mark_invited(
         .map(drop)
 }
 
-/// An account to which an operator sends a message, if it is enabled.
-pub(in crate::accounts) fn mail_account(
+/// Locks an account to which an operator sends a message, if it is enabled: such messages are counted
+/// one after the other.
+pub(in crate::accounts) fn lock_mail_account(
     connection: &mut AnyConnection,
     id: Id,
 ) -> QueryResult<Option<MailAccount>> {
@@ -33,11 +34,12 @@ pub(in crate::accounts) fn mail_account(
         users::locale,
         users::invited_until,
     );
-    let row: Option<Columns> = open_account(id)
-        .filter(users::disabled_at.is_null())
-        .select(columns)
-        .get_result(connection)
-        .optional()?;
+    let row: Option<Columns> =
+        diesel::update(open_account(id).filter(users::disabled_at.is_null()))
+            .set(users::version.eq(users::version))
+            .returning(columns)
+            .get_result(connection)
+            .optional()?;
     Ok(row.map(|(email, email_key, version, locale, invited_until)| MailAccount {
         user: id,
         email,
@@ -48,7 +50,8 @@ pub(in crate::accounts) fn mail_account(
     }))
 }
 
-/// Ids of accounts whose invitation has expired.
+/// Ids of accounts whose invitation has expired, in an order: two nodes that close the same accounts lock
+/// them one after the other.
 pub(in crate::accounts) fn expired_invitations(
     connection: &mut AnyConnection,
     now: Timestamp,
@@ -57,6 +60,7 @@ pub(in crate::accounts) fn expired_invitations(
     users::table
         .filter(users::invited_until.le(now))
         .filter(users::closed_at.is_null())
+        .order(users::id)
         .select(users::id)
         .limit(limit)
         .load(connection)
