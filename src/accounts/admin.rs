@@ -216,7 +216,8 @@ impl AccountAdmin {
     /// [`StoreError`]: no session has ended.
     pub async fn end_sessions(&self, user: Id) -> Result<AdminOutcome, StoreError> {
         self.write(move |this, tx, now| {
-            let ended = end_sessions_of(&this.revocations, tx, user, EndReason::EndedByUser, now)?;
+            let reason = EndReason::EndedByOperator;
+            let ended = end_sessions_of(&this.revocations, tx, user, reason, now)?;
             Ok(AdminOutcome { changed: ended > 0, sessions_ended: ended })
         })
         .await

@@ -216,6 +216,8 @@ named! {
         Logout = "logout",
         /// Its owner ended it from the list.
         EndedByUser = "ended_by_user",
+        /// An operator ended it.
+        EndedByOperator = "ended_by_operator",
         /// An already rotated refresh token of it was used again.
         RefreshTokenReused = "refresh_token_reused",
         /// The password was changed.

@@ -99,7 +99,7 @@ pub fn end_session(
     session: Id,
     now: Timestamp,
 ) -> QueryResult<bool> {
-    end_one(revocations, tx, session, EndReason::EndedByUser.into(), now)
+    end_one(revocations, tx, session, EndReason::EndedByOperator.into(), now)
 }
 
 /// The account that a session belongs to.

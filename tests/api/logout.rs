@@ -45,6 +45,10 @@ async fn ended_sessions(app: &TestApp) -> Vec<(&'static str, Tokens)> {
     end(app, &user, &user.tokens.session).await.assert_status(204);
     ended.push(("ended_by_user", user.tokens));
 
+    let user = app.signed_up().await;
+    app.admin().end_sessions(id(&user.id)).await.unwrap();
+    ended.push(("ended_by_operator", user.tokens));
+
     let mut user = app.signed_up().await;
     let stolen = user.tokens.clone();
     for _ in 0..2 {

@@ -44,6 +44,9 @@ impl Refusal {
             Self::Ended(EndReason::EndedByUser) => {
                 "The session was ended from the list of sessions. Log in again."
             }
+            Self::Ended(EndReason::EndedByOperator) => {
+                "An operator ended the session. Log in again."
+            }
             Self::Reused | Self::Ended(EndReason::RefreshTokenReused) => {
                 "An already rotated refresh token of this session was used again, so it may have \
                  been stolen. Log in again."

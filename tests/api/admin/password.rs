@@ -92,7 +92,7 @@ async fn sessions_are_listed_and_ended_one_by_one() {
     assert_eq!(session(&["end", &phone.session]), format!("ended {}\n", phone.session));
     for node in [&app, &node] {
         refuses(node, &phone.access).await;
-        node.refresh(&phone.refresh).await.assert_ended("ended_by_user");
+        node.refresh(&phone.refresh).await.assert_ended("ended_by_operator");
         node.me(&ada.tokens.access).await.assert_status(200);
     }
     assert_eq!(listed().len(), 1);

@@ -97,10 +97,10 @@ async fn sessions_from_before_continue_until_the_operator_ends_them() {
     };
     let said = run(&["session", "end", "--without-factor", "--role", "admin"]);
     assert_eq!(said, "accounts: 1; sessions that ended: 2\n");
-    app.refresh(&users[1].1.refresh).await.assert_ended("ended_by_user");
+    app.refresh(&users[1].1.refresh).await.assert_ended("ended_by_operator");
     let said = run(&["session", "end", "--without-factor", "--json"]);
     assert_eq!(said, "{\"accounts\":1,\"sessions_ended\":2}\n");
-    app.refresh(&plain.refresh).await.assert_ended("ended_by_user");
+    app.refresh(&plain.refresh).await.assert_ended("ended_by_operator");
     until(async || app.me(&plain.access).await.status == 401).await;
     assert!(!app.live_sessions(&ada_id).await.is_empty());
     app.me(&ada_tokens.access).await.assert_status(200);
