@@ -118,6 +118,12 @@ impl Accounts {
         Self { registration, ..self }
     }
 
+    /// Whether everybody may sign up.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.registration == RegistrationPolicy::Open
+    }
+
     /// Whether the owners of accounts that operators create set the first password, even while mail
     /// is off.
     #[must_use]

@@ -53,7 +53,7 @@ pub(in crate::http) async fn index(
     };
     let links = LINKS.into_iter().filter(|(name, ..)| api.has_docs || *name != "docs");
     if accepts_html(&request) {
-        return page(&api.issuer, &state, links);
+        return page(&api, &state, links);
     }
     let issuer = &api.issuer;
     let links = links.map(|(name, path, ..)| (name.to_owned(), json!(format!("{issuer}/{path}"))));
@@ -67,11 +67,11 @@ pub(in crate::http) async fn index(
 }
 
 fn page(
-    issuer: &str,
+    api: &Api,
     state: &State,
     links: impl Iterator<Item = (&'static str, &'static str, &'static str, &'static str)>,
 ) -> HttpResponse {
-    let (issuer, text) = (escaped(issuer), escaped(&state.text));
+    let (issuer, text) = (escaped(&api.issuer), escaped(&state.text));
     let mut body = format!(
         "<p>A self-hosted login service: it checks passwords, issues short-lived access tokens and \
          rotating refresh tokens, and revokes both at once. This is version {VERSION} at \
@@ -82,13 +82,17 @@ fn page(
         // Writing to a String cannot fail.
         let _ = writeln!(body, "<dt><a href=\"{path}\">{name}</a></dt><dd>{description}</dd>");
     }
-    let _ = writeln!(
-        body,
+    body.push_str(
         "<dt>Documentation</dt><dd>guides for apps, services and operators: the folder <code>docs\
-         </code> beside the source, or <code>mdbook build</code></dd>\n</dl>\n<p>Create an account:</p>\n<pre>curl {issuer}\
-         /register --json '{{\"email\":\"ada@example.com\",\"password\":\"seven otters juggle \
-         lanterns\"}}'</pre>"
+         </code> beside the source, or <code>mdbook build</code></dd>\n</dl>\n",
     );
+    let account = "\"email\":\"ada@example.com\",\"password\":\"seven otters juggle lanterns\"";
+    let (text, path) = if api.accounts.is_open() {
+        ("Create an account:", "register")
+    } else {
+        ("Operators create the accounts here. Log in with one:", "login")
+    };
+    let _ = write!(body, "<p>{text}</p>\n<pre>curl {issuer}/{path} --json '{{{account}}}'</pre>");
     let page = Page {
         title: "Doorward",
         body: &body,

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 
+use doorward::config::Registration;
 use serde_json::json;
 
 use crate::support::feed::looked_again;
@@ -109,6 +110,18 @@ async fn the_files_of_the_page_are_sent_compressed() {
         let length: usize = answer.header("content-length").unwrap().parse().unwrap();
         assert!((10_000..500_000).contains(&length), "{path}: {length} bytes");
         assert_guarded(&answer);
+    }
+}
+
+#[tokio::test]
+async fn the_page_offers_a_registration_only_where_everybody_may_register() {
+    let command = |page: &Answer, path: &str| page.text.contains(&format!("{path} --json "));
+    let open = index(&TestApp::start().await, Some(BROWSER)).await;
+    assert!(command(&open, "/register") && !command(&open, "/login"), "{}", open.text);
+    for policy in [Registration::Closed, Registration::Invite] {
+        let app = TestApp::with(|config| config.accounts.registration = policy).await;
+        let page = index(&app, Some(BROWSER)).await;
+        assert!(command(&page, "/login") && !command(&page, "/register"), "{}", page.text);
     }
 }
 
