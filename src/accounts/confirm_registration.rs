@@ -34,7 +34,7 @@ impl Accounts {
         let email = Email::parse(email)?;
         let password = Password::parse(password).map_err(UnacceptablePassword::from)?;
         let hash = self.hash_new_password::<RequestMailError>(email.as_str(), password).await?;
-        Ok(self.request_mail(MailPurpose::Registration, &email, &source, Some(hash)).await?)
+        self.request_mail(MailPurpose::Registration, &email, &source, Some(hash)).await
     }
 
     /// Creates the account whose address the code proves, for a client at `address`.

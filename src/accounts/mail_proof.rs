@@ -18,7 +18,7 @@ use crate::mail::{Mail, MailPurpose, MailRequest};
 use crate::passwords::{Overloaded, PasswordHash, UnacceptablePassword};
 use crate::refresh_token::RefreshToken;
 use crate::secret::Secret;
-use crate::sessions::{Device, IssueError, Sessions};
+use crate::sessions::{ClockSkewed, Device, IssueError, Sessions};
 
 use super::queries::Credentials;
 use super::{Accounts, Email, InvalidEmail, LogInError, queries};
@@ -56,6 +56,9 @@ pub enum RequestMailError {
     /// The request was rejected.
     #[error(transparent)]
     Request(#[from] MailRequestError),
+    /// The clock of this node is wrong.
+    #[error(transparent)]
+    Clock(#[from] ClockSkewed),
 }
 
 impl From<StoreError> for RequestMailError {
@@ -126,14 +129,16 @@ impl Accounts {
         &self.mail
     }
 
-    /// Requests a message to an address, without looking for an account.
+    /// Requests a message to an address, without looking for an account. A node with a wrong clock
+    /// makes no request: its expiry would be wrong, too.
     pub(super) async fn request_mail(
         &self,
         purpose: MailPurpose,
         email: &Email,
         source: &MailSource<'_>,
         password_hash: Option<PasswordHash>,
-    ) -> Result<String, MailRequestError> {
+    ) -> Result<String, RequestMailError> {
+        self.sessions.ensure_clock()?;
         let new = NewMailRequest {
             purpose,
             address: email.to_string(),
@@ -144,7 +149,7 @@ impl Accounts {
             password_hash: password_hash.map(|hash| Secret::new(hash.as_str().to_owned())),
             locale: source.locale.clone(),
         };
-        self.mail.request(new).await
+        Ok(self.mail.request(new).await?)
     }
 
     /// Verifies a link or a code and returns its request, which is not used by this. A wrong code is

@@ -68,7 +68,7 @@ impl Accounts {
         source: MailSource<'_>,
     ) -> Result<String, RequestMailError> {
         let email = Email::parse(email)?;
-        Ok(self.request_mail(MailPurpose::Reset, &email, &source, None).await?)
+        self.request_mail(MailPurpose::Reset, &email, &source, None).await
     }
 
     /// Sets a new password, ends every session, and starts one if requested, unless the account has a

@@ -140,6 +140,7 @@ impl From<RequestMailError> for Problem {
                 Self::from_reauthentication(error, "/current_password")
             }
             RequestMailError::Request(error) => error.into(),
+            RequestMailError::Clock(error) => error.into(),
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use diesel::prelude::*;
 use doorward::clock::{Clock, Timestamp};
+use doorward::config::Verification;
+use doorward::database::schema::mail_requests;
 use doorward::mail::{MailPurpose, PurposeLabel};
 use serde_json::json;
 
@@ -124,6 +127,26 @@ async fn a_node_with_a_wrong_clock_neither_sends_mail_nor_accepts_its_links_and_
         let link = one.messages_to(&new).await.last().unwrap().token();
         one.reset_by_link(&link, NEW_PASSWORD).await.assert_status(200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_wrong_clock_stores_no_request_for_mail() {
+    let base = with_mail_and(|config| {
+        config.revocations.max_clock_skew = Duration::from_secs(30);
+        config.accounts.verification = Verification::Required;
+    })
+    .await;
+    let one = base.another_node_by(Clock::system()).await;
+    let email = "ada@example.com";
+    for skew in SKEWS {
+        let wrong = one.another_node_by(clock_ahead(skew)).await;
+        assert_refused(wrong.register(email, PASSWORD).await);
+        let forgot = wrong.post("/password/forgot").json(&json!({ "email": email }));
+        assert_refused(forgot.send().await);
+    }
+    let stored = one.db().read(|c| mail_requests::table.count().get_result::<i64>(c));
+    assert_eq!(stored.await.unwrap(), 0);
+    one.register(email, PASSWORD).await.assert_status(202);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
