@@ -119,13 +119,15 @@ impl Clients {
         &self,
         id: Id,
         overlap: Duration,
+        expected: ExpectedVersion,
     ) -> Result<RotatedSecret, ClientChangeError> {
         if overlap > MAX_OVERLAP {
             return Err(InvalidClient::Overlap.into());
         }
         let (this, secret) = (self.clone(), new_secret());
         let hash = digest(secret.expose());
-        let rotated = self.db.write(move |tx| this.rotate_in_tx(tx, id, &hash, overlap)).await?;
+        let rotated =
+            self.db.write(move |tx| this.rotate_in_tx(tx, id, &hash, overlap, &expected)).await?;
         Ok(RotatedSecret { client: rotated?, secret })
     }
 
@@ -173,8 +175,9 @@ impl Clients {
         id: Id,
         hash: &[u8; 32],
         overlap: Duration,
+        expected: &ExpectedVersion,
     ) -> QueryResult<Result<Client, ClientChangeError>> {
-        let client = match self.lock(tx, id, &ExpectedVersion::Any)? {
+        let client = match self.lock(tx, id, expected)? {
             Ok(client) => client,
             Err(refused) => return Ok(Err(refused)),
         };

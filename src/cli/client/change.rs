@@ -102,7 +102,7 @@ pub(super) async fn rotate_secret(
     let overlap =
         config::parse_duration("--keep-old", &wanted.keep_old, Duration::ZERO..=MAX_OVERLAP)?;
     let clients = Opened::new(config).await?.clients(config);
-    let rotated = clients.rotate_secret(id, overlap).await;
+    let rotated = clients.rotate_secret(id, overlap, ExpectedVersion::Any).await;
     let rotated = rotated.map_err(|error| failed(error, &wanted.id))?;
     let (secret, until) = (rotated.secret.expose(), rotated.client.old_secret_until);
     if wanted.json {

@@ -48,6 +48,23 @@ impl FromRequest for IfMatch {
     }
 }
 
+/// `If-Match` of an operation that does not require it; any version without it.
+#[derive(Clone, Debug)]
+pub(crate) struct OptionalIfMatch(pub ExpectedVersion);
+
+impl FromRequest for OptionalIfMatch {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(if request.headers().contains_key(IF_MATCH) {
+            expected_version(request)
+        } else {
+            ExpectedVersion::Any
+        })))
+    }
+}
+
 /// The versions of the tags, or any. A weak or malformed tag matches no version.
 fn expected_version(request: &impl HttpMessage) -> ExpectedVersion {
     match header::IfMatch::parse(request) {

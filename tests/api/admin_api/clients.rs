@@ -31,7 +31,12 @@ async fn a_client_is_registered_changed_rotated_and_removed() {
     let shown = app.get(&path).bearer(&desk).send().await.assert_status(200);
     assert_eq!((&shown.body, tag(&shown)), (&changed.body, tag(&changed)));
 
-    let rotate = app.post(&format!("{path}/rotate-secret")).bearer(&desk);
+    let rotate = || app.post(&format!("{path}/rotate-secret")).bearer(&desk);
+    for stale in [&*tag(&created), "x", "W/\"2\""] {
+        let stale = rotate().header("if-match", stale).send().await;
+        stale.assert_problem(412, "precondition_failed");
+    }
+    let rotate = rotate().header("if-match", &tag(&changed));
     let rotated = rotate.json(&json!({ "keep_old_seconds": 120 })).send().await.assert_status(200);
     let new = Client { secret: text(&rotated.body["client_secret"]), ..service.clone() };
     for seconds in [0, 60] {

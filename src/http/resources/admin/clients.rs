@@ -13,7 +13,7 @@ use crate::clients::{Client, ClientChange, ClientKind, ClientSettings, DurationC
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::json::{Json, OptionalJson};
-use crate::http::request::operator::{IfMatch, Operator, entity_tag};
+use crate::http::request::operator::{IfMatch, Operator, OptionalIfMatch, entity_tag};
 use crate::sessions::client_credentials::remove_client;
 
 pub(in crate::http) async fn list(
@@ -145,11 +145,12 @@ pub(in crate::http) async fn rotate_secret(
     api: web::Data<Api>,
     operator: Operator,
     client: web::Path<String>,
+    expected: OptionalIfMatch,
     body: OptionalJson<RotateSecret>,
 ) -> Result<HttpResponse, Problem> {
     let overlap = Duration::from_secs(body.0.keep_old_seconds);
     let clients = api.clients.over_http(&operator.actor());
-    let rotated = clients.rotate_secret(id(&client)?, overlap).await?;
+    let rotated = clients.rotate_secret(id(&client)?, overlap, expected.0).await?;
     Ok(HttpResponse::Ok().insert_header((ETAG, entity_tag(rotated.client.version))).json(json!({
         "client_id": rotated.client.id,
         "client_secret": rotated.secret.expose(),
