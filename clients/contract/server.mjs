@@ -11,6 +11,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 
 export const vectors = JSON.parse(readFileSync(new URL('client.json', import.meta.url), 'utf8'));
 
@@ -20,20 +21,14 @@ class Run {
   key = null;
   #next = 0;
   #began = performance.now();
-  #held = Promise.withResolvers?.() ?? deferred();
-  #released = Promise.withResolvers?.() ?? deferred();
+  #arrive;
+  /** Resolves when the request that is held has arrived. */
+  held = new Promise((resolve) => (this.#arrive = resolve));
+  #released = new Promise((resolve) => (this.release = resolve));
 
   constructor(vector) {
     this.vector = vector;
     this.mustHold = 'meanwhile' in vector || 'while_held' in vector;
-  }
-
-  get held() {
-    return this.#held.promise;
-  }
-
-  release() {
-    this.#released.resolve();
   }
 
   report() {
@@ -51,8 +46,8 @@ class Run {
     }
     this.#compare(exchange.request, request);
     if (this.mustHold && this.#next === 1) {
-      this.#held.resolve();
-      await this.#released.promise;
+      this.#arrive();
+      await this.#released;
     }
     return exchange.answer;
   }
@@ -61,7 +56,7 @@ class Run {
     const seconds = (performance.now() - this.#began) / 1000;
     const place = `request ${this.#next}, ${request.method} ${request.path}`;
     const check = (name, wanted, found) => {
-      if (JSON.stringify(sorted(wanted)) === JSON.stringify(sorted(found))) return;
+      if (isDeepStrictEqual(wanted, found)) return;
       const texts = [found, wanted].map((it) => JSON.stringify(it ?? null));
       this.problems.push(`${place}: ${name} is ${texts[0]}, not ${texts[1]}`);
     };
@@ -82,20 +77,6 @@ class Run {
     if (seconds > (expected.not_after ?? 60)) this.problems.push(`${place}: after ${seconds} s`);
   }
 }
-
-function deferred() {
-  const made = {};
-  made.promise = new Promise((resolve) => (made.resolve = resolve));
-  return made;
-}
-
-const sorted = (value) =>
-  value &&
-  Object.fromEntries(
-    Object.entries(Object(value))
-      .sort()
-      .map(([k, v]) => [k, v]),
-  );
 
 /** Starts the server on this machine; port 0 lets the system choose. */
 export async function start(port = 0) {

@@ -1,27 +1,30 @@
 import { createAccount } from './account.js';
 import { createRecords } from './records.js';
 import { createRefresher, pause } from './refresher.js';
-import { isSignedIn, markOf, viewOf, type SignedIn } from './rules.js';
-import { defaultStore } from './stores.js';
+import { afterLogin, isSignedIn, markOf, recordOf, viewOf } from './rules.js';
+import type { Stored, Tokens } from './rules.js';
+import { defaultStore, memory } from './stores.js';
 import type { Client, Options, Session } from './types.js';
-import { answerOf, createWire, type DoorwardError } from './wire.js';
+import { createWire, type DoorwardError } from './wire.js';
 
 /** Makes a client for one Doorward, with at most one session. */
 export function createClient(options: Options): Client {
   const wire = createWire(options);
-  const { base, hasCookies, send } = wire;
+  const { base, hasCookies, send, caller } = wire;
   const records = createRecords(options.store ?? defaultStore());
   const { read, change, onChange, close } = records;
   const { current, renew } = createRefresher(wire, records, options);
+  /** Counts the sign-outs, for answers that arrive after one. */
+  let signOuts = 0;
   const trusted = [base, ...(options.origins ?? [])].map((url) => new URL(url).origin);
 
   async function session(): Promise<Session | null> {
     try {
       return viewOf((await current()) ?? (await renew()));
     } catch (error) {
-      const now = await read();
+      const known = viewOf(await read());
       // Signed in, although Doorward cannot be reached.
-      if (isSignedIn(now)) return viewOf(now);
+      if (known) return known;
       throw error;
     }
   }
@@ -35,48 +38,68 @@ export function createClient(options: Options): Client {
     const answer = await send(withCredentials(request.clone(), now));
     // A refresh does not help where a newer login is demanded (RFC 9470).
     const isStepUp = /insufficient/.test(answer.headers.get('WWW-Authenticate')!);
-    if (answer.status !== 401 || isStepUp || !(now || hasCookies)) return answer;
+    if (answer.status !== 401 || isStepUp) return answer;
     const next = await renew(markOf(now));
     return next ? send(withCredentials(request, next)) : answer;
   }
 
-  function withCredentials(request: Request, now: SignedIn | null) {
+  function withCredentials(request: Request, now: Stored | null) {
     if (hasCookies) return new Request(request, { credentials: 'include' });
     if (now) request.headers.set('Authorization', `Bearer ${now.access_token}`);
     return request;
   }
 
   async function signOut({ scope = 'this' } = {}): Promise<boolean> {
-    // The refresh token alone ends this session only.
-    let now = scope === 'this' ? null : await current().catch(() => null);
+    let now!: Stored | null;
     if (scope !== 'others') {
+      signOuts++;
       await change((stored) => {
-        now ??= isSignedIn(stored) ? stored : null;
+        now = stored;
         return hasCookies ? { signed_out: true } : null;
       }, 'logout');
+      if (!isSignedIn(now) && !hasCookies) return false;
     }
-    if (!now && !hasCookies) return false;
     const isDone = await logOut(scope, now);
     if (isDone) await change((stored) => (stored?.signed_out ? null : stored));
     return isDone;
   }
 
   /** Resolves to whether Doorward has ended the sessions. */
-  async function logOut(scope: string, now: SignedIn | null) {
+  async function logOut(scope: string, now: Stored | null) {
     const isThis = scope === 'this';
-    const body = now && isThis && !hasCookies ? { refresh_token: now.refresh_token } : undefined;
+    // The record is cleared: a client with its copy refreshes the access token, if need be.
+    const end = caller(
+      isThis
+        ? (request) => send(withCredentials(request, now))
+        : scope === 'all'
+          ? createClient({ ...options, store: memory(now) }).fetch
+          : authorizedFetch,
+    );
+    // The refresh token alone ends this session only.
+    const body = isThis && !hasCookies ? { refresh_token: now?.refresh_token } : undefined;
     for (let attempt = 1; ; attempt++) {
-      const request = wire.request(`/logout?scope=${scope}`, body, { keepalive: true });
       try {
-        await answerOf(send(withCredentials(request, now)));
+        await end(`/logout?scope=${scope}`, body, { keepalive: true });
         return true;
       } catch (error) {
-        const { status, transient } = error as DoorwardError;
+        const { status, transient, retryAfter } = error as DoorwardError;
         // 401: there is nothing left to end.
         if (!transient || attempt > 3) return isThis && status === 401;
-        await pause(attempt * 1000);
+        await pause((retryAfter || attempt) * 1000, retryAfter);
       }
     }
+  }
+
+  /** Stores the session of an answer, unless the user has signed out or in meanwhile. */
+  async function keep(ask: (now: Stored | null) => Promise<Tokens>) {
+    const count = signOuts;
+    const sent = await read();
+    const next = recordOf(await ask(sent));
+    const rule = (now: Stored | null) => (count === signOuts ? afterLogin(now, sent, next) : now);
+    const session = viewOf(await change(rule));
+    // Nobody else knows the tokens that were dropped.
+    if (!session) void logOut('this', next);
+    return session;
   }
 
   return {
@@ -86,6 +109,6 @@ export function createClient(options: Options): Client {
     refresh: async () => viewOf(await renew()),
     onChange,
     close,
-    ...createAccount(wire, records, authorizedFetch),
+    ...createAccount(wire, records, caller(authorizedFetch), keep),
   };
 }

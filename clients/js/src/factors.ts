@@ -18,7 +18,7 @@ export interface Factors {
    * Completes a sign-in or a reset that was refused with `second_factor_required`, within five
    * minutes. After `invalid_second_factor` it may be called again with the same `refusal`.
    */
-  signIn(refusal: DoorwardError, factor: SecondFactor): Promise<Session>;
+  signIn(refusal: DoorwardError, factor: SecondFactor): Promise<Session | null>;
   /**
    * Requests a secret, for the app to compute its first code. `by` is a second factor, if the
    * account has one and it was not proven lately, or the refusal `second_factor_setup_required`.
@@ -46,12 +46,12 @@ interface Codes {
 
 /** The operations of second factors, for the account of a client. */
 export function factors(client: Client): Factors {
-  const { call, post, change } = client._;
+  const { call, post, change, keep } = client._;
 
   /** Sends a request with the token of a refusal in place of a session, if there is one. */
   function send<T>(path: string, body: object, by?: object): Promise<T> {
     const token: unknown = (by as Partial<DoorwardError> | undefined)?.problem?.enrol_token;
-    if (!token) return call('POST', path, body);
+    if (!token) return call(path, body);
     // Doorward rejects a request with both a token and cookies.
     return post(path, body, {
       credentials: 'omit',
@@ -60,11 +60,9 @@ export function factors(client: Client): Factors {
   }
 
   return {
-    async signIn({ problem }, factor) {
+    signIn({ problem }, factor) {
       const { factor_token } = problem;
-      const next = recordOf(await post<Tokens>('/login/factor', { factor_token, ...factor }));
-      await change(() => next);
-      return viewOf(next)!;
+      return keep(() => post('/login/factor', { factor_token, ...factor }));
     },
     setUp(current_password, by) {
       const second_factor = by && 'problem' in by ? undefined : by;
@@ -73,17 +71,15 @@ export function factors(client: Client): Factors {
     confirm: async (code, refusal) =>
       (await send<Codes>('/me/totp/confirm', { code }, refusal)).recovery_codes,
     remove: (current_password, second_factor) =>
-      call('POST', '/me/totp/remove', { current_password, second_factor }),
+      call('/me/totp/remove', { current_password, second_factor }),
     replaceCodes: async (current_password, second_factor) =>
-      (await call<Codes>('POST', '/me/recovery-codes', { current_password, second_factor }))
-        .recovery_codes,
+      (await call<Codes>('/me/recovery-codes', { current_password, second_factor })).recovery_codes,
     async reauthenticate(password, second_factor) {
       const session = await client.session();
-      const fresh = await call<Pick<Tokens, 'access_token' | 'expires_in'>>(
-        'POST',
-        '/me/reauthenticate',
-        { password, second_factor },
-      );
+      const fresh = await call<Pick<Tokens, 'access_token' | 'expires_in'>>('/me/reauthenticate', {
+        password,
+        second_factor,
+      });
       // The refresh token stays, also one that was refreshed meanwhile. Dropped after a sign-out.
       return viewOf(
         await change((now) =>

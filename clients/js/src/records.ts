@@ -11,7 +11,8 @@ export function createRecords(store: Store) {
   /** The record that the listeners know. */
   let published: Stored | null | undefined;
   /** Tokens, and when this page saw them first, by the clock that nobody sets. */
-  let seen = { mark: '', since: 0 };
+  let seen = '';
+  let since = 0;
 
   const read = async () => store.get();
 
@@ -31,10 +32,12 @@ export function createRecords(store: Store) {
   function publish(next: Stored | null, reason?: string) {
     const last = published;
     published = next;
-    if (isSignedIn(next)) ageOf(next);
-    if (last === undefined || markOf(next) === markOf(last)) return;
     let event: Event = 'signed_out';
-    if (isSignedIn(next)) event = next.session_id === last?.session_id ? 'refreshed' : 'signed_in';
+    if (isSignedIn(next)) {
+      event = next.session_id === last?.session_id ? 'refreshed' : 'signed_in';
+      ageOf(next);
+    }
+    if (last === undefined || markOf(next) === markOf(last)) return;
     listeners.forEach((listener) => tell(listener, event, next, reason));
   }
 
@@ -46,18 +49,19 @@ export function createRecords(store: Store) {
   function onChange(listener: Listener) {
     listeners.add(listener);
     void change((now) => now).then((now) => tell(listener, 'initial', now));
-    return () => void listeners.delete(listener);
+    return () => listeners.delete(listener);
   }
 
   /** Milliseconds since the tokens came. The wall clock counts only for those of an older page. */
   function ageOf(now: SignedIn) {
     const mark = markOf(now);
-    if (seen.mark !== mark) {
+    if (seen !== mark) {
       const age = Date.now() - now.at;
+      seen = mark;
       // Tokens from the future: the clock was set, and the age is unknown.
-      seen = { mark, since: performance.now() - (age < 0 ? windowOf(now) : age) };
+      since = performance.now() - (age < 0 ? windowOf(now) : age);
     }
-    return performance.now() - seen.since;
+    return performance.now() - since;
   }
 
   const unwatch = store.watch?.(() => void change((now) => now));

@@ -11,7 +11,7 @@ import {
 import type { Records } from './records.js';
 import { listen } from './stores.js';
 import type { Options } from './types.js';
-import { DoorwardError, networkError, type Wire } from './wire.js';
+import { networkError, type DoorwardError, type Wire } from './wire.js';
 
 /** Milliseconds for which a caller waits for retries. */
 const PATIENCE = 15_000;
@@ -24,8 +24,8 @@ const newKey = () => crypto.getRandomValues(new Uint32Array(6)).join('-');
 
 const lifetimeOf = (now: SignedIn) => now.expires_in * 1000;
 
-/** Resolves after a time, or when the network comes back. */
-export const pause = (milliseconds: number) =>
+/** Resolves after a time. If it is not fixed, the network that comes back ends it, too. */
+export const pause = (milliseconds: number, isFixed?: unknown) =>
   new Promise<void>((resolve) => {
     const wake = () => {
       clearTimeout(timer);
@@ -33,7 +33,7 @@ export const pause = (milliseconds: number) =>
       resolve();
     };
     const timer = setTimeout(wake, milliseconds);
-    const silence = listen('online', wake);
+    const silence = listen(isFixed ? '' : 'online', wake);
   });
 
 /** Refreshes the tokens of the record. */
@@ -50,8 +50,8 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
   let failure: DoorwardError | undefined;
 
   /** Milliseconds until the tokens may be refreshed. The first ones of a session may at once. */
-  function restOf(now: Stored | null, refused?: string) {
-    if (!isSignedIn(now) || !now.generation) return 0;
+  function restOf(now: SignedIn | null, refused?: string) {
+    if (!now?.generation) return 0;
     // The clock that nobody sets may have stood still while the machine slept.
     if (refused && Date.now() - now.at > lifetimeOf(now)) return 0;
     return Math.max(0, windowOf(now) - ageOf(now));
@@ -64,10 +64,12 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
     const left = lifetimeOf(now) - ageOf(now);
     if (left > Math.min(margin * 1000, lifetimeOf(now) / 2)) return now;
     const renewed = renew();
-    if (left <= 0) return renewed;
     // It is still good, so nobody needs to wait.
-    renewed.catch(() => {});
-    return now;
+    if (left > 0) {
+      renewed.catch(() => {});
+      return now;
+    }
+    return renewed;
   }
 
   /** Refreshes, unless the tokens are too young, or other ones than those that were refused. */
@@ -85,17 +87,20 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
     let from = refused;
     for (let delay = 500; ; delay *= 2) {
       const early = notBefore - performance.now();
-      if (early > PATIENCE) throw failure;
-      if (early > 0) await pause(early);
-      let rest: number | undefined;
+      if (notBefore > deadline) throw failure;
+      if (early > 0) await pause(early, early);
+      let rest!: number | null;
       // The record is read just before sending, and a key stored with it.
       const sent = await change((now) => {
         const isDue = refreshes && (isSignedIn(now) || (!isKnown && !now?.signed_out));
-        rest = isDue && markOf(now) === (from ??= markOf(now)) ? restOf(now, refused) : undefined;
+        rest =
+          isDue && markOf(now) === (from ??= markOf(now))
+            ? restOf(now as SignedIn | null, refused)
+            : null;
         return rest === 0 ? { ...now, key: now?.key ?? newKey() } : now;
       });
       // Another tab has refreshed, nobody is signed in, or the tokens are new.
-      if (rest === undefined || (rest && !refused)) return sent;
+      if (rest === null || (rest && !refused)) return sent;
       if (rest) {
         await pause(rest);
         continue;
@@ -104,9 +109,10 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
         return await exchange(sent!);
       } catch (error) {
         failure = error as DoorwardError;
-        const wait = failure.retryAfter * 1000 || delay * (1 + Math.random());
-        notBefore = performance.now() + failure.retryAfter * 1000;
-        const isLate = performance.now() + wait > deadline;
+        const now = performance.now();
+        const wait = delay * (1 + Math.random());
+        notBefore = now + failure.retryAfter * 1000;
+        const isLate = now + wait > deadline;
         if (!failure.transient || isLate || globalThis.navigator?.onLine === false) throw error;
         await pause(wait);
       }
@@ -137,7 +143,7 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
       });
       const answer = await Promise.race([answered, late]);
       // A captive portal may answer anything.
-      if (!answer.session_id) throw new DoorwardError(200, {});
+      if (!answer.session_id) throw networkError();
       return await change((now) => afterRefresh(now, sent, answer));
     } catch (error) {
       const { code, reason } = error as DoorwardError;

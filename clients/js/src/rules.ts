@@ -20,7 +20,7 @@ export interface Stored extends Partial<Tokens> {
   /** The `Idempotency-Key` of a refresh that was not answered yet. */
   key?: string;
   /** The last refresh token of a session that ended by itself: proof for the next login. */
-  known_device?: string;
+  known_device?: string | undefined;
   /** With cookies: signed out, but Doorward has not acknowledged it, so cookies may be left. */
   signed_out?: boolean;
 }
@@ -33,9 +33,8 @@ export const isSignedIn = (now: Stored | null): now is SignedIn => !!now?.sessio
 /** Milliseconds of `sessions.retry_window`, which older servers do not tell. */
 export const windowOf = (now: Stored): number => (now.retry_window ?? 30) * 1000;
 
-/** Distinguishes the tokens of one answer from all others; empty without any. */
-export const markOf = (now: Stored | null): string =>
-  isSignedIn(now) ? [now.session_id, now.generation, now.at, now.access_token].join() : '';
+/** Distinguishes the tokens of one answer from all others. */
+export const markOf = (now: Stored | null): string => JSON.stringify(viewOf(now)) + now?.at;
 
 /** A record as the application sees it. */
 export const viewOf = (now: Stored | null): Session | null =>
@@ -58,8 +57,19 @@ export function afterRefresh(now: Stored | null, sent: Stored, answer: Tokens): 
   return isOlder ? now : recordOf(answer);
 }
 
+/**
+ * The record after the answer to a login, or to a change of the password, with the record `sent`.
+ * It is dropped when somebody has signed out or in since.
+ */
+export function afterLogin(now: Stored | null, sent: Stored | null, next: SignedIn): Stored | null {
+  const isSame = now?.session_id === sent?.session_id;
+  // A session that has ended by itself leaves a record, as a sign-out does not.
+  return isSame || (now && !now.session_id && !now.signed_out) ? next : now;
+}
+
 /** The record after `invalid_grant`: its refresh token still proves the device. */
 export function afterEnd(now: Stored | null, sent: Stored): Stored | null {
   if (now?.session_id !== sent.session_id) return now;
-  return now?.refresh_token ? { known_device: now.refresh_token } : null;
+  // Not null: that is a sign-out.
+  return now && { known_device: now.refresh_token };
 }

@@ -3,7 +3,7 @@
 import { createClient, memory } from './index.js';
 import type { Client, Options } from './index.js';
 
-export interface ServerOptions extends Pick<Options, 'url' | 'clientId' | 'origins' | 'fetch'> {
+export interface ServerOptions extends Pick<Options, 'url' | 'clientId' | 'fetch'> {
   /** The `Cookie` header of the visitor's request. */
   cookie: string | null | undefined;
   /** Adds `Set-Cookie` headers to the response. Without it nothing is ever refreshed. */
@@ -12,21 +12,26 @@ export interface ServerOptions extends Pick<Options, 'url' | 'clientId' | 'origi
   origin?: string;
 }
 
-/** A client for one request of a visitor. */
+/** A client for one request of a visitor. The cookies are sent to the origin of `url` only. */
 export function createServerClient(options: ServerOptions): Client {
-  const { cookie, setCookie, origin = new URL(options.url).origin, ...others } = options;
+  const own = new URL(options.url).origin;
+  const { cookie, setCookie, origin = own, ...others } = options;
+  const isOwn = (url: string) => new URL(url).origin === own;
   const send = options.fetch ?? ((request: Request) => fetch(request));
   const jar = new Map((cookie ?? '').split(/; */).filter(Boolean).map(pair));
 
-  const own: Options = {
+  const settings: Options = {
     ...others,
     transport: 'cookie',
     store: memory(),
     refreshes: !!setCookie,
     async fetch(request) {
+      if (!isOwn(request.url)) return send(request);
       request.headers.set('Cookie', [...jar].map(([name, value]) => `${name}=${value}`).join('; '));
       request.headers.set('Origin', origin);
       const answer = await send(request);
+      // The answer to a redirect may be another origin's.
+      if (!isOwn(answer.url || request.url)) return answer;
       const cookies = answer.headers.getSetCookie();
       for (const text of cookies) {
         const [name, value] = pair(text.split(';')[0]!);
@@ -37,7 +42,7 @@ export function createServerClient(options: ServerOptions): Client {
       return answer;
     },
   };
-  return createClient(own);
+  return createClient(settings);
 }
 
 function pair(text: string): [string, string] {

@@ -17,10 +17,7 @@ export function local(key: string): Store {
         return null;
       }
     },
-    set(record) {
-      if (record) localStorage.setItem(key, JSON.stringify(record));
-      else localStorage.removeItem(key);
-    },
+    set: (record) => localStorage.setItem(key, JSON.stringify(record)),
     // An event without a key: the storage was cleared.
     watch: (heard) => listen('storage', (event) => (event.key ?? key) === key && heard()),
   };

@@ -1,5 +1,5 @@
 import type { Records } from './records.js';
-import type { Stored } from './rules.js';
+import type { Stored, Tokens } from './rules.js';
 import type { Wire } from './wire.js';
 
 /** The signed-in session, as `session()` and listeners see it. */
@@ -89,12 +89,15 @@ export interface Client {
   signUp(email: string, password: string): Promise<NewAccount | MailRequest>;
   /** Creates the account whose address the code proves. */
   confirmSignUp(request: string, code: string): Promise<NewAccount>;
-  /** Begins a session. Every refusal is thrown at once, for the user to see. */
+  /**
+   * Begins a session. Every refusal is thrown at once, for the user to see. It is null if the user
+   * has signed out meanwhile.
+   */
   signIn(
     email: string,
     password: string,
     options?: { label?: string; second_factor?: SecondFactor },
-  ): Promise<Session>;
+  ): Promise<Session | null>;
   /**
    * Ends this session, all of the account, or all others. Resolves to whether Doorward has
    * acknowledged it; this client is signed out in any case, except with `others`.
@@ -120,7 +123,7 @@ export interface Client {
     change(current: string, next: string): Promise<Session | null>;
     forgot(email: string): Promise<MailRequest>;
     /** Sets the password, ends every session and signs in. */
-    reset(proof: Proof, password: string, options?: { label?: string }): Promise<Session>;
+    reset(proof: Proof, password: string, options?: { label?: string }): Promise<Session | null>;
   };
   readonly email: {
     /** Requests a code that proves this address, or changes to it. */
@@ -133,9 +136,10 @@ export interface Client {
   };
   /** @internal For `factors`: requests with and without credentials, and the record. */
   readonly _: {
-    call<T>(method: string, path: string, body?: object): Promise<T>;
+    call: Wire['post'];
     post: Wire['post'];
     change: Records['change'];
+    keep(ask: (now: Stored | null) => Promise<Tokens>): Promise<Session | null>;
   };
   /** Stops to listen to other tabs and to call listeners. The session continues. */
   close(): void;

@@ -16,7 +16,7 @@ export class DoorwardError extends Error {
     /** The whole problem document. */
     readonly problem: Record<string, any>,
     /** Seconds to wait before the next attempt. */
-    readonly retryAfter = 0,
+    readonly retryAfter: number,
     cause?: unknown,
   ) {
     super(problem.detail ?? problem.code ?? status, { cause });
@@ -25,7 +25,7 @@ export class DoorwardError extends Error {
     this.errors = problem.errors;
     // Without a code it comes from a proxy, a gateway or a captive portal, and says nothing about
     // the session. It is final only if it is a 4xx.
-    this.transient = problem.code ? !!problem.transient : !/^4(?!08|29)/.test(`${status}`);
+    this.transient = problem.code ? !!problem.transient : !/^4(?!08|29)/.test(status as any);
   }
 }
 
@@ -33,7 +33,7 @@ export const networkError = (cause?: unknown) =>
   new DoorwardError(0, { code: 'network_error', transient: true }, 0, cause);
 
 /** The JSON of a successful answer. */
-export async function answerOf<T>(sent: Promise<Response>): Promise<T> {
+async function answerOf<T>(sent: Promise<Response>): Promise<T> {
   const answer = await sent.catch((cause: unknown) => {
     throw cause instanceof DoorwardError ? cause : networkError(cause);
   });
@@ -55,14 +55,17 @@ export function createWire(options: Options) {
       credentials: hasCookies ? 'include' : 'omit',
       ...init,
       headers: { ...(body && { 'Content-Type': 'application/json' }), ...init?.headers },
-      body: body && JSON.stringify(body),
+      body: JSON.stringify(body),
     });
 
-  const post = <T>(path: string, body?: object, init?: RequestInit) =>
-    answerOf<T>(send(request(path, body, init)));
+  /** A function that sends requests by `by`, and resolves to the JSON of their answers. */
+  const caller =
+    (by: Fetch) =>
+    <T>(path: string, body?: object, init?: RequestInit) =>
+      answerOf<T>(by(request(path, body, init)));
 
   const app = clientId ? { client_id: clientId } : undefined;
-  return { base, hasCookies, app, send, request, post };
+  return { base, hasCookies, app, send, caller, post: caller(send) };
 }
 
 export type Wire = ReturnType<typeof createWire>;

@@ -236,8 +236,9 @@ for (const { browser, skip } of browsers) {
       moveClock(700);
       await age(page, 700);
       await service.kill();
+      const failed = proxy.failure();
       const waiting = status(await openClient(own));
-      await new Promise((resolve) => setTimeout(resolve, 1200));
+      await failed;
       await service.run();
       assert.equal(await waiting, 200, 'the refresh waited for the service');
       assert.equal(await generation(page), 2);

@@ -54,8 +54,10 @@ async function walk(context, transport) {
   assert.equal(!!refresh_token, transport === 'bearer');
   Object.assign(internet, { losesRequests: 0.1, losesAnswers: 0.3, kills: 0.2 });
   const counts = { calls: 0, failedCalls: 0, jumps: 0, restarts: 0, signedOut: 0 };
+  let failure;
+  // Noted here, because the client takes an error of the network for a lost answer.
   internet.heard = (page, status, body) => {
-    if (status === 401) throw new Error(`seed ${SEED}: ${JSON.stringify(body)}`);
+    if (status === 401) failure ??= new Error(`seed ${SEED}: ${JSON.stringify(body)}`);
   };
 
   /** A tab in use, until it is killed. Then another one is opened. */
@@ -77,7 +79,6 @@ async function walk(context, transport) {
     }
   }
 
-  let failure;
   const start = (page) => use(page).catch((error) => (failure ??= error));
   const reopen = async () => {
     await world.sleep(between(500, 60_000));

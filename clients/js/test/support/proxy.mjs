@@ -6,6 +6,7 @@ export class Proxy {
   /** Decides for each request: 'pass', 'lose' its answer, or 'drop' the request. */
   fate = () => 'pass';
   seen = [];
+  #failed = () => {};
 
   static async start(target) {
     const proxy = new Proxy();
@@ -27,8 +28,16 @@ export class Proxy {
       response.writeHead(answer.statusCode, answer.rawHeaders);
       answer.pipe(response);
     });
-    onward.on('error', () => request.socket.destroy());
+    onward.on('error', () => {
+      request.socket.destroy();
+      this.#failed();
+    });
     request.pipe(onward);
+  }
+
+  /** Resolves when the next request has not reached the service. */
+  failure() {
+    return new Promise((resolve) => (this.#failed = resolve));
   }
 
   of(path) {
