@@ -112,8 +112,10 @@ fn the_package_runs_the_other_samples() {
     }
     let package = text("clients/js/package.json");
     let version = package.split("\"version\": \"").nth(1).unwrap().split('"').next().unwrap();
-    for page in ["clients/js/README.md", "docs/web-apps.md"] {
-        let install = docs::block(page, "npm install");
+    for (page, install) in [
+        ("clients/js/README.md", docs::block("clients/js/README.md", "npm install")),
+        ("docs/web-apps.md", docs::block("docs/web-apps.md", "npm install")),
+    ] {
         assert!(install.contains(&format!("doorward-client-{version}.tgz")), "{page}: {install}");
     }
     let server = docs::block("docs/client-contract.md", "node clients/contract/server.mjs");
