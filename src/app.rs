@@ -234,7 +234,7 @@ impl App {
             () = Box::pin(tasks.run(watch)) => Ok(()),
         };
         // The failures of the last second. An unavailable database is reported in the log.
-        let _ = api.audit.flush_failures().await;
+        let _ = api.audit.write_aggregates().await;
         result
     }
 }

@@ -8,11 +8,12 @@
 //! account and minute ([`Audit::record_failure`]) and written together about once a second: a flood
 //! of them makes a bounded number of rows and delays no login. Unknown addresses are aggregated
 //! like an account, so that they take the same time as a wrong password. A node that crashes loses
-//! its unwritten events of the last second. Replays of a refresh token from another device are
-//! aggregated the same way, by session ([`Audit::add_failure`]): most of them write nothing else.
+//! its unwritten events of the last second. Replays of a refresh token from another device, by session,
+//! and reads over the admin API, by client, are aggregated the same way ([`Audit::aggregate`]): most of
+//! them write nothing else.
 
+mod aggregates;
 mod event;
-mod failures;
 mod ids;
 mod listing;
 mod queries;
@@ -29,8 +30,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::database::{Database, Id, StoreError, Tx};
 use crate::locks;
 
+use aggregates::EventAggregates;
 pub use event::{Event, EventKind};
-use failures::FailureCounts;
 use ids::first_id;
 pub use listing::{EventFilter, EventPage, EventRange, list};
 pub use queries::AuditEntry;
@@ -69,7 +70,7 @@ pub struct Audit {
     db: Database,
     clock: Clock,
     retention: Duration,
-    failures: Arc<Mutex<FailureCounts>>,
+    aggregates: Arc<Mutex<EventAggregates>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -77,20 +78,20 @@ impl Audit {
     /// Creates a trail with this retention.
     #[must_use]
     pub fn new(db: Database, clock: Clock, retention: Duration) -> Self {
-        Self { db, clock, retention, failures: Arc::default(), dropped: Arc::default() }
+        Self { db, clock, retention, aggregates: Arc::default(), dropped: Arc::default() }
     }
 
     /// Logs a failure and adds it to those of the same account (or of no account) in this minute,
-    /// which [`Audit::flush_failures`] writes.
+    /// which [`Audit::write_aggregates`] writes.
     pub fn record_failure(&self, kind: EventKind, user: Option<Id>, address: &str) {
-        self.add_failure(&Event { user, ..Event::new(kind).with_address(Some(address)) });
+        self.aggregate(&Event { user, ..Event::new(kind).with_address(Some(address)) });
     }
 
-    /// Logs an event that has no unit of work and adds it to those of the same kind, account and
-    /// session in this minute, which [`Audit::flush_failures`] writes.
-    pub fn add_failure(&self, event: &Event) {
+    /// Logs an event that has no unit of work and adds it to those of the same kind, account,
+    /// session and operator in this minute, which [`Audit::write_aggregates`] writes.
+    pub fn aggregate(&self, event: &Event) {
         event.log();
-        if !self.failures().add(event, self.clock.now()) {
+        if !self.aggregates().add(event, self.clock.now()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -99,13 +100,13 @@ impl Audit {
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be stored; the next call retries.
-    pub async fn flush_failures(&self) -> Result<(), StoreError> {
-        let due = self.failures().due();
+    pub async fn write_aggregates(&self) -> Result<(), StoreError> {
+        let due = self.aggregates().due();
         if !due.is_empty() {
             let rows = due.clone();
             self.db.write(move |tx| queries::put(tx.connection(), &rows)).await?;
         }
-        self.failures().written(&due, self.clock.now());
+        self.aggregates().written(&due, self.clock.now());
         Ok(())
     }
 
@@ -120,9 +121,9 @@ impl Audit {
     /// # Errors
     /// The database error.
     pub fn erase_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-        let failures = Arc::clone(&self.failures);
+        let aggregates = Arc::clone(&self.aggregates);
         tx.after_commit(move || {
-            locks::lock(&failures).forget(user);
+            locks::lock(&aggregates).forget(user);
         });
         erase_addresses(tx, user)
     }
@@ -140,12 +141,12 @@ impl Audit {
         Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
     }
 
-    fn failures(&self) -> MutexGuard<'_, FailureCounts> {
-        locks::lock(&self.failures)
+    fn aggregates(&self) -> MutexGuard<'_, EventAggregates> {
+        locks::lock(&self.aggregates)
     }
 }
 
-/// [`Audit::erase_addresses`] for an administrative process, which has no failures in memory.
+/// [`Audit::erase_addresses`] for an administrative process, which has no aggregates in memory.
 ///
 /// # Errors
 /// The database error.

@@ -202,7 +202,7 @@ impl Tasks {
         let mut tick = tokio::time::interval(FAILURE_FLUSH_INTERVAL);
         loop {
             tick.tick().await;
-            let _ = self.api.audit.flush_failures().await;
+            let _ = self.api.audit.write_aggregates().await;
         }
     }
 

@@ -287,7 +287,7 @@ impl Sessions {
         let replayed = replayed.with_address(device.address.as_deref());
         let (audit, mail, device) = (self.audit.clone(), self.mail.clone(), device.clone());
         tx.after_commit(move || {
-            audit.add_failure(&replayed);
+            audit.aggregate(&replayed);
             mail.notify_replay_soon(user, session, device.address, device.user_agent);
         });
     }

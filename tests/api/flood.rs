@@ -28,7 +28,7 @@ async fn after_too_many_wrong_secrets_no_other_is_compared_and_no_known_service_
         assert!((1..=60).contains(&wait), "{wait}");
     }
     // The compared ones are in the audit trail: five, and the one over the limit.
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     let kind = Some(EventKind::ClientAuthenticationFailed);
     let wanted = EventFilter { user: None, kind, since: None, before: None, limit: 10 };
     let events = audit::list(app.db(), wanted).await.unwrap().events;

@@ -66,7 +66,7 @@ fn record_read(request: &ServiceRequest, api: &Api, client: &str) {
         ClientAddress::of(request.request(), &settings.trusted_proxies).network().to_string()
     });
     let read = Event::new(EventKind::AdminRead).with_address(network.as_deref());
-    api.audit.add_failure(&read.with_actor(Some(client)));
+    api.audit.aggregate(&read.with_actor(Some(client)));
 }
 
 fn lacks(scope: AdminScope) -> Problem {

@@ -28,7 +28,7 @@ async fn a_failed_login_is_seen_soon_and_those_of_a_minute_are_one_event() {
     until(async || failed().await["times"] == 4).await;
     assert_eq!(failed().await["event"], "login_failed");
     assert_eq!(failed().await["address"], "127.0.0.1");
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     app.advance(61);
     app.log_in(&ada.email, "not the password").await.assert_status(401);
     until(async || failed().await["times"] == 1 && rows(&app).await == 5).await;
@@ -67,7 +67,7 @@ async fn refusals_for_too_many_failures_and_sign_ups_for_taken_addresses_are_cou
     for _ in 0..4 {
         app.register(&ada.email.to_uppercase(), PASSWORD).await.assert_status(409);
     }
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
 
     let times = async |kind: EventKind| {
         let of = |user: Option<&str>, events: &[audit::AuditEntry]| {
@@ -104,7 +104,7 @@ async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
     let app = TestApp::start().await;
     fail(&app, (0..100_000).map(|n| n % 5000));
     // Stores the events that are still in memory.
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     // One is the first signing key's.
     assert_eq!(rows(&app).await, 1 + 200);
     assert_eq!(app.api.audit.dropped(), 96_000);
@@ -112,9 +112,9 @@ async fn a_flood_of_failures_makes_a_bounded_number_of_rows() {
         stored(&app, EventKind::LoginFailed).await.into_iter().find(|it| it.user_id.is_none());
     assert_eq!(nobodys.unwrap().times, 20);
     app.advance(61);
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     fail(&app, 6000..6001);
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     assert_eq!(rows(&app).await, 1 + 201);
 }
 

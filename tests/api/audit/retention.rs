@@ -18,10 +18,10 @@ async fn closing_an_account_erases_its_addresses() {
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     app.log_in(&ada.email, "not the password").await.assert_status(401);
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     ada.close("not the password either").await.assert_status(403);
     ada.close(PASSWORD).await.assert_status(204);
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     let user = Some(id(&ada.id));
     let wanted = EventFilter { user, kind: None, since: None, before: None, limit: 100 };
     let events = audit::list(app.db(), wanted).await.unwrap().events;
@@ -36,12 +36,12 @@ async fn a_pending_failure_does_not_restore_an_erased_address() {
     let app = TestApp::start().await;
     let ada = app.signed_up().await;
     app.log_in(&ada.email, "not the password").await.assert_status(401);
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     let held = BlockedChanges::back(&app, &ada.id).await;
     app.log_in(&ada.email, "not the password either").await.assert_status(401);
     let (closed, ()) = tokio::join!(ada.close(PASSWORD), async {
         wait_until_queued(&app, 1).await;
-        let (flushed, ()) = tokio::join!(app.api.audit.flush_failures(), async {
+        let (flushed, ()) = tokio::join!(app.api.audit.write_aggregates(), async {
             // On PostgreSQL only the close waits.
             wait_until_queued(&app, if app.is_on_postgres() { 1 } else { 2 }).await;
             held.release();
@@ -79,7 +79,7 @@ async fn the_command_finds_events_by_account_name_and_time() {
     app.clock.advance(Clock::system().now().since(app.clock.now()));
     let (ada, bob) = (app.signed_up().await, app.signed_up().await);
     app.log_in(&ada.email, "not the password").await.assert_status(401);
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     let audit = |arguments: &[&str]| printed(app.command(&["audit"]).args(arguments));
     let found = |arguments: &[&str]| -> Vec<Value> {
         let text = audit(&[arguments, &["--json"]].concat());

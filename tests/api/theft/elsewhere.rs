@@ -100,7 +100,7 @@ async fn from(
 
 /// The account's replays from other devices, as its owner sees them.
 async fn replays(app: &TestApp, user: &User<'_>) -> Value {
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     let activity = app.get("/me/activity").bearer(&user.tokens.access).send().await;
     let events = activity.assert_status(200).body["events"].as_array().unwrap().clone();
     let replays = events.iter().filter(|it| it["event"] == "refresh_replayed_elsewhere");

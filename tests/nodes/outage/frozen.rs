@@ -42,7 +42,7 @@ async fn operations_on_many_rows_need_few_round_trips() {
         let somebody = Some(Uuid::from_u128(count).into());
         app.api.audit.record_failure(EventKind::LoginFailed, somebody, "192.0.2.1");
     }
-    app.api.audit.flush_failures().await.unwrap();
+    app.api.audit.write_aggregates().await.unwrap();
     assert_eq!(app.api.revocations.stored().await.unwrap(), 1202);
     let events = app.db().read(|c| audit_events::table.count().get_result::<i64>(c));
     // A key, an account, two new sessions, 1,202 ended ones.

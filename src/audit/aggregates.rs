@@ -1,5 +1,5 @@
-//! Failures and replays, aggregated by account, session and minute until they are written. Pure,
-//! except for the ids.
+//! Events without a unit of work, aggregated by account, session, operator and minute until they are
+//! written. Pure, except for the ids.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,26 +21,26 @@ const MAX_PER_KIND: usize = 200;
 const SEVERAL_ADDRESSES: &str = "several addresses";
 
 /// The kind, account, session and operator of events that are added up.
-type FailureKey = (EventKind, Option<Id>, Option<Id>, Option<String>);
+type AggregateKey = (EventKind, Option<Id>, Option<Id>, Option<String>);
 
-/// The failures and replays of the last minute, by kind, account, session and operator.
+/// The aggregated events of the last minute, by kind, account, session and operator.
 #[derive(Default)]
-pub(super) struct FailureCounts(HashMap<FailureKey, FailureCount>);
+pub(super) struct EventAggregates(HashMap<AggregateKey, Aggregate>);
 
-struct FailureCount {
+struct Aggregate {
     row: AuditEntry,
     /// The count that is in the database.
     written: i64,
 }
 
-impl FailureCounts {
+impl EventAggregates {
     /// Adds an event; false when there is no room for it.
     pub(super) fn add(&mut self, event: &Event, now: Timestamp) -> bool {
         let key = (event.kind, event.user, event.session, event.actor.clone());
         let is_full = !self.0.contains_key(&key) && self.count_of(event.kind) >= MAX_PER_KIND;
         match self.0.get_mut(&key) {
             // An unwritten row is not dropped for a new minute.
-            Some(FailureCount { row, written })
+            Some(Aggregate { row, written })
                 if now.since(row.at) < WINDOW || row.times != *written =>
             {
                 row.times = row.times.saturating_add(1);
@@ -51,7 +51,7 @@ impl FailureCounts {
             }
             None if is_full => return false,
             _ => {
-                self.0.insert(key, FailureCount { row: AuditEntry::of(event, now), written: 0 });
+                self.0.insert(key, Aggregate { row: AuditEntry::of(event, now), written: 0 });
             }
         }
         true
@@ -73,7 +73,7 @@ impl FailureCounts {
                 sum.written = row.times;
             }
         }
-        self.0.retain(|_, FailureCount { row, written }| {
+        self.0.retain(|_, Aggregate { row, written }| {
             row.times != *written || now.since(row.at) < WINDOW
         });
     }
@@ -108,68 +108,68 @@ mod tests {
 
     #[test]
     fn the_failures_of_a_minute_are_one_row_and_those_of_the_next_another() {
-        let mut failures = FailureCounts::default();
-        failures.add(&failure(1, "192.0.2.1"), at(0));
-        failures.add(&failure(1, "192.0.2.1"), at(30));
-        let first = failures.due();
+        let mut aggregates = EventAggregates::default();
+        aggregates.add(&failure(1, "192.0.2.1"), at(0));
+        aggregates.add(&failure(1, "192.0.2.1"), at(30));
+        let first = aggregates.due();
         assert_eq!(times(&first), [2]);
         assert_eq!(first[0].address.as_deref(), Some("192.0.2.1"));
-        failures.written(&first, at(31));
-        assert!(failures.due().is_empty());
-        failures.add(&failure(1, "192.0.2.2"), at(59));
-        let again = failures.due();
+        aggregates.written(&first, at(31));
+        assert!(aggregates.due().is_empty());
+        aggregates.add(&failure(1, "192.0.2.2"), at(59));
+        let again = aggregates.due();
         assert_eq!((again[0].id, times(&again)), (first[0].id, vec![3]));
         assert_eq!(
             (&again[0].address, again[0].detail.as_deref()),
             (&None, Some(SEVERAL_ADDRESSES))
         );
-        failures.written(&again, at(60));
-        failures.add(&failure(1, "192.0.2.1"), at(61));
-        let next = failures.due();
+        aggregates.written(&again, at(60));
+        aggregates.add(&failure(1, "192.0.2.1"), at(61));
+        let next = aggregates.due();
         assert_ne!(next[0].id, first[0].id);
         assert_eq!(times(&next), [1]);
     }
 
     #[test]
     fn additions_during_a_write_are_written_next() {
-        let mut failures = FailureCounts::default();
-        failures.add(&failure(1, "192.0.2.1"), at(0));
-        let due = failures.due();
-        failures.add(&failure(1, "192.0.2.1"), at(1));
-        failures.written(&due, at(100));
-        assert_eq!(times(&failures.due()), [2]);
+        let mut aggregates = EventAggregates::default();
+        aggregates.add(&failure(1, "192.0.2.1"), at(0));
+        let due = aggregates.due();
+        aggregates.add(&failure(1, "192.0.2.1"), at(1));
+        aggregates.written(&due, at(100));
+        assert_eq!(times(&aggregates.due()), [2]);
         // Nor is it lost when the database is unavailable for long.
-        failures.add(&failure(1, "192.0.2.1"), at(200));
-        assert_eq!(times(&failures.due()), [3]);
+        aggregates.add(&failure(1, "192.0.2.1"), at(200));
+        assert_eq!(times(&aggregates.due()), [3]);
     }
 
     #[test]
     fn a_flood_has_a_bounded_number_of_rows() {
-        let mut failures = FailureCounts::default();
+        let mut aggregates = EventAggregates::default();
         let kept =
-            (0..1000).filter(|user| failures.add(&failure(*user, "192.0.2.1"), at(0))).count();
-        assert_eq!((kept, failures.due().len()), (MAX_PER_KIND, MAX_PER_KIND));
-        assert!(failures.add(&failure(0, "192.0.2.1"), at(1)), "existing aggregates still count");
-        failures.written(&failures.due(), at(60));
-        assert!(failures.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
-        failures.forget(Uuid::from_u128(5000).into());
-        assert!(failures.due().is_empty());
+            (0..1000).filter(|user| aggregates.add(&failure(*user, "192.0.2.1"), at(0))).count();
+        assert_eq!((kept, aggregates.due().len()), (MAX_PER_KIND, MAX_PER_KIND));
+        assert!(aggregates.add(&failure(0, "192.0.2.1"), at(1)), "existing aggregates still count");
+        aggregates.written(&aggregates.due(), at(60));
+        assert!(aggregates.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
+        aggregates.forget(Uuid::from_u128(5000).into());
+        assert!(aggregates.due().is_empty());
     }
 
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
-        let mut failures = FailureCounts::default();
+        let mut aggregates = EventAggregates::default();
         let replay = |session| {
             let event =
                 Event::new(EventKind::RefreshReplayedElsewhere).with_address(Some("192.0.2.1"));
             let user = Uuid::from_u128(1).into();
             event.with_user(user).with_session(Uuid::from_u128(session).into())
         };
-        let kept = (0..1000).filter(|session| failures.add(&replay(*session), at(0))).count();
+        let kept = (0..1000).filter(|session| aggregates.add(&replay(*session), at(0))).count();
         assert_eq!(kept, MAX_PER_KIND);
-        assert!(failures.add(&failure(1, "192.0.2.1"), at(0)));
-        assert_eq!(failures.due().len(), MAX_PER_KIND + 1);
-        failures.forget(Uuid::from_u128(1).into());
-        assert!(failures.due().is_empty());
+        assert!(aggregates.add(&failure(1, "192.0.2.1"), at(0)));
+        assert_eq!(aggregates.due().len(), MAX_PER_KIND + 1);
+        aggregates.forget(Uuid::from_u128(1).into());
+        assert!(aggregates.due().is_empty());
     }
 }
