@@ -8,9 +8,9 @@
 //! account and minute ([`Audit::record_failure`]) and written together about once a second: a flood
 //! of them makes a bounded number of rows and delays no login. Unknown addresses are aggregated
 //! like an account, so that they take the same time as a wrong password. A node that crashes loses
-//! its unwritten events of the last second. Replays of a refresh token from another device, by session,
-//! and reads over the admin API, by client, are aggregated the same way ([`Audit::aggregate`]): most of
-//! them write nothing else.
+//! its unwritten events of the last second. Replays of a refresh token from another device, by
+//! session, and reads over the admin API, by client, are aggregated the same way
+//! ([`Audit::aggregate`]): most of them write nothing else.
 
 mod aggregates;
 mod event;

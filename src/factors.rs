@@ -1,4 +1,5 @@
-//! Second factors, without I/O: TOTP secrets, recovery codes, and the tokens of an unfinished login.
+//! Second factors, without I/O: TOTP secrets, recovery codes, and the tokens of an unfinished
+//! login.
 //!
 //! `accounts` stores them, limits guesses and uses each code once.
 

@@ -42,8 +42,8 @@
 //! - [`revocations`]: the blocklist (a table), the revocation list (its copy in memory, for
 //!   verification), their sync between nodes, and the revocation feed.
 //! - [`audit`]: security events: logged, stored in the unit of work that causes them, and listed.
-//! - [`mail`](mod@mail): requests that a mailbox proves, notices, the outbox and its sender. The rule
-//!   for requests is one pure function, [`mail::decide::decide`].
+//! - [`mail`](mod@mail): requests that a mailbox proves, notices, the outbox and its sender. The
+//!   rule for requests is one pure function, [`mail::decide::decide`].
 //! - [`database`]: two calls, `read` and `write`, each a unit of work. SQLite has one writer thread
 //!   that commits in groups; PostgreSQL has a pool. `database/maintenance` contains the work on a
 //!   whole database: migrations, schema drift, copies and backups; [`cli::db`] is its command.
@@ -111,9 +111,10 @@
 //!   needs a database is also listed in `tests/support/commands.rs`.
 //! - A metric: counted in the module that knows the outcome, listed in `app/metrics.rs`, described
 //!   in the table of `docs/metrics.md` (a test compares them).
-//! - A message: [`mail::messages::MessageKind`] and a pair of templates in `mail/templates`, described
-//!   in `docs/email.md` (a test compares them). A new purpose of requests: [`mail::MailPurpose`], its
-//!   validity in [`mail::decide::decide`], and the unit of work that consumes it in [`accounts`].
+//! - A message: [`mail::messages::MessageKind`] and a pair of templates in `mail/templates`,
+//!   described in `docs/email.md` (a test compares them). A new purpose of requests:
+//!   [`mail::MailPurpose`], its validity in [`mail::decide::decide`], and the unit of work that
+//!   consumes it in [`accounts`].
 //! - A reason why sessions end: [`sessions::rotation::EndReason`], its text in
 //!   [`sessions::refresh::Refusal::explanation`], the list in `openapi.yaml`, and whether the
 //!   session's device remains known: `sessions/queries/devices.rs`.

@@ -11,9 +11,9 @@ pub(crate) fn is_loopback(host: &Host<impl AsRef<str>>) -> bool {
     }
 }
 
-/// Whether a URL is local to this machine: browsers trust those without https. Only browsers are sure
-/// to resolve names below `localhost` to a loopback address (RFC 6761 6.3), so that connections of
-/// the service itself are checked by [`is_loopback`].
+/// Whether a URL is local to this machine: browsers trust those without https. Only browsers are
+/// sure to resolve names below `localhost` to a loopback address (RFC 6761 6.3), so that
+/// connections of the service itself are checked by [`is_loopback`].
 pub(crate) fn is_local(url: &Url) -> bool {
     url.host().is_some_and(|host| {
         is_loopback(&host) || matches!(host, Host::Domain(name) if name.ends_with(".localhost"))

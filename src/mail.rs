@@ -4,8 +4,8 @@
 //! account, so an unknown address costs the same as a known one. The [`sender`] chooses the message
 //! afterwards, or none, and sends it. [`codes`] computes the token of the request, the token of the
 //! link and the code from the row's id, and [`mod@decide`] says whether each is still valid.
-//! [`accounts`](crate::accounts) carries out a request: it consumes the row in the unit of work that
-//! changes the account.
+//! [`accounts`](crate::accounts) carries out a request: it consumes the row in the unit of work
+//! that changes the account.
 
 pub mod codes;
 pub mod decide;
@@ -36,8 +36,8 @@ pub use queries::{Backlog, MailRequest};
 /// How long a message is retried, and so how long a request may wait for it.
 const RETRY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest time that a row is stored after its message was handed over: the hourly limits count
-/// rows.
+/// The shortest time that a row is stored after its message was handed over: the hourly limits
+/// count rows.
 const MIN_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 named! {

@@ -112,8 +112,8 @@ impl AccountAdmin {
         .await
     }
 
-    /// Creates an account with these roles, and an address that counts as proven or not; `None` when
-    /// the address is taken.
+    /// Creates an account with these roles, and an address that counts as proven or not; `None`
+    /// when the address is taken.
     ///
     /// # Errors
     /// [`StoreError`]: no account was created.

@@ -1,5 +1,5 @@
-//! Changing the address of an account, or proving the present one. A code proves the new address; the
-//! logged-in owner types it.
+//! Changing the address of an account, or proving the present one. A code proves the new address;
+//! the logged-in owner types it.
 
 use diesel::QueryResult;
 

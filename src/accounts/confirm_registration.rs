@@ -1,8 +1,8 @@
 //! Registration with a proof of the address: the account is created when the code is confirmed.
 //!
-//! Each registration is a request with a password hash of its own. Only the client that registered has
-//! the request's token, and only the mailbox has the code, so a stranger who registers the same address
-//! gains nothing.
+//! Each registration is a request with a password hash of its own. Only the client that registered
+//! has the request's token, and only the mailbox has the code, so a stranger who registers the same
+//! address gains nothing.
 
 use diesel::QueryResult;
 

@@ -61,9 +61,9 @@ impl Email {
         Self::key_of(&self.0)
     }
 
-    /// The canonical key of any text, a valid address or not: trimmed, composed (NFC), ASCII letters in
-    /// lower case, the domain as an A-label (UTS 46, non-transitional). Canonically equivalent
-    /// addresses are the same account; look-alike letters never are.
+    /// The canonical key of any text, a valid address or not: trimmed, composed (NFC), ASCII
+    /// letters in lower case, the domain as an A-label (UTS 46, non-transitional). Canonically
+    /// equivalent addresses are the same account; look-alike letters never are.
     #[must_use]
     pub fn key_of(raw: &str) -> String {
         let text = raw.trim();
@@ -88,8 +88,9 @@ impl Email {
 pub struct EmailKeys {
     /// [`Email::key_of`].
     pub canonical: String,
-    /// The key that earlier versions computed: trimmed, ASCII letters in lower case. Of two accounts
-    /// with one canonical key, one has kept its former key and is found by that spelling only.
+    /// The key that earlier versions computed: trimmed, ASCII letters in lower case. Of two
+    /// accounts with one canonical key, one has kept its former key and is found by that spelling
+    /// only.
     pub former: String,
 }
 

@@ -1,9 +1,9 @@
 //! The change from former to canonical e-mail keys.
 //!
 //! An account created before keys were canonical keeps its former key until it is rewritten, and is
-//! found by either. Of two accounts with one canonical key, the one that already has it keeps it, or
-//! else the oldest gets it; the other one keeps its former key, and its owner logs in by that spelling.
-//! No accounts are merged.
+//! found by either. Of two accounts with one canonical key, the one that already has it keeps it,
+//! or else the oldest gets it; the other one keeps its former key, and its owner logs in by that
+//! spelling. No accounts are merged.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ pub struct FormerKey {
     pub is_taken: bool,
 }
 
-/// Rewrites the former keys, with a pause between two batches of accounts, and returns their number.
+/// Rewrites the former keys, with a pause between two batches of accounts, and returns their
+/// number.
 ///
 /// # Errors
 /// [`StoreError`]: some may be rewritten; another call continues.

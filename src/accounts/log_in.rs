@@ -126,7 +126,8 @@ pub(super) struct ProvenLogin {
 }
 
 impl Accounts {
-    /// Starts a session if the password is right and, for an account with a second factor, that too.
+    /// Starts a session if the password is right and, for an account with a second factor, that
+    /// too.
     ///
     /// # Errors
     /// [`LogInError`]: no session was started.

@@ -1,5 +1,5 @@
-//! The common parts of operations that a mailbox proves: requesting mail, verifying a link or a code,
-//! and finding the account of a message.
+//! The common parts of operations that a mailbox proves: requesting mail, verifying a link or a
+//! code, and finding the account of a message.
 
 use std::sync::Arc;
 
@@ -152,8 +152,8 @@ impl Accounts {
         Ok(self.mail.request(new).await?)
     }
 
-    /// Verifies a link or a code and returns its request, which is not used by this. A wrong code is
-    /// counted.
+    /// Verifies a link or a code and returns its request, which is not used by this. A wrong code
+    /// is counted.
     pub(super) async fn verify_proof(
         &self,
         purpose: MailPurpose,
@@ -178,8 +178,8 @@ impl Accounts {
         row.map(|row| (row, proof)).ok_or(ConfirmError::InvalidLink)
     }
 
-    /// Notifies the owner of an account about a login from an unknown device and network, unless it is
-    /// the first login. Sessions do not tell: expired ones are deleted.
+    /// Notifies the owner of an account about a login from an unknown device and network, unless it
+    /// is the first login. Sessions do not tell: expired ones are deleted.
     pub(super) fn notify_of_new_device(
         &self,
         tx: &mut Tx<'_>,

@@ -24,7 +24,8 @@ named! {
         UnknownClient = "unknown_client",
         /// The hashing queue was full.
         Overloaded = "overloaded",
-        /// The database did not answer, the tokens could not be signed, or the account was being changed.
+        /// The database did not answer, the tokens could not be signed, or the account was being
+        /// changed.
         Failed = "failed",
     }
 }

@@ -1,5 +1,5 @@
-//! The proof that a change of the account by its owner needs: the password and, if the account has a
-//! second factor, that too. A password alone never adds a way in.
+//! The proof that a change of the account by its owner needs: the password and, if the account has
+//! a second factor, that too. A password alone never adds a way in.
 
 use diesel::QueryResult;
 

@@ -71,8 +71,8 @@ impl Accounts {
         self.request_mail(MailPurpose::Reset, &email, &source, None).await
     }
 
-    /// Sets a new password, ends every session, and starts one if requested, unless the account has a
-    /// second factor, or needs one. A rejected password does not use up the link or the code.
+    /// Sets a new password, ends every session, and starts one if requested, unless the account has
+    /// a second factor, or needs one. A rejected password does not use up the link or the code.
     ///
     /// # Errors
     /// [`ConfirmError`]: the old password stays valid and no session has ended, except for
@@ -149,8 +149,8 @@ impl Accounts {
         })
     }
 
-    /// Why an account whose password is being reset gets no session: it has a second factor, or must
-    /// have one. The latter is not set up with a mailed proof: it needs a login.
+    /// Why an account whose password is being reset gets no session: it has a second factor, or
+    /// must have one. The latter is not set up with a mailed proof: it needs a login.
     fn refused_login(
         &self,
         found: &queries::Credentials,
@@ -177,8 +177,8 @@ impl Accounts {
         Some(self.challenge(&ticket, found))
     }
 
-    /// Ends every session of an account whose password was reset, notifies its owner, and starts the
-    /// requested session.
+    /// Ends every session of an account whose password was reset, notifies its owner, and starts
+    /// the requested session.
     fn restart_sessions(
         &self,
         tx: &mut Tx<'_>,

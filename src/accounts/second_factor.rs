@@ -31,7 +31,8 @@ const MAX_GUESSES: i64 = 20;
 /// The period over which guesses are limited.
 const GUESS_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The numbers of guesses at which the owner is notified of a wrong one: somebody knows the password.
+/// The numbers of guesses at which the owner is notified of a wrong one: somebody knows the
+/// password.
 const NOTIFIED_GUESSES: [i64; 2] = [5, MAX_GUESSES];
 
 /// The settings and keys of second factors.
@@ -205,7 +206,8 @@ impl Accounts {
     /// Reads the token of an unfinished login.
     ///
     /// # Errors
-    /// [`LogInError::InvalidFactorToken`], or [`LogInError::Issue`] while the node's clock is wrong.
+    /// [`LogInError::InvalidFactorToken`], or [`LogInError::Issue`] while the node's clock is
+    /// wrong.
     pub fn read_factor_token(&self, text: &str) -> Result<FactorTicket, LogInError> {
         // A clock that is ahead would make every token an expired one.
         self.sessions.ensure_clock().map_err(IssueError::from)?;
@@ -223,8 +225,8 @@ impl Accounts {
             .map_err(|_| LogInError::InvalidEnrolToken)
     }
 
-    /// Reserves a guess at a code of the account, on all nodes. Returns the number of guesses within
-    /// the window.
+    /// Reserves a guess at a code of the account, on all nodes. Returns the number of guesses
+    /// within the window.
     async fn reserve_guess(&self, user: Id, device: &Device) -> Result<i64, LogInError> {
         let now = self.clock.now();
         let reserved = self.db.write(move |tx| {

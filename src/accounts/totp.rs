@@ -108,7 +108,8 @@ impl Accounts {
         let opened = self.factors.keys.open(&pending, pending_context(owner, &found));
         let secret = opened.map_err(|_| ConfirmTotpError::NothingPending)?;
         // A thief of the access token alone must not guess the code of the owner's secret. These
-        // guesses have a limit of their own: those at the login must not keep the owner from a new app.
+        // guesses have a limit of their own: those at the login must not keep the owner from a new
+        // app.
         let (reserved, made_after) = (pending.clone(), self.clock.now().minus(PENDING_FOR));
         let reserve = move |tx: &mut Tx<'_>| {
             let cost = CONFIRMATION_COST;

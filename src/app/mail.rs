@@ -124,8 +124,8 @@ pub(crate) fn transport(
     })
 }
 
-/// The parts of a sender that follow from the settings alone, so that an invalid one is found before
-/// any data is created.
+/// The parts of a sender that follow from the settings alone, so that an invalid one is found
+/// before any data is created.
 pub(super) struct SenderParts {
     renderer: MessageRenderer,
     transport: Option<MailTransport>,

@@ -129,8 +129,8 @@ impl Tasks {
         let mut tick = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
             tick.tick().await;
-            // A clock that is ahead would rotate keys before verifiers know the new ones. A fault of
-            // the database's files was logged, and ends with the process only.
+            // A clock that is ahead would rotate keys before verifiers know the new ones. A fault
+            // of the database's files was logged, and ends with the process only.
             if self.api.revocations.is_clock_trusted()
                 && self.api.db.fault().is_none()
                 && let Err(error) = self.api.keys.maintain().await
@@ -222,8 +222,8 @@ impl Tasks {
         }
     }
 
-    /// Counts the stored password hashes by cost, at the start and once a day: they change when owners
-    /// log in after the configured cost was lowered.
+    /// Counts the stored password hashes by cost, at the start and once a day: they change when
+    /// owners log in after the configured cost was lowered.
     async fn count_stored_costs(&self) {
         loop {
             let counted = self.api.accounts.count_stored_costs().await;

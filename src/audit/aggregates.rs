@@ -1,5 +1,5 @@
-//! Events without a unit of work, aggregated by account, session, operator and minute until they are
-//! written. Pure, except for the ids.
+//! Events without a unit of work, aggregated by account, session, operator and minute until they
+//! are written. Pure, except for the ids.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -87,7 +87,8 @@ named! {
         RecoveryCodesReplaced = "recovery_codes_replaced",
         /// A recovery code was used; the detail is how many are left.
         RecoveryCodeUsed = "recovery_code_used",
-        /// A second factor was wrong, after a right password or in a session; or it was used before.
+        /// A second factor was wrong, after a right password or in a session; or it was used
+        /// before.
         SecondFactorFailed = "second_factor_failed",
         /// A code was rejected because too many had been tried.
         SecondFactorThrottled = "second_factor_throttled",

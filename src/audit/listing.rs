@@ -73,8 +73,8 @@ impl Audit {
         Ok(EventPage::of(events, wanted.limit))
     }
 
-    /// At most `limit` events of an account before `before`, the newest first, without the operators
-    /// who caused them.
+    /// At most `limit` events of an account before `before`, the newest first, without the
+    /// operators who caused them.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.

@@ -41,9 +41,9 @@ pub enum DbCommand {
     },
     /// Check the database's schema without changing anything
     ///
-    /// Reports migrations that are pending or unknown, tables, columns, indexes and constraints that
-    /// differ from the migrations, and accounts with former e-mail keys: one line each, and exit
-    /// status 1 if there are any.
+    /// Reports migrations that are pending or unknown, tables, columns, indexes and constraints
+    /// that differ from the migrations, and accounts with former e-mail keys: one line each, and
+    /// exit status 1 if there are any.
     #[command(
         after_help = "Example: doorward db check --database-url postgres://doorward@db/doorward"
     )]

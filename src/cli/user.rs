@@ -69,7 +69,8 @@ pub enum UserCommand {
     },
     /// Add an account without a password; its owner sets one by a link
     ///
-    /// The link is mailed and printed. It is valid once, and for 7 days; then the account is deleted.
+    /// The link is mailed and printed. It is valid once, and for 7 days; then the account is
+    /// deleted.
     #[command(after_help = "Example: doorward user invite ada@example.com --role editor")]
     Invite {
         /// The e-mail address

@@ -110,8 +110,8 @@ impl Clients {
         self.db.write(move |tx| this.change_in_tx(tx, id, &change, &expected)).await?
     }
 
-    /// Gives a service another secret. The present one stays valid for `overlap`, and those before it
-    /// end at once.
+    /// Gives a service another secret. The present one stays valid for `overlap`, and those before
+    /// it end at once.
     ///
     /// # Errors
     /// [`ClientChangeError`]: the secret has not changed.
@@ -152,8 +152,8 @@ impl Clients {
         Ok(Ok(stored))
     }
 
-    /// The client with this change, if it is valid then. Only what changes is checked: an operator may
-    /// have restricted the settings since.
+    /// The client with this change, if it is valid then. Only what changes is checked: an operator
+    /// may have restricted the settings since.
     fn changed(&self, client: &Client, change: &ClientChange) -> Result<Client, ClientChangeError> {
         let changed = change.apply(client)?;
         if let ClientKind::Public { client_settings, .. } = &changed.kind

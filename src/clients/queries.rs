@@ -91,8 +91,8 @@ pub(super) fn update(connection: &mut AnyConnection, changed: Client) -> QueryRe
     Ok(Client { version, ..changed })
 }
 
-/// Replaces the secret of a locked client, and returns the client as it is then. The replaced secret
-/// is accepted until then.
+/// Replaces the secret of a locked client, and returns the client as it is then. The replaced
+/// secret is accepted until then.
 pub(super) fn replace_secret(
     connection: &mut AnyConnection,
     client: Client,

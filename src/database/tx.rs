@@ -46,8 +46,8 @@ impl Tx<'_> {
         self.connection
     }
 
-    /// The operator for whom the unit runs ([`super::Database::with_actor`]); none for a user or the
-    /// service itself.
+    /// The operator for whom the unit runs ([`super::Database::with_actor`]); none for a user or
+    /// the service itself.
     #[must_use]
     pub fn actor(&self) -> Option<&str> {
         self.actor.as_deref()
@@ -69,7 +69,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Runs `work` in a savepoint and rolls it back when it returns `None` or violates a unique key.
+    /// Runs `work` in a savepoint and rolls it back when it returns `None` or violates a unique
+    /// key.
     ///
     /// # Errors
     /// When the database or `work` fails; the unit should then return this error.

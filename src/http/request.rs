@@ -1,7 +1,7 @@
 //! The parts of a request: its client, its source, its credentials, its body.
 //!
-//! Each is an extractor of actix-web, or a function that one uses; a value that is malformed becomes
-//! a problem document before the handler runs.
+//! Each is an extractor of actix-web, or a function that one uses; a value that is malformed
+//! becomes a problem document before the handler runs.
 
 pub(super) mod authenticated;
 pub(super) mod body_buffer;

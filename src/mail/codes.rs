@@ -1,9 +1,9 @@
-//! The secrets of a mail request: the token that its client gets, the token of a mailed link, and the
-//! code that a person types.
+//! The secrets of a mail request: the token that its client gets, the token of a mailed link, and
+//! the code that a person types.
 //!
-//! All three are HMACs over the purpose and the id of the request's row, each under a derived key of
-//! its own. The database holds none of them, so a copy of it mints nothing, and a forged token is
-//! rejected before any I/O. Whether a genuine one is still valid depends on the row.
+//! All three are HMACs over the purpose and the id of the request's row, each under a derived key
+//! of its own. The database holds none of them, so a copy of it mints nothing, and a forged token
+//! is rejected before any I/O. Whether a genuine one is still valid depends on the row.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -104,8 +104,8 @@ impl MailKeys {
         self.read(LINK_PREFIX, |keys| &keys.link, purpose, text)
     }
 
-    /// Whether a text is the code of a request, as people type it: in lower case, with or without the
-    /// hyphen and spaces, O for 0 and I or L for 1.
+    /// Whether a text is the code of a request, as people type it: in lower case, with or without
+    /// the hyphen and spaces, O for 0 and I or L for 1.
     #[must_use]
     pub fn is_code(&self, purpose: MailPurpose, id: Id, text: &str) -> bool {
         let Some(typed) = crockford::parse::<CODE>(text) else { return false };

@@ -16,8 +16,8 @@
 //! tell.
 //!
 //! The row or the account may change between reading and writing. So the statement that consumes a
-//! request repeats in its `WHERE` the purpose, that it is not used, the limit of wrong codes and the
-//! expiry of the row. The version is compared by the unit of work that changes the account
+//! request repeats in its `WHERE` the purpose, that it is not used, the limit of wrong codes and
+//! the expiry of the row. The version is compared by the unit of work that changes the account
 //! (`accounts`).
 
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub struct RequestState {
     pub mailed_at: Option<Timestamp>,
     /// The account's version when the message was chosen, or when the change was requested.
     pub version: Option<i64>,
-    /// Until when it is valid, if it is an invitation. The operator may hand its link over, so it does
-    /// not depend on a message.
+    /// Until when it is valid, if it is an invitation. The operator may hand its link over, so it
+    /// does not depend on a message.
     pub invited_until: Option<Timestamp>,
 }
 

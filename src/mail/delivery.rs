@@ -20,7 +20,8 @@ const LEASE: Duration = Duration::from_secs(5 * 60);
 /// The wait after the first attempt; each further wait is four times as long.
 const FIRST_RETRY_WAIT: Duration = Duration::from_secs(5);
 
-/// The wait after the server ended the connection. It does not grow: the message may not be the cause.
+/// The wait after the server ended the connection. It does not grow: the message may not be the
+/// cause.
 const DROPPED_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait between two attempts.
@@ -133,8 +134,8 @@ fn lease_clock(connection: &mut AnyConnection, own: Timestamp) -> QueryResult<Ti
     Ok(time::server_time(connection)?.unwrap_or(own))
 }
 
-/// The outcome of a message that is no longer sent, because it is too old or its link and code would
-/// not be valid.
+/// The outcome of a message that is no longer sent, because it is too old or its link and code
+/// would not be valid.
 fn reason_to_abandon(
     connection: &mut AnyConnection,
     row: &MailRequest,

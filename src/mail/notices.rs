@@ -1,7 +1,7 @@
 //! Notices: messages that tell the owner of an account about an event.
 //!
-//! They go to proven addresses only, so that a mistyped address does not send them to a stranger. Each
-//! is one row, enqueued in the unit of work of its event.
+//! They go to proven addresses only, so that a mistyped address does not send them to a stranger.
+//! Each is one row, enqueued in the unit of work of its event.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 use crate::locks;
 
-/// Notices to an account within [`LIMIT_PERIOD`]; those about password and address are never dropped.
+/// Notices to an account within [`LIMIT_PERIOD`]; those about password and address are never
+/// dropped.
 const MAX_NOTICES: i64 = 10;
 
 /// The period over which notices are limited.

@@ -1,5 +1,5 @@
-//! The statements of mail: on the table of mail requests, and the reads of accounts that notices need.
-//! Those of the outbox are in [`outbox`].
+//! The statements of mail: on the table of mail requests, and the reads of accounts that notices
+//! need. Those of the outbox are in [`outbox`].
 
 pub(super) mod outbox;
 
@@ -85,8 +85,8 @@ impl From<StoredHash> for Option<Secret<String>> {
 }
 
 impl MailRequest {
-    /// Its purpose. An unknown name, written by a later version, counts as a notice, which authorises
-    /// nothing.
+    /// Its purpose. An unknown name, written by a later version, counts as a notice, which
+    /// authorises nothing.
     #[must_use]
     pub fn purpose(&self) -> MailPurpose {
         MailPurpose::parse(&self.purpose).unwrap_or(MailPurpose::Notice)
@@ -179,9 +179,9 @@ pub(super) fn find(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
     table::table.find(id).get_result(connection).optional()
 }
 
-/// The requests for an address from one client network (and device, if it shows one) since a moment:
-/// when the last but `limit` - 1 was made, or `None` if there are fewer. It ignores their outcome,
-/// because it would otherwise tell whether an account exists.
+/// The requests for an address from one client network (and device, if it shows one) since a
+/// moment: when the last but `limit` - 1 was made, or `None` if there are fewer. It ignores their
+/// outcome, because it would otherwise tell whether an account exists.
 pub(super) fn recent(
     connection: &mut AnyConnection,
     row: &NewRow,

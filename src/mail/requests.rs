@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::secret::Secret;
 
-/// Requests with one purpose that a client network may make for an address within their lifetime, at
-/// most an hour.
+/// Requests with one purpose that a client network may make for an address within their lifetime,
+/// at most an hour.
 const MAX_RECENT: i64 = 3;
 
 /// Requests without a message that are deleted together when the table is full.
@@ -23,7 +23,8 @@ const EVICTION_BATCH: i64 = 100;
 /// Requests that a purge deletes in one unit of work.
 const PURGE_BATCH: i64 = 500;
 
-/// Retry-After of a request that the full table rejects: about as long as a message takes to arrive.
+/// Retry-After of a request that the full table rejects: about as long as a message takes to
+/// arrive.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// A request that a client makes.
@@ -145,9 +146,9 @@ impl Mail {
         Ok(true)
     }
 
-    /// The request with this id, if the code is right. A wrong one is counted in the same unit of work;
-    /// the row is locked before the codes are compared, so a burst of guesses counts as that many. It
-    /// does the same for requests of unknown addresses.
+    /// The request with this id, if the code is right. A wrong one is counted in the same unit of
+    /// work; the row is locked before the codes are compared, so a burst of guesses counts as that
+    /// many. It does the same for requests of unknown addresses.
     ///
     /// # Errors
     /// [`StoreError`] when the database does not answer.
@@ -277,8 +278,8 @@ impl Mail {
     }
 }
 
-/// Deletes the requests of an account, and those for its address if one is given, in the unit of work
-/// that closes it.
+/// Deletes the requests of an account, and those for its address if one is given, in the unit of
+/// work that closes it.
 ///
 /// # Errors
 /// The database error.

@@ -70,8 +70,8 @@ impl MailSender {
         Self { mail, directory, renderer, transport, state: Mutex::default() }
     }
 
-    /// Sends until it is dropped, while the clock is trusted: it decides when a message is due, too old
-    /// or expired.
+    /// Sends until it is dropped, while the clock is trusted: it decides when a message is due, too
+    /// old or expired.
     pub async fn run(&self, is_clock_trusted: impl Fn() -> bool) {
         loop {
             sleep(POLL_INTERVAL).await;
@@ -142,9 +142,9 @@ impl MailSender {
         self.state().paused.is_some_and(|(until, _)| now < until)
     }
 
-    /// Pauses when every attempt has failed because of the server, and continues when it has answered
-    /// about a message. Only an unreachable server makes the pause grow: one that closes connections
-    /// may do so because of these messages, and must not delay others.
+    /// Pauses when every attempt has failed because of the server, and continues when it has
+    /// answered about a message. Only an unreachable server makes the pause grow: one that closes
+    /// connections may do so because of these messages, and must not delay others.
     fn pause_if_unreachable(&self, tried: &[SendAttempt]) {
         let is_of_server = |(_, result): &SendAttempt| {
             let error = result.as_ref().err();

@@ -118,8 +118,8 @@ fn recipient(text: &str) -> Option<Address> {
     if let Ok(address) = Address::new(local, &domain) {
         return Some(address);
     }
-    // lettre rejects combining marks of other scripts. A text that could be more than one address or
-    // line is rejected here as there.
+    // lettre rejects combining marks of other scripts. A text that could be more than one address
+    // or line is rejected here as there.
     let is_odd = |c: char| c.is_control() || c.is_whitespace() || "()<>[]:;,\\\"@".contains(c);
     let is_good =
         !local.is_ascii() && !local.contains(is_odd) && Address::new("a", &domain).is_ok();

@@ -1,5 +1,5 @@
-//! The choice of a request's message, or of none. It is made apart from the request, so that a request
-//! costs the same whether or not an account exists.
+//! The choice of a request's message, or of none. It is made apart from the request, so that a
+//! request costs the same whether or not an account exists.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -32,12 +32,12 @@ pub struct HashCost {
     pub parallelism: u32,
 }
 
-/// The maximum cost of another system's hash, as memory times passes: 8 times the default. A costlier
-/// one would occupy a hashing thread.
+/// The maximum cost of another system's hash, as memory times passes: 8 times the default. A
+/// costlier one would occupy a hashing thread.
 const MAX_FOREIGN_WORK: u64 = 8 * 2 * 19_456;
 
-/// The maximum memory of another system's hash, in KiB: 64 MiB, as PHP uses by default. Each hashing
-/// thread may need it.
+/// The maximum memory of another system's hash, in KiB: 64 MiB, as PHP uses by default. Each
+/// hashing thread may need it.
 const MAX_FOREIGN_MEMORY_KIB: u32 = 65_536;
 
 /// Whether a hash of another system can be verified, at an acceptable cost.

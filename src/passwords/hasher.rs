@@ -89,8 +89,8 @@ impl Hasher {
         Ok(hasher)
     }
 
-    /// Chooses the dummy hashes of unknown addresses by this key, and by the stored hashes as far as
-    /// they have been counted.
+    /// Chooses the dummy hashes of unknown addresses by this key, and by the stored hashes as far
+    /// as they have been counted.
     #[must_use]
     pub fn with_dummy_key(self, key: DerivedKey) -> Self {
         let dummies = Some(Dummies::new(key, self.cost));

@@ -81,8 +81,8 @@ impl Sessions {
         Ok(Arc::clone(&token.claims))
     }
 
-    /// Checks that the user of a verified token was authenticated at most `max_age` seconds ago. The
-    /// caller does so for each request.
+    /// Checks that the user of a verified token was authenticated at most `max_age` seconds ago.
+    /// The caller does so for each request.
     ///
     /// # Errors
     /// [`TooOld`], also for a token that does not say when.

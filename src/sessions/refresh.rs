@@ -244,9 +244,9 @@ impl Sessions {
         Ok(Some((grant, outcome)))
     }
 
-    /// Records a reuse of a token that came from `device`, notifies the owner, and ends the session;
-    /// false when the row has changed since it was read: another node may have reopened the window, or ended the
-    /// session.
+    /// Records a reuse of a token that came from `device`, notifies the owner, and ends the
+    /// session; false when the row has changed since it was read: another node may have reopened
+    /// the window, or ended the session.
     pub(super) fn end_reused(
         &self,
         tx: &mut Tx<'_>,

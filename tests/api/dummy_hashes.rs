@@ -1,5 +1,5 @@
-//! After the hash cost was lowered: accounts whose hashes are from before cost more until their owners
-//! log in, and so do as many unknown addresses.
+//! After the hash cost was lowered: accounts whose hashes are from before cost more until their
+//! owners log in, and so do as many unknown addresses.
 
 use crate::support::app::CHEAP_KIB;
 use crate::support::{PASSWORD, TestApp, id, until};

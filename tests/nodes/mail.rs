@@ -138,8 +138,8 @@ async fn of_two_accounts_that_confirm_one_address_on_two_nodes_one_gets_it() {
     }
 }
 
-/// Asserts that one of these attempts succeeded and the others got the one answer, and returns whose
-/// it was.
+/// Asserts that one of these attempts succeeded and the others got the one answer, and returns
+/// whose it was.
 fn the_one_that_succeeded(answers: Vec<(Answer, usize)>, status: u16) -> usize {
     let (won, lost): (Vec<_>, Vec<_>) =
         answers.into_iter().partition(|(answer, _)| answer.status == status);

@@ -1,5 +1,5 @@
-//! The vocabulary of comments, texts, `openapi.yaml` and the documentation: a few constructions that
-//! hide the actor or the action are errors, each with its replacement.
+//! The vocabulary of comments, texts, `openapi.yaml` and the documentation: a few constructions
+//! that hide the actor or the action are errors, each with its replacement.
 
 use std::collections::BTreeSet;
 use std::path::Path;

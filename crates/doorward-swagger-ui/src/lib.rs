@@ -2,8 +2,8 @@
 //! files in the program's read-only memory. A server sends them as they are, with
 //! `Content-Encoding: gzip`.
 //!
-//! They come from the crate `utoipa-swagger-ui-vendored`, which contains Swagger UI's release. It is
-//! under the Apache License 2.0; the copyright is `SmartBear`'s (2020-2021).
+//! They come from the crate `utoipa-swagger-ui-vendored`, which contains Swagger UI's release. It
+//! is under the Apache License 2.0; the copyright is `SmartBear`'s (2020-2021).
 
 /// The version of Swagger UI.
 pub const VERSION: &str = env!("SWAGGER_UI_VERSION");

@@ -52,7 +52,8 @@
 //!   seconds, or the machine was suspended, the list is stale until the feed has sent everything
 //!   again; until then [`Builder::when_stale`] decides. Entries are not dropped as expired by a
 //!   clock that was set.
-//! - **A recent login can be required** with [`Verifier::max_auth_age`], for each request (RFC 9470).
+//! - **A recent login can be required** with [`Verifier::max_auth_age`], for each request (RFC
+//!   9470).
 //! - **Forgeries are rejected**: the algorithm is the key's, never the token's choice; keys come
 //!   from the issuer's key set only; claims are parsed strictly (RFC 8725, RFC 9068).
 //! - **Bounded**: memory for revoked ids ([`Builder::max_revocations`]), for tokens

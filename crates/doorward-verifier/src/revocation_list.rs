@@ -122,8 +122,8 @@ impl RevocationList {
     /// Adds entries of the feed.
     ///
     /// # Errors
-    /// [`ApplyError::Full`] when not all of them fit, [`ApplyError::ClockJumped`] when the clock was
-    /// set. Then the list is stale until it is complete again.
+    /// [`ApplyError::Full`] when not all of them fit, [`ApplyError::ClockJumped`] when the clock
+    /// was set. Then the list is stale until it is complete again.
     pub(super) fn add(&self, entries: Vec<FeedEntry>) -> Result<(), ApplyError> {
         let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {

@@ -40,8 +40,8 @@ impl AccountAdmin {
         .await
     }
 
-    /// Ends every session without the proof of a second factor, or those of accounts with this role.
-    /// Returns the number of accounts and of sessions that ended.
+    /// Ends every session without the proof of a second factor, or those of accounts with this
+    /// role. Returns the number of accounts and of sessions that ended.
     ///
     /// # Errors
     /// [`StoreError`]: some may have ended; another call continues.

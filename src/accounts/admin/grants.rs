@@ -2,8 +2,8 @@
 //!
 //! To take one away ends the account's sessions: their tokens are revoked at every node and every
 //! subscribed verifier, which needs no clock. A refresh that has read the old roles issues a token
-//! of an ended session, which is revoked with it; a login that has read them loses the comparison of
-//! `users.credentials_version` and reads again.
+//! of an ended session, which is revoked with it; a login that has read them loses the comparison
+//! of `users.credentials_version` and reads again.
 
 use diesel::QueryResult;
 
@@ -61,7 +61,8 @@ pub enum AccountChangeError {
     /// The account has changed since the operator read it.
     #[error("the account has changed since it was read")]
     OtherVersion,
-    /// The proof of an address would be withdrawn. Its owner would not be notified of a later change.
+    /// The proof of an address would be withdrawn. Its owner would not be notified of a later
+    /// change.
     #[error("a proven address stays proven; send another email to change it")]
     ProofStays,
     /// Another account has the address.

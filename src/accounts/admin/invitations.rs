@@ -1,5 +1,5 @@
-//! Invitations: accounts that an operator creates without a password, and messages in whose link the
-//! owner sets one.
+//! Invitations: accounts that an operator creates without a password, and messages in whose link
+//! the owner sets one.
 
 use diesel::QueryResult;
 

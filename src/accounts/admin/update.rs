@@ -154,8 +154,8 @@ impl AccountAdmin {
         Ok(account.ok_or(AccountChangeError::NoSuchUser))
     }
 
-    /// Changes the address of a locked account, and whether it is proven; false when another account
-    /// has the address.
+    /// Changes the address of a locked account, and whether it is proven; false when another
+    /// account has the address.
     fn update_address(
         &self,
         tx: &mut Tx<'_>,

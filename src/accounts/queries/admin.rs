@@ -44,7 +44,8 @@ pub struct AccountDetails {
     pub version: i64,
 }
 
-/// A page of the accounts that are not closed, ordered by id, which begins with the time, and one more if there are further ones.
+/// A page of the accounts that are not closed, ordered by id, which begins with the time, and one
+/// more if there are further ones.
 pub(in crate::accounts) fn search(
     connection: &mut AnyConnection,
     wanted: &AccountFilter,

@@ -51,10 +51,10 @@ pub(in crate::accounts) fn credentials_by_id(
     open_account(id).select(Credentials::as_select()).get_result(connection).optional()
 }
 
-/// Records a login, stores the password's upgraded hash if there is one, and uses up the code of this
-/// step if there is one, provided that the account is open, enabled and unchanged since it was read,
-/// its client was not removed, and no code of the step was accepted before. An upgraded hash is of the
-/// same password, so the version stays.
+/// Records a login, stores the password's upgraded hash if there is one, and uses up the code of
+/// this step if there is one, provided that the account is open, enabled and unchanged since it was
+/// read, its client was not removed, and no code of the step was accepted before. An upgraded hash
+/// is of the same password, so the version stays.
 pub(in crate::accounts) fn record_login(
     connection: &mut AnyConnection,
     verified: &Credentials,
@@ -72,8 +72,8 @@ pub(in crate::accounts) fn record_login(
         .map(|rows| rows == 1)
 }
 
-/// Stores the upgraded hash of a right password, provided that the account is unchanged since it was
-/// read.
+/// Stores the upgraded hash of a right password, provided that the account is unchanged since it
+/// was read.
 pub(in crate::accounts) fn upgrade_hash(
     connection: &mut AnyConnection,
     verified: &Credentials,

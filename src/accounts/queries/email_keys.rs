@@ -29,8 +29,8 @@ pub(in crate::accounts) struct KeyRow {
     pub email_key: String,
 }
 
-/// Whether a key has characters beyond ASCII, as every former key that differs from the canonical one
-/// has. One statement, which an index of keys answers without reading the accounts.
+/// Whether a key has characters beyond ASCII, as every former key that differs from the canonical
+/// one has. One statement, which an index of keys answers without reading the accounts.
 pub(in crate::accounts) fn has_non_ascii(connection: &mut AnyConnection) -> QueryResult<bool> {
     let keys = users::table.filter(octet_length(users::email_key).gt(length(users::email_key)));
     diesel::select(exists(keys.select(users::email_key))).get_result(connection)

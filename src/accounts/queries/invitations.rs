@@ -20,8 +20,8 @@ pub(in crate::accounts) fn mark_invited(
         .map(drop)
 }
 
-/// Locks an account to which an operator sends a message, if it is enabled: such messages are counted
-/// one after the other.
+/// Locks an account to which an operator sends a message, if it is enabled: such messages are
+/// counted one after the other.
 pub(in crate::accounts) fn lock_mail_account(
     connection: &mut AnyConnection,
     id: Id,
@@ -50,8 +50,8 @@ pub(in crate::accounts) fn lock_mail_account(
     }))
 }
 
-/// Ids of accounts whose invitation has expired, in an order: two nodes that close the same accounts lock
-/// them one after the other.
+/// Ids of accounts whose invitation has expired, in an order: two nodes that close the same
+/// accounts lock them one after the other.
 pub(in crate::accounts) fn expired_invitations(
     connection: &mut AnyConnection,
     now: Timestamp,

@@ -13,8 +13,8 @@ use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
 use crate::passwords::PasswordHash;
 
-/// Sets the password of an account that is unchanged since it was read, and records that its address
-/// is proven and, for a session of this client, the login.
+/// Sets the password of an account that is unchanged since it was read, and records that its
+/// address is proven and, for a session of this client, the login.
 pub(in crate::accounts) fn reset_password(
     connection: &mut AnyConnection,
     read: &Credentials,
@@ -97,8 +97,8 @@ pub(in crate::accounts) fn recipient(
     Ok(keys.pick(rows, |(key, _)| key).map(|(_, columns)| columns))
 }
 
-/// Raises the version of every account, after a backup was restored: links that were mailed before are
-/// no longer valid, and a login that has read the account before does not continue.
+/// Raises the version of every account, after a backup was restored: links that were mailed before
+/// are no longer valid, and a login that has read the account before does not continue.
 pub(in crate::accounts) fn raise_every_version(
     connection: &mut AnyConnection,
 ) -> QueryResult<usize> {

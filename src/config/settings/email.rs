@@ -12,15 +12,15 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmailConfig {
-    /// The transport of messages: `smtps://<user>:<password>@<host>`, `smtp://…` (STARTTLS is required
-    /// unless the host is this machine, and there too with `?tls=required`), or `file:` (messages are
-    /// written to the folder `outbox` of `data_dir`, for trying the service out). Empty: `file:` while
-    /// `public_url` is this machine's, otherwise mail is off. It can be read from the file that
-    /// `email.url_file` names.
+    /// The transport of messages: `smtps://<user>:<password>@<host>`, `smtp://…` (STARTTLS is
+    /// required unless the host is this machine, and there too with `?tls=required`), or `file:`
+    /// (messages are written to the folder `outbox` of `data_dir`, for trying the service out).
+    /// Empty: `file:` while `public_url` is this machine's, otherwise mail is off. It can be read
+    /// from the file that `email.url_file` names.
     #[serde(with = "serde_formats::secret_url")]
     pub url: Option<Secret<String>>,
-    /// The sender of messages, as in `Example <no-reply@example.com>`. Messages use its name for the
-    /// service. Required with a mail server.
+    /// The sender of messages, as in `Example <no-reply@example.com>`. Messages use its name for
+    /// the service. Required with a mail server.
     pub from: String,
     /// How long a mailed code is valid: 1m to 1d. ASVS 5.0 6.5.5 advises at most 10m; a mail server
     /// that delays messages of unknown senders may need more.
@@ -31,8 +31,8 @@ pub struct EmailConfig {
     pub link_lifetime: Duration,
     /// The folder with templates that replace the built-in ones. Empty: none.
     pub templates: PathBuf,
-    /// The maximum number of stored mail requests and messages: 1000 to 10000000. Beyond it those for
-    /// unknown addresses are deleted first, then requests are rejected (503).
+    /// The maximum number of stored mail requests and messages: 1000 to 10000000. Beyond it those
+    /// for unknown addresses are deleted first, then requests are rejected (503).
     pub max_rows: u64,
     /// The targets of links in messages.
     pub links: EmailLinksConfig,

@@ -3,8 +3,8 @@
 //! Memory is bounded by construction. A limiter knows a fixed number of buckets, and a client or a
 //! session falls into one of them by a keyed hash that clients cannot compute. When a flood from
 //! ever new addresses fills the buckets, honest clients share them with the flood in proportion to
-//! its size, instead of all being rejected at some limit of the table. [`KeyedLimiter::sweep`] frees
-//! the memory of unused buckets.
+//! its size, instead of all being rejected at some limit of the table. [`KeyedLimiter::sweep`]
+//! frees the memory of unused buckets.
 
 mod by_address;
 mod of_failures;

@@ -2,9 +2,10 @@
 //! page triggers.
 //!
 //! It applies to every request that changes something and is authenticated by cookies, to the login
-//! that asks for them (otherwise a foreign page could log its visitor in to the attacker's account),
-//! and to the forms of `/reset`. Browsers state the source of a request in `Sec-Fetch-Site`, older
-//! ones in `Origin`, and no page can forge either; a request with neither is rejected.
+//! that asks for them (otherwise a foreign page could log its visitor in to the attacker's
+//! account), and to the forms of `/reset`. Browsers state the source of a request in
+//! `Sec-Fetch-Site`, older ones in `Origin`, and no page can forge either; a request with neither
+//! is rejected.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 

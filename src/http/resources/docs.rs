@@ -1,7 +1,7 @@
 //! `/docs`: the API in Swagger UI, from the binary.
 //!
-//! The page loads its script, its style sheet and `/openapi.yaml`, all from this service: its content
-//! security policy allows no other host. With `docs.enabled = false` nothing is there.
+//! The page loads its script, its style sheet and `/openapi.yaml`, all from this service: its
+//! content security policy allows no other host. With `docs.enabled = false` nothing is there.
 
 use std::sync::LazyLock;
 

@@ -1,9 +1,11 @@
-//! `/reset`: the built-in page for setting a new password, for deployments without one of their own.
+//! `/reset`: the built-in page for setting a new password, for deployments without one of their
+//! own.
 //!
 //! It works without JavaScript: the user pastes the link from the message, or the page requests a
 //! message (`/reset/message`), keeps the request's token in the form, and accepts the code. With
-//! JavaScript, the token in the fragment of a mailed link fills the form; it is sent with the form and
-//! not before. No GET consumes anything. An error that the user can correct is shown above the form.
+//! JavaScript, the token in the fragment of a mailed link fills the form; it is sent with the form
+//! and not before. No GET consumes anything. An error that the user can correct is shown above the
+//! form.
 
 mod html;
 
@@ -96,7 +98,8 @@ pub(in crate::http) async fn set_password(
     page_or_problem(&api, done.map_err(Problem::from), &step)
 }
 
-/// The page after a form was sent: the next step, or `again` below an error that the user can correct.
+/// The page after a form was sent: the next step, or `again` below an error that the user can
+/// correct.
 fn page_or_problem(
     api: &Api,
     result: Result<Step, Problem>,

@@ -1,10 +1,10 @@
-//! A model of changes of address: an owner and a stranger, each with an account, request that it gets
-//! one address, whose mailbox only the owner reads. Every order of their requests, of the sender's
-//! steps and of its crashes is driven through [`decide`].
+//! A model of changes of address: an owner and a stranger, each with an account, request that it
+//! gets one address, whose mailbox only the owner reads. Every order of their requests, of the
+//! sender's steps and of its crashes is driven through [`decide`].
 //!
-//! The stranger's account must never get the address. No consumption may use a request twice, use it
-//! for another purpose, or use a message that was requested before a change of its account. A code of
-//! the owner that should work must work.
+//! The stranger's account must never get the address. No consumption may use a request twice, use
+//! it for another purpose, or use a message that was requested before a change of its account. A
+//! code of the owner that should work must work.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -1,11 +1,11 @@
 //! A model of two requests for one address, made by an owner and a stranger, with crashes: every
 //! order of events is driven through [`decide`].
 //!
-//! Only the owner reads the mailbox, and only the client that made a request knows its token. A sender
-//! may die after any of its steps, and another one continues. Every state within the bounds is
-//! visited. No consumption may set a password that the stranger chose, use a request twice, or use a
-//! message that was handed over before a change of the account. A message of the owner that should
-//! work must work.
+//! Only the owner reads the mailbox, and only the client that made a request knows its token. A
+//! sender may die after any of its steps, and another one continues. Every state within the bounds
+//! is visited. No consumption may set a password that the stranger chose, use a request twice, or
+//! use a message that was handed over before a change of the account. A message of the owner that
+//! should work must work.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -166,8 +166,8 @@ impl World {
                 assert!(!request.state.is_used, "used twice: {self:?}");
                 let current = Delivery::DeliveredAt(self.version());
                 assert_eq!(request.delivered, current, "older than a change: {self:?}");
-                // The owner opens a link and chooses the password; with a code, the client that made
-                // the request chooses it.
+                // The owner opens a link and chooses the password; with a code, the client that
+                // made the request chooses it.
                 let by = if proof == MailProof::Link { Who::Owner } else { request.by };
                 self.account = Some((self.version().map_or(0, |version| version + 1), by));
                 for request in &mut self.requests {

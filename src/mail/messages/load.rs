@@ -49,8 +49,8 @@ fn names() -> String {
 
 impl MessageRenderer {
     /// Loads the templates. Those in `folder` replace the built-in ones; a subfolder named after a
-    /// language (`de`) contains the templates for it. Each template is rendered, with empty and with
-    /// example values.
+    /// language (`de`) contains the templates for it. Each template is rendered, with empty and
+    /// with example values.
     ///
     /// # Errors
     /// [`TemplateError`] for the first invalid one.

@@ -31,8 +31,8 @@ impl OutboxFolder {
         Self { path, clock }
     }
 
-    /// Writes a message, readable by this user only, and logs the file's name. The same message again
-    /// replaces its file.
+    /// Writes a message, readable by this user only, and logs the file's name. The same message
+    /// again replaces its file.
     pub(super) async fn put(
         &self,
         id: Id,
@@ -64,8 +64,8 @@ fn write(folder: &Path, id: Id, bytes: &[u8], now: Timestamp) -> io::Result<Path
     Ok(file)
 }
 
-/// Deletes files that are too old, and the oldest if there are too many. A name is an id, which begins
-/// with the time.
+/// Deletes files that are too old, and the oldest if there are too many. A name is an id, which
+/// begins with the time.
 fn delete_old(folder: &Path, now: Timestamp) -> io::Result<()> {
     let mut messages = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -88,7 +88,8 @@ fn classify(error: &Error) -> SendError {
     let text = format!("{error}{}", cause.unwrap_or_default());
     let kind = match error.status().map(u16::from) {
         Some(status) if LOGIN_REJECTED.contains(&status) => SendErrorKind::Unreachable,
-        // RFC 5321 3.8: the server closes the connection. Some servers do so because of one message.
+        // RFC 5321 3.8: the server closes the connection. Some servers do so because of one
+        // message.
         Some(421) => SendErrorKind::Dropped,
         Some(_) if error.is_permanent() => SendErrorKind::Permanent,
         Some(_) => SendErrorKind::Transient,

@@ -33,8 +33,8 @@ impl HashParams {
         self.params.block_count().saturating_mul(passes)
     }
 
-    /// Whether a hash with these parameters takes longer than one with the configured ones: it fills
-    /// more blocks, or needs memory beyond that which a thread has.
+    /// Whether a hash with these parameters takes longer than one with the configured ones: it
+    /// fills more blocks, or needs memory beyond that which a thread has.
     pub(in crate::passwords) fn is_costlier_than(&self, configured: &Self) -> bool {
         let [own, other] = [self, configured].map(|it| (it.blocks(), it.params.block_count()));
         own.0 > other.0 || own.1 > other.1

@@ -53,7 +53,8 @@ async fn every_change_names_the_client_that_made_it() {
     let reader = token(&app, &["doorward:audit.read"]).await;
     let mut session = ada.user.tokens.session.clone();
     for (operation, body, kinds) in operations() {
-        // While she has a second factor, is disabled or has another address, she has no new session.
+        // While she has a second factor, is disabled or has another address, she has no new
+        // session.
         let login = app.log_in(&ada.user.email, PASSWORD).await;
         if login.status == 200 {
             session = login.tokens().session;

@@ -56,7 +56,8 @@ async fn every_event_of_a_command_names_the_user_who_ran_it() {
         events.iter().filter(|it| it.actor.as_deref() == Some(&actor)).count()
     };
     for (command, kinds) in COMMANDS {
-        // While she has a second factor, is disabled or has another address, she has no new session.
+        // While she has a second factor, is disabled or has another address, she has no new
+        // session.
         let login = app.log_in(&ada.user.email, PASSWORD).await;
         if login.status == 200 {
             session = login.tokens().session;

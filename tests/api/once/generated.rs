@@ -1,8 +1,8 @@
 //! Clients that generators make of `openapi.yaml`: each compiles and completes a session, and reads
 //! the code of an error. Two linters find no error in the description.
 //!
-//! The generators come from the registries of npm, Python and Go. If a toolchain is missing, the test
-//! prints so and is skipped; if skipping is not allowed (`CI` is set) it fails.
+//! The generators come from the registries of npm, Python and Go. If a toolchain is missing, the
+//! test prints so and is skipped; if skipping is not allowed (`CI` is set) it fails.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -20,9 +20,9 @@ use crate::support::until_within;
 /// Connections, unless `DOORWARD_TEST_CONNECTIONS` is set.
 const CONNECTIONS: u64 = 2_000;
 
-/// The most KiB that a connection with an unfinished body may use beyond an idle one. A body that is
-/// allocated in full takes 64. A debug build takes 13 to 14, because its futures are larger; `cargo
-/// bench --bench load -- connections` holds the release build to the same 12.
+/// The most KiB that a connection with an unfinished body may use beyond an idle one. A body that
+/// is allocated in full takes 64. A debug build takes 13 to 14, because its futures are larger;
+/// `cargo bench --bench load -- connections` holds the release build to the same 12.
 const MORE: u64 = if cfg!(debug_assertions) { 16 } else { 12 };
 
 /// KiB that may stay after the last connection: each worker keeps 256 requests for reuse, with

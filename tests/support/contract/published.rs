@@ -1,5 +1,5 @@
-//! `openapi.yaml` as generators of clients read it. Ten generators were tried: each construct that is
-//! rejected here made at least one of them fail, or produce a client that fails.
+//! `openapi.yaml` as generators of clients read it. Ten generators were tried: each construct that
+//! is rejected here made at least one of them fail, or produce a client that fails.
 
 use std::collections::BTreeSet;
 

@@ -15,8 +15,8 @@ use crate::support::postgres::number_of;
 use crate::support::program::free_port;
 use crate::support::{PASSWORD, TestApp, until, until_within};
 
-/// Registrations during the outage, unless `DOORWARD_TEST_MAIL_OUTAGE` says otherwise: 180000 are an
-/// hour of 50 a second.
+/// Registrations during the outage, unless `DOORWARD_TEST_MAIL_OUTAGE` says otherwise: 180000 are
+/// an hour of 50 a second.
 const REGISTRATIONS: u64 = 1_200;
 
 /// Registrations for each row that the table may have.
