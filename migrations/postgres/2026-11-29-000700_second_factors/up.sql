@@ -1,5 +1,7 @@
 -- A secret that is present is a second factor; NULL: there is none. Both secrets are sealed.
 ALTER TABLE users ADD COLUMN totp_secret BYTEA;
+-- For the count of accounts with a factor, and the change of the master secret.
+CREATE INDEX users_with_factor ON users (id) WHERE totp_secret IS NOT NULL;
 -- The step of the last code that was accepted: a code is good once.
 ALTER TABLE users ADD COLUMN totp_last_step BIGINT;
 ALTER TABLE users ADD COLUMN totp_confirmed_at BIGINT;

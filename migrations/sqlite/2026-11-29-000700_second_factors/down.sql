@@ -1,3 +1,4 @@
+DROP INDEX users_with_factor;
 ALTER TABLE sessions DROP COLUMN amr;
 ALTER TABLE sessions DROP COLUMN auth_time;
 ALTER TABLE users DROP COLUMN recovery_codes;
