@@ -55,7 +55,11 @@ async fn an_outage_is_bounded_reported_and_made_up_for() {
         reason = "a rounded number of rows"
     )]
     let max_rows = (registrations as f64 / PER_ROW) as u64;
-    let app = sending_to_with(&server, |config| config.email.max_rows = max_rows).await;
+    let app = sending_to_with(&server, |config| {
+        config.email.max_rows = max_rows;
+        config.limits.register_burst = u32::try_from(registrations).unwrap() + 1;
+    })
+    .await;
     let mut accepted = 0;
     for n in 0..registrations {
         app.clock.advance(Duration::from_millis(20));
