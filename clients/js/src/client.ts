@@ -45,7 +45,7 @@ export function createClient(options: Options): Client {
 
   function withCredentials(request: Request, now: Stored | null) {
     if (hasCookies) return new Request(request, { credentials: 'include' });
-    if (now) request.headers.set('Authorization', `Bearer ${now.access_token}`);
+    if (now) request.headers.set('Authorization', 'Bearer ' + now.access_token);
     return request;
   }
 
@@ -76,10 +76,10 @@ export function createClient(options: Options): Client {
           : authorizedFetch,
     );
     // The refresh token alone ends this session only.
-    const body = isThis && !hasCookies ? { refresh_token: now?.refresh_token } : undefined;
+    const body = isThis && !hasCookies ? { refresh_token: now!.refresh_token } : undefined;
     for (let attempt = 1; ; attempt++) {
       try {
-        await end(`/logout?scope=${scope}`, body, { keepalive: true });
+        await end('/logout?scope=' + scope, body, { keepalive: true });
         return true;
       } catch (error) {
         const { status, transient, retryAfter } = error as DoorwardError;
