@@ -1,5 +1,5 @@
 import type { Records } from './records.js';
-import type { Stored } from './rules.js';
+import { isSame, type Stored } from './rules.js';
 import type { Client } from './types.js';
 import type { DoorwardError, Wire } from './wire.js';
 
@@ -37,7 +37,7 @@ export function createAccount(
     async closeAccount(password) {
       const sent = await read();
       await call('/me/close', { password });
-      await change((now) => (now?.session_id === sent?.session_id ? null : now));
+      await change((now) => (isSame(now, sent) ? null : now));
     },
     password: {
       change: (current_password, new_password) =>

@@ -1,11 +1,11 @@
 import { createAccount } from './account.js';
 import { createRecords } from './records.js';
 import { createRefresher, pause } from './refresher.js';
-import { afterLogin, isSignedIn, markOf, recordOf, viewOf } from './rules.js';
+import { afterLogin, isSignedIn, markOf, viewOf } from './rules.js';
 import type { Stored, Tokens } from './rules.js';
 import { defaultStore, memory } from './stores.js';
 import type { Client, Options, Session } from './types.js';
-import { createWire, type DoorwardError } from './wire.js';
+import { createWire, networkError, recordFrom, type DoorwardError } from './wire.js';
 
 /** Makes a client for one Doorward, with at most one session. */
 export function createClient(options: Options): Client {
@@ -94,7 +94,7 @@ export function createClient(options: Options): Client {
   async function keep(ask: (now: Stored | null) => Promise<Tokens>) {
     const count = signOuts;
     const sent = await read();
-    const next = recordOf(await ask(sent));
+    const next = await recordFrom(ask(sent));
     const rule = (now: Stored | null) => (count === signOuts ? afterLogin(now, sent, next) : now);
     const session = viewOf(await change(rule));
     // Nobody else knows the tokens that were dropped.

@@ -11,7 +11,7 @@ import {
 import type { Records } from './records.js';
 import { listen } from './stores.js';
 import type { Options } from './types.js';
-import { networkError, type DoorwardError, type Wire } from './wire.js';
+import { networkError, recordFrom, type DoorwardError, type Wire } from './wire.js';
 
 /** Milliseconds for which a caller waits for retries. */
 const PATIENCE = 15_000;
@@ -141,10 +141,8 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
         keepalive: hasCookies,
         signal: aborter.signal,
       });
-      const answer = await Promise.race([answered, late]);
-      // A captive portal may answer anything.
-      if (!answer.session_id) throw networkError();
-      return await change((now) => afterRefresh(now, sent, answer));
+      const next = await recordFrom(Promise.race([answered, late]));
+      return await change((now) => afterRefresh(now, sent, next));
     } catch (error) {
       const { code, reason } = error as DoorwardError;
       const isEnd =

@@ -90,3 +90,21 @@ test('rule 4: a refused login is shown at once, and never retried', async () => 
   assert.equal(net.requests.length, 1);
   assert.equal(await world.wait(page.client.session()), null);
 });
+
+test('rule 4: an answer without a session, to a login, is a network error', async () => {
+  const { world, device, net, open } = fixture();
+  let isCaptive = false;
+  const page = open({
+    fetch: async (request) =>
+      isCaptive ? json(200, { hello: 'guest' }) : net.fetch(request, page),
+  });
+  await world.wait(page.client.signIn('ada@example.com', 'seven otters juggle lanterns'));
+  isCaptive = true;
+  for (const asked of [
+    () => page.client.signIn('ada@example.com', 'seven otters juggle lanterns'),
+    () => page.client.password.change('old', 'next'),
+  ]) {
+    await assert.rejects(world.wait(asked()), { code: 'network_error', transient: true });
+    assert.equal(device.record.session_id, 'S');
+  }
+});
