@@ -108,3 +108,24 @@ test('rule 4: an answer without a session, to a login, is a network error', asyn
     assert.equal(device.record.session_id, 'S');
   }
 });
+
+test('rule 4: nobody who has signed out waits for a refresh, or hears of its failure', async () => {
+  for (const seconds of ['10', '60']) {
+    const headers = { 'Retry-After': seconds };
+    const { world, signedIn } = fixture({
+      refresh: () => problem(503, 'unavailable', { transient: true, headers }),
+      other: ({ path }) =>
+        path === '/me' ? problem(401, 'missing_token') : new Response(null, { status: 204 }),
+    });
+    const page = await signedIn();
+    const failed = page.client.refresh().catch(() => {});
+    await world.advance(5);
+    await world.wait(page.client.signOut());
+    const before = world.now;
+    assert.equal(await world.wait(page.client.session()), null);
+    assert.equal(await world.wait(page.client.refresh()), null);
+    assert.equal(await world.wait(page.client.user()), null);
+    assert.ok(world.now - before < 500, `${world.now - before} ms`);
+    await world.wait(failed);
+  }
+});
