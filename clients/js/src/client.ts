@@ -67,12 +67,17 @@ export function createClient(options: Options): Client {
   /** Resolves to whether Doorward has ended the sessions. */
   async function logOut(scope: string, now: Stored | null) {
     const isThis = scope === 'this';
+    const fetch = async (request: Request) => {
+      // The cookies are a later login's.
+      if (hasCookies && isSignedIn(await read())) throw networkError();
+      return send(request);
+    };
     // The record is cleared: a client with its copy refreshes the access token, if need be.
     const end = caller(
       isThis
-        ? (request) => send(withCredentials(request, now))
+        ? (request) => fetch(withCredentials(request, now))
         : scope === 'all'
-          ? createClient({ ...options, store: memory(now) }).fetch
+          ? createClient({ ...options, fetch, store: memory(now) }).fetch
           : authorizedFetch,
     );
     // The refresh token alone ends this session only.
@@ -84,7 +89,7 @@ export function createClient(options: Options): Client {
       } catch (error) {
         const { status, transient, retryAfter } = error as DoorwardError;
         // 401: there is nothing left to end.
-        if (!transient || attempt > 3) return isThis && status === 401;
+        if (!transient || attempt > 3 || retryAfter > 15) return isThis && status === 401;
         await pause((retryAfter || attempt) * 1000, retryAfter);
       }
     }

@@ -129,3 +129,15 @@ test('rule 4: nobody who has signed out waits for a refresh, or hears of its fai
     await world.wait(failed);
   }
 });
+
+test('rule 4: a sign-out does not wait longer than a caller does', async () => {
+  for (const seconds of ['16', '3600', '9999999', '1e999']) {
+    const headers = { 'Retry-After': seconds };
+    const { world, net, signedIn } = fixture({
+      other: () => problem(503, 'unavailable', { transient: true, headers }),
+    });
+    const page = await signedIn();
+    assert.equal(await world.wait(page.client.signOut(), 15), false, seconds);
+    assert.equal(net.of('/logout').length, 1, seconds);
+  }
+});
