@@ -34,7 +34,10 @@ const compress = {
   pure_getters: true,
   unsafe_arrows: true,
 };
+/** Members that one module of the core has for another, and nobody else. */
+const internal = /^(ageOf|app|base|caller|current|hasCookies|post|read|renew|send)$/;
+const mangle = { properties: { regex: internal, builtins: true } };
 for (const { path, text } of outputFiles) {
-  const { code } = await minify(text, { module: true, compress });
+  const { code } = await minify(text, { module: true, compress, mangle });
   writeFileSync(path, code);
 }

@@ -1,5 +1,5 @@
 import type { Records } from './records.js';
-import type { Stored } from './rules.js';
+import { isSame, type Stored } from './rules.js';
 import type { Client } from './types.js';
 import type { DoorwardError, Wire } from './wire.js';
 
@@ -10,7 +10,7 @@ export function createAccount(
   wire: Wire,
   records: Records,
   call: Wire['post'],
-  keep: Client['_']['keep'],
+  keep: Client['_'][3],
 ) {
   const { post, hasCookies, app } = wire;
   const { read, change } = records;
@@ -28,7 +28,7 @@ export function createAccount(
       keep((now) => post('/login', { email, password, ...options, ...deviceOf(now), ...own })),
     signUp: (email, password) => post('/register', { email, password }),
     confirmSignUp: (request, code) => post('/register/confirm', { request, code }),
-    _: { call, post, change, keep },
+    _: [call, post, change, keep],
     user: () =>
       call<never>('/me', undefined, GET).catch((error: DoorwardError) => {
         if (error.status !== 401) throw error;
@@ -37,7 +37,7 @@ export function createAccount(
     async closeAccount(password) {
       const sent = await read();
       await call('/me/close', { password });
-      await change((now) => (now?.session_id === sent?.session_id ? null : now));
+      await change((now) => (isSame(now, sent) ? null : now));
     },
     password: {
       change: (current_password, new_password) =>
@@ -52,7 +52,7 @@ export function createAccount(
     },
     sessions: {
       list: async () => (await call<{ sessions: [] }>('/sessions', undefined, GET)).sessions,
-      end: (id) => call(`/sessions/${id}`, undefined, { method: 'DELETE' }),
+      end: (id) => call('/sessions/' + id, undefined, { method: 'DELETE' }),
     },
   } satisfies Partial<Client>;
 }

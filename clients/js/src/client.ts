@@ -1,11 +1,11 @@
 import { createAccount } from './account.js';
 import { createRecords } from './records.js';
 import { createRefresher, pause } from './refresher.js';
-import { afterLogin, isSignedIn, markOf, recordOf, viewOf } from './rules.js';
+import { afterLogin, isSignedIn, markOf, viewOf } from './rules.js';
 import type { Stored, Tokens } from './rules.js';
 import { defaultStore, memory } from './stores.js';
 import type { Client, Options, Session } from './types.js';
-import { createWire, type DoorwardError } from './wire.js';
+import { createWire, networkError, recordFrom, type DoorwardError } from './wire.js';
 
 /** Makes a client for one Doorward, with at most one session. */
 export function createClient(options: Options): Client {
@@ -45,7 +45,7 @@ export function createClient(options: Options): Client {
 
   function withCredentials(request: Request, now: Stored | null) {
     if (hasCookies) return new Request(request, { credentials: 'include' });
-    if (now) request.headers.set('Authorization', `Bearer ${now.access_token}`);
+    if (now) request.headers.set('Authorization', 'Bearer ' + now.access_token);
     return request;
   }
 
@@ -67,24 +67,29 @@ export function createClient(options: Options): Client {
   /** Resolves to whether Doorward has ended the sessions. */
   async function logOut(scope: string, now: Stored | null) {
     const isThis = scope === 'this';
+    const fetch = async (request: Request) => {
+      // The cookies are a later login's.
+      if (hasCookies && isSignedIn(await read())) throw networkError();
+      return send(request);
+    };
     // The record is cleared: a client with its copy refreshes the access token, if need be.
     const end = caller(
       isThis
-        ? (request) => send(withCredentials(request, now))
+        ? (request) => fetch(withCredentials(request, now))
         : scope === 'all'
-          ? createClient({ ...options, store: memory(now) }).fetch
+          ? createClient({ ...options, fetch, store: memory(now) }).fetch
           : authorizedFetch,
     );
     // The refresh token alone ends this session only.
-    const body = isThis && !hasCookies ? { refresh_token: now?.refresh_token } : undefined;
+    const body = isThis && !hasCookies ? { refresh_token: now!.refresh_token } : undefined;
     for (let attempt = 1; ; attempt++) {
       try {
-        await end(`/logout?scope=${scope}`, body, { keepalive: true });
+        await end('/logout?scope=' + scope, body, { keepalive: true });
         return true;
       } catch (error) {
         const { status, transient, retryAfter } = error as DoorwardError;
         // 401: there is nothing left to end.
-        if (!transient || attempt > 3) return isThis && status === 401;
+        if (!transient || attempt > 3 || retryAfter > 15) return isThis && status === 401;
         await pause((retryAfter || attempt) * 1000, retryAfter);
       }
     }
@@ -94,7 +99,7 @@ export function createClient(options: Options): Client {
   async function keep(ask: (now: Stored | null) => Promise<Tokens>) {
     const count = signOuts;
     const sent = await read();
-    const next = recordOf(await ask(sent));
+    const next = await recordFrom(ask(sent));
     const rule = (now: Stored | null) => (count === signOuts ? afterLogin(now, sent, next) : now);
     const session = viewOf(await change(rule));
     // Nobody else knows the tokens that were dropped.

@@ -46,7 +46,7 @@ interface Codes {
 
 /** The operations of second factors, for the account of a client. */
 export function factors(client: Client): Factors {
-  const { call, post, change, keep } = client._;
+  const [call, post, change, keep] = client._;
 
   /** Sends a request with the token of a refusal in place of a session, if there is one. */
   function send<T>(path: string, body: object, by?: object): Promise<T> {

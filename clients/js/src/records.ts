@@ -25,7 +25,10 @@ export function createRecords(store: Store) {
       publish(next, reason);
       return next;
     });
-    turn = changed.catch(() => {});
+    turn = changed.catch(() => {
+      // The store has failed, and nobody is known yet.
+      published ??= null;
+    });
     return changed;
   }
 
@@ -48,7 +51,8 @@ export function createRecords(store: Store) {
   /** Calls the listener with the present session, and on every change. */
   function onChange(listener: Listener) {
     listeners.add(listener);
-    void change((now) => now).then((now) => tell(listener, 'initial', now));
+    void change((now) => now);
+    void turn.then(() => tell(listener, 'initial', published!));
     return () => listeners.delete(listener);
   }
 

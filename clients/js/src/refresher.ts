@@ -11,7 +11,7 @@ import {
 import type { Records } from './records.js';
 import { listen } from './stores.js';
 import type { Options } from './types.js';
-import { networkError, type DoorwardError, type Wire } from './wire.js';
+import { networkError, recordFrom, type DoorwardError, type Wire } from './wire.js';
 
 /** Milliseconds for which a caller waits for retries. */
 const PATIENCE = 15_000;
@@ -49,12 +49,15 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
   let notBefore = 0;
   let failure: DoorwardError | undefined;
 
-  /** Milliseconds until the tokens may be refreshed. The first ones of a session may at once. */
+  /**
+   * Milliseconds until the tokens may be refreshed, if positive. The first ones of a session may at
+   * once.
+   */
   function restOf(now: SignedIn | null, refused?: string) {
     if (!now?.generation) return 0;
     // The clock that nobody sets may have stood still while the machine slept.
     if (refused && Date.now() - now.at > lifetimeOf(now)) return 0;
-    return Math.max(0, windowOf(now) - ageOf(now));
+    return windowOf(now) - ageOf(now);
   }
 
   /** The record with an access token that has not expired. */
@@ -72,11 +75,16 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
     return renewed;
   }
 
+  /** Whether there may be something to refresh. */
+  const isDue = (now: Stored | null) =>
+    refreshes && (isSignedIn(now) || (!isKnown && !now?.signed_out));
+
   /** Refreshes, unless the tokens are too young, or other ones than those that were refused. */
   async function renew(refused?: string): Promise<SignedIn | null> {
     for (;;) {
+      let now = await read();
       // One at a time in a page. Several pages get the same answer.
-      const now = await (flight ??= refresh(refused).finally(() => (flight = undefined)));
+      if (isDue(now)) now = await (flight ??= refresh(refused).finally(() => (flight = undefined)));
       if (!isSignedIn(now)) return null;
       if (markOf(now) !== refused || !refreshes) return now;
     }
@@ -89,19 +97,19 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
       const early = notBefore - performance.now();
       if (notBefore > deadline) throw failure;
       if (early > 0) await pause(early, early);
-      let rest!: number | null;
+      // NaN when there is nothing to refresh.
+      let rest!: number;
       // The record is read just before sending, and a key stored with it.
       const sent = await change((now) => {
-        const isDue = refreshes && (isSignedIn(now) || (!isKnown && !now?.signed_out));
         rest =
-          isDue && markOf(now) === (from ??= markOf(now))
+          isDue(now) && markOf(now) === (from ??= markOf(now))
             ? restOf(now as SignedIn | null, refused)
-            : null;
-        return rest === 0 ? { ...now, key: now?.key ?? newKey() } : now;
+            : NaN;
+        return rest <= 0 ? { ...now, key: now?.key ?? newKey() } : now;
       });
-      // Another tab has refreshed, nobody is signed in, or the tokens are new.
-      if (rest === null || (rest && !refused)) return sent;
-      if (rest) {
+      if (!(rest <= 0)) {
+        // Another tab has refreshed, nobody is signed in, or the tokens are new.
+        if (!rest || !refused) return sent;
         await pause(rest);
         continue;
       }
@@ -141,10 +149,8 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
         keepalive: hasCookies,
         signal: aborter.signal,
       });
-      const answer = await Promise.race([answered, late]);
-      // A captive portal may answer anything.
-      if (!answer.session_id) throw networkError();
-      return await change((now) => afterRefresh(now, sent, answer));
+      const next = await recordFrom(Promise.race([answered, late]));
+      return await change((now) => afterRefresh(now, sent, next));
     } catch (error) {
       const { code, reason } = error as DoorwardError;
       const isEnd =

@@ -30,6 +30,10 @@ export type SignedIn = Stored & Tokens & { at: number };
 
 export const isSignedIn = (now: Stored | null): now is SignedIn => !!now?.session_id;
 
+/** Whether two records are of one session, or both of none. */
+export const isSame = (one: Stored | null, other: Stored | null): boolean =>
+  one?.session_id === other?.session_id;
+
 /** Milliseconds of `sessions.retry_window`, which older servers do not tell. */
 export const windowOf = (now: Stored): number => (now.retry_window ?? 30) * 1000;
 
@@ -49,12 +53,11 @@ export const recordOf = (answer: Tokens): SignedIn => ({ ...answer, at: Date.now
  * The record after the answer to a refresh with the record `sent`. The answer is dropped when
  * another tab has signed out or in since, or has stored a higher generation of the session.
  */
-export function afterRefresh(now: Stored | null, sent: Stored, answer: Tokens): Stored | null {
-  if (now?.session_id !== sent.session_id) return now;
+export function afterRefresh(now: Stored | null, sent: Stored, next: SignedIn): Stored | null {
+  if (!isSame(now, sent)) return now;
   // Without a session (cookies), a sign-out shows by the key that is gone.
   if (!now?.session_id && now?.key !== sent.key) return now;
-  const isOlder = answer.session_id === now?.session_id && answer.generation < now.generation!;
-  return isOlder ? now : recordOf(answer);
+  return isSame(now, next) && next.generation < now!.generation! ? now : next;
 }
 
 /**
@@ -62,14 +65,12 @@ export function afterRefresh(now: Stored | null, sent: Stored, answer: Tokens): 
  * It is dropped when somebody has signed out or in since.
  */
 export function afterLogin(now: Stored | null, sent: Stored | null, next: SignedIn): Stored | null {
-  const isSame = now?.session_id === sent?.session_id;
   // A session that has ended by itself leaves a record, as a sign-out does not.
-  return isSame || (now && !now.session_id && !now.signed_out) ? next : now;
+  return isSame(now, sent) || (now && !now.session_id && !now.signed_out) ? next : now;
 }
 
 /** The record after `invalid_grant`: its refresh token still proves the device. */
 export function afterEnd(now: Stored | null, sent: Stored): Stored | null {
-  if (now?.session_id !== sent.session_id) return now;
   // Not null: that is a sign-out.
-  return now && { known_device: now.refresh_token };
+  return now && isSame(now, sent) ? { known_device: now.refresh_token } : now;
 }

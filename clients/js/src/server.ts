@@ -18,7 +18,7 @@ export function createServerClient(options: ServerOptions): Client {
   const { cookie, setCookie, origin = own, ...others } = options;
   const isOwn = (url: string) => new URL(url).origin === own;
   const send = options.fetch ?? ((request: Request) => fetch(request));
-  const jar = new Map((cookie ?? '').split(/; */).filter(Boolean).map(pair));
+  const jar = new Map((cookie ?? '').split(/; */).filter(isNamed).map(pair));
 
   const settings: Options = {
     ...others,
@@ -45,7 +45,14 @@ export function createServerClient(options: ServerOptions): Client {
   return createClient(settings);
 }
 
+/** Without a name, any host of the same domain may have set it. */
+const isNamed = (text: string) => text.indexOf('=') > 0;
+
+/**
+ * Name and value, not trimmed: blanks other than spaces may precede a name, and to the browser it
+ * is not a `__Host-` name then, so any host of the same domain may set it.
+ */
 function pair(text: string): [string, string] {
   const at = text.indexOf('=');
-  return [text.slice(0, at).trim(), text.slice(at + 1)];
+  return [text.slice(0, at), text.slice(at + 1)];
 }

@@ -135,12 +135,12 @@ export interface Client {
     end(id: string): Promise<void>;
   };
   /** @internal For `factors`: requests with and without credentials, and the record. */
-  readonly _: {
-    call: Wire['post'];
-    post: Wire['post'];
-    change: Records['change'];
-    keep(ask: (now: Stored | null) => Promise<Tokens>): Promise<Session | null>;
-  };
+  readonly _: readonly [
+    call: Wire['post'],
+    post: Wire['post'],
+    change: Records['change'],
+    keep: (ask: (now: Stored | null) => Promise<Tokens>) => Promise<Session | null>,
+  ];
   /** Stops to listen to other tabs and to call listeners. The session continues. */
   close(): void;
 }

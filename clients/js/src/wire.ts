@@ -1,3 +1,4 @@
+import { recordOf, type SignedIn, type Tokens } from './rules.js';
 import type { Fetch, Options } from './types.js';
 
 /** A refusal of Doorward, or a network error (code `network_error`, status 0). */
@@ -40,6 +41,14 @@ async function answerOf<T>(sent: Promise<Response>): Promise<T> {
   const body = await answer.json().catch(() => (answer.status === 204 ? {} : null));
   if (answer.ok && body) return body as T;
   throw new DoorwardError(answer.status, body ?? {}, +answer.headers.get('Retry-After')! || 0);
+}
+
+/** The record of an answer with tokens. */
+export async function recordFrom(asked: Promise<Tokens>): Promise<SignedIn> {
+  const answer = await asked;
+  // A captive portal may answer anything.
+  if (!answer.session_id) throw networkError();
+  return recordOf(answer);
 }
 
 /** Sends requests to Doorward without an access token. */

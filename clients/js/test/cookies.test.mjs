@@ -89,3 +89,28 @@ test('a refresh that is answered after a sign-out signs nobody in', async () => 
   assert.equal(await world.wait(asked), null);
   assert.equal(device.record?.session_id, undefined);
 });
+
+test('the retry of a logout ends no later login of the browser', async () => {
+  const headers = { 'Retry-After': '10' };
+  const busy = ({ path }) =>
+    path.startsWith('/logout')
+      ? problem(503, 'unavailable', { transient: true, headers })
+      : json(200, {});
+  for (const scope of ['this', 'all']) {
+    for (const isElsewhere of [false, true]) {
+      const { world, device, net, open, signedIn } = fixture({ ...cookies, other: busy });
+      const page = await signedIn();
+      const out = page.client.signOut({ scope });
+      await world.advance(1);
+      const next = isElsewhere ? open() : page;
+      await world.wait(next.client.signIn('grace@example.com', 'nine herons borrow umbrellas'));
+      assert.equal(await world.wait(out), false, 'nobody knows whether the session has ended');
+      assert.equal(net.of('/logout').length, 1, scope);
+      assert.equal(device.record.session_id, 'S2');
+    }
+  }
+  const { world, net, signedIn } = fixture({ ...cookies, other: busy });
+  const page = await signedIn();
+  assert.equal(await world.wait(page.client.signOut({ scope: 'others' })), false);
+  assert.equal(net.of('/logout').length, 4, 'the others are ended by this session');
+});

@@ -90,3 +90,54 @@ test('rule 4: a refused login is shown at once, and never retried', async () => 
   assert.equal(net.requests.length, 1);
   assert.equal(await world.wait(page.client.session()), null);
 });
+
+test('rule 4: an answer without a session, to a login, is a network error', async () => {
+  const { world, device, net, open } = fixture();
+  let isCaptive = false;
+  const page = open({
+    fetch: async (request) =>
+      isCaptive ? json(200, { hello: 'guest' }) : net.fetch(request, page),
+  });
+  await world.wait(page.client.signIn('ada@example.com', 'seven otters juggle lanterns'));
+  isCaptive = true;
+  for (const asked of [
+    () => page.client.signIn('ada@example.com', 'seven otters juggle lanterns'),
+    () => page.client.password.change('old', 'next'),
+  ]) {
+    await assert.rejects(world.wait(asked()), { code: 'network_error', transient: true });
+    assert.equal(device.record.session_id, 'S');
+  }
+});
+
+test('rule 4: nobody who has signed out waits for a refresh, or hears of its failure', async () => {
+  for (const seconds of ['10', '60']) {
+    const headers = { 'Retry-After': seconds };
+    const { world, signedIn } = fixture({
+      refresh: () => problem(503, 'unavailable', { transient: true, headers }),
+      other: ({ path }) =>
+        path === '/me' ? problem(401, 'missing_token') : new Response(null, { status: 204 }),
+    });
+    const page = await signedIn();
+    const failed = page.client.refresh().catch(() => {});
+    await world.advance(5);
+    await world.wait(page.client.signOut());
+    const before = world.now;
+    assert.equal(await world.wait(page.client.session()), null);
+    assert.equal(await world.wait(page.client.refresh()), null);
+    assert.equal(await world.wait(page.client.user()), null);
+    assert.ok(world.now - before < 500, `${world.now - before} ms`);
+    await world.wait(failed);
+  }
+});
+
+test('rule 4: a sign-out does not wait longer than a caller does', async () => {
+  for (const seconds of ['16', '3600', '9999999', '1e999']) {
+    const headers = { 'Retry-After': seconds };
+    const { world, net, signedIn } = fixture({
+      other: () => problem(503, 'unavailable', { transient: true, headers }),
+    });
+    const page = await signedIn();
+    assert.equal(await world.wait(page.client.signOut(), 15), false, seconds);
+    assert.equal(net.of('/logout').length, 1, seconds);
+  }
+});

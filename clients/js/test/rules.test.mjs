@@ -353,3 +353,27 @@ test('rule 11: a refresh token is not refreshed again within the retry window', 
   assert.ok(silent.world.now - request.at < 30_000);
   assert.equal((await silent.world.wait(phone.client.refresh())).generation, 1);
 });
+
+test('rule 10: a listener outlives a store that fails for a while', async () => {
+  const { world, open } = fixture();
+  let isLocked = true;
+  let record = null;
+  const store = {
+    get: async () => {
+      if (isLocked) throw new Error('the keychain is locked');
+      return record;
+    },
+    set: async (next) => void (record = next),
+  };
+  const unhandled = [];
+  const note = (error) => unhandled.push(error);
+  process.on('unhandledRejection', note);
+  const page = open({ store }, { isBrowser: false });
+  await world.advance(1);
+  process.off('unhandledRejection', note);
+  assert.deepEqual(unhandled, []);
+  await assert.rejects(world.wait(page.client.session()), /keychain/);
+  isLocked = false;
+  await world.wait(page.client.signIn('ada@example.com', 'seven otters juggle lanterns'));
+  assert.deepEqual(page.names(), ['initial', 'signed_in']);
+});

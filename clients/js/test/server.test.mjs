@@ -8,12 +8,12 @@ const LOGIN = 'https://login.example.com';
 const REFRESH = '__Host-doorward-refresh-0=secret';
 
 /** A server client, whose every answer is `answer()` and sets a cookie. */
-function visitor(answer = () => new Response('{}')) {
+function visitor(answer = () => new Response('{}'), cookie = REFRESH) {
   const requests = [];
   const cookies = [];
   const client = createServerClient({
     url: LOGIN,
-    cookie: REFRESH,
+    cookie,
     origin: 'https://app.example.com',
     setCookie: (more) => cookies.push(...more),
     fetch: async (request) => {
@@ -58,4 +58,15 @@ test('an answer from another origin, after a redirect, sets no cookie', async ()
   const { client, cookies } = visitor(redirected);
   await client.fetch(`${LOGIN}/me`);
   assert.deepEqual(cookies, []);
+});
+
+test('no cookie of a sibling host becomes a __Host- cookie', async () => {
+  // A browser lets any host of the same domain set these: they have another name, or none.
+  const forged = [`\u00a0${REFRESH.replace('secret', 'theirs')}`, '__Host-doorward-refresh-0X'];
+  for (const cookie of forged) {
+    const { client, requests } = visitor(undefined, `${REFRESH}; ${cookie}`);
+    await client.fetch(`${LOGIN}/me`);
+    const [first] = requests[0].headers.get('Cookie').split('; ');
+    assert.equal(first, REFRESH, cookie);
+  }
 });
