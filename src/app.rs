@@ -111,7 +111,7 @@ pub fn run(config: &Config, log: LogWriter) -> Result<(), RunError> {
                  with TLS in front and name it in trusted_proxies"
             );
         }
-        if config.log.format == config::LogFormat::Text {
+        if config.log.format == config::LogFormat::Text && banner::works_with(config) {
             banner::print(&app.api.issuer);
         }
         let stop = signals.stop(app.tasks.tls.clone(), clock, log.flush);

@@ -52,6 +52,22 @@ fn the_banner_has_the_lines_of_the_readme_with_the_actual_address() {
     assert!(printed.contains(&session), "{printed}");
 }
 
+#[test]
+fn no_lines_are_printed_that_would_not_work() {
+    for (name, value) in [
+        ("DOORWARD_PUBLIC_URL", "https://login.example.com"),
+        ("DOORWARD_ACCOUNTS__REGISTRATION", "closed"),
+        ("DOORWARD_ACCOUNTS__REGISTRATION", "invite"),
+        ("DOORWARD_ACCOUNTS__VERIFICATION", "required"),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let service = Doorward::start(doorward(home.path()).env(name, value));
+        let (status, printed, _) = service.stop();
+        assert!(status.success());
+        assert!(!printed.contains("curl"), "{value}: {printed}");
+    }
+}
+
 fn bash(script: &str, home: &Path) -> String {
     let output = Command::new("bash").args(["-e", "-c", script]).current_dir(home).output();
     let output = output.expect("bash is here");
