@@ -87,7 +87,8 @@ fn preview(
     let now = Clock::system().now();
     let RenderedMessage { subject, text, html: page, .. } =
         renderer.sample(message, "ada@example.com", language, now).map_err(MailError::from)?;
-    Ok(if html { page } else { format!("Subject: {subject}\n\n{text}") })
+    let shown = if html { page } else { format!("Subject: {subject}\n\n{text}") };
+    Ok(format!("{}\n", shown.trim_end()))
 }
 
 async fn queue(config: &Config, limit: u32, json: bool) -> Result<String, AdminError> {

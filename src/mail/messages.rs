@@ -267,7 +267,7 @@ impl MessageRenderer {
         if rendered.trim().is_empty() {
             return Err(TemplateError::Empty(name.to_owned()));
         }
-        Ok(rendered)
+        Ok(rendered.trim_start().to_owned())
     }
 
     fn try_render_template(

@@ -35,7 +35,7 @@ pub enum TemplateError {
     /// It cannot be rendered.
     #[error("{name}: {cause}; correct the template (docs/email.md lists the variables)")]
     Invalid {
-        /// The template.
+        /// The file.
         name: String,
         /// The error.
         cause: String,
@@ -110,7 +110,8 @@ impl MessageRenderer {
         let subject = first.trim_end().strip_prefix("Subject: ");
         let subject = subject.ok_or_else(|| TemplateError::NoSubject(path.to_owned()))?;
         self.add(&format!("{name}.subject"), subject.to_owned())?;
-        self.add(&format!("{name}.txt"), text.trim_start().to_owned())
+        // In place of the subject, so that errors name the line of the file.
+        self.add(&format!("{name}.txt"), format!("\n{text}"))
     }
 
     fn add(&mut self, name: &str, source: String) -> Result<(), TemplateError> {
@@ -132,8 +133,15 @@ impl MessageRenderer {
 
 impl TemplateError {
     pub(super) fn invalid(name: &str, error: &minijinja::Error) -> Self {
-        let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
-        Self::Invalid { name: name.to_owned(), cause: format!("{error}{line}") }
+        // An error may be in the layout, which others extend.
+        let name = error.name().unwrap_or(name);
+        let (file, place) = match (name.strip_suffix(".subject"), error.line()) {
+            (Some(stem), _) => (format!("{stem}.txt"), String::from(" in the subject")),
+            (None, Some(line)) => (name.to_owned(), format!(" in line {line}")),
+            (None, None) => (name.to_owned(), String::new()),
+        };
+        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        Self::Invalid { name: file, cause: format!("{}{place}{detail}", error.kind()) }
     }
 }
 
@@ -211,7 +219,12 @@ mod tests {
     fn an_invalid_template_is_named_at_the_start() {
         assert!(error(&[("rest.txt", "Subject: x\n\n")]).contains("account_exists"));
         assert!(error(&[("test.txt", "Hello")]).contains("Subject: "));
-        assert!(error(&[("test.txt", "Subject: {{ email }}\n\nx")]).contains("test.subject"));
+        assert!(error(&[("test.txt", "Subject: {{ email }}\n\nx")]).contains("test.txt"));
+        assert!(error(&[("test.txt", "Subject: {{ emial }}\n\nx")]).contains("in the subject"));
+        assert!(
+            error(&[("test.txt", "Subject: x\n\n{{ emial }}")]).contains("test.txt: undefined")
+        );
+        assert!(error(&[("test.txt", "Subject: x\n\n{{ emial }}")]).contains("in line 3"));
         assert!(error(&[("test.html", "{{ emial }}")]).contains("test.html"));
         assert!(error(&[("test.html", "{% if %}")]).contains("line 1"));
         let only_with_values = "{% if code %}{{ no_such_variable }}{% endif %}x";

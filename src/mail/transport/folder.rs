@@ -46,7 +46,7 @@ impl OutboxFolder {
             text: format!("{}: {error}", self.path.display()),
             kind: SendErrorKind::Unreachable,
         })?;
-        tracing::info!(file = %file.display(), message = message.as_str(), "message written to a file");
+        tracing::info!(file = %file.display(), kind = message.as_str(), "message written to a file");
         Ok(())
     }
 }

@@ -32,7 +32,11 @@ pub enum TlsPolicy {
 }
 
 /// A mail server.
-pub struct SmtpTransport(AsyncSmtpTransport<Tokio1Executor>);
+pub struct SmtpTransport {
+    server: AsyncSmtpTransport<Tokio1Executor>,
+    /// Its host and port.
+    address: String,
+}
 
 impl SmtpTransport {
     /// A server. The first message opens a connection.
@@ -60,11 +64,11 @@ impl SmtpTransport {
             let credentials = Credentials::new(user.clone(), password.expose().clone());
             builder = builder.credentials(credentials);
         }
-        Ok(Self(builder.build()))
+        Ok(Self { server: builder.build(), address: format!("{host}:{port}") })
     }
 
     pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
-        self.0.send(message).await.map(drop).map_err(|error| classify(&error))
+        self.server.send(message).await.map(drop).map_err(|error| self.classify(&error))
     }
 
     /// Connects, negotiates TLS and logs in.
@@ -72,21 +76,24 @@ impl SmtpTransport {
     /// # Errors
     /// [`SendError`] for the first step that fails.
     pub async fn test(&self) -> Result<(), SendError> {
-        match self.0.test_connection().await {
+        match self.server.test_connection().await {
             Ok(true) => Ok(()),
             Ok(false) => {
-                let text = String::from("the server closed the connection");
+                let text = format!("{} closed the connection", self.address);
                 Err(SendError { text, kind: SendErrorKind::Dropped })
             }
-            Err(error) => Err(classify(&error)),
+            Err(error) => Err(self.classify(&error)),
         }
+    }
+
+    fn classify(&self, error: &Error) -> SendError {
+        let kind = kind_of(error);
+        SendError { text: format!("{}: {error}", self.address), kind }
     }
 }
 
-fn classify(error: &Error) -> SendError {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    let text = format!("{error}{}", cause.unwrap_or_default());
-    let kind = match error.status().map(u16::from) {
+fn kind_of(error: &Error) -> SendErrorKind {
+    match error.status().map(u16::from) {
         Some(status) if LOGIN_REJECTED.contains(&status) => SendErrorKind::Unreachable,
         // RFC 5321 3.8: the server closes the connection. Some servers do so because of one
         // message.
@@ -94,11 +101,12 @@ fn classify(error: &Error) -> SendError {
         Some(_) if error.is_permanent() => SendErrorKind::Permanent,
         Some(_) => SendErrorKind::Transient,
         // The server lacks SMTPUTF8, which the address needs.
-        None if error.is_client() && text.contains("SMTPUTF8") => SendErrorKind::Permanent,
+        None if error.is_client() && error.to_string().contains("SMTPUTF8") => {
+            SendErrorKind::Permanent
+        }
         None if is_connecting(error) => SendErrorKind::Unreachable,
         None => SendErrorKind::Dropped,
-    };
-    SendError { text, kind }
+    }
 }
 
 /// Whether no connection was established. lettre has no predicate for this kind of error.
