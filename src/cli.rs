@@ -37,13 +37,13 @@ pub enum AdminError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The client's description is invalid.
-    #[error("{0}; correct the client's description")]
+    #[error("{0}; correct the argument and run this again")]
     Invalid(#[from] InvalidClient),
     /// Only over HTTP, where a command is not.
     #[error(transparent)]
     Protected(ProtectedClient),
     /// No such client.
-    #[error("there is no client `{0}`; `doorward client list` shows the registered ones")]
+    #[error("there is no client with the id `{0}`; `doorward client list` shows the ids")]
     NoSuchClient(String),
     /// No such signing key.
     #[error("there is no signing key `{0}`; `doorward key list` shows the existing ones")]
@@ -76,6 +76,9 @@ pub enum AdminError {
     /// An account with this address exists.
     #[error("there is an account `{0}` already; `doorward user show` shows it")]
     EmailTaken(String),
+    /// The owner of this address is invited already.
+    #[error("`{0}` is invited already; `doorward user mail-reset` mails the link again")]
+    Invited(String),
     /// The link of an invitation would lead nowhere.
     #[error(
         "mail is off, and so is the page that the link leads to; set email.url, or \

@@ -86,7 +86,10 @@ fn run(command: &Command, flags: &Flags) -> Result<(), Box<dyn Error>> {
             let (_log, writer) = start_log(&config.log)?;
             if has_default_database {
                 let database = config.database()?.named();
-                tracing::info!(database, "database_url and data_dir are not set");
+                tracing::info!(
+                    database,
+                    "the data is in the working directory; set data_dir or database_url to keep it elsewhere"
+                );
             }
             Ok(app::run(&config, writer)?)
         }

@@ -117,7 +117,7 @@ impl Doctor<'_> {
         {
             let problem = "clients use https, so a proxy terminates TLS for Doorward, but it is \
                            not named here: all its clients count as one and share every limit; \
-                           name its address, as in 127.0.0.1";
+                           set it to the proxy's address, as in [\"127.0.0.1\"]";
             self.report("trusted_proxies", problem);
         }
         self.forwarded();

@@ -11,7 +11,7 @@ pub enum OpenError {
     /// It cannot be reached or read.
     #[error(
         "cannot open the database {at}: {cause}; check that it exists, that it is a database, and \
-         that this user may read and write it"
+         that this user may read and write it, or run this as the user of the service"
     )]
     Unreachable {
         /// The database, without its password.
@@ -32,7 +32,8 @@ pub enum OpenError {
     },
     /// The SQLite file does not exist, and was not to be created.
     #[error(
-        "there is no database at {0}; check the path (`doorward db migrate` creates a new one)"
+        "there is no database at {0}; run this in the folder of the service, or name its data with \
+         --data-dir (`doorward db migrate` creates a new database)"
     )]
     Missing(String),
     /// The database is missing, but its write-ahead log exists.

@@ -105,9 +105,13 @@ impl DatabaseUrl {
     /// Rejects a missing SQLite file, which connecting would create.
     pub(super) fn must_exist(&self) -> Result<(), OpenError> {
         self.refuse_data_loss()?;
-        match self {
-            Self::Sqlite(file) if !file.is_file() => Err(OpenError::Missing(self.named())),
-            _ => Ok(()),
+        let Self::Sqlite(file) = self else { return Ok(()) };
+        match file.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(OpenError::Missing(self.named())),
+            Err(error) => {
+                Err(OpenError::Unreachable { at: self.named(), cause: error.to_string() })
+            }
         }
     }
 

@@ -29,7 +29,9 @@ const DURABILITY_SETTINGS: [(&str, &str); 3] = [
 impl Doctor<'_> {
     pub(super) fn database(&mut self) {
         match self.config.database() {
-            Ok(ref url @ DatabaseUrl::Sqlite(ref file)) if !file.exists() => {
+            Ok(ref url @ DatabaseUrl::Sqlite(ref file))
+                if file.try_exists().is_ok_and(|exists| !exists) =>
+            {
                 let problem = format!(
                     "there is none at {}; check the path, or start the service or run `doorward db \
                      migrate`, which create it",

@@ -29,11 +29,11 @@ pub(super) async fn invite(
     }
     let admin = open_for_links(config).await?;
     admin.check_roles(&roles)?;
-    let made = admin.invite(email.clone(), roles).await.map_err(|error| match error {
-        OperatorMailError::Taken => AdminError::EmailTaken(email.to_string()),
-        error => mail_refused(&error, email.as_str()),
-    })?;
-    let Invitation { account, token } = made;
+    let Invitation { account, token } = match admin.invite(email.clone(), roles).await {
+        Ok(made) => made,
+        Err(OperatorMailError::Taken) => return Err(taken(&admin, &email).await?),
+        Err(error) => return Err(mail_refused(&error, email.as_str())),
+    };
     let info = app::mail::service_info(config, &config.issuer(config.listen))?;
     let link = info.link_with(&token);
     Ok(if json {
@@ -82,6 +82,14 @@ async fn open_for_links(config: &Config) -> Result<AccountAdmin, AdminError> {
     let (db, clock) = (opened.db.clone(), opened.clocks.clock.clone());
     let mail = app::mail::for_links(config, db, clock)?;
     Ok(super::accounts(config, opened)?.with_mail(mail))
+}
+
+/// Why an address that has an account cannot be invited.
+async fn taken(admin: &AccountAdmin, email: &Email) -> Result<AdminError, AdminError> {
+    let account = admin.find(email.as_str()).await?;
+    let is_invited = account.is_some_and(|account| account.is_invited());
+    let error = if is_invited { AdminError::Invited } else { AdminError::EmailTaken };
+    Ok(error(email.to_string()))
 }
 
 fn mail_refused(error: &OperatorMailError, name: &str) -> AdminError {

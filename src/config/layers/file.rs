@@ -33,7 +33,8 @@ impl Layers {
         };
         let about = file.metadata().map_err(|error| unreadable(path, &error))?;
         if let Some(problem) = ownership_fault(&link).or_else(|| ownership_fault(&about)) {
-            let remedy = "name it with --config if it is the right one, or run this elsewhere";
+            let remedy = "if it is yours, chmod 644 it or name it with --config; otherwise run this \
+                          elsewhere";
             return Err(ConfigError::new(path.display().to_string(), problem, remedy));
         }
         let text = io::read_to_string(file).map_err(|error| unreadable(path, &error))?;

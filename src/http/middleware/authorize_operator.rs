@@ -44,7 +44,11 @@ pub async fn authorize_operator(
 
 async fn authorize(request: &ServiceRequest, scope: AdminScope) -> Result<Operator, Problem> {
     let api = request.app_data::<web::Data<Api>>().ok_or(Code::InternalError)?.clone();
-    let token = BearerToken::of(request.request())?.ok_or(Code::MissingToken)?;
+    let token = BearerToken::of(request.request())?.ok_or_else(|| {
+        Problem::new(Code::MissingToken).detail(
+            "Send an access token of /token in the Authorization header, with the scheme Bearer.",
+        )
+    })?;
     let claims = api.sessions.verify_access_token(token.as_str()).await?;
     let granted = claims.scope.as_deref().unwrap_or_default();
     let is_granted = claims.sid.is_none() && granted.split(' ').any(|it| it == scope.as_str());

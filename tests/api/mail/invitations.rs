@@ -185,6 +185,10 @@ async fn an_address_is_invited_once() {
     let app = by_invitation().await;
     invite(&app, ADA, &[]);
     let refused = run(&mut user(&app, &["invite", "Ada@Example.com"])).stderr;
-    assert!(refused.contains("there is an account"), "{refused}");
+    assert!(refused.contains("is invited already; `doorward user mail-reset`"), "{refused}");
     assert_eq!(rows(&app).await, 1);
+    let link = app.message_to(ADA).await.token();
+    app.reset_by_link(&link, NEW_PASSWORD).await.assert_status(200);
+    let refused = run(&mut user(&app, &["invite", ADA])).stderr;
+    assert!(refused.contains("there is an account"), "{refused}");
 }

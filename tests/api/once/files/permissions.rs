@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::binary::{Doorward, as_owner_of, data_of, doorward, give, home};
+use crate::support::binary::{
+    Doorward, as_owner_of, data_of, doorward, give, home, home_of, users,
+};
 
 use super::refused;
 
@@ -42,6 +44,22 @@ fn a_secret_that_every_user_can_read_is_refused_with_how_to_close_it() {
     chmod(&data, 0o755);
     let line = refused(&mut command);
     assert!(line.contains("every user of this machine can open"), "{line}");
+}
+
+#[test]
+fn a_command_of_a_user_without_permission_does_not_say_that_the_database_is_missing() {
+    let user = users().into_iter().find(|user| *user != 0).unwrap();
+    let home = home_of(user);
+    assert!(Doorward::start(&mut doorward(home.path())).stop().0.success());
+    chmod(&data_of(home.path()), 0o000);
+    for arguments in [["user", "list"], ["db", "check"], ["doctor", "--json"]] {
+        let output = doorward(home.path()).args(arguments).output().unwrap();
+        assert!(!output.status.success());
+        let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+        assert!(said.contains("ermission denied"), "{said}");
+        assert!(!said.contains("there is no"), "{said}");
+    }
+    chmod(&data_of(home.path()), 0o700);
 }
 
 #[test]
