@@ -10,7 +10,7 @@ use crate::support::docs;
 use crate::support::shell::Shell;
 
 /// The lines of the first sample that define helpers.
-const HELPERS: usize = 4;
+pub(super) const HELPERS: usize = 4;
 
 #[track_caller]
 fn json(line: &str) -> Value {
@@ -45,7 +45,7 @@ fn a_registration_proves_its_address() {
     let output = shell.run(&format!("{}\n{lines}", helpers.join("\n")));
     let lines: Vec<&str> = output.lines().collect();
     let [account, login] = lines[..] else { panic!("not two answers: {output}") };
-    assert_eq!(json(account)["email"], "grace@example.com");
+    assert!(json(account)["email"].as_str().unwrap().starts_with("judy-"), "{account}");
     assert_eq!(json(login)["token_type"], "Bearer");
     assert!(service.stop().0.success());
 }
