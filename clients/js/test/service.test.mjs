@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { inspect } from 'node:util';
 import { createClient, DoorwardError, memory } from '../dist/index.js';
 import { createServerClient } from '../dist/server.js';
 import { PASSWORD, Service, withoutService } from './support/service.mjs';
@@ -55,7 +56,12 @@ test('an error has everything that the service says', options, async () => {
   assert.deepEqual([weak.status, weak.errors[0].pointer], [422, '/password']);
   assert.equal(weak.message, weak.problem.detail);
   const nowhere = createClient({ url: 'http://127.0.0.1:1' });
-  await assert.rejects(nowhere.signIn(email, PASSWORD), { status: 0, code: 'network_error' });
+  const lost = await nowhere.signIn(email, PASSWORD).catch((error) => error);
+  assert.deepEqual([lost.status, lost.code, lost.transient], [0, 'network_error', true]);
+  assert.equal(lost.message, 'Doorward cannot be reached.');
+  assert.equal(lost.name, 'DoorwardError');
+  // As Node prints an uncaught one.
+  assert.match(inspect(lost), /^DoorwardError: Doorward cannot be reached\./);
 });
 
 test('a change of the password continues with a new session', options, async () => {
