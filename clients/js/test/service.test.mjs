@@ -1,6 +1,7 @@
 // Every operation against the real service, from Node.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { inspect } from 'node:util';
 import { createClient, DoorwardError, memory } from '../dist/index.js';
@@ -42,6 +43,14 @@ test('an account signs up, in, and out', options, async () => {
   assert.equal(await auth.user(), null);
   const headers = { Authorization: `Bearer ${accessToken}` };
   assert.equal((await fetch(`${service.url}/me`, { headers })).status, 401);
+});
+
+test('the type of a user has the members of an account', options, async () => {
+  const { auth } = await someone();
+  const types = readFileSync(new URL('../src/types.ts', import.meta.url), 'utf8');
+  const [, members] = /interface User \{(.*?)\n\}/s.exec(types);
+  const names = [...members.matchAll(/^ {2}(\w+): /gm)].map(([, name]) => name);
+  assert.deepEqual(names.sort(), Object.keys(await auth.user()).sort());
 });
 
 test('an error has everything that the service says', options, async () => {
