@@ -11,7 +11,7 @@ export function createAccount(
   keep: Client['_'][3],
 ) {
   /** Members of requests that begin a session. */
-  const own = { ...app, transport: hasCookies ? 'cookie' : undefined };
+  const own = { ...app, ...(hasCookies && { transport: 'cookie' }) };
 
   /** The newest refresh token that this device had. The browser sends a cookie by itself. */
   const deviceOf = (now: Stored | null) => ({

@@ -1,4 +1,4 @@
-import { recordOf, type SignedIn, type Tokens } from './rules.js';
+import type { SignedIn, Tokens } from './rules.js';
 import type { Fetch, Options } from './types.js';
 
 /** A refusal of Doorward, or a network error (code `network_error`, status 0). */
@@ -44,14 +44,18 @@ export async function recordFrom(asked: Promise<Tokens>): Promise<SignedIn> {
   const answer = await asked;
   // A captive portal may answer anything.
   if (!answer.session_id) throw networkError();
-  return recordOf(answer);
+  return { ...answer, at: Date.now() };
 }
 
 /** Sends requests to Doorward without an access token. */
-export function createWire({ url, clientId, transport, fetch: own }: Options) {
+export function createWire({
+  url,
+  clientId,
+  transport,
+  fetch: send = (request) => fetch(request),
+}: Options) {
   const base = new URL(url, globalThis.location?.href).href.replace(/\/$/, '');
   const hasCookies = transport === 'cookie';
-  const send: Fetch = own ?? ((request) => fetch(request));
 
   /**
    * A function that sends requests by `by`, and resolves to the JSON of their answers. By default a
