@@ -22,7 +22,9 @@ const { outputFiles } = await build({
   bundle: true,
   format: 'esm',
   target: 'es2022',
-  minify: true,
+  // Names are left to terser, which keeps that of the error.
+  minifySyntax: true,
+  minifyWhitespace: true,
   plugins: [core],
   write: false,
 });
@@ -36,7 +38,7 @@ const compress = {
 };
 /** Members that one module of the core has for another, and nobody else. */
 const internal = /^(ageOf|app|base|caller|current|hasCookies|post|read|renew|send)$/;
-const mangle = { properties: { regex: internal, builtins: true } };
+const mangle = { reserved: ['DoorwardError'], properties: { regex: internal, builtins: true } };
 for (const { path, text } of outputFiles) {
   const { code } = await minify(text, { module: true, compress, mangle });
   writeFileSync(path, code);

@@ -3,20 +3,15 @@ import { isSame, type Stored } from './rules.js';
 import type { Client } from './types.js';
 import type { DoorwardError, Wire } from './wire.js';
 
-const GET = { method: 'GET' };
-
 /** The operations of accounts, one request each. `call` sends them with credentials. */
 export function createAccount(
-  wire: Wire,
-  records: Records,
+  { post, hasCookies, app }: Wire,
+  { read, change }: Records,
   call: Wire['post'],
   keep: Client['_'][3],
 ) {
-  const { post, hasCookies, app } = wire;
-  const { read, change } = records;
-
   /** Members of requests that begin a session. */
-  const own = { ...app, transport: hasCookies ? 'cookie' : undefined };
+  const own = { ...app, ...(hasCookies && { transport: 'cookie' }) };
 
   /** The newest refresh token that this device had. The browser sends a cookie by itself. */
   const deviceOf = (now: Stored | null) => ({
@@ -30,7 +25,7 @@ export function createAccount(
     confirmSignUp: (request, code) => post('/register/confirm', { request, code }),
     _: [call, post, change, keep],
     user: () =>
-      call<never>('/me', undefined, GET).catch((error: DoorwardError) => {
+      call<never>('/me').catch((error: DoorwardError) => {
         if (error.status !== 401) throw error;
         return null;
       }),
@@ -51,7 +46,7 @@ export function createAccount(
       confirm: (request, code) => call('/me/email/confirm', { request, code }),
     },
     sessions: {
-      list: async () => (await call<{ sessions: [] }>('/sessions', undefined, GET)).sessions,
+      list: async () => (await call<{ sessions: [] }>('/sessions')).sessions,
       end: (id) => call('/sessions/' + id, undefined, { method: 'DELETE' }),
     },
   } satisfies Partial<Client>;

@@ -36,9 +36,9 @@ export function createClient(options: Options): Client {
     if (!trusted.includes(new URL(request.url).origin)) return send(request);
     const now = await current();
     const answer = await send(withCredentials(request.clone(), now));
+    if (answer.status !== 401) return answer;
     // A refresh does not help where a newer login is demanded (RFC 9470).
-    const isStepUp = /insufficient/.test(answer.headers.get('WWW-Authenticate')!);
-    if (answer.status !== 401 || isStepUp) return answer;
+    if (/insufficient/.test(answer.headers.get('WWW-Authenticate')!)) return answer;
     const next = await renew(markOf(now));
     return next ? send(withCredentials(request, next)) : answer;
   }

@@ -1,7 +1,7 @@
 // Second factors, for pages that offer them: docs/accounts.md describes the requests.
 
 import type { Client, DoorwardError, SecondFactor, Session } from './index.js';
-import { isSignedIn, recordOf, viewOf, type Tokens } from './rules.js';
+import { isSignedIn, viewOf, type Tokens } from './rules.js';
 
 /** The secret of an authenticator app. It is not shown again. */
 export interface TotpSecret {
@@ -83,7 +83,9 @@ export function factors(client: Client): Factors {
       // The refresh token stays, also one that was refreshed meanwhile. Dropped after a sign-out.
       return viewOf(
         await change((now) =>
-          isSignedIn(now) && now.session_id === session?.id ? recordOf({ ...now, ...fresh }) : now,
+          isSignedIn(now) && now.session_id === session?.id
+            ? { ...now, ...fresh, at: Date.now() }
+            : now,
         ),
       );
     },

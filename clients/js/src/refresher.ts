@@ -37,10 +37,11 @@ export const pause = (milliseconds: number, isFixed?: unknown) =>
   });
 
 /** Refreshes the tokens of the record. */
-export function createRefresher(wire: Wire, records: Records, options: Options) {
-  const { margin = 30, refreshes = true } = options;
-  const { hasCookies, app } = wire;
-  const { read, change, ageOf } = records;
+export function createRefresher(
+  { post, hasCookies, app }: Wire,
+  { read, change, ageOf }: Records,
+  { margin = 30, refreshes = true }: Options,
+) {
   /** Whether the record says if somebody is signed in. Only Doorward can see the cookies. */
   let isKnown = !hasCookies;
   /** The refresh under way. */
@@ -144,7 +145,7 @@ export function createRefresher(wire: Wire, records: Records, options: Options) 
       );
     });
     try {
-      const answered = wire.post<Tokens>('/refresh', body, {
+      const answered = post<Tokens>('/refresh', body, {
         headers: { 'Idempotency-Key': sent.key! },
         keepalive: hasCookies,
         signal: aborter.signal,

@@ -46,9 +46,6 @@ export const viewOf = (now: Stored | null): Session | null =>
     ? { id: now.session_id, generation: now.generation, accessToken: now.access_token }
     : null;
 
-/** The record of an answer: its tokens, without a key. */
-export const recordOf = (answer: Tokens): SignedIn => ({ ...answer, at: Date.now() });
-
 /**
  * The record after the answer to a refresh with the record `sent`. The answer is dropped when
  * another tab has signed out or in since, or has stored a higher generation of the session.

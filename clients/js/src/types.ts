@@ -53,6 +53,10 @@ export interface User {
   roles: string[];
   created_at: string;
   password_changed_at: string;
+  /** The second factors: `totp`, or none. */
+  factors: string[];
+  /** The unused recovery codes. */
+  recovery_codes_left: number;
 }
 
 export interface SessionInfo {

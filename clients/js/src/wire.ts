@@ -1,8 +1,9 @@
-import { recordOf, type SignedIn, type Tokens } from './rules.js';
+import type { SignedIn, Tokens } from './rules.js';
 import type { Fetch, Options } from './types.js';
 
 /** A refusal of Doorward, or a network error (code `network_error`, status 0). */
 export class DoorwardError extends Error {
+  override readonly name = 'DoorwardError';
   /** Stable; docs/client-contract.md lists the important ones. */
   readonly code: string | undefined;
   /** Why a session has ended, with `invalid_grant`. */
@@ -20,7 +21,7 @@ export class DoorwardError extends Error {
     readonly retryAfter: number,
     cause?: unknown,
   ) {
-    super(problem.detail ?? problem.code ?? status, { cause });
+    super(problem.detail ?? status, { cause });
     this.code = problem.code;
     this.reason = problem.reason;
     this.errors = problem.errors;
@@ -31,47 +32,52 @@ export class DoorwardError extends Error {
 }
 
 export const networkError = (cause?: unknown) =>
-  new DoorwardError(0, { code: 'network_error', transient: true }, 0, cause);
-
-/** The JSON of a successful answer. */
-async function answerOf<T>(sent: Promise<Response>): Promise<T> {
-  const answer = await sent.catch((cause: unknown) => {
-    throw cause instanceof DoorwardError ? cause : networkError(cause);
-  });
-  const body = await answer.json().catch(() => (answer.status === 204 ? {} : null));
-  if (answer.ok && body) return body as T;
-  throw new DoorwardError(answer.status, body ?? {}, +answer.headers.get('Retry-After')! || 0);
-}
+  new DoorwardError(
+    0,
+    { code: 'network_error', detail: 'Doorward cannot be reached.', transient: true },
+    0,
+    cause,
+  );
 
 /** The record of an answer with tokens. */
 export async function recordFrom(asked: Promise<Tokens>): Promise<SignedIn> {
   const answer = await asked;
   // A captive portal may answer anything.
   if (!answer.session_id) throw networkError();
-  return recordOf(answer);
+  return { ...answer, at: Date.now() };
 }
 
 /** Sends requests to Doorward without an access token. */
-export function createWire(options: Options) {
-  const { url, clientId, transport, fetch: own } = options;
+export function createWire({
+  url,
+  clientId,
+  transport,
+  fetch: send = (request) => fetch(request),
+}: Options) {
   const base = new URL(url, globalThis.location?.href).href.replace(/\/$/, '');
   const hasCookies = transport === 'cookie';
-  const send: Fetch = own ?? ((request) => fetch(request));
 
-  const request = (path: string, body?: object, init?: RequestInit) =>
-    new Request(base + path, {
-      method: 'POST',
-      credentials: hasCookies ? 'include' : 'omit',
-      ...init,
-      headers: { ...(body && { 'Content-Type': 'application/json' }), ...init?.headers },
-      body: JSON.stringify(body),
-    });
-
-  /** A function that sends requests by `by`, and resolves to the JSON of their answers. */
+  /**
+   * A function that sends requests by `by`, and resolves to the JSON of their answers. By default a
+   * request with a body or `init` is a POST.
+   */
   const caller =
     (by: Fetch) =>
-    <T>(path: string, body?: object, init?: RequestInit) =>
-      answerOf<T>(by(request(path, body, init)));
+    async <T>(path: string, body?: object, init?: RequestInit): Promise<T> => {
+      const request = new Request(base + path, {
+        method: body || init ? 'POST' : 'GET',
+        credentials: hasCookies ? 'include' : 'omit',
+        ...init,
+        headers: { ...(body && { 'Content-Type': 'application/json' }), ...init?.headers },
+        body: JSON.stringify(body),
+      });
+      const answer = await by(request).catch((cause: unknown) => {
+        throw cause instanceof DoorwardError ? cause : networkError(cause);
+      });
+      const json = await answer.json().catch(() => (answer.status === 204 ? {} : null));
+      if (answer.ok && json) return json;
+      throw new DoorwardError(answer.status, json ?? {}, +answer.headers.get('Retry-After')! || 0);
+    };
 
   const app = clientId ? { client_id: clientId } : undefined;
   return { base, hasCookies, app, send, caller, post: caller(send) };

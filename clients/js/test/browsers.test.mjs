@@ -135,6 +135,12 @@ for (const { browser, skip } of browsers) {
       await click(one, '[name=login] button');
       await isIn(one, true);
       await isIn(two, true);
+      const texts = (page) =>
+        page.evaluate(() => {
+          const { login, call } = document.forms;
+          return [login.error, login.password, call.answer].map((it) => it.value);
+        });
+      assert.deepEqual(await texts(one), ['', '', ''], 'after the right password');
       assert.equal(await answer(one), email);
       moveClock(601);
       assert.equal(await answer(two), email, 'after a refresh');
@@ -142,8 +148,10 @@ for (const { browser, skip } of browsers) {
       await two.reload();
       await isIn(two, true);
       await click(two, '[name=logout] button');
-      await isIn(one, false);
-      await isIn(two, false);
+      for (const page of [one, two]) {
+        await isIn(page, false);
+        assert.deepEqual(await texts(page), ['', '', ''], 'for the next user');
+      }
     }
 
     test('the example with bearer tokens', async () => {

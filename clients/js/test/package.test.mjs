@@ -32,6 +32,10 @@ test('the packed core has at most 3 KB gzipped, and no dependencies', (context) 
     const manifest = JSON.parse(file('package.json'));
     assert.equal(manifest.dependencies, undefined);
     assert.equal(manifest.license, 'MIT OR Apache-2.0');
+    for (const name of ['preinstall', 'install', 'postinstall', 'prepare']) {
+      assert.equal(manifest.scripts[name], undefined, 'npm asks for permission to run scripts');
+    }
+    assert.equal(manifest.scripts.prepack, 'npm run build');
     const names = packed.files.map((it) => it.path);
     for (const { types, default: code } of Object.values(manifest.exports)) {
       for (const name of [types, code]) assert.ok(names.includes(name.slice(2)), name);

@@ -70,6 +70,35 @@ test('the sample for second factors signs in with a code', options, async () => 
   assert.equal((await auth.user()).email, email);
 });
 
+test('the page for second factors asks for a code', options, async () => {
+  const auth = createClient({ url: service.url });
+  const email = 'alan@example.com';
+  await auth.signUp(email, PASSWORD);
+  await auth.signIn(email, PASSWORD);
+  const { secret } = await factors(auth).setUp(PASSWORD);
+  await factors(auth).confirm(totp(secret, Date.now()));
+  await auth.signOut();
+  const login = { email: { value: email }, password: { value: 'wrong' } };
+  const factor = { hidden: true, code: { value: 'wrong' } };
+  const shown = [];
+  const show = ({ code }) => shown.push(code);
+  globalThis.visitor = { auth, login, show, document: { forms: { factor } } };
+  const head = 'const { auth, login, show, document } = globalThis.visitor;\n';
+  await run(head + sample('docs/web-apps.md', 'import { factors }'));
+
+  await login.onsubmit();
+  assert.deepEqual([factor.hidden, shown], [true, ['invalid_credentials']]);
+  login.password.value = PASSWORD;
+  await login.onsubmit();
+  assert.deepEqual([factor.hidden, shown.length], [false, 1]);
+  await factor.onsubmit();
+  assert.equal(shown.length, 2, 'a wrong code');
+  // The first code is used.
+  factor.code.value = totp(secret, Date.now() + 30_000);
+  await factor.onsubmit();
+  assert.equal((await auth.user()).email, email);
+});
+
 test('the sample for React Native keeps the record in the keychain', options, async () => {
   const keychain = `
     const Keychain = {

@@ -1,7 +1,9 @@
 // Every operation against the real service, from Node.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { inspect } from 'node:util';
 import { createClient, DoorwardError, memory } from '../dist/index.js';
 import { createServerClient } from '../dist/server.js';
 import { PASSWORD, Service, withoutService } from './support/service.mjs';
@@ -43,6 +45,14 @@ test('an account signs up, in, and out', options, async () => {
   assert.equal((await fetch(`${service.url}/me`, { headers })).status, 401);
 });
 
+test('the type of a user has the members of an account', options, async () => {
+  const { auth } = await someone();
+  const types = readFileSync(new URL('../src/types.ts', import.meta.url), 'utf8');
+  const [, members] = /interface User \{(.*?)\n\}/s.exec(types);
+  const names = [...members.matchAll(/^ {2}(\w+): /gm)].map(([, name]) => name);
+  assert.deepEqual(names.sort(), Object.keys(await auth.user()).sort());
+});
+
 test('an error has everything that the service says', options, async () => {
   const { email, auth } = await someone();
   const wrong = await auth.signIn(email, 'wrong').catch((error) => error);
@@ -55,7 +65,12 @@ test('an error has everything that the service says', options, async () => {
   assert.deepEqual([weak.status, weak.errors[0].pointer], [422, '/password']);
   assert.equal(weak.message, weak.problem.detail);
   const nowhere = createClient({ url: 'http://127.0.0.1:1' });
-  await assert.rejects(nowhere.signIn(email, PASSWORD), { status: 0, code: 'network_error' });
+  const lost = await nowhere.signIn(email, PASSWORD).catch((error) => error);
+  assert.deepEqual([lost.status, lost.code, lost.transient], [0, 'network_error', true]);
+  assert.equal(lost.message, 'Doorward cannot be reached.');
+  assert.equal(lost.name, 'DoorwardError');
+  // As Node prints an uncaught one.
+  assert.match(inspect(lost), /^DoorwardError: Doorward cannot be reached\./);
 });
 
 test('a change of the password continues with a new session', options, async () => {

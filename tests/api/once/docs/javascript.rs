@@ -103,6 +103,7 @@ fn the_package_runs_the_other_samples() {
     let runner = text("clients/js/test/samples.test.mjs");
     for (page, sample) in [
         ("docs/web-apps.md", docs::block("docs/web-apps.md", "import { createServerClient }")),
+        ("docs/web-apps.md", docs::block("docs/web-apps.md", "import { factors }")),
         ("docs/mobile-apps.md", docs::block("docs/mobile-apps.md", "import * as Keychain")),
         ("clients/js/README.md", docs::block("clients/js/README.md", "import { createClient }")),
         ("clients/js/README.md", docs::block("clients/js/README.md", "import { factors }")),
