@@ -1,8 +1,10 @@
 //! Messages leave the outbox: leases, and the results of attempts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::QueryResult;
+use tokio::time::sleep;
 
 use super::messages::MessageKind;
 use super::queries::outbox::{self, Postponed};
@@ -26,6 +28,9 @@ const DROPPED_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait between two attempts.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// The wait before results that were not stored are stored again.
+const STORE_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// An attempt to send a message, and its result.
 pub(super) type SendAttempt = (MailRequest, Result<(), SendError>);
@@ -63,15 +68,22 @@ impl Mail {
             .await
     }
 
-    /// Stores the results of a batch of attempts.
+    /// Stores the results of a batch of attempts. A write that fails is repeated while the leases
+    /// last: after that, the messages are sent again.
     pub(super) async fn store_results(&self, tried: Vec<SendAttempt>) -> Result<(), StoreError> {
-        let this = self.clone();
-        self.db
-            .write(move |tx| {
-                let now = this.clock.now();
+        let (tried, now) = (Arc::<[SendAttempt]>::from(tried), self.clock.now());
+        let until = self.clock.monotonic() + LEASE;
+        loop {
+            let (this, tried) = (self.clone(), Arc::clone(&tried));
+            let stored = self.db.write(move |tx| {
                 tried.iter().try_for_each(|(row, result)| this.store_result(tx, row, result, now))
-            })
-            .await
+            });
+            let stored = stored.await;
+            if stored.is_ok() || self.clock.monotonic() >= until {
+                return stored;
+            }
+            sleep(STORE_RETRY_WAIT).await;
+        }
     }
 
     fn store_result(

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel::sql_query;
 use doorward::clock::Timestamp;
 use doorward::config::Config;
 use doorward::database::schema::mail_requests as table;
@@ -128,6 +129,25 @@ async fn a_message_that_makes_the_server_close_the_connection_delays_no_later_on
     app.register("ada@example.com", PASSWORD).await.assert_status(202);
     until_within(Duration::from_secs(15), async || server.messages().len() == 1).await;
     assert_eq!(server.messages()[0].to, "ada@example.com");
+}
+
+#[tokio::test]
+async fn a_sent_message_whose_result_was_not_stored_is_not_sent_again() {
+    let Some(server) = MailServer::started().await else { return };
+    let app = sending_to(&server).await;
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE OF handed_at ON mail_requests \
+                  BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    app.db().write(move |tx| sql_query(refuse).execute(tx.connection())).await.unwrap();
+    app.register("ada@example.com", PASSWORD).await.assert_status(202);
+    until(async || server.messages().len() == 1).await;
+    assert_eq!(app.api.accounts.mail().backlog().await.unwrap().waiting, 1);
+    app.db().write(|tx| sql_query("DROP TRIGGER refuse").execute(tx.connection())).await.unwrap();
+    // The clock stands still: the lease does not end.
+    app.until_mail_is_sent().await;
+    app.advance(10 * 60);
+    app.register("bea@example.com", PASSWORD).await.assert_status(202);
+    until(async || server.messages().len() == 2).await;
+    assert_eq!(server.messages().iter().filter(|it| it.to == "ada@example.com").count(), 1);
 }
 
 #[tokio::test]
