@@ -43,7 +43,7 @@ pub enum AdminError {
     #[error(transparent)]
     Protected(ProtectedClient),
     /// No such client.
-    #[error("there is no client with the id `{0}`; `doorward client list` shows the ids")]
+    #[error("the client `{0}` does not exist; `doorward client list` shows the ids")]
     NoSuchClient(String),
     /// No such signing key.
     #[error("there is no signing key `{0}`; `doorward key list` shows the existing ones")]

@@ -32,7 +32,7 @@ pub enum OpenError {
     },
     /// The SQLite file does not exist, and was not to be created.
     #[error(
-        "there is no database at {0}; run this in the folder of the service, or name its data with \
+        "the database {0} does not exist; run this in the folder of the service, or name its data with \
          --data-dir (`doorward db migrate` creates a new database)"
     )]
     Missing(String),

@@ -146,8 +146,8 @@ fn lease_clock(connection: &mut AnyConnection, own: Timestamp) -> QueryResult<Ti
     Ok(time::server_time(connection)?.unwrap_or(own))
 }
 
-/// The outcome of a message that is no longer sent, because it is too old or its link and code
-/// would not be valid.
+/// The outcome of a message that must not be sent: it is too old, or its link and code would not
+/// be valid.
 fn reason_to_abandon(
     connection: &mut AnyConnection,
     row: &MailRequest,

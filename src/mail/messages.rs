@@ -265,7 +265,7 @@ impl MessageRenderer {
         let rendered = self.try_render_template(name, content);
         let rendered = rendered.map_err(|error| TemplateError::invalid(name, &error))?;
         if rendered.trim().is_empty() {
-            return Err(TemplateError::Empty(name.to_owned()));
+            return Err(TemplateError::empty(name));
         }
         Ok(rendered.trim_start().to_owned())
     }
@@ -277,7 +277,7 @@ impl MessageRenderer {
     ) -> Result<String, minijinja::Error> {
         let template = self.templates.get_template(name)?;
         let ServiceInfo { name: service, issuer, .. } = &self.service;
-        if name.ends_with(".subject") {
+        if name.ends_with(load::SUBJECT) {
             return template.render(context! { service });
         }
         let Content { email, code, link, network, user_agent, time, .. } = content;

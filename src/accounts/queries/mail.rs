@@ -97,8 +97,8 @@ pub(in crate::accounts) fn recipient(
     Ok(keys.pick(rows, |(key, _)| key).map(|(_, columns)| columns))
 }
 
-/// Raises the version of every account, after a backup was restored: links that were mailed before
-/// are no longer valid, and a login that has read the account before does not continue.
+/// Raises the version of every account, after a backup was restored: this ends the
+/// links that were mailed before, and the logins that have read the account already.
 pub(in crate::accounts) fn raise_every_version(
     connection: &mut AnyConnection,
 ) -> QueryResult<usize> {

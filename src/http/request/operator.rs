@@ -40,11 +40,7 @@ impl FromRequest for IfMatch {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(if request.headers().contains_key(IF_MATCH) {
-            Ok(Self(expected_version(request)))
-        } else {
-            Err(Code::PreconditionRequired.into())
-        })
+        ready(expected_version(request).map(Self).ok_or_else(|| Code::PreconditionRequired.into()))
     }
 }
 
@@ -57,24 +53,24 @@ impl FromRequest for OptionalIfMatch {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(if request.headers().contains_key(IF_MATCH) {
-            expected_version(request)
-        } else {
-            ExpectedVersion::Any
-        })))
+        ready(Ok(Self(expected_version(request).unwrap_or_default())))
     }
 }
 
-/// The versions of the tags, or any. A weak or malformed tag matches no version.
-fn expected_version(request: &impl HttpMessage) -> ExpectedVersion {
-    match header::IfMatch::parse(request) {
+/// The versions of the tags, or any; `None` without the header. A weak or malformed tag matches no
+/// version.
+fn expected_version(request: &impl HttpMessage) -> Option<ExpectedVersion> {
+    if !request.headers().contains_key(IF_MATCH) {
+        return None;
+    }
+    Some(match header::IfMatch::parse(request) {
         Ok(header::IfMatch::Any) => ExpectedVersion::Any,
         Ok(header::IfMatch::Items(tags)) => {
             let strong = tags.iter().filter(|tag| !tag.weak);
             ExpectedVersion::OneOf(strong.filter_map(|tag| version(tag.tag())).collect())
         }
         Err(_) => ExpectedVersion::OneOf(Vec::new()),
-    }
+    })
 }
 
 fn version(tag: &str) -> Option<i64> {
@@ -110,7 +106,8 @@ mod tests {
             ("", one_of(&[])),
         ] {
             let request = TestRequest::default().insert_header((IF_MATCH, field)).to_http_request();
-            assert_eq!(expected_version(&request), expected, "{field}");
+            assert_eq!(expected_version(&request), Some(expected), "{field}");
         }
+        assert_eq!(expected_version(&TestRequest::default().to_http_request()), None);
     }
 }

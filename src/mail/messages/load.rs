@@ -9,6 +9,9 @@ use crate::clock::Timestamp;
 
 use super::{Content, MessageKind, MessageRenderer, ServiceInfo, environment};
 
+/// The end of the names of subjects, which are templates of their own.
+pub(super) const SUBJECT: &str = ".subject";
+
 /// Why templates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
@@ -109,7 +112,7 @@ impl MessageRenderer {
         let (first, text) = source.split_once('\n').unwrap_or((source, ""));
         let subject = first.trim_end().strip_prefix("Subject: ");
         let subject = subject.ok_or_else(|| TemplateError::NoSubject(path.to_owned()))?;
-        self.add(&format!("{name}.subject"), subject.to_owned())?;
+        self.add(&format!("{name}{SUBJECT}"), subject.to_owned())?;
         // In place of the subject, so that errors name the line of the file.
         self.add(&format!("{name}.txt"), format!("\n{text}"))
     }
@@ -132,17 +135,26 @@ impl MessageRenderer {
 }
 
 impl TemplateError {
+    pub(super) fn empty(name: &str) -> Self {
+        Self::Empty(file_of(name))
+    }
+
     pub(super) fn invalid(name: &str, error: &minijinja::Error) -> Self {
         // An error may be in the layout, which others extend.
         let name = error.name().unwrap_or(name);
-        let (file, place) = match (name.strip_suffix(".subject"), error.line()) {
-            (Some(stem), _) => (format!("{stem}.txt"), String::from(" in the subject")),
-            (None, Some(line)) => (name.to_owned(), format!(" in line {line}")),
-            (None, None) => (name.to_owned(), String::new()),
+        let place = match error.line() {
+            _ if name.ends_with(SUBJECT) => String::from(" in the subject"),
+            Some(line) => format!(" in line {line}"),
+            None => String::new(),
         };
         let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-        Self::Invalid { name: file, cause: format!("{}{place}{detail}", error.kind()) }
+        Self::Invalid { name: file_of(name), cause: format!("{}{place}{detail}", error.kind()) }
     }
+}
+
+/// The operator's file of a template. The subject is the first line of the text.
+fn file_of(name: &str) -> String {
+    name.strip_suffix(SUBJECT).map_or_else(|| name.to_owned(), |stem| format!("{stem}.txt"))
 }
 
 /// Whether a folder's name is a language (RFC 5646 2.2.1).

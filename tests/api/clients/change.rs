@@ -88,10 +88,10 @@ async fn a_change_that_is_invalid_is_refused_whole() {
         (&["set", &shop.id, "--token-lifetime", "2m", "--retry-window", "5m"], "0 to 120 seconds"),
         (&["set", &shop.id, "--name", ""], "a name has"),
         (&["set", &service.id, "--scope", &long], "tokens.max_bytes"),
-        (&["set", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93", "--name", "x"], "there is no client"),
+        (&["set", "019ab3e1-0b52-7e90-a2c6-5d41f7b80a93", "--name", "x"], "does not exist"),
         (&["rotate-secret", &shop.id], "secret"),
         (&["rotate-secret", &service.id, "--keep-old", "31d"], "out of bounds"),
-        (&["rotate-secret", "x"], "there is no client"),
+        (&["rotate-secret", "x"], "does not exist"),
     ] {
         let refusal = run(app.command(&["client"]).args(arguments));
         assert!(!refusal.status.success(), "{arguments:?}");

@@ -110,8 +110,8 @@ async fn an_invalid_client_is_rejected_with_a_reason() {
         (1, &["add", "--name", "x", "--scope", "a b"], "not a valid scope"),
         (1, &["add", "--name", ""], "a name has"),
         (1, &["add", "--name", "a\u{1b}[2Jb"], "a name has"),
-        (1, &["remove", nobody], "there is no client"),
-        (1, &["remove", "doorward"], "there is no client"),
+        (1, &["remove", nobody], "does not exist"),
+        (1, &["remove", "doorward"], "does not exist"),
     ] {
         let refusal = run(app.command(&["client"]).args(arguments));
         assert_eq!(refusal.status.code(), Some(status), "{arguments:?}: {}", refusal.stderr);

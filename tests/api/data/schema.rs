@@ -19,7 +19,7 @@ fn migrate_creates_the_schema_that_a_start_without_migrations_requires() {
     let off = ("DOORWARD_DATABASE__MIGRATE", "false");
     let refusal = run(doorward(home.path()).env(off.0, off.1));
     assert_eq!(refusal.status.code(), Some(1));
-    let problem = if on_postgres() { FIRST } else { "there is no database at" };
+    let problem = if on_postgres() { FIRST } else { "does not exist" };
     assert!(refusal.stderr.contains(problem), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("`doorward db migrate`"), "{}", refusal.stderr);
 
@@ -48,7 +48,7 @@ fn check_reports_pending_migrations_and_changes_nothing() {
     if !on_postgres() {
         let (status, _, complaint) = db(home.path(), &["check"]);
         assert_eq!(status, 1);
-        assert!(complaint.contains("there is no database at"), "{complaint}");
+        assert!(complaint.contains("does not exist"), "{complaint}");
         assert!(!data_of(home.path()).exists());
         fs::create_dir(data_of(home.path())).unwrap();
         fs::write(data_of(home.path()).join("doorward.db"), "").unwrap();
