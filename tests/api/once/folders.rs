@@ -185,7 +185,7 @@ fn a_start_that_may_not_migrate_creates_no_database() {
     let mut command = doorward(home.path());
     let line = refused(command.env("DOORWARD_DATABASE__MIGRATE", "false"));
     assert!(
-        line.contains("there is no database") && line.contains("doorward db migrate"),
+        line.contains("doorward.db does not exist") && line.contains("doorward db migrate"),
         "{line}"
     );
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
