@@ -12,6 +12,7 @@
 mod authentication;
 mod change;
 mod description;
+mod json;
 mod policy;
 mod queries;
 mod requesting;

@@ -7,6 +7,7 @@
 mod factors;
 mod grants;
 mod invitations;
+mod json;
 mod update;
 
 use diesel::QueryResult;

@@ -152,7 +152,7 @@ impl Accounts {
         device: &Device,
     ) -> QueryResult<Option<()>> {
         let now = self.clock.now();
-        if !queries::factors::confirm(tx.connection(), found, new, now)? {
+        if !queries::factors::confirm(tx.connection(), found, new)? {
             return Ok(None);
         }
         let change =

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::database::schema::audit_events;
 use crate::database::{AnyConnection, Id};
 
-/// An event as it is stored.
+/// An event as it is stored, and as the admin API and `doorward audit --json` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable)]
 #[diesel(table_name = audit_events, treat_none_as_default_value = false)]
 pub struct AuditEntry {
@@ -32,7 +32,6 @@ pub struct AuditEntry {
     /// How often it happened within a minute.
     pub times: i64,
     /// The operator who caused it: `os:NAME` for a command, or a client's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 

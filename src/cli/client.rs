@@ -114,7 +114,7 @@ async fn add(config: &Config, new: &AddClient) -> Result<String, AdminError> {
     }
     let (client, secret) = Opened::new(config).await?.clients(config).add(&new.name, kind).await?;
     if new.json {
-        let mut shown = as_json(&client);
+        let mut shown = client.to_json();
         if let Some(secret) = secret {
             shown["client_secret"] = json!(secret.expose());
         }
@@ -148,7 +148,7 @@ fn client_settings(config: &Config, new: &AddClient) -> Result<ClientSettings, C
 async fn list(config: &Config, json: bool) -> Result<String, AdminError> {
     let clients = Opened::read_only(config).await?.clients(config).list().await?;
     if json {
-        return Ok(format!("{}\n", clients.iter().map(as_json).collect::<Value>()));
+        return Ok(format!("{}\n", clients.iter().map(Client::to_json).collect::<Value>()));
     }
     let mut lines = String::new();
     for client in &clients {
@@ -176,23 +176,4 @@ async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminEr
     } else {
         format!("removed {client}; sessions that ended with it: {ended}\n")
     })
-}
-
-fn as_json(client: &Client) -> Value {
-    let Client { id, name, kind, created_at, .. } = client;
-    let mut shown = json!({ "client_id": id, "name": name, "created_at": created_at });
-    let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
-    match kind {
-        ClientKind::Public { origins, client_settings } => {
-            shown["kind"] = json!("public");
-            shown["origins"] = json!(origins);
-            shown["token_lifetime_seconds"] = json!(seconds(client_settings.token_lifetime));
-            shown["retry_window_seconds"] = json!(seconds(client_settings.retry_window));
-        }
-        ClientKind::Confidential { scopes } => {
-            shown["kind"] = json!("confidential");
-            shown["scopes"] = json!(scopes);
-        }
-    }
-    shown
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{AdminError, block_on, user};
 use crate::config::{Config, one_line};
@@ -57,7 +57,7 @@ pub fn session(config: &Config, command: &SessionCommand) -> Result<String, Admi
                 let account = user::find(&admin, user).await?;
                 let sessions = admin.list_sessions(account.id).await?;
                 Ok(if *json {
-                    format!("{}\n", sessions.iter().map(as_json).collect::<Value>())
+                    format!("{}\n", json!(sessions))
                 } else {
                     sessions.iter().map(described).collect()
                 })
@@ -87,20 +87,6 @@ pub fn session(config: &Config, command: &SessionCommand) -> Result<String, Admi
                 })
             }
         }
-    })
-}
-
-fn as_json(session: &Session) -> Value {
-    let Session { id, label, user_agent, address, created_at, last_seen_at, expires_at, .. } =
-        session;
-    json!({
-        "id": id,
-        "label": label,
-        "user_agent": user_agent,
-        "address": address,
-        "created_at": created_at,
-        "last_seen_at": last_seen_at,
-        "expires_at": expires_at,
     })
 }
 

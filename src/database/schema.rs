@@ -25,7 +25,6 @@ diesel::table! {
         invited_until -> Nullable<BigInt>,
         totp_secret -> Nullable<Binary>,
         totp_last_step -> Nullable<BigInt>,
-        totp_confirmed_at -> Nullable<BigInt>,
         totp_pending -> Nullable<Binary>,
         totp_pending_at -> Nullable<BigInt>,
         factor_failures -> BigInt,

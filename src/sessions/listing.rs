@@ -14,7 +14,7 @@ use crate::database::{AnyConnection, Id, StoreError, Tx};
 /// Times in lists over HTTP are rounded to a multiple of it.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A session in its owner's list.
+/// A session in a list of its owner or of an operator.
 #[derive(Clone, Debug, Serialize)]
 pub struct Session {
     /// Its id, the `sid` of its tokens.
@@ -34,8 +34,9 @@ pub struct Session {
     /// When it reaches its absolute timeout.
     #[serde(skip)]
     pub ends_at: Timestamp,
-    /// Whether it is the caller's own session.
-    pub current: bool,
+    /// Whether it is the caller's own session; absent for an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<bool>,
 }
 
 impl Sessions {
@@ -47,7 +48,7 @@ impl Sessions {
         let (now, idle_timeout) = (self.clock.now(), self.policy.idle_timeout);
         let mut sessions = self.db.read(move |c| queries::live(c, user, now)).await?;
         for session in &mut sessions {
-            session.current = session.id == current;
+            session.current = Some(session.id == current);
             round(session, now, idle_timeout);
         }
         // By the rounded time, because the order would otherwise reveal the exact times.

@@ -6,6 +6,5 @@ ALTER TABLE users DROP COLUMN factor_window_at;
 ALTER TABLE users DROP COLUMN factor_failures;
 ALTER TABLE users DROP COLUMN totp_pending_at;
 ALTER TABLE users DROP COLUMN totp_pending;
-ALTER TABLE users DROP COLUMN totp_confirmed_at;
 ALTER TABLE users DROP COLUMN totp_last_step;
 ALTER TABLE users DROP COLUMN totp_secret;

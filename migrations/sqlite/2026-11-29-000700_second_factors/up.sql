@@ -4,7 +4,6 @@ ALTER TABLE users ADD COLUMN totp_secret BLOB;
 CREATE INDEX users_with_factor ON users (id) WHERE totp_secret IS NOT NULL;
 -- The step of the last code that was accepted: a code is good once.
 ALTER TABLE users ADD COLUMN totp_last_step INTEGER;
-ALTER TABLE users ADD COLUMN totp_confirmed_at INTEGER;
 -- A secret that its owner has not confirmed by a code yet.
 ALTER TABLE users ADD COLUMN totp_pending BLOB;
 ALTER TABLE users ADD COLUMN totp_pending_at INTEGER;

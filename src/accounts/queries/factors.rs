@@ -145,13 +145,11 @@ pub(in crate::accounts) fn confirm(
     connection: &mut AnyConnection,
     read: &Credentials,
     new: &NewFactor,
-    now: Timestamp,
 ) -> QueryResult<bool> {
     let pending = users::totp_pending.eq(Some(new.pending.as_slice()));
     diesel::update(unchanged_since_read(read).filter(pending))
         .set((
             users::totp_secret.eq(Some(new.sealed.as_slice())),
-            users::totp_confirmed_at.eq(now),
             users::totp_pending.eq(None::<Vec<u8>>),
             users::totp_pending_at.eq(None::<i64>),
             users::recovery_codes.eq(Some(new.recovery_codes.as_slice())),
@@ -172,7 +170,6 @@ pub(super) fn without_factors() -> _ {
     (
         users::totp_secret.eq(no_secret),
         users::totp_last_step.eq(nothing),
-        users::totp_confirmed_at.eq(nothing),
         users::totp_pending.eq(no_pending),
         users::totp_pending_at.eq(nothing),
         users::recovery_codes.eq(no_codes),

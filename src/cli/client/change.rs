@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::as_json;
 use crate::cli::{AdminError, Opened};
 use crate::clients::{
     self, ClientChange, ClientChangeError, DurationChange, MAX_OVERLAP, MIN_TOKEN_LIFETIME,
@@ -88,7 +87,7 @@ pub(super) async fn set(config: &Config, wanted: &SetClient) -> Result<String, A
         .await
         .map_err(|error| failed(error, &wanted.id))?;
     Ok(if wanted.json {
-        format!("{}\n", as_json(&changed))
+        format!("{}\n", changed.to_json())
     } else {
         format!("changed {id}; its sessions continue\n")
     })

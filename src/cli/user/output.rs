@@ -87,19 +87,8 @@ pub(super) fn outcome_text(
 }
 
 fn as_json(account: &AccountDetails) -> Value {
-    let claims = account.claims.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let claims: Value = claims.unwrap_or_else(|| json!({}));
-    json!({
-        "id": account.id,
-        "email": account.email,
-        "email_verified": account.email_verified,
-        "invited_until": account.invited_until,
-        "roles": account.roles,
-        "claims": claims,
-        "created_at": account.created_at,
-        "password_changed_at": account.password_changed_at,
-        "last_login_at": account.last_login_at,
-        "disabled_at": account.disabled_at,
-        "factors": account.factors,
-    })
+    let mut shown = account.to_json();
+    shown["last_login_at"] = json!(account.last_login_at);
+    shown["disabled_at"] = json!(account.disabled_at);
+    shown
 }

@@ -47,7 +47,7 @@ pub(in crate::sessions) fn live(
             last_seen_at,
             expires_at,
             ends_at,
-            current: false,
+            current: None,
         };
     Ok(rows.into_iter().map(session).collect())
 }

@@ -91,7 +91,6 @@ rows! {
         invited_until: Option<i64>,
         totp_secret: Option<Vec<u8>>,
         totp_last_step: Option<i64>,
-        totp_confirmed_at: Option<i64>,
         totp_pending: Option<Vec<u8>>,
         totp_pending_at: Option<i64>,
         factor_failures: i64,

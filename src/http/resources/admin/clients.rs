@@ -20,7 +20,7 @@ pub(in crate::http) async fn list(
     api: web::Data<Api>,
     _: Operator,
 ) -> Result<HttpResponse, Problem> {
-    let clients: Vec<Value> = api.clients.list().await?.iter().map(shown).collect();
+    let clients: Vec<Value> = api.clients.list().await?.iter().map(Client::to_json).collect();
     Ok(HttpResponse::Ok().json(json!({ "clients": clients })))
 }
 
@@ -71,7 +71,7 @@ pub(in crate::http) async fn add(
         }
     };
     let (client, secret) = api.clients.over_http(&operator.actor()).add(&name, kind).await?;
-    let mut answer = shown(&client);
+    let mut answer = client.to_json();
     if let Some(secret) = secret {
         answer["client_secret"] = json!(secret.expose());
     }
@@ -176,29 +176,5 @@ impl<'de> Deserialize<'de> for Seconds {
 
 fn respond(client: &Client) -> HttpResponse {
     let tag = entity_tag(client.version);
-    HttpResponse::build(StatusCode::OK).insert_header((ETAG, tag)).json(shown(client))
-}
-
-fn shown(client: &Client) -> Value {
-    let Client { id, name, kind, created_at, old_secret_until, .. } = client;
-    let seconds = |duration: Option<Duration>| duration.map(|it| it.as_secs_f64());
-    match kind {
-        ClientKind::Public { origins, client_settings } => json!({
-            "client_id": id,
-            "name": name,
-            "kind": "public",
-            "origins": origins,
-            "token_lifetime_seconds": seconds(client_settings.token_lifetime),
-            "retry_window_seconds": seconds(client_settings.retry_window),
-            "created_at": created_at,
-        }),
-        ClientKind::Confidential { scopes } => json!({
-            "client_id": id,
-            "name": name,
-            "kind": "confidential",
-            "scopes": scopes,
-            "old_secret_until": old_secret_until,
-            "created_at": created_at,
-        }),
-    }
+    HttpResponse::build(StatusCode::OK).insert_header((ETAG, tag)).json(client.to_json())
 }

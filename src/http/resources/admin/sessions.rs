@@ -1,13 +1,12 @@
 //! `/admin/users/{id}/sessions`.
 
 use actix_web::{HttpResponse, web};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::id;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::operator::Operator;
-use crate::sessions::Session;
 
 pub(in crate::http) async fn list(
     api: web::Data<Api>,
@@ -15,7 +14,7 @@ pub(in crate::http) async fn list(
     user: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let sessions = api.account_admin.sessions_of_account(id(&user)?).await?;
-    let sessions: Vec<Value> = sessions.ok_or(Code::NotFound)?.iter().map(shown).collect();
+    let sessions = sessions.ok_or(Code::NotFound)?;
     Ok(HttpResponse::Ok().json(json!({ "sessions": sessions })))
 }
 
@@ -44,18 +43,4 @@ pub(in crate::http) async fn end(
     } else {
         Err(Problem::new(Code::NotFound).detail("The account has no live session with this id."))
     }
-}
-
-fn shown(session: &Session) -> Value {
-    let Session { id, label, user_agent, address, created_at, last_seen_at, expires_at, .. } =
-        session;
-    json!({
-        "id": id,
-        "label": label,
-        "user_agent": user_agent,
-        "address": address,
-        "created_at": created_at,
-        "last_seen_at": last_seen_at,
-        "expires_at": expires_at,
-    })
 }

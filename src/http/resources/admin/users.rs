@@ -191,19 +191,8 @@ fn respond(status: StatusCode, account: &AccountDetails) -> HttpResponse {
     HttpResponse::build(status).insert_header((ETAG, tag)).json(shown(account))
 }
 
-/// Everything that changes with the entity tag, and so not the last login.
 fn shown(account: &AccountDetails) -> Value {
-    let claims = account.claims.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    json!({
-        "id": account.id,
-        "email": account.email,
-        "email_verified": account.email_verified,
-        "invited_until": account.invited_until,
-        "roles": account.roles,
-        "claims": claims.unwrap_or_else(|| json!({})),
-        "disabled": account.disabled_at.is_some(),
-        "created_at": account.created_at,
-        "password_changed_at": account.password_changed_at,
-        "factors": account.factors,
-    })
+    let mut shown = account.to_json();
+    shown["disabled"] = json!(account.disabled_at.is_some());
+    shown
 }
