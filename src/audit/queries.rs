@@ -31,7 +31,8 @@ pub struct AuditEntry {
     pub detail: Option<String>,
     /// How often it happened within a minute.
     pub times: i64,
-    /// The operator who caused it: `os:NAME` for a command, or a client's id.
+    /// The operator who caused it: `os:NAME` for a command, or a client's id. Owners never see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
 }
 
