@@ -96,7 +96,8 @@ impl Audit {
         }
     }
 
-    /// Writes the aggregated events that are not written yet; to be called about once a second.
+    /// Writes the aggregated events that are not written yet, those of closed accounts without an
+    /// address; to be called about once a second.
     ///
     /// # Errors
     /// [`StoreError`] when they cannot be stored; the next call retries.
@@ -114,18 +115,6 @@ impl Audit {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
-    }
-
-    /// Erases addresses from the events of a deleted account; its id stays.
-    ///
-    /// # Errors
-    /// The database error.
-    pub fn erase_addresses(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-        let aggregates = Arc::clone(&self.aggregates);
-        tx.after_commit(move || {
-            locks::lock(&aggregates).forget(user);
-        });
-        erase_addresses(tx, user)
     }
 
     /// Deletes a batch of events that are past their retention at `now`.
@@ -146,7 +135,8 @@ impl Audit {
     }
 }
 
-/// [`Audit::erase_addresses`] for an administrative process, which has no aggregates in memory.
+/// Erases addresses from the events of a closed account, in the unit of work that closes it; its id
+/// stays. Aggregates that are written later have none ([`Audit::write_aggregates`]).
 ///
 /// # Errors
 /// The database error.

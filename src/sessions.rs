@@ -32,7 +32,7 @@ use diesel::QueryResult;
 
 use crate::audit::Audit;
 use crate::clock::{Clock, Timestamp};
-use crate::database::{AnyConnection, Database, Id, StoreError, Tx};
+use crate::database::{AnyConnection, Database, StoreError};
 use crate::keys::Keys;
 use crate::mail::Mail;
 use crate::refresh_token::{RefreshToken, TagKeys};
@@ -41,7 +41,7 @@ use crate::secret::equal;
 use crate::tokens::cache::VerifiedTokenCache;
 
 pub use authentication::{AccessToken, AuthMethods, Authentication};
-pub use devices::{DeviceToken, KnownSource, record_password_set};
+pub use devices::{DeviceToken, KnownSource, erase_devices, record_password_set};
 pub use issue::{AccessGrant, Grant, IssueError, TokenTexts, Tokens};
 pub use listing::{Session, delete_batch_of, live_of};
 pub use log_out::{LogOutError, SessionScope};
@@ -112,14 +112,6 @@ impl Sessions {
     /// The revocation list that ended sessions are added to.
     pub(crate) const fn revocations(&self) -> &Revocations {
         &self.revocations
-    }
-
-    /// Erases personal data from the user's sessions, for a closed account.
-    ///
-    /// # Errors
-    /// The database error.
-    pub fn erase_devices(&self, tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
-        queries::erase_devices(tx.connection(), user)
     }
 
     /// Deletes a batch of ended sessions that are past their retention at `now`.

@@ -12,6 +12,7 @@ mod update;
 
 use diesel::QueryResult;
 
+use super::close::erase_traces;
 use super::sign_up::insert_account;
 use super::{Account, AccountDetails, Email, RoleSet, queries};
 use crate::audit::{self, Event, EventKind};
@@ -176,16 +177,15 @@ impl AccountAdmin {
 
     /// Closes an account, which erases it, and ends its sessions.
     fn close_in_tx(&self, tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<AdminOutcome> {
-        let changed = queries::close_any_version(tx.connection(), user, now)?;
-        let mut sessions_ended = 0;
-        if changed {
-            audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
-            let reason = EndReason::AccountClosed;
-            sessions_ended = end_sessions_of(&self.revocations, tx, user, reason, now)?;
-            audit::erase_addresses(tx, user)?;
-            mail::requests::delete_of_account(tx, user, None)?;
-        }
-        Ok(AdminOutcome { changed, sessions_ended })
+        let Some(locked) = queries::lock_account(tx.connection(), user)? else {
+            return Ok(AdminOutcome { changed: false, sessions_ended: 0 });
+        };
+        queries::close_any_version(tx.connection(), user, now)?;
+        audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
+        let reason = EndReason::AccountClosed;
+        let sessions_ended = end_sessions_of(&self.revocations, tx, user, reason, now)?;
+        erase_traces(tx, user, &locked.email)?;
+        Ok(AdminOutcome { changed: true, sessions_ended })
     }
 
     /// Deletes the rows of an account that may have just been closed.
@@ -286,6 +286,7 @@ impl AccountAdmin {
         let mut sessions_ended = 0;
         if changed {
             audit::record(tx, Event::new(EventKind::EmailChanged).with_user(user), now)?;
+            // Not those for the old address, which may belong to somebody else by now.
             mail::requests::delete_of_account(tx, user, None)?;
             if let (Some(mail), Some(recipient)) = (&self.mail, &old_recipient) {
                 let context = NoticeContext::default();

@@ -1,11 +1,13 @@
 //! Closing an account: its sessions end, personal data is erased, and later its row is deleted.
 
+use diesel::QueryResult;
+
 use super::owner_proof::{FactorRule, OwnerProof, ProvenOwner};
 use super::{Accounts, Email, LogInError, queries};
 use crate::audit::{self, Event, EventKind};
-use crate::database::StoreError;
+use crate::database::{Id, StoreError, Tx};
 use crate::mail::requests;
-use crate::sessions::Device;
+use crate::sessions::{self, Device};
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
 
@@ -47,11 +49,7 @@ impl Accounts {
                     )?;
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
-                    this.sessions.erase_devices(tx, found.id)?;
-                    // Requests have the canonical key, the account may have the former one.
-                    let key = Email::key_of(&found.email);
-                    requests::delete_of_account(tx, found.id, Some(&key))?;
-                    this.audit.erase_addresses(tx, found.id)?;
+                    erase_traces(tx, found.id, &found.email)?;
                 }
                 Ok(closed)
             })
@@ -67,4 +65,13 @@ impl Accounts {
         let deleted = self.db.write(|tx| queries::delete_closed(tx.connection())).await?;
         Ok(deleted > 0)
     }
+}
+
+/// Erases what other tables have about the owner of a closed account with this address: devices,
+/// client addresses, and requests of mail.
+pub(super) fn erase_traces(tx: &mut Tx<'_>, user: Id, email: &str) -> QueryResult<()> {
+    sessions::erase_devices(tx, user)?;
+    audit::erase_addresses(tx, user)?;
+    // Requests have the canonical key, the account may have the former one.
+    requests::delete_of_account(tx, user, Some(&Email::key_of(email)))
 }

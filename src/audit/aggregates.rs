@@ -78,11 +78,6 @@ impl EventAggregates {
         });
     }
 
-    /// Drops the aggregates of an account.
-    pub(super) fn forget(&mut self, user: Id) {
-        self.0.retain(|(_, of, ..), _| *of != Some(user));
-    }
-
     fn count_of(&self, kind: EventKind) -> usize {
         self.0.keys().filter(|(of, ..)| *of == kind).count()
     }
@@ -152,8 +147,6 @@ mod tests {
         assert!(aggregates.add(&failure(0, "192.0.2.1"), at(1)), "existing aggregates still count");
         aggregates.written(&aggregates.due(), at(60));
         assert!(aggregates.add(&failure(5000, "192.0.2.1"), at(61)), "there is room again");
-        aggregates.forget(Uuid::from_u128(5000).into());
-        assert!(aggregates.due().is_empty());
     }
 
     #[test]
@@ -169,7 +162,5 @@ mod tests {
         assert_eq!(kept, MAX_PER_KIND);
         assert!(aggregates.add(&failure(1, "192.0.2.1"), at(0)));
         assert_eq!(aggregates.due().len(), MAX_PER_KIND + 1);
-        aggregates.forget(Uuid::from_u128(1).into());
-        assert!(aggregates.due().is_empty());
     }
 }

@@ -1,5 +1,7 @@
 //! The table of events: every statement on it.
 
+use std::iter;
+
 use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use super::ids::{first_id, next_id};
 use super::{Event, EventFilter, EventRange};
 use crate::clock::Timestamp;
-use crate::database::schema::audit_events;
+use crate::database::schema::{audit_events, users};
 use crate::database::{AnyConnection, Id};
 
 /// An event as it is stored, and as the admin API and `doorward audit --json` show it.
@@ -80,12 +82,40 @@ pub(super) fn put(connection: &mut AnyConnection, entries: &[AuditEntry]) -> Que
         AnyConnection::Sqlite(c) => entries.iter().try_for_each(|entry| {
             let insert = diesel::insert_into(audit_events::table).values(entry);
             insert.on_conflict(audit_events::id).do_update().set(changed).execute(c).map(drop)
-        }),
+        })?,
         AnyConnection::Postgres(c) => {
             let insert = diesel::insert_into(audit_events::table).values(entries);
-            insert.on_conflict(audit_events::id).do_update().set(changed).execute(c).map(drop)
+            insert.on_conflict(audit_events::id).do_update().set(changed).execute(c).map(drop)?;
         }
     }
+    erase_addresses_of_closed(connection, entries)
+}
+
+/// Erases addresses from those of the events that concern a closed or deleted account.
+fn erase_addresses_of_closed(
+    connection: &mut AnyConnection,
+    entries: &[AuditEntry],
+) -> QueryResult<()> {
+    let with_address = entries.iter().filter(|entry| entry.address.is_some());
+    let (ids, of): (Vec<Id>, Vec<Id>) =
+        with_address.filter_map(|entry| Some((entry.id, entry.user_id?))).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let open: Vec<Id> = users::table
+        .filter(users::id.eq_any(&of))
+        .filter(users::closed_at.is_null())
+        .select(users::id)
+        .load(connection)?;
+    let not_open: Vec<Id> =
+        iter::zip(ids, of).filter(|(_, user)| !open.contains(user)).map(|(id, _)| id).collect();
+    if not_open.is_empty() {
+        return Ok(());
+    }
+    diesel::update(audit_events::table.filter(audit_events::id.eq_any(&not_open)))
+        .set(audit_events::address.eq(None::<String>))
+        .execute(connection)
+        .map(drop)
 }
 
 /// The newest first, and one more than requested if there are older ones.

@@ -108,6 +108,14 @@ pub fn record_password_set(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
     queries::forget_password_change(tx.connection(), user)
 }
 
+/// Erases personal data from the user's sessions, in the unit of work that closes the account.
+///
+/// # Errors
+/// The database error.
+pub fn erase_devices(tx: &mut Tx<'_>, user: Id) -> QueryResult<()> {
+    queries::erase_devices(tx.connection(), user)
+}
+
 fn known_device(
     connection: &mut AnyConnection,
     user: Id,

@@ -30,8 +30,8 @@ pub(in crate::accounts) fn close_any_version(
     connection: &mut AnyConnection,
     id: Id,
     now: Timestamp,
-) -> QueryResult<bool> {
-    diesel::update(open_account(id)).set(erased(id, now)).execute(connection).map(|rows| rows == 1)
+) -> QueryResult<()> {
+    diesel::update(open_account(id)).set(erased(id, now)).execute(connection).map(drop)
 }
 
 #[diesel::dsl::auto_type]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use toml::Value;
+use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::file::unreadable;
@@ -12,7 +13,7 @@ use crate::config::ConfigError;
 /// A setting that holds a secret; `<name>_file` sets it too.
 pub(super) struct SecretSetting {
     pub(super) name: &'static str,
-    /// A URL, which holds a secret only if it has a password.
+    /// A URL, which holds a secret only if it names a password.
     is_url: bool,
 }
 
@@ -31,8 +32,15 @@ impl SecretSetting {
 
     /// Whether this value of the setting contains a secret.
     pub(super) fn is_in(&self, value: &Value) -> bool {
-        !self.is_url || value.as_str().unwrap_or_default().contains('@')
+        !self.is_url || has_password(value.as_str().unwrap_or_default())
     }
+}
+
+/// Whether a URL names a password: before an `@`, or as libpq's parameters do.
+fn has_password(url: &str) -> bool {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    url.contains('@') || parameters.any(|(name, _)| name == "password" || name == "sslpassword")
 }
 
 pub(super) fn read_secret(path: &Path) -> Result<Value, ConfigError> {

@@ -55,6 +55,26 @@ async fn a_pending_failure_does_not_restore_an_erased_address() {
 }
 
 #[tokio::test]
+async fn a_deletion_erases_addresses_that_no_node_has_written_yet() {
+    let app = TestApp::start().await;
+    let node = app.another_node().await;
+    let [ada, bea] = [app.signed_up().await, app.signed_up().await];
+    for user in [&ada, &bea] {
+        for node in [&app, &node] {
+            node.log_in(&user.email, "not the password").await.assert_status(401);
+        }
+    }
+    ada.close(PASSWORD).await.assert_status(204);
+    assert!(app.admin().delete(id(&bea.id)).await.unwrap().changed);
+    for node in [&app, &node] {
+        node.api.audit.write_aggregates().await.unwrap();
+    }
+    let failed = stored(&app, EventKind::LoginFailed).await;
+    assert_eq!(failed.len(), 4, "{failed:?}");
+    assert!(failed.iter().all(|it| it.address.is_none()), "{failed:?}");
+}
+
+#[tokio::test]
 async fn old_events_are_purged_in_batches() {
     let app = TestApp::with(|config| config.audit.retention = Duration::from_secs(86_400)).await;
     let ada = app.signed_up().await;

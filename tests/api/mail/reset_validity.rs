@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{NEW_PASSWORD, OTHER_PASSWORD};
+use super::{NEW_PASSWORD, OTHER_PASSWORD, rows};
+use crate::support::binary::printed;
 use crate::support::mailbox::{with_mail, with_mail_and};
 use crate::support::{PASSWORD, id};
 
@@ -99,4 +100,19 @@ async fn an_unknown_client_does_not_use_up_a_link() {
     let answer = app.post("/password/reset").json(&body).send().await;
     answer.assert_problem(400, "unknown_client");
     app.reset_by_link(&token, NEW_PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_link_does_not_outlive_a_deleted_account_and_leaves_no_address() {
+    let app = with_mail().await;
+    let ada = "ada@example.com";
+    // This request belongs to no account.
+    app.forgot(ada).await;
+    app.until_mail_is_sent().await;
+    app.register(ada, PASSWORD).await.assert_status(201);
+    app.forgot(ada).await;
+    let link = app.message_to(ada).await.token();
+    printed(&mut app.command(&["user", "delete", ada, "--yes"]));
+    app.reset_by_link(&link, NEW_PASSWORD).await.assert_problem(400, "invalid_link");
+    assert_eq!(rows(&app).await, 0);
 }

@@ -97,6 +97,25 @@ fn a_secret_that_every_user_can_read_is_refused_and_the_group_may() {
 }
 
 #[test]
+fn a_configuration_file_with_a_password_that_every_user_can_read_is_refused() {
+    let home = home();
+    let file = home.path().join("doorward.toml");
+    for (url, has_password) in [
+        ("postgres://door:hunter2@127.0.0.1:1/d", true),
+        ("postgres://127.0.0.1:1/d?user=door&password=hunter2", true),
+        ("postgres://127.0.0.1:1/d?sslmode=disable", false),
+    ] {
+        fs::write(&file, format!("database_url = '{url}'\n")).unwrap();
+        give(&file, home.path());
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let mut command = doorward(home.path());
+        let line = refused(command.env("DOORWARD_SECRET", MasterSecret::generate().to_text()));
+        assert_eq!(line.contains("every user"), has_password, "{url}: {line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+}
+
+#[test]
 fn created_files_are_private() {
     let home = used();
     let data = data_of(home.path());
