@@ -144,21 +144,6 @@ impl Accounts {
     pub async fn profile(&self, user: Id) -> Result<Option<Account>, StoreError> {
         self.db.read(move |c| queries::account(c, user)).await
     }
-
-    /// Disables an account: its sessions end and logins are rejected. False when there is no such
-    /// account or it was already disabled.
-    ///
-    /// # Errors
-    /// [`StoreError`]: nothing has changed.
-    pub async fn disable(&self, user: Id) -> Result<bool, StoreError> {
-        let this = self.clone();
-        self.db
-            .write(move |tx| {
-                let now = this.clock.now();
-                Ok(admin::disable(this.sessions.revocations(), tx, user, now)?.changed)
-            })
-            .await
-    }
 }
 
 impl Credentials {

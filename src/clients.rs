@@ -258,12 +258,6 @@ impl Clients {
     }
 }
 
-/// The id in its canonical form; `None` for malformed ids.
-#[must_use]
-pub fn canonical(text: &str) -> Option<Id> {
-    Id::parse(text)
-}
-
 /// Lists are stored in one column, separated by spaces.
 fn split(list: &str) -> impl Iterator<Item = String> {
     list.split(' ').filter(|item| !item.is_empty()).map(str::to_owned)

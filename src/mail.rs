@@ -56,14 +56,6 @@ named! {
     }
 }
 
-impl MailPurpose {
-    /// The purpose with this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|purpose| purpose.as_str() == name)
-    }
-}
-
 /// The settings of mail.
 #[derive(Clone, Debug)]
 pub struct MailPolicy {

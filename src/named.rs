@@ -19,6 +19,12 @@ macro_rules! named {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$Value => $name,)+ }
             }
+
+            /// The value with this name; `None` for any other text.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == name)
+            }
         }
 
         impl prometheus_client::encoding::EncodeLabelValue for $Enum {

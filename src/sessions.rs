@@ -109,11 +109,6 @@ impl Sessions {
         }
     }
 
-    /// The revocation list that ended sessions are added to.
-    pub(crate) const fn revocations(&self) -> &Revocations {
-        &self.revocations
-    }
-
     /// Deletes a batch of ended sessions that are past their retention at `now`.
     ///
     /// # Errors

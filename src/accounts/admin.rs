@@ -134,7 +134,7 @@ impl AccountAdmin {
                 let Some(account) = account else { return Ok(None) };
                 grants::grant_first_roles(tx, account.id, &roles, now)?;
                 if is_verified {
-                    update::set_verified(tx, account.id, true, now)?;
+                    update::mark_verified(tx, account.id, now)?;
                 }
                 let roles = roles.to_vec();
                 Ok(Some(Account { roles, email_verified: is_verified, ..account }))

@@ -26,8 +26,8 @@ use crate::passwords::PasswordHash;
 
 pub use admin::AccountDetails;
 pub(super) use admin::{
-    disable, enable, find_details, find_details_by_email_keys, password_hashes, replace_password,
-    search,
+    disable, enable, find_details, find_details_by_email_keys, mark_verified, password_hashes,
+    replace_password, search,
 };
 pub(super) use close::{close, close_any_version, delete, delete_closed};
 pub(super) use credentials::{
@@ -35,7 +35,7 @@ pub(super) use credentials::{
 };
 pub(super) use grants::{LockedAccount, list_grants, lock_account, set_grants};
 pub(super) use invitations::{
-    expired_invitations, lock_expired_invitation, lock_mail_account, mark_invited, set_verified,
+    expired_invitations, lock_expired_invitation, lock_mail_account, mark_invited,
 };
 
 /// An account as its owner sees it.

@@ -95,14 +95,6 @@ named! {
     }
 }
 
-impl EventKind {
-    /// The kind with this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
-    }
-}
-
 /// An event.
 #[derive(Clone, Debug)]
 pub struct Event {

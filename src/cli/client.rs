@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::clients::{self, Client, ClientKind, ClientSettings, MIN_TOKEN_LIFETIME};
+use crate::clients::{Client, ClientKind, ClientSettings, MIN_TOKEN_LIFETIME};
 use crate::config::{self, Config, ConfigError};
-use crate::database::ExpectedVersion;
+use crate::database::{ExpectedVersion, Id};
 use crate::sessions::client_credentials;
 
 use super::{AdminError, Opened, block_on};
@@ -164,7 +164,7 @@ async fn list(config: &Config, json: bool) -> Result<String, AdminError> {
 
 async fn remove(config: &Config, id: &str, json: bool) -> Result<String, AdminError> {
     let unknown = || AdminError::NoSuchClient(id.to_owned());
-    let client = clients::canonical(id).ok_or_else(unknown)?;
+    let client = Id::parse(id).ok_or_else(unknown)?;
     let opened = Opened::new(config).await?;
     let revocations = opened.revocations(config);
     let clients = opened.clients(config);

@@ -118,7 +118,7 @@ impl TryFrom<ClientRow> for Client {
     type Error = diesel::result::Error;
 
     fn try_from(row: ClientRow) -> QueryResult<Self> {
-        let id = super::canonical(&row.id).ok_or_else(|| {
+        let id = Id::parse(&row.id).ok_or_else(|| {
             diesel::result::Error::DeserializationError("a client's id is not a UUID".into())
         })?;
         let ClientRow { name, created_at, old_secret_until, version, .. } = row;

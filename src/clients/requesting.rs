@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use diesel::QueryResult;
 
-use super::{AuthenticatedClient, BUILT_IN, ClientSettings, canonical, queries};
-use crate::database::AnyConnection;
+use super::{AuthenticatedClient, BUILT_IN, ClientSettings, queries};
+use crate::database::{AnyConnection, Id};
 
 /// The client that a request comes from.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub fn settings_of(
     if id == BUILT_IN {
         return Ok(Ok(ClientSettings::default()));
     }
-    match canonical(id) {
+    match Id::parse(id) {
         Some(id) => Ok(queries::client_settings(connection, id)?.ok_or(UnknownClient)),
         None => Ok(Err(UnknownClient)),
     }

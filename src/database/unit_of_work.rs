@@ -112,15 +112,7 @@ impl Database {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
-        refuse_nesting();
-        let unit = for_actor(self.actor.clone(), unit);
-        let (backend, write_refusals) = (Arc::clone(&self.backend), self.write_refusals.clone());
-        async move {
-            write_refusals.record(match &*backend {
-                Backend::Sqlite { writer, .. } => writer.run(unit).await,
-                Backend::Postgres(postgres) => postgres.write(unit, TxState::InTransaction).await,
-            })
-        }
+        self.write_from(TxState::InTransaction, unit)
     }
 
     /// [`Database::write`] for a unit that reads and then writes by one statement, which succeeds
@@ -138,13 +130,27 @@ impl Database {
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
     {
+        self.write_from(TxState::Reading, unit)
+    }
+
+    /// Runs a unit that writes. `start` is the state of its transaction on PostgreSQL; on SQLite it
+    /// is always in one.
+    fn write_from<T, F>(
+        &self,
+        start: TxState,
+        unit: F,
+    ) -> impl Future<Output = Result<T, StoreError>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    {
         refuse_nesting();
         let unit = for_actor(self.actor.clone(), unit);
         let (backend, write_refusals) = (Arc::clone(&self.backend), self.write_refusals.clone());
         async move {
             write_refusals.record(match &*backend {
                 Backend::Sqlite { writer, .. } => writer.run(unit).await,
-                Backend::Postgres(postgres) => postgres.write(unit, TxState::Reading).await,
+                Backend::Postgres(postgres) => postgres.write(unit, start).await,
             })
         }
     }

@@ -58,7 +58,7 @@ pub fn remove_all(tx: &mut Tx<'_>) -> QueryResult<Vec<String>> {
 ///
 /// # Errors
 /// [`KeysError`]: above all, a secret that does not decrypt them.
-pub async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
+async fn examine(db: &Database, seal: &Seal) -> Result<(), KeysError> {
     db.read(queries::load).await?.iter().try_for_each(|row| row.open(seal).map(drop))
 }
 

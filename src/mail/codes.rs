@@ -140,6 +140,13 @@ impl MailKeys {
     }
 }
 
+/// The first text in another, such as a pasted link, that has the form of a link's token.
+#[must_use]
+pub fn find_link_token(text: &str) -> Option<&str> {
+    let start = text.find(LINK_PREFIX)?;
+    text.get(start..start + LINK_PREFIX.len() + ENCODED)
+}
+
 fn encode(key: &DerivedKey, prefix: &str, purpose: MailPurpose, id: Id) -> String {
     let body = body(id);
     let tag = &mac(key, purpose, &body)[..TAG];

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::authentication::factor_proven_at;
 use super::{ClockSkewed, Sessions};
-use crate::clients;
 use crate::clock::Timestamp;
 use crate::database::Id;
 use crate::keys::{Jwks, KeyLookup};
@@ -75,10 +74,9 @@ impl Sessions {
     /// # Errors
     /// [`AccessError`] says why it is rejected.
     pub async fn verify_access_token(&self, token: &str) -> Result<Arc<Claims>, AccessError> {
-        let token = self.verify_signature(token).await?;
-        self.check_claims(&token)?;
-        self.check_revocation(&token.claims)?;
-        Ok(Arc::clone(&token.claims))
+        let claims = self.verify_claims(token).await?;
+        self.check_revocation(&claims)?;
+        Ok(claims)
     }
 
     /// Checks that the user of a verified token was authenticated at most `max_age` seconds ago.
@@ -103,7 +101,7 @@ impl Sessions {
     ) -> Result<Option<AuthenticatedSession>, AccessError> {
         let claims = self.verify_claims(token).await?;
         let Some(session) = claims.sid.map(Id::from) else { return Ok(None) };
-        let client = clients::canonical(&claims.client_id);
+        let client = Id::parse(&claims.client_id);
         let has_ended =
             [Some(session), client].into_iter().flatten().any(|id| self.revocations.contains(id));
         Ok(has_ended.then(|| AuthenticatedSession::of(&claims, session)))
@@ -175,5 +173,5 @@ impl Sessions {
 fn revocable(claims: &Claims) -> impl Iterator<Item = Id> {
     let own = Id::from(claims.jti.uuid());
     let session = claims.sid.map(Id::from);
-    [Some(own), session, clients::canonical(&claims.client_id)].into_iter().flatten()
+    [Some(own), session, Id::parse(&claims.client_id)].into_iter().flatten()
 }

@@ -244,11 +244,3 @@ named! {
         ClientRemoved = "client_removed",
     }
 }
-
-impl EndReason {
-    /// The reason with this name, if there is one.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
-    }
-}

@@ -81,7 +81,9 @@ async fn an_account_from_before_the_cost_was_lowered_costs_the_same_on_every_pat
         let own = users::table.filter(users::email_key.eq(&find));
         own.select(users::id).get_result::<doorward::database::Id>(c)
     });
-    assert!(app.api.accounts.disable(id(&owner.await.unwrap().to_string())).await.unwrap());
+    assert!(
+        app.api.account_admin.disable(id(&owner.await.unwrap().to_string())).await.unwrap().changed
+    );
     assert_eq!(passes(&app, "203.0.113.2", &dormant_disabled, PASSWORD).await, (401, BEFORE));
     for n in 0..WRONG_PASSWORD_LIMIT {
         let network = format!("198.51.100.{n}");

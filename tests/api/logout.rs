@@ -63,7 +63,7 @@ async fn ended_sessions(app: &TestApp) -> Vec<(&'static str, Tokens)> {
     ended.push(("password_changed", user.tokens));
 
     let user = app.signed_up().await;
-    assert!(app.api.accounts.disable(id(&user.id)).await.unwrap());
+    assert!(app.api.account_admin.disable(id(&user.id)).await.unwrap().changed);
     ended.push(("account_disabled", user.tokens));
 
     let user = app.signed_up().await;

@@ -222,7 +222,7 @@ async fn move_in(app: &TestApp, account: Account) {
             }
         }
         if matches!(account, Account::Disabled | Account::DisabledDormant) {
-            assert!(app.api.accounts.disable(id).await.unwrap());
+            assert!(app.api.account_admin.disable(id).await.unwrap().changed);
         }
     }
 }

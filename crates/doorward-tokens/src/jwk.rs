@@ -54,8 +54,8 @@ pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
 }
 
-/// The number of thumbprint characters in the `kid`: 66 bits.
-const KID_LENGTH: usize = 11;
+/// The number of thumbprint characters in the `kid` of Doorward's own keys: 66 bits.
+pub(crate) const KID_LENGTH: usize = 11;
 
 impl PublicKey {
     /// Whether its numbers have valid lengths for the algorithm. For elliptic curves the types

@@ -9,15 +9,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::TokenId;
+use super::jwk::KID_LENGTH;
 
 /// The bit that marks the id of a `kid`. It is above every `jti`; the bits of the `kid` are below
-/// it.
-const KID_BIT: u128 = 1 << 66;
+/// it, six for each character.
+const KID_BIT: u128 = 1 << (6 * KID_LENGTH);
 
 /// The id of a `kid`: 11 characters of base64url. `None` for any other text.
 #[must_use]
 pub fn revocation_id_of_kid(kid: &str) -> Option<Uuid> {
-    if kid.len() != 11 {
+    if kid.len() != KID_LENGTH {
         return None;
     }
     // A leading zero digit fills whole bytes.

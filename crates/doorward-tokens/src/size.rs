@@ -3,13 +3,11 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::jwk::KID_LENGTH;
 use crate::{Algorithm, Audience, Claims, TokenId};
 
 /// The times of tokens have ten digits until the year 2286.
 const LONGEST_TIME: i64 = 9_999_999_999;
-
-/// The characters of a `kid` of Doorward's own keys.
-const KID_LENGTH: usize = 11;
 
 /// The longest `amr` of a session.
 const LONGEST_AMR: [&str; 3] = ["pwd", "otp", "mfa"];

@@ -172,11 +172,9 @@ impl AccountAdmin {
             }
             was_verified = false;
         }
-        match update.email_verified {
-            Some(is_verified) if is_verified != was_verified => {
-                set_verified(tx, user, is_verified, now)?;
-            }
-            _ => {}
+        // Only another address is unproven.
+        if update.email_verified == Some(true) && !was_verified {
+            mark_verified(tx, user, now)?;
         }
         Ok(true)
     }
@@ -247,15 +245,8 @@ impl AccountAdmin {
     }
 }
 
-/// Sets whether an address counts as proven, in the caller's unit of work.
-pub(super) fn set_verified(
-    tx: &mut Tx<'_>,
-    user: Id,
-    is_verified: bool,
-    now: Timestamp,
-) -> QueryResult<()> {
-    queries::set_verified(tx.connection(), user, is_verified.then_some(now))?;
-    let verified = Event::new(EventKind::EmailVerified).with_user(user);
-    let event = if is_verified { verified } else { verified.detail("withdrawn") };
-    audit::record(tx, event, now)
+/// Records that an operator takes the address for proven, in the caller's unit of work.
+pub(super) fn mark_verified(tx: &mut Tx<'_>, user: Id, now: Timestamp) -> QueryResult<()> {
+    queries::mark_verified(tx.connection(), user, now)?;
+    audit::record(tx, Event::new(EventKind::EmailVerified).with_user(user), now)
 }

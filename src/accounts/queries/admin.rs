@@ -44,6 +44,14 @@ pub struct AccountDetails {
     pub version: i64,
 }
 
+impl AccountDetails {
+    /// Whether it has no password yet.
+    #[must_use]
+    pub const fn is_invited(&self) -> bool {
+        self.invited_until.is_some()
+    }
+}
+
 /// A page of the accounts that are not closed, ordered by id, which begins with the time, and one
 /// more if there are further ones.
 pub(in crate::accounts) fn search(
@@ -145,4 +153,16 @@ pub(in crate::accounts) fn replace_password(
         ))
         .execute(connection)
         .map(|rows| rows == 1)
+}
+
+/// Records that the address is proven.
+pub(in crate::accounts) fn mark_verified(
+    connection: &mut AnyConnection,
+    id: Id,
+    now: Timestamp,
+) -> QueryResult<()> {
+    diesel::update(open_account(id))
+        .set((users::email_verified_at.eq(now), users::version.eq(users::version + 1_i64)))
+        .execute(connection)
+        .map(drop)
 }

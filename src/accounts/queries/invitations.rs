@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{AccountDetails, incremented_version, open_account};
+use super::{incremented_version, open_account};
 use crate::clock::Timestamp;
 use crate::database::schema::users;
 use crate::database::{AnyConnection, Id};
@@ -76,27 +76,4 @@ pub(in crate::accounts) fn lock_expired_invitation(
         .set(incremented_version())
         .execute(connection)
         .map(|rows| rows == 1)
-}
-
-/// Sets whether the address is proven.
-pub(in crate::accounts) fn set_verified(
-    connection: &mut AnyConnection,
-    id: Id,
-    at: Option<Timestamp>,
-) -> QueryResult<()> {
-    diesel::update(open_account(id))
-        .set((
-            users::email_verified_at.eq(at.map(Timestamp::as_micros)),
-            users::version.eq(users::version + 1_i64),
-        ))
-        .execute(connection)
-        .map(drop)
-}
-
-impl AccountDetails {
-    /// Whether it has no password yet.
-    #[must_use]
-    pub const fn is_invited(&self) -> bool {
-        self.invited_until.is_some()
-    }
 }

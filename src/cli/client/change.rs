@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::{AdminError, Opened};
 use crate::clients::{
-    self, ClientChange, ClientChangeError, DurationChange, MAX_OVERLAP, MIN_TOKEN_LIFETIME,
+    ClientChange, ClientChangeError, DurationChange, MAX_OVERLAP, MIN_TOKEN_LIFETIME,
 };
 use crate::config::{self, Config, ConfigError};
 use crate::database::{ExpectedVersion, Id};
@@ -119,7 +119,7 @@ pub(super) async fn rotate_secret(
 }
 
 fn id(text: &str) -> Result<Id, AdminError> {
-    clients::canonical(text).ok_or_else(|| AdminError::NoSuchClient(text.to_owned()))
+    Id::parse(text).ok_or_else(|| AdminError::NoSuchClient(text.to_owned()))
 }
 
 fn duration(

@@ -11,7 +11,8 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, web};
 
 use crate::audit::{Event, EventKind};
-use crate::clients::{self, AdminScope};
+use crate::clients::AdminScope;
+use crate::database::Id;
 use crate::http::admin_routes::required_scope;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::client_ip::ClientAddress;
@@ -52,7 +53,7 @@ async fn authorize(request: &ServiceRequest, scope: AdminScope) -> Result<Operat
     let claims = api.sessions.verify_access_token(token.as_str()).await?;
     let granted = claims.scope.as_deref().unwrap_or_default();
     let is_granted = claims.sid.is_none() && granted.split(' ').any(|it| it == scope.as_str());
-    let client = clients::canonical(&claims.client_id).filter(|_| is_granted);
+    let client = Id::parse(&claims.client_id).filter(|_| is_granted);
     let client = client.ok_or_else(|| lacks(scope))?;
     if !api.clients.has_scope(client, scope).await? {
         return Err(lacks(scope));

@@ -22,12 +22,10 @@ use crate::http::request::form::Form;
 use crate::http::request::language::Language;
 use crate::http::request::requester::RequestSource;
 use crate::http::{Api, HttpSettings};
+use crate::mail::codes::find_link_token;
 use crate::secret::Secret;
 
 use html::{ResetPage, Step};
-
-/// Characters of a link's token after its prefix.
-const TOKEN_CHARS: usize = 44;
 
 /// A form that this page has sent.
 pub(in crate::http) struct OwnForm(Form);
@@ -87,7 +85,10 @@ pub(in crate::http) async fn set_password(
     let [link, request, code, password] =
         ["link", "request", "code", "password"].map(|name| form.take(name));
     let (shown, step) = if request.expose().is_empty() {
-        (ShownProof::Link(find_link_token(link.expose())), Step::Start { link: link.clone() })
+        (
+            ShownProof::Link(find_link_token(link.expose()).unwrap_or_default()),
+            Step::Start { link: link.clone() },
+        )
     } else {
         let shown = ShownProof::Code { request: request.expose(), code: code.expose() };
         (shown, Step::Requested(request.clone()))
@@ -118,10 +119,4 @@ fn page_or_problem(
 fn page(api: &Api) -> ResetPage {
     let path = Url::parse(&api.issuer).map(|url| url.path().trim_end_matches('/').to_owned());
     ResetPage::new(path.unwrap_or_default())
-}
-
-/// The token in a pasted link, or the pasted token; empty if there is none.
-fn find_link_token(text: &str) -> &str {
-    let token = text.find("dwm_").and_then(|at| text.get(at..at + 4 + TOKEN_CHARS));
-    token.unwrap_or_default()
 }

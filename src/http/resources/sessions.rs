@@ -3,10 +3,10 @@
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::accounts::LoginAttempt;
 use crate::clients::{self, RequestingClient};
+use crate::database::Id;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::authenticated::{Caller, MaybeCaller};
@@ -270,9 +270,8 @@ pub(in crate::http) async fn end(
     source: RequestSource,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    // Not a UUID, so no session can match: 404.
-    let id = Uuid::parse_str(&id).map_err(|_| Code::NotFound)?;
-    if api.sessions.end(caller.0.user, id.into(), source.network()).await? {
+    let id = Id::parse(&id).ok_or(Code::NotFound)?;
+    if api.sessions.end(caller.0.user, id, source.network()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(Code::NotFound).detail("You have no live session with this id."))

@@ -102,8 +102,11 @@ async fn disabling_an_account_revokes_its_tokens_immediately() {
     let app = TestApp::start().await;
     let mut user = app.signed_up().await;
     let other = app.signed_up().await;
-    assert!(app.api.accounts.disable(id(&user.id)).await.unwrap());
-    assert!(!app.api.accounts.disable(id(&user.id)).await.unwrap(), "it is disabled already");
+    assert!(app.api.account_admin.disable(id(&user.id)).await.unwrap().changed);
+    assert!(
+        !app.api.account_admin.disable(id(&user.id)).await.unwrap().changed,
+        "it is disabled already"
+    );
     user.me().await.assert_problem(401, "token_revoked");
     user.refresh().await.assert_ended("account_disabled");
     user.close(PASSWORD).await.assert_problem(401, "token_revoked");

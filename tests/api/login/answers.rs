@@ -32,7 +32,7 @@ async fn rejections_are_indistinguishable_and_cost_one_hash_each() {
     let app = TestApp::start().await;
     let user = app.signed_up().await;
     let disabled = app.signed_up().await;
-    assert!(app.api.accounts.disable(id(&disabled.id)).await.unwrap());
+    assert!(app.api.account_admin.disable(id(&disabled.id)).await.unwrap().changed);
     let closed = app.signed_up().await;
     closed.close(PASSWORD).await.assert_status(204);
 

@@ -64,8 +64,8 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
     let app = TestApp::with(one_thread).await;
     let user = app.signed_up().await;
     let held = BlockedChanges::back(&app, &user.id).await;
-    let (accounts, id) = (app.api.accounts.clone(), id(&user.id));
-    let disabled = tokio::spawn(async move { accounts.disable(id).await });
+    let (admin, id) = (app.api.account_admin.clone(), id(&user.id));
+    let disabled = tokio::spawn(async move { admin.disable(id).await });
     // After one poll it is in the writer's queue.
     tokio::task::yield_now().await;
     wait_until_queued(&app, 1).await;
@@ -75,7 +75,7 @@ async fn a_login_that_raced_a_disable_leaves_no_session() {
         wait_until_queued(&app, 2).await;
         held.release();
     });
-    assert!(disabled.await.unwrap().unwrap());
+    assert!(disabled.await.unwrap().unwrap().changed);
     login.assert_problem(401, "invalid_credentials");
     assert!(app.live_sessions(&user.id).await.is_empty());
 }
@@ -156,11 +156,11 @@ async fn no_login_outlives_a_disable_that_it_raced() {
         let (disabled, logins) = tokio::join!(
             async {
                 turns(4).await;
-                app.api.accounts.disable(id(&user.id)).await
+                app.api.account_admin.disable(id(&user.id)).await
             },
             join_all((0..6).map(|_| app.log_in(&user.email, PASSWORD)))
         );
-        assert!(disabled.unwrap());
+        assert!(disabled.unwrap().changed);
         for login in logins {
             if login.status == 200 {
                 app.me(&login.tokens().access).await.assert_problem(401, "token_revoked");

@@ -40,7 +40,7 @@ async fn a_change_of_the_account_ends_earlier_links() {
     let user = app.signed_up().await;
     app.forgot(&user.email).await;
     let message = app.message_to(&user.email).await;
-    app.api.accounts.disable(id(&user.id)).await.unwrap();
+    app.api.account_admin.disable(id(&user.id)).await.unwrap();
     app.reset_by_link(&message.token(), NEW_PASSWORD).await.assert_problem(400, "invalid_link");
     app.clear_outbox().await;
     app.forgot_from("192.0.2.7", &user.email).await.assert_status(202);

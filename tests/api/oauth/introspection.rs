@@ -114,7 +114,7 @@ async fn inactive_tokens_reveal_nothing() {
     }
 
     let disabled = app.signed_up().await;
-    app.api.accounts.disable(id(&disabled.id)).await.unwrap();
+    app.api.account_admin.disable(id(&disabled.id)).await.unwrap();
     assert_inactive(app.introspect(&service, &disabled.tokens.access).await);
     assert_inactive(app.introspect(&service, &disabled.tokens.refresh).await);
 
