@@ -13,7 +13,7 @@ use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::factors::keys::SealContext;
-use crate::factors::tickets::ENROL_LIFETIME;
+use crate::factors::login_tokens::ENROL_LIFETIME;
 use crate::factors::totp::{Provisioning, TotpSecret};
 use crate::factors::{FactorKind, recovery_codes};
 use crate::mail::messages::MessageKind;
