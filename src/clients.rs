@@ -175,7 +175,7 @@ impl Clients {
         self.db
             .write(move |tx| {
                 queries::insert(tx.connection(), &row, hash.as_ref())?;
-                let added = Event::new(EventKind::ClientAdded).detail(row.id.to_string());
+                let added = Event::new(EventKind::ClientAdded).with_detail(row.id.to_string());
                 audit::record(tx, added, created_at)
             })
             .await?;

@@ -291,7 +291,7 @@ impl Accounts {
             let left = recovery_codes::count(left);
             let used = Event::new(EventKind::RecoveryCodeUsed).with_user(found.id);
             let address = device.address.as_deref();
-            audit::record(tx, used.with_address(address).detail(left.to_string()), now)?;
+            audit::record(tx, used.with_address(address).with_detail(left.to_string()), now)?;
             let context = NoticeContext { codes_left: Some(left), ..notice_context(device) };
             self.mail.notify(tx, found.id, MessageKind::RecoveryCodeUsed, context, now)?;
         }

@@ -238,7 +238,7 @@ impl Accounts {
     ) -> QueryResult<()> {
         let event = Event::new(change.event).with_user(found.id);
         let event = event.with_address(device.address.as_deref());
-        audit::record(tx, event.detail(FactorKind::Totp.as_str()), now)?;
+        audit::record(tx, event.with_detail(FactorKind::Totp.as_str()), now)?;
         self.mail.notify(tx, found.id, change.message, notice_context(device), now)
     }
 }

@@ -222,7 +222,7 @@ impl Clients {
     }
 
     fn record(&self, tx: &mut Tx<'_>, kind: EventKind, id: Id) -> QueryResult<()> {
-        audit::record(tx, Event::new(kind).detail(id.to_string()), self.clock.now())
+        audit::record(tx, Event::new(kind).with_detail(id.to_string()), self.clock.now())
     }
 
     /// Checks the values that do not depend on the client.

@@ -132,7 +132,7 @@ impl Mail {
             && outcome == "failed"
         {
             let purpose = row.purpose();
-            let failed = Event::new(EventKind::MailFailed).detail(purpose.as_str());
+            let failed = Event::new(EventKind::MailFailed).with_detail(purpose.as_str());
             let failed = row.user_id.map_or(failed.clone(), |user| failed.with_user(user));
             audit::record(tx, failed, now)?;
             count(tx, &self.counters.failed, purpose);

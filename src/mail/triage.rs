@@ -112,7 +112,8 @@ impl Mail {
         let Some(quota) = free_quota(tx.connection(), row, is_known, now)? else {
             // Only the node whose statement changed the row records it.
             if self.choose_none(tx, row, "over_limit", now)? {
-                let limited = Event::new(EventKind::MailLimited).detail(chosen.message.as_str());
+                let limited =
+                    Event::new(EventKind::MailLimited).with_detail(chosen.message.as_str());
                 record(tx, limited, chosen.user, row, now)?;
                 count(tx, &self.counters.over_limit, row.purpose());
             }
@@ -120,7 +121,8 @@ impl Mail {
         };
         let chosen = Chosen { quota, ..chosen };
         if outbox::choose(tx.connection(), row, &chosen)? {
-            let requested = Event::new(EventKind::MailRequested).detail(chosen.message.as_str());
+            let requested =
+                Event::new(EventKind::MailRequested).with_detail(chosen.message.as_str());
             record(tx, requested, chosen.user, row, now)?;
         }
         Ok(())

@@ -233,13 +233,13 @@ fn store_grants(
     let added = after.roles.without(&before.roles).to_vec();
     let removed = before.roles.without(&after.roles).to_vec();
     if let Some(detail) = described(&added.join(" "), &removed.join(" ")) {
-        let event = Event::new(EventKind::RolesChanged).with_user(user).detail(detail);
+        let event = Event::new(EventKind::RolesChanged).with_user(user).with_detail(detail);
         audit::record(tx, event, now)?;
     }
     let set = after.claims.changed_or_missing_in(&before.claims).join(" ");
     let cleared = before.claims.changed_or_missing_in(&after.claims).join(" ");
     if let Some(detail) = described(&set, &cleared) {
-        let event = Event::new(EventKind::ClaimsChanged).with_user(user).detail(detail);
+        let event = Event::new(EventKind::ClaimsChanged).with_user(user).with_detail(detail);
         audit::record(tx, event, now)?;
     }
     Ok(())

@@ -256,6 +256,6 @@ pub(super) fn set_verified(
 ) -> QueryResult<()> {
     queries::set_verified(tx.connection(), user, is_verified.then_some(now))?;
     let verified = Event::new(EventKind::EmailVerified).with_user(user);
-    let event = if is_verified { verified } else { verified.detail("withdrawn") };
+    let event = if is_verified { verified } else { verified.with_detail("withdrawn") };
     audit::record(tx, event, now)
 }
