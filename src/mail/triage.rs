@@ -73,7 +73,7 @@ pub struct Recipient {
 }
 
 /// Finds the account of a request's address.
-pub type Directory =
+pub type AccountDirectory =
     Arc<dyn Fn(&mut AnyConnection, &MailRequest) -> QueryResult<Option<Recipient>> + Send + Sync>;
 
 impl Mail {
@@ -84,7 +84,10 @@ impl Mail {
     }
 
     /// Chooses the messages of a batch of requests. Returns whether there may be more.
-    pub(super) async fn choose_messages(&self, directory: &Directory) -> Result<bool, StoreError> {
+    pub(super) async fn choose_messages(
+        &self,
+        directory: &AccountDirectory,
+    ) -> Result<bool, StoreError> {
         let (this, directory) = (self.clone(), Arc::clone(directory));
         self.db
             .write(move |tx| {
@@ -100,7 +103,7 @@ impl Mail {
     fn choose(
         &self,
         tx: &mut Tx<'_>,
-        directory: &Directory,
+        directory: &AccountDirectory,
         row: &MailRequest,
         now: Timestamp,
     ) -> QueryResult<()> {
