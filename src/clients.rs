@@ -48,12 +48,12 @@ pub struct Clients {
     db: Database,
     clock: Clock,
     policy: ClientPolicy,
-    origin: CallOrigin,
+    channel: CallChannel,
 }
 
 /// How a change of a client arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CallOrigin {
+enum CallChannel {
     /// By a command on the machine, or a test.
     Machine,
     /// Over HTTP: scopes of Doorward are out of reach.
@@ -140,7 +140,7 @@ impl Clients {
     /// Creates the service from its dependencies.
     #[must_use]
     pub const fn new(db: Database, clock: Clock, policy: ClientPolicy) -> Self {
-        Self { db, clock, policy, origin: CallOrigin::Machine }
+        Self { db, clock, policy, channel: CallChannel::Machine }
     }
 
     /// Adds a client. A confidential client gets a secret, which is not stored and is returned only
@@ -162,7 +162,7 @@ impl Clients {
             }
             ClientKind::Confidential { scopes } => {
                 check_scopes(scopes)?;
-                self.refuse_doorwards(scopes)?;
+                self.refuse_doorward_scopes(scopes)?;
                 self.policy.size_limit.check_client(&scopes.join(" "))?;
                 Some(new_secret())
             }
@@ -175,7 +175,7 @@ impl Clients {
         self.db
             .write(move |tx| {
                 queries::insert(tx.connection(), &row, hash.as_ref())?;
-                let added = Event::new(EventKind::ClientAdded).detail(row.id.to_string());
+                let added = Event::new(EventKind::ClientAdded).with_detail(row.id.to_string());
                 audit::record(tx, added, created_at)
             })
             .await?;
@@ -196,13 +196,13 @@ impl Clients {
     #[must_use]
     pub fn over_http(&self, actor: &str) -> Self {
         let db = self.db.clone().with_actor(actor);
-        Self { db, origin: CallOrigin::Http, ..self.clone() }
+        Self { db, channel: CallChannel::Http, ..self.clone() }
     }
 
     /// Refuses scopes of Doorward over HTTP.
-    fn refuse_doorwards(&self, scopes: &[String]) -> Result<(), ProtectedClient> {
-        let is_protected = scopes.iter().any(|scope| scope::is_doorwards(scope));
-        if self.origin == CallOrigin::Http && is_protected {
+    fn refuse_doorward_scopes(&self, scopes: &[String]) -> Result<(), ProtectedClient> {
+        let is_protected = scopes.iter().any(|scope| scope::is_doorward_scope(scope));
+        if self.channel == CallChannel::Http && is_protected {
             return Err(ProtectedClient);
         }
         Ok(())

@@ -45,7 +45,7 @@ pub use settings::{
     AccountsConfig, AdminConfig, AuditConfig, Config, CookiesConfig, CorsConfig, DatabaseConfig,
     DocsConfig, EmailConfig, EmailLinksConfig, LimitsConfig, LogConfig, LogFormat, MetricsConfig,
     PasswordsConfig, Registration, RequireSecondFactor, RevocationSync, RevocationsConfig,
-    SameSite, SessionsConfig, TlsConfig, TokensConfig, Verification, WhenStale,
+    SameSite, SessionsConfig, TlsConfig, TokensConfig, Verification,
 };
 pub use single_values::{check_origin, database_of, parse_duration};
 

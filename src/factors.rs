@@ -4,8 +4,8 @@
 //! `accounts` stores them, limits guesses and uses each code once.
 
 pub mod keys;
+pub mod login_tokens;
 pub mod recovery_codes;
-pub mod tickets;
 pub mod totp;
 
 use crate::named::named;

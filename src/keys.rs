@@ -10,9 +10,9 @@
 
 pub mod admin;
 mod generation;
+mod lookup;
 mod maintenance;
 mod queries;
-mod refresh;
 mod ring;
 mod schedule;
 mod seal;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-pub use refresh::KeyLookup;
+pub use lookup::KeyLookup;
 pub use ring::Jwks;
 pub use schedule::KeyState;
 pub use seal::Seal;
@@ -73,7 +73,7 @@ pub struct Keys {
     seal: Seal,
     policy: KeyPolicy,
     ring: Arc<RwLock<Arc<KeyRing>>>,
-    lookups: refresh::RefreshThrottle,
+    lookups: lookup::LookupThrottle,
     /// Held from reading the stored keys until they are in use, so that no older read replaces a
     /// newer one.
     reload_lock: Arc<Mutex<()>>,
@@ -99,7 +99,7 @@ impl Keys {
             seal,
             policy,
             ring,
-            lookups: refresh::RefreshThrottle::default(),
+            lookups: lookup::LookupThrottle::default(),
             reload_lock: Arc::default(),
         })
     }

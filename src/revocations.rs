@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -32,12 +33,13 @@ use crate::locks;
 /// makes tokens that others reject, and is not ready.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
-/// The treatment of tokens while the list may be out of date.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The treatment of access tokens while the list may be out of date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StalePolicy {
     /// Reject every token temporarily.
     FailClosed,
-    /// Continue with the list as it is.
+    /// Continue with the list as it is. Tokens may have been revoked meanwhile.
     FailOpen,
 }
 

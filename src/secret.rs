@@ -72,7 +72,7 @@ impl<'de, T: Zeroize + serde::Deserialize<'de>> serde::Deserialize<'de> for Secr
     }
 }
 
-/// The purpose of a derived key. The names are part of the derivation: changing one makes the data
+/// The purpose of a derived key. The labels are part of the derivation: changing one makes the data
 /// that it protected unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -93,9 +93,9 @@ pub enum Purpose {
     /// Encryption of TOTP secrets in the database.
     TotpSeal,
     /// The token of a login that lacks the second factor.
-    FactorTicket,
+    FactorToken,
     /// The token of a login that needs a second factor to be set up.
-    EnrolTicket,
+    EnrolToken,
 }
 
 impl Purpose {
@@ -109,8 +109,8 @@ impl Purpose {
             Self::MailLink => b"doorward mail link v1",
             Self::MailCode => b"doorward mail code v1",
             Self::TotpSeal => b"doorward totp seal v1",
-            Self::FactorTicket => b"doorward factor ticket v1",
-            Self::EnrolTicket => b"doorward enrol ticket v1",
+            Self::FactorToken => b"doorward factor ticket v1",
+            Self::EnrolToken => b"doorward enrol ticket v1",
         }
     }
 }

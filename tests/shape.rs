@@ -65,6 +65,7 @@ const MAY_USE: &str = "
     secret        ->
     config        -> secret loopback clock tokens::Algorithm database::DatabaseUrl mail::transport::MailUrl
                      clients::check_origin clients::InvalidOrigin accounts::RoleSet
+                     revocations::StalePolicy
     verifier      -> tokens
     swagger-ui    ->
 ";

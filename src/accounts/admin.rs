@@ -23,7 +23,6 @@ use crate::mail::notices::{self, NoticeContext};
 use crate::mail::{self, Mail};
 use crate::passwords::PasswordHash;
 use crate::revocations::Revocations;
-use crate::revocations::sync::SyncMode;
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, Session, end_session, end_sessions_of};
 use crate::tokens::TokenSizeLimit;
@@ -38,10 +37,19 @@ pub struct AccountAdmin {
     db: Database,
     clock: Clock,
     revocations: Revocations,
-    sync_mode: SyncMode,
+    announcement: Announcement,
     /// Enqueues notices to owners.
     mail: Option<Mail>,
     size_limit: TokenSizeLimit,
+}
+
+/// How other nodes learn of the sessions that an operation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// This process notifies them when the operation commits.
+    AtCommit,
+    /// They learn by the sync: this process is a node, whose sync notifies them, or they poll.
+    BySync,
 }
 
 /// The result of an administrative operation on an account.
@@ -60,10 +68,10 @@ impl AccountAdmin {
         db: Database,
         clock: Clock,
         revocations: Revocations,
-        sync_mode: SyncMode,
+        announcement: Announcement,
         size_limit: TokenSizeLimit,
     ) -> Self {
-        Self { db, clock, revocations, sync_mode, mail: None, size_limit }
+        Self { db, clock, revocations, announcement, mail: None, size_limit }
     }
 
     /// Notifies owners of changes of their accounts.
@@ -299,9 +307,9 @@ impl AccountAdmin {
         Ok(Some(AdminOutcome { changed, sessions_ended }))
     }
 
-    /// Notifies other nodes of ended sessions after the commit.
+    /// Notifies other nodes of ended sessions after the commit, unless the sync does.
     fn announce(&self, tx: &mut Tx<'_>, sessions_ended: usize) -> QueryResult<()> {
-        if sessions_ended > 0 && self.sync_mode == SyncMode::Listen {
+        if sessions_ended > 0 && self.announcement == Announcement::AtCommit {
             self.revocations.announce(tx)?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::{Accounts, Email, MAX_COMPARISONS};
 use crate::clients::{self, ClientSettings, UnknownClient};
 use crate::database::{Id, StoreError, Tx};
 use crate::factors::SecondFactor;
-use crate::factors::tickets::{EnrolTicket, FactorTicket};
+use crate::factors::login_tokens::{EnrolToken, FactorToken};
 use crate::passwords::{Overloaded, Password, PasswordHash};
 use crate::refresh_token::RefreshToken;
 use crate::secret::Secret;
@@ -211,7 +211,7 @@ impl Accounts {
     ) -> Result<LogInError, StoreError> {
         let VerifiedPassword { found, upgraded, reservation } = right;
         let shares = reservation.into_shares();
-        let ticket = FactorTicket {
+        let token = FactorToken {
             user: found.id.uuid(),
             version: found.version,
             issued_at: self.clock.now(),
@@ -221,7 +221,7 @@ impl Accounts {
             is_unknown_source,
             shares,
         };
-        let challenge = self.challenge(&ticket, &found);
+        let challenge = self.challenge(&token, &found);
         if let Some(upgraded) = upgraded {
             self.db
                 .write(move |tx| queries::upgrade_hash(tx.connection(), &found, &upgraded))
@@ -231,21 +231,21 @@ impl Accounts {
     }
 
     /// The error that asks for the second factor.
-    pub(super) fn challenge(&self, ticket: &FactorTicket, found: &Credentials) -> LogInError {
+    pub(super) fn challenge(&self, token: &FactorToken, found: &Credentials) -> LogInError {
         LogInError::SecondFactorRequired(FactorChallenge {
-            factor_token: Secret::new(ticket.encode(&self.factors.keys)),
+            factor_token: Secret::new(token.encode(&self.factors.keys)),
             factors: found.factors(),
         })
     }
 
     /// The error that asks for a second factor to be set up.
     fn setup_required(&self, found: &Credentials) -> LogInError {
-        let ticket = EnrolTicket {
+        let token = EnrolToken {
             user: found.id.uuid(),
             version: found.version,
             issued_at: self.clock.now(),
         };
-        let enrol_token = Some(Secret::new(ticket.encode(&self.factors.keys)));
+        let enrol_token = Some(Secret::new(token.encode(&self.factors.keys)));
         LogInError::SecondFactorSetupRequired { enrol_token }
     }
 

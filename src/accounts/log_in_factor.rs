@@ -7,14 +7,14 @@ use super::{Accounts, LogInError, MAX_COMPARISONS};
 use crate::clients::{self, ClientSettings, UnknownClient};
 use crate::database::{Id, StoreError};
 use crate::factors::SecondFactor;
-use crate::factors::tickets::FactorTicket;
+use crate::factors::login_tokens::FactorToken;
 use crate::sessions::{Device, IssueError, ReplacedSessions, Tokens};
 
 /// The second request of a login.
 #[derive(Debug)]
 pub struct FactorAttempt {
     /// The token of the first one.
-    pub ticket: FactorTicket,
+    pub token: FactorToken,
     /// The second factor as received.
     pub second_factor: SecondFactor,
     /// The sessions that the new one replaces.
@@ -40,31 +40,31 @@ impl Accounts {
         attempt: FactorAttempt,
     ) -> Result<Tokens, LogInError> {
         self.sessions.ensure_clock().map_err(IssueError::from)?;
-        let FactorAttempt { ticket, second_factor, replaces, device } = attempt;
+        let FactorAttempt { token, second_factor, replaces, device } = attempt;
         let mut check = FactorCheck::new(&second_factor, &device);
         for _ in 0..MAX_COMPARISONS {
-            let (client, found) = self.read_for_factor(&ticket).await?;
+            let (client, found) = self.read_for_factor(&token).await?;
             let is_unchanged = |found: &Credentials| {
-                found.version == ticket.version && found.disabled_at.is_none() && found.has_factor()
+                found.version == token.version && found.disabled_at.is_none() && found.has_factor()
             };
             let found = found.filter(is_unchanged).ok_or(LogInError::InvalidFactorToken)?;
             let client = client?;
             let used = Some(check.compare(self, &found).await?);
             // The first session releases the password's reservation.
-            let is_first = found.last_login_at.is_none_or(|at| at < ticket.issued_at);
+            let is_first = found.last_login_at.is_none_or(|at| at < token.issued_at);
             let login = ProvenLogin {
                 found,
                 used,
                 upgraded: None,
                 client,
-                client_id: ticket.client_id.clone(),
+                client_id: token.client_id.clone(),
                 replaces: replaces.clone(),
-                device: Device { label: ticket.label.clone(), ..device.clone() },
-                is_unknown_source: ticket.is_unknown_source,
+                device: Device { label: token.label.clone(), ..device.clone() },
+                is_unknown_source: token.is_unknown_source,
             };
             if let Some(grant) = self.start_session(login).await? {
                 if is_first {
-                    self.throttle.release(&ticket.shares);
+                    self.throttle.release(&token.shares);
                 }
                 return Ok(self.sessions.issue(&grant)?);
             }
@@ -74,9 +74,9 @@ impl Accounts {
 
     async fn read_for_factor(
         &self,
-        ticket: &FactorTicket,
+        token: &FactorToken,
     ) -> Result<(Result<ClientSettings, UnknownClient>, Option<Credentials>), StoreError> {
-        let (user, client_id) = (Id::from(ticket.user), ticket.client_id.clone());
+        let (user, client_id) = (Id::from(token.user), token.client_id.clone());
         self.db
             .read(move |c| {
                 Ok((clients::settings_of(c, &client_id)?, queries::credentials_by_id(c, user)?))

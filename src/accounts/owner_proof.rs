@@ -10,7 +10,7 @@ use super::{Accounts, LogInError, MAX_COMPARISONS};
 use crate::clock::Timestamp;
 use crate::database::{Id, Tx};
 use crate::factors::SecondFactor;
-use crate::factors::tickets::EnrolTicket;
+use crate::factors::login_tokens::EnrolToken;
 use crate::passwords::Password;
 use crate::secret::Secret;
 use crate::sessions::Device;
@@ -22,14 +22,14 @@ pub enum Owner {
     /// The holder of an access token.
     Session(AuthenticatedSession),
     /// The holder of a token for setting up a second factor before the first session.
-    Enrolment(EnrolTicket),
+    Enrolment(EnrolToken),
 }
 
 impl Owner {
     pub(super) fn user(self) -> Id {
         match self {
             Self::Session(access) => access.user,
-            Self::Enrolment(ticket) => ticket.user.into(),
+            Self::Enrolment(token) => token.user.into(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Owner {
     /// change of them. A session ends separately.
     pub(super) const fn ensure_valid_for(self, found: &Credentials) -> Result<(), LogInError> {
         match self {
-            Self::Enrolment(ticket) if ticket.version != found.version => {
+            Self::Enrolment(token) if token.version != found.version => {
                 Err(LogInError::InvalidEnrolToken)
             }
             Self::Session(_) | Self::Enrolment(_) => Ok(()),

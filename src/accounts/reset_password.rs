@@ -8,7 +8,7 @@ use crate::audit::{self, Event, EventKind};
 use crate::clients::{self, ClientSettings};
 use crate::clock::Timestamp;
 use crate::database::{Id, Tx};
-use crate::factors::tickets::FactorTicket;
+use crate::factors::login_tokens::FactorToken;
 use crate::mail::decide::MailProof;
 use crate::mail::messages::MessageKind;
 use crate::mail::{AccountState, MailPurpose};
@@ -163,7 +163,7 @@ impl Accounts {
             let error = LogInError::SecondFactorSetupRequired { enrol_token: None };
             return is_required.then_some(error);
         }
-        let ticket = FactorTicket {
+        let token = FactorToken {
             user: found.id.uuid(),
             // The one that the new password has.
             version: found.version.saturating_add(1),
@@ -174,7 +174,7 @@ impl Accounts {
             is_unknown_source: false,
             shares: Vec::new(),
         };
-        Some(self.challenge(&ticket, found))
+        Some(self.challenge(&token, found))
     }
 
     /// Ends every session of an account whose password was reset, notifies its owner, and starts

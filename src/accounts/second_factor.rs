@@ -18,7 +18,7 @@ use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::factors::keys::{FactorKeys, SealContext};
-use crate::factors::tickets::{EnrolTicket, FactorTicket};
+use crate::factors::login_tokens::{EnrolToken, FactorToken};
 use crate::factors::{FactorKind, SecondFactor, recovery_codes, totp};
 use crate::mail::messages::MessageKind;
 use crate::mail::notices::NoticeContext;
@@ -38,7 +38,7 @@ const NOTIFIED_GUESSES: [i64; 2] = [5, MAX_GUESSES];
 /// The settings and keys of second factors.
 #[derive(Clone, Debug)]
 pub struct FactorPolicy {
-    /// The keys of secrets and tickets.
+    /// The keys of TOTP secrets and of the tokens of unfinished logins.
     pub keys: FactorKeys,
     /// How long a session may change its account after a second factor was proven.
     pub fresh_for: Duration,
@@ -208,10 +208,10 @@ impl Accounts {
     /// # Errors
     /// [`LogInError::InvalidFactorToken`], or [`LogInError::Issue`] while the node's clock is
     /// wrong.
-    pub fn read_factor_token(&self, text: &str) -> Result<FactorTicket, LogInError> {
+    pub fn read_factor_token(&self, text: &str) -> Result<FactorToken, LogInError> {
         // A clock that is ahead would make every token an expired one.
         self.sessions.ensure_clock().map_err(IssueError::from)?;
-        FactorTicket::decode(text, &self.factors.keys, self.clock.now())
+        FactorToken::decode(text, &self.factors.keys, self.clock.now())
             .map_err(|_| LogInError::InvalidFactorToken)
     }
 
@@ -219,9 +219,9 @@ impl Accounts {
     ///
     /// # Errors
     /// [`LogInError::InvalidEnrolToken`], or [`LogInError::Issue`] while the node's clock is wrong.
-    pub fn read_enrol_token(&self, text: &str) -> Result<EnrolTicket, LogInError> {
+    pub fn read_enrol_token(&self, text: &str) -> Result<EnrolToken, LogInError> {
         self.sessions.ensure_clock().map_err(IssueError::from)?;
-        EnrolTicket::decode(text, &self.factors.keys, self.clock.now())
+        EnrolToken::decode(text, &self.factors.keys, self.clock.now())
             .map_err(|_| LogInError::InvalidEnrolToken)
     }
 
@@ -291,7 +291,7 @@ impl Accounts {
             let left = recovery_codes::count(left);
             let used = Event::new(EventKind::RecoveryCodeUsed).with_user(found.id);
             let address = device.address.as_deref();
-            audit::record(tx, used.with_address(address).detail(left.to_string()), now)?;
+            audit::record(tx, used.with_address(address).with_detail(left.to_string()), now)?;
             let context = NoticeContext { codes_left: Some(left), ..notice_context(device) };
             self.mail.notify(tx, found.id, MessageKind::RecoveryCodeUsed, context, now)?;
         }

@@ -13,7 +13,7 @@ use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::factors::keys::SealContext;
-use crate::factors::tickets::ENROL_LIFETIME;
+use crate::factors::login_tokens::ENROL_LIFETIME;
 use crate::factors::totp::{Provisioning, TotpSecret};
 use crate::factors::{FactorKind, recovery_codes};
 use crate::mail::messages::MessageKind;
@@ -238,7 +238,7 @@ impl Accounts {
     ) -> QueryResult<()> {
         let event = Event::new(change.event).with_user(found.id);
         let event = event.with_address(device.address.as_deref());
-        audit::record(tx, event.detail(FactorKind::Totp.as_str()), now)?;
+        audit::record(tx, event.with_detail(FactorKind::Totp.as_str()), now)?;
         self.mail.notify(tx, found.id, change.message, notice_context(device), now)
     }
 }

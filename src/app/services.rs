@@ -7,7 +7,7 @@ use actix_web::web;
 
 use super::{StartError, mail, settings};
 use crate::accounts::Accounts;
-use crate::accounts::admin::AccountAdmin;
+use crate::accounts::admin::{AccountAdmin, Announcement};
 use crate::accounts::throttle::LoginThrottle;
 use crate::audit::Audit;
 use crate::clients::Clients;
@@ -21,7 +21,6 @@ use crate::keys::Keys;
 use crate::passwords::Hasher;
 use crate::refresh_token::TagKeys;
 use crate::revocations::Revocations;
-use crate::revocations::sync::SyncMode;
 use crate::secret::{MasterSecret, Purpose};
 use crate::sessions::Sessions;
 
@@ -77,8 +76,7 @@ pub(super) async fn build(
         db.clone(),
         clock.clone(),
         revocations.clone(),
-        // The node's own sync notifies the others.
-        SyncMode::Poll,
+        Announcement::BySync,
         size_limit,
     )
     .with_mail(mail);

@@ -18,8 +18,8 @@ use crate::http::request::cookies::CookiePolicy;
 use crate::http::server::tls::TlsFiles;
 use crate::keys::{KeyPolicy, Seal};
 use crate::passwords::{HashCost, HasherSettings, PasswordPolicy};
+use crate::revocations::RevocationPolicy;
 use crate::revocations::sync::SyncMode;
-use crate::revocations::{RevocationPolicy, StalePolicy};
 use crate::secret::Purpose;
 use crate::sessions::SessionPolicy;
 use crate::tokens::{Expected, TokenSizeLimit};
@@ -34,10 +34,7 @@ pub(crate) fn revocation_policy(config: &Config) -> RevocationPolicy {
     RevocationPolicy {
         max_token_age: max_token_age(config),
         max_staleness: config.revocations.max_staleness,
-        when_stale: match config.revocations.when_stale {
-            config::WhenStale::FailClosed => StalePolicy::FailClosed,
-            config::WhenStale::FailOpen => StalePolicy::FailOpen,
-        },
+        when_stale: config.revocations.when_stale,
         max_clock_skew: config.revocations.max_clock_skew,
         max_entries: config.revocations.max_entries,
     }

@@ -133,7 +133,7 @@ impl Event {
 
     /// Sets the detail: a reason or an id. Never text that a client has sent.
     #[must_use]
-    pub fn detail(self, detail: impl Into<String>) -> Self {
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
     }
 

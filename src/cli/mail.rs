@@ -102,8 +102,10 @@ async fn queue(config: &Config, limit: u32, json: bool) -> Result<String, AdminE
     let mut lines = String::new();
     for row in &waiting {
         // Writing to a String cannot fail.
-        let (message, tries) = (row.message().map_or("-", MessageKind::as_str), row.sends);
-        let _ = writeln!(lines, "{}  {}  {message}  attempts: {tries}", row.id, row.created_at);
+        let (message, attempts) =
+            (row.message().map_or("-", MessageKind::as_str), row.send_attempts);
+        let _ =
+            writeln!(lines, "{}  {}  {message}  send attempts: {attempts}", row.id, row.created_at);
     }
     let _ = writeln!(lines, "waiting: {}", backlog.waiting);
     Ok(lines)
@@ -115,6 +117,6 @@ fn as_json(row: &MailRequest) -> Value {
         "purpose": row.purpose().as_str(),
         "message": row.message().map(MessageKind::as_str),
         "created_at": row.created_at,
-        "attempts": row.sends,
+        "send_attempts": row.send_attempts,
     })
 }

@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{AdminError, Opened, block_on};
-use crate::accounts::admin::AccountAdmin;
+use crate::accounts::admin::{AccountAdmin, Announcement};
 use crate::accounts::{AccountDetails, Email};
 use crate::app::{self, settings};
 use crate::config::Config;
+use crate::revocations::sync::SyncMode;
 
 use change::{add, delete};
 use grants::{ClaimsCommand, RolesCommand, claims, roles};
@@ -236,9 +237,12 @@ pub(super) fn accounts(config: &Config, opened: Opened) -> Result<AccountAdmin, 
     let revocations = opened.revocations(config);
     let Opened { db, clocks } = opened;
     let mail = app::mail::for_notices(config, db.clone(), clocks.clock.clone())?;
-    let sync_mode = settings::sync_mode(config);
+    let announcement = match settings::sync_mode(config) {
+        SyncMode::Listen => Announcement::AtCommit,
+        SyncMode::Poll => Announcement::BySync,
+    };
     let limit = settings::token_size_limit(config, &config.issuer(config.listen));
-    let admin = AccountAdmin::new(db, clocks.clock, revocations, sync_mode, limit);
+    let admin = AccountAdmin::new(db, clocks.clock, revocations, announcement, limit);
     Ok(admin.with_mail(mail))
 }
 

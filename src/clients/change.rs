@@ -214,7 +214,7 @@ impl Clients {
         let Some(client) = queries::lock(tx.connection(), id)? else {
             return Ok(Err(ClientChangeError::NoSuchClient));
         };
-        if let Err(protected) = self.refuse_doorwards(client.scopes()) {
+        if let Err(protected) = self.refuse_doorward_scopes(client.scopes()) {
             return Ok(Err(protected.into()));
         }
         let is_expected = expected.allows(client.version);
@@ -222,7 +222,7 @@ impl Clients {
     }
 
     fn record(&self, tx: &mut Tx<'_>, kind: EventKind, id: Id) -> QueryResult<()> {
-        audit::record(tx, Event::new(kind).detail(id.to_string()), self.clock.now())
+        audit::record(tx, Event::new(kind).with_detail(id.to_string()), self.clock.now())
     }
 
     /// Checks the values that do not depend on the client.
@@ -235,7 +235,7 @@ impl Clients {
         }
         if let Some(scopes) = &change.scopes {
             check_scopes(scopes)?;
-            self.refuse_doorwards(scopes)?;
+            self.refuse_doorward_scopes(scopes)?;
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ impl ClientChange {
         match &mut changed.kind {
             ClientKind::Public { origins, client_settings } => {
                 if self.scopes.is_some() {
-                    return Err(InvalidClient::OfServices);
+                    return Err(InvalidClient::AppHasNoScopes);
                 }
                 if let Some(list) = &self.origins {
                     origins.clone_from(list);
@@ -265,7 +265,7 @@ impl ClientChange {
             }
             ClientKind::Confidential { scopes } => {
                 if self.origins.is_some() || self.sets_duration() {
-                    return Err(InvalidClient::OfApps);
+                    return Err(InvalidClient::ServiceHasNoAppSettings);
                 }
                 if let Some(list) = &self.scopes {
                     scopes.clone_from(list);

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::scope::check_doorwards;
+use super::scope::check_doorward_scopes;
 
 /// The longest name, in characters.
 const NAME_CHARS: usize = 100;
@@ -40,10 +40,10 @@ pub enum InvalidClient {
     RetryWindow(u64),
     /// An app was given scopes.
     #[error("an app has no scopes; only services have")]
-    OfServices,
+    AppHasNoScopes,
     /// A service was given settings of apps.
     #[error("a service has no origins, token lifetime or retry window; only apps have")]
-    OfApps,
+    ServiceHasNoAppSettings,
     /// An app has no secret.
     #[error("an app has no secret; only services have")]
     NoSecret,
@@ -95,7 +95,7 @@ pub(super) fn check_scopes(scopes: &[String]) -> Result<(), InvalidClient> {
     if let Some(odd) = scopes.iter().find(|scope| !is_scope(scope)) {
         return Err(InvalidClient::Scope(odd.clone()));
     }
-    check_doorwards(scopes)?;
+    check_doorward_scopes(scopes)?;
     if scopes.join(" ").len() > SCOPE_BYTES { Err(InvalidClient::Scopes) } else { Ok(()) }
 }
 

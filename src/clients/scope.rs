@@ -25,14 +25,14 @@ named! {
 }
 
 /// Whether a scope is one of Doorward's own.
-pub(super) fn is_doorwards(scope: &str) -> bool {
+pub(super) fn is_doorward_scope(scope: &str) -> bool {
     scope.starts_with(PREFIX)
 }
 
 /// Rejects a misspelled scope of Doorward.
-pub(super) fn check_doorwards(scopes: &[String]) -> Result<(), InvalidClient> {
+pub(super) fn check_doorward_scopes(scopes: &[String]) -> Result<(), InvalidClient> {
     let is_known = |scope: &str| AdminScope::ALL.iter().any(|known| known.as_str() == scope);
-    match scopes.iter().find(|scope| is_doorwards(scope) && !is_known(scope)) {
+    match scopes.iter().find(|scope| is_doorward_scope(scope) && !is_known(scope)) {
         None => Ok(()),
         Some(odd) => Err(InvalidClient::DoorwardScope(odd.clone())),
     }

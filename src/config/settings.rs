@@ -39,7 +39,7 @@ pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use metrics::MetricsConfig;
 pub use passwords::PasswordsConfig;
-pub use revocations::{RevocationSync, RevocationsConfig, WhenStale};
+pub use revocations::{RevocationSync, RevocationsConfig};
 pub use sessions::SessionsConfig;
 pub use tls::TlsConfig;
 pub use tokens::TokensConfig;

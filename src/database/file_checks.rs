@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::file_identity::with;
+use super::file_identity::companion_file;
 use super::{DatabaseUrl, OpenError};
 
 /// Every user but the owner and the group.
@@ -46,7 +46,7 @@ impl DatabaseUrl {
             Ok(_) => &["-wal"][..],
             Err(_) => &["-wal", "-journal"],
         };
-        let mut logs = logs.iter().map(|ending| with(&real, ending));
+        let mut logs = logs.iter().map(|ending| companion_file(&real, ending));
         logs.find(|log| size(log) > 0).map(|log| log.display().to_string())
     }
 
@@ -61,7 +61,7 @@ impl DatabaseUrl {
     pub fn refuse_other_log(&self) -> Result<(), OpenError> {
         let Self::Sqlite(path) = self else { return Ok(()) };
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let log = with(&real, "-wal");
+        let log = companion_file(&real, "-wal");
         let has_log = fs::metadata(&log).is_ok_and(|about| about.len() > 0);
         if has_log && keeps_no_log(path) {
             let (at, log) = (path.display().to_string(), log.display().to_string());
@@ -106,7 +106,7 @@ impl DatabaseUrl {
         let mode = |path: &Path| fs::metadata(path).map_or(0, |about| about.permissions().mode());
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let folder = real.parent().map_or(0, mode);
-        let files = ["", "-wal", "-shm"].map(|ending| with(&real, ending));
+        let files = ["", "-wal", "-shm"].map(|ending| companion_file(&real, ending));
         match files.iter().find(|file| mode(file) & OTHERS_MODE != 0) {
             Some(open) if folder & 0o001 != 0 => {
                 Err(OpenError::Exposed { at: open.display().to_string(), mode: mode(open) & 0o777 })

@@ -58,8 +58,9 @@ impl FileIdentity {
     ) -> Option<Self> {
         let real = fs::canonicalize(path).ok()?;
         let (database, size) = ExpectedFile::at(path.to_owned())?;
-        let log_files =
-            ["-wal", "-shm"].into_iter().filter_map(|end| ExpectedFile::at(with(&real, end)));
+        let log_files = ["-wal", "-shm"]
+            .into_iter()
+            .filter_map(|end| ExpectedFile::at(companion_file(&real, end)));
         let schema_version = pragma(connection, "schema_version").ok()?;
         let page_size = pragma(connection, "page_size").ok()?;
         Some(Self {
@@ -169,7 +170,7 @@ impl ExpectedFile {
 }
 
 /// The name of a file that SQLite stores next to a database.
-pub(in crate::database) fn with(database: &Path, ending: &str) -> PathBuf {
+pub(in crate::database) fn companion_file(database: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(database);
     name.push(ending);
     name.into()

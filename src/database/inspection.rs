@@ -10,7 +10,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::r2d2::Error;
 
-use super::file_identity::with;
+use super::file_identity::companion_file;
 
 /// SQLite reads the log without creating an index.
 const LOG: &str = "mode=ro&readonly_shm=1";
@@ -34,7 +34,8 @@ pub(super) fn open(path: &Path, setup: &str) -> Result<SqliteConnection, Error> 
 
 /// How SQLite opens the file, and the alternative if it cannot.
 fn parameters(database: &Path) -> (&'static str, Option<&'static str>) {
-    let size = |ending| fs::metadata(with(database, ending)).map(|about| about.len()).ok();
+    let size =
+        |ending| fs::metadata(companion_file(database, ending)).map(|about| about.len()).ok();
     match (size("-wal"), size("-shm"), size("-journal")) {
         (Some(1..), _, _) | (Some(0), Some(_), _) => (LOG, Some(LOG_AND_INDEX)),
         // A transaction is in progress or was interrupted, so the locks matter.

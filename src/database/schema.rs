@@ -142,7 +142,9 @@ diesel::table! {
         credentials_version -> Nullable<BigInt>,
         detail -> Nullable<Text>,
         locale -> Nullable<Text>,
+        /// Wrong codes, and codes that are being compared.
         attempts -> BigInt,
+        /// Attempts to send the message.
         sends -> BigInt,
         created_at -> BigInt,
         next_send_at -> Nullable<BigInt>,

@@ -1,4 +1,5 @@
-//! The keys of second factors: they seal TOTP secrets and authenticate tickets.
+//! The keys of second factors: they seal TOTP secrets and authenticate the tokens of unfinished
+//! logins.
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -19,13 +20,13 @@ pub struct FactorKeys {
 #[derive(Clone, Debug)]
 struct Keys {
     seal: DerivedKey,
-    factor_ticket: DerivedKey,
-    enrol_ticket: DerivedKey,
+    factor_token: DerivedKey,
+    enrol_token: DerivedKey,
 }
 
-/// The kinds of tickets, each with a key of its own.
+/// The kinds of tokens of an unfinished login, each with a key of its own.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum TicketKind {
+pub(super) enum LoginTokenKind {
     Factor,
     Enrol,
 }
@@ -54,15 +55,15 @@ impl Keys {
     fn of(secret: &MasterSecret) -> Self {
         Self {
             seal: secret.derive(Purpose::TotpSeal),
-            factor_ticket: secret.derive(Purpose::FactorTicket),
-            enrol_ticket: secret.derive(Purpose::EnrolTicket),
+            factor_token: secret.derive(Purpose::FactorToken),
+            enrol_token: secret.derive(Purpose::EnrolToken),
         }
     }
 
-    const fn of_ticket(&self, kind: TicketKind) -> &DerivedKey {
+    const fn of_login_token(&self, kind: LoginTokenKind) -> &DerivedKey {
         match kind {
-            TicketKind::Factor => &self.factor_ticket,
-            TicketKind::Enrol => &self.enrol_ticket,
+            LoginTokenKind::Factor => &self.factor_token,
+            LoginTokenKind::Enrol => &self.enrol_token,
         }
     }
 }
@@ -124,12 +125,12 @@ impl FactorKeys {
         Ok(Some(self.seal(&self.open(sealed, context)?, context)))
     }
 
-    pub(super) fn tag(&self, kind: TicketKind, body: &[u8]) -> [u8; TAG] {
-        tag(self.current.of_ticket(kind), body)
+    pub(super) fn tag(&self, kind: LoginTokenKind, body: &[u8]) -> [u8; TAG] {
+        tag(self.current.of_login_token(kind), body)
     }
 
-    pub(super) fn is_tag(&self, kind: TicketKind, body: &[u8], shown: &[u8]) -> bool {
-        let genuine = |keys: &Keys| equal(&tag(keys.of_ticket(kind), body), shown);
+    pub(super) fn is_tag(&self, kind: LoginTokenKind, body: &[u8], shown: &[u8]) -> bool {
+        let genuine = |keys: &Keys| equal(&tag(keys.of_login_token(kind), body), shown);
         genuine(&self.current) || self.previous.as_ref().is_some_and(genuine)
     }
 }

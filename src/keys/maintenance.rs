@@ -74,5 +74,5 @@ pub(super) fn record(
     rows: usize,
     now: Timestamp,
 ) -> QueryResult<()> {
-    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(event).detail(kid), now) }
+    if rows == 0 { Ok(()) } else { audit::record(tx, Event::new(event).with_detail(kid), now) }
 }

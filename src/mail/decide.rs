@@ -41,7 +41,7 @@ pub struct RequestState {
     /// Whether it was used.
     pub is_used: bool,
     /// Wrong codes so far.
-    pub attempts: u32,
+    pub code_attempts: u32,
     /// When the mail server accepted the message or, if its answer was lost, the latest moment at
     /// which it may have done so. `None` while no attempt was made, and when none will be.
     pub mailed_at: Option<Timestamp>,
@@ -109,7 +109,7 @@ pub fn decide(
     now: Timestamp,
     lifetimes: Lifetimes,
 ) -> MailDecision {
-    let spent = proof != MailProof::Link && request.attempts >= WRONG_CODES;
+    let spent = proof != MailProof::Link && request.code_attempts >= WRONG_CODES;
     if request.purpose != wanted || request.is_used || spent {
         return MailDecision::Reject;
     }

@@ -132,7 +132,7 @@ impl Mail {
             && outcome == "failed"
         {
             let purpose = row.purpose();
-            let failed = Event::new(EventKind::MailFailed).detail(purpose.as_str());
+            let failed = Event::new(EventKind::MailFailed).with_detail(purpose.as_str());
             let failed = row.user_id.map_or(failed.clone(), |user| failed.with_user(user));
             audit::record(tx, failed, now)?;
             count(tx, &self.counters.failed, purpose);
@@ -177,13 +177,13 @@ fn next_attempt(row: &MailRequest, error: &SendError, now: Timestamp) -> Timesta
         // Behind the others: if this message is the cause, it does not delay them.
         now.plus(DROPPED_WAIT)
     } else {
-        now.plus(backoff(row.sends))
+        now.plus(backoff(row.send_attempts))
     }
 }
 
 /// The wait after an attempt that the server answered.
-fn backoff(sends: i64) -> Duration {
-    let doublings = u32::try_from(sends).unwrap_or(0).min(8) * 2;
+fn backoff(attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts).unwrap_or(0).min(8) * 2;
     FIRST_RETRY_WAIT.saturating_mul(1 << doublings).min(MAX_RETRY_WAIT)
 }
 
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn retries_are_from_five_seconds_to_an_hour_apart() {
-        let waits: Vec<u64> = (0..8).map(|sends| backoff(sends).as_secs()).collect();
+        let waits: Vec<u64> = (0..8).map(|attempts| backoff(attempts).as_secs()).collect();
         assert_eq!(waits, [5, 20, 80, 320, 1280, 3600, 3600, 3600]);
     }
 }

@@ -94,7 +94,7 @@ impl Mail {
             return Ok(Err(MailRequestError::Full { retry_after: RETRY_AFTER }));
         }
         if let (Some(message), Some(user)) = (row.message, row.user_id) {
-            let requested = Event::new(EventKind::MailRequested).detail(message.as_str());
+            let requested = Event::new(EventKind::MailRequested).with_detail(message.as_str());
             audit::record(tx, requested.with_user(user), now)?;
         }
         Ok(Ok(self.keys.link_token(row.purpose, row.id)))

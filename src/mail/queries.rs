@@ -47,9 +47,9 @@ pub struct MailRequest {
     pub detail: Option<String>,
     /// The language of the message.
     pub locale: Option<String>,
-    attempts: i64,
+    code_attempts: i64,
     /// Attempts to hand the message over.
-    pub sends: i64,
+    pub send_attempts: i64,
     /// When the request was made.
     pub created_at: Timestamp,
     #[expect(dead_code, reason = "rows are read whole; only statements use it")]
@@ -106,7 +106,7 @@ impl MailRequest {
         RequestState {
             purpose: self.purpose(),
             is_used: self.used_at.is_some(),
-            attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
+            code_attempts: u32::try_from(self.code_attempts).unwrap_or(u32::MAX),
             mailed_at: self.handed_at.or(self.leased_until).filter(|_| is_proof),
             version: self.credentials_version,
             invited_until: self.invited_until(),

@@ -18,11 +18,10 @@ use super::delivery::SendAttempt;
 use super::messages::{MessageRenderer, RenderedMessage, TemplateError};
 use super::queries::MailRequest;
 use super::transport::{MailTransport, SendError};
-use super::triage::Directory;
 use crate::database::StoreError;
 use crate::locks;
 
-pub use super::triage::{Directory as AccountDirectory, Recipient};
+pub use super::triage::{AccountDirectory, Recipient};
 
 /// How often the sender polls for requests and for due messages.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,7 +44,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Sends the messages that wait. Each node has one.
 pub struct MailSender {
     mail: Mail,
-    directory: Directory,
+    directory: AccountDirectory,
     renderer: MessageRenderer,
     transport: MailTransport,
     state: Mutex<SenderState>,
@@ -63,7 +62,7 @@ impl MailSender {
     #[must_use]
     pub fn new(
         mail: Mail,
-        directory: Directory,
+        directory: AccountDirectory,
         renderer: MessageRenderer,
         transport: MailTransport,
     ) -> Self {

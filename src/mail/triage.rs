@@ -73,7 +73,7 @@ pub struct Recipient {
 }
 
 /// Finds the account of a request's address.
-pub type Directory =
+pub type AccountDirectory =
     Arc<dyn Fn(&mut AnyConnection, &MailRequest) -> QueryResult<Option<Recipient>> + Send + Sync>;
 
 impl Mail {
@@ -84,7 +84,10 @@ impl Mail {
     }
 
     /// Chooses the messages of a batch of requests. Returns whether there may be more.
-    pub(super) async fn choose_messages(&self, directory: &Directory) -> Result<bool, StoreError> {
+    pub(super) async fn choose_messages(
+        &self,
+        directory: &AccountDirectory,
+    ) -> Result<bool, StoreError> {
         let (this, directory) = (self.clone(), Arc::clone(directory));
         self.db
             .write(move |tx| {
@@ -100,7 +103,7 @@ impl Mail {
     fn choose(
         &self,
         tx: &mut Tx<'_>,
-        directory: &Directory,
+        directory: &AccountDirectory,
         row: &MailRequest,
         now: Timestamp,
     ) -> QueryResult<()> {
@@ -112,7 +115,8 @@ impl Mail {
         let Some(quota) = free_quota(tx.connection(), row, is_known, now)? else {
             // Only the node whose statement changed the row records it.
             if self.choose_none(tx, row, "over_limit", now)? {
-                let limited = Event::new(EventKind::MailLimited).detail(chosen.message.as_str());
+                let limited =
+                    Event::new(EventKind::MailLimited).with_detail(chosen.message.as_str());
                 record(tx, limited, chosen.user, row, now)?;
                 count(tx, &self.counters.over_limit, row.purpose());
             }
@@ -120,7 +124,8 @@ impl Mail {
         };
         let chosen = Chosen { quota, ..chosen };
         if outbox::choose(tx.connection(), row, &chosen)? {
-            let requested = Event::new(EventKind::MailRequested).detail(chosen.message.as_str());
+            let requested =
+                Event::new(EventKind::MailRequested).with_detail(chosen.message.as_str());
             record(tx, requested, chosen.user, row, now)?;
         }
         Ok(())

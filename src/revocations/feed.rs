@@ -68,10 +68,10 @@ pub struct FeedBatch {
     pub entries: Vec<RevocationEntry>,
     /// The staleness sent with it, if any.
     pub age: Option<Duration>,
-    /// Everything that was revoked until then is included up to here.
+    /// With the entries up to `to`, the list contains everything that was revoked until then.
     known_at: Instant,
     /// The number of staleness reports so far.
-    beat: u64,
+    report_number: u64,
     /// Its text, written by the first subscriber that sends it.
     pub text: OnceLock<String>,
 }
@@ -79,8 +79,8 @@ pub struct FeedBatch {
 impl FeedBatch {
     /// The state before any addition.
     pub(super) fn first(known_at: Instant) -> Self {
-        let (from, to, entries, age, beat) = (0, 0, Vec::new(), None, 0);
-        Self { from, to, entries, age, known_at, beat, text: OnceLock::new() }
+        let (from, to, entries, age, report_number) = (0, 0, Vec::new(), None, 0);
+        Self { from, to, entries, age, known_at, report_number, text: OnceLock::new() }
     }
 }
 

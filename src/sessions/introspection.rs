@@ -244,7 +244,7 @@ impl Sessions {
                     Some(session) => {
                         revoked.with_user(claims.sub.into()).with_session(session.into())
                     }
-                    None => revoked.detail(&claims.client_id),
+                    None => revoked.with_detail(&claims.client_id),
                 };
                 audit::record(tx, revoked, now)?;
             }

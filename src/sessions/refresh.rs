@@ -266,7 +266,7 @@ impl Sessions {
             Event::new(EventKind::RefreshTokenReused).with_user(row.user_id).with_session(id);
         let reused = reused
             .with_address(device.address.as_deref())
-            .detail(format!("generation {presented}, after {reached} was issued"));
+            .with_detail(format!("generation {presented}, after {reached} was issued"));
         audit::record(tx, reused, now)?;
         let context = NoticeContext {
             network: device.address.as_deref(),

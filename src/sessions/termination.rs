@@ -128,7 +128,7 @@ pub fn count_of(connection: &mut AnyConnection, user: Id, now: Timestamp) -> Que
 pub fn end_every_session(tx: &mut Tx<'_>, now: Timestamp) -> QueryResult<usize> {
     let ended = queries::end_every(tx.connection(), EndReason::BackupRestored, now)?;
     let detail = format!("sessions that ended: {ended}");
-    audit::record(tx, Event::new(EventKind::BackupRestored).detail(detail), now)?;
+    audit::record(tx, Event::new(EventKind::BackupRestored).with_detail(detail), now)?;
     Ok(ended)
 }
 
@@ -195,5 +195,5 @@ fn long_expired(
 fn event(ended: &Ended, cause: EndCause<'_>) -> Event {
     let event =
         Event::new(EventKind::SessionEnded).with_user(ended.user).with_session(ended.session);
-    event.with_address(cause.address).detail(cause.reason.as_str())
+    event.with_address(cause.address).with_detail(cause.reason.as_str())
 }

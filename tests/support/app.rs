@@ -8,14 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use doorward::accounts::admin::AccountAdmin;
+use doorward::accounts::admin::{AccountAdmin, Announcement};
 use doorward::app::{App, StartError};
 use doorward::clock::{Clock, Timestamp};
 use doorward::config::Config;
 use doorward::database::schema::sessions;
 use doorward::database::{Database, Id, OpenError};
 use doorward::http::Api;
-use doorward::revocations::sync::SyncMode;
 use doorward::secret::Secret;
 use doorward::tokens::TokenSizeLimit;
 use tempfile::TempDir;
@@ -256,7 +255,7 @@ impl TestApp {
             self.db().clone(),
             self.clock.clone(),
             revocations,
-            SyncMode::Listen,
+            Announcement::AtCommit,
             limit,
         )
     }

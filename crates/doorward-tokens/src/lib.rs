@@ -39,8 +39,8 @@ use crate::strict_json::Object;
 /// servers limit a header line to this length.
 pub const MAX_LENGTH: usize = 8 * 1024;
 
-/// The minimum tolerance for `iat` in the future, if the issuer's clock is ahead.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// How far in the future `iat` is accepted at least: the issuer's clock may be ahead.
+const MIN_IAT_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Header members that would provide a key or change how the token is parsed.
 const REJECTED_HEADER_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
@@ -306,7 +306,7 @@ impl Signed {
         let issued_at = Timestamp::from_unix_seconds(claims.iat);
         let expires_at = Timestamp::from_unix_seconds(claims.exp);
         if not_before > now.plus(expected.leeway)
-            || issued_at > now.plus(expected.leeway.max(MAX_CLOCK_SKEW))
+            || issued_at > now.plus(expected.leeway.max(MIN_IAT_TOLERANCE))
         {
             return Err(TokenError::NotYetValid);
         }

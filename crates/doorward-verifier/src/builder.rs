@@ -17,7 +17,7 @@ const MIN_STALENESS: Duration = Duration::from_secs(5);
 
 /// The treatment of tokens while the revocation list may be out of date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnStale {
+pub enum StalePolicy {
     /// Reject every token temporarily, with [`VerifyError::Stale`](super::VerifyError).
     #[default]
     FailClosed,
@@ -68,7 +68,7 @@ pub struct Builder {
     client: Option<(String, String)>,
     leeway: Duration,
     max_staleness: Duration,
-    when_stale: OnStale,
+    when_stale: StalePolicy,
     max_revocations: usize,
     cached_tokens: usize,
     may_use_http: bool,
@@ -83,7 +83,7 @@ impl Builder {
             client: None,
             leeway: Duration::from_secs(30),
             max_staleness: Duration::from_secs(30),
-            when_stale: OnStale::default(),
+            when_stale: StalePolicy::default(),
             max_revocations: 1_000_000,
             cached_tokens: 10_000,
             may_use_http: false,
@@ -123,9 +123,9 @@ impl Builder {
         self
     }
 
-    /// The treatment of tokens beyond it: [`OnStale::FailClosed`] by default.
+    /// The treatment of tokens beyond it: [`StalePolicy::FailClosed`] by default.
     #[must_use]
-    pub fn when_stale(mut self, policy: OnStale) -> Self {
+    pub fn when_stale(mut self, policy: StalePolicy) -> Self {
         self.when_stale = policy;
         self
     }

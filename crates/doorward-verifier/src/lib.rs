@@ -46,8 +46,8 @@
 //! - **Nothing is accepted before the list is complete.** A verifier that starts, or one that was
 //!   disconnected for longer than [`Builder::max_staleness`], first loads all revocations.
 //!   [`Verifier::staleness`] returns the age of the list; [`Builder::when_stale`] decides about
-//!   tokens past the limit. [`OnStale::FailOpen`] continues with an old list, but not without one:
-//!   a verifier that has never reached the issuer accepts nothing.
+//!   tokens past the limit. [`StalePolicy::FailOpen`] continues with an old list, but not without
+//!   one: a verifier that has never reached the issuer accepts nothing.
 //! - **A wrong clock does not revalidate a revoked token.** When the clock is set by more than 5
 //!   seconds, or the machine was suspended, the list is stale until the feed has sent everything
 //!   again; until then [`Builder::when_stale`] decides. Entries are not dropped as expired by a
@@ -102,7 +102,7 @@ pub mod tower;
 mod verifier;
 mod verify_error;
 
-pub use builder::{Builder, OnStale, StartError};
+pub use builder::{Builder, StalePolicy, StartError};
 pub use doorward_tokens::{Audience, Claims, TokenError, TokenId};
 pub use issuer::DiscoveryError;
 pub use verifier::Verifier;

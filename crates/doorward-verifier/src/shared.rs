@@ -12,13 +12,13 @@ use tracing::{info, warn};
 
 use super::keys::{KeyCache, KeySet};
 use super::revocation_list::{RevocationList, TokenStatus};
-use super::{OnStale, VerifyError};
+use super::{StalePolicy, VerifyError};
 
 /// The requirements for tokens.
 pub(super) struct Policy {
     pub(super) expected: Expected,
     pub(super) max_staleness: Duration,
-    pub(super) when_stale: OnStale,
+    pub(super) when_stale: StalePolicy,
 }
 
 /// The state that callers read and tasks write.
@@ -98,7 +98,7 @@ impl Shared {
     }
 
     fn is_too_old(&self, age: Duration) -> bool {
-        self.policy.when_stale == OnStale::FailClosed && age > self.policy.max_staleness
+        self.policy.when_stale == StalePolicy::FailClosed && age > self.policy.max_staleness
     }
 
     pub(super) fn is_ready(&self) -> bool {

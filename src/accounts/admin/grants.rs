@@ -154,15 +154,15 @@ impl AccountAdmin {
             let outcome = AdminOutcome { changed: false, sessions_ended: 0 };
             return Ok(Ok(GrantOutcome { outcome, is_taken_away: false }));
         }
-        // Anything may be taken away: a token may have outgrown the limit after a change of the
-        // settings.
-        if after.is_reduced_in(before)
+        // The size is checked only when something is added: an account whose tokens are too long
+        // since a change of the settings can still be reduced.
+        if before.lacks_part_of(&after)
             && let Err(too_long) = self.check_size(&after)
         {
             return Ok(Err(too_long.into()));
         }
         store_grants(tx, user, before, &after, now)?;
-        let is_taken_away = before.is_reduced_in(&after);
+        let is_taken_away = after.lacks_part_of(before);
         let mut sessions_ended = 0;
         if is_taken_away && live == LiveSessions::End {
             let reason = EndReason::RolesChanged;
@@ -233,13 +233,13 @@ fn store_grants(
     let added = after.roles.without(&before.roles).to_vec();
     let removed = before.roles.without(&after.roles).to_vec();
     if let Some(detail) = described(&added.join(" "), &removed.join(" ")) {
-        let event = Event::new(EventKind::RolesChanged).with_user(user).detail(detail);
+        let event = Event::new(EventKind::RolesChanged).with_user(user).with_detail(detail);
         audit::record(tx, event, now)?;
     }
     let set = after.claims.changed_or_missing_in(&before.claims).join(" ");
     let cleared = before.claims.changed_or_missing_in(&after.claims).join(" ");
     if let Some(detail) = described(&set, &cleared) {
-        let event = Event::new(EventKind::ClaimsChanged).with_user(user).detail(detail);
+        let event = Event::new(EventKind::ClaimsChanged).with_user(user).with_detail(detail);
         audit::record(tx, event, now)?;
     }
     Ok(())
@@ -265,10 +265,10 @@ impl Grants {
         })
     }
 
-    /// Whether `after` lacks a role or claim, or has another value of a claim.
-    fn is_reduced_in(&self, after: &Self) -> bool {
-        !self.roles.without(&after.roles).is_empty()
-            || !self.claims.changed_or_missing_in(&after.claims).is_empty()
+    /// Whether these lack a role or claim of `other`, or have another value of a claim.
+    fn lacks_part_of(&self, other: &Self) -> bool {
+        !other.roles.without(&self.roles).is_empty()
+            || !other.claims.changed_or_missing_in(&self.claims).is_empty()
     }
 }
 

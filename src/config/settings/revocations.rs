@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::serde_formats;
+use crate::revocations::StalePolicy;
 
 /// The revocation list in each node's memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,7 +17,7 @@ pub struct RevocationsConfig {
     pub max_staleness: Duration,
     /// The treatment of access tokens by a stale node: `fail_closed` (503) or `fail_open` (trust
     /// them).
-    pub when_stale: WhenStale,
+    pub when_stale: StalePolicy,
     /// A node on PostgreSQL whose clock differs from the database's by more than this verifies and
     /// issues no tokens (503): 5s (from then on `/readyz` answers 503) to 5m.
     #[serde(with = "serde_formats::duration")]
@@ -35,7 +36,7 @@ impl Default for RevocationsConfig {
     fn default() -> Self {
         Self {
             max_staleness: Duration::from_secs(30),
-            when_stale: WhenStale::FailClosed,
+            when_stale: StalePolicy::FailClosed,
             max_clock_skew: Duration::from_secs(30),
             sync: RevocationSync::Listen,
             max_entries: 500_000,
@@ -51,14 +52,4 @@ pub enum RevocationSync {
     Listen,
     /// By reading the whole list once a second.
     Poll,
-}
-
-/// The treatment of access tokens while revocations may have been missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenStale {
-    /// Reject them temporarily.
-    FailClosed,
-    /// Accept them, although they may have been revoked.
-    FailOpen,
 }

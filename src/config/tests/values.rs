@@ -1,6 +1,7 @@
 //! The form of a value: its type, its text, its unit.
 
 use super::*;
+use crate::revocations::StalePolicy;
 
 #[test]
 fn text_is_converted_to_the_settings_type() {
@@ -17,7 +18,7 @@ fn text_is_converted_to_the_settings_type() {
     assert_eq!(config.sessions.max_per_user, 7);
     assert_eq!(config.sessions.retry_window, Duration::from_secs(45));
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-    assert_eq!(config.revocations.when_stale, WhenStale::FailOpen);
+    assert_eq!(config.revocations.when_stale, StalePolicy::FailOpen);
     assert_eq!(config.audience, "12");
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::drift;
 use super::migrations::MIGRATIONS_TABLE;
 use crate::database::connection::Manager;
-use crate::database::file_identity::with;
+use crate::database::file_identity::companion_file;
 use crate::database::{AnyConnection, DatabaseUrl, OpenError};
 use crate::secret::random_bytes;
 
@@ -122,7 +122,7 @@ pub fn backup(url: &DatabaseUrl, file: &Path) -> Result<Backup, BackupError> {
 /// Rejects a target with SQLite's files next to it: SQLite applies a log to any database of the
 /// same name, also the log of an earlier one.
 fn refuse_log_beside(file: &Path) -> Result<(), BackupError> {
-    let all = ["-wal", "-shm", "-journal"].map(|ending| with(file, ending));
+    let all = ["-wal", "-shm", "-journal"].map(|ending| companion_file(file, ending));
     let files: Vec<PathBuf> =
         all.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
     if files.is_empty() {
@@ -194,7 +194,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         for ending in ["", "-journal", "-wal", "-shm"] {
-            let _ = fs::remove_file(with(&self.0, ending));
+            let _ = fs::remove_file(companion_file(&self.0, ending));
         }
     }
 }

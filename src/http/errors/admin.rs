@@ -87,8 +87,8 @@ impl From<InvalidClient> for Problem {
             InvalidClient::Scope(_)
             | InvalidClient::Scopes
             | InvalidClient::DoorwardScope(_)
-            | InvalidClient::OfServices => "/scopes",
-            InvalidClient::Origin(_) | InvalidClient::OfApps => "/origins",
+            | InvalidClient::AppHasNoScopes => "/scopes",
+            InvalidClient::Origin(_) | InvalidClient::ServiceHasNoAppSettings => "/origins",
             InvalidClient::TokenLifetime(_) => "/token_lifetime_seconds",
             InvalidClient::RetryWindow(_) => "/retry_window_seconds",
             InvalidClient::Overlap => "/keep_old_seconds",

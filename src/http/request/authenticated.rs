@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::cookies::Cookies;
 use crate::accounts::Owner;
-use crate::factors::tickets::ENROL_PREFIX;
+use crate::factors::login_tokens::ENROL_PREFIX;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::sessions::authenticate::AuthenticatedSession;

@@ -32,13 +32,13 @@ pub(in crate::http) async fn log_in(
     let LogInFactor { factor_token, totp, recovery_code } = body.0;
     let second_factor = one_of(totp, recovery_code, "/totp")?;
     let pointer = second_factor.kind().as_str();
-    let ticket = api.accounts.read_factor_token(factor_token.expose())?;
-    let transport = if ticket.with_cookies { Transport::Cookie } else { Transport::Body };
+    let token = api.accounts.read_factor_token(factor_token.expose())?;
+    let transport = if token.with_cookies { Transport::Cookie } else { Transport::Body };
     if transport == Transport::Cookie {
         cookies.ensure_allowed()?;
     }
     let replaces = replaced_sessions(&api, &cookies, transport).await;
-    let attempt = FactorAttempt { ticket, second_factor, replaces, device: source.device(None) };
+    let attempt = FactorAttempt { token, second_factor, replaces, device: source.device(None) };
     let tokens = api.accounts.log_in_with_factor(attempt).await;
     let tokens = tokens.map_err(|error| Problem::from_login(error, &format!("/{pointer}")))?;
     cookies.respond_with_tokens(tokens, transport)

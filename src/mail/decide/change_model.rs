@@ -88,7 +88,7 @@ impl World {
                 state: RequestState {
                     purpose: WANTED,
                     is_used: false,
-                    attempts: 0,
+                    code_attempts: 0,
                     mailed_at: None,
                     version: Some(self.version(by)),
                     invited_until: None,
@@ -141,7 +141,7 @@ impl World {
         let request = self.requests[i].clone();
         match self.decision(&request, WANTED, proof) {
             MailDecision::Reject => {}
-            MailDecision::CountWrongCode => self.requests[i].state.attempts += 1,
+            MailDecision::CountWrongCode => self.requests[i].state.code_attempts += 1,
             // The constraint of the table: the address is another account's.
             MailDecision::Consume if self.holder.is_some_and(|holder| holder != request.by) => {}
             MailDecision::Consume => {
@@ -175,7 +175,7 @@ impl World {
                 && is_current
                 && is_fresh
                 && !request.state.is_used
-                && request.state.attempts < WRONG_CODES
+                && request.state.code_attempts < WRONG_CODES
             {
                 let decision = self.decision(request, WANTED, MailProof::RightCode);
                 assert_eq!(decision, MailDecision::Consume, "burnt: {self:?}");

@@ -104,7 +104,7 @@ impl World {
                 state: RequestState {
                     purpose,
                     is_used: false,
-                    attempts: 0,
+                    code_attempts: 0,
                     mailed_at: None,
                     version: None,
                     invited_until: None,
@@ -160,7 +160,7 @@ impl World {
         let (request, account) = (self.requests[i].clone(), self.account_state());
         match decide(&request.state, purpose, proof, account, NOW, LIFETIMES) {
             MailDecision::Reject => {}
-            MailDecision::CountWrongCode => self.requests[i].state.attempts += 1,
+            MailDecision::CountWrongCode => self.requests[i].state.code_attempts += 1,
             MailDecision::Consume => {
                 assert_ne!(proof, MailProof::WrongCode, "{self:?}");
                 assert!(!request.state.is_used, "used twice: {self:?}");
@@ -195,7 +195,7 @@ impl World {
                 assert_eq!(answer(MailProof::Link), MailDecision::Consume, "burnt: {self:?}");
             }
             // Only the request's own client can have typed wrong codes.
-            if request.by == Who::Owner && request.state.attempts < WRONG_CODES {
+            if request.by == Who::Owner && request.state.code_attempts < WRONG_CODES {
                 assert_eq!(answer(MailProof::RightCode), MailDecision::Consume, "burnt: {self:?}");
             }
         }
@@ -249,11 +249,11 @@ fn an_invitation_is_accepted_by_its_link_until_it_expires_or_the_account_has_a_p
         for (account, proof) in states.into_iter().flat_map(|it| proofs.map(|proof| (it, proof))) {
             for (is_used, until) in [(false, NOW), (false, NOW.plus(LIFETIMES.link)), (true, NOW)] {
                 for mailed_at in [None, Some(NOW)] {
-                    let (attempts, version) = (WRONG_CODES, Some(1));
+                    let (code_attempts, version) = (WRONG_CODES, Some(1));
                     let request = RequestState {
                         purpose,
                         is_used,
-                        attempts,
+                        code_attempts,
                         mailed_at,
                         version,
                         invited_until: Some(until),
@@ -273,7 +273,7 @@ fn an_invitation_is_accepted_by_its_link_until_it_expires_or_the_account_has_a_p
     let reset = RequestState {
         purpose: MailPurpose::Reset,
         is_used: false,
-        attempts: 0,
+        code_attempts: 0,
         mailed_at: Some(NOW),
         version: Some(1),
         invited_until: None,

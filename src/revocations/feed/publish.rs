@@ -28,13 +28,13 @@ impl Revocations {
     /// Issues the batches, as long as it is polled.
     pub async fn publish(&self) {
         let mut end = self.changes();
-        let mut beat_at = time::Instant::now();
+        let mut next_report_at = time::Instant::now();
         loop {
-            let _ = timeout_at(beat_at, end.changed()).await;
-            let is_beat = time::Instant::now() >= beat_at;
-            let (tells_age, is_more) = self.publish_batch(is_beat);
-            if tells_age {
-                beat_at = time::Instant::now() + HEARTBEAT;
+            let _ = timeout_at(next_report_at, end.changed()).await;
+            let is_report_due = time::Instant::now() >= next_report_at;
+            let (reports_staleness, is_more) = self.publish_batch(is_report_due);
+            if reports_staleness {
+                next_report_at = time::Instant::now() + HEARTBEAT;
             }
             if is_more {
                 // Waiting entries are sent first: until then no staleness can be reported.
@@ -48,7 +48,7 @@ impl Revocations {
 
     /// Issues a batch; returns whether it reports a staleness, and whether there is more for
     /// another batch.
-    fn publish_batch(&self, is_beat: bool) -> (bool, bool) {
+    fn publish_batch(&self, is_report_due: bool) -> (bool, bool) {
         let last = Arc::clone(&self.batches.borrow());
         let (end, batch) = {
             let cache = locks::read(&self.cache);
@@ -59,14 +59,15 @@ impl Revocations {
                 cache.log.since(last.to).map_or((end, Vec::new()), |new| (last.to, new));
             let to = from + u64::try_from(entries.len()).unwrap_or(u64::MAX);
             // While further entries are to be sent, the list is not complete.
-            let age = (is_beat && to == end).then(|| self.age(&cache));
+            let age = (is_report_due && to == end).then(|| self.age(&cache));
             let known_at = if to == end { cache.known_at } else { last.known_at };
-            let beat = last.beat + u64::from(age.is_some());
-            (end, FeedBatch { from, to, entries, age, known_at, beat, text: OnceLock::new() })
+            let report_number = last.report_number + u64::from(age.is_some());
+            let text = OnceLock::new();
+            (end, FeedBatch { from, to, entries, age, known_at, report_number, text })
         };
-        let said = (batch.age.is_some(), batch.to < end);
+        let (reports_staleness, is_more) = (batch.age.is_some(), batch.to < end);
         self.batches.send_replace(Arc::new(batch));
-        said
+        (reports_staleness, is_more)
     }
 
     /// The number of current subscribers.

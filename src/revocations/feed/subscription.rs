@@ -14,10 +14,11 @@ pub struct Subscription {
     number: u64,
     /// The part of the whole list that is still to be sent.
     copy: Option<(Arc<[RevocationEntry]>, usize)>,
-    /// The last staleness report that was sent; `None` at first.
-    beat: Option<u64>,
+    /// The number of the last staleness report that was sent; `None` at first.
+    report_number: Option<u64>,
     batches: watch::Receiver<Arc<FeedBatch>>,
-    _subscriber: Arc<()>,
+    /// Counted by [`Revocations::subscribers`] while it lives.
+    _counted: Arc<()>,
 }
 
 impl Revocations {
@@ -34,9 +35,9 @@ impl Revocations {
             let (number, copy) = cache.copy();
             (number, Some((copy, 0)))
         };
-        let (batches, subscriber) = (self.batches.subscribe(), Arc::clone(&cache.log.subscribers));
-        let (revocations, beat) = (self.clone(), None);
-        Subscription { revocations, number, copy, beat, batches, _subscriber: subscriber }
+        let (batches, counted) = (self.batches.subscribe(), Arc::clone(&cache.log.subscribers));
+        let (revocations, report_number) = (self.clone(), None);
+        Subscription { revocations, number, copy, report_number, batches, _counted: counted }
     }
 }
 
@@ -55,31 +56,32 @@ impl Subscription {
         }
         loop {
             let batch = Arc::clone(&self.batches.borrow_and_update());
-            let Some(beat) = self.beat else {
+            let Some(last_report) = self.report_number else {
                 // A subscriber that starts or reconnects accepts no token before it knows
                 // everything.
                 let (missed, age) = self.missed(u64::MAX)?;
                 if missed.is_empty() {
-                    self.beat = Some(batch.beat);
+                    self.report_number = Some(batch.report_number);
                     return Some(FeedEvent::Current(age));
                 }
                 return Some(self.next_revoked(missed));
             };
-            let is_beat = batch.beat != beat;
-            let says_something = batch.to > self.number || is_beat;
+            let is_new_report = batch.report_number != last_report;
+            let is_news = batch.to > self.number || is_new_report;
             // A batch without a staleness is insufficient if the previous one, which had one, was
             // missed.
-            let says_all = batch.from == self.number && (batch.age.is_some() || !is_beat);
-            if says_something && says_all {
-                (self.number, self.beat) = (batch.to, Some(batch.beat));
+            let is_sufficient =
+                batch.from == self.number && (batch.age.is_some() || !is_new_report);
+            if is_news && is_sufficient {
+                (self.number, self.report_number) = (batch.to, Some(batch.report_number));
                 return Some(FeedEvent::Batch(batch));
             }
             if self.number < batch.to {
                 let (missed, _) = self.missed(batch.to)?;
                 return Some(self.next_revoked(missed));
             }
-            if is_beat {
-                self.beat = Some(batch.beat);
+            if is_new_report {
+                self.report_number = Some(batch.report_number);
                 let now = self.revocations.clock.monotonic();
                 return Some(FeedEvent::Current(now.saturating_duration_since(batch.known_at)));
             }

@@ -20,13 +20,13 @@ pub(in crate::sessions) fn has_address(
         .filter(sessions::user_id.eq(user))
         .filter(sessions::address.eq(address))
         .filter(sessions::last_seen_at.gt(since))
-        .filter(not_ended_by_suspicion())
+        .filter(keeps_source_known())
         .count()
         .get_result(connection)?;
     Ok(found > 0)
 }
 
-/// A session whose devices count as known, with the columns that matter for that.
+/// A session whose refresh tokens prove a known device, with the columns that matter for that.
 #[derive(Queryable)]
 pub(in crate::sessions) struct TrustedSession {
     pub user_id: Id,
@@ -48,14 +48,16 @@ pub(in crate::sessions) fn find_trusted(
 ) -> QueryResult<Option<TrustedSession>> {
     sessions::table
         .filter(sessions::id.eq(id))
-        .filter(not_ended_by_suspicion().or(sessions::changed_password_at.is_not_null()))
+        .filter(keeps_source_known().or(sessions::changed_password_at.is_not_null()))
         .select((sessions::user_id, sessions::family_hash, sessions::generation))
         .get_result(connection)
         .optional()
 }
 
+/// Sessions whose device and network stay known: they did not end by a reuse, or by a change or a
+/// reset of the password.
 #[diesel::dsl::auto_type]
-fn not_ended_by_suspicion() -> _ {
+fn keeps_source_known() -> _ {
     let reused: &'static str = EndReason::RefreshTokenReused.as_str();
     let changed: &'static str = EndReason::PasswordChanged.as_str();
     let reset: &'static str = EndReason::PasswordReset.as_str();

@@ -10,7 +10,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn an_address_is_known_by_sessions_of_the_last_ninety_days_not_ended_for_suspicion() {
+async fn an_address_is_known_for_ninety_days_unless_a_reuse_or_password_change_ended_its_session() {
     let app = TestApp::with(under_attack).await;
     let (email, tokens) = signed_up_at_home(&app).await;
     let at = async |address: &str| log_in_from(&app, address, &email, PASSWORD).await;

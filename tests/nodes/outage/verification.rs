@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use doorward::clock::Clock;
-use doorward::config::WhenStale;
+use doorward::revocations::StalePolicy;
 
 use crate::proxy::Network;
 use crate::support::until;
@@ -43,7 +43,7 @@ async fn a_token_is_verified_without_the_database_for_as_long_as_the_policy_allo
 async fn fail_open_trusts_tokens_with_a_list_of_any_age() {
     let (proxy, app) = behind_a_proxy_with(|config| {
         config.revocations.max_staleness = Duration::ZERO;
-        config.revocations.when_stale = WhenStale::FailOpen;
+        config.revocations.when_stale = StalePolicy::FailOpen;
     })
     .await;
     let user = app.signed_up().await;

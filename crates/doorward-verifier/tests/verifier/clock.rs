@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use doorward_tokens::clock::{Clock, Timestamp};
-use doorward_verifier::{OnStale, VerifyError};
+use doorward_verifier::{StalePolicy, VerifyError};
 
 use super::issuer::{FEED, Issuer, NOW};
 use super::{builder, started, until, verdict};
@@ -24,7 +24,7 @@ fn last_event_ids(issuer: &Issuer) -> Vec<String> {
 
 #[tokio::test]
 async fn a_clock_that_jumps_forward_and_back_makes_no_revoked_token_valid() {
-    for policy in [OnStale::FailClosed, OnStale::FailOpen] {
+    for policy in [StalePolicy::FailClosed, StalePolicy::FailOpen] {
         let (issuer, clock) = (Issuer::start().await, clock());
         let verifier = started(builder(&issuer).clock(clock.clone()).when_stale(policy)).await;
         let (before, meanwhile) = (issuer.claims(), issuer.claims());
@@ -71,7 +71,7 @@ async fn a_list_is_stale_from_a_jump_on_until_everything_was_sent_again() {
         let (issuer, clock) = (Issuer::start().await, clock());
         clock.set_ahead(first);
         let closed = started(builder(&issuer).clock(clock.clone())).await;
-        let open = builder(&issuer).clock(clock.clone()).when_stale(OnStale::FailOpen);
+        let open = builder(&issuer).clock(clock.clone()).when_stale(StalePolicy::FailOpen);
         let open = started(open).await;
         let token = issuer.token();
         issuer.cut();

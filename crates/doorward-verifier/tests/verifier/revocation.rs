@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorward_verifier::{OnStale, VerifyError};
+use doorward_verifier::{StalePolicy, VerifyError};
 
 use super::issuer::{FEED, Issuer};
 use super::{builder, started, until, verdict, verifier};
@@ -62,7 +62,7 @@ async fn a_fresh_verifier_refuses_from_its_first_answer() {
         issuer.revoke(&n.to_string());
     }
     issuer.revoke(&claims.sid.unwrap().to_string());
-    for policy in [OnStale::FailClosed, OnStale::FailOpen] {
+    for policy in [StalePolicy::FailClosed, StalePolicy::FailOpen] {
         let verifier = builder(&issuer).when_stale(policy).start().await.unwrap();
         until(|| match verdict(&verifier, &token) {
             Err(VerifyError::NotReady) => false,
@@ -110,7 +110,7 @@ async fn a_verifier_that_was_cut_off_for_a_minute_accepts_nothing_before_it_know
 #[tokio::test]
 async fn failing_open_uses_the_known_list() {
     let issuer = Issuer::start().await;
-    let verifier = started(builder(&issuer).when_stale(OnStale::FailOpen)).await;
+    let verifier = started(builder(&issuer).when_stale(StalePolicy::FailOpen)).await;
     let claims = issuer.claims();
     let (revoked, good) = (issuer.sign(&claims), issuer.token());
     issuer.revoke(&claims.jti.to_string());

@@ -15,7 +15,7 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 /// When the keys were last reloaded for an unknown one, and whether that succeeded. Clones share
 /// it; only one reload runs at a time.
 #[derive(Clone, Default)]
-pub(super) struct RefreshThrottle(Arc<Mutex<Option<(Instant, bool)>>>);
+pub(super) struct LookupThrottle(Arc<Mutex<Option<(Instant, bool)>>>);
 
 /// The result of looking up an unknown key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
