@@ -88,6 +88,9 @@ pub enum LogInError {
     /// The account has no second factor.
     #[error("the account has no second factor")]
     NoFactor,
+    /// A second factor needs a proven address, while mail is on.
+    #[error("the address is not proven")]
+    EmailUnverified,
     /// The password was right each time, but the account changed each time before it could be used.
     #[error("the account is being changed")]
     Changing,

@@ -57,13 +57,14 @@ impl LoginOutcome {
             Err(LogInError::Throttled { .. } | LogInError::TooManyCodes { .. }) => Self::Throttled,
             Err(LogInError::Client(_)) => Self::UnknownClient,
             Err(LogInError::Overloaded(_)) => Self::Overloaded,
-            // The last three are for changes by a logged-in owner, which are not counted.
+            // The last four are for changes by a logged-in owner, which are not counted.
             Err(
                 LogInError::Changing
                 | LogInError::Issue(_)
                 | LogInError::FactorProofRequired
                 | LogInError::InvalidEnrolToken
-                | LogInError::NoFactor,
+                | LogInError::NoFactor
+                | LogInError::EmailUnverified,
             ) => Self::Failed,
         }
     }

@@ -56,6 +56,9 @@ struct FactorChange {
 impl Accounts {
     /// Makes a secret for an authenticator app. It is not a factor until a code confirms it.
     ///
+    /// While mail is on, the address must be proven: otherwise somebody who registers another
+    /// person's address could set up a factor, and a reset would not let its owner in.
+    ///
     /// # Errors
     /// [`LogInError`]: the account is unchanged.
     pub async fn begin_totp(
@@ -64,6 +67,9 @@ impl Accounts {
         proof: &OwnerProof,
     ) -> Result<Provisioning, LogInError> {
         let begin = async |proven: ProvenOwner| {
+            if self.mail.is_on() && proven.found.email_verified_at.is_none() {
+                return Err(LogInError::EmailUnverified);
+            }
             let secret = TotpSecret::generate();
             let (this, email) = (self.clone(), proven.found.email.clone());
             let sealed = self.factors.keys.seal(&secret, pending_context(owner, &proven.found));

@@ -88,6 +88,7 @@ impl From<LogInError> for Problem {
             LogInError::NoFactor => {
                 Self::new(Code::NotFound).detail("The account has no second factor.")
             }
+            LogInError::EmailUnverified => Self::new(Code::EmailUnverified),
             LogInError::Throttled { retry_after } => {
                 Self::new(Code::TooManyFailedLogins).retry_after(retry_after)
             }
@@ -179,6 +180,7 @@ impl Problem {
             | LogInError::InvalidEnrolToken
             | LogInError::FactorProofRequired
             | LogInError::NoFactor
+            | LogInError::EmailUnverified
             | LogInError::Changing
             | LogInError::Client(_)
             | LogInError::Overloaded(_)

@@ -20,7 +20,7 @@ async fn of_twenty_concurrent_uses_of_a_code_on_two_nodes_one_succeeds() {
 async fn two_nodes_and_a_restart_compare_twenty_of_a_thousand_guesses() {
     let app = with_mail_and(|config: &mut Config| config.database.pool_size = CROWD).await;
     let other = app.another_node().await;
-    let ada = app.enrolled_with_address().await;
+    let ada = app.enrolled().await;
     app.clear_outbox().await;
     let (email, code) = (ada.user.email.clone(), recovery_code(&ada.recovery_codes[0]));
     let wrong = totp(&ada.authenticator.wrong_code(&app));

@@ -59,6 +59,7 @@ test('the sample for second factors signs in with a code', options, async () => 
   const email = 'edith@example.com';
   await auth.signUp(email, PASSWORD);
   await auth.signIn(email, PASSWORD);
+  service.command('user', 'mark-verified', email);
   const { secret } = await factors(auth).setUp(PASSWORD);
   await factors(auth).confirm(totp(secret, Date.now()));
   await auth.signOut();
@@ -75,6 +76,7 @@ test('the page for second factors asks for a code', options, async () => {
   const email = 'alan@example.com';
   await auth.signUp(email, PASSWORD);
   await auth.signIn(email, PASSWORD);
+  service.command('user', 'mark-verified', email);
   const { secret } = await factors(auth).setUp(PASSWORD);
   await factors(auth).confirm(totp(secret, Date.now()));
   await auth.signOut();

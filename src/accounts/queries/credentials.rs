@@ -21,6 +21,7 @@ pub(in crate::accounts) struct Credentials {
     pub email_key: String,
     #[diesel(column_name = password_hash, deserialize_as = String)]
     pub hash: PasswordHash,
+    pub email_verified_at: Option<Timestamp>,
     #[diesel(deserialize_as = Roles)]
     pub roles: Vec<String>,
     pub claims: Option<String>,

@@ -96,6 +96,9 @@ codes! {
     FactorProofRequired "factor_proof_required" FORBIDDEN
         "This account has a second factor. Send a code of the authenticator app, or a recovery code, \
          as second_factor.";
+    EmailUnverified "email_unverified" FORBIDDEN
+        "The address of this account is not proven. Prove it at /me/email, or reset the password by \
+         mail, then set up the second factor.";
     CsrfRefused "csrf_refused" FORBIDDEN
         "A request with cookies, or a form of /reset, must come from a page of this origin or of one \
          listed in cors.origins. Browsers describe that page in Sec-Fetch-Site and Origin.";

@@ -35,7 +35,9 @@ const CLIENT: HeaderName = HeaderName::from_static("x-auth-client");
 const SCOPE: HeaderName = HeaderName::from_static("x-auth-scope");
 const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 
+/// Unknown parameters are rejected: a misspelt `max_age` must not pass a token that is too old.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(in crate::http) struct VerifyQuery {
     preflights: Option<Preflights>,
     /// How long ago the user may have been authenticated, in seconds (RFC 9470).

@@ -1,12 +1,13 @@
 //! Setting up, replacing and removing an authenticator app.
 
 use diesel::prelude::*;
-use doorward::config::Config;
+use doorward::config::{Config, RequireSecondFactor};
 use doorward::database::schema::users;
 use doorward::secret::{MasterSecret, Secret};
 use serde_json::json;
 
-use crate::support::mailbox::with_mail;
+use crate::support::binary::printed;
+use crate::support::mailbox::{with_mail, with_mail_and};
 use crate::support::totp::{Authenticator, codes_of, recovery_code, totp};
 use crate::support::{PASSWORD, TestApp, claims, id};
 
@@ -78,7 +79,7 @@ async fn a_confirmation_counts_as_a_proof_of_its_session_alone() {
 #[tokio::test]
 async fn recovery_codes_and_the_app_are_replaced_and_removed_with_a_proof() {
     let app = with_mail().await;
-    let ada = app.enrolled_with_address().await;
+    let ada = app.enrolled().await;
     app.clear_outbox().await;
     let code = |steps| totp(&ada.authenticator.code_in(&app, steps));
     let access = &ada.user.tokens.access;
@@ -175,4 +176,30 @@ async fn factors_survive_a_change_of_the_master_secret() {
     let app = app.restart_with(|config| config.previous_secret = None).await;
     app.advance(30);
     app.log_in_with(&email, totp(&authenticator.code(&app))).await.assert_status(200);
+}
+
+/// Otherwise a stranger who registers an address sets up a factor that its owner cannot pass.
+#[tokio::test]
+async fn an_unproven_address_has_no_second_factor_while_mail_is_on() {
+    let app = with_mail_and(|config: &mut Config| {
+        config.accounts.require_second_factor = RequireSecondFactor::Roles(vec!["admin".into()]);
+    })
+    .await;
+    let stranger = app.signed_up().await;
+    let access = &stranger.tokens.access;
+    app.begin_totp(access, "wrong", None).await.assert_problem(403, "wrong_password");
+    app.begin_totp(access, PASSWORD, None).await.assert_problem(403, "email_unverified");
+    printed(&mut app.command(&["user", "roles", "set", &stranger.email, "admin"]));
+    let refused = app.log_in(&stranger.email, PASSWORD).await;
+    let refused = refused.assert_problem(403, "second_factor_setup_required");
+    let enrol_token = refused.body["enrol_token"].as_str().unwrap();
+    app.begin_totp(enrol_token, PASSWORD, None).await.assert_problem(403, "email_unverified");
+
+    // The owner of the address resets the password, which proves it.
+    printed(&mut app.command(&["user", "roles", "set", &stranger.email]));
+    app.forgot(&stranger.email).await;
+    let link = app.message_to(&stranger.email).await.token();
+    let owner = app.reset_by_link(&link, "nine herons borrow umbrellas").await.tokens();
+    let begun = app.begin_totp(&owner.access, "nine herons borrow umbrellas", None).await;
+    begun.assert_status(200);
 }

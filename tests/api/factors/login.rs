@@ -58,7 +58,7 @@ async fn the_confirming_code_counts_as_used() {
 #[tokio::test]
 async fn each_recovery_code_is_good_once_and_its_use_is_mailed() {
     let app = with_mail().await;
-    let ada = app.enrolled_with_address().await;
+    let ada = app.enrolled().await;
     for (used, code) in ada.recovery_codes.iter().enumerate() {
         app.clear_outbox().await;
         let sloppy = code.to_lowercase().replace('-', " ");

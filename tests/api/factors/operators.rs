@@ -18,7 +18,7 @@ async fn the_admin_api_and_the_command_reset_the_factors_of_an_account() {
     let desk = app.service(&["doorward:users.read", "doorward:users.write"]).await;
     let token = token_of(&app, &desk).await;
     for by_command in [false, true] {
-        let ada = app.enrolled_with_address().await;
+        let ada = app.enrolled().await;
         let (mut tokens, email) = (ada.log_in().await, ada.user.email.clone());
         app.clear_outbox().await;
         let path = format!("/admin/users/{}", ada.user.id);

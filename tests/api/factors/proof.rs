@@ -33,9 +33,7 @@ pub(super) async fn attempt(
 pub(super) async fn stolen(app: &TestApp) -> (Enrolled<'_>, String) {
     let user = app.signed_up().await;
     let stolen = user.another_session().await.access;
-    let (authenticator, recovery_codes) = app.enrol(&user.tokens.access).await;
-    app.advance(30);
-    (Enrolled { user, authenticator, recovery_codes }, stolen)
+    (app.enrolled_as(user).await, stolen)
 }
 
 #[tokio::test]

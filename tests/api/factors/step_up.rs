@@ -57,8 +57,10 @@ async fn verify_and_introspection_say_when_and_how_the_user_was_authenticated() 
     assert!(challenge.ends_with(r#", max_age="300""#), "{challenge}");
     verify(&app, &tokens.access, 301).await.assert_status(200);
     app.get("/verify").bearer(&tokens.access).send().await.assert_status(200);
-    let odd = app.get("/verify?max_age=soon").bearer(&tokens.access).send().await;
-    odd.assert_problem(400, "malformed_request");
+    for odd in ["max_age=soon", "max-age=300", "MAX_AGE=300", "maxAge=300"] {
+        let odd = app.get(&format!("/verify?{odd}")).bearer(&tokens.access).send().await;
+        odd.assert_problem(400, "malformed_request");
+    }
 
     let code = totp(&ada.authenticator.code_in(&app, 1));
     let proven = app.reauthenticate(&tokens.access, Some(code)).await.assert_status(200);

@@ -143,6 +143,8 @@ async fn good_answers(app: &TestApp, all: &str) {
     call("PATCH", &path).json(&odd).send().await.assert_problem(422, "invalid_fields");
     let rotate = format!("{path}/rotate-secret");
     call("POST", &rotate).send().await.assert_status(200);
+    let outdated = app.call("POST", &rotate).bearer(all).header("if-match", "\"9999\"");
+    outdated.send().await.assert_problem(412, "precondition_failed");
     let odd = json!({ "keep_old_seconds": 100_000_000 });
     call("POST", &rotate).json(&odd).send().await.assert_problem(422, "invalid_fields");
     call("DELETE", &path).send().await.assert_status(204);

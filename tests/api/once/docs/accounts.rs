@@ -80,11 +80,12 @@ async fn an_authenticator_app_is_set_up_used_and_removed() {
     let commands = docs::block("docs/second-factors.md", "doorward session end --without-factor");
     let output = shell.run(&format!("{requests}{commands}"));
     let lines: Vec<&str> = output.lines().collect();
-    let [account, codes, me, recent, removed, .., reset] = lines[..] else {
-        panic!("not five answers: {output}");
+    let [account, marked, codes, me, recent, removed, .., reset] = lines[..] else {
+        panic!("not six answers: {output}");
     };
     let parsed = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
     let codes = parsed(codes)["recovery_codes"].as_array().map(Vec::len);
+    assert!(marked.starts_with("recorded as proven: "), "{output}");
     assert_eq!(codes, Some(10), "{output}");
     assert_eq!(parsed(me)["factors"][0], "totp");
     assert_eq!((recent, removed), ("200", "204"));
