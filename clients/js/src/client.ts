@@ -22,24 +22,25 @@ export function createClient(options: Options): Client {
     try {
       return viewOf((await current()) ?? (await renew()));
     } catch (error) {
-      const known = viewOf(await read());
+      const known = await read();
+      if (!isSignedIn(known)) throw error;
       // Signed in, although Doorward cannot be reached.
-      if (known) return known;
-      throw error;
+      return viewOf(known);
     }
   }
 
   async function authorizedFetch(input: string | URL | Request, init?: RequestInit) {
     const url =
-      input instanceof Request ? input : new URL(input, globalThis.location?.href ?? base);
+      input instanceof Request ? input : new URL(input, (globalThis.location as any) ?? base);
     const request = new Request(url, init);
     if (!trusted.includes(new URL(request.url).origin)) return send(request);
     const now = await current();
     const answer = await send(withCredentials(request.clone(), now));
-    if (answer.status !== 401) return answer;
-    // A refresh does not help where a newer login is demanded (RFC 9470).
-    if (/insufficient/.test(answer.headers.get('WWW-Authenticate')!)) return answer;
-    const next = await renew(markOf(now));
+    const next =
+      answer.status === 401 &&
+      // A refresh does not help where a newer login is demanded (RFC 9470).
+      !/insufficient/.test(answer.headers.get('WWW-Authenticate')!) &&
+      (await renew(markOf(now)));
     return next ? send(withCredentials(request, next)) : answer;
   }
 
