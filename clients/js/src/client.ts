@@ -96,15 +96,16 @@ export function createClient(options: Options): Client {
     }
   }
 
-  /** Stores the session of an answer, unless the user has signed out or in meanwhile. */
+  /** Stores the session of an answer, or ends it if the user has signed out or in meanwhile. */
   async function keep(ask: (now: Stored | null) => Promise<Tokens>) {
     const count = signOuts;
     const sent = await read();
     const next = await recordFrom(ask(sent));
-    const rule = (now: Stored | null) => (count === signOuts ? afterLogin(now, sent, next) : now);
+    const rule = (now: Stored | null) =>
+      count === signOuts || isSignedIn(now) ? afterLogin(now, sent, next) : now;
     const session = viewOf(await change(rule));
     // Nobody else knows the tokens that were dropped.
-    if (!session) void logOut('this', next);
+    if (session?.id !== next.session_id) void logOut('this', next);
     return session;
   }
 
