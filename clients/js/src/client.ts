@@ -20,7 +20,7 @@ export function createClient(options: Options): Client {
 
   async function session(): Promise<Session | null> {
     try {
-      return viewOf((await current()) ?? (await renew()));
+      return viewOf(await current()) ?? viewOf(await renew());
     } catch (error) {
       const known = await read();
       if (!isSignedIn(known)) throw error;
@@ -45,18 +45,22 @@ export function createClient(options: Options): Client {
   }
 
   function withCredentials(request: Request, now: Stored | null) {
-    if (hasCookies) return new Request(request, { credentials: 'include' });
-    if (now) request.headers.set('Authorization', 'Bearer ' + now.access_token);
+    // Cookies may be left of the session that the user has signed out of.
+    if (hasCookies)
+      return new Request(request, { credentials: now?.signed_out ? 'omit' : 'include' });
+    if (isSignedIn(now)) request.headers.set('Authorization', 'Bearer ' + now.access_token);
     return request;
   }
 
   async function signOut({ scope = 'this' } = {}): Promise<boolean> {
-    let now!: Stored | null;
+    let now: Stored | null = null;
     if (scope !== 'others') {
       signOuts++;
       await change((stored) => {
+        // Cookies end without the record.
+        if (hasCookies) return { signed_out: true };
         now = stored;
-        return hasCookies ? { signed_out: true } : null;
+        return null;
       }, 'logout');
       if (!isSignedIn(now) && !hasCookies) return false;
     }

@@ -59,10 +59,10 @@ export function createRefresher(
     return windowOf(now) - ageOf(now);
   }
 
-  /** The record with an access token that has not expired. */
-  async function current(): Promise<SignedIn | null> {
+  /** The record, with an access token that has not expired if somebody is signed in. */
+  async function current(): Promise<Stored | null> {
     const now = await read();
-    if (!isSignedIn(now)) return null;
+    if (!isSignedIn(now)) return now;
     const left = lifetimeOf(now) - ageOf(now);
     if (left > Math.min(margin * 1000, lifetimeOf(now) / 2)) return now;
     const renewed = renew();
