@@ -1,5 +1,5 @@
 import type { Records } from './records.js';
-import { isSame, type Stored } from './rules.js';
+import { isSame, isSignedIn, type Stored } from './rules.js';
 import type { Client } from './types.js';
 import type { DoorwardError, Wire } from './wire.js';
 
@@ -25,9 +25,9 @@ export function createAccount(
     confirmSignUp: (request, code) => post('/register/confirm', { request, code }),
     _: [call, post, change, keep],
     user: () =>
-      call<never>('/me').catch((error: DoorwardError) => {
-        if (error.status !== 401) throw error;
-        return null;
+      call<never>('/me').catch(async (error: DoorwardError) => {
+        if (error.status === 401 && !isSignedIn(await read())) return null;
+        throw error;
       }),
     async closeAccount(password) {
       const sent = await read();

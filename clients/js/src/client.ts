@@ -92,9 +92,9 @@ export function createClient(options: Options): Client {
         await end('/logout?scope=' + scope, body, { keepalive: true });
         return true;
       } catch (error) {
-        const { status, transient, retryAfter } = error as DoorwardError;
-        // 401: there is nothing left to end.
-        if (!transient || attempt > 3 || retryAfter > 15) return isThis && status === 401;
+        const { status, code, transient, retryAfter } = error as DoorwardError;
+        // 401 by Doorward, not by a gateway: there is nothing left to end.
+        if (!transient || attempt > 3 || retryAfter > 15) return isThis && !!code && status === 401;
         await pause((retryAfter || attempt) * 1000, retryAfter);
       }
     }
