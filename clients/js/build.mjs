@@ -29,17 +29,17 @@ const { outputFiles } = await build({
   write: false,
 });
 const compress = {
-  ecma: 2022,
   passes: 3,
   hoist_funs: true,
   keep_fargs: false,
   pure_getters: true,
   unsafe_arrows: true,
+  lhs_constants: false,
 };
 /** Members that one module of the core has for another, and nobody else. */
 const internal = /^(ageOf|app|base|caller|current|hasCookies|post|read|renew|send)$/;
 const mangle = { reserved: ['DoorwardError'], properties: { regex: internal, builtins: true } };
 for (const { path, text } of outputFiles) {
-  const { code } = await minify(text, { module: true, compress, mangle });
+  const { code } = await minify(text, { ecma: 2022, module: true, compress, mangle });
   writeFileSync(path, code);
 }

@@ -20,42 +20,47 @@ export function createClient(options: Options): Client {
 
   async function session(): Promise<Session | null> {
     try {
-      return viewOf((await current()) ?? (await renew()));
+      return viewOf(await current()) ?? viewOf(await renew());
     } catch (error) {
-      const known = viewOf(await read());
+      const known = await read();
+      if (!isSignedIn(known)) throw error;
       // Signed in, although Doorward cannot be reached.
-      if (known) return known;
-      throw error;
+      return viewOf(known);
     }
   }
 
   async function authorizedFetch(input: string | URL | Request, init?: RequestInit) {
     const url =
-      input instanceof Request ? input : new URL(input, globalThis.location?.href ?? base);
+      input instanceof Request ? input : new URL(input, (globalThis.location as any) ?? base);
     const request = new Request(url, init);
     if (!trusted.includes(new URL(request.url).origin)) return send(request);
     const now = await current();
     const answer = await send(withCredentials(request.clone(), now));
-    if (answer.status !== 401) return answer;
-    // A refresh does not help where a newer login is demanded (RFC 9470).
-    if (/insufficient/.test(answer.headers.get('WWW-Authenticate')!)) return answer;
-    const next = await renew(markOf(now));
+    const next =
+      answer.status === 401 &&
+      // A refresh does not help where a newer login is demanded (RFC 9470).
+      !/insufficient/.test(answer.headers.get('WWW-Authenticate')!) &&
+      (await renew(markOf(now)));
     return next ? send(withCredentials(request, next)) : answer;
   }
 
   function withCredentials(request: Request, now: Stored | null) {
-    if (hasCookies) return new Request(request, { credentials: 'include' });
-    if (now) request.headers.set('Authorization', 'Bearer ' + now.access_token);
+    // Cookies may be left of the session that the user has signed out of.
+    if (hasCookies)
+      return new Request(request, { credentials: now?.signed_out ? 'omit' : 'include' });
+    if (isSignedIn(now)) request.headers.set('Authorization', 'Bearer ' + now.access_token);
     return request;
   }
 
   async function signOut({ scope = 'this' } = {}): Promise<boolean> {
-    let now!: Stored | null;
+    let now: Stored | null = null;
     if (scope !== 'others') {
       signOuts++;
       await change((stored) => {
+        // Cookies end without the record.
+        if (hasCookies) return { signed_out: true };
         now = stored;
-        return hasCookies ? { signed_out: true } : null;
+        return null;
       }, 'logout');
       if (!isSignedIn(now) && !hasCookies) return false;
     }
@@ -87,23 +92,24 @@ export function createClient(options: Options): Client {
         await end('/logout?scope=' + scope, body, { keepalive: true });
         return true;
       } catch (error) {
-        const { status, transient, retryAfter } = error as DoorwardError;
-        // 401: there is nothing left to end.
-        if (!transient || attempt > 3 || retryAfter > 15) return isThis && status === 401;
+        const { status, code, transient, retryAfter } = error as DoorwardError;
+        // 401 by Doorward, not by a gateway: there is nothing left to end.
+        if (!transient || attempt > 3 || retryAfter > 15) return isThis && !!code && status === 401;
         await pause((retryAfter || attempt) * 1000, retryAfter);
       }
     }
   }
 
-  /** Stores the session of an answer, unless the user has signed out or in meanwhile. */
+  /** Stores the session of an answer, or ends it if the user has signed out or in meanwhile. */
   async function keep(ask: (now: Stored | null) => Promise<Tokens>) {
     const count = signOuts;
     const sent = await read();
     const next = await recordFrom(ask(sent));
-    const rule = (now: Stored | null) => (count === signOuts ? afterLogin(now, sent, next) : now);
+    const rule = (now: Stored | null) =>
+      count === signOuts || isSignedIn(now) ? afterLogin(now, sent, next) : now;
     const session = viewOf(await change(rule));
     // Nobody else knows the tokens that were dropped.
-    if (!session) void logOut('this', next);
+    if (session?.id !== next.session_id) void logOut('this', next);
     return session;
   }
 

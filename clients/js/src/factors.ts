@@ -60,7 +60,8 @@ export function factors(client: Client): Factors {
   }
 
   return {
-    signIn({ problem }, factor) {
+    // Asynchronous, so that an error that is not a refusal rejects, too.
+    async signIn({ problem }, factor) {
       const { factor_token } = problem;
       return keep(() => post('/login/factor', { factor_token, ...factor }));
     },

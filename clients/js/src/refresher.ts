@@ -27,13 +27,11 @@ const lifetimeOf = (now: SignedIn) => now.expires_in * 1000;
 /** Resolves after a time. If it is not fixed, the network that comes back ends it, too. */
 export const pause = (milliseconds: number, isFixed?: unknown) =>
   new Promise<void>((resolve) => {
-    const wake = () => {
-      clearTimeout(timer);
+    const silence = listen(isFixed ? '' : 'online', resolve);
+    setTimeout(() => {
       silence();
       resolve();
-    };
-    const timer = setTimeout(wake, milliseconds);
-    const silence = listen(isFixed ? '' : 'online', wake);
+    }, milliseconds);
   });
 
 /** Refreshes the tokens of the record. */
@@ -61,10 +59,10 @@ export function createRefresher(
     return windowOf(now) - ageOf(now);
   }
 
-  /** The record with an access token that has not expired. */
-  async function current(): Promise<SignedIn | null> {
+  /** The record, with an access token that has not expired if somebody is signed in. */
+  async function current(): Promise<Stored | null> {
     const now = await read();
-    if (!isSignedIn(now)) return null;
+    if (!isSignedIn(now)) return now;
     const left = lifetimeOf(now) - ageOf(now);
     if (left > Math.min(margin * 1000, lifetimeOf(now) / 2)) return now;
     const renewed = renew();
@@ -106,7 +104,7 @@ export function createRefresher(
           isDue(now) && markOf(now) === (from ??= markOf(now))
             ? restOf(now as SignedIn | null, refused)
             : NaN;
-        return rest <= 0 ? { ...now, key: now?.key ?? newKey() } : now;
+        return rest <= 0 ? { key: newKey(), ...now } : now;
       });
       if (!(rest <= 0)) {
         // Another tab has refreshed, nobody is signed in, or the tokens are new.
@@ -117,12 +115,12 @@ export function createRefresher(
       try {
         return await exchange(sent!);
       } catch (error) {
-        failure = error as DoorwardError;
+        const { retryAfter, transient } = (failure = error as DoorwardError);
         const now = performance.now();
         const wait = delay * (1 + Math.random());
-        notBefore = now + failure.retryAfter * 1000;
+        notBefore = now + retryAfter * 1000;
         const isLate = now + wait > deadline;
-        if (!failure.transient || isLate || globalThis.navigator?.onLine === false) throw error;
+        if (!transient || isLate || globalThis.navigator?.onLine === false) throw error;
         await pause(wait);
       }
     }

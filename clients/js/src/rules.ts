@@ -59,11 +59,14 @@ export function afterRefresh(now: Stored | null, sent: Stored, next: SignedIn): 
 
 /**
  * The record after the answer to a login, or to a change of the password, with the record `sent`.
- * It is dropped when somebody has signed out or in since.
+ * It is dropped when somebody has signed out since, or in with tokens of their own.
  */
 export function afterLogin(now: Stored | null, sent: Stored | null, next: SignedIn): Stored | null {
-  // A session that has ended by itself leaves a record, as a sign-out does not.
-  return isSame(now, sent) || (now && !now.session_id && !now.signed_out) ? next : now;
+  // A session that has ended by itself leaves a record, as a sign-out does not. With cookies the
+  // browser has replaced those of the other login.
+  return isSame(now, sent) || (now && !now.signed_out && !(now.session_id && next.refresh_token))
+    ? next
+    : now;
 }
 
 /** The record after `invalid_grant`: its refresh token still proves the device. */

@@ -18,8 +18,14 @@ export function local(key: string): Store {
       }
     },
     set: (record) => localStorage.setItem(key, JSON.stringify(record)),
-    // An event without a key: the storage was cleared.
-    watch: (heard) => listen('storage', (event) => (event.key ?? key) === key && heard()),
+    // An event without a key: the storage was cleared. A page that comes back from the history has
+    // missed events.
+    watch: (heard) =>
+      listen(
+        'storage',
+        (event) => (event.key ?? key) === key && heard(),
+        listen('pageshow', heard),
+      ),
   };
 }
 
@@ -33,8 +39,14 @@ export function defaultStore(): Store {
   return memory();
 }
 
-/** Hears an event of the window, which React Native and Node do not have. Returns how to stop. */
-export function listen(name: string, heard: (event: any) => void): () => void {
+/**
+ * Hears an event of the window, which React Native and Node do not have. Returns how to stop that,
+ * and what `and` stops.
+ */
+export function listen(name: string, heard: (event: any) => void, and?: () => void): () => void {
   globalThis.addEventListener?.(name, heard);
-  return () => globalThis.removeEventListener?.(name, heard);
+  return () => {
+    globalThis.removeEventListener?.(name, heard);
+    and?.();
+  };
 }

@@ -32,12 +32,14 @@ export class DoorwardError extends Error {
 }
 
 export const networkError = (cause?: unknown) =>
-  new DoorwardError(
-    0,
-    { code: 'network_error', detail: 'Doorward cannot be reached.', transient: true },
-    0,
-    cause,
-  );
+  cause instanceof DoorwardError
+    ? cause
+    : new DoorwardError(
+        0,
+        { code: 'network_error', detail: 'Doorward cannot be reached.', transient: true },
+        0,
+        cause,
+      );
 
 /** The record of an answer with tokens. */
 export async function recordFrom(asked: Promise<Tokens>): Promise<SignedIn> {
@@ -54,7 +56,7 @@ export function createWire({
   transport,
   fetch: send = (request) => fetch(request),
 }: Options) {
-  const base = new URL(url, globalThis.location?.href).href.replace(/\/$/, '');
+  const base = new URL(url, globalThis.location as any).href.replace(/\/$/, '');
   const hasCookies = transport === 'cookie';
 
   /**
@@ -72,14 +74,14 @@ export function createWire({
         body: JSON.stringify(body),
       });
       const answer = await by(request).catch((cause: unknown) => {
-        throw cause instanceof DoorwardError ? cause : networkError(cause);
+        throw networkError(cause);
       });
-      const json = await answer.json().catch(() => (answer.status === 204 ? {} : null));
+      const json = await answer.json().catch(() => answer.status === 204 && {});
       if (answer.ok && json) return json;
-      throw new DoorwardError(answer.status, json ?? {}, +answer.headers.get('Retry-After')! || 0);
+      throw new DoorwardError(answer.status, json || {}, +answer.headers.get('Retry-After')! || 0);
     };
 
-  const app = clientId ? { client_id: clientId } : undefined;
+  const app = (clientId && { client_id: clientId }) as object | undefined;
   return { base, hasCookies, app, send, caller, post: caller(send) };
 }
 

@@ -252,6 +252,17 @@ for (const { browser, skip } of browsers) {
       assert.equal(await generation(page), 2);
     });
 
+    test('a page that comes back from the history hears of a sign-out', async () => {
+      const own = await fresh();
+      const page = await openClient(own);
+      await signIn(page, await signUp());
+      await page.goto(`${pages.origin}/empty?next`);
+      const other = await openClient(own);
+      await other.evaluate(() => auth.signOut());
+      await page.evaluate(() => history.back()).catch(() => {});
+      await until(page, () => globalThis.events?.at(-1)[0] === 'signed_out');
+    });
+
     test('the access token goes to listed origins only', async () => {
       const own = await fresh();
       const [listed, other] = [await serveApi(), await serveApi()];

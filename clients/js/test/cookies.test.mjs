@@ -77,6 +77,29 @@ test('a sign-out that was not acknowledged is kept, although cookies may be left
   assert.equal(device.record.signed_out, undefined);
 });
 
+test('no request sends the cookies that a sign-out has left', async () => {
+  let isOffline = false;
+  const { world, net, open } = fixture({
+    ...cookies,
+    other({ credentials }) {
+      if (isOffline) return lost();
+      return credentials === 'include' ? json(200, {}) : problem(401, 'missing_token');
+    },
+  });
+  const page = open();
+  await world.wait(page.client.signIn('ada@example.com', 'seven otters juggle lanterns'));
+  isOffline = true;
+  assert.equal(await world.wait(page.client.signOut()), false);
+  isOffline = false;
+  const request = new Request(`${URL_OF_LOGIN}/me`, { credentials: 'include' });
+  assert.equal((await world.wait(page.client.fetch(request))).status, 401);
+  assert.equal(await world.wait(page.client.user()), null);
+  assert.deepEqual(net.of('/refresh'), []);
+  // Another sign-out sends them, to end the session.
+  assert.equal(await world.wait(page.client.signOut()), true);
+  assert.equal(net.requests.at(-1).credentials, 'include');
+});
+
 test('a refresh that is answered after a sign-out signs nobody in', async () => {
   const { world, device, open } = fixture({
     ...cookies,

@@ -131,6 +131,13 @@ async function provenWhile(meanwhile) {
   return { session: await factors(auth).reauthenticate(PASSWORD), record: store.get() };
 }
 
+test('a second factor for an error that is not a refusal is rejected', async () => {
+  const auth = createClient({ url: 'http://127.0.0.1:9' });
+  for (const error of [undefined, new TypeError('not a refusal')]) {
+    await assert.rejects(factors(auth).signIn(error, { totp: '123456' }), TypeError);
+  }
+});
+
 test('a proof that is answered after a sign-out signs nobody in', async () => {
   const { session, record } = await provenWhile((auth) => auth.signOut());
   assert.deepEqual([session, record], [null, null]);

@@ -17,6 +17,7 @@ const CLOSING = { 'a closed account': (auth) => auth.closeAccount('old') };
 
 /** An operation of one of two tabs, which is answered after `meanwhile`. */
 async function late(operation, meanwhile, { isSignedIn = true, ...options } = {}) {
+  const hidden = options.transport === 'cookie' && { access_token: null, refresh_token: null };
   const own = fixture(options);
   const { world, device, net } = own;
   let release;
@@ -25,7 +26,7 @@ async function late(operation, meanwhile, { isSignedIn = true, ...options } = {}
     if (!shallHold) return net.fetch(request, one);
     shallHold = false;
     await new Promise((resolve) => (release = resolve));
-    return json(200, tokens(0, { session_id: 'late', refresh_token: 'late' }));
+    return json(200, tokens(0, { session_id: 'late', refresh_token: 'late', ...hidden }));
   };
   const [one, two] = [own.open({ fetch }), own.open()];
   if (isSignedIn) await world.wait(one.client.signIn(...ADA));
@@ -60,19 +61,30 @@ test('rule 3: an answer after a sign-out installs no session, and its own one is
   }
 });
 
-test('rule 3: an answer after another login neither replaces nor ends its session', async () => {
+test('rule 3: an answer after another login does not replace its session, and its own one is ended', async () => {
   const again = (...all) => signOut(...all).then(() => signIn(...all));
   for (const [name, operation] of Object.entries({ ...LOGINS, ...CHANGE, ...CLOSING })) {
     for (const meanwhile of [signIn, signInElsewhere, again]) {
       const { result, record, ended } = await late(operation, meanwhile);
       assert.equal(record?.session_id, 'S2', `${name}, ${meanwhile}`);
       assert.equal(result?.id, name in CLOSING ? undefined : 'S2', name);
-      assert.equal(ended, false, name);
+      assert.equal(ended, !(name in CLOSING), name);
     }
   }
   for (const [name, operation] of Object.entries(LOGINS)) {
-    const { record } = await late(operation, signInElsewhere, { isSignedIn: false });
-    assert.equal(record?.session_id, 'S', name);
+    const { record, ended } = await late(operation, signInElsewhere, { isSignedIn: false });
+    assert.deepEqual([record?.session_id, ended], ['S', true], name);
+  }
+});
+
+test('rule 3: with cookies the record is that of the last answer, which the browser keeps', async () => {
+  const again = (...all) => signOut(...all).then(() => signIn(...all));
+  for (const [name, operation] of Object.entries({ ...LOGINS, ...CHANGE })) {
+    for (const meanwhile of [signIn, signInElsewhere, again]) {
+      const { result, record, net } = await late(operation, meanwhile, { transport: 'cookie' });
+      assert.deepEqual([result.id, record.session_id], ['late', 'late'], `${name}, ${meanwhile}`);
+      assert.equal(net.of('/logout').length, meanwhile === again ? 1 : 0, name);
+    }
   }
 });
 

@@ -141,3 +141,12 @@ test('rule 4: a sign-out does not wait longer than a caller does', async () => {
     assert.equal(net.of('/logout').length, 1, seconds);
   }
 });
+
+test('rule 4: a 401 by a gateway ends nothing, and acknowledges no sign-out', async () => {
+  const gateway = () => new Response('<h1>Unauthorized</h1>', { status: 401 });
+  const { world, device, signedIn } = fixture({ refresh: gateway, other: gateway });
+  const page = await signedIn();
+  await assert.rejects(world.wait(page.client.user()), { status: 401, code: undefined });
+  assert.equal(device.record.session_id, 'S');
+  assert.equal(await world.wait(page.client.signOut()), false);
+});
