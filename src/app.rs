@@ -233,7 +233,7 @@ impl App {
             (result, _) = async { tokio::join!(serve, auxiliary) } => result,
             () = Box::pin(tasks.run(watch)) => Ok(()),
         };
-        // The failures of the last second. An unavailable database is reported in the log.
+        // The events of the last second. An unavailable database is reported in the log.
         let _ = api.audit.write_aggregates().await;
         result
     }

@@ -39,24 +39,25 @@ pub enum AdminError {
     /// The client's description is invalid.
     #[error("{0}; correct the argument and run this again")]
     Invalid(#[from] InvalidClient),
-    /// Only over HTTP, where a command is not.
+    /// Never returned to a command: only requests over HTTP are refused.
     #[error(transparent)]
     Protected(ProtectedClient),
     /// No such client.
     #[error("the client `{0}` does not exist; `doorward client list` shows the ids")]
     NoSuchClient(String),
     /// No such signing key.
-    #[error("there is no signing key `{0}`; `doorward key list` shows the existing ones")]
+    #[error("the signing key `{0}` does not exist; `doorward key list` shows the existing ones")]
     NoSuchKey(String),
     /// An option that has become a command.
     #[error("`doorward key retire --now` is called `doorward key revoke` now; nothing was changed")]
     RetireNow,
     /// No such account.
-    #[error("there is no account `{0}`; `doorward user list` shows the existing ones")]
+    #[error("the account `{0}` does not exist; `doorward user list` shows the existing ones")]
     NoSuchUser(String),
     /// No such session.
     #[error(
-        "there is no live session `{0}`; `doorward session list --user …` shows those of an account"
+        "the live session `{0}` does not exist; `doorward session list --user …` shows those of an \
+         account"
     )]
     NoSuchSession(String),
     /// The e-mail address is malformed.
@@ -150,7 +151,7 @@ pub enum AdminError {
     #[error("mail is off; set email.url")]
     MailOff,
     /// No such message.
-    #[error("there is no message `{0}`; name one of these: {1}")]
+    #[error("the message `{0}` does not exist; name one of these: {1}")]
     NoSuchMessage(String, String),
     /// Mail cannot be set up.
     #[error(transparent)]

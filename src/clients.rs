@@ -6,8 +6,9 @@
 //! - A *confidential* client is a service with a secret: it introspects tokens and obtains its own
 //!   tokens.
 //!
-//! Nothing is cached in memory: a client is read from the database when it is used, so adding or
-//! removing one by the command line takes effect on every node immediately.
+//! A client is read from the database when it is used, so adding, changing or removing one takes
+//! effect on every node at once. Only the web origins are cached (`http::middleware::cors`), for
+//! two seconds.
 
 mod authentication;
 mod change;

@@ -60,10 +60,11 @@
 //! 2. The handler in `http/resources/sessions.rs` reads the body (bounded in size, depth and time),
 //!    and [`refresh_token::TagKeys::decode`] verifies the token's tag: a forgery is rejected here,
 //!    before any I/O. The session's rate limit is next.
-//! 3. [`sessions::Sessions::refresh`] passes a closure to [`database::Database::write`]. The writer
-//!    thread puts it into a group with the other queued units, and runs it in its own savepoint: it
+//! 3. [`sessions::Sessions::refresh`] passes a closure to [`database::Database::write_one`], which
+//!    is for units that read and then write by one compare-and-set statement. The writer thread of
+//!    SQLite puts it into a group with the other queued units, and runs it in its own savepoint: it
 //!    reads the session's row, calls [`sessions::rotation::decide`], and stores the decision by one
-//!    compare-and-set `UPDATE`.
+//!    `UPDATE`.
 //! 4. The group commits: one fsync. Only now are responses sent. If a reuse had ended the session,
 //!    the hook that [`revocations::Revocations::revoke`] added to the unit would put its id into
 //!    the in-memory list, between the commit and the response.

@@ -12,7 +12,8 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::histogram::Histogram;
 
-/// The bounds of the buckets in seconds, from a response without I/O to the longest request.
+/// The bounds of the buckets in seconds, from a response without I/O to one that waits for a
+/// saturated service. Slower ones are counted in the bucket `+Inf`.
 const DURATIONS: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 

@@ -76,7 +76,8 @@ pub enum UnacceptablePassword {
 /// A hash of another system that cannot be verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Give an Argon2 hash as a PHC string ($argon2id$v=19$m=…,t=…,p=…$salt$hash), at most 8 times as costly as Doorward's own."
+    "Give an Argon2 hash as a PHC string ($argon2id$v=19$m=…,t=…,p=…$salt$hash), at most 8 times \
+     as costly as Doorward's default, with at most 64 MiB of memory."
 )]
 pub struct InvalidHash;
 

@@ -21,18 +21,23 @@ use crate::secret::{DerivedKey, equal, random_bytes, sha256};
 /// The prefix of every token, so that people and secret scanners recognise it.
 const PREFIX: &str = "dwr_";
 
+/// The version of the format, the first byte of every token.
 const VERSION: u8 = 1;
 
-const ID: usize = 16;
+/// Bytes of the session's id.
+const ID_BYTES: usize = 16;
 
-const GENERATION: usize = 4;
+/// Bytes of the generation.
+const GENERATION_BYTES: usize = 4;
 
-const FAMILY: usize = 16;
+/// Bytes of the family secret.
+const FAMILY_BYTES: usize = 16;
 
-/// 128 bits: 2^128 tags cannot be tried against an online service.
-const TAG: usize = 16;
+/// Bytes of the tag. 2^128 tags cannot be tried against an online service.
+const TAG_BYTES: usize = 16;
 
-const BODY: usize = 1 + ID + GENERATION + FAMILY;
+/// Bytes that the tag covers.
+const BODY_BYTES: usize = 1 + ID_BYTES + GENERATION_BYTES + FAMILY_BYTES;
 
 /// A refresh token issued by this service: its tag is valid.
 #[derive(Clone)]
@@ -46,7 +51,7 @@ pub struct RefreshToken {
 
 /// The secret shared by all tokens of a session.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct FamilySecret([u8; FAMILY]);
+pub struct FamilySecret([u8; FAMILY_BYTES]);
 
 impl FamilySecret {
     /// Generates a new one.
@@ -112,13 +117,13 @@ impl TagKeys {
     /// The token's text. It is a secret.
     #[must_use]
     pub fn encode(&self, token: &RefreshToken) -> String {
-        let mut bytes = Vec::with_capacity(BODY + TAG);
+        let mut bytes = Vec::with_capacity(BODY_BYTES + TAG_BYTES);
         bytes.push(VERSION);
         bytes.extend_from_slice(token.session.as_bytes());
         bytes.extend_from_slice(&token.generation.to_be_bytes());
         bytes.extend_from_slice(&token.family.0);
         let mac = self.current.mac(&bytes);
-        bytes.extend_from_slice(&mac[..TAG]);
+        bytes.extend_from_slice(&mac[..TAG_BYTES]);
         let text = PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode(&bytes);
         bytes.zeroize();
         text
@@ -131,21 +136,21 @@ impl TagKeys {
     pub fn decode(&self, text: &str) -> Result<RefreshToken, Malformed> {
         let encoded = text.strip_prefix(PREFIX).ok_or(Malformed)?;
         // The exact length first, so that megabytes are never decoded.
-        let mut bytes = [0; BODY + TAG];
-        if encoded.len() != (BODY + TAG) * 4 / 3 + 1 {
+        let mut bytes = [0; BODY_BYTES + TAG_BYTES];
+        if encoded.len() != (BODY_BYTES + TAG_BYTES) * 4 / 3 + 1 {
             return Err(Malformed);
         }
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).map_err(|_| Malformed)?;
-        let (body, tag) = bytes.split_at(BODY);
-        let genuine = |key: &DerivedKey| equal(&key.mac(body)[..TAG], tag);
+        let (body, tag) = bytes.split_at(BODY_BYTES);
+        let genuine = |key: &DerivedKey| equal(&key.mac(body)[..TAG_BYTES], tag);
         let known = genuine(&self.current) || self.previous.as_ref().is_some_and(genuine);
-        if length != BODY + TAG || body[0] != VERSION || !known {
+        if length != BODY_BYTES + TAG_BYTES || body[0] != VERSION || !known {
             return Err(Malformed);
         }
         let token = RefreshToken {
             session: Uuid::from_bytes(part(body, 1)),
-            generation: u32::from_be_bytes(part(body, 1 + ID)),
-            family: FamilySecret(part(body, 1 + ID + GENERATION)),
+            generation: u32::from_be_bytes(part(body, 1 + ID_BYTES)),
+            family: FamilySecret(part(body, 1 + ID_BYTES + GENERATION_BYTES)),
         };
         bytes.zeroize();
         Ok(token)

@@ -1,10 +1,10 @@
 //! Revocation of tokens, sessions, clients and keys before they expire: the blocklist, a table, and
 //! the revocation list, its copy in memory.
 //!
-//! One keyspace of ids: a row names a token (its `jti`), a session (its `sid`) or a client, and a
-//! token is rejected when one of its ids is listed. Every node holds the whole list in memory, so
-//! that a check costs no I/O. A row lives until the last token that it can concern has expired, so
-//! short access token lifetimes keep the table small.
+//! One keyspace of ids: a row names a token (`jti`), a session (`sid`), a client (`client_id`) or a
+//! signing key (`kid`), and a token is rejected when one of its ids is listed. Every node holds the
+//! whole list in memory, so that a check costs no I/O. A row lives until the last token that it can
+//! concern has expired, so short access token lifetimes keep the table small.
 //!
 //! A revocation takes effect on this node after its commit and before its response, by a hook on
 //! the unit that stores it ([`Revocations::revoke`]): it is not possible to store one and forget to
@@ -65,7 +65,7 @@ pub struct RevocationPolicy {
 pub enum RevocationStatus {
     /// It was not revoked.
     NotRevoked,
-    /// The token, its session or its client was revoked.
+    /// The token, its session, its client or its key was revoked.
     Revoked,
     /// The list is too stale to know, and the policy is to reject.
     Unknown,

@@ -188,7 +188,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// 32 random bytes, and their base64, have 14 different values or more, except with a probability
-/// below 2^-40; typed, padded and documented "secrets" have fewer, or are text.
+/// below 2^-40; 64 random hexadecimal digits have 8 or more, except with one below 2^-60. Typed,
+/// padded and documented "secrets" have fewer, or are text.
 fn is_regular(bytes: &[u8]) -> bool {
     let mut seen = [false; 256];
     for &byte in bytes {

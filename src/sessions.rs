@@ -55,7 +55,8 @@ pub use trusted_clock::ClockSkewed;
 
 use metrics::{RefreshCounters, refresh_counters};
 
-/// The number of live and ended sessions that a purge checks in one unit of work.
+/// The maximum number of sessions that one unit of work deletes; a purge deletes as many revoked
+/// ones and as many timed-out ones.
 const PURGE_BATCH: i64 = 200;
 
 /// Access tokens in [`VerifiedTokenCache`]: 2.4 MB of the 64 MiB that the service may take.

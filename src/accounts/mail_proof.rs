@@ -85,7 +85,7 @@ pub enum ShownProof<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfirmError {
     /// It is wrong, used, expired or unknown; the answer does not say which.
-    #[error("the link or code is not valid, or no longer")]
+    #[error("the link or code is wrong, or is no longer valid")]
     InvalidLink,
     /// The password is set, and the login needs more than the mailbox.
     #[error(transparent)]

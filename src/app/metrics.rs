@@ -277,7 +277,7 @@ impl MetricsSources {
         in_use.push(("failed_logins", gauge(self.throttle.in_use())));
         put(page, "limiter_entries", "Clients tracked by a limiter", &ByLabel("limit", in_use))?;
         let refusals = limiters.map(|(limit, limiter)| (limit, limiter.refusals().clone()));
-        let help = "Failures dropped because the audit trail was full";
+        let help = "Events dropped because too many accounts had events of one kind in one minute";
         put(page, "audit_events_dropped", help, &counter(api.audit.dropped()))?;
         put(
             page,

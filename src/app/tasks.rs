@@ -32,8 +32,8 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the costs of stored password hashes are counted.
 const STORED_COSTS_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often failed logins are stored, one row per account.
-const FAILURE_FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often aggregated events, such as failed logins, are stored.
+const AGGREGATE_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The delay before an urgent task is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Tasks {
             self.reload_certificate(),
             self.count_rows(),
             self.watch_secret_file(),
-            self.write_failures(),
+            self.write_aggregates(),
             self.probe_writes(),
             self.purge(),
             self.count_stored_costs(),
@@ -197,9 +197,9 @@ impl Tasks {
         }
     }
 
-    /// Stores the aggregated login failures. A failure is retried the next time.
-    async fn write_failures(&self) {
-        let mut tick = tokio::time::interval(FAILURE_FLUSH_INTERVAL);
+    /// Stores the aggregated events. If that fails, the next round retries.
+    async fn write_aggregates(&self) {
+        let mut tick = tokio::time::interval(AGGREGATE_WRITE_INTERVAL);
         loop {
             tick.tick().await;
             let _ = self.api.audit.write_aggregates().await;

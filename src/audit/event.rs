@@ -10,7 +10,7 @@ named! {
     pub enum EventKind {
         /// An account was created, by sign-up or by an operator.
         AccountCreated = "account_created",
-        /// A login, or a password change, which starts a new session.
+        /// A login, or the new session after a change or a reset of the password.
         SessionStarted = "session_started",
         /// A password was wrong, or no account has the address.
         LoginFailed = "login_failed",
@@ -65,15 +65,16 @@ named! {
         KeyRevoked = "key_revoked",
         /// A backup was restored and every session ended.
         BackupRestored = "backup_restored",
-        /// A message was chosen for a mail request; the detail is its name.
+        /// A message was chosen for a mail request; the detail is the message's name.
         MailRequested = "mail_requested",
-        /// A mail request got no message because a limit was reached; the detail is its name.
+        /// A mail request got no message because a limit was reached; the detail is the message's
+        /// name.
         MailLimited = "mail_limited",
         /// A message was abandoned; the detail is the purpose of its request.
         MailFailed = "mail_failed",
         /// A mailed link or code set a new password.
         PasswordReset = "password_reset",
-        /// A mailed code proved the address.
+        /// A mailed link or code proved the address, or an operator marked it as proven.
         EmailVerified = "email_verified",
         /// The address was changed, by its owner or an operator.
         EmailChanged = "email_changed",

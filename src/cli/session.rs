@@ -25,7 +25,7 @@ pub enum SessionCommand {
     },
     /// End sessions: their tokens are rejected at once, on every node
     ///
-    /// Either one session by its id, or those of all accounts without a second factor.
+    /// Either one session by its id, or every session in which no second factor was proven.
     #[command(after_help = "Examples:\n  doorward session end \
                             019ab3e1-0b52-7e90-a2c6-5d41f7b80a93\n  doorward session end \
                             --without-factor --role admin")]
@@ -33,7 +33,7 @@ pub enum SessionCommand {
         /// The session's id
         #[arg(required_unless_present = "without_factor", conflicts_with = "without_factor")]
         id: Option<String>,
-        /// End the sessions of every account without a second factor
+        /// End every session in which no second factor was proven
         #[arg(long)]
         without_factor: bool,
         /// Only of accounts with this role

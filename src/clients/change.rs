@@ -95,7 +95,8 @@ pub struct RotatedSecret {
 }
 
 impl Clients {
-    /// Changes a client, and returns it as it is then. A change takes effect with its next request.
+    /// Changes a client, and returns the changed client. A change takes effect with its next
+    /// request.
     ///
     /// # Errors
     /// [`ClientChangeError`]: nothing has changed.

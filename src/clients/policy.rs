@@ -24,7 +24,8 @@ impl ClientPolicy {
         if settings.token_lifetime.is_some_and(|it| !bounds.contains(&it)) {
             return Err(InvalidClient::TokenLifetime(self.max_token_lifetime.as_secs()));
         }
-        // As for the two settings: a window ends within the lifetime of an access token.
+        // A retry window may not be longer than the lifetime of an access token, as for
+        // `sessions.retry_window` and `tokens.lifetime`.
         let max_window = settings.token_lifetime.unwrap_or(self.max_token_lifetime);
         if settings.retry_window.is_some_and(|it| it > max_window) {
             return Err(InvalidClient::RetryWindow(max_window.as_secs()));

@@ -74,7 +74,7 @@ pub(super) fn lock(connection: &mut AnyConnection, id: Id) -> QueryResult<Option
     find(connection, id)
 }
 
-/// Stores the changed description of a locked client, and returns the client as it is then.
+/// Stores the changed description of a locked client, and returns the changed client.
 pub(super) fn update(connection: &mut AnyConnection, changed: Client) -> QueryResult<Client> {
     let Description { scopes, origins, client_settings, .. } = Description::of(&changed.kind);
     let version = changed.version + 1;
@@ -91,8 +91,8 @@ pub(super) fn update(connection: &mut AnyConnection, changed: Client) -> QueryRe
     Ok(Client { version, ..changed })
 }
 
-/// Replaces the secret of a locked client, and returns the client as it is then. The replaced
-/// secret is accepted until then.
+/// Replaces the secret of a locked client, and returns the changed client. The replaced secret is
+/// accepted until `until`, or no longer if that is `None`.
 pub(super) fn replace_secret(
     connection: &mut AnyConnection,
     client: Client,

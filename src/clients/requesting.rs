@@ -35,7 +35,7 @@ impl RequestingClient {
 
 /// No public client has this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no public client with this id")]
+#[error("a public client with this id does not exist")]
 pub struct UnknownClient;
 
 /// The session settings of the public client with this id, read in the caller's unit.

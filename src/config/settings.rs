@@ -1,4 +1,5 @@
-//! All settings: meaning and default. Each section has a file of its name.
+//! All settings: meaning and default. Each section has a file of its name, but `[cors]` and
+//! `[cookies]` share `browser.rs`.
 //!
 //! Each setting is defined here only. Its type defines the form of a value, its default the TOML
 //! type into which a variable's text is converted, and its doc comment is printed above it by

@@ -93,7 +93,7 @@ impl Listener {
         self.notifications.read(move |connection| connection.batch_execute(&statement)).await
     }
 
-    /// Calls `heard` after every notification on this channel, and after every reconnection, since
+    /// Calls `notify` after every notification on this channel, and after every reconnection, since
     /// one may have been missed. Runs until it is dropped.
     pub async fn listen(&self, channel: &'static str, notify: impl Fn() + Send + Sync + 'static) {
         let notify = Arc::new(notify);

@@ -3,6 +3,7 @@
 //! On the way in it assigns the request an id; [`reject_invalid`], one layer further in, rejects
 //! requests that are invalid for every resource. On the way out it turns every bare error into a
 //! problem document, adds the headers that every response has, and writes one line to the log.
+
 mod authorize_operator;
 mod completed;
 pub mod cors;

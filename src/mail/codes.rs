@@ -19,13 +19,16 @@ const REQUEST_PREFIX: &str = "dwq_";
 /// The prefix of the token in a mailed link.
 const LINK_PREFIX: &str = "dwm_";
 
+/// The version of the format, the first byte of every token.
 const VERSION: u8 = 1;
-const ID: usize = 16;
-const BODY: usize = 1 + ID;
-/// 128 bits, as for refresh tokens.
-const TAG: usize = 16;
+/// Bytes of the request's id.
+const ID_BYTES: usize = 16;
+/// Bytes that the tag covers, with the purpose: version and id.
+const BODY_BYTES: usize = 1 + ID_BYTES;
+/// Bytes of the tag: 128 bits, as for refresh tokens.
+const TAG_BYTES: usize = 16;
 /// Base64url characters of body and tag.
-const ENCODED: usize = (BODY + TAG) * 4 / 3;
+const ENCODED: usize = (BODY_BYTES + TAG_BYTES) * 4 / 3;
 
 /// Characters of a code: 40 bits, so five guesses succeed with a probability below 2^-37.
 const CODE: usize = 8;
@@ -128,10 +131,10 @@ impl MailKeys {
         if encoded.len() != ENCODED {
             return Err(ForgedToken);
         }
-        let mut bytes = [0; BODY + TAG];
+        let mut bytes = [0; BODY_BYTES + TAG_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).map_err(|_| ForgedToken)?;
-        let (body, tag) = bytes.split_at(BODY);
-        let genuine = |keys: &Keys| equal(&mac(key(keys), purpose, body)[..TAG], tag);
+        let (body, tag) = bytes.split_at(BODY_BYTES);
+        let genuine = |keys: &Keys| equal(&mac(key(keys), purpose, body)[..TAG_BYTES], tag);
         let is_genuine = genuine(&self.current) || self.previous.as_ref().is_some_and(genuine);
         if length != bytes.len() || body[0] != VERSION || !is_genuine {
             return Err(ForgedToken);
@@ -149,12 +152,12 @@ pub fn find_link_token(text: &str) -> Option<&str> {
 
 fn encode(key: &DerivedKey, prefix: &str, purpose: MailPurpose, id: Id) -> String {
     let body = body(id);
-    let tag = &mac(key, purpose, &body)[..TAG];
+    let tag = &mac(key, purpose, &body)[..TAG_BYTES];
     prefix.to_owned() + &URL_SAFE_NO_PAD.encode([body.as_slice(), tag].concat())
 }
 
-fn body(id: Id) -> [u8; BODY] {
-    let mut body = [VERSION; BODY];
+fn body(id: Id) -> [u8; BODY_BYTES] {
+    let mut body = [VERSION; BODY_BYTES];
     body[1..].copy_from_slice(id.uuid().as_bytes());
     body
 }

@@ -15,8 +15,8 @@ use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 use crate::locks;
 
-/// Notices to an account within [`LIMIT_PERIOD`]; those about password and address are never
-/// dropped.
+/// Notices to an account within [`LIMIT_PERIOD`]; those about password, address and second factors
+/// ([`MessageKind::is_vital`]) are never dropped.
 const MAX_NOTICES: i64 = 10;
 
 /// The period over which notices are limited.

@@ -68,7 +68,7 @@ impl SendError {
         self.kind == SendErrorKind::Dropped
     }
 
-    /// Whether no attempt can have reached the server.
+    /// Whether connecting or logging in failed, so that the server cannot have taken the message.
     pub(super) fn is_unreachable(&self) -> bool {
         self.kind == SendErrorKind::Unreachable
     }

@@ -5,8 +5,8 @@ use std::path::{self, Path};
 
 use doorward::config::{ConfigError, Loaded, one_line};
 
-/// Prints the default database of a command on standard error. A command that does not find it
-/// reports its name itself.
+/// Prints the default database of a command on standard error. If it does not exist, the command's
+/// own error names it.
 pub(super) fn print_database(loaded: &Loaded, is_made: bool) -> Result<(), ConfigError> {
     if loaded.has_default_database() {
         let database = loaded.config.database()?.named();

@@ -120,7 +120,7 @@ impl Hasher {
     /// Hashes a new password.
     ///
     /// # Errors
-    /// [`Overloaded`] when the queue is full.
+    /// [`Overloaded`] when the queue is full or the job waited too long.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, Overloaded> {
         self.run(move |worker| worker.hash(&password)).await
     }
@@ -130,7 +130,7 @@ impl Hasher {
     /// never matches.
     ///
     /// # Errors
-    /// [`Overloaded`] when the queue is full.
+    /// [`Overloaded`] when the queue is full or the job waited too long.
     pub async fn verify(
         &self,
         password: Option<Password>,
@@ -143,7 +143,7 @@ impl Hasher {
     /// and would delay everything else on the caller's thread.
     ///
     /// # Errors
-    /// [`Overloaded`] when the queue is full.
+    /// [`Overloaded`] when the queue is full or the job waited too long.
     pub async fn check(
         &self,
         policy: PasswordPolicy,
@@ -224,8 +224,8 @@ impl Hasher {
     }
 }
 
-/// The queue holds more passwords than can be hashed in time. (Or the job panicked: the caller can
-/// do nothing else about it.)
+/// A password was not hashed: the queue is full, the job waited for longer than the deadline, or it
+/// panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many passwords are waiting to be hashed")]
 pub struct Overloaded {

@@ -119,6 +119,8 @@ fn without(text: &str, words: &[&str]) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -188,11 +190,19 @@ mod tests {
 
     #[test]
     fn every_rejection_is_one_sentence_with_a_remedy() {
-        for refusal in
-            [WeakPassword::TooShort { least: 15 }, WeakPassword::Personal, WeakPassword::Guessable]
-        {
+        // Without a wildcard, so that a new variant is added here as well.
+        let next = |it: &WeakPassword| match it {
+            WeakPassword::Control => Some(WeakPassword::TooShort { least: 15 }),
+            WeakPassword::TooShort { .. } => Some(WeakPassword::Personal),
+            WeakPassword::Personal => Some(WeakPassword::Guessable),
+            WeakPassword::Guessable => None,
+        };
+        let all: Vec<_> = iter::successors(Some(WeakPassword::Control), next).collect();
+        assert_eq!(all.len(), 4);
+        for refusal in all {
             let sentence = refusal.to_string();
-            assert!(sentence.starts_with("Use "), "{sentence}");
+            let names_a_remedy = ["Use ", "Leave out "].iter().any(|it| sentence.starts_with(it));
+            assert!(names_a_remedy, "{sentence}");
             assert_eq!(sentence.find('.'), Some(sentence.len() - 1), "{sentence}");
         }
     }

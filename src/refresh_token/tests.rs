@@ -31,7 +31,7 @@ fn token() -> RefreshToken {
 /// A text with these bytes and the correct tag under the sample's key.
 fn tagged(body: &[u8]) -> String {
     let mac = sample_keys().current.mac(body);
-    PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode([body, &mac[..TAG]].concat())
+    PREFIX.to_owned() + &URL_SAFE_NO_PAD.encode([body, &mac[..TAG_BYTES]].concat())
 }
 
 fn is_same(a: &RefreshToken, b: &RefreshToken) -> bool {
@@ -96,7 +96,7 @@ fn every_other_length_is_refused() {
 #[test]
 fn another_version_is_refused_although_its_tag_is_right() {
     let mut body: Vec<u8> = URL_SAFE_NO_PAD.decode(&SAMPLE[4..]).unwrap();
-    body.truncate(BODY);
+    body.truncate(BODY_BYTES);
     assert_eq!(tagged(&body), SAMPLE);
     for version in [0, 2, 0xff] {
         body[0] = version;
@@ -106,7 +106,7 @@ fn another_version_is_refused_although_its_tag_is_right() {
 
 #[test]
 fn a_body_of_another_length_is_refused_although_its_tag_is_right() {
-    for length in (0..=2 * BODY).filter(|length| *length != BODY) {
+    for length in (0..=2 * BODY_BYTES).filter(|length| *length != BODY_BYTES) {
         assert!(sample_keys().decode(&tagged(&vec![VERSION; length])).is_err(), "{length}");
     }
 }
@@ -139,7 +139,7 @@ proptest! {
     fn a_token_round_trips(
         session: u128,
         generation: u32,
-        family: [u8; FAMILY],
+        family: [u8; FAMILY_BYTES],
     ) {
         let keys = sample_keys();
         let token = RefreshToken::first(Uuid::from_u128(session), FamilySecret(family))

@@ -108,7 +108,7 @@ pub async fn remove_client(
         Err(refused) => return Err(refused),
     };
     let id = client.to_string();
-    let sessions = db.read(move |c| queries::live_of_client(c, &id)).await?;
+    let sessions = db.read(move |c| queries::not_revoked_of_client(c, &id)).await?;
     let mut ended = 0;
     for batch in sessions.chunks(SESSIONS_PER_UNIT) {
         let (batch, clock, list) = (batch.to_vec(), clock.clone(), revocations.clone());

@@ -4,7 +4,7 @@
 //! A device stays known after its session has ended or expired, as long as the session is stored,
 //! but not after a reuse: a token was stolen, and it is unknown which of its two holders sends it.
 //! Of the sessions that a password change ends, only the one that changed it still counts, until
-//! the next change; after an operator's change none does.
+//! the next change; after an operator's change or a reset none does.
 
 use diesel::QueryResult;
 
@@ -20,8 +20,8 @@ pub struct KnownSource {
     /// The kind of refresh token in the request, if that belongs to a session of the user that is
     /// stored and still counts for known devices.
     pub device: Option<DeviceToken>,
-    /// Whether the user has a stored session from its address that did not end by a reuse or a
-    /// password change.
+    /// Whether the user has a stored session from its address that did not end by a reuse, a change
+    /// or a reset of the password.
     pub network: bool,
 }
 
@@ -99,8 +99,8 @@ impl Sessions {
     }
 }
 
-/// Records, in the caller's unit of work, that an operator changes the user's password: the session
-/// that changed it before no longer counts.
+/// Records, in the caller's unit of work, that an operator, or a mailed link or code, sets the
+/// user's password: the session that changed it before no longer counts.
 ///
 /// # Errors
 /// The database error.

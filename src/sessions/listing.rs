@@ -11,7 +11,7 @@ use super::{PURGE_BATCH, Sessions, queries};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, StoreError, Tx};
 
-/// Times in lists over HTTP are rounded to a multiple of it.
+/// The times in an owner's list are rounded to a multiple of it.
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A session in a list of its owner or of an operator.

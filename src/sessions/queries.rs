@@ -16,7 +16,7 @@ use crate::database::{AnyConnection, Id};
 pub(super) use devices::{
     erase_devices, find_trusted, forget_password_change, has_address, record_password_change,
 };
-pub(super) use ending::{Ended, end, end_every, end_some, live_of_client, not_revoked};
+pub(super) use ending::{Ended, end, end_every, end_some, not_revoked, not_revoked_of_client};
 pub(super) use listing::{count_all_live, count_live, least_used, live};
 pub(super) use purge::{delete_of, delete_old};
 pub(super) use refresh::{SessionRow, SessionUpdate, compare_and_set, find};

@@ -39,7 +39,8 @@ pub const MAX_KEYS: usize = 4;
 pub struct SessionState {
     /// The generation of the current token.
     pub generation: u32,
-    /// When it was created, or last returned to a proven retry; `None` for the first.
+    /// When it was created, or last returned to a proven retry or a forgiven request; `None` for
+    /// the first.
     pub rotated_at: Option<Timestamp>,
     /// The keys of the requests that led to it.
     pub retry_keys: Vec<KeyHash>,

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::database::{AnyConnection, Id, Tx, time};
 use crate::revocations::Revocations;
 
-/// The number of sessions that one statement of each kind ends. An event has eight values, and
+/// The number of sessions that one statement of each kind ends. An event has nine values, and
 /// PostgreSQL accepts 65,535 in one statement.
 const SESSIONS_PER_STATEMENT: usize = 1000;
 

@@ -1,4 +1,4 @@
-// Second factors, for pages that offer them: docs/accounts.md describes the requests.
+// Second factors, for pages that offer them: docs/second-factors.md describes the requests.
 
 import type { Client, DoorwardError, SecondFactor, Session } from './index.js';
 import { isSignedIn, viewOf, type Tokens } from './rules.js';

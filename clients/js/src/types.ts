@@ -145,6 +145,6 @@ export interface Client {
     change: Records['change'],
     keep: (ask: (now: Stored | null) => Promise<Tokens>) => Promise<Session | null>,
   ];
-  /** Stops to listen to other tabs and to call listeners. The session continues. */
+  /** Stops listening to other tabs and calling listeners. The session continues. */
   close(): void;
 }

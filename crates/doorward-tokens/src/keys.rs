@@ -40,11 +40,12 @@ enum PrivateKey {
 pub struct SignError(String);
 
 impl SigningKey {
-    /// Parses a private key in PKCS#8 DER, and derives the public key and its `kid`, the
-    /// thumbprint.
+    /// Parses a private key in PKCS#8 DER, and derives the public key and its `kid`, the beginning
+    /// of its thumbprint.
     ///
     /// # Errors
-    /// [`KeyError::Private`] when it is not a key for this algorithm, or RSA under 2048 bits.
+    /// [`KeyError::Private`] when it is not a key for this algorithm, or RSA outside 2048 to 8192
+    /// bits.
     pub fn from_pkcs8(alg: Algorithm, der: &[u8]) -> Result<Self, KeyError> {
         let key = PrivateKey::read(alg, der).ok_or(KeyError::Private(alg))?;
         let jwk = Jwk::new(key.public().ok_or(KeyError::Private(alg))?);

@@ -35,8 +35,8 @@ pub use token_id::TokenId;
 use crate::clock::Timestamp;
 use crate::strict_json::Object;
 
-/// The longest token that is parsed, in bytes. Doorward's tokens take about a tenth of that; most
-/// servers limit a header line to this length.
+/// The longest token that is parsed, in bytes. Doorward's have at most 4,000 (`tokens.max_bytes`);
+/// most servers limit a header line to this length.
 pub const MAX_LENGTH: usize = 8 * 1024;
 
 /// How far in the future `iat` is accepted at least: the issuer's clock may be ahead.

@@ -1,7 +1,7 @@
-//! Conversion between claims (`jti`, `sid`, `kid`, `sub`) and the blocklist's 128-bit ids.
+//! Conversion between claims (`jti`, `sid`, `kid`, `client_id`) and the blocklist's 128-bit ids.
 //!
-//! A session's id, a user's and a client's are UUIDs and are written as such. A `jti` has 64 bits
-//! and a `kid` has 66. As 128-bit numbers both are below every `UUIDv7`, which begins with its time
+//! The ids of sessions and clients are UUIDs and are written as such. A `jti` has 64 bits and a
+//! `kid` has 66. As 128-bit numbers both are below every `UUIDv7`, which begins with its time
 //! ([`TokenId::uuid`]); one more bit marks a `kid`.
 
 use base64::Engine as _;
@@ -28,7 +28,7 @@ pub fn revocation_id_of_kid(kid: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(KID_BIT | u128::from_be_bytes(number)))
 }
 
-/// A blocklist id in the form of its claim: `jti`, `kid`, `sid` or `sub`.
+/// A blocklist id in the form of its claim: `jti`, `kid`, `sid` or `client_id`.
 #[must_use]
 pub fn revocation_id_to_claim(id: Uuid) -> String {
     let (high, low) = id.as_u64_pair();

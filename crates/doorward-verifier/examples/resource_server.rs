@@ -3,7 +3,8 @@
 //!
 //! ```sh
 //! export DOORWARD_ISSUER=http://127.0.0.1:8080 DOORWARD_AUDIENCE=doorward
-//! export DOORWARD_CLIENT_ID=orders DOORWARD_CLIENT_SECRET=…   # from `doorward client add`
+//! # The id (not the name) and the secret, as `doorward client add` prints them.
+//! export DOORWARD_CLIENT_ID=019ab3e1-0b52-7e90-a2c6-5d41f7b80a93 DOORWARD_CLIENT_SECRET=…
 //! cargo run --example resource_server
 //! curl http://127.0.0.1:8081/orders -H "Authorization: Bearer $ACCESS_TOKEN"
 //! ```

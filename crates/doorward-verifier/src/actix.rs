@@ -14,8 +14,9 @@
 //! # }
 //! ```
 //!
-//! Other requests get 401 with `WWW-Authenticate` (RFC 6750), or 503 with `Retry-After` while
-//! tokens cannot be verified. The token is read only from the `Authorization` header.
+//! Other requests get 401 with `WWW-Authenticate` (RFC 6750), 400 for several `Authorization`
+//! headers, or 503 with `Retry-After` while tokens cannot be verified. The token is read only from
+//! the `Authorization` header.
 
 use std::future::Future;
 use std::pin::Pin;

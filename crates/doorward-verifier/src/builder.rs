@@ -115,15 +115,16 @@ impl Builder {
         self
     }
 
-    /// The maximum staleness of the revocation list: 30 seconds by default, at least 5. It is at
-    /// most 2 seconds old as long as the issuer can be reached.
+    /// The maximum staleness of the revocation list: 30 seconds by default, at least 5. While the
+    /// issuer can be reached, the list is at most a few seconds old.
     #[must_use]
     pub fn max_staleness(mut self, limit: Duration) -> Self {
         self.max_staleness = limit;
         self
     }
 
-    /// The treatment of tokens beyond it: [`StalePolicy::FailClosed`] by default.
+    /// The treatment of tokens while the list is older than [`Builder::max_staleness`]:
+    /// [`StalePolicy::FailClosed`] by default.
     #[must_use]
     pub fn when_stale(mut self, policy: StalePolicy) -> Self {
         self.when_stale = policy;

@@ -7,9 +7,12 @@
 //!
 //! # Use
 //!
+//! The crate is not on crates.io yet. Until then depend on a path to a clone of Doorward's
+//! repository, or on its git URL:
+//!
 //! ```toml
 //! [dependencies]
-//! doorward-verifier = "0.1"
+//! doorward-verifier = { path = "../doorward/crates/doorward-verifier" }
 //! ```
 //!
 //! On the machine where Doorward runs, `doorward client add` creates a client for your service and
@@ -21,10 +24,11 @@
 //! # async fn run(token: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let verifier = Verifier::builder("https://login.example.com") // `public_url` of Doorward
 //!     .audience("doorward")                                     // its setting `audience`
-//!     .client("orders", &std::env::var("DOORWARD_CLIENT_SECRET")?)
+//!     // The id, not the name.
+//!     .client("019ab3e1-0b52-7e90-a2c6-5d41f7b80a93", &std::env::var("DOORWARD_CLIENT_SECRET")?)
 //!     .start()
 //!     .await?;
-//! verifier.ready().await; // until then every token is refused
+//! verifier.ready().await; // until then every token is rejected
 //!
 //! match verifier.verify(token) {
 //!     Ok(claims) => println!("user {} has {:?}", claims.sub, claims.scope),
@@ -43,11 +47,11 @@
 //! - **A revoked token is rejected** as soon as the feed reports it: milliseconds after the logout.
 //!   A token is revoked by its `jti`, its session (`sid`), the key that signed it (`kid`), or the
 //!   client that it was issued to (`client_id`).
-//! - **Nothing is accepted before the list is complete.** A verifier that starts, or one that was
-//!   disconnected for longer than [`Builder::max_staleness`], first loads all revocations.
-//!   [`Verifier::staleness`] returns the age of the list; [`Builder::when_stale`] decides about
-//!   tokens past the limit. [`StalePolicy::FailOpen`] continues with an old list, but not without
-//!   one: a verifier that has never reached the issuer accepts nothing.
+//! - **Nothing is accepted before the list is complete.** A verifier that starts first loads all
+//!   revocations. One that was disconnected for longer than [`Builder::max_staleness`] first
+//!   receives those that it missed; until then [`Builder::when_stale`] decides about tokens.
+//!   [`StalePolicy::FailOpen`] continues with an old list, but not without one: a verifier that has
+//!   never reached the issuer accepts nothing. [`Verifier::staleness`] returns the age of the list.
 //! - **A wrong clock does not revalidate a revoked token.** When the clock is set by more than 5
 //!   seconds, or the machine was suspended, the list is stale until the feed has sent everything
 //!   again; until then [`Builder::when_stale`] decides. Entries are not dropped as expired by a
@@ -69,8 +73,9 @@
 //!   additional fetch, at most once in 5 seconds for all of them together;
 //!   [`Verifier::verify_or_refetch`] waits for it.
 //! - The feed is one connection that stays open. When it breaks, or does not report for 10 seconds
-//!   that it is complete, it is reopened after 0.1 to 10 seconds. Malformed input is never ignored:
-//!   the stream is closed, and all revocations are requested again.
+//!   (or [`Builder::max_staleness`], if that is shorter) that it is complete, it is reopened after
+//!   at most 10 seconds. Malformed input is never ignored: the stream is closed, and all
+//!   revocations are requested again.
 //! - Proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`) and the system's root certificates are
 //!   used.
 //!

@@ -78,7 +78,7 @@ impl AccountAdmin {
         Ok(AccountPage { accounts, next: last.filter(|_| is_more) })
     }
 
-    /// Changes an account of an expected version, and returns it as it is then.
+    /// Changes an account of an expected version, and returns the changed account.
     ///
     /// # Errors
     /// [`AccountChangeError`]: nothing has changed.

@@ -252,7 +252,7 @@ pub(in crate::accounts) fn reseal(
     diesel::update(same).set(users::totp_secret.eq(Some(new))).execute(connection).map(drop)
 }
 
-/// A session that began without a second factor.
+/// A session in which no second factor was proven.
 #[derive(Clone, Debug, Queryable)]
 pub(in crate::accounts) struct SessionWithoutFactor {
     pub id: Id,
@@ -261,7 +261,8 @@ pub(in crate::accounts) struct SessionWithoutFactor {
     pub roles: String,
 }
 
-/// Some live sessions without the proof of a second factor, by their ids.
+/// Some sessions that were not revoked, expired ones included, in which no second factor was
+/// proven; in the order of their ids.
 pub(in crate::accounts) fn sessions_without_factor(
     connection: &mut AnyConnection,
     after: Option<Id>,

@@ -13,11 +13,10 @@ use crate::config::serde_formats;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountsConfig {
-    /// Who may register: `open` (everybody), `closed` (nobody: accounts come from
-    /// `doorward user add`), or `invite` (nobody: accounts come from `doorward user invite`, and
-    /// their owners set the first password by a link).
+    /// Who may register: `open` (everybody), `closed` (nobody: only operators create accounts), or
+    /// `invite` (the same, and while e-mail is off, too, the owners of invited accounts set the
+    /// first password on the page `/reset`).
     pub registration: Registration,
-
     /// Whether a registration must prove its e-mail address: `off`, or `required` (the account is
     /// created when the code from the message is confirmed; this needs `email.url`).
     pub verification: Verification,
@@ -26,7 +25,7 @@ pub struct AccountsConfig {
     /// Sessions that exist continue; `doorward session end --without-factor` ends them.
     pub require_second_factor: RequireSecondFactor,
     /// How long after a second factor was proven its session may change password, address and
-    /// factors without another proof: 1m to 1d.
+    /// factors, or close the account, without another proof: 1m to 1d.
     #[serde(with = "serde_formats::duration")]
     pub fresh_for: Duration,
 }
@@ -50,7 +49,7 @@ pub enum Registration {
     Open,
     /// Nobody.
     Closed,
-    /// Nobody; operators invite people.
+    /// Nobody; operators invite people, even while e-mail is off.
     Invite,
 }
 

@@ -42,8 +42,9 @@ pub struct LimitsConfig {
     pub max_tracked_clients: usize,
     /// The longest request body in bytes: 4096 (two of the longest passwords fit) to 1048576.
     pub max_body_bytes: usize,
-    /// The time in which a request must arrive and be answered: 1s to 20s, and longer than
-    /// `passwords.queue_deadline`.
+    /// The time in which the head of a request must arrive, and then its body: 1s to 20s, and
+    /// longer than `passwords.queue_deadline`. A connection on which nothing was sent back for
+    /// twice this time, or for 25s, is closed.
     #[serde(with = "serde_formats::duration")]
     pub request_timeout: Duration,
 }

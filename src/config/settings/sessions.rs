@@ -24,7 +24,8 @@ pub struct SessionsConfig {
     /// `tokens.lifetime`. It must be longer than a request and its response take.
     #[serde(with = "serde_formats::duration")]
     pub retry_window: Duration,
-    /// Live sessions of one user: 1 to 10000. One more ends the least recently used.
+    /// Live sessions of one user: 1 to 10000. One more ends another: first those that were never
+    /// refreshed, then the least recently used.
     pub max_per_user: u32,
     /// How long ended sessions are kept, for their end reasons and addresses: 1d to 3650d.
     #[serde(with = "serde_formats::duration")]

@@ -74,7 +74,7 @@ codes! {
     InvalidClient "invalid_client" UNAUTHORIZED
         "The client is unknown, or its credentials are wrong or missing.";
     UnknownClient "unknown_client" BAD_REQUEST
-        "There is no public client with this id.";
+        "A public client with this id does not exist.";
     UnsupportedGrantType "unsupported_grant_type" BAD_REQUEST
         "The grant type is not one of those in the metadata.";
     InvalidScope "invalid_scope" BAD_REQUEST
@@ -82,8 +82,8 @@ codes! {
     InvalidGrant "invalid_grant" UNAUTHORIZED
         "The refresh token is no longer valid. Log in again.";
     InvalidLink "invalid_link" BAD_REQUEST
-        "The link or code is not valid, or no longer. It may have worked already: try to log in; \
-         otherwise request a new message.";
+        "The link or code is wrong, or is no longer valid. It may have worked already: try to log \
+         in; otherwise request a new message.";
     EmailOff "email_off" NOT_IMPLEMENTED
         "This service sends no e-mail. Contact its operator.";
     WrongPassword "wrong_password" FORBIDDEN
@@ -107,7 +107,7 @@ codes! {
     InsufficientScope "insufficient_scope" FORBIDDEN
         "The access token lacks the scope of this operation.";
     NotFound "not_found" NOT_FOUND
-        "There is nothing here.";
+        "The resource does not exist.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED
         "This resource does not support the method; see the Allow header.";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT
@@ -115,7 +115,8 @@ codes! {
     EmailTaken "email_taken" CONFLICT
         "An account with this e-mail address exists.";
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED
-        "It has changed since you read it. Read it again, and send its new entity tag in If-Match.";
+        "The resource has changed since you read it. Read it again, and send the new entity tag in \
+         If-Match.";
     PreconditionRequired "precondition_required" PRECONDITION_REQUIRED
         "Send the entity tag of the version that you have read in If-Match.";
     PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE

@@ -6,7 +6,8 @@ use actix_web::http::header::AUTHORIZATION;
 use crate::http::problem::{Code, Problem};
 use crate::secret::Secret;
 
-/// The maximum length of a bearer token, in bytes; Doorward's have less than 1,024.
+/// The maximum length of a bearer token, in bytes; Doorward's have at most 4,000
+/// (`tokens.max_bytes`).
 const TOKEN_BYTES: usize = 4096;
 
 /// The text of a bearer token (RFC 6750 2.1); only its alphabet was checked.

@@ -23,7 +23,7 @@ fn page_length(limit: Option<u32>) -> Result<u32, Problem> {
     Err(Problem::new(Code::MalformedRequest).detail("limit must be from 1 to 200."))
 }
 
-/// An id in a path; text that is not an id belongs to nothing.
+/// An id in a path; 404 for a text that is not an id.
 fn id(text: &str) -> Result<Id, Problem> {
     Ok(Id::parse(text).ok_or(Code::NotFound)?)
 }

@@ -63,7 +63,8 @@ pub(super) async fn readiness(api: &Api, settings: &HttpSettings) -> Result<Read
         );
         return Err(Problem::new(Code::NotReady).detail(detail));
     }
-    // Another node would reject them, too, or has a disk of its own; reads are served.
+    // A node that rejects writes stays ready: reads are served, and with a shared database another
+    // node would reject the writes, too.
     let status = if api.db.refuses_writes() { "degraded" } else { "ready" };
     Ok(Readiness {
         status,

@@ -46,7 +46,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// A published entry.
 #[derive(Serialize)]
 struct PublishedEntry {
-    /// The revoked `jti`, `sid` or `kid`, or the `sub` of tokens without a `sid`.
+    /// The revoked `jti`, `sid`, `kid` or `client_id`.
     id: String,
     /// When it may be dropped, in seconds since 1970.
     exp: i64,

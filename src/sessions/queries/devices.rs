@@ -8,8 +8,8 @@ use crate::database::schema::sessions;
 use crate::database::{AnyConnection, Id};
 use crate::sessions::rotation::EndReason;
 
-/// Whether a session of the user used this address since then and did not end by a reuse or a
-/// password change.
+/// Whether a session of the user used this address since then and did not end by a reuse, a change
+/// or a reset of the password.
 pub(in crate::sessions) fn has_address(
     connection: &mut AnyConnection,
     user: Id,
@@ -40,8 +40,8 @@ impl TrustedSession {
     }
 }
 
-/// The session, if its devices count as known: it did not end by a reuse or a password change, or
-/// it made the last password change.
+/// The session, if its refresh tokens prove a known device: it did not end by a reuse, a change or
+/// a reset of the password, or it made the last password change.
 pub(in crate::sessions) fn find_trusted(
     connection: &mut AnyConnection,
     id: Id,

@@ -79,8 +79,8 @@ pub(in crate::sessions) fn not_revoked(
         .load(connection)
 }
 
-/// The live sessions of a client.
-pub(in crate::sessions) fn live_of_client(
+/// The sessions of a client that were not revoked, expired ones included.
+pub(in crate::sessions) fn not_revoked_of_client(
     connection: &mut AnyConnection,
     client_id: &str,
 ) -> QueryResult<Vec<Id>> {

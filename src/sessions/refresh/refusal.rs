@@ -35,9 +35,9 @@ impl Refusal {
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
-            Self::UnknownToken => "This is not a refresh token of a session here. Log in again.",
+            Self::UnknownToken => "The refresh token is unknown. Log in again.",
             Self::WrongClient => {
-                "The refresh token was issued to another client. Name the one that logged in."
+                "The refresh token was issued to another client. Send the client_id of the login."
             }
             Self::Expired => "The session has expired. Log in again.",
             Self::Ended(EndReason::Logout) => "The session was logged out. Log in again.",

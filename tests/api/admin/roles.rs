@@ -134,7 +134,10 @@ async fn roles_and_claims_that_cannot_be_set_change_nothing() {
         (&long, "tokens.max_bytes is 1024"),
         (&["claims", "set", &ada.email, &claim], "tokens.max_bytes is 1024"),
         (&["claims", "set", &ada.email, "[1]"], "one JSON object"),
-        (&["roles", "add", "nobody@example.com", "a"], "there is no account"),
+        (
+            &["roles", "add", "nobody@example.com", "a"],
+            "the account `nobody@example.com` does not exist",
+        ),
     ] {
         let refusal = run(&mut user(&app, arguments));
         assert_eq!(refusal.status.code(), Some(1));

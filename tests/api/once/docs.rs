@@ -2,6 +2,7 @@
 //! run against the service.
 
 mod accounts;
+mod builder;
 mod clients;
 mod email;
 mod javascript;
