@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorward_verifier::{Builder, OnStale, Verifier};
+use doorward_verifier::{Builder, StalePolicy, Verifier};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -61,8 +61,8 @@ fn build(mut builder: Builder, chain: &str, client: &Value) -> Builder {
                 builder.client(id.as_str().unwrap(), secret.as_str().unwrap())
             }
             ".when_stale" => {
-                assert!(arguments.starts_with("OnStale::FailClosed)"), "{call}");
-                builder.when_stale(OnStale::FailClosed)
+                assert!(arguments.starts_with("StalePolicy::FailClosed)"), "{call}");
+                builder.when_stale(StalePolicy::FailClosed)
             }
             _ => panic!("a call that this test does not know: {call}"),
         };
