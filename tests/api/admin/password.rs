@@ -99,7 +99,7 @@ async fn sessions_are_listed_and_ended_one_by_one() {
     for id in [phone.session.as_str(), &ada.id, "x"] {
         let refusal = run(&mut app.command(&["session", "end", id, "--json"]));
         assert_eq!(refusal.status.code(), Some(1));
-        assert!(refusal.stderr.contains("no live session"), "{}", refusal.stderr);
+        assert!(refusal.stderr.contains("does not exist"), "{}", refusal.stderr);
     }
     let ended: Value =
         serde_json::from_str(&session(&["end", &ada.tokens.session, "--json"])).unwrap();

@@ -52,7 +52,7 @@ async fn a_pasted_link_sets_the_password_and_starts_no_session() {
     assert!(app.live_sessions(&user.id).await.is_empty());
     app.log_in(&user.email, NEW_PASSWORD).await.assert_status(200);
     let again = submit(&app, &[("link", &link), ("password", PASSWORD)]).await;
-    assert!(again.text.contains("not valid"), "{}", again.text);
+    assert!(again.text.contains("is no longer valid"), "{}", again.text);
 }
 
 #[tokio::test]
@@ -67,7 +67,11 @@ async fn the_page_requests_a_message_and_accepts_its_code() {
     let code = app.message_to(&user.email).await.code();
     let fields = [("request", request), ("code", "0000-0000"), ("password", NEW_PASSWORD)];
     let wrong = submit(&app, &fields).await;
-    assert!(wrong.text.contains("not valid") && wrong.text.contains(request), "{}", wrong.text);
+    assert!(
+        wrong.text.contains("is no longer valid") && wrong.text.contains(request),
+        "{}",
+        wrong.text
+    );
     let fields = [("request", request), ("code", &code), ("password", NEW_PASSWORD)];
     assert!(submit(&app, &fields).await.text.contains("Your password is set"));
     app.log_in(&user.email, NEW_PASSWORD).await.assert_status(200);
@@ -125,7 +129,11 @@ async fn the_page_requests_messages_at_the_rate_of_registrations() {
     let refused = own(&app, "/reset/message").form(&[("email", email)]).send().await;
     refused.assert_problem(429, "rate_limited");
     let other = submit(&app, &[("email", email)]).await;
-    assert!(other.text.contains("not valid"), "the other form requests nothing: {}", other.text);
+    assert!(
+        other.text.contains("is no longer valid"),
+        "the other form requests nothing: {}",
+        other.text
+    );
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn with_scripts_a_link_fills_the_page_that_is_open_already() {
     browser.open(&link).await;
     browser.type_into("[name=password]", NEW).await;
     browser.click("button").await;
-    says(&browser, "not valid").await;
+    says(&browser, "is no longer valid").await;
     browser.quit().await;
 }
 
