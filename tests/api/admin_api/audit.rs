@@ -30,7 +30,7 @@ fn operations() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("PATCH users/ADA", json!({ "claims": {} }), &["claims_changed", "session_ended"]),
         ("DELETE users/ADA/sessions/SESSION", Value::Null, &["session_ended"]),
         ("DELETE users/ADA/sessions", Value::Null, &["session_ended"]),
-        ("PATCH users/ADA", json!({ "email_verified": true }), &["email_verified"]),
+        ("PATCH users/BEA", json!({ "email_verified": true }), &["email_verified"]),
         ("PATCH users/ADA", json!({ "disabled": true }), &["account_disabled", "session_ended"]),
         ("PATCH users/ADA", json!({ "disabled": false }), &["account_enabled"]),
         ("PATCH users/ADA", json!({ "email": "ada@example.org" }), &["email_changed"]),
@@ -46,6 +46,8 @@ fn operations() -> Vec<(&'static str, Value, &'static [&'static str])> {
 async fn every_change_names_the_client_that_made_it() {
     let app = with_mail_and(on_main_port).await;
     let ada = app.enrolled().await;
+    // Her address is not proven.
+    let bea = app.signed_up().await;
     let service = app.service(&["a"]).await;
     let scopes = ["doorward:users.write", "doorward:sessions.write", "doorward:clients.write"];
     let desk = app.service(&scopes).await;
@@ -61,6 +63,7 @@ async fn every_change_names_the_client_that_made_it() {
         }
         let operation = operation
             .replace("ADA", &ada.user.id)
+            .replace("BEA", &bea.id)
             .replace("SESSION", &session)
             .replace("SERVICE", &service.id);
         let (method, path) = operation.split_once(' ').unwrap();

@@ -18,7 +18,7 @@ const COMMANDS: [(&str, &[EventKind]); 23] = [
     ("user add bea@example.com --password-file FILE", &[AccountCreated]),
     ("user invite cleo@example.com", &[AccountCreated, MailRequested]),
     ("user mail-reset ADA", &[MailRequested]),
-    ("user mark-verified ADA", &[EmailVerified]),
+    ("user mark-verified BEA", &[EmailVerified]),
     ("user roles set ADA author", &[RolesChanged]),
     ("user roles add ADA editor", &[RolesChanged]),
     ("user roles remove ADA editor", &[RolesChanged, SessionEnded]),
@@ -44,6 +44,8 @@ async fn every_event_of_a_command_names_the_user_who_ran_it() {
     let app = with_mail().await;
     app.catch_up();
     let ada = app.enrolled().await;
+    // Her address is not proven.
+    let bea = app.signed_up().await;
     let service = app.service(&["a"]).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
@@ -66,6 +68,7 @@ async fn every_event_of_a_command_names_the_user_who_ran_it() {
             .split(' ')
             .map(|word| match word {
                 "ADA" => &ada.user.id,
+                "BEA" => &bea.id,
                 "SESSION" => &session,
                 "SERVICE" => &service.id,
                 "FILE" => file.to_str().unwrap(),
