@@ -1,6 +1,7 @@
 //! The statements of mail: on the table of mail requests, and the reads of accounts that notices
-//! need. Those of the outbox are in [`outbox`].
+//! need. Those of the outbox are in [`outbox`], those about closed accounts in [`erasure`].
 
+pub(super) mod erasure;
 pub(super) mod outbox;
 
 use diesel::backend::Backend;
@@ -230,7 +231,8 @@ pub(super) fn return_attempt(connection: &mut AnyConnection, id: Id) -> QueryRes
         .map(drop)
 }
 
-/// Marks a request as used; false when it was used before or has expired.
+/// Marks a request as used; false when it was used before, has expired, or belongs to an account
+/// that was closed meanwhile.
 pub(super) fn use_up(
     connection: &mut AnyConnection,
     id: Id,
@@ -241,6 +243,7 @@ pub(super) fn use_up(
     let open = table::table
         .filter(table::id.eq(id))
         .filter(table::purpose.eq(purpose.as_str()))
+        .filter(table::message.is_not_null())
         .filter(table::used_at.is_null())
         .filter(table::attempts.lt(i64::from(attempts_below)))
         .filter(table::expires_at.gt(now));
@@ -344,19 +347,6 @@ pub(super) fn delete_expired(
 
 fn delete(connection: &mut AnyConnection, ids: &[Id]) -> QueryResult<usize> {
     diesel::delete(table::table.filter(table::id.eq_any(ids))).execute(connection)
-}
-
-/// Deletes the requests of an account, and those for its address.
-pub(super) fn delete_of(
-    connection: &mut AnyConnection,
-    user: Id,
-    address_key: Option<&str>,
-) -> QueryResult<()> {
-    diesel::delete(table::table.filter(table::user_id.eq(user))).execute(connection)?;
-    if let Some(key) = address_key {
-        diesel::delete(table::table.filter(table::address_key.eq(key))).execute(connection)?;
-    }
-    Ok(())
 }
 
 pub(super) fn delete_all(connection: &mut AnyConnection) -> QueryResult<usize> {

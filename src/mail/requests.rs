@@ -7,7 +7,7 @@ use diesel::QueryResult;
 
 use super::decide::{MailDecision, MailProof, WRONG_CODES, decide};
 use super::messages::MessageKind;
-use super::queries::{self, MailRequest, NewRow};
+use super::queries::{self, MailRequest, NewRow, erasure};
 use super::{AccountState, MIN_RETENTION, Mail, MailPurpose, RETRY_FOR};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
@@ -278,13 +278,18 @@ impl Mail {
     }
 }
 
-/// Deletes the requests of an account, and those for its address if one is given, in the unit of
-/// work that closes it.
+/// Ends the requests of an account, and those for its address if one is given, in the unit of work
+/// that closes it. The limits still count them.
 ///
 /// # Errors
 /// The database error.
-pub fn delete_of_account(tx: &mut Tx<'_>, user: Id, address_key: Option<&str>) -> QueryResult<()> {
-    queries::delete_of(tx.connection(), user, address_key)
+pub fn end_of_account(
+    tx: &mut Tx<'_>,
+    user: Id,
+    address_key: Option<&str>,
+    now: Timestamp,
+) -> QueryResult<()> {
+    erasure::end_of(tx.connection(), user, address_key, now)
 }
 
 /// Deletes every request, after a backup was restored: those used since the backup would be valid
