@@ -10,6 +10,7 @@ mod links;
 mod notices;
 mod page;
 mod program;
+mod quotas;
 mod registration;
 mod reset;
 mod reset_validity;
