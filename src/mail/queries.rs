@@ -205,6 +205,27 @@ pub(super) fn recent(
     .optional()
 }
 
+/// The requests of an account since a moment: when the last but `limit` - 1 was made, or `None` if
+/// there are fewer.
+pub(super) fn recent_of(
+    connection: &mut AnyConnection,
+    user: Id,
+    purpose: MailPurpose,
+    since: Timestamp,
+    limit: i64,
+) -> QueryResult<Option<Timestamp>> {
+    table::table
+        .filter(table::user_id.eq(user))
+        .filter(table::purpose.eq(purpose.as_str()))
+        .filter(table::created_at.gt(since))
+        .order(table::created_at.desc())
+        .select(table::created_at)
+        .offset(limit - 1)
+        .limit(1)
+        .get_result(connection)
+        .optional()
+}
+
 /// Counts an attempt at the code; false when the request accepts none. It locks the row: a burst of
 /// guesses counts as that many.
 pub(super) fn take_attempt(

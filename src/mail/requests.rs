@@ -8,6 +8,7 @@ use diesel::QueryResult;
 use super::decide::{MailDecision, MailProof, WRONG_CODES, decide};
 use super::messages::MessageKind;
 use super::queries::{self, MailRequest, NewRow, erasure};
+use super::triage::LIMIT_PERIOD;
 use super::{AccountState, MIN_RETENTION, Mail, MailPurpose, RETRY_FOR};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
@@ -19,6 +20,9 @@ const MAX_RECENT: i64 = 3;
 
 /// Requests without a message that are deleted together when the table is full.
 const EVICTION_BATCH: i64 = 100;
+
+/// Requests that an account may make within an hour, whatever the address and the client network.
+const MAX_OF_ACCOUNT: i64 = 5;
 
 /// Requests that a purge deletes in one unit of work.
 const PURGE_BATCH: i64 = 500;
@@ -54,7 +58,7 @@ pub enum MailRequestError {
     /// Mail is off.
     #[error("mail is off")]
     Off,
-    /// The network has made too many requests for the address.
+    /// The network has made too many requests for the address, or the account too many in all.
     #[error("too many requests for this address")]
     TooMany {
         /// How long until another request is allowed.
@@ -119,6 +123,15 @@ impl Mail {
         if let Some(oldest) = queries::recent(tx.connection(), &row, since, MAX_RECENT)? {
             let retry_after = oldest.plus(window).since(now);
             return Ok(Err(MailRequestError::TooMany { retry_after }));
+        }
+        if let Some((user, _)) = new.account {
+            let since = now.minus(LIMIT_PERIOD);
+            let oldest =
+                queries::recent_of(tx.connection(), user, new.purpose, since, MAX_OF_ACCOUNT)?;
+            if let Some(oldest) = oldest {
+                let retry_after = oldest.plus(LIMIT_PERIOD).since(now);
+                return Ok(Err(MailRequestError::TooMany { retry_after }));
+            }
         }
         if !self.enqueue(tx, &row)? {
             return Ok(Err(MailRequestError::Full { retry_after: RETRY_AFTER }));
