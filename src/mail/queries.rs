@@ -2,6 +2,7 @@
 //! need. Those of the outbox are in [`outbox`], those about closed accounts in [`erasure`].
 
 pub(super) mod erasure;
+pub(super) mod eviction;
 pub(super) mod outbox;
 
 use diesel::backend::Backend;
@@ -336,21 +337,6 @@ pub(super) fn version_of(connection: &mut AnyConnection, user: Id) -> QueryResul
 
 pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
     table::table.count().get_result(connection)
-}
-
-/// Deletes the oldest requests that have no message.
-pub(super) fn delete_without_message(
-    connection: &mut AnyConnection,
-    limit: i64,
-) -> QueryResult<usize> {
-    let ids: Vec<Id> = table::table
-        .filter(table::message.is_null())
-        .filter(table::outcome.is_not_null())
-        .order(table::id)
-        .select(table::id)
-        .limit(limit)
-        .load(connection)?;
-    delete(connection, &ids)
 }
 
 pub(super) fn delete_expired(

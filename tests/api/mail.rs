@@ -15,6 +15,7 @@ mod registration;
 mod reset;
 mod reset_validity;
 mod restored;
+mod room;
 mod same_work;
 mod secrecy;
 
