@@ -15,11 +15,11 @@ pub mod notices;
 pub mod operators;
 mod queries;
 pub mod requests;
+mod room;
 pub mod sender;
 pub mod transport;
 mod triage;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use codes::MailKeys;
 pub use decide::{AccountState, Lifetimes};
 use notices::PendingNotices;
 pub use queries::{Backlog, MailRequest};
+use room::RowCounts;
 
 /// How long a message is retried, and so how long a request may wait for it.
 const RETRY_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -102,8 +103,7 @@ pub struct Mail {
     keys: MailKeys,
     policy: MailPolicy,
     counters: MailCounters,
-    /// The number of rows at the last count, plus those inserted since.
-    rows: Arc<AtomicU64>,
+    rows: Arc<RowCounts>,
     pending: Arc<Mutex<PendingNotices>>,
 }
 

@@ -192,7 +192,7 @@ impl AccountAdmin {
         audit::record(tx, Event::new(EventKind::AccountDeleted).with_user(user), now)?;
         let reason = EndReason::AccountClosed;
         let sessions_ended = end_sessions_of(&self.revocations, tx, user, reason, now)?;
-        erase_traces(tx, user, &locked.email)?;
+        erase_traces(tx, user, &locked.email, now)?;
         Ok(AdminOutcome { changed: true, sessions_ended })
     }
 
@@ -259,8 +259,7 @@ impl AccountAdmin {
         .await
     }
 
-    /// Sets an unproven address, ends every session and deletes the account's mail requests; `None`
-    /// when another account has the address.
+    /// Sets an unproven address, ends every session and the account's mail requests; `None` when another account has the address.
     ///
     /// # Errors
     /// [`StoreError`]: the address has not changed.
@@ -295,7 +294,7 @@ impl AccountAdmin {
         if changed {
             audit::record(tx, Event::new(EventKind::EmailChanged).with_user(user), now)?;
             // Not those for the old address, which may belong to somebody else by now.
-            mail::requests::delete_of_account(tx, user, None)?;
+            mail::requests::end_of_account(tx, user, None, now)?;
             if let (Some(mail), Some(recipient)) = (&self.mail, &old_recipient) {
                 let context = NoticeContext::default();
                 mail.notify_at(tx, recipient, MessageKind::EmailChanged, context, now)?;

@@ -5,6 +5,7 @@ use diesel::QueryResult;
 use super::owner_proof::{FactorRule, OwnerProof, ProvenOwner};
 use super::{Accounts, Email, LogInError, queries};
 use crate::audit::{self, Event, EventKind};
+use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
 use crate::mail::requests;
 use crate::sessions::authenticate::AuthenticatedSession;
@@ -49,7 +50,7 @@ impl Accounts {
                     )?;
                     let cause = EndReason::AccountClosed.into();
                     this.sessions.end_all(tx, found.id, None, cause, now)?;
-                    erase_traces(tx, found.id, &found.email)?;
+                    erase_traces(tx, found.id, &found.email, now)?;
                 }
                 Ok(closed)
             })
@@ -69,9 +70,14 @@ impl Accounts {
 
 /// Erases what other tables have about the owner of a closed account with this address: devices,
 /// client addresses, and requests of mail.
-pub(super) fn erase_traces(tx: &mut Tx<'_>, user: Id, email: &str) -> QueryResult<()> {
+pub(super) fn erase_traces(
+    tx: &mut Tx<'_>,
+    user: Id,
+    email: &str,
+    now: Timestamp,
+) -> QueryResult<()> {
     sessions::erase_devices(tx, user)?;
     audit::erase_addresses(tx, user)?;
     // Requests have the canonical key, the account may have the former one.
-    requests::delete_of_account(tx, user, Some(&Email::key_of(email)))
+    requests::end_of_account(tx, user, Some(&Email::key_of(email)), now)
 }

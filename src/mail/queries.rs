@@ -1,6 +1,8 @@
 //! The statements of mail: on the table of mail requests, and the reads of accounts that notices
-//! need. Those of the outbox are in [`outbox`].
+//! need. Those of the outbox are in [`outbox`], those about closed accounts in [`erasure`].
 
+pub(super) mod erasure;
+pub(super) mod eviction;
 pub(super) mod outbox;
 
 use diesel::backend::Backend;
@@ -204,6 +206,27 @@ pub(super) fn recent(
     .optional()
 }
 
+/// The requests of an account since a moment: when the last but `limit` - 1 was made, or `None` if
+/// there are fewer.
+pub(super) fn recent_of(
+    connection: &mut AnyConnection,
+    user: Id,
+    purpose: MailPurpose,
+    since: Timestamp,
+    limit: i64,
+) -> QueryResult<Option<Timestamp>> {
+    table::table
+        .filter(table::user_id.eq(user))
+        .filter(table::purpose.eq(purpose.as_str()))
+        .filter(table::created_at.gt(since))
+        .order(table::created_at.desc())
+        .select(table::created_at)
+        .offset(limit - 1)
+        .limit(1)
+        .get_result(connection)
+        .optional()
+}
+
 /// Counts an attempt at the code; false when the request accepts none. It locks the row: a burst of
 /// guesses counts as that many.
 pub(super) fn take_attempt(
@@ -230,7 +253,8 @@ pub(super) fn return_attempt(connection: &mut AnyConnection, id: Id) -> QueryRes
         .map(drop)
 }
 
-/// Marks a request as used; false when it was used before or has expired.
+/// Marks a request as used; false when it was used before, has expired, or belongs to an account
+/// that was closed meanwhile.
 pub(super) fn use_up(
     connection: &mut AnyConnection,
     id: Id,
@@ -241,6 +265,7 @@ pub(super) fn use_up(
     let open = table::table
         .filter(table::id.eq(id))
         .filter(table::purpose.eq(purpose.as_str()))
+        .filter(table::message.is_not_null())
         .filter(table::used_at.is_null())
         .filter(table::attempts.lt(i64::from(attempts_below)))
         .filter(table::expires_at.gt(now));
@@ -314,21 +339,6 @@ pub(super) fn count(connection: &mut AnyConnection) -> QueryResult<i64> {
     table::table.count().get_result(connection)
 }
 
-/// Deletes the oldest requests that have no message.
-pub(super) fn delete_without_message(
-    connection: &mut AnyConnection,
-    limit: i64,
-) -> QueryResult<usize> {
-    let ids: Vec<Id> = table::table
-        .filter(table::message.is_null())
-        .filter(table::outcome.is_not_null())
-        .order(table::id)
-        .select(table::id)
-        .limit(limit)
-        .load(connection)?;
-    delete(connection, &ids)
-}
-
 pub(super) fn delete_expired(
     connection: &mut AnyConnection,
     now: Timestamp,
@@ -344,19 +354,6 @@ pub(super) fn delete_expired(
 
 fn delete(connection: &mut AnyConnection, ids: &[Id]) -> QueryResult<usize> {
     diesel::delete(table::table.filter(table::id.eq_any(ids))).execute(connection)
-}
-
-/// Deletes the requests of an account, and those for its address.
-pub(super) fn delete_of(
-    connection: &mut AnyConnection,
-    user: Id,
-    address_key: Option<&str>,
-) -> QueryResult<()> {
-    diesel::delete(table::table.filter(table::user_id.eq(user))).execute(connection)?;
-    if let Some(key) = address_key {
-        diesel::delete(table::table.filter(table::address_key.eq(key))).execute(connection)?;
-    }
-    Ok(())
 }
 
 pub(super) fn delete_all(connection: &mut AnyConnection) -> QueryResult<usize> {

@@ -1,13 +1,13 @@
 //! Mail requests: making one, trying its code, using it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diesel::QueryResult;
 
 use super::decide::{MailDecision, MailProof, WRONG_CODES, decide};
 use super::messages::MessageKind;
-use super::queries::{self, MailRequest, NewRow};
+use super::queries::{self, MailRequest, NewRow, erasure};
+use super::triage::LIMIT_PERIOD;
 use super::{AccountState, MIN_RETENTION, Mail, MailPurpose, RETRY_FOR};
 use crate::clock::Timestamp;
 use crate::database::{Id, StoreError, Tx};
@@ -17,8 +17,8 @@ use crate::secret::Secret;
 /// at most an hour.
 const MAX_RECENT: i64 = 3;
 
-/// Requests without a message that are deleted together when the table is full.
-const EVICTION_BATCH: i64 = 100;
+/// Requests that an account may make within an hour, whatever the address and the client network.
+const MAX_OF_ACCOUNT: i64 = 5;
 
 /// Requests that a purge deletes in one unit of work.
 const PURGE_BATCH: i64 = 500;
@@ -54,7 +54,7 @@ pub enum MailRequestError {
     /// Mail is off.
     #[error("mail is off")]
     Off,
-    /// The network has made too many requests for the address.
+    /// The network has made too many requests for the address, or the account too many in all.
     #[error("too many requests for this address")]
     TooMany {
         /// How long until another request is allowed.
@@ -113,37 +113,26 @@ impl Mail {
             created_at: now,
             expires_at: self.expiry(now.plus(RETRY_FOR)),
         };
-        let window = self.lifetime(new.purpose).min(MIN_RETENTION);
+        let window = self.window(new.purpose);
         let since = now.minus(window);
         // Another one is allowed when the oldest of the last three no longer counts.
         if let Some(oldest) = queries::recent(tx.connection(), &row, since, MAX_RECENT)? {
             let retry_after = oldest.plus(window).since(now);
             return Ok(Err(MailRequestError::TooMany { retry_after }));
         }
+        if let Some((user, _)) = new.account {
+            let since = now.minus(LIMIT_PERIOD);
+            let oldest =
+                queries::recent_of(tx.connection(), user, new.purpose, since, MAX_OF_ACCOUNT)?;
+            if let Some(oldest) = oldest {
+                let retry_after = oldest.plus(LIMIT_PERIOD).since(now);
+                return Ok(Err(MailRequestError::TooMany { retry_after }));
+            }
+        }
         if !self.enqueue(tx, &row)? {
             return Ok(Err(MailRequestError::Full { retry_after: RETRY_AFTER }));
         }
         Ok(Ok(self.keys.request_token(new.purpose, id)))
-    }
-
-    /// Inserts a row if there is room.
-    pub(super) fn enqueue(&self, tx: &mut Tx<'_>, row: &NewRow) -> QueryResult<bool> {
-        let is_full = self.rows.load(Ordering::Relaxed) >= self.policy.max_rows;
-        // Requests without a message are deleted first. A notice is never rejected.
-        if is_full {
-            let deleted = queries::delete_without_message(tx.connection(), EVICTION_BATCH)?;
-            if deleted == 0 && row.purpose != MailPurpose::Notice {
-                return Ok(false);
-            }
-            let this = self.clone();
-            tx.after_commit(move || this.subtract_rows(deleted));
-        }
-        queries::insert(tx.connection(), row)?;
-        let rows = self.rows.clone();
-        tx.after_commit(move || {
-            rows.fetch_add(1, Ordering::Relaxed);
-        });
-        Ok(true)
     }
 
     /// The request with this id, if the code is right. A wrong one is counted in the same unit of
@@ -238,19 +227,6 @@ impl Mail {
         Ok(i64::try_from(deleted) == Ok(PURGE_BATCH))
     }
 
-    fn subtract_rows(&self, deleted: usize) {
-        let deleted = u64::try_from(deleted).unwrap_or(0);
-        let less = |rows: u64| Some(rows.saturating_sub(deleted));
-        let _ = self.rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Counts the rows, for the limit on their number.
-    pub(super) async fn count_rows(&self) -> Result<(), StoreError> {
-        let rows = self.db.read(queries::count).await?;
-        self.rows.store(u64::try_from(rows).unwrap_or(0), Ordering::Relaxed);
-        Ok(())
-    }
-
     /// When the row of a request expires whose message was handed over or abandoned at `now`.
     pub(super) fn expiry(&self, now: Timestamp) -> Timestamp {
         now.plus(self.longest_lifetime().max(MIN_RETENTION))
@@ -259,6 +235,11 @@ impl Mail {
     /// The same for a given row: an invitation is valid until a fixed time.
     pub(super) fn expiry_of(&self, row: &MailRequest, now: Timestamp) -> Timestamp {
         row.invited_until().unwrap_or_else(|| self.expiry(now))
+    }
+
+    /// How long a request counts for the limit on requests.
+    pub(super) fn window(&self, purpose: MailPurpose) -> Duration {
+        self.lifetime(purpose).min(MIN_RETENTION)
     }
 
     /// The lifetime of a request whose message is handed over at once.
@@ -278,13 +259,18 @@ impl Mail {
     }
 }
 
-/// Deletes the requests of an account, and those for its address if one is given, in the unit of
-/// work that closes it.
+/// Ends the requests of an account, and those for its address if one is given, in the unit of work
+/// that closes it. The limits still count them.
 ///
 /// # Errors
 /// The database error.
-pub fn delete_of_account(tx: &mut Tx<'_>, user: Id, address_key: Option<&str>) -> QueryResult<()> {
-    queries::delete_of(tx.connection(), user, address_key)
+pub fn end_of_account(
+    tx: &mut Tx<'_>,
+    user: Id,
+    address_key: Option<&str>,
+    now: Timestamp,
+) -> QueryResult<()> {
+    erasure::end_of(tx.connection(), user, address_key, now)
 }
 
 /// Deletes every request, after a backup was restored: those used since the backup would be valid

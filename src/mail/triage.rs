@@ -23,24 +23,39 @@ pub(super) const LIMIT_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// Messages to an address within the period that operators can cause.
 pub(super) const MAX_FOR_OPERATORS: i64 = 3;
 
-/// Messages to an address within the period that one client network can cause.
+/// Messages of one kind to an address within the period that one client network can cause.
 const MAX_PER_NETWORK: i64 = 3;
 
-/// Messages to an address within the period that all unknown sources together can cause.
+/// Messages of one kind to an address within the period that all unknown sources together can
+/// cause.
 const MAX_PER_ADDRESS: i64 = 12;
 
-/// Further messages within the period for known devices and networks of the account.
+/// The same for codes that prove a new address: an account can request them for any address.
+const MAX_CHANGE_CODES: i64 = 6;
+
+/// Messages within the period that an account exists, to one address: that one network can cause,
+/// and that all together can. They contain nothing that their recipient waits for.
+const MAX_ACCOUNT_EXISTS: (i64, i64) = (1, 3);
+
+/// Further resets within the period for known devices and networks of the account.
 const MAX_FOR_KNOWN: i64 = 3;
 
-/// The quota that a message counts against.
+/// The quota that a message counts against. Each kind of message has its own: strangers who cause
+/// one kind do not keep the owner of an address from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quota {
-    /// That of unknown sources.
+    /// That of resets for unknown sources.
     Unknown,
-    /// That of known devices and networks.
+    /// That of resets for known devices and networks.
     Known,
     /// That of operators.
     Operator,
+    /// That of codes of registrations.
+    Registration,
+    /// That of codes that prove the address of an account.
+    EmailCode,
+    /// That of messages that an account exists.
+    AccountExists,
 }
 
 impl Quota {
@@ -49,7 +64,32 @@ impl Quota {
             Self::Unknown => "unknown",
             Self::Known => "known",
             Self::Operator => "operator",
+            Self::Registration => "registration",
+            Self::EmailCode => "email_code",
+            Self::AccountExists => "account_exists",
         }
+    }
+
+    /// The messages to an address within the period that one network can cause, and that all
+    /// together can.
+    const fn limits(self) -> (i64, i64) {
+        match self {
+            Self::Unknown | Self::Registration => (MAX_PER_NETWORK, MAX_PER_ADDRESS),
+            Self::EmailCode => (MAX_PER_NETWORK, MAX_CHANGE_CODES),
+            Self::AccountExists => MAX_ACCOUNT_EXISTS,
+            Self::Known => (MAX_FOR_KNOWN, MAX_FOR_KNOWN),
+            Self::Operator => (MAX_FOR_OPERATORS, MAX_FOR_OPERATORS),
+        }
+    }
+}
+
+/// The quota of a message that a client's request causes.
+const fn quota_of(message: MessageKind) -> Quota {
+    match message {
+        MessageKind::Registration => Quota::Registration,
+        MessageKind::EmailCode => Quota::EmailCode,
+        MessageKind::AccountExists => Quota::AccountExists,
+        _ => Quota::Unknown,
     }
 }
 
@@ -112,7 +152,7 @@ impl Mail {
         let Some(chosen) = message_for(row, recipient, now) else {
             return self.choose_none(tx, row, "no_account", now).map(drop);
         };
-        let Some(quota) = free_quota(tx.connection(), row, is_known, now)? else {
+        let Some(quota) = free_quota(tx.connection(), row, chosen.quota, is_known, now)? else {
             // Only the node whose statement changed the row records it.
             if self.choose_none(tx, row, "over_limit", now)? {
                 let limited =
@@ -150,7 +190,7 @@ fn message_for(row: &MailRequest, recipient: Option<Recipient>, now: Timestamp) 
     }
     let to_account = |message, it: Recipient| Chosen {
         message,
-        quota: Quota::Unknown,
+        quota: quota_of(message),
         user: Some(it.user),
         address: it.email,
         version: Some(it.version),
@@ -159,7 +199,7 @@ fn message_for(row: &MailRequest, recipient: Option<Recipient>, now: Timestamp) 
     };
     let to_address = |message| Chosen {
         message,
-        quota: Quota::Unknown,
+        quota: quota_of(message),
         user: row.user_id,
         address: row.address.clone(),
         version: row.credentials_version,
@@ -186,22 +226,23 @@ fn message_for(row: &MailRequest, recipient: Option<Recipient>, now: Timestamp) 
     }
 }
 
-/// The quota that allows one more message.
+/// The quota that allows one more message: its own or, for a reset, that of known sources.
 fn free_quota(
     connection: &mut AnyConnection,
     row: &MailRequest,
+    own: Quota,
     is_known: bool,
     now: Timestamp,
 ) -> QueryResult<Option<Quota>> {
     let (key, since) = (&row.address_key, now.minus(LIMIT_PERIOD));
     let network = Some(row.network.as_deref().unwrap_or_default());
     let mut count = |network, quota| outbox::count_chosen(connection, key, network, quota, since);
-    if count(network, Quota::Unknown)? < MAX_PER_NETWORK
-        && count(None, Quota::Unknown)? < MAX_PER_ADDRESS
-    {
-        return Ok(Some(Quota::Unknown));
+    let (per_network, per_address) = own.limits();
+    if count(network, own)? < per_network && count(None, own)? < per_address {
+        return Ok(Some(own));
     }
-    Ok((is_known && count(None, Quota::Known)? < MAX_FOR_KNOWN).then_some(Quota::Known))
+    let may_be_known = is_known && own == Quota::Unknown;
+    Ok((may_be_known && count(None, Quota::Known)? < MAX_FOR_KNOWN).then_some(Quota::Known))
 }
 
 fn record(

@@ -31,8 +31,9 @@ pub struct EmailConfig {
     pub link_lifetime: Duration,
     /// The folder with templates that replace the built-in ones. Empty: none.
     pub templates: PathBuf,
-    /// The maximum number of stored mail requests and messages: 1000 to 10000000. Beyond it those
-    /// for unknown addresses are deleted first, then requests are rejected (503).
+    /// The maximum number of stored mail requests and messages: 1000 to 10000000. Registrations and
+    /// changes of address have three quarters. Beyond it the oldest requests make room if their
+    /// codes have expired or nothing was sent for them; otherwise requests are rejected (503).
     pub max_rows: u64,
     /// The targets of links in messages.
     pub links: EmailLinksConfig,

@@ -153,14 +153,18 @@ pub(in crate::mail) fn lease(
         .map(|rows| rows == 1)
 }
 
-/// Stores that the mail server accepted the message; false when that is stored already.
+/// Stores that the mail server accepted the message; false when that is stored already, or when the
+/// account was closed meanwhile.
 pub(in crate::mail) fn handed_over(
     connection: &mut AnyConnection,
     id: Id,
     at: Timestamp,
     expires_at: Timestamp,
 ) -> QueryResult<bool> {
-    let waiting = table::table.filter(table::id.eq(id)).filter(table::handed_at.is_null());
+    let waiting = table::table
+        .filter(table::id.eq(id))
+        .filter(table::message.is_not_null())
+        .filter(table::handed_at.is_null());
     let nothing = None::<i64>;
     diesel::update(waiting)
         .set((

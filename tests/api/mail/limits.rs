@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{NEW_PASSWORD, rows};
 use crate::support::mailbox::{with_mail, with_mail_and};
-use crate::support::until;
+use crate::support::{PASSWORD, until};
 
 #[tokio::test]
 async fn a_network_may_make_three_requests_for_any_address() {
@@ -165,4 +165,41 @@ async fn requests_expire_and_are_purged() {
     let later = app.clock.now().plus(Duration::from_secs(60 * 60));
     app.api.accounts.mail().purge(later).await.unwrap();
     assert_eq!(rows(&app).await, 0);
+}
+
+#[tokio::test]
+async fn an_account_makes_five_requests_an_hour_for_a_change_of_its_address() {
+    let app = with_mail().await;
+    let user = app.signed_up().await;
+    let change = async |n: usize| {
+        let body =
+            json!({ "email": format!("stranger{n}@example.org"), "current_password": PASSWORD });
+        let call = app.post("/me/email").header("x-forwarded-for", &format!("198.51.100.{n}"));
+        call.bearer(&user.tokens.access).json(&body).send().await
+    };
+    for n in 0..5 {
+        change(n).await.assert_status(202);
+    }
+    let refused = change(5).await.assert_problem(429, "rate_limited");
+    assert_eq!(refused.header("retry-after"), Some("3600"));
+    assert_eq!(app.messages().await.len(), 5);
+    // Resets are requested by nobody in particular.
+    app.forgot(&user.email).await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_change_of_address_counts_as_a_request_for_mail() {
+    let app = with_mail_and(|config| config.limits.register_burst = 3).await;
+    let user = app.signed_up().await;
+    for n in 0..3 {
+        let email = format!("stranger{n}@example.org");
+        let body = json!({ "email": email, "current_password": PASSWORD });
+        let call = app.post("/me/email").bearer(&user.tokens.access);
+        let answer = call.json(&body).send().await;
+        if n < 2 {
+            answer.assert_status(202);
+        } else {
+            answer.assert_problem(429, "rate_limited");
+        }
+    }
 }

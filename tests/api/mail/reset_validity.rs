@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{NEW_PASSWORD, OTHER_PASSWORD, rows};
+use super::{NEW_PASSWORD, OTHER_PASSWORD, assert_no_traces};
 use crate::support::binary::printed;
 use crate::support::mailbox::{with_mail, with_mail_and};
 use crate::support::{PASSWORD, id};
@@ -114,5 +114,5 @@ async fn a_link_does_not_outlive_a_deleted_account_and_leaves_no_address() {
     let link = app.message_to(ada).await.token();
     printed(&mut app.command(&["user", "delete", ada, "--yes"]));
     app.reset_by_link(&link, NEW_PASSWORD).await.assert_problem(400, "invalid_link");
-    assert_eq!(rows(&app).await, 0);
+    assert_no_traces(&app).await;
 }
