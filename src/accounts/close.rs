@@ -7,9 +7,9 @@ use super::{Accounts, Email, LogInError, queries};
 use crate::audit::{self, Event, EventKind};
 use crate::database::{Id, StoreError, Tx};
 use crate::mail::requests;
-use crate::sessions::{self, Device};
 use crate::sessions::authenticate::AuthenticatedSession;
 use crate::sessions::rotation::EndReason;
+use crate::sessions::{self, Device};
 
 impl Accounts {
     /// Closes the account at its owner's request: its sessions end, and personal data is erased.

@@ -161,7 +161,9 @@ fn reason_to_abandon(
         return Ok(None);
     }
     let is_stale = match row.user_id {
-        Some(user) if row.invited_until().is_some() => !queries::is_invited(connection, user)?,
+        Some(user) if row.invited_until().is_some() => {
+            !queries::is_invited(connection, user, &row.address)?
+        }
         Some(user) => queries::version_of(connection, user)? != row.credentials_version,
         None => false,
     };
