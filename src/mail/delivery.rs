@@ -10,7 +10,7 @@ use super::messages::MessageKind;
 use super::queries::outbox::{self, Postponed};
 use super::queries::{self, MailRequest};
 use super::transport::SendError;
-use super::{Mail, RETRY_FOR, count};
+use super::{Mail, MailPurpose, RETRY_FOR, count};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, StoreError, Tx, time};
@@ -133,7 +133,10 @@ impl Mail {
         {
             let purpose = row.purpose();
             let failed = Event::new(EventKind::MailFailed).detail(purpose.as_str());
-            let failed = row.user_id.map_or(failed.clone(), |user| failed.with_user(user));
+            // The requester of another address would learn that a message was sent, and so
+            // whether the address has an account.
+            let user = row.user_id.filter(|_| purpose != MailPurpose::EmailChange);
+            let failed = user.map_or(failed.clone(), |user| failed.with_user(user));
             audit::record(tx, failed, now)?;
             count(tx, &self.counters.failed, purpose);
         }
