@@ -122,7 +122,7 @@ impl Accounts {
         let now = self.clock.now();
         let Some(row) = self.mail.find_in(tx, request)? else { return Ok(None) };
         let found = queries::credentials_by_id(tx.connection(), access.user)?;
-        let state = found.as_ref().map_or(AccountState::Barred, queries::Credentials::state);
+        let state = found.as_ref().map_or(AccountState::Barred, |found| found.state(&row));
         let may = self.mail.may_consume(&row, MailPurpose::EmailChange, proof, state, now);
         let (Some(found), Ok(email)) = (found.filter(|_| may), Email::parse(&row.address)) else {
             return Ok(None);

@@ -11,7 +11,7 @@ use crate::database::{Id, Tx};
 use crate::factors::login_tokens::FactorToken;
 use crate::mail::decide::MailProof;
 use crate::mail::messages::MessageKind;
-use crate::mail::{AccountState, MailPurpose};
+use crate::mail::{AccountState, MailPurpose, MailRequest};
 use crate::passwords::{Password, PasswordHash, UnacceptablePassword};
 use crate::sessions::rotation::EndReason;
 use crate::sessions::{self, AuthMethods, Device, EndCause, Grant, ReplacedSessions, Tokens};
@@ -127,7 +127,7 @@ impl Accounts {
             Some(user) => queries::credentials_by_id(tx.connection(), user)?,
             None => None,
         };
-        let state = found.as_ref().map_or(AccountState::Barred, queries::Credentials::state);
+        let state = found.as_ref().map_or(AccountState::Barred, |found| found.state(&row));
         let may = self.mail.may_consume(&row, purpose, proof, state, now);
         let Some(found) = found.filter(|_| may) else { return Ok(None) };
         // A mailbox replaces the password, not the second factor.
@@ -208,11 +208,11 @@ impl Accounts {
 
 impl queries::Credentials {
     /// The account's state, for the rule of mail requests.
-    pub(super) const fn state(&self) -> AccountState {
+    pub(super) fn state(&self, row: &MailRequest) -> AccountState {
         if self.disabled_at.is_some() {
             AccountState::Barred
         } else if self.invited_until.is_some() {
-            AccountState::Invited
+            AccountState::Invited { has_address: row.address == self.email }
         } else {
             AccountState::Good { version: self.version }
         }

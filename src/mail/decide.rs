@@ -8,12 +8,18 @@
 //! | handed over; a code after five wrong ones | rejected | rejected |
 //! | handed over; the account has changed since | rejected | counted |
 //! | handed over, the account unchanged | **consumed** | counted |
-//! | an invitation, not expired; the account has no password | **consumed** | counted |
+//! | an invitation, expired; the account has a password or another address | rejected | counted |
+//! | an invitation, not expired; the account has neither | **consumed** | counted |
 //!
 //! Five wrong codes end the code, but not the link: a stranger who requested the reset of somebody
 //! else's password has the token of the request, and could otherwise make the owner's message
 //! useless. Wrong codes are counted alike whether or not an account exists, so the limit does not
 //! tell.
+//!
+//! An invitation does not depend on the version of the account: a change of its roles leaves the
+//! link valid. It depends on the address instead. Nobody has proven that the invited person reads
+//! it, so an operator may correct it, and the link that went to the former address must not open
+//! the account.
 //!
 //! The row or the account may change between reading and writing. So the statement that consumes a
 //! request repeats in its `WHERE` the purpose, that it is not used, the limit of wrong codes and
@@ -27,6 +33,8 @@ use crate::clock::Timestamp;
 
 #[cfg(test)]
 mod change_model;
+#[cfg(test)]
+mod invitation_model;
 #[cfg(test)]
 mod model;
 
@@ -63,7 +71,10 @@ pub enum AccountState {
         version: i64,
     },
     /// It was created by an operator and has no password yet.
-    Invited,
+    Invited {
+        /// Whether it has the address to which the request's message goes.
+        has_address: bool,
+    },
     /// It is disabled or closed.
     Barred,
 }
@@ -130,7 +141,9 @@ fn fits(request: &RequestState, account: AccountState) -> bool {
     let is_invitation = request.invited_until.is_some();
     match (request.purpose, account) {
         // A forgotten password sends the invitation again.
-        (MailPurpose::Invitation | MailPurpose::Reset, AccountState::Invited) => is_invitation,
+        (MailPurpose::Invitation | MailPurpose::Reset, AccountState::Invited { has_address }) => {
+            is_invitation && has_address
+        }
         (MailPurpose::Registration, AccountState::None) => true,
         (MailPurpose::Reset | MailPurpose::EmailChange, AccountState::Good { version }) => {
             !is_invitation && request.version == Some(version)

@@ -10,7 +10,7 @@ use super::messages::MessageKind;
 use super::queries::outbox::{self, Postponed};
 use super::queries::{self, MailRequest};
 use super::transport::SendError;
-use super::{Mail, RETRY_FOR, count};
+use super::{Mail, MailPurpose, RETRY_FOR, count};
 use crate::audit::{self, Event, EventKind};
 use crate::clock::Timestamp;
 use crate::database::{AnyConnection, StoreError, Tx, time};
@@ -21,10 +21,6 @@ const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// The wait after the first attempt; each further wait is four times as long.
 const FIRST_RETRY_WAIT: Duration = Duration::from_secs(5);
-
-/// The wait after the server ended the connection. It does not grow: the message may not be the
-/// cause.
-const DROPPED_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait between two attempts.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -107,7 +103,9 @@ impl Mail {
             }
             Err(error) => {
                 tracing::warn!(request = %row.id, purpose = purpose.as_str(), %error, "a message was not sent; it is retried");
-                let is_tried = !error.is_unreachable() && !error.is_dropped();
+                // A server that ended the connection may have accepted the message: without a
+                // growing wait, its recipient would get a copy every few seconds.
+                let is_tried = !error.is_unreachable();
                 // The server may have accepted it, and its answer was lost.
                 let tried_at = lease_clock(tx.connection(), now)?;
                 let postponed =
@@ -133,7 +131,10 @@ impl Mail {
         {
             let purpose = row.purpose();
             let failed = Event::new(EventKind::MailFailed).with_detail(purpose.as_str());
-            let failed = row.user_id.map_or(failed.clone(), |user| failed.with_user(user));
+            // The requester of another address would learn that a message was sent, and so
+            // whether the address has an account.
+            let user = row.user_id.filter(|_| purpose != MailPurpose::EmailChange);
+            let failed = user.map_or(failed.clone(), |user| failed.with_user(user));
             audit::record(tx, failed, now)?;
             count(tx, &self.counters.failed, purpose);
         }
@@ -161,7 +162,9 @@ fn reason_to_abandon(
         return Ok(None);
     }
     let is_stale = match row.user_id {
-        Some(user) if row.invited_until().is_some() => !queries::is_invited(connection, user)?,
+        Some(user) if row.invited_until().is_some() => {
+            !queries::is_invited(connection, user, &row.address)?
+        }
         Some(user) => queries::version_of(connection, user)? != row.credentials_version,
         None => false,
     };
@@ -173,15 +176,13 @@ fn next_attempt(row: &MailRequest, error: &SendError, now: Timestamp) -> Timesta
     if error.is_unreachable() {
         // It keeps its place in the order.
         row.created_at
-    } else if error.is_dropped() {
-        // Behind the others: if this message is the cause, it does not delay them.
-        now.plus(DROPPED_WAIT)
     } else {
+        // Behind the others: if this message is the cause, it does not delay them.
         now.plus(backoff(row.send_attempts))
     }
 }
 
-/// The wait after an attempt that the server answered.
+/// The wait after an attempt that reached the server.
 fn backoff(attempts: i64) -> Duration {
     let doublings = u32::try_from(attempts).unwrap_or(0).min(8) * 2;
     FIRST_RETRY_WAIT.saturating_mul(1 << doublings).min(MAX_RETRY_WAIT)

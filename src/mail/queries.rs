@@ -314,10 +314,15 @@ pub(super) fn proven_address(
         .optional()
 }
 
-/// Whether an account is open, enabled and without a password.
-pub(super) fn is_invited(connection: &mut AnyConnection, user: Id) -> QueryResult<bool> {
+/// Whether an account is open, enabled and without a password, and has this address.
+pub(super) fn is_invited(
+    connection: &mut AnyConnection,
+    user: Id,
+    address: &str,
+) -> QueryResult<bool> {
     let invited = users::table
         .filter(users::id.eq(user))
+        .filter(users::email.eq(address))
         .filter(users::invited_until.is_not_null())
         .filter(users::disabled_at.is_null())
         .filter(users::closed_at.is_null());

@@ -148,25 +148,46 @@ impl Mail {
         now: Timestamp,
     ) -> QueryResult<()> {
         let recipient = directory(tx.connection(), row)?;
+        let owner = recipient.as_ref().map(|recipient| recipient.user);
         let is_known = recipient.as_ref().is_some_and(|recipient| recipient.is_known);
-        let Some(chosen) = message_for(row, recipient, now) else {
-            return self.choose_none(tx, row, "no_account", now).map(drop);
+        let (is_chosen, event) = match message_for(row, recipient, now) {
+            None => (self.choose_none(tx, row, "no_account", now)?, None),
+            Some(chosen) => match free_quota(tx.connection(), row, chosen.quota, is_known, now)? {
+                None => {
+                    let limited = (EventKind::MailLimited, chosen.message);
+                    (self.choose_none(tx, row, "over_limit", now)?, Some(limited))
+                }
+                Some(quota) => {
+                    let requested = (EventKind::MailRequested, chosen.message);
+                    let chosen = Chosen { quota, ..chosen };
+                    (outbox::choose(tx.connection(), row, &chosen)?, Some(requested))
+                }
+            },
         };
-        let Some(quota) = free_quota(tx.connection(), row, chosen.quota, is_known, now)? else {
-            // Only the node whose statement changed the row records it.
-            if self.choose_none(tx, row, "over_limit", now)? {
-                let limited =
-                    Event::new(EventKind::MailLimited).with_detail(chosen.message.as_str());
-                record(tx, limited, chosen.user, row, now)?;
-                count(tx, &self.counters.over_limit, row.purpose());
-            }
-            return Ok(());
-        };
-        let chosen = Chosen { quota, ..chosen };
-        if outbox::choose(tx.connection(), row, &chosen)? {
-            let requested =
-                Event::new(EventKind::MailRequested).with_detail(chosen.message.as_str());
-            record(tx, requested, chosen.user, row, now)?;
+        // Only the node whose statement changed the row records it.
+        if is_chosen { self.record_choice(tx, row, owner, event, now) } else { Ok(()) }
+    }
+
+    /// Records the choice for the owner of the address. A logged-in requester sees one event,
+    /// whether or not the address has an account, and whether or not a message is sent.
+    fn record_choice(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &MailRequest,
+        owner: Option<Id>,
+        event: Option<(EventKind, MessageKind)>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        let for_requester = (EventKind::MailRequested, MessageKind::EmailCode);
+        if row.purpose() == MailPurpose::EmailChange {
+            record(tx, for_requester, row.user_id, row, now)?;
+        }
+        let Some(event) = event else { return Ok(()) };
+        if event != for_requester {
+            record(tx, event, owner, row, now)?;
+        }
+        if event.0 == EventKind::MailLimited {
+            count(tx, &self.counters.over_limit, row.purpose());
         }
         Ok(())
     }
@@ -247,11 +268,11 @@ fn free_quota(
 
 fn record(
     tx: &mut Tx<'_>,
-    event: Event,
+    (kind, message): (EventKind, MessageKind),
     user: Option<Id>,
     row: &MailRequest,
     now: Timestamp,
 ) -> QueryResult<()> {
-    let event = event.with_address(row.network.as_deref());
+    let event = Event::new(kind).with_detail(message.as_str()).with_address(row.network.as_deref());
     audit::record(tx, user.map_or(event.clone(), |user| event.with_user(user)), now)
 }

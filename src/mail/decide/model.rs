@@ -241,7 +241,8 @@ fn an_invitation_is_accepted_by_its_link_until_it_expires_or_the_account_has_a_p
     let states = [
         AccountState::None,
         AccountState::Good { version: 1 },
-        AccountState::Invited,
+        AccountState::Invited { has_address: true },
+        AccountState::Invited { has_address: false },
         AccountState::Barred,
     ];
     let proofs = [MailProof::Link, MailProof::RightCode, MailProof::WrongCode];
@@ -263,7 +264,7 @@ fn an_invitation_is_accepted_by_its_link_until_it_expires_or_the_account_has_a_p
                         && !is_used
                         && until > NOW
                         && proof == MailProof::Link
-                        && account == AccountState::Invited;
+                        && account == AccountState::Invited { has_address: true };
                     assert_eq!(decision == MailDecision::Consume, may, "{request:?} {account:?}");
                 }
             }
@@ -279,7 +280,7 @@ fn an_invitation_is_accepted_by_its_link_until_it_expires_or_the_account_has_a_p
         invited_until: None,
     };
     for proof in [MailProof::Link, MailProof::RightCode] {
-        let (wanted, account) = (MailPurpose::Reset, AccountState::Invited);
+        let (wanted, account) = (MailPurpose::Reset, AccountState::Invited { has_address: true });
         let decision = decide(&reset, wanted, proof, account, NOW, LIFETIMES);
         assert_eq!(decision, MailDecision::Reject);
     }

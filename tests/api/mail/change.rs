@@ -1,16 +1,23 @@
 //! Change of the address of an account.
 
+use diesel::prelude::*;
+use doorward::database::schema::{audit_events, mail_requests};
 use serde_json::json;
 
 use super::{NEW_PASSWORD, assert_no_traces};
 use crate::support::mailbox::{request_of, with_mail};
-use crate::support::{Answer, PASSWORD, TestApp, User};
+use crate::support::{Answer, PASSWORD, TestApp, User, id};
 
 const NEW: &str = "grace@example.org";
 
 pub(super) async fn ask(user: &User<'_>, email: &str, password: &str) -> Answer {
+    ask_from("127.0.0.1", user, email, password).await
+}
+
+async fn ask_from(network: &str, user: &User<'_>, email: &str, password: &str) -> Answer {
     let body = json!({ "email": email, "current_password": password });
-    user.app.post("/me/email").bearer(&user.tokens.access).json(&body).send().await
+    let call = user.app.post("/me/email").bearer(&user.tokens.access).json(&body);
+    call.header("x-forwarded-for", network).send().await
 }
 
 async fn confirm(app: &TestApp, access: &str, request: &str, code: &str) -> Answer {
@@ -160,4 +167,66 @@ async fn a_client_cannot_set_the_flag_and_closing_an_account_ends_its_requests()
     user.close(PASSWORD).await.assert_status(204);
     app.reset_by_link(&link, NEW_PASSWORD).await.assert_problem(400, "invalid_link");
     assert_no_traces(&app).await;
+}
+
+/// The events about mail that a user sees, with their details.
+async fn mail_events(user: &User<'_>) -> Vec<(String, String)> {
+    let seen = user.app.get("/me/activity").bearer(&user.tokens.access).send().await;
+    let events = seen.assert_status(200).body["events"].as_array().unwrap().clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let events = events.iter().map(|it| (text(&it["event"]), text(&it["detail"])));
+    events.filter(|(event, _)| event.starts_with("mail_")).collect()
+}
+
+#[tokio::test]
+async fn the_requester_does_not_learn_from_events_whether_an_address_has_an_account() {
+    let app = with_mail().await;
+    let (owner, disabled) = (app.signed_up().await, app.signed_up().await);
+    app.admin().disable(id(&disabled.id)).await.unwrap();
+    let (unknown, network) = ("nobody@example.org", "198.51.100.7");
+    for is_over_limit in [false, true] {
+        for address in [&owner.email, &disabled.email, unknown] {
+            let requester = app.signed_up().await;
+            for _ in 0..if is_over_limit { 3 } else { 0 } {
+                app.forgot_from(network, address).await;
+            }
+            app.until_mail_is_sent().await;
+            request_of(ask_from(network, &requester, address, PASSWORD).await);
+            app.until_mail_is_sent().await;
+            let seen_event = (String::from("mail_requested"), String::from("email_code"));
+            assert_eq!(mail_events(&requester).await, [seen_event], "{address} {is_over_limit}");
+        }
+    }
+    let seen = app.log_in(&owner.email, PASSWORD).await.tokens();
+    let owner = User { tokens: seen, ..owner };
+    let of_owner = mail_events(&owner).await;
+    let event = |event: &str, detail: &str| (event.to_owned(), detail.to_owned());
+    assert!(of_owner.contains(&event("mail_requested", "account_exists")), "{of_owner:?}");
+    assert!(of_owner.contains(&event("mail_limited", "account_exists")), "{of_owner:?}");
+}
+
+#[tokio::test]
+async fn the_requester_does_not_learn_from_events_whether_a_message_failed() {
+    let app = with_mail().await;
+    let requester = app.signed_up().await;
+    request_of(ask(&requester, NEW, PASSWORD).await);
+    app.until_mail_is_sent().await;
+    // A day passes without an attempt.
+    app.advance(24 * 60 * 60);
+    app.db()
+        .write(|tx| {
+            let waiting = (
+                mail_requests::next_send_at.eq(mail_requests::created_at.nullable()),
+                mail_requests::outcome.eq(None::<String>),
+            );
+            diesel::update(mail_requests::table).set(waiting).execute(tx.connection())
+        })
+        .await
+        .unwrap();
+    app.until_mail_is_sent().await;
+    let failed = app.db().read(|c| {
+        let failed = audit_events::table.filter(audit_events::event.eq("mail_failed"));
+        failed.select(audit_events::user_id).load::<Option<doorward::database::Id>>(c)
+    });
+    assert_eq!(failed.await.unwrap(), [None], "operators see it, without the account");
 }

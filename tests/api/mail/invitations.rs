@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use doorward::config::Registration;
-use doorward::database::schema::users;
+use doorward::database::schema::{mail_requests, users};
 use serde_json::Value;
 
 use crate::support::app::CROWD;
@@ -147,6 +147,60 @@ async fn roles_leave_an_invitation_valid_and_a_block_an_address_or_a_password_do
     admin.set_password(id(moved["id"].as_str().unwrap()), hash).await.unwrap();
     app.reset_by_link(&again, NEW_PASSWORD).await.assert_problem(400, "invalid_link");
     app.log_in("bea@example.org", PASSWORD).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn an_invitation_is_valid_only_while_the_account_has_the_address_it_was_sent_to() {
+    let app = by_invitation().await;
+    let invited = invite(&app, ADA, &["--role", "admin"]);
+    app.clear_outbox().await;
+    app.forgot(ADA).await;
+    let again = app.message_to(ADA).await.token();
+    app.clear_outbox().await;
+    correct_address_unseen(&app, "bea@example.com").await;
+    for token in [token(&invited), &again] {
+        app.reset_by_link(token, NEW_PASSWORD).await.assert_problem(400, "invalid_link");
+    }
+    assert!(listed(&app).contains("bea@example.com  invited"));
+    // A message that still waits is not sent.
+    app.db()
+        .write(|tx| {
+            let waiting = (
+                mail_requests::next_send_at.eq(mail_requests::created_at.nullable()),
+                mail_requests::outcome.eq(None::<String>),
+                mail_requests::handed_at.eq(None::<i64>),
+                mail_requests::leased_until.eq(None::<i64>),
+            );
+            diesel::update(mail_requests::table).set(waiting).execute(tx.connection())
+        })
+        .await
+        .unwrap();
+    assert!(app.messages().await.is_empty());
+    let outcomes = app
+        .db()
+        .read(|c| mail_requests::table.select(mail_requests::outcome).load::<Option<String>>(c));
+    let superseded = Some(String::from("superseded"));
+    assert_eq!(outcomes.await.unwrap(), [superseded.clone(), superseded]);
+    // The new address gets its own.
+    app.forgot("bea@example.com").await;
+    let link = app.message_to("bea@example.com").await.token();
+    app.reset_by_link(&link, NEW_PASSWORD).await.assert_status(200);
+}
+
+/// Changes the address of the only account and leaves its requests: on PostgreSQL, the sender may
+/// have read the account before the change, and commit its choice afterwards.
+async fn correct_address_unseen(app: &TestApp, email: &'static str) {
+    app.db()
+        .write(move |tx| {
+            let address = (
+                users::email.eq(email),
+                users::email_key.eq(email),
+                users::credentials_version.eq(users::credentials_version + 1_i64),
+            );
+            diesel::update(users::table).set(address).execute(tx.connection())
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
