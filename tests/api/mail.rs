@@ -15,6 +15,7 @@ mod reset_validity;
 mod restored;
 mod same_work;
 mod secrecy;
+mod waiting;
 
 use diesel::prelude::*;
 use doorward::database::schema::mail_requests;
