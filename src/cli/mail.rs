@@ -71,6 +71,7 @@ async fn test(config: &Config, address: &str) -> Result<String, AdminError> {
         .sample(MessageKind::Test, address.as_str(), None, clock.now())
         .map_err(MailError::from)?;
     transport.send(&message).await?;
+    transport.close_idle().await;
     Ok(format!("sent to {address}\n"))
 }
 

@@ -1,5 +1,6 @@
 //! Messages leave the outbox: leases, and the results of attempts.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use diesel::QueryResult;
 use tokio::time::sleep;
 
 use super::messages::MessageKind;
-use super::queries::outbox::{self, Postponed};
+use super::queries::outbox::{self, BUSY_DOMAINS, Claim, Postponed, SendClocks};
 use super::queries::{self, MailRequest};
+use super::sender::MAX_CONCURRENT;
 use super::transport::SendError;
 use super::{Mail, MailPurpose, RETRY_FOR, count};
 use crate::audit::{self, Event, EventKind};
@@ -17,27 +19,46 @@ use crate::database::{AnyConnection, StoreError, Tx, time};
 
 /// How long a sender may send a message before another one may. It is longer than the timeout of an
 /// attempt ([`super::sender`]), so several nodes send each message once.
-const LEASE: Duration = Duration::from_secs(5 * 60);
+pub(super) const LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// The wait after the first attempt; each further wait is four times as long.
 const FIRST_RETRY_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest wait between two attempts.
-const MAX_RETRY_WAIT: Duration = Duration::from_secs(60 * 60);
+pub(super) const MAX_RETRY_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// The wait before results that were not stored are stored again.
+/// Messages to one domain that are sent concurrently: half of all
+/// ([`super::sender::MAX_CONCURRENT`]), so that a domain whose server is slow leaves room for
+/// others.
+const MAX_PER_DOMAIN: usize = MAX_CONCURRENT / BUSY_DOMAINS;
+
+/// The wait before a result that was not stored is stored again.
 const STORE_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// An attempt to send a message, and its result.
 pub(super) type SendAttempt = (MailRequest, Result<(), SendError>);
 
 impl Mail {
-    /// Leases at most `limit` messages that are due.
-    pub(super) async fn claim(&self, limit: i64) -> Result<Vec<MailRequest>, StoreError> {
+    /// Leases messages that are due. `in_transit` are the domains of the recipients of the messages
+    /// that are being sent; with those, no domain gets more than [`MAX_PER_DOMAIN`].
+    pub(super) async fn claim(
+        &self,
+        in_transit: Vec<String>,
+        urgent_only: bool,
+        limit: i64,
+    ) -> Result<Vec<MailRequest>, StoreError> {
         let now = self.clock.now();
+        let mut per_domain = HashMap::new();
+        for domain in in_transit {
+            *per_domain.entry(domain).or_insert(0) += 1;
+        }
+        let is_busy = |(_, messages): &(&String, &usize)| **messages >= MAX_PER_DOMAIN;
+        let busy = per_domain.iter().filter(is_busy).map(|(domain, _)| domain.clone());
+        let claim = Claim { urgent_only, busy: busy.take(BUSY_DOMAINS).collect(), limit };
+        let first = Claim { limit: 1, ..claim.clone() };
         let is_waiting = move |c: &mut AnyConnection| {
-            let lease_now = lease_clock(c, now)?;
-            Ok(!outbox::due(c, now, lease_now, 1)?.is_empty())
+            let clocks = clocks(c, now)?;
+            Ok(!outbox::due(c, &first, clocks)?.is_empty())
         };
         if !self.db.read(is_waiting).await? {
             return Ok(Vec::new());
@@ -45,17 +66,19 @@ impl Mail {
         let this = self.clone();
         self.db
             .write(move |tx| {
-                let lease_now = lease_clock(tx.connection(), now)?;
+                let clocks = clocks(tx.connection(), now)?;
+                let mut per_domain = per_domain.clone();
                 let mut claimed = Vec::new();
-                for row in outbox::due(tx.connection(), now, lease_now, limit)? {
+                for row in outbox::due(tx.connection(), &claim, clocks)? {
                     if let Some(outcome) = reason_to_abandon(tx.connection(), &row, now)? {
                         this.abandon(tx, &row, outcome, now)?;
-                    } else if outbox::lease(
-                        tx.connection(),
-                        row.id,
-                        lease_now,
-                        lease_now.plus(LEASE),
-                    )? {
+                        continue;
+                    }
+                    let messages = per_domain.entry(row.domain().to_owned()).or_insert(0);
+                    if *messages < MAX_PER_DOMAIN
+                        && outbox::lease(tx.connection(), row.id, clocks.lease_now)?
+                    {
+                        *messages += 1;
                         claimed.push(row);
                     }
                 }
@@ -64,16 +87,14 @@ impl Mail {
             .await
     }
 
-    /// Stores the results of a batch of attempts. A write that fails is repeated while the leases
-    /// last: after that, the messages are sent again.
-    pub(super) async fn store_results(&self, tried: Vec<SendAttempt>) -> Result<(), StoreError> {
-        let (tried, now) = (Arc::<[SendAttempt]>::from(tried), self.clock.now());
+    /// Stores the result of an attempt. A write that fails is repeated while the lease lasts: after
+    /// that, the message is sent again.
+    pub(super) async fn store_attempt(&self, tried: SendAttempt) -> Result<(), StoreError> {
+        let (tried, now) = (Arc::new(tried), self.clock.now());
         let until = self.clock.monotonic() + LEASE;
         loop {
             let (this, tried) = (self.clone(), Arc::clone(&tried));
-            let stored = self.db.write(move |tx| {
-                tried.iter().try_for_each(|(row, result)| this.store_result(tx, row, result, now))
-            });
+            let stored = self.db.write(move |tx| this.store_result(tx, &tried.0, &tried.1, now));
             let stored = stored.await;
             if stored.is_ok() || self.clock.monotonic() >= until {
                 return stored;
@@ -107,7 +128,7 @@ impl Mail {
                 // growing wait, its recipient would get a copy every few seconds.
                 let is_tried = !error.is_unreachable();
                 // The server may have accepted it, and its answer was lost.
-                let tried_at = lease_clock(tx.connection(), now)?;
+                let tried_at = clocks(tx.connection(), now)?.lease_now;
                 let postponed =
                     Postponed { next: next_attempt(row, error, now), tried_at, is_tried };
                 if outbox::postpone(tx.connection(), row.id, &postponed)? {
@@ -142,9 +163,9 @@ impl Mail {
     }
 }
 
-/// The clock of leases: the database's, if it has one, because the clocks of nodes differ.
-fn lease_clock(connection: &mut AnyConnection, own: Timestamp) -> QueryResult<Timestamp> {
-    Ok(time::server_time(connection)?.unwrap_or(own))
+/// The clock of leases is the database's, if it has one, because the clocks of nodes differ.
+fn clocks(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<SendClocks> {
+    Ok(SendClocks { now, lease_now: time::server_time(connection)?.unwrap_or(now) })
 }
 
 /// The outcome of a message that must not be sent: it is too old, or its link and code would not

@@ -121,6 +121,16 @@ impl MailRequest {
         (self.message() == Some(MessageKind::Invitation)).then_some(self.expires_at)
     }
 
+    /// The domain of its recipient.
+    pub(super) fn domain(&self) -> &str {
+        self.address_key.rsplit('@').next().unwrap_or_default()
+    }
+
+    /// Whether it is claimed before registrations.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.purpose != MailPurpose::Registration.as_str()
+    }
+
     /// Whether it has been used.
     #[must_use]
     pub const fn is_used(&self) -> bool {

@@ -3,15 +3,20 @@
 //! It polls every second. A request does not wake it: its work would slow down the next requests of
 //! the same client for a known address more than for an unknown one, and so tell which is which.
 //!
-//! A message is rendered when it is sent, so its link and code are not stored. Failed attempts are
-//! retried (`delivery`). While the mail server is unreachable, messages keep their
-//! order, and the sender connects less and less often.
+//! A message is rendered when it is sent, so its link and code are not stored. When one is sent,
+//! the next one is claimed: a slow recipient holds up no other message. Failed attempts are retried
+//! (`delivery`). While the mail server is unreachable, messages keep their order, and the sender
+//! connects less and less often.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::select;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Mail;
 use super::delivery::SendAttempt;
@@ -27,7 +32,7 @@ pub use super::triage::{AccountDirectory, Recipient};
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Messages that are sent concurrently.
-const BATCH: i64 = 8;
+pub(super) const MAX_CONCURRENT: usize = 8;
 
 /// The deadline of an attempt: shorter than a lease.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3 * 60);
@@ -55,6 +60,12 @@ struct SenderState {
     counted_at: Option<Instant>,
     /// While the server is unreachable: when to try again, and the next pause.
     paused: Option<(Instant, Duration)>,
+    /// Connections that the server has ended since it answered about a message.
+    dropped: usize,
+    /// The domains of the recipients of the messages that are being sent.
+    in_transit: Vec<String>,
+    /// Whether a message may be due that is not for a registration.
+    has_urgent: bool,
 }
 
 impl MailSender {
@@ -72,39 +83,84 @@ impl MailSender {
     /// Sends until it is dropped, while the clock is trusted: it decides when a message is due, too
     /// old or expired.
     pub async fn run(&self, is_clock_trusted: impl Fn() -> bool) {
+        let mut poll = interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sending = FuturesUnordered::new();
         loop {
-            sleep(POLL_INTERVAL).await;
+            let is_poll = select! {
+                _ = poll.tick() => true,
+                Some(()) = sending.next() => false,
+            };
             if !is_clock_trusted() {
                 continue;
             }
             // A database that does not answer is tried again at the next interval.
-            let _ = self.send_due().await;
+            if is_poll && !matches!(meanwhile(&mut sending, self.poll()).await, Ok(true)) {
+                continue;
+            }
+            while let Ok(claimed) = meanwhile(&mut sending, self.claim()).await
+                && !claimed.is_empty()
+            {
+                sending.extend(claimed.into_iter().map(|row| self.deliver(row)));
+            }
         }
     }
 
-    async fn send_due(&self) -> Result<(), StoreError> {
-        let now = self.mail.clock.monotonic();
-        if self.is_time_to_count(now) {
+    /// Chooses the messages of new requests. Returns whether a message may be due.
+    async fn poll(&self) -> Result<bool, StoreError> {
+        if self.is_time_to_count(self.mail.clock.monotonic()) {
             self.mail.count_rows().await?;
         }
         self.mail.store_pending_notices().await;
-        let work = self.mail.work().await?;
+        let mut work = self.mail.work().await?;
         if work.has_undecided {
             while self.mail.choose_messages(&self.directory).await? {}
-        } else if !work.has_due {
-            return Ok(());
+            work = self.mail.work().await?;
         }
-        while !self.is_paused(now) {
-            let claimed = self.mail.claim(BATCH).await?;
-            if claimed.is_empty() {
-                break;
-            }
-            let tried: Vec<SendAttempt> =
-                join_all(claimed.into_iter().map(|row| self.attempt(row))).await;
-            self.pause_if_unreachable(&tried);
-            self.mail.store_results(tried).await?;
+        self.state().has_urgent = work.has_urgent;
+        if !work.has_due {
+            self.transport.close_idle().await;
         }
-        Ok(())
+        Ok(work.has_due)
+    }
+
+    /// Claims as many messages as may be sent now, those that are not for registrations first.
+    async fn claim(&self) -> Result<Vec<MailRequest>, StoreError> {
+        let (in_transit, has_urgent) = {
+            let state = self.state();
+            (state.in_transit.clone(), state.has_urgent)
+        };
+        let free = MAX_CONCURRENT.saturating_sub(in_transit.len());
+        if free == 0 || self.is_paused(self.mail.clock.monotonic()) {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(free).unwrap_or(1);
+        let mut claimed = Vec::new();
+        if has_urgent {
+            claimed = self.mail.claim(in_transit.clone(), true, limit).await?;
+            // Registrations may be many: they are not searched before each message.
+            self.state().has_urgent = !claimed.is_empty();
+        }
+        if claimed.is_empty() {
+            claimed = self.mail.claim(in_transit, false, limit).await?;
+        }
+        let domains = claimed.iter().map(|row| row.domain().to_owned());
+        self.state().in_transit.extend(domains);
+        Ok(claimed)
+    }
+
+    async fn deliver(&self, row: MailRequest) {
+        let (domain, is_urgent) = (row.domain().to_owned(), row.is_urgent());
+        let tried = self.attempt(row).await;
+        self.pause_if_unreachable(&tried.1);
+        let is_sent = tried.1.is_ok();
+        // After repeated failures, the message is sent again.
+        let _ = self.mail.store_attempt(tried).await;
+        let mut state = self.state();
+        state.has_urgent |= is_urgent && !is_sent;
+        if let Some(place) = state.in_transit.iter().position(|it| *it == domain) {
+            state.in_transit.swap_remove(place);
+        }
     }
 
     async fn attempt(&self, row: MailRequest) -> SendAttempt {
@@ -141,32 +197,47 @@ impl MailSender {
         self.state().paused.is_some_and(|(until, _)| now < until)
     }
 
-    /// Pauses when every attempt has failed because of the server, and continues when it has
+    /// Pauses when an attempt has failed because of the server, and continues when the server has
     /// answered about a message. Only an unreachable server makes the pause grow: one that closes
     /// connections may do so because of these messages, and must not delay others.
-    fn pause_if_unreachable(&self, tried: &[SendAttempt]) {
-        let is_of_server = |(_, result): &SendAttempt| {
-            let error = result.as_ref().err();
-            error.is_some_and(|error| error.is_unreachable() || error.is_dropped())
-        };
+    fn pause_if_unreachable(&self, result: &Result<(), SendError>) {
+        let now = self.mail.clock.monotonic();
         let mut state = self.state();
-        if !tried.iter().all(is_of_server) {
-            state.paused = None;
-            return;
+        // Attempts that fail together make it grow once.
+        let is_paused = state.paused.is_some_and(|(until, _)| now < until);
+        match result {
+            Err(error) if error.is_unreachable() => {
+                if !is_paused {
+                    let pause = state.paused.map_or(FIRST_PAUSE, |(_, next)| next);
+                    state.paused = Some((now + pause, (pause * 2).min(MAX_PAUSE)));
+                }
+            }
+            Err(error) if error.is_dropped() => {
+                state.dropped += 1;
+                if state.dropped >= MAX_CONCURRENT && !is_paused {
+                    state.dropped = 0;
+                    state.paused = Some((now + FIRST_PAUSE, FIRST_PAUSE));
+                }
+            }
+            Ok(()) | Err(_) => (state.paused, state.dropped) = (None, 0),
         }
-        let is_unreachable = |(_, result): &SendAttempt| {
-            result.as_ref().err().is_some_and(SendError::is_unreachable)
-        };
-        let (pause, next) = if tried.iter().any(is_unreachable) {
-            let pause = state.paused.map_or(FIRST_PAUSE, |(_, next)| next);
-            (pause, (pause * 2).min(MAX_PAUSE))
-        } else {
-            (FIRST_PAUSE, FIRST_PAUSE)
-        };
-        state.paused = Some((self.mail.clock.monotonic() + pause, next));
     }
 
     fn state(&self) -> MutexGuard<'_, SenderState> {
         locks::lock(&self.state)
+    }
+}
+
+/// Waits for a step while messages are being sent.
+async fn meanwhile<T>(
+    sending: &mut FuturesUnordered<impl Future<Output = ()>>,
+    step: impl Future<Output = T>,
+) -> T {
+    let mut step = pin!(step);
+    loop {
+        select! {
+            done = &mut step => return done,
+            Some(()) = sending.next() => {}
+        }
     }
 }

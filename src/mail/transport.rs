@@ -68,7 +68,7 @@ impl SendError {
         self.kind == SendErrorKind::Dropped
     }
 
-    /// Whether connecting or logging in failed, so that the server cannot have taken the message.
+    /// Whether the server got no message.
     pub(super) fn is_unreachable(&self) -> bool {
         self.kind == SendErrorKind::Unreachable
     }
@@ -85,6 +85,13 @@ impl MailTransport {
                 folder.put(rendered.id, rendered.message, build(rendered, from)?.formatted()).await
             }
             Self::Smtp(smtp, from) => smtp.send(build(rendered, from)?).await,
+        }
+    }
+
+    /// Ends open connections that no message uses.
+    pub async fn close_idle(&self) {
+        if let Self::Smtp(smtp, _) = self {
+            smtp.close_idle().await;
         }
     }
 }

@@ -18,6 +18,7 @@ mod restored;
 mod room;
 mod same_work;
 mod secrecy;
+mod waiting;
 
 use std::time::Duration;
 

@@ -7,6 +7,8 @@ use super::MailRequest;
 use crate::clock::Timestamp;
 use crate::database::schema::mail_requests as table;
 use crate::database::{AnyConnection, Id};
+use crate::mail::MailPurpose;
+use crate::mail::delivery::{LEASE, MAX_RETRY_WAIT};
 use crate::mail::messages::MessageKind;
 use crate::mail::triage::Quota;
 
@@ -120,20 +122,70 @@ fn undecided_row(id: Id) -> _ {
         .filter(table::outcome.is_null())
 }
 
-/// Messages that are due and not leased, in the order in which they are sent. `lease_now` is the
-/// present time of the clock that leases go by.
+/// Which of the due messages are claimed.
+#[derive(Clone, Debug)]
+pub(in crate::mail) struct Claim {
+    /// Those that somebody with an account waits for: not registrations.
+    pub urgent_only: bool,
+    /// The domains of recipients that get no further message now, at most [`BUSY_DOMAINS`].
+    pub busy: Vec<String>,
+    pub limit: i64,
+}
+
+/// The largest number of domains in a [`Claim`].
+pub(in crate::mail) const BUSY_DOMAINS: usize = 2;
+
+/// The present time of the two clocks that messages depend on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mail) struct SendClocks {
+    /// The node's, which decides when a message is due.
+    pub now: Timestamp,
+    /// The one that leases go by.
+    pub lease_now: Timestamp,
+}
+
+/// Messages that are due and not leased, in the order in which they are sent.
 pub(in crate::mail) fn due(
     connection: &mut AnyConnection,
-    now: Timestamp,
-    lease_now: Timestamp,
-    limit: i64,
+    claim: &Claim,
+    clocks: SendClocks,
 ) -> QueryResult<Vec<MailRequest>> {
+    let excluded = |n: usize| claim.busy.get(n).map_or_else(String::new, |it| at_domain(it));
+    // No purpose has the empty name.
+    let excluded_purpose = if claim.urgent_only { MailPurpose::Registration.as_str() } else { "" };
     table::table
-        .filter(table::next_send_at.le(now))
-        .filter(table::leased_until.is_null().or(table::leased_until.le(lease_now)))
+        .filter(is_due(clocks.now))
+        .filter(is_free(clocks.lease_now))
+        .filter(table::purpose.ne(excluded_purpose))
+        .filter(table::address_key.not_like(excluded(0)).escape('!'))
+        .filter(table::address_key.not_like(excluded(1)).escape('!'))
         .order((table::next_send_at, table::id))
-        .limit(limit)
+        .limit(claim.limit)
         .load(connection)
+}
+
+/// The pattern of addresses at a domain.
+fn at_domain(domain: &str) -> String {
+    let escaped = domain.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    format!("%@{escaped}")
+}
+
+/// A message that is postponed by more than the longest wait was postponed by a clock that was
+/// wrong.
+#[diesel::dsl::auto_type]
+fn is_due(now: Timestamp) -> _ {
+    let wrong: Timestamp = now.plus(MAX_RETRY_WAIT);
+    table::next_send_at.le(now).or(table::next_send_at.gt(wrong))
+}
+
+/// So was a lease of more than [`LEASE`].
+#[diesel::dsl::auto_type]
+fn is_free(lease_now: Timestamp) -> _ {
+    let wrong: Timestamp = lease_now.plus(LEASE);
+    table::leased_until
+        .is_null()
+        .or(table::leased_until.le(lease_now))
+        .or(table::leased_until.gt(wrong))
 }
 
 /// Leases a message; false when another sender has it.
@@ -141,14 +193,13 @@ pub(in crate::mail) fn lease(
     connection: &mut AnyConnection,
     id: Id,
     lease_now: Timestamp,
-    until: Timestamp,
 ) -> QueryResult<bool> {
     let free = table::table
         .filter(table::id.eq(id))
         .filter(table::next_send_at.is_not_null())
-        .filter(table::leased_until.is_null().or(table::leased_until.le(lease_now)));
+        .filter(is_free(lease_now));
     diesel::update(free)
-        .set(table::leased_until.eq(until))
+        .set(table::leased_until.eq(lease_now.plus(LEASE)))
         .execute(connection)
         .map(|rows| rows == 1)
 }
@@ -184,7 +235,7 @@ pub(in crate::mail) struct Postponed {
     pub next: Timestamp,
     /// The latest moment at which the server may have accepted the message.
     pub tried_at: Timestamp,
-    /// Whether the failed attempt counts: the server has answered about the message.
+    /// Whether the failed attempt counts: the message may have reached the server.
     pub is_tried: bool,
 }
 
@@ -257,15 +308,18 @@ pub(in crate::mail) struct Work {
     pub has_undecided: bool,
     /// Whether a message is due, leased or not.
     pub has_due: bool,
+    /// Whether one of them is not for a registration.
+    pub has_urgent: bool,
 }
 
 /// Asks for work in one statement.
 pub(in crate::mail) fn work(connection: &mut AnyConnection, now: Timestamp) -> QueryResult<Work> {
     let undecided = table::table.filter(table::message.is_null()).filter(table::outcome.is_null());
-    let due = table::table.filter(table::next_send_at.le(now));
-    let (has_undecided, has_due) =
-        diesel::select((exists(undecided), exists(due))).get_result(connection)?;
-    Ok(Work { has_undecided, has_due })
+    let due = table::table.filter(is_due(now));
+    let urgent = due.filter(table::purpose.ne(MailPurpose::Registration.as_str()));
+    let (has_undecided, has_due, has_urgent) =
+        diesel::select((exists(undecided), exists(due), exists(urgent))).get_result(connection)?;
+    Ok(Work { has_undecided, has_due, has_urgent })
 }
 
 /// Messages that wait, leased or not, in the order in which they are sent.
