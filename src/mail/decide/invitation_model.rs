@@ -1,9 +1,9 @@
 //! A model of an invited account whose address an operator corrects. Every order of requests, of
 //! the sender's steps and of the change is driven through [`decide`].
 //!
-//! The sender reads the account and stores its choice in two steps, because on PostgreSQL a change
-//! of the address may commit between them, and its deletion of the account's requests does not see
-//! the choice. No link may open the account that was sent to another address than the account has.
+//! The sender reads the account and stores its choice in two steps, and the change deletes the
+//! account's requests and commits in two steps: on PostgreSQL the sender may read the former address
+//! until the commit, and choose and send messages that were not deleted. No link may open the account that was sent to another address than the account has.
 //! A link to the present address must work, also after a change of roles.
 
 use std::collections::{HashSet, VecDeque};
@@ -23,6 +23,8 @@ enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     address: Address,
+    /// Whether a correction has deleted requests and is not committed.
+    is_being_corrected: bool,
     has_password: bool,
     /// Raised by changes of roles, too.
     version: i64,
@@ -50,12 +52,13 @@ enum Event {
     Deliver(usize),
     Link(usize),
     ChangeRoles,
+    DeleteRequests,
     CorrectAddress,
 }
 
 impl World {
     fn events(&self) -> Vec<Event> {
-        let mut events = vec![Event::CorrectAddress];
+        let mut events = vec![Event::DeleteRequests, Event::CorrectAddress];
         if self.requests.len() < 2 {
             events.extend([Address::Mistyped, Address::Corrected].map(Event::NewMailRequest));
         }
@@ -102,11 +105,15 @@ impl World {
             }
             Event::Link(i) => next.open(i),
             Event::ChangeRoles => next.version += 1,
-            Event::CorrectAddress if self.address == Address::Mistyped => {
-                next.address = Address::Corrected;
-                next.version += 1;
+            Event::DeleteRequests => {
+                next.is_being_corrected = self.address == Address::Mistyped;
                 // Those that are chosen belong to the account.
-                next.requests.retain(|request| !request.is_chosen);
+                next.requests.retain(|request| !request.is_chosen || !next.is_being_corrected);
+            }
+            Event::CorrectAddress if self.is_being_corrected => {
+                next.address = Address::Corrected;
+                next.is_being_corrected = false;
+                next.version += 1;
             }
             Event::CorrectAddress => {}
         }
@@ -155,8 +162,13 @@ fn new_request(to: Address) -> Request {
 
 #[test]
 fn no_order_of_events_opens_an_invited_account_to_its_former_address() {
-    let start =
-        World { address: Address::Mistyped, has_password: false, version: 0, requests: Vec::new() };
+    let start = World {
+        address: Address::Mistyped,
+        is_being_corrected: false,
+        has_password: false,
+        version: 0,
+        requests: Vec::new(),
+    };
     let mut seen = HashSet::from([start.clone()]);
     let mut queue = VecDeque::from([start]);
     let mut consumed = 0;

@@ -14,6 +14,10 @@ async fn forgot_unknown(app: &TestApp, domain: &str, number: usize) {
     for n in 0..number {
         let from = format!("10.0.{}.{}", n / 250, n % 250);
         app.forgot_from(&from, &format!("nobody{n}@{domain}")).await.assert_status(202);
+        // Only a request with an outcome makes room.
+        if n % 50 == 0 {
+            app.until_mail_is_sent().await;
+        }
     }
     app.until_mail_is_sent().await;
 }
