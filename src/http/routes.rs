@@ -16,7 +16,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
     let register = |path| web::resource(path).wrap(limits.register.middleware());
     let password = |path| web::resource(path).wrap(limits.password.middleware());
     // It takes a password and sends mail to any address.
-    let email_change = password("/me/email").wrap(limits.register.middleware());
+    let mailed_change = |path| password(path).wrap(limits.register.middleware());
     config
         .service(register("/register").post(deferred(accounts::register)))
         .service(register("/register/confirm").post(deferred(mail::confirm_registration)))
@@ -31,7 +31,7 @@ pub fn routes(config: &mut web::ServiceConfig, limits: &Limits) {
         .service(web::resource("/me").get(accounts::me))
         .service(web::resource("/me/activity").get(accounts::activity))
         .service(password("/me/password").post(deferred(accounts::change_password)))
-        .service(email_change.post(deferred(mail::change_email)))
+        .service(mailed_change("/me/email").post(deferred(mail::change_email)))
         .service(password("/me/email/confirm").post(deferred(mail::confirm_email)))
         .service(password("/me/totp").post(deferred(factors::begin_totp)))
         .service(password("/me/totp/confirm").post(deferred(factors::confirm_totp)))

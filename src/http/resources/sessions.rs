@@ -3,10 +3,10 @@
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::accounts::LoginAttempt;
 use crate::clients::{self, RequestingClient};
-use crate::database::Id;
 use crate::http::Api;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::authenticated::{Caller, MaybeCaller};
@@ -270,8 +270,9 @@ pub(in crate::http) async fn end(
     source: RequestSource,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let id = Id::parse(&id).ok_or(Code::NotFound)?;
-    if api.sessions.end(caller.0.user, id, source.network()).await? {
+    // In any spelling of a UUID. Other text matches no session.
+    let id = Uuid::parse_str(&id).map_err(|_| Code::NotFound)?;
+    if api.sessions.end(caller.0.user, id.into(), source.network()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::new(Code::NotFound).detail("You have no live session with this id."))
